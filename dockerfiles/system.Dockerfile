@@ -1,0 +1,18 @@
+# The environment of a project that locks no dependencies: the base image and its system packages.
+#
+# The secrets are mounted below /dev/shm, which is memory, so that not even an empty file of theirs stays in a layer; what they
+# hold is no part of the cache's key. There is no `# syntax=` line, since it would have to be pulled.
+ARG BASE
+FROM ${BASE}
+USER root
+ARG SYSTEM_PACKAGES=""
+RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
+    --mount=type=cache,id=toolkit-apt,target=/var/cache/apt,sharing=locked \
+    set -e; \
+    if [ -n "${SYSTEM_PACKAGES}" ]; then \
+        export DEBIAN_FRONTEND=noninteractive; \
+        if [ -s /dev/shm/toolkit-ca.pem ]; then set -- -o Acquire::https::CaInfo=/dev/shm/toolkit-ca.pem; fi; \
+        apt-get "$@" update -q; \
+        apt-get "$@" install -q -y --no-install-recommends ${SYSTEM_PACKAGES}; \
+        rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache; \
+    fi

@@ -1,0 +1,43 @@
+"""Puts the code layer onto an environment and the result into the engine: the part of a build that makes something."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from toolkit.build.archive import compose
+from toolkit.build.bases import Image
+from toolkit.build.built import BuiltImage
+from toolkit.build.code_layer import Entry, write_layer
+from toolkit.build.load import describe, has, load
+from toolkit.build.reference import Reference
+from toolkit.engine import Raw
+
+_TAG_LENGTH = 16
+"""Hexadecimal digits of the config's digest that make the tag."""
+
+
+def assemble(
+    raw: Raw, source: str, image: Image, entries: list[Entry], target: Reference, folder: Path,
+    report: Callable[[str], None],
+) -> BuiltImage:  # fmt: skip
+    """The final image, loaded unless the engine has it already: from another checkout, or from before an undone change.
+
+    Args:
+        source: the reference of the environment's image, which ``image`` describes.
+        target: the repository that the image is tagged in.
+        folder: where temporary files may lie.
+
+    Raises:
+        BadInput: a file changed or vanished meanwhile.
+        Infrastructure: the engine does not take the image.
+    """
+    environment = describe(raw, source, image, folder)
+    with tempfile.TemporaryDirectory(prefix="layer-", dir=folder) as temporary:
+        code = write_layer(entries, environment.config_digest, Path(temporary) / "code.tar")
+        composed = compose(environment, code)
+        reference = f"{target.repository}:{composed.digest.partition(':')[2][:_TAG_LENGTH]}"
+        if not has(raw, reference, composed.identity, composed.diff_ids):
+            load(raw, composed, environment, source, reference, folder, report)
+    return BuiltImage(reference, composed.digest, code.digest, environment.config_digest, composed.identity, True)

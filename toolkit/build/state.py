@@ -1,0 +1,57 @@
+"""The build's private folder ``.toolkit/build``: created, locked, and written so that no reader sees half a file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from toolkit.errors import Infrastructure
+from toolkit.project import Project
+
+
+def build_folder(project: Project) -> Path:
+    """``.toolkit/build``, made when missing, with a .gitignore that keeps `.toolkit` out of the user's commits.
+
+    Raises:
+        Infrastructure: it cannot be written.
+    """
+    folder = project.state / "build"
+    ignore = project.state / ".gitignore"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not ignore.exists():
+            write_atomically(ignore, b"*\n")
+    except OSError as error:
+        raise Infrastructure(
+            f"{project.state} cannot be written ({error.strerror}): the build keeps its state there"
+        ) from error
+    return folder
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes under a name of its own, then renames: a crash or a second writer never leaves half a file."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """One build of a project at a time: a second waits, and finds its work done. A dead one's lock is gone with it."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("waiting for another build of this project")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

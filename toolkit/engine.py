@@ -1,0 +1,265 @@
+"""Which Docker engine is meant, and the two ways of talking to it: docker-py, and a few bytes over its socket.
+
+docker-py costs more to import than a whole unchanged build may take, so what a build asks of a local engine goes over
+the socket directly. Everything else, and every engine that is not behind a Unix socket, goes through docker-py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from toolkit.errors import Infrastructure
+
+if TYPE_CHECKING:
+    import docker
+
+DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
+_CHUNK = 1 << 20
+_TIMEOUT = 60.0
+"""Seconds without a byte from the engine until it is given up; a load or a save has its own."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An engine's address.
+
+    Attributes:
+        address: as Docker spells it: ``unix://``, ``tcp://``, ``ssh://`` …
+        source: who named it: DOCKER_HOST, a context's name, or the default.
+        certificates: the folder of ca.pem, cert.pem and key.pem; None for no TLS.
+        verify: whether the engine's certificate is checked.
+    """
+
+    address: str
+    source: str
+    certificates: Path | None = None
+    verify: bool = True
+
+    @property
+    def socket(self) -> str | None:
+        """The path of the Unix socket; None for every other kind of address."""
+        return self.address[len("unix://") :] if self.address.startswith("unix://") else None
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.source})"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    body: bytes
+
+    def message(self) -> str:
+        """The engine's own words for a failure."""
+        try:
+            return str(json.loads(self.body)["message"])
+        except (ValueError, KeyError, TypeError):
+            return self.body.decode("utf-8", "replace").strip() or f"status {self.status}"
+
+
+def resolve_endpoint() -> Endpoint:
+    """The engine that DOCKER_HOST names, else the current context's, else the default socket: the CLI's own order.
+
+    Raises:
+        Infrastructure: the current context's files are missing or broken.
+    """
+    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    if host := os.environ.get("DOCKER_HOST"):
+        # As in the CLI, any value but an empty one switches verification on.
+        tls = bool(os.environ.get("DOCKER_TLS_VERIFY"))
+        named = os.environ.get("DOCKER_CERT_PATH")
+        certificates = Path(named or folder) if tls or named else None
+        return Endpoint(host, "DOCKER_HOST", certificates if host.startswith("tcp://") else None, tls)
+    name = os.environ.get("DOCKER_CONTEXT") or _current_context(folder / "config.json")
+    if not name or name == "default":
+        return Endpoint(DEFAULT_ADDRESS, "the default socket")
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    meta = folder / "contexts" / "meta" / digest / "meta.json"
+    try:
+        endpoint = json.loads(meta.read_bytes())["Endpoints"]["docker"]
+        address, skip = str(endpoint["Host"]), bool(endpoint.get("SkipTLSVerify", False))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Infrastructure(
+            f"the docker context {name!r} cannot be read ({meta}): "
+            "choose another with `docker context use`, or set DOCKER_HOST"
+        ) from error
+    keys = folder / "contexts" / "tls" / digest / "docker"
+    return Endpoint(address, f"docker context {name}", keys if keys.is_dir() else None, not skip)
+
+
+def _current_context(config: Path) -> str | None:
+    try:
+        found = json.loads(config.read_bytes()).get("currentContext")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError) as error:
+        raise Infrastructure(f"{config} cannot be read ({error}): mend it, or set DOCKER_HOST") from error
+    return str(found) if found else None
+
+
+def connect(endpoint: Endpoint | None = None) -> docker.DockerClient:
+    """A docker-py client of the engine, which has answered a ping.
+
+    Raises:
+        Infrastructure: nothing answers, naming the address and what to do.
+    """
+    import docker
+    import docker.tls
+
+    endpoint = endpoint or resolve_endpoint()
+    try:
+        client = docker.DockerClient(
+            base_url=endpoint.address,
+            tls=_tls(endpoint),
+            version="auto",
+            use_ssh_client=endpoint.address.startswith("ssh://"),
+        )
+        client.ping()
+    except Exception as error:  # docker-py lets requests', urllib3's, paramiko's and its own through
+        raise unreachable(endpoint, error) from error
+    return client
+
+
+def _tls(endpoint: Endpoint) -> Any:
+    import docker.tls
+
+    folder = endpoint.certificates
+    if folder is None:
+        return False
+    pair = (str(folder / "cert.pem"), str(folder / "key.pem")) if (folder / "cert.pem").exists() else None
+    authority = str(folder / "ca.pem") if (folder / "ca.pem").exists() else None
+    return docker.tls.TLSConfig(client_cert=pair, ca_cert=authority, verify=endpoint.verify)
+
+
+def unreachable(endpoint: Endpoint, error: BaseException) -> Infrastructure:
+    return Infrastructure(
+        f"no Docker engine answers at {endpoint}: {_reason(error)}; "
+        "start it, install one with `task setup`, or name another in DOCKER_HOST"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+class Raw:
+    """The Engine API without docker-py, where the engine is behind a Unix socket.
+
+    Requests are HTTP/1.0: the answer then ends with the connection and is never chunked, so that no HTTP library is
+    needed (the standard one alone costs as much to import as five requests take).
+    """
+
+    def __init__(self, endpoint: Endpoint | None = None) -> None:
+        self.endpoint = endpoint or resolve_endpoint()
+        self._client: docker.DockerClient | None = None
+
+    def json(self, path: str) -> Any:
+        """GET of ``path``, decoded; None when the engine does not have it.
+
+        Raises:
+            Infrastructure: nothing answers, or the engine reports a fault.
+        """
+        reply = self.call("GET", path)
+        if reply.status == 404:
+            return None
+        if reply.status >= 400:
+            raise Infrastructure(f"the Docker engine at {self.endpoint} failed: {reply.message()}")
+        return json.loads(reply.body)
+
+    def image(self, reference: str) -> dict[str, Any] | None:
+        """An image as `docker inspect` shows it; None when the engine does not have it."""
+        found: dict[str, Any] | None = self.json(f"/images/{reference}/json")
+        return found
+
+    def call(
+        self, method: str, path: str, body: Iterable[bytes] = (), length: int = 0, timeout: float = _TIMEOUT
+    ) -> Reply:
+        """One request; ``length`` is the body's size in bytes, ``timeout`` the longest silence in seconds."""
+        if self.endpoint.socket is None:
+            return self._through_docker_py(method, path, body, length, timeout)
+        try:
+            with self._open(method, path, length, timeout) as connection:
+                try:
+                    for chunk in body:
+                        connection.sendall(chunk)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # the engine has answered before it read all: its answer says why
+                with connection.makefile("rb") as stream:
+                    status = _read_head(stream)
+                    return Reply(status, stream.read())
+        except (OSError, ValueError) as error:
+            raise unreachable(self.endpoint, error) from error
+
+    def save(self, reference: str, destination: BinaryIO, timeout: float = 600.0) -> None:
+        """The image's archive (`docker save`), written to ``destination``.
+
+        Raises:
+            Infrastructure: the engine does not have it or cannot read it.
+        """
+        path = f"/images/{reference}/get"
+        if self.endpoint.socket is None:
+            for chunk in self._docker_py().api.get_image(reference):
+                destination.write(chunk)
+            return
+        try:
+            with self._open("GET", path, 0, timeout) as connection, connection.makefile("rb") as stream:
+                status = _read_head(stream)
+                if status >= 400:
+                    raise Infrastructure(
+                        f"the image {reference} cannot be saved: {Reply(status, stream.read()).message()}"
+                    )
+                while chunk := stream.read(_CHUNK):
+                    destination.write(chunk)
+        except (OSError, ValueError) as error:
+            raise unreachable(self.endpoint, error) from error
+
+    def _open(self, method: str, path: str, length: int, timeout: float) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(self.endpoint.socket or "")
+            content = f"Content-Type: application/x-tar\r\nContent-Length: {length}\r\n" if method != "GET" else ""
+            connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: docker\r\n{content}\r\n".encode())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _docker_py(self) -> docker.DockerClient:
+        if self._client is None:
+            self._client = connect(self.endpoint)
+        return self._client
+
+    def _through_docker_py(self, method: str, path: str, body: Iterable[bytes], length: int, timeout: float) -> Reply:
+        api = self._docker_py().api  # a requests.Session that knows TLS, ssh and the rest
+        try:
+            response = api.request(
+                method, api.base_url + path, data=iter(body) if length else None, timeout=timeout,
+                headers={"Content-Type": "application/x-tar"} if length else None,
+            )  # fmt: skip
+            return Reply(response.status_code, response.content)
+        except Exception as error:  # as in connect()
+            raise unreachable(self.endpoint, error) from error
+
+
+def _read_head(stream: BinaryIO) -> int:
+    """The status of a reply whose head is read up to its body.
+
+    Raises:
+        ValueError: it is no HTTP.
+    """
+    first = stream.readline().split(None, 2)
+    if len(first) < 2 or not first[0].startswith(b"HTTP/"):
+        raise ValueError("what answers there does not speak HTTP")
+    while stream.readline().strip():
+        pass
+    return int(first[1])
