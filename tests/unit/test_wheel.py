@@ -1,0 +1,82 @@
+"""The wheel holds all that a user needs, also what is not Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel as a release would build it, with the locked backend."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    [path] = out.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return Parser().parsestr(wheel.read(name).decode())
+
+
+@pytest.mark.parametrize("folder", ["dockerfiles", "k8s"])
+def test_every_committed_file_of_the_folder_is_in_the_wheel(wheel: zipfile.ZipFile, folder: str) -> None:
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
+    held = {name.removeprefix("toolkit/_data/") for name in wheel.namelist()}
+
+    assert files, f"{folder} is empty"
+    assert files <= held
+
+
+def test_the_modules_and_the_command_are_in_the_wheel(wheel: zipfile.ZipFile) -> None:
+    [entry_points] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+
+    assert "toolkit/errors.py" in wheel.namelist()
+    assert "toolkit = toolkit.__main__:main" in wheel.read(entry_points).decode()
+
+
+def test_nothing_of_the_checkout_slips_in(wheel: zipfile.ZipFile) -> None:
+    top = {name.split("/")[0] for name in wheel.namelist()}
+    names = {part for name in wheel.namelist() for part in name.split("/")}
+
+    assert top == {"toolkit", "samerun-0.1.0.dist-info"}
+    assert not names & {".env", ".git", ".toolkit", ".venv", "__pycache__", "tests"}
+
+
+def test_the_metadata_says_what_it_is_and_under_which_licence(wheel: zipfile.ZipFile) -> None:
+    said = metadata(wheel)
+
+    assert (said["Name"], said["Requires-Python"]) == ("samerun", ">=3.10")
+    assert said["License-Expression"]
+    assert said["Summary"]
+    required = {line.split(">")[0].strip() for line in said.get_all("Requires-Dist", [])}
+    assert required == {"docker", "kubernetes", "pyyaml", "rich", "tomli"}
+
+
+def test_an_installed_wheel_finds_its_data(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    script = "from toolkit.data import data_path; print(data_path('dockerfiles')); print(data_path('k8s'))"
+
+    # -S: the editable install of this checkout must not answer for it
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {script}"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True).stdout.split()
+
+    assert found == [str(tmp_path / "toolkit/_data/dockerfiles"), str(tmp_path / "toolkit/_data/k8s")]
+
+
+def test_a_checkout_finds_its_data_beside_the_package() -> None:
+    from toolkit.data import data_path
+
+    assert data_path("dockerfiles") == ROOT / "dockerfiles"
+    assert data_path("k8s").is_dir()
