@@ -1,0 +1,47 @@
+"""Which environment a command works in, and why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import get_args
+
+from toolkit.config.decode import nearest
+from toolkit.config.settings import Config, Environment
+from toolkit.errors import BadInput
+
+ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
+
+_OF_TYPE: dict[str, Environment] = {"argo": "argo", "local-container": "local", "local": "process"}
+
+
+def choose_environment(
+    option: str | None, config: Config, environ: Mapping[str, str] | None = None
+) -> tuple[Environment, str]:
+    """The environment, and the end of the sentence that says why it was chosen (``because --env says so``).
+
+    Args:
+        option: what ``--env`` says; None when it was not given.
+        environ: the process's environment when None.
+
+    Raises:
+        BadInput: ``--env`` or TOOLKIT_ENV names no environment.
+    """
+    if option is not None:
+        return _named(option, "--env"), "because --env says so"
+    variable = (os.environ if environ is None else environ).get("TOOLKIT_ENV", "")
+    if variable:
+        return _named(variable, "TOOLKIT_ENV"), "because TOOLKIT_ENV says so"
+    if config.executor.type_given:
+        source = config.source.name if config.source else "the configuration"
+        return _OF_TYPE[config.executor.type], f"because executor.type in {source} is {config.executor.type}"
+    return "local", "the default"
+
+
+def _named(name: str, origin: str) -> Environment:
+    for environment in ENVIRONMENTS:
+        if name == environment:
+            return environment
+    meant = _OF_TYPE.get(name) or nearest(name, ENVIRONMENTS)
+    hint = f"; did you mean {meant}?" if meant else ""
+    raise BadInput(f"{origin} names the environment {name[:60]!r}, but there are {', '.join(ENVIRONMENTS)}{hint}")

@@ -1,0 +1,256 @@
+"""Finds and loads the configuration, and the project around it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from toolkit.config.consistency import Places, check_consistency
+from toolkit.config.decode import decode, decode_fields, expect_mapping, nearest, unknown_key
+from toolkit.config.located import Located, read_toml, read_yaml, shown
+from toolkit.config.root import find_root
+from toolkit.config.rules import RULES, check_some
+from toolkit.config.settings import (
+    Build,
+    CatalogStore,
+    Config,
+    Executor,
+    ExecutorConfig,
+    PersistentVolume,
+    RunLogStore,
+    Secrets,
+)
+from toolkit.config.variables import replace_variables
+from toolkit.errors import BadInput
+from toolkit.project import Project
+
+YAML_NAMES = ("toolkit.yaml", "toolkit.yml")
+TOML_NAME = "pyproject.toml"
+TABLE = "tool.toolkit"
+MAX_VALUES = 10_000
+"""In a configuration file; no real one comes near."""
+
+DEFAULT_VOLUME = PersistentVolume("toolkit", "/mnt")
+"""The volume that there is when no volume is configured and the run log and the catalog are at their default paths."""
+
+
+class _Service(NamedTuple):
+    """How one service is spelt.
+
+    Attributes:
+        spellings: its keys, the canonical one first.
+        types: each accepted type and what it means.
+        refused: types that are known elsewhere, and why they are not taken.
+        bare: types that take no config.
+    """
+
+    spellings: tuple[str, ...]
+    cls: Any
+    types: Mapping[str, str]
+    refused: Mapping[str, str]
+    bare: tuple[str, ...] = ()
+
+
+_SERVICES = (
+    _Service(
+        ("executor", "pipeline-executor", "pipeline_executor"),
+        ExecutorConfig,
+        {"argo": "argo", "local-container": "local-container", "local": "local"},
+        {
+            "mocked": "a step is left out by making it a stub",
+            "retry": "a run is retried by `toolkit retry RUN`",
+        },
+    ),
+    _Service(
+        ("run_log_store", "run-log-store"),
+        RunLogStore,
+        {"file-system": "file-system", "chunked-fs": "chunked-fs"},
+        {"buffered": "a run log in memory would be lost with the step's container, it must lie on a volume"},
+    ),
+    _Service(
+        ("catalog",),
+        CatalogStore,
+        {"file-system": "file-system", "do-nothing": "do-nothing"},
+        {"s3": "the catalog must lie on a volume, object stores are not supported"},
+        ("do-nothing",),
+    ),
+    _Service(
+        ("secrets",),
+        Secrets,
+        {
+            "env-secrets": "env-secrets",
+            "env-secrets-manager": "env-secrets",
+            "env": "env-secrets",
+            "dotenv": "dotenv",
+            "do-nothing": "do-nothing",
+        },
+        {},
+        ("do-nothing",),
+    ),
+)
+
+
+def load(path: Path | None, start: Path, environ: Mapping[str, str] | None = None) -> Project:
+    """The project that a command works on.
+
+    Args:
+        path: the file that ``--config`` names; None takes TOOLKIT_CONFIG, else looks for one from ``start`` upward.
+        start: the folder of the pipeline's file, or the current folder.
+        environ: the process's environment when None.
+
+    Raises:
+        BadInput: with file and line, for anything wrong in the configuration.
+    """
+    environ = os.environ if environ is None else environ
+    start = start.resolve()
+    if path is None and environ.get("TOOLKIT_CONFIG"):
+        path = Path(environ["TOOLKIT_CONFIG"])
+    found = _read(path) if path is not None else _find(start)
+    if found is None:
+        config = _decode(Located(None, "", 1), None, environ)
+        root = find_root(None, start, None, None)
+        return Project(root=root, home=root, config=config)
+    source, tree = found
+    home = source.parent.resolve()
+    config = _decode(tree, home / source.name, environ)
+    place = _place_of_context(tree)
+    return Project(root=find_root(home, start, config.build.context, place), home=home, config=config)
+
+
+def _read(path: Path) -> tuple[Path, Located]:
+    if path.suffix != ".toml":
+        return path, read_yaml(path, MAX_VALUES)
+    tree = read_toml(path, TABLE)
+    if tree is None:
+        raise BadInput(f"this file has no table [{TABLE}]", shown(path))
+    return path, tree
+
+
+def _find(start: Path) -> tuple[Path, Located] | None:
+    for folder in (start, *start.parents):
+        present: list[tuple[Path, Located | None]] = [
+            (folder / name, None) for name in YAML_NAMES if os.path.isfile(folder / name)
+        ]
+        if os.path.isfile(folder / TOML_NAME):
+            table = read_toml(folder / TOML_NAME, TABLE)
+            if table is not None:
+                present.append((folder / TOML_NAME, table))
+        if len(present) > 1:
+            names = " and ".join(file.name for file, _ in present)
+            raise BadInput(f"both {names} hold a configuration; keep one, or choose with --config", shown(folder))
+        if present:
+            file, tree = present[0]
+            return file, tree if tree is not None else read_yaml(file, MAX_VALUES)
+    return None
+
+
+def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> Config:
+    tree = replace_variables(tree, environ)
+    entries = expect_mapping(tree, "the configuration")
+    _check_top_keys(tree, entries)
+    located = {service.spellings[0]: found for service in _SERVICES if (found := _spelt(tree, entries, service))}
+    given = {service.spellings[0]: _decode_service(service, located.get(service.spellings[0])) for service in _SERVICES}
+
+    executor_type, executor = given["executor"]
+    run_log_store = _build(RunLogStore, *given["run_log_store"])
+    catalog = _build(CatalogStore, *given["catalog"])
+    paths_are_default = (run_log_store.log_folder, catalog.catalog_location) == (
+        RunLogStore.log_folder,
+        CatalogStore.catalog_location,
+    )
+    if "persistent_volumes" not in executor and paths_are_default:
+        executor["persistent_volumes"] = (DEFAULT_VOLUME,)
+    config = Config(
+        executor=Executor(
+            type=executor_type if executor_type is not None else Executor.type,  # type: ignore[arg-type]
+            config=ExecutorConfig(**executor),
+            type_given=executor_type is not None,
+        ),
+        run_log_store=run_log_store,
+        catalog=catalog,
+        secrets=_build(Secrets, *given["secrets"]),
+        build=decode(entries["build"], Build, "build", RULES) if "build" in entries else Build(),
+        pipeline=_pipeline(entries.get("pipeline")),
+        source=source,
+    )
+    check_consistency(config, Places(tree.file or None, located))
+    return config
+
+
+def _check_top_keys(tree: Located, entries: Mapping[str, Located]) -> None:
+    canonical = [service.spellings[0] for service in _SERVICES]
+    known = {spelling for service in _SERVICES for spelling in service.spellings} | {"build", "pipeline"}
+    elsewhere = {key: "executor.config" for key in ExecutorConfig.__dataclass_fields__}
+    elsewhere.update({"docker_image": "executor.config", "log_folder": "run_log_store.config"})
+    elsewhere.update({"catalog_location": "catalog.config", "compute_data_folder": "catalog.config"})
+    for key in entries:
+        if key not in known:
+            # With nothing near, the canonical names are listed and not every spelling of them.
+            names = known if nearest(key, known) else [*canonical, "build", "pipeline"]
+            raise unknown_key(tree, key, "", names, elsewhere)
+
+
+def _spelt(tree: Located, entries: Mapping[str, Located], service: _Service) -> Located | None:
+    used = [key for key in entries if key in service.spellings]
+    if len(used) > 1:
+        raise BadInput(f"{used[1]!r} and {used[0]!r} are the same service; keep one", tree.key_where(used[1]))
+    return entries[used[0]] if used else None
+
+
+def _decode_service(service: _Service, tree: Located | None) -> tuple[str | None, dict[str, Any]]:
+    """The service's type, None when it is not given, and the arguments of its config."""
+    name = service.spellings[0]
+    if tree is None:
+        return None, {}
+    entries = expect_mapping(tree, name)
+    omit = ("type",) if "type" in service.cls.__dataclass_fields__ else ()
+    settings = [key for key in service.cls.__dataclass_fields__ if key not in omit]
+    for key in entries:
+        if key not in ("type", "config"):
+            raise unknown_key(tree, key, name, ("type", "config"), dict.fromkeys(settings, f"{name}.config"))
+    kind = _type(service, entries["type"]) if "type" in entries else None
+    if "config" not in entries:
+        return kind, {}
+    config = entries["config"]
+    if kind in service.bare and expect_mapping(config, f"{name}.config"):
+        raise BadInput(f"{name} of type {kind} takes no config", tree.key_where("config"))
+    return kind, decode_fields(config, service.cls, f"{name}.config", RULES, omit)
+
+
+def _type(service: _Service, tree: Located) -> str:
+    name = f"{service.spellings[0]}.type"
+    known = ", ".join(service.types)
+    if not isinstance(tree.value, str):
+        raise BadInput(f"{name} must be one of {known}, but this is {tree.described()}", tree.where)
+    if tree.value in service.types:
+        return service.types[tree.value]
+    text = tree.value[:60]
+    if text in service.refused:
+        raise BadInput(f"{name} can't be {text}: {service.refused[text]} (one of {known})", tree.where)
+    meant = nearest(text, service.types)
+    hint = f"; did you mean {meant}?" if meant else ""
+    raise BadInput(f"{name} can't be {text!r}{hint} (one of {known})", tree.where)
+
+
+def _build(cls: Any, kind: str | None, settings: dict[str, Any]) -> Any:
+    return cls(**settings) if kind is None else cls(type=kind, **settings)
+
+
+def _pipeline(tree: Located | None) -> str | None:
+    if tree is None:
+        return None
+    if not isinstance(tree.value, str):
+        raise BadInput(f"pipeline must be a text such as file.py:name, but this is {tree.described()}", tree.where)
+    try:
+        check_some(tree.value)
+    except ValueError as error:
+        raise BadInput(f"pipeline {error}", tree.where) from None
+    return tree.value
+
+
+def _place_of_context(tree: Located) -> str | None:
+    build = tree.value.get("build") if isinstance(tree.value, dict) else None
+    context = build.value.get("context") if build is not None and isinstance(build.value, dict) else None
+    return context.where if context is not None else tree.file

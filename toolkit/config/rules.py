@@ -1,0 +1,217 @@
+"""What the configuration's values may be beyond their types, one value at a time."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable
+from typing import Any
+
+from toolkit.config import settings as s
+from toolkit.config.decode import Rules
+from toolkit.config.quantity import parse_cpu, parse_memory
+
+Check = Callable[[Any], None]
+
+RESERVED_PATHS = ("/workspace", "/opt/toolkit", "/run/toolkit", "/proc", "/sys", "/dev")
+"""Folders of a step's container that a volume must neither cover nor lie in."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_INT32 = 2**31 - 1
+
+
+def between(lowest: int, highest: int = _INT32) -> Check:
+    """A check that a number lies in this range, ends included."""
+
+    def check(value: float) -> None:
+        if value < lowest:
+            raise ValueError(f"must be at least {lowest}")
+        if value > highest:
+            raise ValueError(f"must be at most {highest}")
+
+    return check
+
+
+def check_some(text: str) -> None:
+    """The text is not empty and holds no control characters."""
+    if not text.strip():
+        raise ValueError("must not be empty")
+    if _CONTROL.search(text):
+        raise ValueError("must be one line without control characters")
+
+
+def check_word(text: str) -> None:
+    """The text is not empty and holds no white space."""
+    check_some(text)
+    if re.search(r"\s", text):
+        raise ValueError("must not hold white space")
+
+
+def check_subdomain(text: str) -> None:
+    """A name of a Kubernetes object."""
+    if len(text) > 253 or not _SUBDOMAIN.fullmatch(text):
+        raise ValueError(
+            "must be at most 253 lower-case letters, digits, '-' and '.', with a letter or digit at each end"
+        )
+
+
+def check_namespace(text: str) -> None:
+    """A Kubernetes namespace: a DNS label."""
+    if len(text) > 63 or not _SUBDOMAIN.fullmatch(text) or "." in text:
+        raise ValueError("must be at most 63 lower-case letters, digits and '-', with a letter or digit at each end")
+
+
+def check_secret_key(text: str) -> None:
+    """A key of a Kubernetes Secret."""
+    if len(text) > 253 or not _SECRET_KEY.fullmatch(text):
+        raise ValueError("must be at most 253 letters, digits, '-', '_' and '.'")
+
+
+def check_label_key(text: str) -> None:
+    """A key of a Kubernetes label or annotation: a name, with an optional ``domain/`` before it."""
+    domain, slash, name = text.rpartition("/")
+    if slash:
+        check_subdomain(domain)
+    if not name or len(name) > 63 or not _LABEL.fullmatch(name):
+        raise ValueError(
+            "must be at most 63 letters, digits, '-', '_' and '.', with an optional domain and '/' before it"
+        )
+
+
+def check_label_value(text: str) -> None:
+    """A value of a Kubernetes label; it may be empty."""
+    if len(text) > 63 or not _LABEL.fullmatch(text):
+        raise ValueError("must be at most 63 letters, digits, '-', '_' and '.', with a letter or digit at each end")
+
+
+def check_variable(name: str) -> None:
+    """A name of an environment variable that a user may set for the steps."""
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("is no name of an environment variable (letters, digits and _, not beginning with a digit)")
+    if name == "PYTHONHASHSEED":
+        raise ValueError("can't be set: it is fixed, so that every run computes the same")
+    # The runtime keeps these out of user code's environment, so setting one would be lost without a word.
+    for prefix, whose in (("TOOLKIT_", "toolkit's own"), ("ARGO_", "Argo's own"), ("KUBERNETES_", "Kubernetes' own")):
+        if name.startswith(prefix):
+            raise ValueError(f"can't be set: names that begin with {prefix} are {whose}")
+
+
+def check_path(path: str) -> None:
+    """An absolute path in a container, in its one normal spelling."""
+    if not path.startswith("/"):
+        raise ValueError("must be an absolute path, on one of the volumes")
+    if _CONTROL.search(path):
+        raise ValueError("must not hold control characters")
+    if ":" in path:
+        raise ValueError("must not hold ':'")
+    if ".." in path.split("/"):
+        raise ValueError("must not hold '..'")
+    if path.startswith("//") or posixpath.normpath(path) != path:
+        raise ValueError(f"must be written as {'/' + posixpath.normpath(path).lstrip('/')}")
+
+
+def lies_in(path: str, folder: str) -> bool:
+    """Whether the normal path is the folder or below it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def check_mount_path(path: str) -> None:
+    """A folder of the container at which a volume may be mounted."""
+    check_path(path)
+    if path == "/":
+        raise ValueError("must be a folder below /")
+    for reserved in RESERVED_PATHS:
+        if lies_in(path, reserved):
+            raise ValueError(f"must not lie in {reserved}, which a step needs as it is")
+        if lies_in(reserved, path):
+            raise ValueError(f"must not cover {reserved}, which a step needs as it is")
+
+
+def check_cpu(text: str) -> None:
+    # The engine's own least limit, asked for everywhere: what one environment refuses is refused by all.
+    if parse_cpu(text) < 10:
+        raise ValueError("must be at least 10m")
+
+
+def check_memory(text: str) -> None:
+    if parse_memory(text) < 6 * 1024 * 1024:
+        raise ValueError("must be at least 6Mi, the least that an engine takes")
+
+
+def check_size(text: str) -> None:
+    if parse_memory(text) < 1:
+        raise ValueError("must be more than 0")
+
+
+def _rules() -> Rules:
+    checks: dict[tuple[type, str], Check] = {}
+    for cls in (s.ExecutorConfig, s.Override):
+        checks.update({(cls, key): check_size for key in ("shm_size", "scratch_size")})
+        checks[(cls, "image")] = check_word
+        checks[(cls, "user")] = between(0)
+        checks[(cls, "max_step_duration_in_seconds")] = between(1)
+        checks[(cls, "node_selector")] = check_label_value
+        checks[(cls, "service_account_name")] = check_subdomain
+    for key in ("max_workflow_duration_in_seconds", "grace_period_in_seconds", "parallelism", "pids_limit"):
+        checks[(s.ExecutorConfig, key)] = between(1)
+    for key in ("name", "context", "output_file", "schedules"):
+        checks[(s.ExecutorConfig, key)] = check_some
+    for key in ("image_pull_secrets", "step_secret_name"):
+        checks[(s.ExecutorConfig, key)] = check_subdomain
+    checks[(s.ExecutorConfig, "namespace")] = check_namespace
+    checks[(s.ExecutorConfig, "labels")] = check_label_value
+    checks.update(
+        {
+            (s.PersistentVolume, "name"): check_subdomain,
+            (s.PersistentVolume, "mount_path"): check_mount_path,
+            (s.SecretReference, "environment_variable"): check_variable,
+            (s.SecretReference, "secret_name"): check_subdomain,
+            (s.SecretReference, "secret_key"): check_secret_key,
+            (s.ResourceList, "cpu"): check_cpu,
+            (s.ResourceList, "memory"): check_memory,
+            (s.ResourceList, "gpu"): between(0),
+            (s.BackOff, "duration_in_seconds"): between(0),
+            (s.BackOff, "factor"): between(1),
+            (s.BackOff, "max_duration"): between(1),
+            (s.RetryStrategy, "limit"): between(0),
+            (s.Toleration, "key"): check_label_key,
+            (s.Toleration, "value"): check_label_value,
+            (s.Toleration, "toleration_seconds"): between(0),
+            (s.RunLogStore, "log_folder"): check_path,
+            (s.CatalogStore, "catalog_location"): check_path,
+            (s.CatalogStore, "compute_data_folder"): check_some,
+            (s.Secrets, "location"): check_some,
+            (s.BuildNetwork, "ca_bundle"): check_some,
+            (s.BuildNetwork, "pip_config"): check_some,
+            (s.BuildNetwork, "netrc"): check_some,
+            (s.Build, "base_image"): check_word,
+            (s.Build, "system_packages"): check_word,
+            (s.Build, "lock"): check_some,
+            (s.Build, "context"): check_some,
+        }
+    )
+    labelled = ((s.ExecutorConfig, "annotations"), (s.ExecutorConfig, "labels"), (s.ExecutorConfig, "node_selector"))
+    key_checks: dict[tuple[type, str], Check] = dict.fromkeys(
+        (*labelled, (s.Override, "node_selector")), check_label_key
+    )
+    key_checks.update({(cls, "environment"): check_variable for cls in (s.ExecutorConfig, s.Override)})
+    key_checks[(s.ExecutorConfig, "overrides")] = check_some
+    amounts: set[tuple[type, str]] = {(s.ResourceList, "cpu"), (s.ResourceList, "memory")}
+    amounts |= {(cls, key) for cls in (s.ExecutorConfig, s.Override) for key in ("shm_size", "scratch_size")}
+    return Rules(
+        checks=checks,
+        key_checks=key_checks,
+        aliases={
+            (s.ExecutorConfig, "docker_image"): "image",
+            (s.Override, "docker_image"): "image",
+            (s.ResourceList, "nvidia.com/gpu"): "gpu",
+        },
+        amounts=amounts,
+    )
+
+
+RULES = _rules()

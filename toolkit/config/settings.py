@@ -1,0 +1,213 @@
+"""The configuration as frozen dataclasses: what the loader yields and all that the other layers see of it.
+
+Each field's docstring says its unit and default. Fields are named as they are spelt in the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Environment = Literal["local", "argo", "process"]
+
+
+@dataclass(frozen=True)
+class PersistentVolume:
+    """A shared volume: a claim of this name on Kubernetes, the folder ``.toolkit/volumes/NAME`` locally."""
+
+    name: str
+    mount_path: str
+
+
+@dataclass(frozen=True)
+class SecretReference:
+    """An environment variable that every step gets: a key of a Kubernetes Secret, or the provider's value locally."""
+
+    environment_variable: str
+    secret_name: str
+    secret_key: str
+
+
+@dataclass(frozen=True)
+class ResourceList:
+    """Amounts in Kubernetes' notation, as written (``500m``, ``2Gi``, ``1``); None is no request or no limit."""
+
+    cpu: str | None = None
+    memory: str | None = None
+    gpu: int | None = None
+    """Whole devices; rendered as nvidia.com/gpu on Kubernetes and as a device request on Docker."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    limits: ResourceList = ResourceList()
+    requests: ResourceList = ResourceList()
+
+
+@dataclass(frozen=True)
+class BackOff:
+    duration_in_seconds: int = 0
+    """Wait before the second attempt, in seconds."""
+    factor: float = 1.0
+    """Each further wait is the one before times this."""
+    max_duration: int | None = None
+    """Upper bound on all waits and attempts of a step together, in seconds; None is no bound."""
+
+
+@dataclass(frozen=True)
+class RetryStrategy:
+    limit: int = 0
+    """Further attempts after the first; 0 is none."""
+    retry_policy: Literal["Always", "OnFailure", "OnError"] = "Always"
+    back_off: BackOff = BackOff()
+
+
+@dataclass(frozen=True)
+class Toleration:
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class Override:
+    """What one step may set otherwise than the rest: named in ``executor.config.overrides``, chosen by a step's ``overrides``."""
+
+    image: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    resources: Resources | None = None
+    user: int | None = None
+    shm_size: str | None = None
+    scratch_size: str | None = None
+    max_step_duration_in_seconds: int | None = None
+    retry_strategy: RetryStrategy | None = None
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] | None = None
+    service_account_name: str | None = None
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+
+
+@dataclass(frozen=True)
+class ExecutorConfig:
+    # Spec keys: every container backend renders them or refuses them by name.
+    image: str | None = None
+    """Without tag or digest: the repository that toolkit builds and tags by content. With one: an existing image."""
+    environment: dict[str, str] = field(default_factory=dict)
+    persistent_volumes: tuple[PersistentVolume, ...] = ()
+    secrets_from_k8s: tuple[SecretReference, ...] = ()
+    resources: Resources = Resources()
+    user: int | None = None
+    """Numeric user id of the steps; None is the driver's own, or 1000 when the driver is root."""
+    shm_size: str | None = None
+    """/dev/shm, in Kubernetes' notation; None is the engine's default of 64Mi."""
+    scratch_size: str | None = None
+    """A private, empty /tmp of at most this size, in Kubernetes' notation; None leaves /tmp in the image's own layer."""
+    read_only_root: bool = False
+    grace_period_in_seconds: int = 10
+    """Between the polite and the final signal when a step is cancelled or runs out of time, in seconds."""
+    image_pull_secrets: tuple[str, ...] = ()
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    overrides: dict[str, Override] = field(default_factory=dict)
+
+    # Run keys: every environment honours them.
+    max_workflow_duration_in_seconds: int | None = None
+    max_step_duration_in_seconds: int | None = None
+    retry_strategy: RetryStrategy = RetryStrategy()
+    parallelism: int | None = None
+    """Steps that may run at once; None is no limit of ours."""
+
+    # Local engine only (the closed table in docs/sameness.md).
+    pids_limit: int = 4096
+    auto_remove_container: bool = True
+
+    # Placement keys: argo only; without effect elsewhere.
+    name: str | None = None
+    namespace: str | None = None
+    context: str | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    service_account_name: str | None = None
+    output_file: str | None = None
+    expose_parameters_as_inputs: bool = False
+    schedules: tuple[str, ...] = ()
+    step_secret_name: str = "toolkit-secrets"
+    """The Kubernetes Secret that holds a step's own secrets which no entry of secrets_from_k8s names."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    type: Literal["local", "local-container", "argo"] = "local-container"
+    config: ExecutorConfig = ExecutorConfig()
+    type_given: bool = False
+    """No key of the file: whether the file names the type, which then chooses the environment when nothing else does."""
+
+
+@dataclass(frozen=True)
+class RunLogStore:
+    type: Literal["file-system", "chunked-fs"] = "file-system"
+    log_folder: str = "/mnt/run_log_store"
+
+
+@dataclass(frozen=True)
+class CatalogStore:
+    type: Literal["file-system", "do-nothing"] = "file-system"
+    catalog_location: str = "/mnt/catalog"
+    compute_data_folder: str = "."
+    """Folder, relative to the step's own, that catalog keys are relative to."""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    type: Literal["env-secrets", "dotenv", "do-nothing"] = "env-secrets"
+    location: str = ".env"
+    """The .env file, relative to the configuration file's folder."""
+    prefix: str = ""
+    suffix: str = ""
+    """A secret NAME is looked up as prefix + NAME + suffix."""
+
+
+@dataclass(frozen=True)
+class BuildNetwork:
+    """What a build needs to reach its package index; used while building and never left in the image."""
+
+    ca_bundle: str | None = None
+    """PEM file; None takes the host's SSL_CERT_FILE, REQUESTS_CA_BUNDLE or PIP_CERT when one is set."""
+    pip_config: str | None = None
+    """A pip.conf with index addresses and credentials."""
+    netrc: str | None = None
+
+
+@dataclass(frozen=True)
+class Build:
+    base_image: str | None = None
+    """None is the project's default base, or the base image that `task setup` made where none can be pulled."""
+    system_packages: tuple[str, ...] = ()
+    """Debian packages to install into the environment."""
+    lock: str | None = None
+    """The lock file to use, relative to the project's root; None detects it; `none` uses none."""
+    context: str | None = None
+    """The project's root, relative to the configuration file; None finds it (docs/configuration.md)."""
+    network: BuildNetwork = BuildNetwork()
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole configuration.
+
+    Attributes:
+        source: the file it was read from; None when there was none and all is default.
+        pipeline: the pipeline to run when none is named: ``file.py``, ``file.py:name`` or ``file.yaml``.
+    """
+
+    executor: Executor
+    run_log_store: RunLogStore
+    catalog: CatalogStore
+    secrets: Secrets
+    build: Build
+    pipeline: str | None = None
+    source: Path | None = None
