@@ -114,7 +114,7 @@ def _engine_settings(endpoint: Endpoint) -> dict[str, str]:
 
 
 def run(client: Client, request: Request, report: Callable[[str], None]) -> Outcome:
-    """Builds, reporting each step as it begins.
+    """Builds, reporting each step that the template names as it begins.
 
     Raises:
         Infrastructure: it took longer than the time limit, or cannot be started.
@@ -162,20 +162,14 @@ def _follow(child: subprocess.Popen[bytes], output: Path, report: Callable[[str]
                 pass
             *lines, rest = (rest + stream.read()).split(b"\n")
             for line in lines:
-                step = re.match(r"#\d+ (\[\S+ +\d+/\d+\] (?:RUN|COPY|FROM).*)", line.decode("utf-8", "replace"))
+                step = re.match(r'#\d+ \[.*: "step: ([^"]+)"', line.decode("utf-8", "replace"))
                 if step and step[1] not in seen:
                     seen.add(step[1])
-                    report("  " + _shortened(step[1]))
+                    report("  " + step[1])
             if running and time.monotonic() > deadline:
                 raise Infrastructure(
                     f"the environment was not built within {TIME_LIMIT // 60} minutes and was given up: see {output}"
                 )
-
-
-def _shortened(step: str) -> str:
-    """A step without the mounts and the shell around what it does."""
-    what = re.sub(r"--mount=\S+\s*", "", " ".join(step.split()))
-    return what if len(what) <= 100 else what[:97] + "..."
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -124,12 +124,11 @@ def _class_end(pattern: str, start: int) -> int:
     Raises:
         re.error: there is none, or the class is empty.
     """
-    at = start + pattern.startswith("^", start)
-    first = at
-    while at < len(pattern):
-        if pattern[at] == "\\":
-            at += 1
-        elif pattern[at] == "]" and at > first:
-            return at
-        at += 1
-    raise re.error("a `[` without its `]`")
+    first = at = start + pattern.startswith("^", start)
+    while at < len(pattern) and (pattern[at] != "]" or at == first):
+        if pattern[at] == "]":
+            raise re.error("a `[` whose class is empty")
+        at += 2 if pattern[at] == "\\" else 1
+    if at >= len(pattern):
+        raise re.error("a `[` without its `]`")
+    return at

@@ -126,6 +126,8 @@ def _build_code(
 
     wanted, environment = _environment(job, wanted, network)
     inputs = replace(inputs, environment=wanted.parts())
+    if remembered is None or remembered.base != wanted.base:
+        job.report(f"the base image is {wanted.base}")
     built = assemble(job.raw, wanted.reference, environment, [*user, *runtime], target, job.folder, job.report)
     remember(job.folder, target, Remembered(inputs, wanted.base, wanted.base_id, replace(built, changed=False)))
     return built
@@ -138,8 +140,6 @@ def _environment(job: _Build, wanted: Wanted, network: dict[str, Path]) -> tuple
     if not (wanted.base_id and job.raw.image(wanted.reference)) and job.raw.image(wanted.base) is None:
         setting = "build.base_image" if job.project.config.build.base_image else ""
         wanted = replace(wanted, base_id=str(pull(job.raw, wanted.base, setting, job.report)["Id"]))
-    if wanted.base != job.project.config.build.base_image and not wanted.is_base:
-        job.report(f"the base image is {wanted.base} (build.base_image chooses another)")
     return wanted, ensure(job.raw, wanted, network, job.folder, job.report)
 
 

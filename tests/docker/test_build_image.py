@@ -1,0 +1,286 @@
+"""`build` against a real engine: what is built, what is not built again, and what the image is like."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from toolkit.build.image import BuiltImage, build
+from toolkit.config.settings import (
+    Build,
+    BuildNetwork,
+    CatalogStore,
+    Config,
+    Executor,
+    ExecutorConfig,
+    RunLogStore,
+    Secrets,
+)
+from toolkit.engine import Raw
+from toolkit.errors import BadInput, Infrastructure
+from toolkit.project import Project
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+SIX = "six==1.17.0"
+SIX_HASH = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
+
+
+@dataclass
+class Bench:
+    """A project of the test's own, whose images are removed afterwards."""
+
+    root: Path
+    repository: str
+    said: list[str] = field(default_factory=list)
+    raw: Raw = field(default_factory=Raw)
+
+    def write(self, **files: str) -> None:
+        for name, content in files.items():
+            path = self.root / name.replace("__", "/").replace("_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    def build(self, settings: Build | None = None, *, root: Path | None = None, image: str | None = None) -> BuiltImage:
+        root = root or self.root
+        executor = Executor(config=ExecutorConfig(image=self.repository))
+        config = Config(executor, RunLogStore(), CatalogStore(), Secrets(), settings or Build())
+        self.said.clear()
+        project = Project(root, root, config)
+        return build(project, report=self.said.append, explain=True, image=image, raw=self.raw)
+
+    def run(self, reference: str, *command: str, user: str = "12345:54321") -> str:
+        done = subprocess.run(
+            ["docker", "run", "--rm", "--user", user, reference, *command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    root = tmp_path / "project"
+    root.mkdir()
+    made = Bench(root, f"toolkit-test-{uuid.uuid4().hex[:12]}")
+    made.write(app_py="VALUE = 1\n")
+    yield made
+    for image in made.raw.json("/images/json") or []:
+        for tag in image.get("RepoTags") or []:
+            if tag.startswith((made.repository, "toolkit-env-test")):
+                made.raw.call("DELETE", f"/images/{tag}?force=true")
+
+
+def test_an_unchanged_build_does_nothing_and_a_changed_line_keeps_the_environment(bench: Bench) -> None:
+    bench.write(requirements_txt=f"{SIX}\n")
+    first = bench.build()
+    assert first.changed
+    assert first.reference == f"{bench.repository}:{first.digest[7:23]}"
+    assert (
+        bench.run(first.reference, "python3", "-c", "import six, app; print(six.__version__, app.VALUE)")
+        == "1.17.0 1\n"
+    )
+
+    again = bench.build()
+    assert again == replace(first, changed=False)
+    assert bench.said == ["nothing changed"]
+
+    bench.write(app_py="VALUE = 2\n")
+    second = bench.build()
+    assert bench.said == ["app.py changed"]
+    assert (second.environment, second.changed) == (first.environment, True)
+    assert second.reference != first.reference
+    assert bench.run(second.reference, "cat", "app.py") == "VALUE = 2\n"
+
+    bench.write(app_py="VALUE = 1\n")
+    assert bench.build().reference == first.reference
+
+
+def test_another_checkout_gives_the_same_image(bench: Bench, tmp_path: Path) -> None:
+    first = bench.build()
+    other = tmp_path / "elsewhere" / "clone"
+    other.mkdir(parents=True)
+    (other / "app.py").write_text("VALUE = 1\n")
+    (other / "app.py").chmod(0o600)
+    os.utime(other / "app.py", (1, 1))
+    second = bench.build(root=other)
+    assert second == first
+    assert (other / ".toolkit" / ".gitignore").read_text() == "*\n"
+
+
+def test_an_image_that_the_engine_lost_is_built_again(bench: Bench) -> None:
+    first = bench.build()
+    bench.raw.call("DELETE", f"/images/{first.reference}?force=true")
+    second = bench.build()
+    assert bench.said[0] == "the engine no longer has the image"
+    assert second.digest == first.digest
+    assert bench.raw.image(first.reference) is not None
+
+
+def test_a_name_that_now_means_another_image_is_not_believed(bench: Bench) -> None:
+    first = bench.build()
+    base = bench.raw.image("toolkit-base:bookworm") or bench.raw.image("python:3.12-slim-bookworm")
+    assert base is not None
+    repository, tag = first.reference.split(":")
+    bench.raw.call("POST", f"/images/{base['Id']}/tag?repo={repository}&tag={tag}")
+    assert bench.build().changed
+    assert bench.run(first.reference, "cat", "app.py") == "VALUE = 1\n"
+
+
+def test_any_user_can_write_in_the_working_folder(bench: Bench) -> None:
+    bench.write(sub__data_txt="old\n", run_sh="#!/bin/sh\necho ran\n")
+    (bench.root / "run.sh").chmod(0o755)
+    (bench.root / "sub" / "link").symlink_to("data.txt")
+    image = bench.build()
+    script = (
+        "pwd; ./run.sh; echo new > sub/data.txt; cat sub/link; touch beside sub/deeper; mkdir made; rm app.py; id -u"
+    )
+    assert bench.run(image.reference, "sh", "-ec", script) == "/workspace\nran\nnew\n12345\n"
+    assert json.loads(bench.run(image.reference, "cat", "/opt/toolkit/image.json"))["environment"] == image.environment
+
+
+def test_no_secret_and_no_history_is_in_the_image(bench: Bench) -> None:
+    bench.write(sub__app_py="")
+    for name in (".env", "sub/.env.prod", ".git/config", ".venv/x", "sub/__pycache__/x.pyc", "passwords"):
+        (bench.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (bench.root / name).write_text("CANARY-7431")
+    executor = Executor(config=ExecutorConfig(image=bench.repository))
+    config = Config(executor, RunLogStore(), CatalogStore(), Secrets(type="dotenv", location="passwords"), Build())
+    image = build(Project(bench.root, bench.root, config), report=bench.said.append, raw=bench.raw)
+    found = bench.run(image.reference, "find", "/workspace", "-mindepth", "1", user="0")
+    assert sorted(found.split()) == ["/workspace/app.py", "/workspace/sub", "/workspace/sub/app.py"]
+    archive = subprocess.run(["docker", "save", image.reference], capture_output=True, check=True).stdout
+    assert b"CANARY-7431" not in archive
+
+
+def test_docker_save_of_an_image_can_be_loaded(bench: Bench, tmp_path: Path) -> None:
+    image = bench.build()
+    archive = tmp_path / "image.tar"
+    subprocess.run(["docker", "save", "-o", str(archive), image.reference], check=True)
+    bench.raw.call("DELETE", f"/images/{image.reference}?force=true")
+    subprocess.run(["docker", "load", "-q", "-i", str(archive)], check=True, capture_output=True)
+    found = bench.raw.image(image.reference)
+    assert found is not None and found["Id"] == image.digest
+    assert found["Config"]["Labels"]["dev.toolkit.identity"] == image.identity
+    assert subprocess.run(["docker", "history", image.reference], capture_output=True, check=False).returncode == 0
+
+
+def test_a_uv_lock_is_installed_and_one_that_does_not_match_is_refused(bench: Bench) -> None:
+    head = '[project]\nname = "demo"\nversion = "1"\nrequires-python = ">=3.9"\n'
+    (bench.root / "pyproject.toml").write_text(head + f'dependencies = ["{SIX}"]\n')
+    environment = os.environ | {"UV_PYTHON": sys.executable}
+    subprocess.run(["uv", "lock", "-q"], cwd=bench.root, env=environment, check=True)
+    image = bench.build()
+    assert bench.run(image.reference, "python3", "-c", "import six; print(six.__version__)") == "1.17.0\n"
+
+    (bench.root / "pyproject.toml").write_text(head + f'dependencies = ["{SIX}", "idna"]\n')
+    with pytest.raises(BadInput, match=r"does not match pyproject\.toml: run `uv lock`") as error:
+        bench.build()
+    assert error.value.where == "uv.lock"
+
+
+def test_a_hash_that_does_not_match_is_refused(bench: Bench) -> None:
+    bench.write(requirements_txt=f"{SIX} --hash={SIX_HASH}\n")
+    bench.build()
+    bench.write(requirements_txt=f"{SIX} --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(BadInput, match="does not match its hash") as error:
+        bench.build()
+    assert error.value.where == "requirements.txt"
+
+
+def test_a_package_that_does_not_exist_is_the_users_input(bench: Bench) -> None:
+    bench.write(requirements_txt="toolkit-no-such-distribution-7431==1\n")
+    with pytest.raises(BadInput, match="the output above says why"):
+        bench.build()
+    assert any("toolkit-no-such-distribution-7431" in line for line in bench.said)
+
+
+def test_system_packages_are_installed(bench: Bench) -> None:
+    image = bench.build(Build(system_packages=("tree",)))
+    assert "app.py" in bench.run(image.reference, "tree")
+    with pytest.raises(BadInput, match="system_packages"):
+        bench.build(Build(system_packages=("no-such-package-7431",)))
+
+
+def test_what_a_build_needs_of_the_network_leaves_no_trace(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = next((os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT") if os.environ.get(name)), None)
+    bundle = Path(host or "/etc/ssl/certs/ca-certificates.crt").read_text()
+    (tmp_path / "ca.pem").write_text(bundle + "\n# CANARY-8265-ca\n")
+    (tmp_path / "pip.conf").write_text("# CANARY-8265-pip\n[global]\ntimeout = 61\n")
+    (tmp_path / "netrc").write_text("machine index.invalid login me password CANARY-8265-netrc\n")
+    monkeypatch.setenv("NO_PROXY", "CANARY-8265-proxy.invalid")
+    network = BuildNetwork(str(tmp_path / "ca.pem"), str(tmp_path / "pip.conf"), str(tmp_path / "netrc"))
+    bench.write(requirements_txt=f"{SIX}\n# {uuid.uuid4()}\n")
+    image = bench.build(Build(network=network, system_packages=("tree",)))
+
+    known = json.loads(next((bench.root / ".toolkit" / "build").glob("image-*.json")).read_bytes())
+    assert known["result"]["reference"] == image.reference
+    for command in (["save"], ["history", "--no-trunc"], ["inspect"]):
+        done = subprocess.run(["docker", *command, image.reference], capture_output=True, check=True)
+        assert b"CANARY-8265" not in done.stdout
+    assert "toolkit-" not in bench.run(image.reference, "ls", "/dev/shm", "/run")
+    assert "CANARY-8265" not in (bench.root / ".toolkit" / "build" / "environment.log").read_text()
+
+
+def test_an_existing_image_gets_the_code_on_top_and_is_not_touched(bench: Bench) -> None:
+    existing = f"{bench.repository}-own/with:1.0"
+    base = bench.raw.image("toolkit-base:bookworm") or bench.raw.image("python:3.12-slim-bookworm")
+    assert base is not None
+    bench.raw.call("POST", f"/images/{base['Id']}/tag?repo={existing.split(':')[0]}&tag=1.0")
+    image = bench.build(image=existing)
+    assert image.reference.startswith(f"{bench.repository}-own/with-toolkit:")
+    assert (bench.raw.image(existing) or {})["Id"] == base["Id"]
+    assert bench.run(image.reference, "cat", "app.py") == "VALUE = 1\n"
+
+    # An image that carries the runtime is used as it is, also under its own full name.
+    assert bench.build(image=image.reference).reference == image.reference
+    assert not bench.build(image=image.reference).changed
+
+
+def test_an_image_whose_runtime_speaks_another_protocol_is_refused(bench: Bench) -> None:
+    image = bench.build()
+    other = f"{bench.repository}:other-protocol"
+    subprocess.run(
+        ["docker", "build", "-q", "-t", other, "-"], check=True, capture_output=True,
+        input=f"FROM {image.reference}\nLABEL dev.toolkit.protocol=999\n".encode(),
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="speaks protocol 999, this toolkit 1: build it again"):
+        bench.build(image=other)
+
+
+def test_an_image_that_is_nowhere_to_be_found_is_named(bench: Bench) -> None:
+    missing = f"localhost:1/{bench.repository}:1"
+    with pytest.raises(Infrastructure, match=missing):
+        bench.build(image=missing)
+    with pytest.raises(Infrastructure, match=missing):
+        bench.build(Build(base_image=missing))
+
+
+def test_two_builds_at_once_give_one_image(bench: Bench) -> None:
+    bench.write(requirements_txt=f"{SIX}\n")
+    program = (
+        "import sys; from pathlib import Path; from toolkit.build.image import build;"
+        "from toolkit.config.settings import *; from toolkit.project import Project;"
+        "root = Path(sys.argv[1]); executor = Executor(config=ExecutorConfig(image=sys.argv[2]));"
+        "config = Config(executor, RunLogStore(), CatalogStore(), Secrets(), Build());"
+        "print(build(Project(root, root, config), report=lambda s: None).reference)"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(bench.root), bench.repository], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    references = {child.communicate()[0] for child in children}
+    assert [child.returncode for child in children] == [0, 0, 0]
+    assert len(references) == 1
+    assert bench.run(references.pop().strip(), "cat", "app.py") == "VALUE = 1\n"

@@ -1,0 +1,74 @@
+"""An engine that lacks a layer never ends up with half an image, and gets the whole one where it can be had."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolkit.build.archive import compose
+from toolkit.build.code_layer import Entry, write_layer
+from toolkit.build.load import describe, has, load, load_members, saved
+from toolkit.engine import Raw
+from toolkit.errors import Infrastructure
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[str]:
+    """An image of which no layer is shared with any other, so that removing it removes its layers."""
+    name = f"toolkit-test-{uuid.uuid4().hex[:12]}:environment"
+    (tmp_path / "unique").write_text(name)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY unique /unique\nENV A=b\n")
+    subprocess.run(["docker", "build", "-q", "-t", name, str(tmp_path)], check=True, capture_output=True)
+    yield name
+    raw = Raw()
+    for tag in ("environment", "code"):
+        raw.call("DELETE", f"/images/{name.split(':')[0]}:{tag}?force=true")
+
+
+def test_an_engine_without_the_layers_refuses_the_code_alone_and_takes_the_whole(
+    environment: str, tmp_path: Path
+) -> None:
+    raw = Raw()
+    reference = environment.replace(":environment", ":code")
+    image = raw.image(environment)
+    assert image is not None
+    described = describe(raw, environment, image, tmp_path)
+    code = write_layer([Entry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
+    composed = compose(described, code)
+
+    with saved(raw, environment, tmp_path) as (config, layers):
+        assert config == described.config_digest
+        raw.call("DELETE", f"/images/{environment}?force=true")
+
+        refusal = load_members(raw, composed, reference, described.layers)
+        assert refusal
+        assert raw.image(reference) is None
+
+        with pytest.raises(Infrastructure):
+            load(raw, composed, described, environment, reference, tmp_path, print)
+        assert raw.image(reference) is None
+
+        assert load_members(raw, composed, reference, layers) is None
+    assert has(raw, reference, composed.identity, composed.diff_ids)
+    found = raw.image(reference)
+    assert found is not None and found["Id"] == composed.digest and "A=b" in found["Config"]["Env"]
+
+
+def test_a_load_that_is_broken_off_leaves_no_image(environment: str, tmp_path: Path) -> None:
+    raw = Raw()
+    reference = environment.replace(":environment", ":code")
+    image = raw.image(environment)
+    assert image is not None
+    described = describe(raw, environment, image, tmp_path)
+    code = write_layer([Entry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
+    composed = compose(described, code)
+    code.file.write_bytes(b"")  # it is gone when the engine is sent it
+    with pytest.raises((OSError, Infrastructure)):
+        load(raw, composed, described, environment, reference, tmp_path, print)
+    assert raw.image(reference) is None
