@@ -1,4 +1,7 @@
-"""Secrets on the host: names looked up in the process's environment and in a .env file. A value is never part of a message."""
+"""Secrets on the host: names looked up in the process's environment and in a .env file.
+
+A value is never part of a message.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ class Provider:
     """Where secrets come from in an environment that is not Kubernetes.
 
     Attributes:
-        type: ``env-secrets`` looks in the environment, then in the file; ``dotenv`` in the file alone; ``do-nothing`` nowhere.
+        type: ``env-secrets`` looks in the environment, then in the file; ``dotenv`` in the file alone; ``do-nothing``
+            nowhere.
         file: the .env file.
         prefix: NAME is looked up as prefix + NAME + suffix.
         environ: the process's environment; kept out of the repr, because it holds the values.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Union
 
 from toolkit.config.located import Located
 from toolkit.config.quantity import parse_cpu, parse_memory
@@ -11,7 +10,7 @@ from toolkit.config.rules import lies_in
 from toolkit.config.settings import Config, ExecutorConfig, PersistentVolume, Resources
 from toolkit.errors import BadInput
 
-_Step = Union[str, int]
+_Step = str | int
 
 
 class Places:
@@ -25,7 +24,7 @@ class Places:
         """The place of a setting, or of the nearest thing around it that the file has."""
         tree = self.services.get(service)
         if tree is None:
-            return self.file
+            return f"{self.file}:1" if self.file else None
         where = tree.where
         for step in path:
             if isinstance(step, str) and isinstance(tree.value, dict) and step in tree.value:
@@ -73,7 +72,8 @@ def _check_volumes(executor: ExecutorConfig, places: Places) -> None:
                 message = f"the volumes {other.name} and {volume.name} are both mounted at {volume.mount_path}"
                 raise BadInput(message, places.of("executor", *at, "mount_path"))
             if lies_in(volume.mount_path, other.mount_path) or lies_in(other.mount_path, volume.mount_path):
-                message = f"the mount paths {other.mount_path} and {volume.mount_path} lie in one another; mount them side by side"
+                paths = f"{other.mount_path} and {volume.mount_path}"
+                message = f"the mount paths {paths} lie in one another; mount them side by side"
                 raise BadInput(message, places.of("executor", *at, "mount_path"))
 
 
@@ -88,10 +88,18 @@ def _check_stores(config: Config, places: Places) -> None:
             known = ", ".join(f"{volume.name} at {volume.mount_path}" for volume in volumes)
             has = f"the volumes are {known}" if known else "executor.config.persistent_volumes has none"
             message = f"{service}.config.{key} is {path}, which lies on no volume ({has})"
-            raise BadInput(message, places.of(service, "config", key))
+            raise BadInput(message, _place_of_path(places, service, key))
     if len(paths) == 2 and (lies_in(log_folder, location) or lies_in(location, log_folder)):
         message = f"the run log ({log_folder}) and the catalog ({location}) must be folders apart, neither in the other"
-        raise BadInput(message, places.of("catalog", "config", "catalog_location"))
+        service, key, _ = paths[1 if "catalog" in places.services else 0]
+        raise BadInput(message, _place_of_path(places, service, key))
+
+
+def _place_of_path(places: Places, service: str, key: str) -> str | None:
+    """Where the path is set; for one that is a default, where the volumes are, which it then fails to suit."""
+    if service in places.services:
+        return places.of(service, "config", key)
+    return places.of("executor", "config", "persistent_volumes")
 
 
 def _check_secrets(executor: ExecutorConfig, places: Places) -> None:

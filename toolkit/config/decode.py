@@ -26,7 +26,9 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 
 @dataclass(frozen=True)
 class Rules:
-    """What fields may hold beyond their types. A check raises ValueError with a message that continues a sentence (``is ...``).
+    """What fields may hold beyond their types.
+
+    A check raises ValueError with a message that continues a sentence (``is ...``, ``must ...``).
 
     Attributes:
         checks: for a field, or each item of a list or value of a mapping: takes the decoded value.
@@ -102,7 +104,7 @@ def decode(tree: Located, cls: type[T], name: str, rules: Rules = NO_RULES) -> T
         name: the mapping's own name in messages, as ``executor.config``.
 
     Raises:
-        BadInput: with file and line, for an unknown key, a wrong type, a required key that is missing or a rule that is broken.
+        BadInput: with file and line, for an unknown key, a wrong type, a missing required key or a broken rule.
     """
     return cls(**decode_fields(tree, cls, name, rules))
 

@@ -1,7 +1,7 @@
 """A .env file's text to names and values. Its errors tell a line and never what stands there, which may be a secret.
 
-`KEY=value`, with an optional `export`, comments, and values in single or double quotes that may span lines. A `$` is an ordinary
-character. The last of two lines with one key holds.
+`KEY=value`, with an optional `export`, comments, and values in single or double quotes that may span lines. A `$` is an
+ordinary character. The last of two lines with one key holds.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def parse_dotenv(text: str, file: str) -> dict[str, str]:
         if not match:
             raise fail("this line is not NAME=value (a value of several lines needs quotes around it)")
         quote = text[match.end() : match.end() + 1]
-        if quote in ("'", '"') and quote:
+        if quote and quote in "'\"":
             quoted = (_SINGLE if quote == "'" else _DOUBLE).match(text, match.end())
             if not quoted:
                 raise fail(

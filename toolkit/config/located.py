@@ -1,7 +1,7 @@
 """A parsed file as a tree in which every value knows its file and line, whatever it was read from.
 
-The readers are generic: the configuration, a pipeline's YAML form and parameter files all go through them. They refuse what
-can't be read in one way only, and answer hostile input within bounds of size, depth and number of values.
+The readers are generic: the configuration, a pipeline's YAML form and parameter files all go through them. They refuse
+what can't be read in one way only, and answer hostile input within bounds of size, depth and number of values.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Union
+from typing import Any
 
 from toolkit.errors import BadInput
 
@@ -24,7 +24,7 @@ MAX_CHARACTERS = 16 * 1024 * 1024
 """Characters of all scalars together, each alias counted as all that it stands for."""
 MAX_DEPTH = 100
 
-Scalar = Union[None, bool, int, float, str]
+Scalar = bool | int | float | str | None
 
 # What YAML calls printable: anything else can't be shown in a message or survive an editor.
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

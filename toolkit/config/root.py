@@ -13,9 +13,9 @@ MARKERS = ("toolkit.yaml", "toolkit.yml", "pyproject.toml", "uv.lock", "requirem
 def find_root(home: Path | None, start: Path, context: str | None, place: str | None) -> Path:
     """The root, absolute and without links.
 
-    `build.context` decides when it is set. Otherwise it is the nearest folder with one of MARKERS, from the configuration's folder
-    (or `start` when there is none) upward, and never above the current folder when that search began in or below it.
-    Without a marker it is the current folder in that case, else the folder where the search began.
+    `build.context` decides when it is set. Otherwise it is the nearest folder with one of MARKERS, from the
+    configuration's folder (or `start` when there is none) upward, and never above the current folder when that search
+    began in or below it. Without a marker it is the current folder in that case, else the folder where it began.
 
     Args:
         home: the configuration file's folder; None when there is no configuration.

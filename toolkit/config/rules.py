@@ -22,6 +22,7 @@ _SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _INT32 = 2**31 - 1
+_ENDS = "with a letter or digit at each end"
 
 
 def between(lowest: int, highest: int = _INT32) -> Check:
@@ -54,15 +55,13 @@ def check_word(text: str) -> None:
 def check_subdomain(text: str) -> None:
     """A name of a Kubernetes object."""
     if len(text) > 253 or not _SUBDOMAIN.fullmatch(text):
-        raise ValueError(
-            "must be at most 253 lower-case letters, digits, '-' and '.', with a letter or digit at each end"
-        )
+        raise ValueError(f"must be at most 253 lower-case letters, digits, '-' and '.', {_ENDS}")
 
 
 def check_namespace(text: str) -> None:
     """A Kubernetes namespace: a DNS label."""
     if len(text) > 63 or not _SUBDOMAIN.fullmatch(text) or "." in text:
-        raise ValueError("must be at most 63 lower-case letters, digits and '-', with a letter or digit at each end")
+        raise ValueError(f"must be at most 63 lower-case letters, digits and '-', {_ENDS}")
 
 
 def check_secret_key(text: str) -> None:
@@ -78,14 +77,14 @@ def check_label_key(text: str) -> None:
         check_subdomain(domain)
     if not name or len(name) > 63 or not _LABEL.fullmatch(name):
         raise ValueError(
-            "must be at most 63 letters, digits, '-', '_' and '.', with an optional domain and '/' before it"
+            f"must be at most 63 letters, digits, '-', '_' and '.', {_ENDS}, after an optional domain and '/'"
         )
 
 
 def check_label_value(text: str) -> None:
     """A value of a Kubernetes label; it may be empty."""
     if len(text) > 63 or not _LABEL.fullmatch(text):
-        raise ValueError("must be at most 63 letters, digits, '-', '_' and '.', with a letter or digit at each end")
+        raise ValueError(f"must be at most 63 letters, digits, '-', '_' and '.', {_ENDS}")
 
 
 def check_variable(name: str) -> None:

@@ -74,7 +74,10 @@ class Toleration:
 
 @dataclass(frozen=True)
 class Override:
-    """What one step may set otherwise than the rest: named in ``executor.config.overrides``, chosen by a step's ``overrides``."""
+    """What one step may set otherwise than the rest.
+
+    Named in ``executor.config.overrides`` and chosen by a step's ``overrides``.
+    """
 
     image: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
@@ -104,7 +107,7 @@ class ExecutorConfig:
     shm_size: str | None = None
     """/dev/shm, in Kubernetes' notation; None is the engine's default of 64Mi."""
     scratch_size: str | None = None
-    """A private, empty /tmp of at most this size, in Kubernetes' notation; None leaves /tmp in the image's own layer."""
+    """A private, empty /tmp of at most this size, in Kubernetes' notation; None leaves /tmp in the image's layer."""
     read_only_root: bool = False
     grace_period_in_seconds: int = 10
     """Between the polite and the final signal when a step is cancelled or runs out of time, in seconds."""
@@ -144,7 +147,7 @@ class Executor:
     type: Literal["local", "local-container", "argo"] = "local-container"
     config: ExecutorConfig = ExecutorConfig()
     type_given: bool = False
-    """No key of the file: whether the file names the type, which then chooses the environment when nothing else does."""
+    """No key of the file: whether the file names the type, which then chooses the environment if nothing else does."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """TOML text to a located tree: the values are tomllib's, and a small scan of the text finds their lines.
 
-tomllib tells no lines, so the scan repeats the outline of the grammar; the text is known to be valid when it runs. A value whose
-line it can't find takes the line of what contains it.
+tomllib tells no lines, so the scan repeats the outline of the grammar; the text is known to be valid when it runs. A
+value whose line it can't find takes the line of what contains it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class _Scan:
             self.at += 1
             number = 0
             while self.space() != "]":
-                self.value(path + (number,), self.line())
+                self.value((*path, number), self.line())
                 number += 1
                 if self.space() == ",":
                     self.at += 1
@@ -154,10 +154,10 @@ class _Builder:
         spot = self.spots.get(path)
         line = spot.line if spot else fallback
         if isinstance(value, dict):
-            items = {key: self.build(item, path + (key,), line) for key, item in value.items()}
-            return Located(items, self.file, line, key_lines={key: self.key_line(path + (key,), line) for key in value})
+            items = {key: self.build(item, (*path, key), line) for key, item in value.items()}
+            return Located(items, self.file, line, key_lines={key: self.key_line((*path, key), line) for key in value})
         if isinstance(value, list):
-            return Located(tuple(self.build(item, path + (i,), line) for i, item in enumerate(value)), self.file, line)
+            return Located(tuple(self.build(item, (*path, i), line) for i, item in enumerate(value)), self.file, line)
         if isinstance(value, str):
             return Located(value, self.file, line, value)
         text = spot.text if spot and spot.text is not None else str(value)

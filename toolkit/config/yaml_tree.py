@@ -1,10 +1,10 @@
 """YAML text to a located tree, built from the parser's events.
 
-Built from events because they come one at a time, so depth, size and aliases are bounded as they are met: PyYAML's own composer
-recurses (in C, without a limit) and expands before anything can be counted.
+Built from events because they come one at a time, so depth, size and aliases are bounded as they are met: PyYAML's own
+composer recurses (in C, without a limit) and expands before anything can be counted.
 
-Plain scalars are read by YAML 1.2's core schema. Spellings to which YAML 1.1 gives another meaning (``on``, ``012``, ``1_000``,
-``1:30``) are refused, because the user can't know which of the two a program follows. A date is a text, as in 1.2.
+Plain scalars are read by YAML 1.2's core schema. Spellings to which YAML 1.1 gives another meaning (``on``, ``012``,
+``1_000``, ``1:30``) are refused, because the user can't know which of the two a program follows. A date is a text.
 """
 
 from __future__ import annotations
@@ -262,10 +262,10 @@ def parse_yaml(text: str, file: str, max_values: int = MAX_VALUES) -> Located:
     """The one document of the text; an empty one is the value None.
 
     Raises:
-        BadInput: with file and line, for a syntax error, a duplicate key, a key that is no text, a tag, an alias that is unknown,
-            contains itself or expands to too much, a second document, or nesting beyond 100 levels.
+        BadInput: with file and line, for a syntax error, a duplicate key, a key that is no text, a tag, an alias that is
+            unknown, contains itself or expands to too much, a second document, or nesting beyond 100 levels.
     """
-    # Checked here because the parser compares each of these lines with all before it, which takes hours for a large file.
+    # Checked here because the parser compares each such line with all before it: hours for a large file.
     tag_line = re.search(r"^%TAG", text, re.MULTILINE)
     if tag_line:
         raise BadInput(
@@ -277,13 +277,11 @@ def parse_yaml(text: str, file: str, max_values: int = MAX_VALUES) -> Located:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
-        lines = text.split("\n")
-        hint = (
-            " (a tab; indent with spaces)"
-            if line <= len(lines) and lines[line - 1].lstrip(" ").startswith("\t")
-            else ""
-        )
+        lines = text.rstrip().split("\n")
+        line = min(mark.line + 1 if mark is not None else 1, len(lines))
+        hint = " (a tab; indent with spaces)" if lines[line - 1].lstrip(" ").startswith("\t") else ""
+        if error.context and error.context_mark and error.context_mark.line + 1 != line:
+            hint += f" ({error.context} that begins on line {error.context_mark.line + 1})"
         raise BadInput(f"this is not valid YAML: {error.problem or error.context}{hint}", f"{file}:{line}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # The pure Python scanner lets some of its own errors through, such as an escape beyond Unicode.
