@@ -308,8 +308,8 @@ def test_mount_paths(path: str, said: str) -> None:
     ("volumes", "line", "said"),
     [("{name: a, mount_path: /mnt}\n- {name: a, mount_path: /b}", 5, "twice"),
      ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt}", 5, "both mounted"),
-     ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt/b}", 5, "in one another"),
-     ("{name: a, mount_path: /mnt/a}\n- {name: b, mount_path: /mnt}", 5, "in one another"),
+     ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt/b}", 5, "lies in another, /mnt"),
+     ("{name: a, mount_path: /mnt/a}\n- {name: b, mount_path: /mnt}", 4, "lies in another, /mnt"),
      ("{name: a, mount_path: /tmp/x}\nscratch_size: 1Mi", 4, "scratch_size"),
      ("{name: A, mount_path: /mnt}", 4, "lower-case"),
      ("{name: a., mount_path: /mnt}", 4, "lower-case"),
@@ -443,6 +443,14 @@ def test_the_root_without_a_configuration(tmp_path: Path, monkeypatch: pytest.Mo
     assert project.root == project.home == (tmp_path / "app").resolve()
 
 
+def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree("gone/")
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(BadInput, match="no longer exists"):
+        load(None, Path("."), {})
+
+
 def test_the_build_context_and_links(tmp_path: Path) -> None:
     tree("code/uv.lock", "conf/")
     Path("conf/toolkit.yaml").write_text("build: {context: ../link}")
@@ -454,7 +462,7 @@ def test_the_build_context_and_links(tmp_path: Path) -> None:
 # Anything at all -----------------------------------------------------------------------------------------------------
 
 _KEYS = st.sampled_from(
-    [key for cls in (s.Config, s.ExecutorConfig, s.Build, s.ResourceList, s.Secrets) for key in cls.__dataclass_fields__]
+    [key for cls in (s.Config, s.ExecutorConfig, s.Build, s.ResourceList) for key in cls.__dataclass_fields__]
 ) | st.text(max_size=5)  # fmt: skip
 _VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

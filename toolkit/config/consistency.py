@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 
 from toolkit.config.located import Located
 from toolkit.config.quantity import parse_cpu, parse_memory
@@ -60,21 +61,26 @@ def _check_volumes(executor: ExecutorConfig, places: Places) -> None:
     scratch = executor.scratch_size is not None or any(
         each.scratch_size is not None for each in executor.overrides.values()
     )
+    names: set[str] = set()
+    mounted: dict[str, str] = {}
     for number, volume in enumerate(volumes):
         at = ("config", "persistent_volumes", number)
+        where = places.of("executor", *at, "mount_path")
         if scratch and lies_in(volume.mount_path, "/tmp"):
             message = f"the volume {volume.name} is mounted at {volume.mount_path}, but scratch_size makes /tmp private"
-            raise BadInput(message, places.of("executor", *at, "mount_path"))
-        for other in volumes[:number]:
-            if other.name == volume.name:
-                raise BadInput(f"the volume {volume.name} is given twice", places.of("executor", *at, "name"))
-            if other.mount_path == volume.mount_path:
-                message = f"the volumes {other.name} and {volume.name} are both mounted at {volume.mount_path}"
-                raise BadInput(message, places.of("executor", *at, "mount_path"))
-            if lies_in(volume.mount_path, other.mount_path) or lies_in(other.mount_path, volume.mount_path):
-                paths = f"{other.mount_path} and {volume.mount_path}"
-                message = f"the mount paths {paths} lie in one another; mount them side by side"
-                raise BadInput(message, places.of("executor", *at, "mount_path"))
+            raise BadInput(message, where)
+        if volume.name in names:
+            raise BadInput(f"the volume {volume.name} is given twice", places.of("executor", *at, "name"))
+        if volume.mount_path in mounted:
+            both = f"{mounted[volume.mount_path]} and {volume.name}"
+            raise BadInput(f"the volumes {both} are both mounted at {volume.mount_path}", where)
+        names.add(volume.name)
+        mounted[volume.mount_path] = volume.name
+    for number, volume in enumerate(volumes):
+        for parent in PurePosixPath(volume.mount_path).parents:
+            if str(parent) in mounted:
+                message = f"the mount path {volume.mount_path} lies in another, {parent}; mount them side by side"
+                raise BadInput(message, places.of("executor", "config", "persistent_volumes", number, "mount_path"))
 
 
 def _check_stores(config: Config, places: Places) -> None:
@@ -103,6 +109,9 @@ def _place_of_path(places: Places, service: str, key: str) -> str | None:
 
 
 def _check_secrets(executor: ExecutorConfig, places: Places) -> None:
+    others = {name: "environment" for name in executor.environment}
+    for override, setting in executor.overrides.items():
+        others.update({name: f"the environment of the override {override}" for name in setting.environment})
     seen: set[str] = set()
     for number, reference in enumerate(executor.secrets_from_k8s):
         name = reference.environment_variable
@@ -110,13 +119,8 @@ def _check_secrets(executor: ExecutorConfig, places: Places) -> None:
         if name in seen:
             raise BadInput(f"the environment variable {name} is given by two entries of secrets_from_k8s", where)
         seen.add(name)
-        if name in executor.environment:
-            raise BadInput(f"{name} is both in secrets_from_k8s and in environment; keep one", where)
-        for override, setting in executor.overrides.items():
-            if name in setting.environment:
-                raise BadInput(
-                    f"{name} is both in secrets_from_k8s and in the environment of the override {override}", where
-                )
+        if name in others:
+            raise BadInput(f"{name} is both in secrets_from_k8s and in {others[name]}; keep one", where)
 
 
 def _check_resources(resources: Resources, places: Places, *path: str) -> None:

@@ -104,6 +104,10 @@ def load(path: Path | None, start: Path, environ: Mapping[str, str] | None = Non
         BadInput: with file and line, for anything wrong in the configuration.
     """
     environ = os.environ if environ is None else environ
+    try:
+        os.getcwd()
+    except OSError:
+        raise BadInput("the current folder no longer exists; change to one that does") from None
     start = start.resolve()
     if path is None and environ.get("TOOLKIT_CONFIG"):
         path = Path(environ["TOOLKIT_CONFIG"])

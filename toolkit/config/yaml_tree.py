@@ -262,8 +262,8 @@ def parse_yaml(text: str, file: str, max_values: int = MAX_VALUES) -> Located:
     """The one document of the text; an empty one is the value None.
 
     Raises:
-        BadInput: with file and line, for a syntax error, a duplicate key, a key that is no text, a tag, an alias that is
-            unknown, contains itself or expands to too much, a second document, or nesting beyond 100 levels.
+        BadInput: with file and line, for a syntax error, a duplicate key, a key that is no text, a tag, an alias that
+            is unknown, contains itself or expands to too much, a second document, or nesting beyond 100 levels.
     """
     # Checked here because the parser compares each such line with all before it: hours for a large file.
     tag_line = re.search(r"^%TAG", text, re.MULTILINE)

@@ -1,0 +1,59 @@
+"""Pipelines whose steps run as containers, the same on a laptop and on a cluster.
+
+What is named here is the SDK: standard library only, on Python 3.9 and later, because the file that defines a step's function
+often defines the pipeline too, and then goes into the image with it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from toolkit.sdk import (
+        Catalog,
+        Conditional,
+        Loop,
+        Map,
+        NotebookTask,
+        Parallel,
+        Pipeline,
+        PythonTask,
+        ShellTask,
+        Stub,
+        json,
+        metric,
+        pickled,
+        pipeline,
+        task,
+    )
+
+__version__ = "0.1.0"
+__all__ = [
+    "Catalog",
+    "Conditional",
+    "Loop",
+    "Map",
+    "NotebookTask",
+    "Parallel",
+    "Pipeline",
+    "PythonTask",
+    "ShellTask",
+    "Stub",
+    "json",
+    "metric",
+    "pickled",
+    "pipeline",
+    "task",
+]
+
+
+def __getattr__(name: str) -> object:
+    # The command line imports this package too, and does not need the SDK.
+    if name in __all__:
+        from toolkit import sdk
+
+        return getattr(sdk, name)
+    raise AttributeError(f"module 'toolkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

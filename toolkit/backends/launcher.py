@@ -1,0 +1,73 @@
+"""What the scheduler needs of an engine: attempts that are started up to their gate, let go, waited for and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional, Protocol
+
+from toolkit.plan.plan import PlannedStep
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the engine saw an attempt end.
+
+    Attributes:
+        exit_code: the container's or process's.
+        out_of_memory: whether the engine counted a memory kill.
+        message: what the runtime or the engine said where there is no record to say it.
+        container: the engine's id of it, for who looks into the engine's own logs.
+    """
+
+    exit_code: int
+    out_of_memory: bool = False
+    message: str = ""
+    container: str = ""
+    image: str = ""
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "exit_code": self.exit_code,
+            "out_of_memory": self.out_of_memory,
+            "message": self.message,
+            "container": self.container,
+            "image": self.image,
+        }
+
+
+Ended = Callable[["Job", Optional[Verdict], Optional[BaseException]], None]
+"""Called from another thread, once, when a job has ended or can't be followed any more."""
+
+
+class Job(Protocol):
+    """One attempt, from its start before its turn to its end."""
+
+    path: str
+    attempt: int
+
+    def release(self, secrets: Mapping[str, str]) -> None:
+        """Opens the gate: the attempt runs from now on, with these secrets."""
+
+    def stop(self, kill: bool) -> None:
+        """Ends the attempt: politely, with the grace period, or at once. Does not wait."""
+
+    def discard(self) -> None:
+        """Takes back an attempt whose gate was never opened; it leaves nothing."""
+
+    def name(self) -> str:
+        """What the user would look for in the engine: the container's name or the process's id."""
+
+
+class Launcher(Protocol):
+    """An engine on this machine that runs attempts."""
+
+    ahead: int
+    """How many attempts may be started before their turn."""
+
+    def prepare(self, step: PlannedStep, attempt: int, ended: Ended) -> Job:
+        """Starts an attempt up to its gate, in the background."""
+
+    def close(self) -> None:
+        """Waits until all that was started is gone from the engine."""

@@ -1,0 +1,158 @@
+"""The ``process`` environment: each attempt is a plain process of this machine, run by the same runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Optional
+
+import toolkit
+from toolkit.backends import volumes
+from toolkit.backends.launcher import Ended, Verdict
+from toolkit.errors import BadInput
+from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.project import Project
+from toolkit.runtime.protocol import GATE_VARIABLE, PROCESS_VARIABLE, PROTOCOL
+
+PACKAGE = Path(toolkit.__file__).resolve().parent
+MAIN = PACKAGE / "runtime" / "main.py"
+WAIVED = ("image", "user", "limits", "read-only root", "mount paths")
+"""What a plain process can't have; printed with every run."""
+
+
+def interpreter(project: Project) -> str:
+    """The project's own Python: the active virtual environment, else .venv beside the code, else the one running this."""
+    for folder in (os.environ.get("VIRTUAL_ENV"), project.root / ".venv"):
+        if folder and os.access(Path(folder) / "bin" / "python", os.X_OK):
+            return str(Path(folder) / "bin" / "python")
+    return sys.executable
+
+
+def sdk_folder(project: Project) -> str:
+    """A folder that holds the SDK's package and nothing else that this interpreter has installed."""
+    folder = project.state / "sdk"
+    link = folder / "toolkit"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink() or Path(os.readlink(link)) != PACKAGE:
+        temporary = folder / f"toolkit.{os.getpid()}"
+        temporary.symlink_to(PACKAGE)
+        temporary.replace(link)
+    return str(folder)
+
+
+def environment(project: Project, places: Mapping[str, object]) -> dict[str, str]:
+    """The variables that the runtime is started with: this process's own, and where things are."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOOLKIT_")}
+    given = {"run": "", "work": str(project.root), "volumes": volumes.folders(project), "hidden": []}
+    given.update(code=str(project.root), sdk=sdk_folder(project), **places)
+    return {**inherited, "PYTHONHASHSEED": "0", PROCESS_VARIABLE: json.dumps(given)}
+
+
+class ProcessLauncher:
+    """Starts attempts as processes.
+
+    Args:
+        run_folder: the folder of the plan. hidden: names of variables that user code must not inherit.
+    """
+
+    def __init__(self, project: Project, plan: Plan, run_id: str, run_folder: Path, hidden: tuple[str, ...]) -> None:
+        self.ahead = 2
+        self._project = project
+        self._run_id = run_id
+        self._run_folder = run_folder
+        self._hidden = hidden
+        self._python = interpreter(project)
+        self._work = project.state / "work" / run_id
+        for settings in plan.settings:
+            if settings.image is not None:
+                raise BadInput("a step has an image of its own, which --env process can't honour: use --env local")
+
+    def prepare(self, step: PlannedStep, attempt: int, ended: Ended) -> ProcessJob:
+        work = self._work / f"{len(os.listdir(self._work)) if self._work.exists() else 0}-{os.urandom(4).hex()}"
+        work.parent.mkdir(parents=True, exist_ok=True)
+        places = {"run": str(self._run_folder), "work": str(work), "hidden": self._hidden}
+        variables = {**environment(self._project, places), GATE_VARIABLE: "stdin"}
+        argv = [self._python, str(MAIN), str(PROTOCOL), self._run_id, step.path, str(attempt)]
+        return ProcessJob(step.path, attempt, argv, variables, work, ended)
+
+    def close(self) -> None:
+        shutil.rmtree(self._work, ignore_errors=True)
+
+
+class ProcessJob:
+    """One process, from its start before its turn to its end."""
+
+    def __init__(
+        self, path: str, attempt: int, argv: list[str], variables: dict[str, str], work: Path, ended: Ended
+    ) -> None:
+        self.path = path
+        self.attempt = attempt
+        self._work = work
+        self._ended = ended
+        self._process = subprocess.Popen(
+            argv,
+            env=variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # Ctrl-C in the terminal is for the client, which then asks the steps to end.
+            start_new_session=True,
+        )
+        self._said = b""
+
+    def name(self) -> str:
+        return f"process {self._process.pid}"
+
+    def release(self, secrets: Mapping[str, str]) -> None:
+        line = json.dumps({"secrets": dict(secrets)}).encode("ascii") + b"\n"
+        threading.Thread(target=self._go, args=(line,), daemon=True).start()
+
+    def _go(self, line: bytes) -> None:
+        stdin: Optional[IO[bytes]] = self._process.stdin
+        assert stdin is not None and self._process.stderr is not None
+        try:
+            stdin.write(line)
+            stdin.flush()
+        except OSError:
+            pass
+        self._said = self._process.stderr.read()
+        code = self._process.wait()
+        self._close()
+        # A process that a signal ended has a negative code here, where a container has 128 and more.
+        exit_code = code if code >= 0 else 128 - code
+        message = self._said[-4000:].decode("utf-8", "replace")
+        self._ended(self, Verdict(exit_code, message=message, container=f"pid {self._process.pid}"), None)
+
+    def _close(self) -> None:
+        for stream in (self._process.stdin, self._process.stderr):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    pass
+        shutil.rmtree(self._work, ignore_errors=True)
+        shutil.rmtree(f"{self._work}.private", ignore_errors=True)
+
+    def stop(self, kill: bool) -> None:
+        # The supervisor ends its child and all of its group; asked again, it does so at once.
+        for _ in range(2 if kill else 1):
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGTERM)
+
+    def discard(self) -> None:
+        """Closing the gate before its line ends the process with its reserved code."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._close()

@@ -1,0 +1,156 @@
+"""The commands and their options; each command's own work is imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from toolkit import errors
+
+_DESCRIPTION = """\
+Packages your code into an image and runs each step of a pipeline as a container: on this machine, or on Kubernetes."""
+
+_EPILOG = """\
+exit codes: 0 all steps succeeded, 1 a step failed, 2 bad input, 3 engine, cluster or disk, 130 cancelled"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise errors.BadInput(f"{message} (see `{self.prog} --help`)")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command line; returns its exit code. No traceback of ours reaches the user."""
+    try:
+        options = _parser().parse_args(argv)
+        if options.command is None:
+            _parser().print_help()
+            return errors.BAD_INPUT
+        return int(options.call(options))
+    except errors.ToolkitError as error:
+        print(f"toolkit: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("toolkit: cancelled", file=sys.stderr)
+        return errors.CANCELLED
+    except BrokenPipeError:
+        # Whoever read our output has enough, as in `toolkit runs | head`.
+        _close_quietly()
+        return errors.SUCCEEDED
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"toolkit: {named}{error.strerror or error}", file=sys.stderr)
+        return errors.INFRASTRUCTURE
+
+
+def _close_quietly() -> None:
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="toolkit", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for add in (_add_init, _add_build, _add_run, _add_compose, _add_runs, _add_show, _add_logs, _add_catalog):
+        add(commands)
+    return parser
+
+
+def _version() -> str:
+    from toolkit import __version__
+
+    return f"toolkit {__version__}"
+
+
+_Commands = "argparse._SubParsersAction[_Parser]"
+
+
+def _command(commands: _Commands, name: str, help_text: str, module: str, function: str) -> _Parser:
+    """A command whose work is the ``function`` of a module of this folder, imported when it is called."""
+
+    def call(options: argparse.Namespace) -> int:
+        from importlib import import_module
+
+        work: Callable[[argparse.Namespace], int] = getattr(import_module(f"toolkit.cli.{module}"), function)
+        return work(options)
+
+    parser: _Parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.set_defaults(call=call)
+    return parser
+
+
+def _with_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="configuration (default: toolkit.yaml or pyproject.toml upward)")
+
+
+def _with_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
+
+
+def _add_init(commands: _Commands) -> None:
+    parser = _command(commands, "init", "make a new project that runs", "init", "init")
+    parser.add_argument("folder", nargs="?", default=".", help="where (default: here)")
+
+
+def _add_build(commands: _Commands) -> None:
+    parser = _command(commands, "build", "build the image of this code and print its reference", "building", "build")
+    _with_config(parser)
+    parser.add_argument("--explain", action="store_true", help="say what changed since the last build")
+
+
+def _add_run(commands: _Commands) -> None:
+    parser = _command(commands, "run", "run a pipeline, each step a container", "running", "run")
+    parser.add_argument(
+        "pipeline", nargs="?", help="file.py, file.py:name or file.yaml (default: `pipeline` of the configuration)"
+    )
+    parser.add_argument("--env", metavar="ENV", help="local (Docker), argo (Kubernetes) or process (no containers)")
+    _with_config(parser)
+    parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; JSON, or else text")
+    parser.add_argument("--run-id", metavar="ID", help="the run's id (default: made from the time)")
+    parser.add_argument("--tag", default="", help="a word to find the run by")
+
+
+def _add_compose(commands: _Commands) -> None:
+    parser = _command(commands, "compose", "print a docker-compose file: a service for each step, and a dev shell", "composing", "compose")
+    parser.add_argument("pipeline", nargs="?", help="as for run")
+    _with_config(parser)
+    parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+
+
+def _add_runs(commands: _Commands) -> None:
+    parser = _command(commands, "runs", "list the runs", "showing", "runs")
+    _with_config(parser)
+    parser.add_argument("--tag", help="only those with this tag")
+    _with_json(parser)
+
+
+def _add_show(commands: _Commands) -> None:
+    parser = _command(commands, "show", "show a run: its steps, values and files", "showing", "show")
+    parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
+    _with_config(parser)
+    _with_json(parser)
+
+
+def _add_logs(commands: _Commands) -> None:
+    parser = _command(commands, "logs", "print what a run's steps wrote", "showing", "logs")
+    parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
+    parser.add_argument("step", nargs="?", help="one step's path (default: all)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    _with_config(parser)
+    _with_json(parser)
+
+
+def _add_catalog(commands: _Commands) -> None:
+    parser = _command(commands, "catalog", "list the files that a run put into the catalog", "showing", "catalog")
+    parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
+    parser.add_argument("--get", metavar="KEY", help="write this file's content to standard output")
+    _with_config(parser)
+    _with_json(parser)

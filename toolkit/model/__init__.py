@@ -1,0 +1,1 @@
+"""The pipeline model, and the forms that it is read from."""

@@ -1,0 +1,150 @@
+"""The model: a pipeline as frozen dataclasses, whatever it was written in.
+
+It says nothing about where or with which configuration the pipeline runs. A step's ``line`` is for messages and is part
+of no comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional, Union
+
+Kind = Literal["python", "shell", "notebook"]
+ReturnKind = Literal["json", "object", "metric"]
+
+
+@dataclass(frozen=True)
+class Function:
+    """How a function is found again: module and name, or its file (relative to the root) under the module's name."""
+
+    module: str
+    qualname: str
+    file: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Takes:
+    """A function's signature: the argument names, those without a default, and whether it has ``**kwargs``."""
+
+    names: tuple[str, ...]
+    required: tuple[str, ...]
+    everything: bool
+
+
+@dataclass(frozen=True)
+class Return:
+    name: str
+    kind: ReturnKind = "json"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A binding to a value that stands in the pipeline's own source."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """A binding to a parameter, of one step (by name, among its siblings) or, without one, by name in the scope."""
+
+    name: str
+    step: Optional[str] = None
+
+
+Binding = Union[Constant, Source]
+
+
+@dataclass(frozen=True)
+class CatalogUse:
+    get: tuple[str, ...] = ()
+    put: tuple[str, ...] = ()
+    store_copy: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step that runs in a container of its own: a function, a command or a notebook."""
+
+    name: str
+    kind: Kind
+    function: Optional[Function] = None
+    command: Optional[str] = None
+    takes: Optional[Takes] = None
+    returns: tuple[Return, ...] = ()
+    secrets: tuple[str, ...] = ()
+    catalog: CatalogUse = CatalogUse()
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    bind: Mapping[str, Binding] = field(default_factory=dict)
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
+    on_failure: Optional[Pipeline] = None
+    line: Optional[str] = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Stub:
+    """A step that does nothing and costs no container."""
+
+    name: str
+    line: Optional[str] = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Named branches that run side by side; the order of the names is the order of definition."""
+
+    name: str
+    branches: tuple[tuple[str, Pipeline], ...]
+    on_failure: Optional[Pipeline] = None
+    line: Optional[str] = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Map:
+    """A branch for each item of a list parameter; ``reducer`` is a function or the name of a known one."""
+
+    name: str
+    branch: Pipeline
+    iterate_on: str
+    iterate_as: str
+    reducer: Union[Function, str, None] = None
+    on_failure: Optional[Pipeline] = None
+    line: Optional[str] = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """The branch that a parameter's value names, or the default."""
+
+    name: str
+    parameter: str
+    branches: tuple[tuple[str, Pipeline], ...]
+    default: Optional[Pipeline] = None
+    on_failure: Optional[Pipeline] = None
+    line: Optional[str] = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A branch that runs again until ``break_on`` is true, at most ``max_iterations`` times."""
+
+    name: str
+    branch: Pipeline
+    max_iterations: int
+    break_on: str
+    index_as: str = ""
+    on_failure: Optional[Pipeline] = None
+    line: Optional[str] = field(default=None, compare=False)
+
+
+Step = Union[Task, Stub, Parallel, Map, Conditional, Loop]
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Steps in the order in which they run; their names are unique among siblings."""
+
+    steps: tuple[Step, ...]
+    name: str = ""

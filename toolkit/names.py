@@ -1,0 +1,62 @@
+"""Names: what steps, runs and parameters may be called."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import unicodedata
+
+from toolkit.errors import BadInput
+
+LONGEST_NAME = 200
+_RUN_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def step_name(name: str, where: str | None = None) -> str:
+    """A step's or branch's name in NFC.
+
+    Raises:
+        BadInput: it is empty, longer than 200 characters, or holds ``/`` or a character that can't be printed.
+    """
+    normal = unicodedata.normalize("NFC", name)
+    if not normal or normal != normal.strip():
+        raise BadInput(f"the step name {name!r} is empty, or begins or ends with a space", where)
+    if len(normal) > LONGEST_NAME:
+        raise BadInput(f"a step name has at most {LONGEST_NAME} characters; {normal[:40]!r}… has {len(normal)}", where)
+    for character in normal:
+        if character == "/" or not character.isprintable():
+            raise BadInput(f"the step name {name!r} holds {character!r}: names are printable and without /", where)
+    if normal in (".", ".."):
+        raise BadInput(f"{name!r} can't be a step's name", where)
+    return normal
+
+
+def parameter_name(name: object, where: str | None = None) -> str:
+    """A parameter's name: an identifier, since functions take it as an argument and shells as a variable.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
+        raise BadInput(f"{name!r} can't be a parameter's name: it takes letters, digits and _, and no digit first", where)
+    return name
+
+
+def run_id(given: str) -> str:
+    """A run id as given.
+
+    Raises:
+        BadInput: a Workflow on Kubernetes could not have it as its name.
+    """
+    if not _RUN_ID.fullmatch(given):
+        raise BadInput(
+            f"{given!r} can't be a run id: it takes 1 to 40 of a-z, 0-9 and -, and begins and ends with a letter or digit"
+        )
+    return given
+
+
+def new_run_id() -> str:
+    """A fresh run id that sorts by time (UTC)."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(2)

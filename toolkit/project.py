@@ -1,0 +1,28 @@
+"""A project: where its root, its configuration and its private folder are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.config.settings import Config
+
+
+@dataclass(frozen=True)
+class Project:
+    """What every command works on.
+
+    Attributes:
+        root: absolute folder whose files are the user's code and go into the image.
+        home: absolute folder of the configuration file (the root when there is none); `.toolkit/` and `.env` lie here.
+        config: the loaded configuration.
+    """
+
+    root: Path
+    home: Path
+    config: Config
+
+    @property
+    def state(self) -> Path:
+        """The private folder: volumes, build state, caches. Never in an image, never committed."""
+        return self.home / ".toolkit"

@@ -1,0 +1,71 @@
+"""Which pipeline a command is about: a file, and where needed a name in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from toolkit.config.located import shown
+from toolkit.errors import BadInput
+from toolkit.project import Project
+
+_YAML = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class PipelineReference:
+    """A pipeline by its file.
+
+    Attributes:
+        file: absolute. name: of a Pipeline, driver or callable in it. nth: which call of ``execute()`` is meant, from 0.
+        arguments: what the file is run with, as a script.
+    """
+
+    file: Path
+    name: Optional[str] = None
+    nth: Optional[int] = None
+    arguments: tuple[str, ...] = field(default=())
+
+    @property
+    def is_yaml(self) -> bool:
+        return self.file.suffix in _YAML
+
+    def relative(self, project: Project) -> str:
+        """The file relative to the project's root.
+
+        Raises:
+            BadInput: it lies outside, where no image would hold it.
+        """
+        try:
+            return self.file.resolve().relative_to(project.root).as_posix()
+        except ValueError:
+            raise BadInput(
+                f"{shown(self.file)} lies outside the project {shown(project.root)}: move it there, or set build.context "
+                "in the configuration to a folder that holds both"
+            ) from None
+
+    def import_roots(self, project: Project) -> tuple[str, ...]:
+        """The folders that modules are imported from: the file's own, as for a script, the root, and ``src``."""
+        own = os.path.dirname(self.relative(project)) or "."
+        return tuple(dict.fromkeys((own, ".", "src")))
+
+
+def parse(text: str, folder: Path) -> PipelineReference:
+    """A reference as typed: ``file.py``, ``file.py:name`` or ``file.yaml``, relative to ``folder``.
+
+    Raises:
+        BadInput: the file does not exist or is of another kind.
+    """
+    path, separator, name = text.rpartition(":")
+    if not separator or (folder / text).exists():
+        path, name = text, ""
+    file = (folder / path).absolute()
+    if file.suffix not in (".py", *_YAML):
+        raise BadInput(f"{path!r} is no pipeline: name a .py or .yaml file, or file.py:name")
+    if not file.is_file():
+        raise BadInput("this file does not exist", shown(file))
+    if name and file.suffix in _YAML:
+        raise BadInput(f"{path} holds one pipeline: leave out :{name}")
+    return PipelineReference(file, name or None)

@@ -1,0 +1,44 @@
+"""``python file.py`` that calls ``execute()``: the same run as ``toolkit run file.py``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Optional
+
+from toolkit import errors, names
+from toolkit.config.load import load
+from toolkit.run import parameters
+from toolkit.run.reference import PipelineReference
+from toolkit.run.start import start
+
+
+def run_script(
+    file: str,
+    nth: int,
+    arguments: list[str],
+    configuration_file: Optional[str],
+    run_id: Optional[str],
+    tag: Optional[str],
+    parameters_file: Optional[str],
+) -> int:
+    """Runs the pipeline whose ``execute()`` was called; returns the exit code.
+
+    Args:
+        file: the script, absolute. nth: which call of ``execute()`` in it this is, from 0. arguments: the script's own.
+    """
+    environ = os.environ
+    try:
+        reference = PipelineReference(Path(file), nth=nth, arguments=tuple(arguments))
+        project = load(Path(configuration_file) if configuration_file else None, reference.file.parent)
+        chosen = run_id or environ.get("TOOLKIT_RUN_ID") or None
+        if chosen is not None:
+            names.run_id(chosen)
+        given = parameters_file or environ.get("TOOLKIT_PARAMETERS_FILE")
+        values = parameters.read(Path(given) if given else None, [], environ)
+        sys.stdout.flush()
+        return start(project, reference, None, values, chosen, tag or "")
+    except errors.ToolkitError as error:
+        print(f"toolkit: {error}", file=sys.stderr)
+        return error.exit_code

@@ -1,0 +1,5 @@
+"""The part that runs inside the container: standard library only, Python 3.9 and later.
+
+In an image these files lie in /opt/toolkit/runtime and are loaded as the package ``_toolkit_runtime``, so that no module
+name of the user's can stand in for one of ours. The host imports the same files as ``toolkit.runtime``.
+"""

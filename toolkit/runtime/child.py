@@ -1,0 +1,332 @@
+"""What runs in the supervisor's child: the user's code, with its inputs read and its returns written.
+
+The child tells the supervisor what came of it in one JSON document through a pipe. User code that ends the process without
+coming back here (``os._exit``, a signal) leaves that pipe empty, which is never taken for a success.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from . import catalog, imports, values
+from .catalog import FileStore, StoreFault
+from .protocol import LARGE_VALUE
+from .records import encode
+from .redact import Redactor
+from .scope import ROOT, Scope
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Optional
+
+    from .places import Places
+
+EXPORTS_DESCRIPTOR = 9
+"""Where a shell step's exported variables are written to; the highest that POSIX sh can redirect."""
+
+_DUMP = (
+    "trap 'toolkit_status=$?; trap - EXIT; "
+    "{ cat /proc/self/environ 2>/dev/null || env -0; } >&9; exit $toolkit_status' EXIT\n"
+)
+"""Hands the exported variables over when the shell ends, however it ends; a child's own environment is just those."""
+
+
+class Failed(Exception):
+    """The step failed for a reason that is not an exception of the user's code."""
+
+
+class Step:
+    """One attempt, from the child's side.
+
+    Args:
+        step: the plan's step. roots: the plan's import roots. scope: what it can see. store: the catalog.
+        places: where things are. redactor: of the step's secrets. private: a folder for this attempt alone.
+    """
+
+    def __init__(
+        self,
+        step: dict[str, Any],
+        roots: list[str],
+        scope: Scope,
+        store: FileStore,
+        places: Places,
+        redactor: Redactor,
+        private: str,
+    ) -> None:
+        self.step = step
+        self.roots = roots
+        self.scope = scope
+        self.store = store
+        self.places = places
+        self.redactor = redactor
+        self.private = private
+        self.inputs: dict[str, dict[str, Any]] = {}
+
+    # --- inputs -----------------------------------------------------------------------------------------------------
+
+    def take(self, name: str) -> tuple[bool, Any]:
+        """The value of an argument, whether by name or by a binding, and whether there is one."""
+        binding = self.step["bind"].get(name)
+        if binding is not None and "value" in binding:
+            self.inputs[name] = {"value": binding["value"]}
+            return True, binding["value"]
+        source_name = binding["name"] if binding is not None else name
+        found = self.scope.parameter(source_name, binding.get("step") if binding is not None else None)
+        if found is None:
+            return False, None
+        path, stored = found
+        taken = {"from": path, "name": source_name, "kind": stored["kind"]}
+        if stored["kind"] == "object":
+            taken["sha256"] = stored["sha256"]
+            self.inputs[name] = taken
+            return True, imports.own("pickle").loads(self.store.get_bytes(stored["sha256"]))
+        taken["sha256"] = _sha256(encode(stored["value"]))
+        self.inputs[name] = taken
+        return True, stored["value"]
+
+    def arguments(self, function: Any) -> tuple[list[Any], dict[str, Any]]:
+        """What the function is called with: its parameters by name, cast to its annotations.
+
+        Raises:
+            Failed: a required one is nowhere, or can't be cast.
+        """
+        signature = values.signature(function)
+        hints = values.annotations(function) if signature.names else {}
+        given: dict[str, Any] = {}
+        for name in signature.names:
+            there, value = self.take(name)
+            if not there:
+                if name in signature.required:
+                    raise Failed(
+                        f"the parameter {name} is nowhere: no earlier step returns it and the run was given none of that name"
+                    )
+                continue
+            is_object = self.inputs[name].get("kind") == "object"
+            given[name] = value if is_object or name not in hints else values.cast(name, value, hints[name])
+        if signature.everything:
+            for name in self.scope.names():
+                if name not in given and name not in signature.positional:
+                    there, value = self.take(name)
+                    if there:
+                        given[name] = value
+        positional = []
+        for name in signature.positional:
+            if name not in given:
+                break
+            positional.append(given.pop(name))
+        return positional, given
+
+    # --- returns ----------------------------------------------------------------------------------------------------
+
+    def stored(self, produced: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The declared returns as the record holds them.
+
+        Raises:
+            Failed: a value is not of its kind, or holds a secret. StoreFault: the catalog can't take it.
+        """
+        kinds = {one["name"]: one["kind"] for one in self.step["returns"]}
+        found: dict[str, dict[str, Any]] = {}
+        for name, value in produced.items():
+            kind = kinds[name]
+            if kind == "object":
+                data, type_name = values.as_object(name, value)
+                self._refuse_secrets(name, data)
+                found[name] = {"kind": kind, "type": type_name, **self.store.put_bytes(data)}
+                continue
+            plain = values.as_metric(name, value) if kind == "metric" else values.as_json(name, value)
+            self._refuse_secrets(name, encode(plain))
+            found[name] = {"kind": kind, "value": plain}
+        return found
+
+    def _refuse_secrets(self, name: str, data: bytes) -> None:
+        secret = self.redactor.found(data)
+        if secret is not None:
+            raise Failed(
+                f"the return {name} holds the secret {secret}, and what a step returns is recorded in the clear: "
+                f"let the step that needs {secret} declare it instead"
+            )
+
+    # --- the two kinds of task --------------------------------------------------------------------------------------
+
+    def python(self) -> dict[str, dict[str, Any]]:
+        """Runs a python step; returns what the record holds of its returns."""
+        imports.install(self.places, self.roots)
+        target = self.step["function"]
+        function = imports.load_function(target["module"], target["file"], target["qualname"], self.places.code)
+        positional, given = self.arguments(function)
+        result = function(*positional, **given)
+        if hasattr(result, "__await__") and hasattr(result, "send"):
+            result = imports.own("asyncio").run(result)
+        return self.stored(values.named([one["name"] for one in self.step["returns"]], result))
+
+    def shell_environment(self) -> dict[str, str]:
+        """The whole scope as environment variables; a value above 64 KiB is a file that NAME_FILE names.
+
+        Raises:
+            Failed: a parameter would replace a variable that the shell itself lives by.
+        """
+        variables: dict[str, str] = {}
+        for name in [*self.scope.names(), *self.step["bind"]]:
+            if name in variables:
+                continue
+            there, value = self.take(name)
+            if not there or self.inputs[name].get("kind") == "object":
+                self.inputs.pop(name, None)
+                continue
+            if name in _SHELL_OWN or name.startswith(("LD_", "DYLD_")):
+                raise Failed(f"the parameter {name} would replace the shell's own variable {name}: give it another name")
+            text = values.as_text(value)
+            if "\0" in text:
+                raise Failed(f"the parameter {name} holds a NUL character, which no environment variable can")
+            if len(text.encode("utf-8", "surrogatepass")) > LARGE_VALUE:
+                path = os.path.join(self.private, name)
+                with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
+                    file.write(text)
+                variables[f"{name}_FILE"] = path
+            else:
+                variables[name] = text
+        return variables
+
+    def exported(self, data: bytes) -> dict[str, dict[str, Any]]:
+        """A shell step's returns, out of the environment that it ended with.
+
+        Raises:
+            Failed: a declared return was not exported.
+        """
+        found: dict[str, str] = {}
+        for entry in data.split(b"\0"):
+            name, separator, value = entry.partition(b"=")
+            if separator:
+                found[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        produced = {}
+        for one in self.step["returns"]:
+            if one["name"] not in found:
+                raise Failed(f"the command did not export {one['name']}, which the step declares to return")
+            produced[one["name"]] = values.from_text(found[one["name"]])
+        return self.stored(produced)
+
+
+_SHELL_OWN = frozenset({"PATH", "HOME", "IFS", "PWD", "SHELL", "ENV", "BASH_ENV", "PS4", "TMPDIR"})
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def run(step: Step, environment: dict[str, str], result: int) -> int:
+    """The child's whole life after the fork; returns its exit code.
+
+    Args:
+        environment: what the user's code sees. result: the descriptor that takes the JSON document.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    document: dict[str, Any] = {"returns": None}
+    code = 1
+    try:
+        if step.step["kind"] == "shell":
+            return _shell(step, environment, result)
+        sys.argv = [step.step["function"]["qualname"]]
+        document["returns"] = step.python()
+        code = 0
+    except SystemExit as leave:
+        code = _system_exit(step, leave, document)
+    except (Failed, values.BadValue, imports.NotFound) as error:
+        document["reason"] = str(error)
+        print(error, file=sys.stderr)
+    except StoreFault as error:
+        document["fault"] = str(error)
+    except BaseException as error:
+        document["exception"] = _described(step, error)
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    document["inputs"] = step.inputs
+    _send(result, document)
+    _flush()
+    return code
+
+
+def _system_exit(step: Step, leave: SystemExit, document: dict[str, Any]) -> int:
+    if leave.code is None or leave.code == 0:
+        # As in a script, leaving with 0 is a success; but it returns nothing.
+        declared = [one["name"] for one in step.step["returns"]]
+        if declared:
+            document["reason"] = f"the step left by sys.exit() without returning {', '.join(declared)}"
+            return 1
+        document["returns"] = {}
+        return 0
+    if isinstance(leave.code, int):
+        document["reason"] = f"the step left by sys.exit({leave.code})"
+        return leave.code & 0xFF or 1
+    print(leave.code, file=sys.stderr)
+    document["reason"] = f"the step left by sys.exit: {leave.code}"
+    return 1
+
+
+def _described(step: Step, error: BaseException) -> dict[str, Any]:
+    """The exception for the record, and its traceback, without frames of ours, where Python would print it."""
+    traceback = imports.own("traceback")
+    frames: Optional[TracebackType] = error.__traceback__
+    ours = os.path.dirname(os.path.abspath(__file__))
+    while frames is not None and os.path.dirname(os.path.abspath(frames.tb_frame.f_code.co_filename)) == ours:
+        frames = frames.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+        message = str(error)
+    except Exception as fault:
+        text = message = f"{type(error).__name__}, which can't be shown: {type(fault).__name__}"
+    print(text, file=sys.stderr, end="", flush=True)
+    return {
+        "type": f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "", 1),
+        "message": step.redactor.text(message[:10_000]),
+        "traceback": step.redactor.text(text[:100_000]),
+    }
+
+
+def _shell(step: Step, environment: dict[str, str], result: int) -> int:
+    """Becomes the shell: the parameters in its environment, and where returns are declared, its exports handed over."""
+    document: dict[str, Any] = {"returns": None, "inputs": {}}
+    try:
+        variables = step.shell_environment()
+    except (Failed, OSError, catalog.BadKey) as error:
+        document["reason"] = str(error)
+        print(error, file=sys.stderr)
+        _send(result, document)
+        return 1
+    document["inputs"] = step.inputs
+    _send(result, document, more=True)
+    script = step.step["command"]
+    if step.step["returns"]:
+        os.dup2(result, EXPORTS_DESCRIPTOR, inheritable=True)
+        script = _DUMP + script
+    _flush()
+    try:
+        os.execve("/bin/sh", ["sh", "-c", script], {**environment, **variables})
+    except OSError as error:
+        print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
+    return 1
+
+
+def _send(descriptor: int, document: dict[str, Any], more: bool = False) -> None:
+    data = json.dumps(document).encode("ascii") + b"\n"
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if not more:
+            os.close(descriptor)
+    except OSError:
+        # The user's code closed it: the supervisor finds nothing and says so.
+        pass
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            pass

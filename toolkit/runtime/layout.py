@@ -1,0 +1,43 @@
+"""Where records and objects lie on the volume, and how step names become names of folders."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from .protocol import STEPS_FOLDER
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_LONGEST = 120
+_KEPT = 80
+
+
+def folder_name(name: str) -> str:
+    """One part of a step's path as a folder's name: percent-encoded, and cut and hashed above 120 bytes.
+
+    A file system ends a name at 255 bytes, and 200 characters of Unicode can be 2,400 bytes once encoded.
+    """
+    encoded = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode("utf-8"))
+    if len(encoded) <= _LONGEST:
+        return encoded
+    digest = hashlib.sha256(name.encode("utf-8")).hexdigest()[:32]
+    return encoded[:_KEPT].rstrip("%") + "~" + digest
+
+
+def step_folder(run_folder: str, path: str) -> str:
+    """The folder of the step at ``path`` (names joined with ``/``): its attempts are the folders named by a number."""
+    return os.path.join(run_folder, STEPS_FOLDER, *(folder_name(part) for part in path.split("/")))
+
+
+def attempt_folder(run_folder: str, path: str, attempt: int) -> str:
+    """The folder of one attempt; ``attempt`` counts from 1."""
+    return os.path.join(step_folder(run_folder, path), str(attempt))
+
+
+def attempts(run_folder: str, path: str) -> list[int]:
+    """The numbers of the attempts that have a folder, in ascending order."""
+    try:
+        names = os.listdir(step_folder(run_folder, path))
+    except FileNotFoundError:
+        return []
+    return sorted(int(name) for name in names if name.isdigit())

@@ -1,0 +1,31 @@
+"""The entry: cuts the user's module names off the import path before anything is imported, then hands over.
+
+``python3 main.py PROTOCOL RUN_ID PATH ATTEMPT`` runs one attempt of a step; ``python3 main.py --describe PROTOCOL`` describes
+a pipeline from a request on standard input.
+"""
+
+import sys
+
+
+def _isolate() -> None:
+    """Makes our files the package ``_toolkit_runtime`` and leaves only the interpreter's own folders to import from.
+
+    ``-I`` would do the latter, but it also ignores PYTHONHASHSEED, and what runs in the child would inherit it.
+    """
+    import os
+
+    here = sys.path.pop(0)
+    theirs = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) not in theirs]
+    package = type(sys)("_toolkit_runtime")
+    package.__path__ = [os.path.abspath(here)]
+    sys.modules["_toolkit_runtime"] = package
+
+
+if __name__ == "__main__":
+    _isolate()
+    if sys.argv[1:2] == ["--describe"]:
+        from _toolkit_runtime.describe import main  # type: ignore[import-not-found]
+    else:
+        from _toolkit_runtime.supervisor import main  # type: ignore[import-not-found]
+    main(sys.argv)

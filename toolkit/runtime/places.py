@@ -1,0 +1,68 @@
+"""Where things are, in a container or, in the ``process`` environment, on the host."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .protocol import IMAGE_FILE, PROCESS_VARIABLE, RUN_FOLDER, SDK_FOLDER, WORKSPACE
+
+
+class Places:
+    """Absolute folders and files as this process sees them.
+
+    Attributes:
+        run: the folder of the plan and the root parameters.
+        code: the user's code, which import roots are relative to.
+        work: the working folder of the step.
+        sdk: the folder from which the SDK's ``toolkit`` is imported.
+        image_file: the id file of the image; empty where there is no image.
+        volumes: host folder by mount path; empty in a container, where the mount path is the folder.
+        hidden: names of variables that are taken out of the environment that user code sees.
+    """
+
+    def __init__(
+        self,
+        run: str = RUN_FOLDER,
+        code: str = WORKSPACE,
+        work: str = WORKSPACE,
+        sdk: str = SDK_FOLDER,
+        image_file: str = IMAGE_FILE,
+        volumes: dict[str, str] | None = None,
+        hidden: tuple[str, ...] = (),
+    ) -> None:
+        self.run = run
+        self.code = code
+        self.work = work
+        self.sdk = sdk
+        self.image_file = image_file
+        self.volumes = volumes or {}
+        self.hidden = hidden
+
+    @property
+    def in_container(self) -> bool:
+        return bool(self.image_file)
+
+    def translate(self, path: str) -> str:
+        """A path of the plan's, below a mount path, as it is on this side."""
+        for mount, folder in self.volumes.items():
+            if path == mount or path.startswith(mount.rstrip("/") + "/"):
+                return os.path.normpath(os.path.join(folder, os.path.relpath(path, mount)))
+        return path
+
+
+def find() -> Places:
+    """The places of this process."""
+    text = os.environ.get(PROCESS_VARIABLE)
+    if not text:
+        return Places()
+    given = json.loads(text)
+    return Places(
+        run=given["run"],
+        code=given["code"],
+        work=given["work"],
+        sdk=given["sdk"],
+        image_file="",
+        volumes=given["volumes"],
+        hidden=tuple(given["hidden"]),
+    )

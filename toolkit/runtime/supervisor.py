@@ -1,0 +1,360 @@
+"""Runs one attempt of a step: waits at the gate, writes the records, and watches the child that runs the user's code.
+
+The process ends with 0 only after end.json was renamed into place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+from . import cgroup, child, layout, records
+from .catalog import BadKey, FileStore, StepFiles, StoreFault
+from .output import Output
+from .places import Places, find
+from .protocol import (
+    BEGIN_RECORD,
+    CODE_FILE,
+    END_RECORD,
+    FAULT,
+    GATE_VARIABLE,
+    OUTPUT_FILE,
+    PROCESS_VARIABLE,
+    PROTOCOL,
+    RECORD_VERSION,
+    RUN_RECORD,
+)
+from .redact import Redactor
+from .scope import Plan, Scope, load_json
+from .watch import Child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, Optional
+
+
+class Fault(Exception):
+    """The runtime could not do its part; the attempt ends with FAULT and, where the disk allows, without a record."""
+
+
+def main(argv: list[str]) -> NoReturn:
+    """``main.py PROTOCOL RUN_ID PATH ATTEMPT``."""
+    try:
+        code = _run(argv)
+    except (Fault, StoreFault) as error:
+        code = _give_up(str(error))
+    except OSError as error:
+        code = _give_up(f"{error.filename or 'the volume'}: {error.strerror}")
+    except MemoryError:
+        code = _give_up("the runtime ran out of memory")
+    # Not sys.exit: nothing of the user's may run in the supervisor's end.
+    os._exit(code)
+
+
+def _give_up(reason: str) -> int:
+    text = f"toolkit runtime: {reason}\n"
+    for target in (2, "/dev/termination-log"):
+        try:
+            if isinstance(target, int):
+                os.write(target, text.encode("utf-8", "replace"))
+            elif os.path.exists(target):
+                with open(target, "w") as file:
+                    file.write(text)
+        except OSError:
+            pass
+    return FAULT
+
+
+def _run(argv: list[str]) -> int:
+    if len(argv) < 2 or argv[1] != str(PROTOCOL):
+        spoken = argv[1] if len(argv) > 1 else "none"
+        raise Fault(f"the image's runtime speaks protocol {PROTOCOL} and was called with protocol {spoken}: build the image again")
+    if len(argv) != 5 or not argv[4].isdigit():
+        raise Fault("the runtime was called with the wrong arguments")
+    run_id, path, attempt = argv[2], argv[3], int(argv[4])
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    places = find()
+    try:
+        plan = Plan(places.run)
+    except (OSError, ValueError, EOFError) as error:
+        raise Fault(f"the plan in {places.run} can't be read ({error}): is the volume's folder on the engine's own machine?") from None
+    step = plan.step(path)
+    if step is None:
+        raise Fault(f"the plan has no step {path}")
+    gated = os.environ.pop(GATE_VARIABLE, "") == "stdin"
+    secrets = _pass_gate() if gated else None
+    return Attempt(run_id, path, attempt, places, plan, step, secrets).run()
+
+
+def _pass_gate() -> dict[str, str]:
+    """Waits for the line that lets a container go which was started before its turn; the line carries its secrets."""
+    line = b""
+    while not line.endswith(b"\n"):
+        chunk = os.read(0, 1 << 16)
+        if not chunk:
+            # The client is gone, or the run ended before this step's turn.
+            os._exit(FAULT)
+        line += chunk
+    secrets: dict[str, str] = json.loads(line)["secrets"]
+    return secrets
+
+
+class Attempt:
+    """One attempt of one step, from the gate to the exit code."""
+
+    def __init__(
+        self,
+        run_id: str,
+        path: str,
+        attempt: int,
+        places: Places,
+        plan: Plan,
+        step: dict[str, Any],
+        secrets: Optional[dict[str, str]],
+    ) -> None:
+        self.step = step
+        self.plan = plan
+        self.places = places
+        self.settings = plan.settings(step)
+        stores = plan.document["stores"]
+        self.run_folder = os.path.join(places.translate(stores["run_log"]), run_id)
+        self.folder = layout.attempt_folder(self.run_folder, path, attempt)
+        location = stores["catalog"]
+        self.store = FileStore(places.translate(location) if location else None)
+        self.data_folder = stores["data_folder"]
+        self.scope = Scope(plan, self.run_folder, path)
+        names = self.step["secrets"] + [one["environment_variable"] for one in self.settings["secrets"]]
+        # Where there is no gate the engine has put them into the environment by reference.
+        self.gated = secrets is not None
+        if secrets is None:
+            secrets = {name: os.environ[name] for name in names if name in os.environ}
+        self.secrets = secrets
+        self.redactor = Redactor(self.secrets)
+        # In a container /tmp goes with it; elsewhere the client removes what lies beside the work folder.
+        self.private = f"/tmp/toolkit-{os.getpid()}" if places.in_container else places.work + ".private"
+        self.got: list[dict[str, Any]] = []
+        self.put: list[dict[str, Any]] = []
+
+    def run(self) -> int:
+        os.umask(0o002)
+        started = records.now()
+        if not os.path.exists(os.path.join(self.run_folder, RUN_RECORD)):
+            raise Fault(f"{self.run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's")
+        os.makedirs(self.folder, exist_ok=True)
+        if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
+            raise Fault(f"{self.folder} was begun before: an attempt is never run twice")
+        self._enter_work_folder()
+        environment = self._environment()
+        records.write(os.path.join(self.folder, BEGIN_RECORD), self._begin_record(started, environment))
+        kills = cgroup.memory_kills() if self.places.in_container else 0
+        try:
+            self._get_files()
+            outcome = self._watch(environment)
+        except BadKey as error:
+            outcome = {"exit_code": 1, "reason": str(error)}
+        self._judge(outcome, kills)
+        if outcome.get("fault"):
+            raise Fault(outcome["fault"])
+        self._put_files(outcome)
+        records.write(os.path.join(self.folder, END_RECORD), self._end_record(started, outcome))
+        code: int = outcome["exit_code"]
+        return code
+
+    # --- before -----------------------------------------------------------------------------------------------------
+
+    def _enter_work_folder(self) -> None:
+        """Goes to the step's folder; where the code can't be written in place, to a folder of links to it."""
+        work = self.places.work
+        os.makedirs(self.private, mode=0o700)
+        if not self.places.in_container:
+            from .workfolder import make
+
+            make(work, self.places.code, load_json(os.path.join(self.places.run, CODE_FILE))["files"])
+        elif not os.access(work, os.W_OK):
+            from .workfolder import listed, make
+
+            work = os.path.join(self.private, "work")
+            make(work, self.places.code, listed(self.places.code))
+        self.places.work = work
+        os.chdir(work)
+
+    def _environment(self) -> dict[str, str]:
+        """What user code sees: the image's and the plan's variables and its own secrets, without the engine's."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ARGO_", "KUBERNETES_"))
+            and name not in (PROCESS_VARIABLE, GATE_VARIABLE, *self.places.hidden)
+        }
+        kept.update(self.settings["environment"])
+        kept.update(self.secrets)
+        home = kept.get("HOME", "")
+        if not (home and home != "/" and os.access(home, os.W_OK)):
+            kept["HOME"] = os.path.join(self.private, "home")
+            os.makedirs(kept["HOME"], exist_ok=True)
+        kept["PWD"] = self.places.work
+        kept.setdefault("PYTHONHASHSEED", "0")
+        return kept
+
+    def _begin_record(self, started: str, environment: dict[str, str]) -> dict[str, Any]:
+        image = records.read(self.places.image_file) if self.places.image_file else None
+        return {
+            "version": RECORD_VERSION,
+            "started": started,
+            "image": image,
+            "argv": ["python3", *sys.argv],
+            "command": self.step.get("command") or self.step.get("function"),
+            "environment": sorted(environment),
+            "user": {"uid": os.getuid(), "gid": os.getgid(), "groups": sorted(os.getgroups())},
+            "umask": 0o002,
+            "working_folder": self.places.work,
+            "limits": cgroup.limits() if self.places.in_container else None,
+            "mounts": self._mounts(),
+            "python": sys.version.split()[0],
+            "hostname": os.uname().nodename,
+        }
+
+    def _mounts(self) -> list[dict[str, Any]]:
+        """The plan's volumes and the scratch and shared memory folders as this container has them mounted."""
+        if not self.places.in_container:
+            return [{"path": path, "folder": folder} for path, folder in sorted(self.places.volumes.items())]
+        wanted = {one["mount_path"] for one in self.settings["volumes"]} | {"/tmp", "/dev/shm", self.places.run}
+        found = []
+        with open("/proc/self/mountinfo") as file:
+            for line in file:
+                fields = line.split(" ")
+                path = fields[4].replace("\\040", " ")
+                if path in wanted:
+                    known: dict[str, Any] = {"path": path, "read_only": "ro" in fields[5].split(",")}
+                    if path in ("/tmp", "/dev/shm"):
+                        sizes = os.statvfs(path)
+                        known["size"] = sizes.f_frsize * sizes.f_blocks
+                    found.append(known)
+        return sorted(found, key=lambda one: str(one["path"]))
+
+    def _files(self) -> StepFiles:
+        inside = [self.places.work, self.places.code]
+        return StepFiles(os.path.normpath(os.path.join(self.places.work, self.data_folder)), inside)
+
+    def _get_files(self) -> None:
+        wanted = self.step["catalog"]["get"]
+        files = self._files()
+        for one in wanted:
+            for entry, source in self.scope.files(one["key"], one["step"]):
+                self.store.get_file(entry["sha256"], files.target(entry["name"]))
+                self.got.append({**entry, "from": source})
+
+    # --- the child --------------------------------------------------------------------------------------------------
+
+    def _watch(self, environment: dict[str, str]) -> dict[str, Any]:
+        output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
+        job = child.Step(
+            self.step,
+            self.plan.document["import_roots"],
+            self.scope,
+            self.store,
+            self.places,
+            self.redactor,
+            self.private,
+        )
+        watched = Child(lambda result: child.run(job, environment, result), output, 0 if self.gated else None)
+        outcome = watched.wait(self.settings["time_limit"], self.settings["grace_period"])
+        output.close()
+        if output.fault is not None:
+            outcome["fault"] = f"{OUTPUT_FILE} can't be written: {output.fault}"
+        return self._understood(job, outcome)
+
+    def _understood(self, job: child.Step, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Adds to the way the child ended what it said of itself."""
+        line, _, rest = outcome.pop("result").partition(b"\n")
+        try:
+            said = json.loads(line) if line else {}
+        except ValueError:
+            said = {}
+        for key in ("returns", "inputs", "exception", "fault"):
+            if said.get(key) is not None:
+                outcome.setdefault(key, said[key])
+        if said.get("reason") and not outcome.get("reason"):
+            outcome["reason"] = said["reason"]
+        if outcome["exit_code"] == 0 and not outcome.get("cancelled"):
+            if self.step["kind"] == "shell":
+                try:
+                    outcome["returns"] = job.exported(rest)
+                except (child.Failed, child.values.BadValue) as error:
+                    outcome.update(exit_code=1, reason=str(error))
+            elif not isinstance(said.get("returns"), dict):
+                outcome.update(
+                    exit_code=1, reason="the process ended with 0 before the function returned (os._exit or exec?)"
+                )
+        return outcome
+
+    def _judge(self, outcome: dict[str, Any], kills: int) -> None:
+        """Settles exit code and reason; a memory kill of any process fails the attempt, whatever the others did."""
+        if self.places.in_container and cgroup.memory_kills() > kills:
+            limit = cgroup.limits()["memory"]
+            shown = f" of {limit} bytes" if limit else ""
+            outcome["out_of_memory"] = True
+            outcome["reason"] = f"out of memory: the kernel killed a process at the limit{shown}"
+            outcome["exit_code"] = outcome["exit_code"] or 137
+        if outcome["exit_code"] != 0 and not outcome.get("reason"):
+            exception = outcome.get("exception")
+            if exception:
+                first = exception["message"].strip().split("\n")[0]
+                outcome["reason"] = f"{exception['type']}: {first}" if first else exception["type"]
+            elif outcome.get("signal"):
+                outcome["reason"] = f"killed by signal {outcome['signal']}"
+            else:
+                outcome["reason"] = f"ended with exit code {outcome['exit_code']}"
+
+    # --- after ------------------------------------------------------------------------------------------------------
+
+    def _put_files(self, outcome: dict[str, Any]) -> None:
+        """Puts what the step declares; of a step that failed, what of it was written."""
+        files = self._files()
+        copy = self.step["catalog"]["store_copy"]
+        known: dict[str, dict[str, Any]] = {}
+        for key in self.step["catalog"]["put"]:
+            try:
+                for name, path in files.to_put(key):
+                    known[name] = {"name": name, **self.store.put_file(path, copy)}
+            except (BadKey, OSError) as error:
+                if outcome["exit_code"] == 0:
+                    reason = str(error) if isinstance(error, BadKey) else f"{key} can't be read: {error.strerror}"
+                    outcome.update(exit_code=1, reason=reason)
+        self.put = [known[name] for name in sorted(known)]
+
+    def _end_record(self, started: str, outcome: dict[str, Any]) -> dict[str, Any]:
+        code = outcome["exit_code"]
+        status = "succeeded" if code == 0 else "cancelled" if outcome.get("cancelled") else "failed"
+        inputs = outcome.get("inputs") or {}
+        record: dict[str, Any] = {
+            "version": RECORD_VERSION,
+            "started": started,
+            "ended": records.now(),
+            "status": status,
+            "exit_code": code,
+            "inputs": inputs,
+            "inputs_digest": self._inputs_digest(inputs),
+            "returns": (outcome.get("returns") or {}) if code == 0 else {},
+            "catalog": {"get": self.got, "put": self.put},
+        }
+        for key in ("reason", "exception", "out_of_memory"):
+            if outcome.get(key):
+                record[key] = outcome[key]
+        if "reason" in record:
+            record["reason"] = self.redactor.text(record["reason"][:10_000])
+        return record
+
+    def _inputs_digest(self, inputs: dict[str, Any]) -> str:
+        """One hash over all that the outcome depends on: code, command, environment, parameters and files."""
+        image = records.read(self.places.image_file) if self.places.image_file else None
+        known = {
+            "image": image,
+            "command": self.step.get("command") or self.step.get("function"),
+            "environment": self.settings["environment"],
+            "inputs": {name: one.get("sha256", one.get("value")) for name, one in inputs.items()},
+            "files": sorted((one["name"], one["sha256"]) for one in self.got),
+        }
+        return child._sha256(records.encode(known))

@@ -1,0 +1,180 @@
+"""Forks the child, moves its output on while it runs, and ends it and all that it started."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Optional
+
+    from .output import Output
+
+_CHUNK = 1 << 16
+_AFTER_EXIT = 0.5
+"""Seconds in which output may still arrive after the child's end, from processes that it left running."""
+
+
+class Child:
+    """A forked child in a session of its own.
+
+    Args:
+        body: runs in the child with the descriptor for its result; returns its exit code.
+        output: takes what the child writes to either stream.
+        client: a descriptor that ends when the client is gone, who alone could go on with the run; None has no such.
+    """
+
+    def __init__(self, body: Callable[[int], int], output: Output, client: Optional[int] = None) -> None:
+        self._output = output
+        self._client = client
+        self._result = b""
+        self._terms = 0
+        self._client_gone = False
+        self._wake, wake = os.pipe()
+        for descriptor in (self._wake, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._on_term)
+        self._out, out = os.pipe()
+        self._back, back = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                _become_child(out, [self._wake, wake, self._out, self._back])
+                code = body(back)
+            finally:
+                _leave(code)
+        os.close(out)
+        os.close(back)
+
+    def _on_term(self, *_: Any) -> None:
+        self._terms += 1
+
+    def wait(self, time_limit: Optional[float], grace: float) -> dict[str, Any]:
+        """Waits for the child's end.
+
+        Args:
+            time_limit: seconds after which it is ended; None is no limit. grace: seconds between SIGTERM and SIGKILL.
+
+        Returns:
+            ``exit_code``, ``result`` (what came through the pipe), and where they apply ``signal``, ``reason``, ``cancelled``.
+        """
+        began = time.monotonic()
+        ending: Optional[float] = None
+        over_time = False
+        poll = select.poll()
+        for descriptor in (self._wake, self._out, self._back, self._client):
+            if descriptor is not None:
+                poll.register(descriptor, select.POLLIN)
+        status = None
+        while status is None:
+            now = time.monotonic()
+            if not over_time and time_limit is not None and now - began >= time_limit:
+                over_time = True
+            cancelled = self._terms > 0 or self._client_gone
+            if ending is None and (cancelled or over_time):
+                ending = now + grace
+                self._signal_group(signal.SIGTERM)
+            elif ending is not None and (now >= ending or self._terms > 1):
+                self._signal_group(signal.SIGKILL)
+                ending = now + 1.0
+            self._move(poll, self._patience(began, time_limit, ending))
+            status = self._ended()
+        self._drain(poll)
+        self._signal_group(signal.SIGKILL)
+        return self._outcome(status, over_time, time_limit)
+
+    def _patience(self, began: float, time_limit: Optional[float], ending: Optional[float]) -> float:
+        """Milliseconds until something has to be done without being asked."""
+        until = [began + time_limit] if time_limit is not None and ending is None else []
+        until += [ending] if ending is not None else []
+        left = min(until) - time.monotonic() if until else 60.0
+        return max(1.0, min(left, 60.0) * 1000)
+
+    def _move(self, poll: select.poll, milliseconds: float) -> bool:
+        """Moves what is there; returns whether any output was."""
+        moved = False
+        for descriptor, _ in poll.poll(milliseconds):
+            data = os.read(descriptor, _CHUNK)
+            if descriptor == self._wake:
+                continue
+            if not data:
+                poll.unregister(descriptor)
+                self._client_gone |= descriptor == self._client
+            elif descriptor == self._client:
+                continue
+            elif descriptor == self._out:
+                self._output.feed(data)
+                moved = True
+            else:
+                self._result += data
+                moved = True
+        return moved
+
+    def _ended(self) -> Optional[int]:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return status if pid else None
+
+    def _drain(self, poll: select.poll) -> None:
+        """Takes what is still in the pipes; a process that the child left running must not hold up the step."""
+        until = time.monotonic() + _AFTER_EXIT
+        while time.monotonic() < until:
+            if not self._move(poll, 0):
+                break
+
+    def _signal_group(self, number: int) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def _outcome(self, status: int, over_time: bool, time_limit: Optional[float]) -> dict[str, Any]:
+        outcome: dict[str, Any] = {"result": self._result}
+        if os.WIFSIGNALED(status):
+            outcome["signal"] = os.WTERMSIG(status)
+            outcome["exit_code"] = 128 + os.WTERMSIG(status)
+        else:
+            outcome["exit_code"] = os.WEXITSTATUS(status)
+        if over_time:
+            outcome["reason"] = f"it ran longer than its time limit of {time_limit:g} s"
+            outcome["exit_code"] = outcome["exit_code"] or 124
+        elif self._terms or self._client_gone:
+            outcome["cancelled"] = True
+            outcome["reason"] = "cancelled" if self._terms else "cancelled: the client is gone"
+            outcome["exit_code"] = outcome["exit_code"] or 128 + signal.SIGTERM
+        return outcome
+
+
+def _become_child(out: int, unneeded: list[int]) -> None:
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for descriptor in unneeded:
+        os.close(descriptor)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    for descriptor in (nothing, out):
+        if descriptor > 2:
+            os.close(descriptor)
+    # A pipe would be buffered by the block: a step that is killed would lose its last lines.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _leave(code: int) -> None:
+    """Ends as a script ends: threads are waited for, atexit functions run; then the exit code is the body's."""
+    exc = sys.exc_info()[1]
+    if exc is not None and not isinstance(exc, SystemExit):
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+    raise SystemExit(code)

@@ -1,0 +1,1 @@
+"""The container of a step, described once for every engine."""

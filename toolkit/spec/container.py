@@ -1,0 +1,118 @@
+"""ContainerSpec: a pure function of a plan's step, of which Docker, Argo and docker-compose are three renderings.
+
+Each field is rendered by every one of them or refused by name. What only one engine can have is the closed table in
+docs/sameness.md; of the fields here that is ``pids_limit`` alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Optional
+
+from toolkit.config.quantity import parse_cpu, parse_memory
+from toolkit.config.settings import SecretReference
+from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.runtime.protocol import PROTOCOL, RUNTIME_MAIN, WORKSPACE
+
+ORDINARY_USER = 1000
+"""The user of the steps when the driver is root: code never gets root because the person who ran it had it."""
+GROUP = 1000
+"""The group of every step in every environment; on Kubernetes it is the fsGroup of the volumes."""
+ENGINE_MARGIN = 5
+"""Seconds that the engine waits beyond the grace period, so that the runtime can still write its record."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A volume by its logical name; each engine knows what lies behind it."""
+
+    volume: str
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """One step's container.
+
+    Attributes:
+        environment: names and values in the order of the names; no secrets.
+        secrets: those that every step gets. own_secrets: the names of the step's own.
+        memory, memory_request, shm_size, scratch_size: bytes; None is the engine's default. Swap is never added.
+        cpu, cpu_request: thousandths of a core.
+        scratch_size: size of a private /tmp.
+        stop_timeout: seconds the engine gives a container that it is told to stop.
+    """
+
+    image: str
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    mounts: tuple[Mount, ...]
+    user: int
+    group: int
+    working_folder: str
+    memory: Optional[int]
+    memory_request: Optional[int]
+    cpu: Optional[int]
+    cpu_request: Optional[int]
+    gpu: Optional[int]
+    shm_size: Optional[int]
+    scratch_size: Optional[int]
+    read_only_root: bool
+    stop_timeout: int
+    pids_limit: int
+    image_pull_secrets: tuple[str, ...]
+    secrets: tuple[SecretReference, ...]
+    own_secrets: tuple[str, ...]
+    dropped_capabilities: tuple[str, ...] = ("ALL",)
+    no_new_privileges: bool = True
+
+
+def driver_user() -> int:
+    """The user id of the steps when no setting names one: the driver's own, or an ordinary one when the driver is root."""
+    own = os.getuid()
+    return own if own != 0 else ORDINARY_USER
+
+
+def container_spec(plan: Plan, step: PlannedStep, run_id: str, attempt: int, image: str, user: int) -> ContainerSpec:
+    """The container of one attempt of a step.
+
+    Args:
+        image: reference of the image. user: the user id where the settings name none (see :func:`driver_user`).
+    """
+    assert step.task is not None
+    settings = plan.settings_of(step)
+    limits, requests = settings.resources.limits, settings.resources.requests
+    # A fixed seed makes pickled sets and dicts of two runs the same bytes.
+    environment = {"PYTHONHASHSEED": "0", **settings.environment}
+    return ContainerSpec(
+        image=image,
+        argv=("python3", RUNTIME_MAIN, str(PROTOCOL), run_id, step.path, str(attempt)),
+        environment=tuple(sorted(environment.items())),
+        mounts=tuple(Mount(name, path) for name, path in settings.volumes),
+        user=settings.user if settings.user is not None else user,
+        group=GROUP,
+        working_folder=WORKSPACE,
+        memory=_memory(limits.memory),
+        memory_request=_memory(requests.memory),
+        cpu=_cpu(limits.cpu),
+        cpu_request=_cpu(requests.cpu),
+        gpu=limits.gpu,
+        shm_size=_memory(settings.shm_size),
+        scratch_size=_memory(settings.scratch_size),
+        read_only_root=settings.read_only_root,
+        stop_timeout=settings.grace_period + ENGINE_MARGIN,
+        pids_limit=settings.pids_limit,
+        image_pull_secrets=settings.image_pull_secrets,
+        secrets=settings.secrets,
+        own_secrets=step.task.secrets,
+    )
+
+
+def _memory(text: Optional[str]) -> Optional[int]:
+    return parse_memory(text) if text is not None else None
+
+
+def _cpu(text: Optional[str]) -> Optional[int]:
+    return parse_cpu(text) if text is not None else None

@@ -1,0 +1,1 @@
+"""The run log and the catalog as this machine reads and writes them."""

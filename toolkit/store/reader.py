@@ -1,0 +1,107 @@
+"""The one reader of a run log: everything that shows, follows or compares runs goes through it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from toolkit.runtime import layout, records
+from toolkit.runtime.protocol import END_RECORD, OUTPUT_FILE, RUN_RECORD
+from toolkit.store.verdict import Attempt, merge
+
+
+class NoRun(Exception):
+    """There is no run of this id in this run log."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's own records.
+
+    Attributes:
+        folder: where they lie. record: run.json. end: the run's end record, None while there is none.
+        active: whether something still drives the run.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    end: Optional[dict[str, Any]]
+    active: bool
+
+    @property
+    def id(self) -> str:
+        return str(self.record["run_id"])
+
+
+class RunLog:
+    """A run log in a folder.
+
+    Args:
+        folder: the run log's. is_driven: whether the driver that a run's record names is still there.
+    """
+
+    def __init__(self, folder: Path, is_driven: Callable[[dict[str, Any]], bool]) -> None:
+        self._folder = folder
+        self._is_driven = is_driven
+
+    def runs(self) -> list[Run]:
+        """All runs, the newest last. A folder that is no run (yet) is passed over."""
+        found = []
+        try:
+            names = sorted(os.listdir(self._folder))
+        except FileNotFoundError:
+            return []
+        for name in names:
+            try:
+                found.append(self.run(name))
+            except NoRun:
+                continue
+        return sorted(found, key=lambda run: (run.record["started"], run.id))
+
+    def run(self, run_id: str) -> Run:
+        """One run.
+
+        Raises:
+            NoRun: there is none, or its record can't be read.
+        """
+        folder = self._folder / run_id
+        try:
+            record = records.read(str(folder / RUN_RECORD))
+            end = records.read(str(folder / END_RECORD))
+        except (OSError, ValueError):
+            raise NoRun(run_id) from None
+        if record is None:
+            raise NoRun(run_id)
+        active = end is None and self._is_driven(record)
+        return Run(folder, record, end, active)
+
+    @staticmethod
+    def attempts(run: Run, path: str) -> list[Attempt]:
+        """The attempts of a step, in order."""
+        return [merge(run.folder, path, number, run.active) for number in layout.attempts(str(run.folder), path)]
+
+    @staticmethod
+    def output(attempt: Attempt) -> Path:
+        """Where an attempt's output lies."""
+        return Path(attempt.folder) / OUTPUT_FILE
+
+
+def chunks(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:
+    """A growing file's content until ``ended`` says that no more comes; a missing file is an empty one."""
+    position = 0
+    while True:
+        last = ended()
+        try:
+            with open(path, "rb") as file:
+                file.seek(position)
+                while data := file.read(1 << 16):
+                    position += len(data)
+                    yield data
+        except FileNotFoundError:
+            pass
+        if last:
+            return
+        pause()

@@ -1,0 +1,82 @@
+"""Merges what the runtime recorded of an attempt with what the engine said of it, in this one place.
+
+The engine's verdict decides, the record explains; what neither of them saw is lost, and never a success.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from toolkit.runtime import layout, records
+from toolkit.runtime.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt as it is known.
+
+    Attributes:
+        status: running, succeeded, failed or cancelled.
+        reason: why it is not a success; never empty for a failure.
+        fault: whether the runtime, the engine or the disk failed, and not the step.
+        begin, end: the runtime's records, empty where there are none.
+    """
+
+    number: int
+    status: str
+    exit_code: Optional[int]
+    reason: str
+    fault: bool
+    folder: str
+    begin: dict[str, Any] = field(default_factory=dict)
+    end: dict[str, Any] = field(default_factory=dict)
+
+
+def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt:
+    """The attempt ``number`` of the step at ``path``.
+
+    Args:
+        run_active: whether something is still there that could end it; else an attempt without an end is lost.
+    """
+    folder = layout.attempt_folder(str(run_folder), path, number)
+    begin = records.read(os.path.join(folder, BEGIN_RECORD)) or {}
+    end = records.read(os.path.join(folder, END_RECORD))
+    engine = records.read(os.path.join(folder, ENGINE_RECORD))
+    status, code, reason, fault = _judge(end, engine, run_active)
+    return Attempt(number, status, code, reason, fault, folder, begin, end or {})
+
+
+def _judge(
+    end: Optional[dict[str, Any]], engine: Optional[dict[str, Any]], run_active: bool
+) -> tuple[str, Optional[int], str, bool]:
+    """Status, exit code, reason, fault."""
+    if engine is None:
+        if end is not None:
+            return end["status"], end["exit_code"], end.get("reason", ""), False
+        if run_active:
+            return "running", None, "", False
+        return "failed", None, "lost: nobody saw how it ended", True
+    code = engine["exit_code"]
+    if end is None:
+        return "failed", code, _without_record(engine), code == FAULT or bool(engine.get("lost"))
+    if code == 0 and end["status"] == "succeeded" and not engine["out_of_memory"]:
+        return "succeeded", 0, "", False
+    if engine["out_of_memory"] and end["status"] == "succeeded":
+        return "failed", code, "out of memory: the engine counted a memory kill", False
+    if end["status"] == "succeeded":
+        return "failed", code, f"the engine says that it ended with {code} after its record was written", True
+    return end["status"], code or end["exit_code"], end.get("reason") or f"ended with exit code {code}", False
+
+
+def _without_record(engine: dict[str, Any]) -> str:
+    code, said = engine["exit_code"], engine.get("message", "").strip()
+    if engine["out_of_memory"]:
+        return "out of memory: the container was killed at its limit"
+    if code == FAULT:
+        return said.rpartition("toolkit runtime: ")[2] or "the runtime failed"
+    ended = f"killed by signal {code - 128}" if code > 128 else f"it ended with {code}"
+    reason = f"{ended}, without its record"
+    return f"{reason}: {said.splitlines()[-1]}" if said else reason
