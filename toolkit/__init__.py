@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from toolkit.sdk import (
+    from toolkit.sdk import (  # type: ignore[no-redef]
         Catalog,
         Conditional,
         Loop,

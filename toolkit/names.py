@@ -40,7 +40,9 @@ def parameter_name(name: object, where: str | None = None) -> str:
         BadInput: it is none.
     """
     if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
-        raise BadInput(f"{name!r} can't be a parameter's name: it takes letters, digits and _, and no digit first", where)
+        raise BadInput(
+            f"{name!r} can't be a parameter's name: it takes letters, digits and _, and no digit first", where
+        )
     return name
 
 

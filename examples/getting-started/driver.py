@@ -1,6 +1,7 @@
 """The pipeline as a driver function, traced: what it calls are the steps."""
 
 import functions
+
 from toolkit import Catalog, pipeline, task
 
 generate = task(

@@ -1,6 +1,7 @@
 """The pipeline in the Python SDK; also a script: `python sdk.py`."""
 
 from functions import consume, generate
+
 from toolkit import Catalog, Pipeline, PythonTask
 
 pipeline = Pipeline(

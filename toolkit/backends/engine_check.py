@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends import volumes
+from toolkit.backends.driver import is_alive
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
-from toolkit.backends.driver import is_alive
 from toolkit.spec.container import GROUP
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional, Protocol
+from typing import Any, Protocol
 
 from toolkit.plan.plan import PlannedStep
 
@@ -37,7 +37,7 @@ class Verdict:
         }
 
 
-Ended = Callable[["Job", Optional[Verdict], Optional[BaseException]], None]
+Ended = Callable[["Job", Verdict | None, BaseException | None], None]
 """Called from another thread, once, when a job has ended or can't be followed any more."""
 
 

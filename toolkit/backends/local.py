@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.launcher import Ended, Verdict
 from toolkit.backends.rendering import docker_options
@@ -94,7 +94,7 @@ class ContainerJob:
         self._ended = ended
         self._removals = removals
         self._id = ""
-        self._gate: Optional[socket.socket] = None
+        self._gate: socket.socket | None = None
         self._discarded = False
         self._lock = threading.Lock()
         self._started = starts.submit(self._start, options)
@@ -235,12 +235,14 @@ def _understood(error: Any, image: str) -> Exception:
     text = str(error.explanation or error)
     if error.status_code == 404 and "No such image" in text:
         return BadInput(f"the image {image} does not exist in the engine any more: run `toolkit build`")
-    if "executable file not found" in text or "no such file or directory" in text and "python3" in text:
+    if "executable file not found" in text or ("no such file or directory" in text and "python3" in text):
         return BadInput(f"the image {image} has no python3 on its PATH: steps need Python 3.9 or later in it")
     if "bind source path does not exist" in text or "bind mount source path does not exist" in text:
         return Infrastructure("the engine does not see this machine's folders: volumes need an engine on this machine")
     if "could not select device driver" in text:
-        return Infrastructure("the engine has no GPU support: install the NVIDIA container toolkit, or drop the gpu limit")
+        return Infrastructure(
+            "the engine has no GPU support: install the NVIDIA container toolkit, or drop the gpu limit"
+        )
     return Infrastructure(f"the engine can't start a container of {image}: {text.strip()}")
 
 

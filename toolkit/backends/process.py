@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Optional
+from typing import IO
 
 import toolkit
 from toolkit.backends import volumes
@@ -50,7 +50,7 @@ def sdk_folder(project: Project) -> str:
 def environment(project: Project, places: Mapping[str, object]) -> dict[str, str]:
     """The variables that the runtime is started with: this process's own, and where things are."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOOLKIT_")}
-    given = {"run": "", "work": str(project.root), "volumes": volumes.folders(project), "hidden": []}
+    given: dict[str, object] = {"run": "", "work": str(project.root), "volumes": volumes.folders(project), "hidden": []}
     given.update(code=str(project.root), sdk=sdk_folder(project), **places)
     return {**inherited, "PYTHONHASHSEED": "0", PROCESS_VARIABLE: json.dumps(given)}
 
@@ -115,7 +115,7 @@ class ProcessJob:
         threading.Thread(target=self._go, args=(line,), daemon=True).start()
 
     def _go(self, line: bytes) -> None:
-        stdin: Optional[IO[bytes]] = self._process.stdin
+        stdin: IO[bytes] | None = self._process.stdin
         assert stdin is not None and self._process.stderr is not None
         try:
             stdin.write(line)

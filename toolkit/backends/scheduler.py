@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Protocol
+from typing import Protocol
 
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
@@ -48,7 +48,7 @@ class Cancel:
 
     def __init__(self) -> None:
         self.count = 0
-        self._queue: Optional[queue.SimpleQueue[_Message]] = None
+        self._queue: queue.SimpleQueue[_Message] | None = None
 
     def __call__(self) -> None:
         self.count += 1
@@ -61,9 +61,9 @@ class Cancel:
 
 @dataclass(frozen=True)
 class _Message:
-    job: Optional[Job]
-    verdict: Optional[Verdict] = None
-    error: Optional[BaseException] = None
+    job: Job | None
+    verdict: Verdict | None = None
+    error: BaseException | None = None
 
 
 class Scheduler:
@@ -83,7 +83,7 @@ class Scheduler:
         secrets: Callable[[PlannedStep], Mapping[str, str]],
         listener: Listener,
         cancel: Cancel,
-        time_limit: Optional[float] = None,
+        time_limit: float | None = None,
     ) -> None:
         self._plan = plan
         self._launcher = launcher
@@ -95,7 +95,7 @@ class Scheduler:
         self._time_limit = time_limit
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._prepared: dict[str, Job] = {}
-        self._running: Optional[Job] = None
+        self._running: Job | None = None
         cancel.listen(self._messages)
 
     def run(self) -> Outcome:
@@ -139,7 +139,7 @@ class Scheduler:
             if step.path not in self._prepared:
                 self._prepared[step.path] = self._launcher.prepare(step, 1, self._ended)
 
-    def _step(self, step: PlannedStep, following: list[PlannedStep]) -> Optional[Outcome]:
+    def _step(self, step: PlannedStep, following: list[PlannedStep]) -> Outcome | None:
         """Runs a step with its retries; None when it succeeded."""
         retry = self._plan.settings_of(step).retry
         began = time.monotonic()
@@ -229,7 +229,7 @@ class Scheduler:
         """A prepared attempt ended at its gate: forgotten here, so that it is started again in its turn."""
         self._prepared.pop(job.path, None)
 
-    def _ended(self, job: Job, verdict: Optional[Verdict], error: Optional[BaseException]) -> None:
+    def _ended(self, job: Job, verdict: Verdict | None, error: BaseException | None) -> None:
         self._messages.put(_Message(job, verdict, error))
 
 
@@ -237,5 +237,3 @@ def _worth_retrying(attempt: Attempt, policy: str, number: int, limit: int) -> b
     if number > limit:
         return False
     return policy == "Always" or (policy == "OnError") == attempt.fault
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,10 +34,13 @@ def assemble(
         Infrastructure: the engine does not take the image.
     """
     environment = describe(raw, source, image, folder)
-    with tempfile.TemporaryDirectory(prefix="layer-", dir=folder) as temporary:
-        code = write_layer(entries, environment.config_digest, Path(temporary) / "code.tar")
+    layer = folder / f"layer-{os.getpid()}-{os.urandom(4).hex()}.tar"
+    try:
+        code = write_layer(entries, environment.config_digest, layer)
         composed = compose(environment, code)
         reference = f"{target.repository}:{composed.digest.partition(':')[2][:_TAG_LENGTH]}"
         if not has(raw, reference, composed.identity, composed.diff_ids):
             load(raw, composed, environment, source, reference, folder, report)
+    finally:
+        layer.unlink(missing_ok=True)
     return BuiltImage(reference, composed.digest, code.digest, environment.config_digest, composed.identity, True)

@@ -70,8 +70,9 @@ def build(
 def _on_environment(job: _Build, target: Reference, explain: bool) -> BuiltImage:
     settings = job.project.config.build
     check_packages(settings.system_packages)
-    lock = find_lock(job.project.root, settings.lock, job.report)
     remembered = recall(job.folder, target)
+    accepted = remembered.inputs.environment if remembered else None
+    lock = find_lock(job.project.root, settings.lock, job.report, accepted)
     base, base_image = local_base(job.raw, settings.base_image)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and remembered and remembered.base == base:

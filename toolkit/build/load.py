@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -131,6 +130,8 @@ def saved(raw: Raw, reference: str, folder: Path) -> Iterator[tuple[str, tuple[B
     Raises:
         Infrastructure: the engine cannot save it, or not in a form that is known.
     """
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:
         file = Path(temporary) / "image.tar"
         with file.open("wb") as destination:

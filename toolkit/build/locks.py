@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -48,8 +49,15 @@ class Lock:
     hashes: bool = False
 
 
-def find_lock(root: Path, chosen: str | None, report: Callable[[str], None]) -> Lock:
-    """The project's lock, checked; ``chosen`` is the setting build.lock.
+def find_lock(
+    root: Path, chosen: str | None, report: Callable[[str], None], accepted: Mapping[str, str] | None = None
+) -> Lock:
+    """The project's lock, checked.
+
+    Args:
+        chosen: the setting build.lock.
+        accepted: what an earlier build was made from (Wanted.parts); to read a large uv.lock again takes longer than all
+            the rest of an unchanged build.
 
     Raises:
         BadInput: it is missing, of a kind that is not supported, unreadable, or names what must not be installed.
@@ -61,7 +69,7 @@ def find_lock(root: Path, chosen: str | None, report: Callable[[str], None]) -> 
     if not path.is_file():
         raise BadInput(f"build.lock names {name!r}, which is no file below {root}")
     if path.name == "uv.lock":
-        return _uv(root, name)
+        return _uv(root, name, (accepted or {}).get(f"lock {name}"))
     if path.suffix in (".txt", ".in"):
         return _requirements(root, name)
     raise BadInput(_unsupported(path.name), name)
@@ -127,12 +135,12 @@ def refuse_stranger(where: str) -> BadInput:
 # uv.lock
 
 
-def _uv(root: Path, name: str) -> Lock:
+def _uv(root: Path, name: str, accepted: str | None) -> Lock:
     project = (Path(name).parent / "pyproject.toml").as_posix()
     content = read_input(root, name, name)
     files = {name: content, project: read_input(root, project, name)}
-    packages = _parse_uv(content, name)
-    for package in packages:
+    unchanged = hashlib.sha256(content).hexdigest() == accepted
+    for package in [] if unchanged else _parse_uv(content, name):
         source = package.get("source", {})
         if normalized(str(package.get("name", ""))) == STRANGER and "registry" in source:
             line = _line_of(content.decode("utf-8", "replace"), f'name = "{package["name"]}"')
@@ -166,9 +174,10 @@ def _line_of(text: str, needle: str) -> int:
 
 # requirements.txt
 
-_INCLUDE = re.compile(r"^(?:-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+|(?=[^\s-]))(\S+)")
-_LOCAL = re.compile(r"^(?:-e\b|--editable\b|\.{0,2}/|\.$|\.\[|file:)|\s@\s*file:")
-_NAME = re.compile(r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
+# Not compiled here: most builds need none of them, and to compile them takes longer than to import all the rest.
+_INCLUDE = r"^(?:-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+|(?=[^\s-]))(\S+)"
+_LOCAL = r"^(?:-e\b|--editable\b|\.{0,2}/|\.$|\.\[|file:)|\s@\s*file:"
+_NAME = r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
 
 
 def _requirements(root: Path, name: str) -> Lock:
@@ -184,16 +193,16 @@ def _requirements(root: Path, name: str) -> Lock:
         for number, raw, line in _logical_lines(text):
             where = f"{current}:{number}"
             hashes = hashes or "--hash=" in line or line.startswith("--require-hashes")
-            include = _INCLUDE.match(line)
+            include = re.match(_INCLUDE, line)
             if include and "://" not in include[1]:
                 waiting.append((_beside(current, include[1], where), where))
-            if _LOCAL.search(line):
+            if re.search(_LOCAL, line):
                 raise BadInput(
                     f"{line.split()[-1]!r} is a local path, which the environment cannot hold: the project's code is "
                     "in the image anyhow, so name its dependencies instead",
                     where,
                 )
-            distribution = _NAME.match(line)
+            distribution = re.match(_NAME, line)
             if distribution and normalized(distribution[1]) == STRANGER:
                 raise refuse_stranger(where)
             if not (distribution and normalized(distribution[1]) == OURS):

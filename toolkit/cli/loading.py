@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from toolkit.config.load import load
 from toolkit.errors import BadInput
@@ -14,7 +14,7 @@ from toolkit.run import parameters
 from toolkit.run.reference import PipelineReference, parse
 
 
-def project_at(config: Optional[str], start: Path) -> Project:
+def project_at(config: str | None, start: Path) -> Project:
     """The project of the configuration that was named, or that is found from ``start`` upward."""
     return load(Path(config) if config else None, start)
 

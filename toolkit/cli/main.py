@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from toolkit import errors
 
@@ -68,7 +68,7 @@ def _version() -> str:
     return f"toolkit {__version__}"
 
 
-_Commands = "argparse._SubParsersAction[_Parser]"
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _command(commands: _Commands, name: str, help_text: str, module: str, function: str) -> _Parser:
@@ -86,7 +86,9 @@ def _command(commands: _Commands, name: str, help_text: str, module: str, functi
 
 
 def _with_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="configuration (default: toolkit.yaml or pyproject.toml upward)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="configuration (default: toolkit.yaml or pyproject.toml upward)"
+    )
 
 
 def _with_json(parser: argparse.ArgumentParser) -> None:
@@ -112,13 +114,21 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("--env", metavar="ENV", help="local (Docker), argo (Kubernetes) or process (no containers)")
     _with_config(parser)
     parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; JSON, or else text")
+    parser.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; JSON, or else text"
+    )
     parser.add_argument("--run-id", metavar="ID", help="the run's id (default: made from the time)")
     parser.add_argument("--tag", default="", help="a word to find the run by")
 
 
 def _add_compose(commands: _Commands) -> None:
-    parser = _command(commands, "compose", "print a docker-compose file: a service for each step, and a dev shell", "composing", "compose")
+    parser = _command(
+        commands,
+        "compose",
+        "print a docker-compose file: a service for each step, and a dev shell",
+        "composing",
+        "compose",
+    )
     parser.add_argument("pipeline", nargs="?", help="as for run")
     _with_config(parser)
     parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")

@@ -157,5 +157,3 @@ def _print_output(log: RunLog, run: Run, path: str, attempt: Attempt, follow: bo
         last = data
     if not last.endswith(b"\n"):
         print(flush=True)
-
-

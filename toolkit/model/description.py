@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from toolkit import names
 from toolkit.errors import BadInput
@@ -58,7 +58,7 @@ class _Reader:
             seen[step.name] = self._where(one)
         return Pipeline(steps=steps, name=node.get("name") or "")
 
-    def _optional(self, node: Optional[dict[str, Any]]) -> Optional[Pipeline]:
+    def _optional(self, node: dict[str, Any] | None) -> Pipeline | None:
         return self.pipeline(node) if node is not None else None
 
     def _branches(self, node: dict[str, Any], where: str) -> tuple[tuple[str, Pipeline], ...]:
@@ -131,7 +131,7 @@ class _Reader:
             line=where,
         )
 
-    def _command(self, node: dict[str, Any], where: str) -> Optional[str]:
+    def _command(self, node: dict[str, Any], where: str) -> str | None:
         command = node.get("command")
         if node["kind"] == "python":
             return None
@@ -140,7 +140,7 @@ class _Reader:
         return command
 
     def _returns(self, node: dict[str, Any], name: str, where: str) -> tuple[Return, ...]:
-        found = []
+        found: list[Return] = []
         for one in node.get("returns") or ():
             declared = names.parameter_name(one["name"], where)
             if any(known.name == declared for known in found):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal
 
 Kind = Literal["python", "shell", "notebook"]
 ReturnKind = Literal["json", "object", "metric"]
@@ -20,7 +20,7 @@ class Function:
 
     module: str
     qualname: str
-    file: Optional[str] = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Source:
     """A binding to a parameter, of one step (by name, among its siblings) or, without one, by name in the scope."""
 
     name: str
-    step: Optional[str] = None
+    step: str | None = None
 
 
-Binding = Union[Constant, Source]
+Binding = Constant | Source
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Task:
 
     name: str
     kind: Kind
-    function: Optional[Function] = None
-    command: Optional[str] = None
-    takes: Optional[Takes] = None
+    function: Function | None = None
+    command: str | None = None
+    takes: Takes | None = None
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()
     catalog: CatalogUse = CatalogUse()
@@ -79,8 +79,8 @@ class Task:
     bind: Mapping[str, Binding] = field(default_factory=dict)
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
-    on_failure: Optional[Pipeline] = None
-    line: Optional[str] = field(default=None, compare=False)
+    on_failure: Pipeline | None = None
+    line: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Stub:
     """A step that does nothing and costs no container."""
 
     name: str
-    line: Optional[str] = field(default=None, compare=False)
+    line: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Parallel:
 
     name: str
     branches: tuple[tuple[str, Pipeline], ...]
-    on_failure: Optional[Pipeline] = None
-    line: Optional[str] = field(default=None, compare=False)
+    on_failure: Pipeline | None = None
+    line: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ class Map:
     branch: Pipeline
     iterate_on: str
     iterate_as: str
-    reducer: Union[Function, str, None] = None
-    on_failure: Optional[Pipeline] = None
-    line: Optional[str] = field(default=None, compare=False)
+    reducer: Function | str | None = None
+    on_failure: Pipeline | None = None
+    line: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ class Conditional:
     name: str
     parameter: str
     branches: tuple[tuple[str, Pipeline], ...]
-    default: Optional[Pipeline] = None
-    on_failure: Optional[Pipeline] = None
-    line: Optional[str] = field(default=None, compare=False)
+    default: Pipeline | None = None
+    on_failure: Pipeline | None = None
+    line: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,11 @@ class Loop:
     max_iterations: int
     break_on: str
     index_as: str = ""
-    on_failure: Optional[Pipeline] = None
-    line: Optional[str] = field(default=None, compare=False)
+    on_failure: Pipeline | None = None
+    line: str | None = field(default=None, compare=False)
 
 
-Step = Union[Task, Stub, Parallel, Map, Conditional, Loop]
+Step = Task | Stub | Parallel | Map | Conditional | Loop
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
@@ -95,29 +95,31 @@ def _in_order(tree: Located, entries: dict[str, Located], steps: dict[str, Locat
     for other in steps:
         ends = _type(steps[other], _mapping(steps[other], other)) in _ENDS
         if other not in seen and not ends and not _is_handler(other, steps):
-            raise BadInput(f"the step {other!r} is never reached: no `next` leads to it", tree_where(entries["steps"], other))
+            raise BadInput(
+                f"the step {other!r} is never reached: no `next` leads to it", tree_where(entries["steps"], other)
+            )
     return order
 
 
 def _is_handler(name: str, steps: dict[str, Located]) -> bool:
     """Whether a step, or one that leads to it, is what an ``on_failure`` names."""
-    named = set()
-    for step in steps.values():
-        entries = step.value if isinstance(step.value, dict) else {}
-        handler = entries.get("on_failure")
-        if handler is not None and isinstance(handler.value, str):
-            named.add(handler.value)
+    named = {target for step in steps.values() if (target := _named_by(step, "on_failure")) is not None}
     reached: set[str] = set()
     while named:
         one = named.pop()
         if one in reached or one not in steps:
             continue
         reached.add(one)
-        entries = steps[one].value if isinstance(steps[one].value, dict) else {}
-        following = entries.get("next") if isinstance(entries, dict) else None
-        if following is not None and isinstance(following.value, str):
-            named.add(following.value)
+        following = _named_by(steps[one], "next")
+        if following is not None:
+            named.add(following)
     return name in reached
+
+
+def _named_by(step: Located, key: str) -> str | None:
+    """The step that a key of a step names, where it names one."""
+    found = step.value.get(key) if isinstance(step.value, dict) else None
+    return found.value if found is not None and isinstance(found.value, str) else None
 
 
 def tree_line(steps: Located, name: str) -> int:
@@ -135,7 +137,8 @@ def _type(tree: Located, node: dict[str, Located]) -> str:
     if kind not in _TYPES:
         hint = nearest(kind, _TYPES)
         raise BadInput(
-            f"{kind!r} is no type of step" + (f" (did you mean {hint!r}?)" if hint else f": it is one of {', '.join(_TYPES)}"),
+            f"{kind!r} is no type of step"
+            + (f" (did you mean {hint!r}?)" if hint else f": it is one of {', '.join(_TYPES)}"),
             node["type"].where,
         )
     return kind
@@ -220,7 +223,7 @@ def _return(tree: Located) -> dict[str, str]:
     return {"name": _text(entries["name"], "name"), "kind": kind}
 
 
-def _catalog(tree: Optional[Located]) -> dict[str, Any]:
+def _catalog(tree: Located | None) -> dict[str, Any]:
     if tree is None or tree.value is None:
         return {"get": [], "put": [], "store_copy": True}
     entries = _mapping(tree, "catalog")
@@ -235,7 +238,7 @@ def _catalog(tree: Optional[Located]) -> dict[str, Any]:
     }
 
 
-def _bind(tree: Optional[Located]) -> dict[str, Any]:
+def _bind(tree: Located | None) -> dict[str, Any]:
     if tree is None:
         return {}
     found: dict[str, Any] = {}
@@ -256,7 +259,9 @@ def _known(
     for key in entries:
         if key not in known:
             hint = nearest(key, known)
-            raise BadInput(f"unknown key {key!r} in {what}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.key_where(key))
+            raise BadInput(
+                f"unknown key {key!r} in {what}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.key_where(key)
+            )
 
 
 def _mapping(tree: Located, what: str) -> dict[str, Located]:
@@ -265,7 +270,7 @@ def _mapping(tree: Located, what: str) -> dict[str, Located]:
     return tree.value
 
 
-def _items(tree: Optional[Located], what: str) -> tuple[Located, ...]:
+def _items(tree: Located | None, what: str) -> tuple[Located, ...]:
     if tree is None or tree.value is None:
         return ()
     if not isinstance(tree.value, tuple):
@@ -279,7 +284,7 @@ def _text(tree: Located, what: str) -> str:
     return tree.value
 
 
-def _texts(tree: Optional[Located], what: str) -> dict[str, str]:
+def _texts(tree: Located | None, what: str) -> dict[str, str]:
     return {key: _text(one, what) for key, one in _mapping(tree, what).items()} if tree is not None else {}
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from toolkit.config.settings import Config, ExecutorConfig, Override, Resources, RetryStrategy, SecretReference
 from toolkit.errors import BadInput
@@ -29,17 +29,17 @@ class Settings:
         time_limit: seconds for one attempt. grace_period: seconds between the polite and the final signal.
     """
 
-    image: Optional[str]
+    image: str | None
     environment: Mapping[str, str]
     volumes: tuple[tuple[str, str], ...]
     secrets: tuple[SecretReference, ...]
     resources: Resources
-    user: Optional[int]
-    shm_size: Optional[str]
-    scratch_size: Optional[str]
+    user: int | None
+    shm_size: str | None
+    scratch_size: str | None
     read_only_root: bool
     grace_period: int
-    time_limit: Optional[int]
+    time_limit: int | None
     retry: RetryStrategy
     pids_limit: int
     image_pull_secrets: tuple[str, ...]
@@ -50,7 +50,7 @@ class CatalogGet:
     """A key to get, from whichever step before put it last, or from the one step whose path is given."""
 
     key: str
-    step: Optional[str] = None
+    step: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class PlannedStep:
     path: str
     type: str
     name: str
-    settings: Optional[int] = None
-    task: Optional[Task] = None
+    settings: int | None = None
+    task: Task | None = None
     bind: Mapping[str, Any] = field(default_factory=dict)
     get: tuple[CatalogGet, ...] = ()
 
@@ -92,7 +92,7 @@ class Plan:
     settings: tuple[Settings, ...]
     import_roots: tuple[str, ...]
     run_log: str
-    catalog: Optional[str]
+    catalog: str | None
     data_folder: str
 
     def step(self, path: str) -> PlannedStep:
@@ -226,7 +226,9 @@ class _Planner:
     def _supported(self, step: Step) -> Task:
         if not isinstance(step, Task):
             kind = type(step).__name__.lower()
-            raise BadInput(f"the step {step.name!r} is a {kind}: this version runs tasks and stubs in a sequence", step.line)
+            raise BadInput(
+                f"the step {step.name!r} is a {kind}: this version runs tasks and stubs in a sequence", step.line
+            )
         if step.kind == "notebook":
             raise BadInput(f"the step {step.name!r} is a notebook: this version runs python and shell tasks", step.line)
         for name in ("on_failure", "terminate_with_success", "terminate_with_failure"):
@@ -241,7 +243,9 @@ class _Planner:
             if name not in position_of:
                 raise BadInput(f"the step {task.name!r} {what} the step {name!r}, which does not exist", task.line)
             if position_of[name] >= position:
-                raise BadInput(f"the step {task.name!r} {what} the step {name!r}, which does not run before it", task.line)
+                raise BadInput(
+                    f"the step {task.name!r} {what} the step {name!r}, which does not run before it", task.line
+                )
             return prefix + name
 
         bind: dict[str, Any] = {}
@@ -298,7 +302,9 @@ class _Planner:
     def _check_secrets(self, task: Task) -> None:
         for name in task.secrets:
             if name in self._config.executor.config.environment:
-                raise BadInput(f"{name} is a secret of the step {task.name!r} and a variable of the configuration", task.line)
+                raise BadInput(
+                    f"{name} is a secret of the step {task.name!r} and a variable of the configuration", task.line
+                )
 
     def _settings_of(self, task: Task) -> int:
         config = self._config.executor.config

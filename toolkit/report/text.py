@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any
 
 _LONGEST_VALUE = 80
 
@@ -15,7 +15,7 @@ def print_runs(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         print("no runs")
         return
-    table = [("RUN", "PIPELINE", "ENVIRONMENT", "STATUS", "STARTED", "TOOK", "TAG")]
+    table: list[tuple[str, ...]] = [("RUN", "PIPELINE", "ENVIRONMENT", "STATUS", "STARTED", "TOOK", "TAG")]
     for row in rows:
         took = _took(row["started"], row["ended"])
         started = row["started"].replace("T", " ")[:19]
@@ -36,7 +36,7 @@ def print_run(document: dict[str, Any]) -> None:
     print(f"started     {document['started'].replace('T', ' ')[:19]} UTC")
     print(f"image       {image}")
     print()
-    table = [("STEP", "TYPE", "STATUS", "TOOK", "RETURNS", "FILES")]
+    table: list[tuple[str, ...]] = [("STEP", "TYPE", "STATUS", "TOOK", "RETURNS", "FILES")]
     for step in document["steps"]:
         table.append(_step_row(step))
     _print_table(table)
@@ -57,7 +57,9 @@ def _step_row(step: dict[str, Any]) -> tuple[str, ...]:
     last = attempts[-1]
     status = step["status"] + (f" ({len(attempts)} attempts)" if len(attempts) > 1 else "")
     returns = ", ".join(f"{name}={_value(value, 30)}" for name, value in last["output_parameters"].items())
-    files = [f"put {one['name']}" for one in last["catalog"]["put"]] + [f"got {one['name']}" for one in last["catalog"]["get"]]
+    files = [f"put {one['name']}" for one in last["catalog"]["put"]] + [
+        f"got {one['name']}" for one in last["catalog"]["get"]
+    ]
     shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
     return (step["path"], step["type"], status, _took(last["started"], last["ended"]), returns, shown)
 
@@ -76,7 +78,7 @@ def print_catalog(rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         print("the run put no files into the catalog")
         return
-    table = [("FILE", "STEP", "SIZE", "SHA256")]
+    table: list[tuple[str, ...]] = [("FILE", "STEP", "SIZE", "SHA256")]
     table += [(row["name"], row["step"], _size(row["size"]), row["sha256"][:16]) for row in rows]
     _print_table(table)
 
@@ -109,7 +111,7 @@ def _size(size: int) -> str:
     return ""
 
 
-def _took(started: Optional[str], ended: Optional[str]) -> str:
+def _took(started: str | None, ended: str | None) -> str:
     if not started or not ended:
         return ""
     seconds = (_time(ended) - _time(started)).total_seconds()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Optional
+from typing import Any
 
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.verdict import Attempt
@@ -120,7 +120,7 @@ class View:
         stored = self._returned(taken["from"], taken["name"])
         return _shown(stored) if stored is not None else None
 
-    def _returned(self, path: str, name: str) -> Optional[dict[str, Any]]:
+    def _returned(self, path: str, name: str) -> dict[str, Any] | None:
         for attempt in reversed(self._attempts.get(path, [])):
             if attempt.status == "succeeded" and name in attempt.end.get("returns", {}):
                 stored: dict[str, Any] = attempt.end["returns"][name]
@@ -159,5 +159,3 @@ def catalog(document: dict[str, Any]) -> list[dict[str, Any]]:
             for entry in attempt["catalog"]["put"]:
                 rows.append({"step": step["path"], "attempt": attempt["number"], **entry})
     return rows
-
-

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any
 
 from toolkit import names
 from toolkit import secrets as providers
-from toolkit.backends import driver, process, volumes
+from toolkit.backends import describing, driver, process, volumes
 from toolkit.backends.launcher import Launcher
 from toolkit.backends.scheduler import Cancel, Listener, Outcome, Scheduler
 from toolkit.build.image import BuiltImage, build
@@ -30,9 +30,6 @@ from toolkit.runtime.protocol import CODE_FILE, PARAMETERS_FILE, PLAN_FILE
 from toolkit.runtime.records import encode, now
 from toolkit.spec.container import GROUP, container_spec, driver_user
 from toolkit.store import records
-
-if TYPE_CHECKING:
-    import docker
 
 Report = Callable[[str], None]
 
@@ -49,7 +46,7 @@ class Request:
     environment: Environment
     reference: PipelineReference
     parameters: Mapping[str, Any]
-    run_id: Optional[str] = None
+    run_id: str | None = None
     tag: str = ""
 
 
@@ -247,7 +244,7 @@ class _Side:
         for path in filter(None, (made.run_log, made.catalog)):
             volumes.make_shared(volumes.on_host(self.project, path), self.user)
 
-    def image_record(self) -> Optional[dict[str, Any]]:
+    def image_record(self) -> dict[str, Any] | None:
         return None
 
     def launcher(self, made: Plan, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
@@ -259,12 +256,12 @@ class _Local(_Side):
         super().__init__(request, reporter)
         configured = self.project.config.executor.config.user
         self.user = configured if configured is not None else driver_user()
-        self._client: Optional[docker.DockerClient] = None
+        self._client: Any = None
         self._image: BuiltImage = build(self.project, report=reporter.note)
         self._step_images: dict[str, str] = {}
 
-    def client(self) -> docker.DockerClient:
-        """The engine; docker-py is imported only when a container is really needed."""
+    def client(self) -> Any:
+        """docker-py's client of the engine; imported only when a container is really needed."""
         if self._client is None:
             from toolkit import engine
 
@@ -273,7 +270,7 @@ class _Local(_Side):
 
     def describe(self) -> Pipeline:
         labels = {"dev.toolkit.describe": "1", **driver.labels(self.project)}
-        ask = describe.in_image(
+        ask = describing.in_image(
             self.client,
             self._image.reference,
             dict(self.project.config.executor.config.environment),
@@ -324,7 +321,7 @@ class _Process(_Side):
         )
 
     def describe(self) -> Pipeline:
-        ask = describe.in_process(self._python, process.MAIN, process.environment(self.project, {}))
+        ask = describing.in_process(self._python, process.MAIN, process.environment(self.project, {}))
         return describe.describe(self.project, self.request.reference, ask)
 
     def launcher(self, made: Plan, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:

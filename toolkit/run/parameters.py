@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from toolkit import names
 from toolkit.config.located import Located, read_yaml
@@ -14,7 +14,7 @@ from toolkit.errors import BadInput
 _VARIABLES = ("RUNNABLE_PRM_", "TOOLKIT_PRM_")
 
 
-def read(file: Optional[Path], options: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
+def read(file: Path | None, options: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
     """The root parameters of a run.
 
     Args:
@@ -49,7 +49,9 @@ def _finite(tree: Located) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (ValueError, TypeError):
-        raise BadInput("a parameter holds a value that JSON can't (.nan, .inf, a date?): put it in quotes", tree.where) from None
+        raise BadInput(
+            "a parameter holds a value that JSON can't (.nan, .inf, a date?): put it in quotes", tree.where
+        ) from None
     return value
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from toolkit.backends.scheduler import Outcome
 from toolkit.plan.plan import Plan, PlannedStep
@@ -114,7 +114,7 @@ class Live(Progress):
         from rich.console import Console
 
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._status: Optional[Status] = None
+        self._status: Status | None = None
 
     def close(self) -> None:
         if self._status is not None:

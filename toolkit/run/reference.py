@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
 
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
@@ -24,8 +23,8 @@ class PipelineReference:
     """
 
     file: Path
-    name: Optional[str] = None
-    nth: Optional[int] = None
+    name: str | None = None
+    nth: int | None = None
     arguments: tuple[str, ...] = field(default=())
 
     @property

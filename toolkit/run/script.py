@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Optional
 
 from toolkit import errors, names
 from toolkit.config.load import load
@@ -18,10 +17,10 @@ def run_script(
     file: str,
     nth: int,
     arguments: list[str],
-    configuration_file: Optional[str],
-    run_id: Optional[str],
-    tag: Optional[str],
-    parameters_file: Optional[str],
+    configuration_file: str | None,
+    run_id: str | None,
+    tag: str | None,
+    parameters_file: str | None,
 ) -> int:
     """Runs the pipeline whose ``execute()`` was called; returns the exit code.
 

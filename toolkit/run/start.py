@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from toolkit import errors
 from toolkit.backends.scheduler import Outcome
@@ -18,9 +18,9 @@ from toolkit.run.reference import PipelineReference
 def start(
     project: Project,
     reference: PipelineReference,
-    option: Optional[str],
+    option: str | None,
     parameters: Mapping[str, Any],
-    run_id: Optional[str],
+    run_id: str | None,
     tag: str,
 ) -> int:
     """Runs a pipeline and returns the exit code.

@@ -115,7 +115,9 @@ class FileStore:
                     hasher.update(chunk)
                     yield chunk
         except FileNotFoundError:
-            raise StoreFault(f"the object {digest} is not in the catalog (was it put with store_copy: false?)") from None
+            raise StoreFault(
+                f"the object {digest} is not in the catalog (was it put with store_copy: false?)"
+            ) from None
         except OSError as error:
             raise StoreFault(f"the object {digest} can't be read: {error.strerror}") from None
         if hasher.hexdigest() != digest:

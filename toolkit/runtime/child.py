@@ -15,7 +15,7 @@ from .catalog import FileStore, StoreFault
 from .protocol import LARGE_VALUE
 from .records import encode
 from .redact import Redactor
-from .scope import ROOT, Scope
+from .scope import Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Step:
             Failed: a required one is nowhere, or can't be cast.
         """
         signature = values.signature(function)
-        hints = values.annotations(function) if signature.names else {}
+        hints = values.hints_of(function) if signature.names else {}
         given: dict[str, Any] = {}
         for name in signature.names:
             there, value = self.take(name)
@@ -177,7 +177,9 @@ class Step:
                 self.inputs.pop(name, None)
                 continue
             if name in _SHELL_OWN or name.startswith(("LD_", "DYLD_")):
-                raise Failed(f"the parameter {name} would replace the shell's own variable {name}: give it another name")
+                raise Failed(
+                    f"the parameter {name} would replace the shell's own variable {name}: give it another name"
+                )
             text = values.as_text(value)
             if "\0" in text:
                 raise Failed(f"the parameter {name} holds a NUL character, which no environment variable can")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Optional
 
+
 class NotFound(Exception):
     """A module, function or file that the pipeline names is not there."""
 
@@ -84,7 +85,20 @@ def _free_names() -> None:
 
 
 _ALWAYS = frozenset(
-    {"sys", "builtins", "os", "io", "abc", "codecs", "site", "stat", "posixpath", "__main__", "_toolkit_runtime", "toolkit"}
+    {
+        "sys",
+        "builtins",
+        "os",
+        "io",
+        "abc",
+        "codecs",
+        "site",
+        "stat",
+        "posixpath",
+        "__main__",
+        "_toolkit_runtime",
+        "toolkit",
+    }
 )
 """Loaded before any script's first line, so that a script could not replace them either; and ours."""
 

@@ -1,7 +1,7 @@
 """The entry: cuts the user's module names off the import path before anything is imported, then hands over.
 
-``python3 main.py PROTOCOL RUN_ID PATH ATTEMPT`` runs one attempt of a step; ``python3 main.py --describe PROTOCOL`` describes
-a pipeline from a request on standard input.
+``python3 main.py PROTOCOL RUN_ID PATH ATTEMPT`` runs one attempt of a step; ``python3 main.py --describe PROTOCOL``
+describes a pipeline from a request on standard input.
 """
 
 import sys

@@ -64,7 +64,7 @@ class Redactor:
         self._prefixes = {one[:size] for one, _ in self._named for size in range(1, len(one))}
         self._longest = max((len(one) for one, _ in self._named), default=0)
 
-    def bytes(self, data: bytes) -> bytes:
+    def blotted(self, data: bytes) -> bytes:
         """``data`` with every secret blotted out."""
         return self._pattern.sub(MASK, data) if self._pattern else data
 
@@ -72,7 +72,7 @@ class Redactor:
         """``text`` with every secret blotted out."""
         if not self._pattern:
             return text
-        return self.bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+        return self.blotted(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
     def found(self, data: bytes) -> Optional[str]:
         """The name of a secret that ``data`` holds in any spelling, or None."""
@@ -98,7 +98,7 @@ class RedactedStream:
 
     def feed(self, data: bytes) -> bytes:
         """What may be passed on after ``data`` came in."""
-        data = self._redactor.bytes(self._rest + data)
+        data = self._redactor.blotted(self._rest + data)
         held = self._redactor.held_back(data)
         self._rest = data[len(data) - held :]
         return data[: len(data) - held]
@@ -107,5 +107,3 @@ class RedactedStream:
         """What was held back, when no more comes."""
         rest, self._rest = self._rest, b""
         return rest
-
-

@@ -133,5 +133,7 @@ class Scope:
                 break
         if not found:
             whose = f"the step {step}" if step is not None else "no earlier step"
-            raise BadKey(f"the step gets {key} from the catalog, but {whose} {'did not put' if step else 'put'} it there")
+            raise BadKey(
+                f"the step gets {key} from the catalog, but {whose} {'did not put' if step else 'put'} it there"
+            )
         return [found[one] for one in sorted(found)]

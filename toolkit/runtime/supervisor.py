@@ -28,6 +28,7 @@ from .protocol import (
 )
 from .redact import Redactor
 from .scope import Plan, Scope, load_json
+from .values import BadValue
 from .watch import Child
 
 TYPE_CHECKING = False
@@ -70,7 +71,10 @@ def _give_up(reason: str) -> int:
 def _run(argv: list[str]) -> int:
     if len(argv) < 2 or argv[1] != str(PROTOCOL):
         spoken = argv[1] if len(argv) > 1 else "none"
-        raise Fault(f"the image's runtime speaks protocol {PROTOCOL} and was called with protocol {spoken}: build the image again")
+        raise Fault(
+            f"the image's runtime speaks protocol {PROTOCOL} and was called with protocol {spoken}: "
+            "build the image again"
+        )
     if len(argv) != 5 or not argv[4].isdigit():
         raise Fault("the runtime was called with the wrong arguments")
     run_id, path, attempt = argv[2], argv[3], int(argv[4])
@@ -79,7 +83,9 @@ def _run(argv: list[str]) -> int:
     try:
         plan = Plan(places.run)
     except (OSError, ValueError, EOFError) as error:
-        raise Fault(f"the plan in {places.run} can't be read ({error}): is the volume's folder on the engine's own machine?") from None
+        raise Fault(
+            f"the plan in {places.run} can't be read ({error}): is the volume's folder on the engine's own machine?"
+        ) from None
     step = plan.step(path)
     if step is None:
         raise Fault(f"the plan has no step {path}")
@@ -141,7 +147,9 @@ class Attempt:
         os.umask(0o002)
         started = records.now()
         if not os.path.exists(os.path.join(self.run_folder, RUN_RECORD)):
-            raise Fault(f"{self.run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's")
+            raise Fault(
+                f"{self.run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's"
+            )
         os.makedirs(self.folder, exist_ok=True)
         if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
             raise Fault(f"{self.folder} was begun before: an attempt is never run twice")
@@ -282,7 +290,7 @@ class Attempt:
             if self.step["kind"] == "shell":
                 try:
                     outcome["returns"] = job.exported(rest)
-                except (child.Failed, child.values.BadValue) as error:
+                except (child.Failed, BadValue) as error:
                     outcome.update(exit_code=1, reason=str(error))
             elif not isinstance(said.get("returns"), dict):
                 outcome.update(

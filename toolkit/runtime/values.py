@@ -48,7 +48,8 @@ def _plain(name: str, value: Any, depth: int) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise BadValue(
-                    f"{name} holds a dict with the key {key!r}: JSON keys are text; make it str, or declare pickled({name!r})"
+                    f"{name} holds a dict with the key {key!r}: JSON keys are text; "
+                    f"make it str, or declare pickled({name!r})"
                 )
         return {str(key): _plain(f"{name}[{key!r}]", item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -109,7 +110,9 @@ def named(returns: Sequence[str], result: Any) -> dict[str, Any]:
         return {returns[0]: result}
     if isinstance(result, (tuple, list)):
         if len(result) != len(returns):
-            raise BadValue(f"the step declares {len(returns)} returns ({', '.join(returns)}) but returned {len(result)}")
+            raise BadValue(
+                f"the step declares {len(returns)} returns ({', '.join(returns)}) but returned {len(result)}"
+            )
         return dict(zip(returns, result))
     raise BadValue(
         f"the step declares {len(returns)} returns ({', '.join(returns)}) but returned one {_type_name(type(result))}"
@@ -260,7 +263,7 @@ def _to_dataclass(value: Any, kind: Any) -> Any:
     decoded = _decoded(value)
     if not isinstance(decoded, dict):
         raise BadValue(f"it is {_shown(value)}")
-    hints = annotations(kind)
+    hints = hints_of(kind)
     names = {one.name for one in kind.__dataclass_fields__.values() if one.init}
     unknown = sorted(set(decoded) - names)
     if unknown:
@@ -316,13 +319,14 @@ def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
     return value
 
 
-def annotations(target: Any) -> dict[str, Any]:
+def hints_of(target: Any) -> dict[str, Any]:
     """The annotations of a function or class, with those written as text resolved where that is possible."""
     raw = dict(getattr(target, "__annotations__", {}))
     if isinstance(target, type) or any(isinstance(one, str) for one in raw.values()):
         typing = own("typing")
         try:
-            return typing.get_type_hints(target)
+            resolved: dict[str, Any] = typing.get_type_hints(target)
+            return resolved
         except Exception:
             # A name that only a type checker knows: the others are resolved one by one.
             space = getattr(target, "__globals__", {})
@@ -403,5 +407,3 @@ def from_text(text: str) -> Any:
     except (ValueError, BadValue):
         return text
     return value
-
-

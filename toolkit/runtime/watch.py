@@ -64,7 +64,8 @@ class Child:
             time_limit: seconds after which it is ended; None is no limit. grace: seconds between SIGTERM and SIGKILL.
 
         Returns:
-            ``exit_code``, ``result`` (what came through the pipe), and where they apply ``signal``, ``reason``, ``cancelled``.
+            ``exit_code``, ``result`` (what came through the pipe), and where they apply ``signal``, ``reason`` and
+            ``cancelled``.
         """
         began = time.monotonic()
         ending: Optional[float] = None

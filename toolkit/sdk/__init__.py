@@ -1,6 +1,7 @@
 """The Python SDK: what users import from ``toolkit`` to describe a pipeline.
 
-It imports nothing of the rest of the package, because it goes into every image; a pipeline leaves it as plain JSON data.
+It imports nothing of the rest of the package, because it goes into every image; a pipeline leaves it as plain
+JSON data.
 """
 
 from __future__ import annotations

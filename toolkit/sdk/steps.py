@@ -161,7 +161,8 @@ class PythonTask(_Task):
         secrets: names of secrets that this step alone gets, as environment variables.
         catalog: files to get before it runs and to put afterwards.
         overrides: per executor type, the name of an entry of ``executor.config.overrides``.
-        bind: where an argument comes from, if not from the parameter of its own name: ``"parameter"`` or ``"step.parameter"``.
+        bind: where an argument comes from, if not from the parameter of its own name: ``"parameter"`` or
+            ``"step.parameter"``.
 
     Raises:
         ValueError: the function is a lambda, nested in another, or can't be named.
@@ -211,17 +212,21 @@ def function_reference(function: Union[Callable[..., Any], str]) -> dict[str, st
         ValueError: it can't be found again: a lambda, a nested function, a partial, an instance.
     """
     if isinstance(function, str):
-        module, _, qualname = function.rpartition(".")
-        return {"module": module, "qualname": qualname}
+        module, _, name = function.rpartition(".")
+        return {"module": module, "qualname": name}
     target = getattr(function, "__toolkit_function__", function)
     if not callable(target):
         raise Refusal(f"function takes a function, not {target!r}")
     qualname = getattr(target, "__qualname__", None)
     module_name = getattr(target, "__module__", None)
     if qualname is None or module_name is None:
-        raise Refusal(f"{target!r} has no name at module level: give the step a function (and bind= for fixed arguments)")
+        raise Refusal(
+            f"{target!r} has no name at module level: give the step a function (and bind= for fixed arguments)"
+        )
     if "<lambda>" in qualname:
-        raise Refusal("a lambda can't be a step: a container could not find it again; define a function at module level")
+        raise Refusal(
+            "a lambda can't be a step: a container could not find it again; define a function at module level"
+        )
     if "<locals>" in qualname:
         raise Refusal(
             f"the function {qualname.replace('.<locals>', '')} is nested in another and can't be a step: "

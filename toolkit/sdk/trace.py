@@ -1,12 +1,12 @@
 """The driver form: a decorated function that is called once, with handles in place of values, to see what it calls.
 
-    generate = task(functions.generate, returns=["x", "y"])
-    consume = task(functions.consume)
+generate = task(functions.generate, returns=["x", "y"])
+consume = task(functions.consume)
 
-    @pipeline
-    def main():
-        x, y = generate()
-        consume(x, y)
+@pipeline
+def main():
+    x, y = generate()
+    consume(x, y)
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Handle:
 
     __bool__ = __iter__ = __len__ = __int__ = __float__ = __index__ = __contains__ = _no_value
     __getitem__ = __setitem__ = __call__ = __enter__ = _no_value
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _no_value  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _no_value
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _no_value
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __abs__ = _no_value
     __and__ = __or__ = __xor__ = __invert__ = __str__ = __format__ = _no_value
@@ -125,7 +125,9 @@ def _binding(trace: _Trace, argument: str, value: Any) -> Any:
 def _refuse_handles_inside(argument: str, value: Any) -> None:
     for item in value.values() if isinstance(value, dict) else value:
         if isinstance(item, Handle):
-            raise Refusal(f"the argument {argument} holds {item._name} inside a {type(value).__name__}: pass it by itself")
+            raise Refusal(
+                f"the argument {argument} holds {item._name} inside a {type(value).__name__}: pass it by itself"
+            )
         if isinstance(item, (list, tuple, dict)):
             _refuse_handles_inside(argument, item)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Optional
 
 from toolkit.config.quantity import parse_cpu, parse_memory
 from toolkit.config.settings import SecretReference
@@ -52,13 +51,13 @@ class ContainerSpec:
     user: int
     group: int
     working_folder: str
-    memory: Optional[int]
-    memory_request: Optional[int]
-    cpu: Optional[int]
-    cpu_request: Optional[int]
-    gpu: Optional[int]
-    shm_size: Optional[int]
-    scratch_size: Optional[int]
+    memory: int | None
+    memory_request: int | None
+    cpu: int | None
+    cpu_request: int | None
+    gpu: int | None
+    shm_size: int | None
+    scratch_size: int | None
     read_only_root: bool
     stop_timeout: int
     pids_limit: int
@@ -70,7 +69,7 @@ class ContainerSpec:
 
 
 def driver_user() -> int:
-    """The user id of the steps when no setting names one: the driver's own, or an ordinary one when the driver is root."""
+    """The user id of the steps when no setting names one: the driver's own, or, of a root driver, an ordinary one."""
     own = os.getuid()
     return own if own != 0 else ORDINARY_USER
 
@@ -110,9 +109,9 @@ def container_spec(plan: Plan, step: PlannedStep, run_id: str, attempt: int, ima
     )
 
 
-def _memory(text: Optional[str]) -> Optional[int]:
+def _memory(text: str | None) -> int | None:
     return parse_memory(text) if text is not None else None
 
 
-def _cpu(text: Optional[str]) -> Optional[int]:
+def _cpu(text: str | None) -> int | None:
     return parse_cpu(text) if text is not None else None
