@@ -86,9 +86,9 @@ def _buildkit(context: Path, environment: str, repository: str) -> Callable[[int
     client = probe(Raw().endpoint)
     context.mkdir()
     (context / "Dockerfile").write_text(f"FROM {environment}\nCOPY . /workspace\n")
-    command = [*client.command, "--quiet", "--tag", f"{repository}:buildkit", str(context)]
 
     def rebuild(number: int) -> None:
+        command = [*client.command, "--quiet", "--tag", f"{repository}:buildkit-{number}", str(context)]
         (context / "app.py").write_text(f"VALUE = {number}\n")
         subprocess.run(command, env=os.environ | client.settings, stdout=subprocess.DEVNULL, check=True)
 

@@ -10,18 +10,19 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from toolkit.errors import Infrastructure
+from toolkit.errors import Infrastructure, ToolkitError
 
 if TYPE_CHECKING:
     import docker
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _CHUNK = 1 << 20
+_TAR = "application/x-tar"
 _TIMEOUT = 60.0
 """Seconds without a byte from the engine until it is given up; a load or a save has its own."""
 
@@ -154,8 +155,8 @@ def _reason(error: BaseException) -> str:
 class Raw:
     """The Engine API without docker-py, where the engine is behind a Unix socket.
 
-    Requests are HTTP/1.0: the answer then ends with the connection and is never chunked, so that no HTTP library is
-    needed (the standard one alone costs as much to import as five requests take).
+    Requests without a body are HTTP/1.0: the answer then ends with the connection and is never chunked, so that no HTTP
+    library is needed (the standard one alone costs as much to import as five requests take).
     """
 
     def __init__(self, endpoint: Endpoint | None = None) -> None:
@@ -180,23 +181,28 @@ class Raw:
         found: dict[str, Any] | None = self.json(f"/images/{reference}/json")
         return found
 
-    def call(
-        self, method: str, path: str, body: Iterable[bytes] = (), length: int = 0, timeout: float = _TIMEOUT
-    ) -> Reply:
-        """One request; ``length`` is the body's size in bytes, ``timeout`` the longest silence in seconds."""
+    def call(self, method: str, path: str, timeout: float = _TIMEOUT) -> Reply:
+        """One request without a body; ``timeout`` is the longest silence in seconds."""
         if self.endpoint.socket is None:
-            return self._through_docker_py(method, path, body, length, timeout)
+            return self._through_docker_py(method, path, None, timeout)
         try:
-            with self._open(method, path, length, timeout) as connection:
-                try:
-                    for chunk in body:
-                        connection.sendall(chunk)
-                except (BrokenPipeError, ConnectionResetError):
-                    pass  # the engine has answered before it read all: its answer says why
-                with connection.makefile("rb") as stream:
-                    status = _read_head(stream)
-                    return Reply(status, stream.read())
+            with self._open(f"{method} {path} HTTP/1.0", timeout) as connection, connection.makefile("rb") as stream:
+                status, _ = _read_head(stream)
+                return Reply(status, stream.read())
         except (OSError, ValueError) as error:
+            raise unreachable(self.endpoint, error) from error
+
+    def upload(self, path: str, timeout: float = 600.0) -> Upload:
+        """A POST that is begun now and whose body follows, or does not, if it is closed before.
+
+        An engine starts a process to unpack an image with; one that is told early does so while the image is being made.
+        """
+        if self.endpoint.socket is None:
+            return Upload(self.endpoint, None, lambda body: self._through_docker_py("POST", path, body, timeout))
+        head = f"POST {path} HTTP/1.1\r\nConnection: close\r\nContent-Type: {_TAR}\r\nTransfer-Encoding: chunked"
+        try:
+            return Upload(self.endpoint, self._open(head, timeout), None)
+        except OSError as error:
             raise unreachable(self.endpoint, error) from error
 
     def save(self, reference: str, destination: BinaryIO, timeout: float = 600.0) -> None:
@@ -211,8 +217,8 @@ class Raw:
                 destination.write(chunk)
             return
         try:
-            with self._open("GET", path, 0, timeout) as connection, connection.makefile("rb") as stream:
-                status = _read_head(stream)
+            with self._open(f"GET {path} HTTP/1.0", timeout) as connection, connection.makefile("rb") as stream:
+                status, _ = _read_head(stream)
                 if status >= 400:
                     raise Infrastructure(
                         f"the image {reference} cannot be saved: {Reply(status, stream.read()).message()}"
@@ -222,13 +228,12 @@ class Raw:
         except (OSError, ValueError) as error:
             raise unreachable(self.endpoint, error) from error
 
-    def _open(self, method: str, path: str, length: int, timeout: float) -> socket.socket:
+    def _open(self, head: str, timeout: float) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(timeout)
             connection.connect(self.endpoint.socket or "")
-            content = f"Content-Type: application/x-tar\r\nContent-Length: {length}\r\n" if method != "GET" else ""
-            connection.sendall(f"{method} {path} HTTP/1.0\r\nHost: docker\r\n{content}\r\n".encode())
+            connection.sendall(f"{head}\r\nHost: docker\r\n\r\n".encode())
         except BaseException:
             connection.close()
             raise
@@ -239,20 +244,64 @@ class Raw:
             self._client = connect(self.endpoint)
         return self._client
 
-    def _through_docker_py(self, method: str, path: str, body: Iterable[bytes], length: int, timeout: float) -> Reply:
+    def _through_docker_py(self, method: str, path: str, body: Iterable[bytes] | None, timeout: float) -> Reply:
         api = self._docker_py().api  # a requests.Session that knows TLS, ssh and the rest
+        headers = {"Content-Type": _TAR} if body is not None else None
         try:
-            response = api.request(
-                method, api.base_url + path, data=iter(body) if length else None, timeout=timeout,
-                headers={"Content-Type": "application/x-tar"} if length else None,
-            )  # fmt: skip
+            response = api.request(method, api.base_url + path, data=body, timeout=timeout, headers=headers)
             return Reply(response.status_code, response.content)
+        except ToolkitError:
+            raise  # the body's own
         except Exception as error:  # as in connect()
             raise unreachable(self.endpoint, error) from error
 
 
-def _read_head(stream: BinaryIO) -> int:
-    """The status of a reply whose head is read up to its body.
+class Upload:
+    """A request that waits for its body (Raw.upload); as a context it is closed at the end."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        connection: socket.socket | None,
+        otherwise: Callable[[Iterable[bytes]], Reply] | None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._connection = connection
+        self._otherwise = otherwise
+
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def send(self, body: Iterable[bytes]) -> Reply:
+        """Sends the body, once; what it raises itself is passed on.
+
+        Raises:
+            Infrastructure: the engine is gone.
+        """
+        if self._connection is None:
+            assert self._otherwise is not None
+            return self._otherwise(iter(body))
+        try:
+            try:
+                for chunk in body:
+                    if chunk:
+                        self._connection.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                self._connection.sendall(b"0\r\n\r\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the engine has answered before it read all: its answer says why
+            with self._connection.makefile("rb") as stream:
+                status, chunked = _read_head(stream)
+                return Reply(status, _read_chunks(stream) if chunked else stream.read())
+        except (OSError, ValueError) as error:
+            raise unreachable(self._endpoint, error) from error
+
+
+def _read_head(stream: BinaryIO) -> tuple[int, bool]:
+    """The status of a reply whose head is read up to its body, and whether that comes in chunks.
 
     Raises:
         ValueError: it is no HTTP.
@@ -260,6 +309,15 @@ def _read_head(stream: BinaryIO) -> int:
     first = stream.readline().split(None, 2)
     if len(first) < 2 or not first[0].startswith(b"HTTP/"):
         raise ValueError("what answers there does not speak HTTP")
-    while stream.readline().strip():
-        pass
-    return int(first[1])
+    chunked = False
+    while line := stream.readline().strip().lower():
+        chunked = chunked or (line.startswith(b"transfer-encoding:") and b"chunked" in line)
+    return int(first[1]), chunked
+
+
+def _read_chunks(stream: BinaryIO) -> bytes:
+    parts: list[bytes] = []
+    while size := int(stream.readline().split(b";")[0], 16):
+        parts.append(stream.read(size))
+        stream.readline()
+    return b"".join(parts)

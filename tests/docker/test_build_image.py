@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.build.buildkit import probe
 from toolkit.build.image import BuiltImage, build
 from toolkit.config.settings import (
     Build,
@@ -24,7 +25,7 @@ from toolkit.config.settings import (
     RunLogStore,
     Secrets,
 )
-from toolkit.engine import Raw
+from toolkit.engine import Raw, resolve_endpoint
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 
@@ -74,7 +75,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield made
     for image in made.raw.json("/images/json") or []:
         for tag in image.get("RepoTags") or []:
-            if tag.startswith((made.repository, "toolkit-env-test")):
+            if tag.startswith(made.repository):
                 made.raw.call("DELETE", f"/images/{tag}?force=true")
 
 
@@ -229,6 +230,8 @@ def test_what_a_build_needs_of_the_network_leaves_no_trace(
         assert b"CANARY-8265" not in done.stdout
     assert "toolkit-" not in bench.run(image.reference, "ls", "/dev/shm", "/run")
     assert "CANARY-8265" not in (bench.root / ".toolkit" / "build" / "environment.log").read_text()
+    for tag in (bench.raw.image(image.environment) or {})["RepoTags"]:
+        bench.raw.call("DELETE", f"/images/{tag}")  # no other test has this one
 
 
 def test_an_existing_image_gets_the_code_on_top_and_is_not_touched(bench: Bench) -> None:
@@ -249,10 +252,10 @@ def test_an_existing_image_gets_the_code_on_top_and_is_not_touched(bench: Bench)
 def test_an_image_whose_runtime_speaks_another_protocol_is_refused(bench: Bench) -> None:
     image = bench.build()
     other = f"{bench.repository}:other-protocol"
-    subprocess.run(
-        ["docker", "build", "-q", "-t", other, "-"], check=True, capture_output=True,
-        input=f"FROM {image.reference}\nLABEL dev.toolkit.protocol=999\n".encode(),
-    )  # fmt: skip
+    client = probe(resolve_endpoint())
+    (bench.root / "Dockerfile").write_text(f"FROM {image.reference}\nLABEL dev.toolkit.protocol=999\n")
+    command = [*client.command, "-q", "-t", other, str(bench.root)]
+    subprocess.run(command, env=os.environ | client.settings, check=True, capture_output=True)
     with pytest.raises(BadInput, match="speaks protocol 999, this toolkit 1: build it again"):
         bench.build(image=other)
 

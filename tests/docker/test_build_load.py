@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tarfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,13 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[str]:
-    """An image of which no layer is shared with any other, so that removing it removes its layers."""
+    """An image of which no layer is shared with any other, so that removing it removes its layers (BuildKit would keep them)."""
     name = f"toolkit-test-{uuid.uuid4().hex[:12]}:environment"
     (tmp_path / "unique").write_text(name)
-    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY unique /unique\nENV A=b\n")
-    subprocess.run(["docker", "build", "-q", "-t", name, str(tmp_path)], check=True, capture_output=True)
+    with tarfile.open(tmp_path / "root.tar", "w") as tar:
+        tar.add(tmp_path / "unique", "unique")
+    command = ["docker", "import", "-c", "ENV A=b", str(tmp_path / "root.tar"), name]
+    subprocess.run(command, check=True, capture_output=True)
     yield name
     raw = Raw()
     for tag in ("environment", "code"):
@@ -69,6 +72,6 @@ def test_a_load_that_is_broken_off_leaves_no_image(environment: str, tmp_path: P
     code = write_layer([Entry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
     composed = compose(described, code)
     code.file.write_bytes(b"")  # it is gone when the engine is sent it
-    with pytest.raises((OSError, Infrastructure)):
+    with pytest.raises(Infrastructure, match="was cut while it was read"):
         load(raw, composed, described, environment, reference, tmp_path, print)
     assert raw.image(reference) is None

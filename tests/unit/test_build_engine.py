@@ -99,12 +99,19 @@ class StandIn:
                 return
             with connection, connection.makefile("rb") as stream:
                 method, path, _ = stream.readline().decode().split()
-                length = 0
-                while line := stream.readline().strip().lower():
-                    length = int(line.split(b":")[1]) if line.startswith(b"content-length") else length
+                while stream.readline().strip():
+                    pass
+                received = b""
+                while method == "POST" and (size := int(stream.readline() or b"0", 16)):
+                    received += stream.read(size)
+                    stream.readline()
                 self.asked.append(f"{method} {path}")
-                status, body = self._answer(method, path, stream.read(length))
-                connection.sendall(f"HTTP/1.0 {status} Some\r\nServer: x\r\n\r\n".encode() + body)
+                status, body = self._answer(method, path, received)
+                head = f"HTTP/1.1 {status} Some\r\n"
+                if method == "POST":
+                    body = b"%x;extension=1\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+                    head += "Transfer-Encoding: chunked\r\n"
+                connection.sendall(head.encode() + b"\r\n" + body)
 
     def close(self) -> None:
         self._listener.close()

@@ -26,6 +26,12 @@ def labels(project: Project) -> dict[str, str]:
     }
 
 
+def drives(record: dict[str, Any]) -> bool:
+    """Whether the driver that a run's record names still runs."""
+    known = record["driver"]
+    return is_alive(known["host"], known["pid"], known["started"])
+
+
 def is_alive(host: str, pid: int, started: str) -> bool:
     """Whether a driver still runs; one of another machine is taken to."""
     return host != socket.gethostname() or _start_of(pid) == started

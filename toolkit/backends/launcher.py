@@ -26,10 +26,12 @@ class Verdict:
     container: str = ""
     image: str = ""
 
-    def record(self) -> dict[str, Any]:
+    def record(self, cancelled: bool) -> dict[str, Any]:
+        """engine.json; ``cancelled`` says whether the client had asked the attempt to end."""
         return {
             "version": 1,
             "exit_code": self.exit_code,
+            "cancelled": cancelled,
             "out_of_memory": self.out_of_memory,
             "message": self.message,
             "container": self.container,

@@ -188,7 +188,7 @@ class Scheduler:
         self._prepare_ahead(following)
         verdict = self._follow(job, step)
         self._running = None
-        records.write_engine(self._run_folder, step.path, number, verdict.record())
+        records.write_engine(self._run_folder, step.path, number, verdict.record(self._cancel.count > 0))
         attempt = merge(self._run_folder, step.path, number, run_active=False)
         self._listener.ended(step, attempt, time.monotonic() - began)
         return attempt

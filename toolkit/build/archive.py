@@ -13,6 +13,7 @@ from toolkit.build.bases import Image
 from toolkit.build.built import ENVIRONMENT_LABEL, IDENTITY_LABEL, PROTOCOL_LABEL
 from toolkit.build.code_layer import Layer
 from toolkit.build.reference import full_name
+from toolkit.errors import Infrastructure
 from toolkit.runtime.protocol import PROTOCOL, WORKSPACE
 
 _CHUNK = 1 << 20
@@ -187,12 +188,6 @@ def _path(digest: str) -> str:
     return "blobs/" + digest.replace(":", "/", 1)
 
 
-def length(files: list[Member]) -> int:
-    """The tar's size in bytes."""
-    sizes = [content.size if isinstance(content, Slice) else len(content) for _, content in files]
-    return sum(512 + size + -size % 512 for size in sizes) + 1024
-
-
 def stream(files: list[Member]) -> Iterator[bytes]:
     """The tar, without it ever being in memory or on the disk as a whole."""
     import tarfile
@@ -211,12 +206,14 @@ def stream(files: list[Member]) -> Iterator[bytes]:
 
 
 def _read(part: Slice) -> Iterator[bytes]:
-    with part.file.open("rb") as source:
-        source.seek(part.offset)
-        left = part.size
-        while left:
-            chunk = source.read(min(left, _CHUNK))
-            if not chunk:
-                raise OSError(f"{part.file} was cut while it was read")
-            left -= len(chunk)
-            yield chunk
+    try:
+        with part.file.open("rb") as source:
+            source.seek(part.offset)
+            left = part.size
+            while left and (chunk := source.read(min(left, _CHUNK))):
+                left -= len(chunk)
+                yield chunk
+    except OSError as error:
+        raise Infrastructure(f"{part.file} cannot be read: {error.strerror}") from error
+    if left:
+        raise Infrastructure(f"{part.file} was cut while it was read: build again")

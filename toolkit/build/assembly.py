@@ -12,7 +12,7 @@ from toolkit.build.built import BuiltImage
 from toolkit.build.code_layer import Entry, write_layer
 from toolkit.build.load import describe, has, load
 from toolkit.build.reference import Reference
-from toolkit.engine import Raw
+from toolkit.engine import Raw, Upload
 
 _TAG_LENGTH = 16
 """Hexadecimal digits of the config's digest that make the tag."""
@@ -20,7 +20,7 @@ _TAG_LENGTH = 16
 
 def assemble(
     raw: Raw, source: str, image: Image, entries: list[Entry], target: Reference, folder: Path,
-    report: Callable[[str], None],
+    report: Callable[[str], None], upload: Upload,
 ) -> BuiltImage:  # fmt: skip
     """The final image, loaded unless the engine has it already: from another checkout, or from before an undone change.
 
@@ -28,6 +28,7 @@ def assemble(
         source: the reference of the environment's image, which ``image`` describes.
         target: the repository that the image is tagged in.
         folder: where temporary files may lie.
+        upload: a load that the engine has been told of.
 
     Raises:
         BadInput: a file changed or vanished meanwhile.
@@ -40,7 +41,7 @@ def assemble(
         composed = compose(environment, code)
         reference = f"{target.repository}:{composed.digest.partition(':')[2][:_TAG_LENGTH]}"
         if not has(raw, reference, composed.identity, composed.diff_ids):
-            load(raw, composed, environment, source, reference, folder, report)
+            load(raw, composed, environment, source, reference, folder, report, upload)
     finally:
         layer.unlink(missing_ok=True)
     return BuiltImage(reference, composed.digest, code.digest, environment.config_digest, composed.identity, True)

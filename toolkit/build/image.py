@@ -122,14 +122,16 @@ def _build_code(
     if remembered is not None and there:
         return remembered.result
 
-    # Only what has to be built pays for the imports of building.
-    from toolkit.build.assembly import assemble
-
     wanted, environment = _environment(job, wanted, network)
     inputs = replace(inputs, environment=wanted.parts())
     if remembered is None or remembered.base != wanted.base:
         job.report(f"the base image is {wanted.base}")
-    built = assemble(job.raw, wanted.reference, environment, [*user, *runtime], target, job.folder, job.report)
+    with job.raw.upload("/images/load?quiet=1") as upload:
+        # Only what has to be built pays for the imports of building, while the engine gets ready.
+        from toolkit.build.assembly import assemble
+
+        entries = [*user, *runtime]
+        built = assemble(job.raw, wanted.reference, environment, entries, target, job.folder, job.report, upload)
     remember(job.folder, target, Remembered(inputs, wanted.base, wanted.base_id, replace(built, changed=False)))
     return built
 

@@ -11,15 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.archive import Blob, Composed, Environment, Slice, length, members, stream
+from toolkit.build.archive import Blob, Composed, Environment, Slice, members, stream
 from toolkit.build.bases import Image
 from toolkit.build.built import IDENTITY_LABEL
 from toolkit.build.state import write_atomically
-from toolkit.engine import Raw
-from toolkit.errors import Infrastructure
+from toolkit.engine import Raw, Upload
+from toolkit.errors import Infrastructure, ToolkitError
 
-_TIMEOUT = 600.0
-"""Seconds without a word from the engine while it unpacks an image."""
+LOAD = "/images/load?quiet=1"
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 
 
@@ -59,18 +58,19 @@ def keeps_blobs(raw: Raw, image: Image) -> bool:
 
 def load(
     raw: Raw, image: Composed, environment: Environment, source: str, reference: str, folder: Path,
-    report: Callable[[str], None],
+    report: Callable[[str], None], upload: Upload | None = None,
 ) -> None:  # fmt: skip
     """Loads the image as ``reference``. When this returns the engine has all of it; when it raises, nothing so named.
 
     Args:
         source: the environment's own reference, to be saved from when the engine wants all layers.
+        upload: the request to use first, where it was begun early.
 
     Raises:
         Infrastructure: the engine does not take it.
     """
     try:
-        if load_members(raw, image, reference, environment.layers) is None:
+        if load_members(raw, image, reference, environment.layers, upload) is None:
             return
         report("the engine does not take the code alone, so the whole image is loaded, which takes longer")
         with saved(raw, source, folder) as (_, layers):
@@ -78,15 +78,20 @@ def load(
         if refusal is not None:
             raise Infrastructure(f"the Docker engine does not take the image {reference}: {refusal}")
     except BaseException:
-        if not has(raw, reference, image.identity, image.diff_ids):
-            untag(raw, reference)
+        try:
+            if not has(raw, reference, image.identity, image.diff_ids):
+                untag(raw, reference)
+        except ToolkitError:
+            pass  # the engine is gone, and the first error says so
         raise
 
 
-def load_members(raw: Raw, image: Composed, reference: str, layers: tuple[Blob, ...]) -> str | None:
+def load_members(
+    raw: Raw, image: Composed, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
+) -> str | None:
     """One load, checked. Returns None when the engine has the image, else its words, and then no tag remains."""
-    files = members(image, reference, layers)
-    reply = raw.call("POST", "/images/load?quiet=1", stream(files), length(files), _TIMEOUT)
+    with upload or raw.upload(LOAD) as request:
+        reply = request.send(stream(members(image, reference, layers)))
     refusal = reply.message() if reply.status >= 400 else _complaint(reply.body)
     if refusal is None and not has(raw, reference, image.identity, image.diff_ids):
         refusal = "it reported no fault, but what it has is not what was sent"

@@ -27,13 +27,7 @@ def _print_json(document: Any) -> None:
 
 
 def _log_of(project: Project) -> RunLog:
-    folder = volumes.on_host(project, project.config.run_log_store.log_folder)
-
-    def is_driven(record: dict[str, Any]) -> bool:
-        known = record["driver"]
-        return driver.is_alive(known["host"], known["pid"], known["started"])
-
-    return RunLog(folder, is_driven)
+    return RunLog(volumes.on_host(project, project.config.run_log_store.log_folder), driver.drives)
 
 
 def _opened(options: argparse.Namespace) -> tuple[RunLog, Run]:

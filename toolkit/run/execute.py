@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ from toolkit.runtime.protocol import CODE_FILE, PARAMETERS_FILE, PLAN_FILE
 from toolkit.runtime.records import encode, now
 from toolkit.spec.container import GROUP, container_spec, driver_user
 from toolkit.store import records
+from toolkit.store.reader import NoRun, RunLog
 
-Report = Callable[[str], None]
+_YOUNG = 3600.0
+"""Seconds for which a folder without a record is left alone."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def execute(request: Request, reporter: Reporter) -> Outcome:
     run_log = volumes.on_host(project, project.config.run_log_store.log_folder)
     if (run_log / run_id).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
+    _sweep(project, run_log)
     pipeline = side.describe()
     made = plan(pipeline, project.config, request.reference.import_roots(project))
     _check_parameters(made, request.parameters)
@@ -209,6 +213,20 @@ def _create(run_log: Path, run_id: str, record: dict[str, Any], user: int) -> Pa
         raise BadInput(f"there is a run {run_id} already: choose another --run-id") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
+
+
+def _sweep(project: Project, run_log: Path) -> None:
+    """Removes the private folders of runs whose client was killed before it could."""
+    log = RunLog(run_log, driver.drives)
+    for kind in ("runs", "work"):
+        for folder in (project.state / kind).glob("*"):
+            try:
+                active = log.run(folder.name).active
+            except NoRun:
+                # Another client may be just about to publish its record.
+                active = time.time() - folder.stat().st_mtime < _YOUNG
+            if not active:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ class Progress(Reporter):
         self._total = 0
         self._done = 0
         self._run_id = ""
+        self._failed: list[str] = []
 
     def close(self) -> None:
         """Gives the terminal back."""
@@ -66,6 +67,7 @@ class Progress(Reporter):
         mark = _MARK.get(attempt.status, attempt.status)
         self._line(f"  {step.path:<{self._width}}  {mark:<6}  {seconds:6.2f} s{number}{reason}")
         if attempt.status == "failed":
+            self._failed.append(step.path)
             self._tail(step, Path(attempt.folder) / OUTPUT_FILE)
 
     def passed(self, step: PlannedStep) -> None:
@@ -80,7 +82,9 @@ class Progress(Reporter):
 
     def finished(self, outcome: Outcome) -> None:
         spent = time.monotonic() - self._began
-        reason = f": {_first_line(outcome.reason)}" if outcome.status == "failed" else ""
+        # What a step failed of stands above, beside the step.
+        told = any(path in outcome.reason for path in self._failed)
+        reason = f": {_first_line(outcome.reason)}" if outcome.status == "failed" and not told else ""
         self._line(f"run {self._run_id} {outcome.status} in {spent:.1f} s{reason}")
         self._line(f"  toolkit show {self._run_id}")
 

@@ -60,6 +60,8 @@ def _judge(
             return "running", None, "", False
         return "failed", None, "lost: nobody saw how it ended", True
     code = engine["exit_code"]
+    if end is None and engine.get("cancelled"):
+        return "cancelled", code, "cancelled", False
     if end is None:
         return "failed", code, _without_record(engine), code == FAULT or bool(engine.get("lost"))
     if code == 0 and end["status"] == "succeeded" and not engine["out_of_memory"]:
