@@ -303,7 +303,9 @@ def _shell(step: Step, environment: dict[str, str], result: int) -> int:
     _send(result, document, more=True)
     script = step.step["command"]
     if step.step["returns"]:
-        os.dup2(result, EXPORTS_DESCRIPTOR, inheritable=True)
+        os.dup2(result, EXPORTS_DESCRIPTOR)
+        # Where the pipe had this very number, dup2 left it as it was: closed when the shell starts.
+        os.set_inheritable(EXPORTS_DESCRIPTOR, True)
         script = _DUMP + script
     _flush()
     try:
