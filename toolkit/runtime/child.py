@@ -29,9 +29,12 @@ EXPORTS_DESCRIPTOR = 9
 
 _DUMP = (
     "trap 'toolkit_status=$?; trap - EXIT; "
-    "{ cat /proc/self/environ 2>/dev/null || env -0; } >&9; exit $toolkit_status' EXIT\n"
+    "{ command -p cat /proc/self/environ 2>/dev/null || command -p env -0; } >&9; exit $toolkit_status' EXIT\n"
 )
-"""Hands the exported variables over when the shell ends, however it ends; a child's own environment is just those."""
+"""Hands the exported variables over when the shell ends; a child's own environment is just those.
+
+``command -p`` finds the two also where the command has set a PATH of its own.
+"""
 
 
 class Failed(Exception):
@@ -183,6 +186,12 @@ class Step:
             text = values.as_text(value)
             if "\0" in text:
                 raise Failed(f"the parameter {name} holds a NUL character, which no environment variable can")
+            try:
+                os.fsencode(text)
+            except UnicodeEncodeError:
+                raise Failed(
+                    f"the parameter {name} holds half of a surrogate pair, which no environment variable can"
+                ) from None
             if len(text.encode("utf-8", "surrogatepass")) > LARGE_VALUE:
                 path = os.path.join(self.private, name)
                 with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
@@ -198,6 +207,12 @@ class Step:
         Raises:
             Failed: a declared return was not exported.
         """
+        if self.step["returns"] and not data:
+            names = ", ".join(one["name"] for one in self.step["returns"])
+            raise Failed(
+                f"the command handed over no exports, though the step declares to return {names}: an exec, a trap on EXIT "
+                "of its own, or an exported value above 128 kB keeps them from being seen"
+            )
         found: dict[str, str] = {}
         for entry in data.split(b"\0"):
             name, separator, value = entry.partition(b"=")
@@ -228,6 +243,7 @@ def run(step: Step, environment: dict[str, str], result: int) -> int:
     """
     os.environ.clear()
     os.environ.update(environment)
+    process, pipe = os.getpid(), os.fstat(result)
     document: dict[str, Any] = {"returns": None}
     code = 1
     try:
@@ -247,9 +263,18 @@ def run(step: Step, environment: dict[str, str], result: int) -> int:
         document["exception"] = _described(step, error)
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     document["inputs"] = step.inputs
-    _send(result, document)
+    # A fork of the user's code may come back here too, and a descriptor that it closed may be a file of its own by now.
+    if os.getpid() == process and _is_still(result, pipe):
+        _send(result, document)
     _flush()
     return code
+
+
+def _is_still(descriptor: int, known: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), known)
+    except OSError:
+        return False
 
 
 def _system_exit(step: Step, leave: SystemExit, document: dict[str, Any]) -> int:
@@ -324,7 +349,7 @@ def _send(descriptor: int, document: dict[str, Any], more: bool = False) -> None
         if not more:
             os.close(descriptor)
     except OSError:
-        # The user's code closed it: the supervisor finds nothing and says so.
+        # Its reader is gone; there is nobody left to tell.
         pass
 
 
