@@ -35,16 +35,27 @@ class Patterns:
     patterns: tuple[Pattern, ...] = ()
 
     def ignores(self, path: str) -> bool:
-        """Whether ``path`` is left out: the last line that matches it, or a folder above it, decides."""
-        ignored = False
-        if not self.patterns:
-            return ignored
+        """Whether ``path`` is left out."""
         parts = path.split("/")
-        ways = [path, *("/".join(parts[:end]) for end in range(1, len(parts)))]
-        for pattern in self.patterns:
-            if pattern.exception == ignored and any(pattern.regex.match(way) for way in ways):
-                ignored = not pattern.exception
-        return ignored
+        matched: tuple[bool, ...] = ()
+        for end in range(1, len(parts) + 1):
+            matched = self.matches("/".join(parts[:end]), matched)
+        return self.verdict(matched)
+
+    def matches(self, path: str, above: tuple[bool, ...]) -> tuple[bool, ...]:
+        """Which lines match ``path`` or a folder above it; ``above`` is the same of its folder, or empty at the top."""
+        if not above:
+            return tuple(pattern.regex.match(path) is not None for pattern in self.patterns)
+        return tuple(
+            known or pattern.regex.match(path) is not None for known, pattern in zip(above, self.patterns, strict=True)
+        )
+
+    def verdict(self, matched: tuple[bool, ...]) -> bool:
+        """Whether what these lines match is left out: the last one decides."""
+        for pattern, found in zip(reversed(self.patterns), reversed(matched), strict=True):
+            if found:
+                return not pattern.exception
+        return False
 
     def may_keep_below(self, folder: str) -> bool:
         """Whether an exception can bring back something from below an ignored folder."""

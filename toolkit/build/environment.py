@@ -123,7 +123,7 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r"ensurepip is not|No module named '?venv", "the base image's Python has no venv: add python3-venv to it", True),
     (r"apt-get: not found", "the base image is not a Debian one, so build.system_packages cannot be installed", True),
     (
-        r"requires-python|Requires-Python|requires a different Python",
+        r"requires-python|Requires-Python|requires a different Python|project's Python requirement|No interpreter found",
         "{lock} wants another Python than the base image has: name a base image with that one in build.base_image",
         True,
     ),

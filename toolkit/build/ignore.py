@@ -69,7 +69,7 @@ def project_files(
     except OSError as error:
         raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
     walk = _Walk(os.path.realpath(root), patterns, frozenset(os.path.abspath(path) for path in without), warn or _print)
-    files = list(walk.below(str(root), "", False))
+    files = list(walk.below(str(root), "", ()))
     files.sort(key=lambda file: file.path.encode("utf-8"))
     return files
 
@@ -85,7 +85,7 @@ class _Walk:
     without: frozenset[str]
     warn: Callable[[str], None]
 
-    def below(self, folder: str, prefix: str, ignored: bool) -> Iterator[CodeFile]:
+    def below(self, folder: str, prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
         """A folder's entries; below an ignored one only what an exception brings back, with the folders above it."""
         try:
             entries = list(os.scandir(folder))
@@ -95,7 +95,8 @@ class _Walk:
             path = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
             if never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
                 continue
-            left_out = self.patterns.ignores(path)
+            matched = self.patterns.matches(path, above)
+            left_out = self.patterns.verdict(matched)
             if not left_out:
                 _check_utf8(path, entry.path)
             try:
@@ -108,9 +109,9 @@ class _Walk:
                 found = CodeFile(path, "dir", entry.path)
                 if not left_out:
                     yield found
-                    yield from self.below(entry.path, path + "/", False)
+                    yield from self.below(entry.path, path + "/", matched)
                 elif self.patterns.may_keep_below(path):
-                    kept = list(self.below(entry.path, path + "/", True))
+                    kept = list(self.below(entry.path, path + "/", matched))
                     if kept:
                         yield found
                         yield from kept

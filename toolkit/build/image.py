@@ -96,6 +96,11 @@ def _on_existing(job: _Build, target: Reference, explain: bool) -> BuiltImage:
         code = str((found["RootFS"].get("Layers") or [""])[-1])
         environment = str(labels.get(ENVIRONMENT_LABEL, ""))
         return BuiltImage(reference, str(found["Id"]), code, environment, str(labels.get(IDENTITY_LABEL, "")), False)
+    settings = job.project.config.build
+    if settings.system_packages or settings.lock not in (None, "none"):
+        job.report(
+            f"note: {reference} is an existing image, so build.system_packages and build.lock do not apply to it"
+        )
     derived = Reference(f"{target.repository}-toolkit")
     wanted = Wanted(reference, str(found["Id"]), (), Lock("none"))
     return _build_code(job, derived, wanted, recall(job.folder, derived), explain)
