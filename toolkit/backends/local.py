@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.launcher import Ended, Verdict
 from toolkit.backends.rendering import docker_options
-from toolkit.errors import BadInput, Infrastructure
+from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.plan.plan import PlannedStep
 from toolkit.runtime.protocol import GATE_VARIABLE
 from toolkit.spec.container import ContainerSpec
@@ -136,8 +136,11 @@ class ContainerJob:
                 # The container is gone already; the wait says how it ended.
                 pass
             verdict = self._wait()
-        except BaseException as error:
+        except ToolkitError as error:
             self._ended(self, None, error)
+            return
+        except Exception as error:
+            self._ended(self, None, _unreachable(error))
             return
         # The outcome is in hand; who waits for it does not wait for the removal.
         self._removals.submit(self._remove)
@@ -153,7 +156,7 @@ class ContainerJob:
             try:
                 self._api.wait(self._id, timeout=_ANSWER)
                 break
-            except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError) as error:
+            except requests.exceptions.RequestException as error:
                 self._still_there(error)
             except docker.errors.NotFound:
                 return Verdict(137, message="the container was removed by somebody else", container=self._id)

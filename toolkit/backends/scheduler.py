@@ -149,10 +149,12 @@ class Scheduler:
             attempt = self._attempt(step, number, following)
             if attempt.status == "succeeded":
                 return None
-            if self._cancel.count or attempt.status == "cancelled":
+            if self._cancel.count:
                 return Outcome("cancelled", "cancelled")
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 return Outcome("failed", f"the run took longer than its time limit of {self._time_limit:g} s")
+            if attempt.status == "cancelled":
+                return Outcome("cancelled", "cancelled")
             spent = time.monotonic() - began
             if not _worth_retrying(attempt, retry.retry_policy, number, retry.limit) or (
                 retry.back_off.max_duration is not None and spent + wait > retry.back_off.max_duration

@@ -1,0 +1,39 @@
+"""What the tests share: a project of their own, and an engine left as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scratch import Scratch
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Scratch:
+    """A project for plain processes."""
+    root = tmp_path / "project"
+    root.mkdir()
+    return Scratch(root)
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Iterator[Scratch]:
+    """A project whose steps run in containers; its images are removed, and nothing of its may be left running."""
+    import docker
+
+    # A name of its own, since images are tagged by the folder's name.
+    root = tmp_path / f"test-{tmp_path.name[:24].strip('_-.')}-{tmp_path.parent.name}".lower().replace("_", "-")
+    root.mkdir()
+    scratch = Scratch(root, {"TOOLKIT_ENV": "local"})
+    client = docker.from_env()
+    yield scratch
+    left = client.api.containers(all=True, filters={"label": f"dev.toolkit.project={root}"})
+    for container in left:
+        client.api.remove_container(container["Id"], force=True)
+    for image in client.images.list(name=root.name):
+        for tag in image.tags:
+            client.api.remove_image(tag, force=True, noprune=True)
+    client.close()
+    assert not left, f"containers were left: {[one['Names'] for one in left]}"

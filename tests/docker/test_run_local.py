@@ -1,0 +1,189 @@
+"""`toolkit run --env local`: the steps are containers, with the user, limits and gate that the spec says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.scratch import Scratch
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "getting-started"
+FORMS = ("sdk.py", "driver.py", "pipeline.yaml")
+
+
+def copy_example(scratch: Scratch) -> None:
+    for file in EXAMPLE.iterdir():
+        if file.is_file() and file.name != ".env":
+            shutil.copy(file, scratch.root)
+    scratch.write({".env": "secret_key=the-demo-key\nconnection_string=postgresql://demo@localhost/demo\n"})
+
+
+def test_the_example_gives_the_same_in_all_three_forms(containers: Scratch) -> None:
+    copy_example(containers)
+    seen = []
+    for form in FORMS:
+        result = containers.toolkit("run", form)
+        assert result.code == 0, result.err
+        run = containers.show()
+        assert [(step["path"], step["status"]) for step in run["steps"]] == [
+            ("generate", "succeeded"),
+            ("consume", "succeeded"),
+        ]
+        assert run["parameters"] == {"x": 10, "y": 505}
+        seen.append((run["plan_hash"], run["image"]["digest"], run["steps"][0]["attempts"][0]["catalog"]))
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_the_script_is_the_same_run(containers: Scratch) -> None:
+    import subprocess
+    import sys
+
+    copy_example(containers)
+    done = subprocess.run(
+        [sys.executable, "sdk.py"], cwd=containers.root, env=containers._environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert containers.show()["environment"] == "local"
+
+
+def test_a_missing_secret_is_named_before_any_container_starts(containers: Scratch) -> None:
+    copy_example(containers)
+    (containers.root / ".env").write_text("secret_key=the-demo-key\n")
+    result = containers.toolkit("run", "sdk.py")
+    assert result.code == 2
+    assert "connection_string" in result.err
+    (containers.root / ".env").write_text("connection_string=there\n")
+    result = containers.toolkit("run", "sdk.py")
+    assert result.code == 2
+    assert "secret_key" in result.err
+    assert json.loads(containers.toolkit("runs", "--json").out) == []
+
+
+def test_without_any_configuration_the_defaults_do_the_job(containers: Scratch) -> None:
+    containers.steps(
+        put="open('/mnt/free.txt', 'w').write('free')", look="assert open('/mnt/free.txt').read() == 'free'"
+    )
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 0, result.err
+    assert (containers.volume() / "free.txt").read_text() == "free"
+
+
+def test_what_a_container_is_like(containers: Scratch) -> None:
+    # Given limits, a private /tmp, shared memory and a variable.
+    containers.write(
+        {
+            "toolkit.yaml": """\
+executor:
+  type: local-container
+  config:
+    environment: {GREETING: "hello $$(id) {{x}}"}
+    resources: {limits: {memory: 128Mi, cpu: 500m}}
+    shm_size: 96Mi
+    scratch_size: 32Mi
+    pids_limit: 99
+"""
+        }
+    )
+    containers.steps(
+        look="import json; "
+        "status = dict(line.split(':', 1) for line in open('/proc/self/status').read().splitlines() if ':' in line); "
+        "sizes = {p: os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ('/tmp', '/dev/shm')}; "
+        "print(json.dumps(dict(uid=os.getuid(), gid=os.getgid(), cwd=os.getcwd(), greeting=os.environ['GREETING'], "
+        "capabilities=status['CapEff'].strip(), new_privileges=status['NoNewPrivs'].strip(), sizes=sizes, "
+        "home=os.access(os.environ['HOME'], os.W_OK), stdin=sys.stdin.read(), umask=oct(os.umask(0)), "
+        "hidden=[n for n in os.environ if n.startswith(('TOOLKIT_', 'ARGO_', 'KUBERNETES_'))])))"
+    )
+    # When it runs.
+    result = containers.toolkit("run", "pipeline.py")
+    # Then the container is as the settings say, and nothing of ours shows in its environment.
+    assert result.code == 0, result.err
+    seen = json.loads(containers.toolkit("logs", "--json").out)[0]["output"]
+    said = json.loads(seen)
+    assert said.pop("uid") != 0
+    assert said == {
+        "gid": 1000,
+        "cwd": "/workspace",
+        "greeting": "hello $(id) {{x}}",
+        "capabilities": "0000000000000000",
+        "new_privileges": "1",
+        "sizes": {"/tmp": 32 << 20, "/dev/shm": 96 << 20},
+        "home": True,
+        "stdin": "",
+        "umask": "0o2",
+        "hidden": [],
+    }
+    attempt = containers.show()["steps"][0]["attempts"][0]
+    begin = json.loads(Path(attempt["log"]).with_name("begin.json").read_text())
+    assert begin["limits"] == {"memory": 128 << 20, "cpu": 500}
+    assert begin["user"]["gid"] == 1000
+    assert begin["image"]["protocol"] == 1
+    assert "GREETING" in begin["environment"]
+
+
+def test_a_step_writes_beside_its_code_and_over_it_and_no_other_step_sees_it(containers: Scratch) -> None:
+    containers.write({"data.txt": "as it was"})
+    containers.steps(
+        first="open('data.txt', 'w').write('mine'); open('new.txt', 'w').write('x'); os.mkdir('folder')",
+        second="assert not os.path.exists('new.txt') and open('data.txt').read() == 'as it was'",
+    )
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 0, result.err
+
+
+def test_a_read_only_root_still_has_a_working_folder(containers: Scratch) -> None:
+    containers.write({"toolkit.yaml": "executor: {type: local-container, config: {read_only_root: true}}\n"})
+    containers.steps(only="open('out.txt', 'w').write('x'); import functions; print(os.getcwd())")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 0, result.err
+
+
+def test_a_step_that_fails_is_tried_again_as_often_as_the_settings_say(containers: Scratch) -> None:
+    containers.write(
+        {"toolkit.yaml": "executor: {type: local-container, config: {retry_strategy: {limit: 2}}}\n"},
+    )
+    containers.steps(
+        third="count = len(os.listdir('/mnt/tries')) if os.path.exists('/mnt/tries') else 0; "
+        "os.makedirs(f'/mnt/tries/{count}'); sys.exit(0 if count == 2 else 7)"
+    )
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 0, result.err
+    attempts = containers.show()["steps"][0]["attempts"]
+    assert [(one["number"], one["status"], one["exit_code"]) for one in attempts] == [
+        (1, "failed", 7),
+        (2, "failed", 7),
+        (3, "succeeded", 0),
+    ]
+
+
+def test_a_step_that_takes_too_long_is_ended(containers: Scratch) -> None:
+    containers.write(
+        {
+            "toolkit.yaml": "executor: {type: local-container, config: "
+            "{max_step_duration_in_seconds: 1, grace_period_in_seconds: 1}}\n"
+        }
+    )
+    containers.steps(slow="time.sleep(60)")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 1
+    assert "time limit of 1 s" in containers.show()["steps"][0]["attempts"][0]["reason"]
+
+
+def test_a_run_that_takes_too_long_is_ended(containers: Scratch) -> None:
+    containers.write(
+        {
+            "toolkit.yaml": "executor: {type: local-container, config: "
+            "{max_workflow_duration_in_seconds: 3, grace_period_in_seconds: 1}}\n"
+        }
+    )
+    containers.steps(slow="time.sleep(60)", never="pass")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 1
+    run = containers.show()
+    assert run["status"] == "failed"
+    assert "time limit of 3 s" in run["reason"]
+    assert run["steps"][1]["status"] == "skipped"

@@ -1,0 +1,155 @@
+"""Steps that go wrong in containers: each is reported as what it is, with the right exit code, and nothing is left."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.scratch import Scratch, finish
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+SMALL = "executor: {type: local-container, config: {grace_period_in_seconds: 1, resources: {limits: {memory: 64Mi}}}}\n"
+EAT = "x=[]\\nwhile True: x.append(b'x' * 10_000_000)"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "reason"),
+    [
+        ("raise ValueError('no good')", 1, "ValueError: no good"),
+        ("sys.exit(3)", 3, "sys.exit(3)"),
+        ("os._exit(0)", 1, "ended with 0 before the function returned"),
+        ("os._exit(5)", 5, "exit code 5"),
+        ("os.kill(os.getpid(), 9)", 137, "killed by signal 9"),
+        (f'exec("{EAT}")', 137, "out of memory"),
+        (f'import subprocess; subprocess.run([sys.executable, "-c", "{EAT}"])', 137, "out of memory"),
+        ("os.kill(os.getppid(), 9)", 137, "without its record"),
+        ("return 1, 2, 3", 0, ""),
+    ],
+)
+def test_how_a_step_ends(containers: Scratch, body: str, code: int, reason: str) -> None:
+    containers.write({"toolkit.yaml": SMALL})
+    containers.steps(only=body, never="pass")
+    result = containers.toolkit("run", "pipeline.py")
+    run = containers.show()
+    attempt = run["steps"][0]["attempts"][0]
+    assert result.code == (1 if code else 0), result.err
+    assert attempt["exit_code"] == code
+    assert reason in attempt["reason"]
+    assert bool(attempt["reason"]) == bool(code)
+    assert run["steps"][1]["status"] == ("skipped" if code else "succeeded")
+
+
+def test_a_traceback_is_shown_as_it_is(containers: Scratch) -> None:
+    containers.steps(only="raise KeyError('missing')")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 1
+    assert 'File "/workspace/functions.py", line 4, in only' in result.err
+    assert "/opt/toolkit" not in result.err
+    exception = containers.show()["steps"][0]["attempts"][0]["exception"]
+    assert exception["type"] == "KeyError"
+    assert "in only" in exception["traceback"]
+
+
+def test_output_of_any_size_and_any_bytes_is_kept(containers: Scratch) -> None:
+    containers.steps(
+        large="os.write(1, b'a' * 10_000_000)",
+        binary="os.write(2, bytes(range(256)) * 100)",
+    )
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 0, result.err
+    logs = {log.parent.parent.name: log.read_bytes() for log in containers.volume().rglob("output.log")}
+    assert logs["large"] == b"a" * 10_000_000
+    assert logs["binary"] == bytes(range(256)) * 100
+
+
+def test_a_process_that_a_step_leaves_running_does_not_hold_up_the_run(containers: Scratch) -> None:
+    containers.steps(only="import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True)")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_cancelling_lets_a_step_end_by_itself(containers: Scratch, first: signal.Signals) -> None:
+    containers.write({"toolkit.yaml": "executor: {type: local-container, config: {grace_period_in_seconds: 20}}\n"})
+    containers.steps(
+        polite="import signal; "
+        "signal.signal(signal.SIGTERM, lambda *_: (print('good bye', flush=True), sys.exit(0))); "
+        "print('ready', flush=True); time.sleep(1000)",
+        never="pass",
+    )
+    process = containers.start("run", "pipeline.py")
+    containers.wait_for_output("ready")
+    result = finish(process, first)
+    assert result.code == 130, result.err
+    run = containers.show()
+    assert run["status"] == "cancelled"
+    assert [step["status"] for step in run["steps"]] == ["cancelled", "skipped"]
+    assert "good bye" in containers.toolkit("logs").out
+
+
+def test_a_second_ctrl_c_kills(containers: Scratch) -> None:
+    containers.write({"toolkit.yaml": "executor: {type: local-container, config: {grace_period_in_seconds: 600}}\n"})
+    containers.steps(
+        deaf="import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(1000)"
+    )
+    process = containers.start("run", "pipeline.py")
+    containers.wait_for_output("ready")
+    result = finish(process, signal.SIGINT, signal.SIGINT)
+    assert result.code == 130, result.err
+    assert containers.show()["steps"][0]["status"] == "cancelled"
+
+
+def test_a_killed_client_leaves_nothing_running_and_its_run_is_lost(containers: Scratch) -> None:
+    import docker
+
+    containers.write({"toolkit.yaml": "executor: {type: local-container, config: {grace_period_in_seconds: 1}}\n"})
+    containers.steps(slow="print('ready', flush=True); time.sleep(1000)", never="pass", nor="pass")
+    process = containers.start("run", "pipeline.py")
+    containers.wait_for_output("ready")
+    finish(process, signal.SIGKILL)
+    client = docker.from_env()
+    mine = {"label": f"dev.toolkit.project={containers.root}"}
+    # Then the steps end by themselves, with nobody there to ask them to.
+    containers.wait_for(lambda: not client.containers.list(filters={**mine, "status": "running"}))
+    run = containers.show()
+    assert run["status"] == "failed"
+    assert "lost" in run["reason"]
+    assert all(step["status"] not in ("running", "waiting") for step in run["steps"])
+    # And the next run removes what is left of them.
+    containers.steps(fine="pass")
+    assert containers.toolkit("run", "pipeline.py").code == 0
+    assert not client.containers.list(all=True, filters=mine)
+
+
+def test_a_container_that_somebody_removes_is_a_failure(containers: Scratch) -> None:
+    import docker
+
+    containers.steps(slow="print('ready', flush=True); time.sleep(1000)")
+    process = containers.start("run", "pipeline.py")
+    containers.wait_for_output("ready")
+    client = docker.from_env()
+    running = client.containers.list(
+        filters={"label": [f"dev.toolkit.project={containers.root}", "dev.toolkit.step=slow"]}
+    )
+    running[0].remove(force=True)
+    result = finish(process)
+    assert result.code in (1, 3), result.err
+    assert containers.show()["steps"][0]["status"] == "failed"
+
+
+def test_every_failure_of_many_short_runs_is_reported(containers: Scratch) -> None:
+    # Given a step that ends at once: the shortest way for an exit code to be missed.
+    containers.steps(only="sys.exit(3)")
+    assert containers.toolkit("run", "pipeline.py").code == 1
+    # When it runs 300 times.
+    codes = []
+    waiting = [containers.start("run", "pipeline.py", "--run-id", f"n{number}") for number in range(3)]
+    for number in range(3, 303):
+        out, err = waiting[0].communicate(timeout=300)
+        codes.append(waiting.pop(0).returncode)
+        if number < 300:
+            waiting.append(containers.start("run", "pipeline.py", "--run-id", f"n{number}"))
+    # Then 300 failures are reported.
+    assert codes == [1] * 300
