@@ -28,6 +28,9 @@ def spellings(secret: str) -> set[bytes]:
     found.add(json.dumps(secret)[1:-1].encode())
     found.add(json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"))
     found.add(repr(secret)[1:-1].encode("utf-8", "surrogatepass"))
+    # As a stream of ASCII, such as Python's own standard error where the locale is C, escapes it; and as bytes show it.
+    found.add(secret.encode("ascii", "backslashreplace"))
+    found.add(repr(raw)[2:-1].encode())
     found.add(quote(raw, safe="").encode())
     found.add(quote(raw).encode())
     found.add(quote_plus(raw).encode())
@@ -61,8 +64,6 @@ class Redactor:
         # The longest first: a plain secret may be part of a longer spelling of itself.
         self._named.sort(key=lambda pair: (-len(pair[0]), pair[0]))
         self._pattern = re.compile(b"|".join(re.escape(one) for one, _ in self._named)) if self._named else None
-        self._prefixes = {one[:size] for one, _ in self._named for size in range(1, len(one))}
-        self._longest = max((len(one) for one, _ in self._named), default=0)
 
     def blotted(self, data: bytes) -> bytes:
         """``data`` with every secret blotted out."""
@@ -72,7 +73,12 @@ class Redactor:
         """``text`` with every secret blotted out."""
         if not self._pattern:
             return text
-        return self.blotted(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+        data = self.blotted(text.encode("utf-8", "surrogatepass"))
+        try:
+            return data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            # A secret that is not text itself was cut out of the middle of a character.
+            return data.decode("utf-8", "replace")
 
     def found(self, data: bytes) -> Optional[str]:
         """The name of a secret that ``data`` holds in any spelling, or None."""
@@ -81,12 +87,38 @@ class Redactor:
             return None
         return next(name for spelling, name in self._named if spelling == match.group())
 
-    def held_back(self, data: bytes) -> int:
-        """How many bytes at the end of ``data`` could be the beginning of a secret that goes on in the next chunk."""
-        for size in range(min(self._longest - 1, len(data)), 0, -1):
-            if data[-size:] in self._prefixes:
-                return size
-        return 0
+    def split(self, data: bytes) -> tuple[bytes, bytes]:
+        """What of ``data`` may be passed on, blotted out, and what must wait for more.
+
+        What waits begins where a secret may begin that goes on in the next chunk; so what is passed on over time is what
+        :meth:`blotted` makes of the whole, also where one secret is the beginning of another.
+        """
+        if self._pattern is None:
+            return data, b""
+        passed, position = [], 0
+        waits = self._may_begin(data, 0)
+        for match in self._pattern.finditer(data):
+            if match.start() >= waits:
+                break
+            passed += [data[position : match.start()], MASK]
+            position = match.end()
+            if position > waits:
+                waits = self._may_begin(data, position)
+        passed.append(data[position:waits])
+        return b"".join(passed), data[waits:]
+
+    def _may_begin(self, data: bytes, start: int) -> int:
+        """The first position from ``start`` on at which ``data`` ends within a secret; its length where there is none."""
+        first = len(data)
+        for one, _ in self._named:
+            # Its own beginning is looked for, and not each of its beginnings kept: a long key has thousands of bytes.
+            position = data.find(one[:1], max(start, len(data) - len(one) + 1), first)
+            while position >= 0:
+                if one.startswith(data[position:]):
+                    first = position
+                    break
+                position = data.find(one[:1], position + 1, first)
+        return first
 
 
 class RedactedStream:
@@ -98,12 +130,10 @@ class RedactedStream:
 
     def feed(self, data: bytes) -> bytes:
         """What may be passed on after ``data`` came in."""
-        data = self._redactor.blotted(self._rest + data)
-        held = self._redactor.held_back(data)
-        self._rest = data[len(data) - held :]
-        return data[: len(data) - held]
+        passed, self._rest = self._redactor.split(self._rest + data)
+        return passed
 
     def end(self) -> bytes:
         """What was held back, when no more comes."""
         rest, self._rest = self._rest, b""
-        return rest
+        return self._redactor.blotted(rest)
