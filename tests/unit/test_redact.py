@@ -154,7 +154,7 @@ def test_ten_megabytes_without_a_newline_pass_on_as_they_come() -> None:
 def test_a_long_key_takes_memory_in_proportion_to_its_length() -> None:
     # The runtime's own memory counts against the step's limit.
     taken = []
-    for size in (1_000, 4_000):
+    for size in (250, 1_000):
         secret = base64.b64encode(random.Random(1).randbytes(size)).decode()
         tracemalloc.start()
         stream = RedactedStream(Redactor({"key": secret}))

@@ -35,7 +35,8 @@ def as_json(name: str, value: Any) -> Any:
 
 def _plain(name: str, value: Any, depth: int) -> Any:
     if value is None or isinstance(value, (bool, str)):
-        return str(value) if isinstance(value, str) and type(value) is not str else value
+        # An enumeration's member that is text has its name for str(), and its value for the text itself.
+        return str.__str__(value) if isinstance(value, str) else value
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -51,7 +52,7 @@ def _plain(name: str, value: Any, depth: int) -> Any:
                     f"{name} holds a dict with the key {key!r}: JSON keys are text; "
                     f"make it str, or declare pickled({name!r})"
                 )
-        return {str(key): _plain(f"{name}[{key!r}]", item, depth + 1) for key, item in value.items()}
+        return {str.__str__(key): _plain(f"{name}[{key!r}]", item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(f"{name}[{position}]", item, depth + 1) for position, item in enumerate(value)]
     dump = getattr(value, "model_dump", None)
@@ -144,6 +145,9 @@ def _annotation_name(annotation: Any) -> str:
 def _cast(value: Any, annotation: Any) -> Any:
     if annotation is None or isinstance(annotation, str):
         return value
+    supertype = getattr(annotation, "__supertype__", None)
+    if supertype is not None:
+        return _cast(value, supertype)
     simple = _SIMPLE.get(annotation) if isinstance(annotation, type) else None
     if simple is not None:
         return simple(value)
@@ -218,7 +222,7 @@ def _decoded(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return value
 
@@ -237,7 +241,11 @@ _SIMPLE: dict[type, Any] = {
 
 
 def _cast_class(value: Any, kind: type) -> Any:
-    if isinstance(value, kind):
+    try:
+        if isinstance(value, kind):
+            return value
+    except TypeError:
+        # Any, a TypedDict, a Protocol: nothing can be an instance of it at run time, so it says nothing about a value.
         return value
     validate = getattr(kind, "model_validate", None)
     if callable(validate):
@@ -329,7 +337,8 @@ def hints_of(target: Any) -> dict[str, Any]:
             return resolved
         except Exception:
             # A name that only a type checker knows: the others are resolved one by one.
-            space = getattr(target, "__globals__", {})
+            home = sys.modules.get(getattr(target, "__module__", ""))
+            space = getattr(target, "__globals__", None) or (vars(home) if home is not None else {})
             return {name: _resolved(one, space) for name, one in raw.items()}
     return raw
 
@@ -404,6 +413,6 @@ def from_text(text: str) -> Any:
     try:
         value = json.loads(text)
         as_json("", value)
-    except (ValueError, BadValue):
+    except (ValueError, RecursionError, BadValue):
         return text
     return value

@@ -1,0 +1,87 @@
+"""A project in a folder of the test's own, whose pipelines run as plain processes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from toolkit.cli.main import run as command_line
+
+_PIPELINE = "from functions import step\nfrom toolkit import Catalog, Pipeline, PythonTask\n"
+
+
+class LocalProject:
+    """The command line in a folder, called in this process to save its start; the steps are processes of their own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.out = ""
+        self.err = ""
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def toolkit(self, *argv: str) -> int:
+        """One command line; what it printed is in ``out`` and ``err``."""
+        out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
+        with contextlib.chdir(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = command_line(argv)
+            out.flush()
+        self.out, self.err = out.buffer.getvalue().decode("utf-8", "replace"), err.getvalue()  # type: ignore[attr-defined]
+        return code
+
+    def run(self, pipeline: str, *options: str) -> int:
+        return self.toolkit("run", pipeline, "--env", "process", *options)
+
+    def show(self, command: str = "show", *options: str) -> Any:
+        """The newest run as JSON."""
+        code = self.toolkit(command, "--json", *options)
+        assert code == 0, self.err
+        return json.loads(self.out)
+
+    def run_step(self, body: str, options: str = "") -> dict[str, Any]:
+        """A run of one python step whose module is ``body`` (it defines ``step``); returns its last attempt."""
+        self.write("functions.py", body)
+        self.write("pipeline.py", f"{_PIPELINE}Pipeline(steps=[PythonTask(step, {options})]).execute()\n")
+        return self._last(self.run("pipeline.py"))
+
+    def run_shell(self, command: str, *options: str, returns: tuple[str, ...] = ()) -> dict[str, Any]:
+        """A run of one shell step; returns its last attempt."""
+        step = {"command_type": "shell", "command": command, "returns": list(returns)}
+        self.write("pipeline.yaml", json.dumps({"dag": {"start_at": "step", "steps": {"step": step}}}))
+        return self._last(self.run("pipeline.yaml", *options))
+
+    def _last(self, code: int) -> dict[str, Any]:
+        err = self.err
+        found = re.search(r"^run (\S+) of", err, re.MULTILINE)
+        assert found, err
+        run = self.show()
+        assert run["run_id"] == found[1]
+        attempt: dict[str, Any] = run["steps"][0]["attempts"][-1]
+        # However a step ends, the run, the step and the command say the same.
+        assert run["status"] == run["steps"][0]["status"] == attempt["status"]
+        assert code == (0 if attempt["status"] == "succeeded" else 1), err
+        assert bool(attempt["reason"]) == (attempt["status"] != "succeeded")
+        assert (attempt["exit_code"] == 0) == (attempt["status"] == "succeeded")
+        self.err = err
+        return attempt
+
+    def output(self) -> bytes:
+        """What the newest run's first step wrote, as output.log holds it."""
+        return Path(self.show()["steps"][0]["attempts"][-1]["log"]).read_bytes()
+
+    def volume(self) -> bytes:
+        """All that lies on the volume, names and contents."""
+        found = []
+        for folder, folders, files in os.walk(self.root / ".toolkit" / "volumes"):
+            found += [os.fsencode(name) for name in (*folders, *files)]
+            found += [Path(folder, name).read_bytes() for name in files]
+        return b"\0".join(found)
