@@ -147,8 +147,11 @@ def _amounts(spec: ContainerSpec) -> dict[str, Any]:
     if spec.cpu_request is not None:
         known["cpu_shares"] = max(2, spec.cpu_request * 1024 // 1000)
     if spec.gpu:
-        devices = [{"capabilities": ["gpu"], "count": spec.gpu}]
-        known["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+        reserved: dict[str, Any] = {"devices": [{"capabilities": ["gpu"], "count": spec.gpu}]}
+        if spec.memory_request is not None:
+            # docker-compose 1.29 forgets mem_reservation where there are reservations without it.
+            reserved["memory"] = f"{spec.memory_request}b"
+        known["deploy"] = {"resources": {"reservations": reserved}}
     if spec.shm_size is not None:
         known["shm_size"] = spec.shm_size
     if spec.scratch_size is not None or spec.read_only_root:

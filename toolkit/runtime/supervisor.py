@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Optional
 
 
+NEXT_ATTEMPT = "next"
+"""As ATTEMPT: the first number that is still free, for steps that are run by hand, one at a time and again."""
+
+
 class Fault(Exception):
     """The runtime could not do its part; the attempt ends with FAULT and, where the disk allows, without a record."""
 
@@ -75,10 +79,13 @@ def _run(argv: list[str]) -> int:
             f"the image's runtime speaks protocol {PROTOCOL} and was called with protocol {spoken}: "
             "build the image again"
         )
-    if len(argv) != 5 or not argv[4].isdigit():
+    if len(argv) != 5 or not (argv[4].isdigit() or argv[4] == NEXT_ATTEMPT):
         raise Fault("the runtime was called with the wrong arguments")
-    run_id, path, attempt = argv[2], argv[3], int(argv[4])
+    run_id, path = argv[2], argv[3]
+    attempt = None if argv[4] == NEXT_ATTEMPT else int(argv[4])
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    # Ctrl-C at the container's own terminal: without this nothing would be recorded of its end.
+    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     places = find()
     try:
         plan = Plan(places.run)
@@ -107,6 +114,18 @@ def _pass_gate() -> dict[str, str]:
     return secrets
 
 
+def _next_folder(run_folder: str, path: str) -> str:
+    """Takes the first free attempt number by making its folder exclusively: of two at once, each gets its own."""
+    number = max(layout.attempts(run_folder, path), default=0) + 1
+    while True:
+        folder = layout.attempt_folder(run_folder, path, number)
+        try:
+            os.makedirs(folder)
+            return folder
+        except FileExistsError:
+            number += 1
+
+
 class Attempt:
     """One attempt of one step, from the gate to the exit code."""
 
@@ -114,7 +133,7 @@ class Attempt:
         self,
         run_id: str,
         path: str,
-        attempt: int,
+        attempt: Optional[int],
         places: Places,
         plan: Plan,
         step: dict[str, Any],
@@ -126,7 +145,8 @@ class Attempt:
         self.settings = plan.settings(step)
         stores = plan.document["stores"]
         self.run_folder = os.path.join(places.translate(stores["run_log"]), run_id)
-        self.folder = layout.attempt_folder(self.run_folder, path, attempt)
+        self.path = path
+        self.folder = layout.attempt_folder(self.run_folder, path, attempt) if attempt is not None else ""
         location = stores["catalog"]
         self.store = FileStore(places.translate(location) if location else None)
         self.data_folder = stores["data_folder"]
@@ -150,7 +170,10 @@ class Attempt:
             raise Fault(
                 f"{self.run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's"
             )
-        os.makedirs(self.folder, exist_ok=True)
+        if self.folder:
+            os.makedirs(self.folder, exist_ok=True)
+        else:
+            self.folder = _next_folder(self.run_folder, self.path)
         if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
             raise Fault(f"{self.folder} was begun before: an attempt is never run twice")
         self._enter_work_folder()

@@ -1,0 +1,39 @@
+"""The Compose file of the example is the one that is kept here, from whichever form of the pipeline.
+
+TOOLKIT_WRITE_GOLDEN=1 writes it again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from toolkit.backends import describing, process
+from toolkit.config.load import load
+from toolkit.plan.plan import plan
+from toolkit.run import composing, describe
+from toolkit.run.reference import parse
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "getting-started"
+GOLDEN = Path(__file__).parent / "compose-getting-started.yaml"
+
+
+@pytest.mark.parametrize("form", ["sdk.py", "driver.py", "pipeline.yaml"])
+def test_the_file_is_as_it_was(tmp_path: Path, form: str) -> None:
+    # A copy: a project that is worked on gets a private folder.
+    folder = shutil.copytree(EXAMPLE, tmp_path / "project", ignore=shutil.ignore_patterns(".toolkit", ".env"))
+    project = load(None, folder)
+    reference = parse(form, folder)
+    ask = describing.in_process(sys.executable, process.MAIN, process.environment(project, {}))
+    pipeline = describe.describe(project, reference, ask)
+    made = plan(pipeline, project.config, reference.import_roots(project))
+    run_id = composing.run_id_of(made, {})
+    text = composing.render(project, made, run_id, {None: "image_to_use:TAG"}, 1000).replace(run_id, "compose-RUN")
+    if os.environ.get("TOOLKIT_WRITE_GOLDEN") == "1":
+        assert not os.environ.get("CI"), "golden files are written by a person, who looks at what changed"
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()

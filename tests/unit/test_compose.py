@@ -1,0 +1,182 @@
+"""The Docker and the docker-compose rendering of a ContainerSpec: every field, or the table of docs/sameness.md says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolkit.backends.compose import (
+    Places,
+    SecretNames,
+    compose_file,
+    dev_service,
+    relative,
+    service_names,
+    step_service,
+    to_yaml,
+)
+from toolkit.backends.rendering import docker_options
+from toolkit.config.settings import SecretReference
+from toolkit.errors import BadInput
+from toolkit.spec.container import ContainerSpec, Mount
+
+SAMENESS = Path(__file__).parents[2] / "docs" / "sameness.md"
+PLACES = Places({"data": "./data", "more": "./more"}, "./run", ".")
+SPEC = ContainerSpec(
+    image="image:1",
+    argv=("python3", "main.py", "1", "run", "step", "1"),
+    environment=(("A", "1"),),
+    mounts=(Mount("data", "/mnt"),),
+    user=1000,
+    group=1000,
+    working_folder="/workspace",
+    memory=None,
+    memory_request=None,
+    cpu=None,
+    cpu_request=None,
+    gpu=None,
+    shm_size=None,
+    scratch_size=None,
+    read_only_root=False,
+    stop_timeout=15,
+    pids_limit=4096,
+    image_pull_secrets=(),
+    secrets=(),
+    own_secrets=(),
+)
+OTHERWISE: dict[str, Any] = {
+    "image": "image:2",
+    "argv": ("python3", "main.py", "1", "run", "other", "1"),
+    "environment": (("A", "2"),),
+    "mounts": (Mount("more", "/mnt", read_only=True),),
+    "user": 1001,
+    "group": 1001,
+    "working_folder": "/elsewhere",
+    "memory": 1 << 28,
+    "memory_request": 1 << 27,
+    "cpu": 1001,
+    "cpu_request": 100,
+    "gpu": 1,
+    "shm_size": 1 << 27,
+    "scratch_size": 1 << 25,
+    "read_only_root": True,
+    "stop_timeout": 20,
+    "pids_limit": 99,
+    "image_pull_secrets": ("registry",),
+    "secrets": (SecretReference("token", "service", "token"),),
+    "own_secrets": ("key",),
+    "dropped_capabilities": ("NET_RAW",),
+    "no_new_privileges": False,
+}
+"""Another value of each field: a new field has to be given one here, and then has to make a difference."""
+FIELDS = [field.name for field in dataclasses.fields(ContainerSpec)]
+
+
+def as_docker(spec: ContainerSpec) -> object:
+    return docker_options(spec, "name", PLACES.volumes, PLACES.run, {})
+
+
+def as_compose(spec: ContainerSpec) -> object:
+    return step_service(spec, PLACES, SecretNames(), {})
+
+
+@pytest.mark.parametrize(
+    ("render", "elsewhere"),
+    [
+        # The engine's own login is what pulls; the values of secrets come through the gate.
+        pytest.param(as_docker, {"image_pull_secrets", "secrets", "own_secrets"}, id="docker"),
+        pytest.param(as_compose, {"image_pull_secrets"}, id="compose"),
+    ],
+)
+def test_every_field_is_rendered(render: Any, elsewhere: set[str]) -> None:
+    assert set(OTHERWISE) == set(FIELDS)
+    without = {name for name in FIELDS if render(dataclasses.replace(SPEC, **{name: OTHERWISE[name]})) == render(SPEC)}
+    assert without == elsewhere
+
+
+def test_the_page_names_every_field() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", SAMENESS.read_text(), re.MULTILINE)
+    assert rows == FIELDS
+
+
+def test_secrets_are_references_and_each_step_has_its_own() -> None:
+    spec = dataclasses.replace(SPEC, secrets=OTHERWISE["secrets"], own_secrets=("key",))
+    step = step_service(spec, PLACES, SecretNames(prefix="APP_", suffix="_1"), {})
+    assert step["environment"] == {
+        "A": "1",
+        "token": "${APP_token_1?the secret token is missing}",
+        "key": "${APP_key_1?the secret key is missing}",
+    }
+    shell = dev_service(spec, PLACES, SecretNames(), {})
+    assert "token" in shell["environment"] and "key" not in shell["environment"]
+    assert step_service(spec, PLACES, SecretNames(given=False), {})["environment"] == {"A": "1"}
+
+
+def test_a_secret_that_compose_cannot_refer_to_is_refused_by_name() -> None:
+    with pytest.raises(BadInput, match=r"key .*app\.key"):
+        step_service(dataclasses.replace(SPEC, own_secrets=("key",)), PLACES, SecretNames(prefix="app."), {})
+
+
+def test_a_dollar_is_no_variable_of_composes() -> None:
+    spec = dataclasses.replace(
+        SPEC, environment=(("A", "$HOME ${X} $$"),), mounts=(Mount("data", "/a$b"),), argv=("run", "a $step", "1")
+    )
+    step = step_service(spec, Places({"data": "./$d"}, "./$r", "."), SecretNames(), {"label": "a $step"})
+    assert step["environment"]["A"] == "$$HOME $${X} $$$$"
+    assert step["entrypoint"] == ["run", "a $$step", "next"]
+    assert [(one["source"], one["target"]) for one in step["volumes"]] == [
+        ("./$$d", "/a$$b"),
+        ("./$$r", "/run/toolkit"),
+    ]
+    assert step["labels"] == {"label": "a $$step"}
+    # What is left of them in the shell's own command is Compose's escape.
+    assert not re.search(
+        r"(?<!\$)(\$\$)*\$(?!\$)", " ".join(dev_service(SPEC, PLACES, SecretNames(), {})["entrypoint"])
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["y", "n", "on", "no", "NO", "true", "null", "~", "3.10", "1e3", "0x1f", "1_000", "12:30", "", " ", "a: #b",
+             "'\"\\", "two\nlines\n", "\t\x07\x85\u2028\ufeff", "é😀", "*a", "&a", "!a", "{{x}}", "%", "-", "2026-01-01", "<<"]
+)  # fmt: skip
+def test_texts_stay_texts(text: str) -> None:
+    printed = to_yaml({text: [text, {"key": text}]})
+    assert yaml.safe_load(printed) == {text: [text, {"key": text}]}
+    assert f'- "{text}"' in printed or not text.isalnum()
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text() | st.booleans() | st.integers(0), max_size=4))
+def test_what_is_printed_is_what_is_read(document: dict[str, Any]) -> None:
+    assert yaml.safe_load(to_yaml(document)) == document
+
+
+def test_a_service_has_its_steps_name_where_it_can() -> None:
+    paths = ["generate", "Größe", "a b", "a-b", "dev", "-x", "y" * 200, "日本", "a/b", "3.10"]
+    names = service_names(paths)
+    assert list(names) == paths
+    assert {path for path in paths if names[path] == path} == {"generate", "a-b", "3.10"}
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name) for name in names.values())
+    assert len({*names.values(), "dev"}) == len(paths) + 1
+    # A step that is called as another one's service would be.
+    twisted = service_names(["a b", names["a b"]])
+    assert twisted[names["a b"]] == names["a b"] and twisted["a b"] not in (names["a b"], "a b")
+
+
+def test_comments_cannot_end_their_line() -> None:
+    text = compose_file({"a": {"image": "b"}}, ["x\nservices: {}\x85y"])
+    assert text.splitlines()[0] == "# x?services: {}?y" and yaml.safe_load(text) == {"services": {"a": {"image": "b"}}}
+
+
+@pytest.mark.parametrize(
+    ("folder", "spelt"),
+    [("/p/.toolkit/x", "./.toolkit/x"), ("/p", "."), ("/", ".."), ("/q", "../q"), ("/p/code", "./code")],
+)
+def test_folders_are_relative_to_the_file(folder: str, spelt: str) -> None:
+    assert relative(folder, "/p") == spelt

@@ -1,0 +1,195 @@
+"""A docker-compose file of a pipeline, and the run that its services' attempts belong to.
+
+That run has no driver and no end: whoever calls docker-compose runs its steps, singly, in any order and again. Its id
+follows from the plan and the parameters and not from the code, so that a step can be mended and run again upon what
+the others have recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from toolkit import secrets as providers
+from toolkit.backends import compose, volumes
+from toolkit.build.image import build
+from toolkit.errors import BadInput
+from toolkit.model.pipeline import Pipeline, Task
+from toolkit.plan.plan import Plan, PlannedStep, plan
+from toolkit.project import Project
+from toolkit.run.execute import (
+    Reporter,
+    Request,
+    _check_parameters,
+    _create,
+    _Local,
+    _run_record,
+    _secret_names,
+    _write_plan,
+)
+from toolkit.run.reference import PipelineReference
+from toolkit.runtime.protocol import RUN_RECORD
+from toolkit.runtime.records import encode, write
+from toolkit.spec.container import ContainerSpec, container_spec
+
+Report = Callable[[str], None]
+ENVIRONMENT = "compose"
+_DRIVER = {"host": ENVIRONMENT, "pid": 0, "started": ""}
+"""No process of this machine drives the run, so none is ever found to have gone: it stays open."""
+_NOT_ALIKE = frozenset("$\\'\"\n")
+"""Characters of a .env file's value that Compose may read otherwise."""
+
+
+class _Notes:
+    """As much of a Reporter as the preparation of a run uses."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def note(self, sentence: str) -> None:
+        self._report(sentence)
+
+
+def compose_file(project: Project, reference: PipelineReference, parameters: Mapping[str, Any], report: Report) -> str:
+    """The Compose file's text; image, volumes and run are there when it returns.
+
+    Args:
+        report: is given progress and notes, one sentence each.
+
+    Raises:
+        BadInput: configuration, pipeline or parameters are wrong.
+        Infrastructure: engine or disk.
+    """
+    request = Request(project, "local", reference, parameters)
+    volumes.make_private_state(project)
+    side = _Local(request, cast(Reporter, _Notes(report)))
+    pipeline = side.describe()
+    made = plan(pipeline, project.config, reference.import_roots(project))
+    _check_parameters(made, parameters)
+    run_id = run_id_of(made, parameters)
+    images = {one.image: build(project, report=report, image=one.image).reference for one in made.settings}
+    side.prepare_volumes(made)
+    record = _run_record(request, side, made, run_id, pipeline.name or reference.file.stem)
+    _open_run(project, {**record, "environment": ENVIRONMENT, "driver": _DRIVER}, side.user)
+    _keep_plan(plan_folder(project, run_id), made, parameters)
+    _report_secrets(project, _secret_names(made), report)
+    return render(project, made, run_id, images, side.user)
+
+
+def run_id_of(made: Plan, parameters: Mapping[str, Any]) -> str:
+    """The id of the run that a plan's services belong to."""
+    return f"compose-{hashlib.sha256(made.to_json() + encode(dict(parameters))).hexdigest()[:12]}"
+
+
+def plan_folder(project: Project, run_id: str) -> Path:
+    """The folder that the services see read-only."""
+    return project.state / "compose" / run_id
+
+
+def render(project: Project, made: Plan, run_id: str, images: Mapping[str | None, str], user: int) -> str:
+    """The file's text: a pure function of its arguments.
+
+    Args:
+        images: reference by a step's own image; None is the pipeline's. user: where the settings name none.
+    """
+    home, config = project.home, project.config
+    places = compose.Places(
+        {
+            one.name: compose.relative(volumes.volume_folder(project, one.name), home)
+            for one in config.executor.config.persistent_volumes
+        },
+        compose.relative(plan_folder(project, run_id), home),
+        compose.relative(project.root, home),
+    )
+    secrets = config.secrets
+    names = compose.SecretNames(secrets.type != "do-nothing", secrets.prefix, secrets.suffix)
+
+    def spec(of: Plan, step: PlannedStep) -> ContainerSpec:
+        return container_spec(of, step, run_id, 1, images[of.settings_of(step).image], user)
+
+    tasks = made.tasks()
+    called = compose.service_names([step.path for step in tasks])
+    services = {
+        called[step.path]: compose.step_service(
+            spec(made, step), places, names, {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path}
+        )
+        for step in tasks
+    }
+    # The shell's container is what a step without overrides would have.
+    shell = Task(name=compose.DEV, kind="shell", command="sh")
+    alone = plan(Pipeline((shell,)), config, made.import_roots)
+    services[compose.DEV] = compose.dev_service(
+        spec(alone, alone.tasks()[0]), places, names, {compose.RUN_LABEL: run_id}
+    )
+    return compose.compose_file(services, _comments(project, run_id, list(called.values())))
+
+
+def _comments(project: Project, run_id: str, services: Sequence[str]) -> list[str]:
+    location = project.config.secrets.location
+    option = "" if location == ".env" else f"--env-file {location} "
+    step = services[0] if services else compose.DEV
+    return [
+        "Printed by `toolkit compose`. Its paths are relative to the configuration's folder, where this file belongs.",
+        f"  docker-compose {option}run --rm {step}",
+        f"  docker-compose {option}run --rm {compose.DEV}",
+        f"  toolkit show {run_id}",
+    ]
+
+
+def _open_run(project: Project, record: dict[str, Any], user: int) -> None:
+    """Makes the run's folder in the run log, unless it is there: its attempts are what this is for."""
+    run_log = volumes.on_host(project, project.config.run_log_store.log_folder)
+    folder = run_log / str(record["run_id"])
+    if not folder.exists():
+        try:
+            _create(run_log, folder.name, record, user)
+            return
+        except BadInput:
+            # Another one was quicker.
+            pass
+    if not (folder / RUN_RECORD).exists():
+        write(str(folder / RUN_RECORD), record)
+
+
+def _keep_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:
+    """Writes plan and parameters, whole or not at all; what is there under this name is the same already."""
+    if folder.exists():
+        return
+    fresh = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(fresh, ignore_errors=True)
+    _write_plan(fresh, made, parameters)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not folder.exists():
+            raise
+
+
+def _report_secrets(project: Project, wanted: Sequence[str], report: Report) -> None:
+    """Says which secrets Compose will miss or may read otherwise; the file needs no value, so none of it is an error."""
+    provider = providers.provider(project)
+    if provider.type == "do-nothing":
+        return
+    try:
+        found = provider.lookup(wanted)
+    except BadInput as error:
+        report(f"note: {error}")
+        return
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        report(f"note: docker-compose will refuse the file until there is a value for {', '.join(missing)}")
+    from_file = [
+        name
+        for name, value in found.items()
+        if f"{provider.prefix}{name}{provider.suffix}" not in os.environ and not _NOT_ALIKE.isdisjoint(value)
+    ]
+    if from_file:
+        report(
+            f"note: docker-compose reads a $, a backslash, a quote or a line's end in .env by rules of its own: put "
+            f"{', '.join(from_file)} into the environment instead"
+        )
