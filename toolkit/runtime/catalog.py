@@ -215,16 +215,28 @@ class StepFiles:
         return sorted(found)
 
     def _below(self, name: str) -> Iterator[tuple[str, str]]:
+        """The files below a folder; a linked folder is one of them unless it leads outside, or back to where it lies."""
         top = os.path.join(self._folder, name)
-        for folder, folders, files in os.walk(top):
+        for folder, folders, files in os.walk(top, followlinks=True):
+            here = os.path.realpath(folder)
+            for link in [one for one in folders if os.path.islink(os.path.join(folder, one))]:
+                real = os.path.realpath(os.path.join(folder, link))
+                if not self._is_inside(real):
+                    # Named as a file is, so that putting it is refused and not passed over in silence.
+                    folders.remove(link)
+                    files.append(link)
+                elif _lies_in(here, real):
+                    folders.remove(link)
             folders.sort()
             for file in sorted(files):
                 path = os.path.join(folder, file)
                 yield os.path.relpath(path, self._folder), path
 
+    def _is_inside(self, real: str) -> bool:
+        return any(_lies_in(real, folder) for folder in self._inside)
+
     def _check_inside(self, name: str, path: str) -> None:
-        real = os.path.realpath(path)
-        if not any(real == folder or real.startswith(folder.rstrip("/") + "/") for folder in self._inside):
+        if not self._is_inside(os.path.realpath(path)):
             raise BadKey(f"{name} is a link that leads out of the step's folder, and is not followed")
 
     def target(self, key: str) -> str:
@@ -235,11 +247,16 @@ class StepFiles:
         """
         check_key(key)
         path = os.path.join(self._folder, os.path.normpath(key))
+        # Before anything is made: a folder on the way may be a link.
+        self._check_inside(key, os.path.dirname(path))
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         except OSError as error:
             raise BadKey(f"{key} can't be written: {error.strerror}") from None
-        self._check_inside(key, os.path.dirname(path))
         if os.path.isdir(path):
             raise BadKey(f"{key} can't be got from the catalog: a folder of that name is in the way")
         return path
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
