@@ -110,16 +110,17 @@ class Step:
             is_object = self.inputs[name].get("kind") == "object"
             given[name] = value if is_object or name not in hints else values.cast(name, value, hints[name])
         if signature.everything:
-            for name in self.scope.names():
+            for name in [*self.scope.names(), *self.step["bind"]]:
                 if name not in given and name not in signature.positional:
                     there, value = self.take(name)
                     if there:
                         given[name] = value
-        positional = []
-        for name in signature.positional:
-            if name not in given:
-                break
-            positional.append(given.pop(name))
+        # One that nothing gives has its default, which has to be said where a later one is given.
+        wanted = [position for position, name in enumerate(signature.positional) if name in given]
+        positional = [
+            given.pop(name) if name in given else _default(function, name)
+            for name in signature.positional[: wanted[-1] + 1 if wanted else 0]
+        ]
         return positional, given
 
     # --- returns ----------------------------------------------------------------------------------------------------
@@ -227,6 +228,10 @@ class Step:
 
 
 _SHELL_OWN = frozenset({"PATH", "HOME", "IFS", "PWD", "SHELL", "ENV", "BASH_ENV", "PS4", "TMPDIR"})
+
+
+def _default(function: Any, name: str) -> Any:
+    return imports.own("inspect").signature(function).parameters[name].default
 
 
 def _sha256(data: bytes) -> str:
