@@ -70,8 +70,12 @@ class Step:
 
     # --- inputs -----------------------------------------------------------------------------------------------------
 
-    def take(self, name: str) -> tuple[bool, Any]:
-        """The value of an argument, whether by name or by a binding, and whether there is one."""
+    def take(self, name: str, objects: bool = True) -> tuple[bool, Any]:
+        """Whether there is a value for an argument, by name or by a binding, and the value.
+
+        Args:
+            objects: False passes over what is an object, and so loads none.
+        """
         binding = self.step["bind"].get(name)
         if binding is not None and "value" in binding:
             self.inputs[name] = {"value": binding["value"]}
@@ -81,6 +85,8 @@ class Step:
         if found is None:
             return False, None
         path, stored = found
+        if stored["kind"] == "object" and not objects:
+            return False, None
         taken = {"from": path, "name": source_name, "kind": stored["kind"]}
         if stored["kind"] == "object":
             taken["sha256"] = stored["sha256"]
@@ -176,9 +182,9 @@ class Step:
         for name in [*self.scope.names(), *self.step["bind"]]:
             if name in variables:
                 continue
-            there, value = self.take(name)
-            if not there or self.inputs[name].get("kind") == "object":
-                self.inputs.pop(name, None)
+            # An object is nothing to a shell, and loading it may need modules that only python steps have.
+            there, value = self.take(name, objects=False)
+            if not there:
                 continue
             if name in _SHELL_OWN or name.startswith(("LD_", "DYLD_")):
                 raise Failed(
