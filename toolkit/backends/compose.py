@@ -1,6 +1,6 @@
 """The docker-compose rendering of a ContainerSpec: every field, as keys of a service in a Compose file.
 
-The file has no ``version``: docker-compose 1.27 and later, and Compose v2, then take the keys of all versions alike.
+The file has no ``version``: docker-compose 1.28 and later, and Compose v2, then take the keys of all versions alike.
 """
 
 from __future__ import annotations

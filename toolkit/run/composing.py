@@ -71,7 +71,8 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Map
     made = plan(pipeline, project.config, reference.import_roots(project))
     _check_parameters(made, parameters)
     run_id = run_id_of(made, parameters)
-    images = {one.image: build(project, report=report, image=one.image).reference for one in made.settings}
+    wanted = {None, *(one.image for one in made.settings)}
+    images = {image: build(project, report=report, image=image).reference for image in wanted}
     side.prepare_volumes(made)
     record = _run_record(request, side, made, run_id, pipeline.name or reference.file.stem)
     _open_run(project, {**record, "environment": ENVIRONMENT, "driver": _DRIVER}, side.user)
