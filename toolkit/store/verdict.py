@@ -42,11 +42,19 @@ def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt
         run_active: whether something is still there that could end it; else an attempt without an end is lost.
     """
     folder = layout.attempt_folder(str(run_folder), path, number)
-    begin = records.read(os.path.join(folder, BEGIN_RECORD)) or {}
-    end = records.read(os.path.join(folder, END_RECORD))
-    engine = records.read(os.path.join(folder, ENGINE_RECORD))
+    begin = _read(folder, BEGIN_RECORD) or {}
+    end = _read(folder, END_RECORD)
+    engine = _read(folder, ENGINE_RECORD)
     status, code, reason, fault = _judge(end, engine, run_active)
     return Attempt(number, status, code, reason, fault, folder, begin, end or {})
+
+
+def _read(folder: str, name: str) -> Optional[dict[str, Any]]:
+    """A record; one that a broken disk has damaged says no more than one that is not there."""
+    try:
+        return records.read(os.path.join(folder, name))
+    except ValueError:
+        return None
 
 
 def _judge(
@@ -55,7 +63,10 @@ def _judge(
     """Status, exit code, reason, fault."""
     if engine is None:
         if end is not None:
-            return end["status"], end["exit_code"], end.get("reason", ""), False
+            reason = (
+                "" if end["status"] == "succeeded" else end.get("reason") or f"ended with exit code {end['exit_code']}"
+            )
+            return end["status"], end["exit_code"], reason, False
         if run_active:
             return "running", None, "", False
         return "failed", None, "lost: nobody saw how it ended", True
