@@ -35,6 +35,8 @@ def print_run(document: dict[str, Any]) -> None:
         print(f"tag         {document['tag']}")
     print(f"started     {document['started'].replace('T', ' ')[:19]} UTC")
     print(f"image       {image}")
+    if document["without_effect"]:
+        print(f"no effect   {', '.join(document['without_effect'])} (in this environment)")
     print()
     table: list[tuple[str, ...]] = [("STEP", "TYPE", "STATUS", "TOOK", "RETURNS", "FILES")]
     for step in document["steps"]:
@@ -52,8 +54,9 @@ def print_run(document: dict[str, Any]) -> None:
 
 def _step_row(step: dict[str, Any]) -> tuple[str, ...]:
     attempts = step["attempts"]
+    kind = step["kind"] or step["type"]
     if not attempts:
-        return (step["path"], step["type"], step["status"], "", "", "")
+        return (step["path"], kind, step["status"], "", "", "")
     last = attempts[-1]
     status = step["status"] + (f" ({len(attempts)} attempts)" if len(attempts) > 1 else "")
     returns = ", ".join(f"{name}={_value(value, 30)}" for name, value in last["output_parameters"].items())
@@ -61,7 +64,7 @@ def _step_row(step: dict[str, Any]) -> tuple[str, ...]:
         f"got {one['name']}" for one in last["catalog"]["get"]
     ]
     shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-    return (step["path"], step["type"], status, _took(last["started"], last["ended"]), returns, shown)
+    return (step["path"], kind, status, _took(last["started"], last["ended"]), returns, shown)
 
 
 def _print_failure(step: dict[str, Any]) -> None:

@@ -58,6 +58,7 @@ class View:
             "plan_hash": record["plan_hash"],
             "image": record["image"],
             "context": record["context"],
+            "without_effect": record["without_effect"],
             "parameters": self._parameters(),
             "steps": self._steps(),
         }
@@ -72,7 +73,8 @@ class View:
             rows.append(
                 {
                     "path": step["path"],
-                    "type": step["kind"] if step["type"] == "task" else step["type"],
+                    "type": step["type"],
+                    "kind": step.get("kind"),
                     "status": status,
                     "attempts": [self._attempt(step, attempt) for attempt in attempts],
                 }

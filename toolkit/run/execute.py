@@ -20,6 +20,7 @@ from toolkit.backends import describing, driver, process, volumes
 from toolkit.backends.launcher import Launcher
 from toolkit.backends.scheduler import Cancel, Listener, Outcome, Scheduler
 from toolkit.build.image import BuiltImage, build
+from toolkit.config.effect import without_effect
 from toolkit.config.settings import Environment
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.model.pipeline import Pipeline
@@ -191,6 +192,7 @@ def _run_record(request: Request, side: _Side, made: Plan, run_id: str, name: st
         "pipeline": name,
         "environment": request.environment,
         "context": {},
+        "without_effect": list(without_effect(request.project.config.executor.config, request.environment)),
         "tag": request.tag,
         "started": now(),
         "image": side.image_record(),

@@ -1,0 +1,48 @@
+"""Which settings of a configuration have no effect in an environment, so that a run can say so instead of keeping quiet."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from toolkit.config.settings import Environment, ExecutorConfig
+
+PLACEMENT = (
+    "name",
+    "namespace",
+    "context",
+    "annotations",
+    "node_selector",
+    "tolerations",
+    "service_account_name",
+    "output_file",
+    "expose_parameters_as_inputs",
+    "schedules",
+    "step_secret_name",
+    "image_pull_secrets",
+    "image_pull_policy",
+)
+"""Where and how pods are placed and pulled: for argo alone."""
+CONTAINER = (
+    "image",
+    "user",
+    "resources",
+    "shm_size",
+    "scratch_size",
+    "read_only_root",
+    "pids_limit",
+    "labels",
+)
+"""What only a container can have: waived by plain processes."""
+ALWAYS = ("auto_remove_container",)
+"""Accepted because runnable has it; containers are removed in any case, their output and records stay."""
+
+
+def without_effect(config: ExecutorConfig, environment: Environment) -> tuple[str, ...]:
+    """The keys of ``executor.config`` that are set, and that this environment does not act on, in the order of the settings."""
+    idle = {"argo": ALWAYS, "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[environment]
+    default = ExecutorConfig()
+    return tuple(
+        one.name
+        for one in fields(config)
+        if one.name in idle and getattr(config, one.name) != getattr(default, one.name)
+    )
