@@ -6,6 +6,7 @@ coming back here (``os._exit``, a signal) leaves that pipe empty, which is never
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -19,8 +20,7 @@ from .scope import Scope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Any, Optional
+    from typing import Any
 
     from .places import Places
 
@@ -241,8 +241,6 @@ def _default(function: Any, name: str) -> Any:
 
 
 def _sha256(data: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()
 
 
@@ -308,12 +306,8 @@ def _system_exit(step: Step, leave: SystemExit, document: dict[str, Any]) -> int
 def _described(step: Step, error: BaseException) -> dict[str, Any]:
     """The exception for the record, and its traceback, without frames of ours, where Python would print it."""
     traceback = imports.own("traceback")
-    frames: Optional[TracebackType] = error.__traceback__
-    ours = os.path.dirname(os.path.abspath(__file__))
-    while frames is not None and os.path.dirname(os.path.abspath(frames.tb_frame.f_code.co_filename)) == ours:
-        frames = frames.tb_next
     try:
-        text = "".join(traceback.format_exception(type(error), error, frames))
+        text = "".join(traceback.format_exception(type(error), error, imports.without_ours(error.__traceback__)))
         message = str(error)
     except Exception as fault:
         text = message = f"{type(error).__name__}, which can't be shown: {type(fault).__name__}"

@@ -68,13 +68,9 @@ def _raised(error: BaseException) -> dict[str, Any]:
     """An exception of the user's own file, with its traceback as Python would print it."""
     traceback = imports.own("traceback")
     refusal = getattr(error, "__toolkit_refusal__", None)
-    frames = error.__traceback__
-    ours = os.path.dirname(os.path.abspath(__file__))
-    while frames is not None and os.path.dirname(os.path.abspath(frames.tb_frame.f_code.co_filename)) == ours:
-        frames = frames.tb_next
     if refusal is not None:
         return {"refused": str(error), "line": refusal}
-    text = "".join(traceback.format_exception(type(error), error, frames))
+    text = "".join(traceback.format_exception(type(error), error, imports.without_ours(error.__traceback__)))
     return {"raised": f"{type(error).__name__}: {error}", "traceback": text}
 
 
@@ -174,7 +170,9 @@ def _checked(
     holder: Any = sys.modules.get(module)
     for part in qualname.split("."):
         holder = getattr(holder, part, None)
-    if getattr(holder, "__toolkit_function__", holder) is not live:
+    # A class method is another object each time that it is looked up, and equal to the one before.
+    found = getattr(holder, "__toolkit_function__", holder)
+    if found is not live and not (isinstance(live, types.MethodType) and found == live):
         raise Refused(
             f"the function {qualname} can't be found again as {qualname} in its module: define it at module level, "
             "under the name that it is kept by",
@@ -187,9 +185,8 @@ def _reference(module: str, qualname: str, path: Optional[str], code: str) -> di
     if module != "__main__":
         return {"module": module, "qualname": qualname, "file": None}
     assert path is not None
-    stem = os.path.splitext(os.path.basename(path))[0]
-    found_by_name = stem.isidentifier() and stem not in sys.builtin_module_names
-    return {"module": stem, "qualname": qualname, "file": None if found_by_name else os.path.relpath(path, code)}
+    name, found_by_name = imports.name_of_file(path)
+    return {"module": name, "qualname": qualname, "file": None if found_by_name else os.path.relpath(path, code)}
 
 
 def _takes(function: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .places import Places
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
+    from types import ModuleType, TracebackType
     from typing import Any, Optional
 
 
@@ -37,6 +37,11 @@ def install(places: Places, roots: Sequence[str]) -> None:
     # In a step, execute() at the end of the user's file does nothing.
     sys._toolkit_step = True  # type: ignore[attr-defined]
     _own.update(_own_names(before))
+    if not _own.isdisjoint(_SDK_IMPORTS):
+        # Loaded while these names still are the standard library's.
+        sys.path[:] = _with_sdk(_original, places.sdk)
+        importlib.import_module("toolkit.sdk")
+        sys.path[:] = before + sys.path
     _free_names()
     _join_toolkit(before, places.sdk)
 
@@ -103,29 +108,67 @@ _ALWAYS = frozenset(
 """Loaded before any script's first line, so that a script could not replace them either; and ours."""
 
 
+_SDK_IMPORTS = frozenset(
+    {
+        "collections",
+        "contextlib",
+        "enum",
+        "functools",
+        "inspect",
+        "keyword",
+        "operator",
+        "re",
+        "reprlib",
+        "types",
+        "typing",
+        "warnings",
+        "weakref",
+    }
+)
+"""What the SDK imports, and what that imports."""
+
+
 def _join_toolkit(folders: Sequence[str], sdk: str) -> None:
     """Where the user has a ``toolkit`` of their own, one package serves both: the SDK's names, then the user's."""
+    ours = os.path.join(sdk, "toolkit", "__init__.py")
     theirs: Optional[str] = None
+    inside: list[str] = []
     for folder in folders:
-        for candidate in (os.path.join(folder, "toolkit", "__init__.py"), os.path.join(folder, "toolkit.py")):
-            if os.path.isfile(candidate) and theirs is None:
+        package = os.path.join(folder, "toolkit")
+        for candidate in (os.path.join(package, "__init__.py"), package + ".py"):
+            if theirs is None and os.path.isfile(candidate):
                 theirs = candidate
-    if theirs is None or not os.path.isfile(os.path.join(sdk, "toolkit", "__init__.py")):
+        if os.path.isdir(package):
+            inside.append(package)
+    if not (theirs or inside) or not os.path.isfile(ours):
         return
-    if os.path.realpath(theirs) == os.path.realpath(os.path.join(sdk, "toolkit", "__init__.py")):
+    if theirs is not None and os.path.realpath(theirs) == os.path.realpath(ours):
         return
-    joined = _load("toolkit", os.path.join(sdk, "toolkit", "__init__.py"), os.path.join(sdk, "toolkit"))
-    if os.path.basename(theirs) == "__init__.py":
-        joined.__path__.append(os.path.dirname(theirs))
+    joined = sys.modules.get("toolkit") or _load("toolkit", ours, os.path.dirname(ours))
+    # Loaded now, so that looking for it never comes to the user's.
+    joined.__dict__["sdk"] = own("toolkit.sdk")
+    # A package of theirs ends the search for other folders of the name, as it would without ours.
+    joined.__path__.extend(inside if theirs is None else [os.path.dirname(theirs)] if _is_package(theirs) else [])
+    if theirs is not None:
+        _add_names_of(theirs, joined)
+
+
+def _is_package(file: str) -> bool:
+    return os.path.basename(file) == "__init__.py"
+
+
+def _add_names_of(theirs: str, joined: ModuleType) -> None:
+    """What the SDK does not have is looked up in the user's file, which runs when it is first asked for."""
     loaded: list[ModuleType] = []
-    sdk_getattr = joined.__dict__.get("__getattr__")
+    sdk_getattr = joined.__dict__["__getattr__"]
 
     def from_theirs(name: str) -> Any:
-        if sdk_getattr is not None and name in getattr(joined, "__all__", ()):
+        if name in joined.__dict__["__all__"]:
             return sdk_getattr(name)
         if not loaded:
             util = own("importlib.util")
-            spec = util.spec_from_file_location("toolkit", theirs)
+            package = list(joined.__path__) if _is_package(theirs) else None
+            spec = util.spec_from_file_location("toolkit", theirs, submodule_search_locations=package)
             loaded.append(util.module_from_spec(spec))
             spec.loader.exec_module(loaded[0])
         return getattr(loaded[0], name)
@@ -148,13 +191,38 @@ def _load(name: str, file: str, package: Optional[str] = None) -> ModuleType:
     return module
 
 
+def name_of_file(path: str) -> tuple[str, bool]:
+    """The module name of a pipeline's file in a step, and whether an import of that name finds the file.
+
+    It is the file's own, unless a script of that name could not be imported either, because the interpreter or a package
+    beside it answers to the name.
+    """
+    stem = os.path.splitext(os.path.basename(path))[0]
+    package = os.path.join(os.path.dirname(path), stem, "__init__.py")
+    if stem in sys.builtin_module_names or stem in _ALWAYS or os.path.isfile(package):
+        return f"{stem}_pipeline", False
+    # A dot would make the part before it a package, which pickle would look for.
+    return stem.replace(".", "_"), stem.isidentifier()
+
+
+def without_ours(frames: Optional[TracebackType]) -> Optional[TracebackType]:
+    """A traceback from the first frame on that is not the runtime's or the import system's."""
+    ours = (os.path.dirname(os.path.abspath(__file__)), os.path.dirname(importlib.__file__))
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        if os.path.dirname(os.path.abspath(file)) not in ours and not file.startswith("<frozen importlib"):
+            break
+        frames = frames.tb_next
+    return frames
+
+
 def load_module(name: str, file: Optional[str], code: str) -> ModuleType:
     """A module by its name, or from its file (relative to ``code``) under its own name, never ``__main__``.
 
     Raises:
         NotFound: there is no such module or file. Whatever the module's own code raises passes through.
     """
-    if file is not None and "." not in name:
+    if file is not None:
         known = sys.modules.get(name)
         path = os.path.join(code, file)
         if known is not None and os.path.realpath(getattr(known, "__file__", None) or "") == os.path.realpath(path):

@@ -14,11 +14,13 @@ def _isolate() -> None:
     """
     import os
 
-    here = sys.path.pop(0)
+    here = os.path.dirname(os.path.abspath(__file__))
+    if sys.path and os.path.abspath(sys.path[0]) == here:  # Not so with PYTHONSAFEPATH.
+        del sys.path[0]
     theirs = {os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry}
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) not in theirs]
     package = type(sys)("_toolkit_runtime")
-    package.__path__ = [os.path.abspath(here)]
+    package.__path__ = [here]
     sys.modules["_toolkit_runtime"] = package
 
 
