@@ -225,7 +225,10 @@ def test_the_container_is_the_one_that_a_run_has(project: Project) -> None:
         if nano := kept.pop("NanoCpus", 0):
             kept["CpuPeriod"], kept["CpuQuota"] = 100_000, nano // 10_000
         kept["NetworkMode"] = kept["NetworkMode"].replace("default", "bridge")
-        kept["Mounts"] = sorted([one["Source"], one["Target"], one.get("ReadOnly", False)] for one in kept["Mounts"])
+        # Compose v2 spells a mount of a folder in the engine's older way.
+        mounts = [[one["Source"], one["Target"], one.get("ReadOnly", False)] for one in kept.pop("Mounts", [])]
+        mounts += [[*one.split(":")[:2], "ro" in one.split(":")[2].split(",")] for one in kept.pop("Binds", [])]
+        kept["Mounts"] = sorted(mounts)
         kept["DeviceRequests"] = [{k: v for k, v in one.items() if v} for one in kept["DeviceRequests"]]
         names = ("Env", "User", "WorkingDir", "Entrypoint", "Cmd", "StopTimeout")
         kept.update((name, config[name]) for name in names)
