@@ -7,10 +7,16 @@ import io
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+from toolkit.backends import describing, process
 from toolkit.cli.main import run as command_line
+from toolkit.config.load import load
+from toolkit.plan.plan import Plan, plan
+from toolkit.run.describe import describe
+from toolkit.run.reference import parse
 
 _PIPELINE = "from functions import step\nfrom toolkit import Catalog, Pipeline, PythonTask\n"
 
@@ -40,6 +46,19 @@ class LocalProject:
 
     def run(self, pipeline: str, *options: str) -> int:
         return self.toolkit("run", pipeline, "--env", "process", *options)
+
+    def plan(self, pipeline: str) -> Plan:
+        """The plan of a pipeline, described in a process of its own as a run does.
+
+        Raises:
+            BadInput: there is none.
+        """
+        project = load(None, self.root)
+        with contextlib.chdir(self.root):
+            reference = parse(pipeline, self.root)
+            ask = describing.in_process(sys.executable, process.MAIN, process.environment(project, {}))
+            described = describe(project, reference, ask)
+        return plan(described, project.config, reference.import_roots(project))
 
     def show(self, command: str = "show", *options: str) -> Any:
         """The newest run as JSON."""

@@ -158,5 +158,7 @@ class _Reader:
             return Constant(given["value"])
         if isinstance(given, str):
             step, _, name = given.rpartition(".")
-            return Source(names.parameter_name(name, where), step or None)
+            return Source(names.parameter_name(name, where), names.step_name(step, where) if step else None)
+        if isinstance(given, dict) and set(given) == {"parameter"}:
+            return Source(names.parameter_name(given["parameter"], where), Source.RUN)
         raise BadInput(f"the argument {argument} is bound to {given!r}: say 'step.name', 'name' or {{value: …}}", where)

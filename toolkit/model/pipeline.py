@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Kind = Literal["python", "shell", "notebook"]
 ReturnKind = Literal["json", "object", "metric"]
@@ -47,7 +47,14 @@ class Constant:
 
 @dataclass(frozen=True)
 class Source:
-    """A binding to a parameter, of one step (by name, among its siblings) or, without one, by name in the scope."""
+    """A binding to a parameter.
+
+    Attributes:
+        step: the one that returns it, by name among its siblings; RUN is what the run itself was given; None is whichever
+            is the newest in the scope.
+    """
+
+    RUN: ClassVar = ""
 
     name: str
     step: str | None = None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -253,8 +254,8 @@ class _Planner:
             bind[argument] = self._binding(task, argument, binding, sibling, position_of, pipeline)
         gets = []
         for key in task.catalog.get:
-            step, separator, rest = key.partition(":")
-            if separator and step in position_of:
+            step, rest = _named_step(key, position_of)
+            if step is not None:
                 gets.append(CatalogGet(self._key(task, rest), sibling(step, f"gets {rest} from")))
             else:
                 gets.append(CatalogGet(self._key(task, key)))
@@ -279,6 +280,8 @@ class _Planner:
             return {"value": binding.value}
         if binding.step is None:
             return {"name": binding.name}
+        if binding.step == Source.RUN:
+            return {"name": binding.name, "step": Source.RUN}
         path = sibling(binding.step, f"binds {argument} to {binding.name} of")
         source = pipeline.steps[position_of[binding.step]]
         returned = [one.name for one in source.returns] if isinstance(source, Task) else []
@@ -329,6 +332,16 @@ class _Planner:
         return config.overrides[name]
 
 
+def _named_step(key: str, steps: Collection[str]) -> tuple[str | None, str]:
+    """``step:key`` as the two; names and keys may hold colons themselves, and the longest name that there is wins."""
+    ends = [position for position, character in enumerate(key) if character == ":"]
+    for end in reversed(ends):
+        step = unicodedata.normalize("NFC", key[:end])
+        if step in steps:
+            return step, key[end + 1 :]
+    return None, key
+
+
 def _merged(config: ExecutorConfig, override: Override) -> Settings:
     def either(name: str) -> Any:
         own = getattr(override, name)
@@ -361,10 +374,10 @@ def missing_parameters(plan: Plan, given: Mapping[str, Any]) -> list[tuple[Plann
             continue
         for argument in step.task.takes.required:
             binding = step.bind.get(argument, {"name": argument})
-            if "value" in binding or "step" in binding:
+            if "value" in binding or binding.get("step"):
                 continue
             name = binding["name"]
-            positions = scope.returns.get(name, ())
+            positions = scope.returns.get(name, ()) if "step" not in binding else ()
             if name not in given and not (positions and positions[0] < position):
                 missing.append((step, argument))
     return missing

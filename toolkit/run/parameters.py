@@ -57,9 +57,12 @@ def _finite(tree: Located) -> Any:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except ValueError:
+        value = json.loads(text, parse_constant=_refuse)
+        # A number that is too large for any reads as infinite, which no record could hold.
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
         return text
+    return value
 
 
 def _refuse(constant: str) -> Any:

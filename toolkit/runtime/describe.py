@@ -40,8 +40,12 @@ def main(argv: list[str]) -> NoReturn:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     answer = _answer(request)
+    try:
+        text = json.dumps(answer, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        text = json.dumps({"refused": f"the pipeline holds a value that JSON can't: {error}", "line": None})
     with open(answer_to, "wb") as file:
-        file.write(json.dumps(answer).encode("ascii"))
+        file.write(text.encode("ascii"))
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads that the file started are not waited for.

@@ -104,11 +104,12 @@ class Scope:
 
     def parameter(self, name: str, step: Optional[str] = None) -> Optional[tuple[str, dict[str, Any]]]:
         """A parameter by name as its source (a step's path, or ROOT) and its stored form; None when nothing has it."""
-        for path in [step] if step is not None else self._plan.producers(self._path, name):
+        sources = self._plan.producers(self._path, name) if step is None else [step] if step != ROOT else []
+        for path in sources:
             record = self._record(path)
             if record is not None and name in record["returns"]:
                 return path, record["returns"][name]
-        if step is None and name in self._plan.parameters:
+        if not step and name in self._plan.parameters:
             return ROOT, {"kind": "json", "value": self._plan.parameters[name]}
         return None
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 def user_line() -> Optional[int]:
-    """The line, outside the SDK, from which the SDK was called."""
-    frame = sys._getframe(1)
-    while frame is not None and os.path.dirname(os.path.abspath(frame.f_code.co_filename)) == _HERE:
-        frame = frame.f_back  # type: ignore[assignment]
+    """The line of the pipeline's own file from which, by whatever way, the SDK was called; None when it was from elsewhere.
+
+    A line of another file would be taken for one of this file.
+    """
+    script = getattr(sys.modules.get("__main__"), "__dict__", None)
+    frame: Optional[FrameType] = sys._getframe(1)
+    while frame is not None and frame.f_globals is not script:
+        frame = frame.f_back
     return frame.f_lineno if frame is not None else None
 
 

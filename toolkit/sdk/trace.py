@@ -44,7 +44,9 @@ class Handle:
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _no_value
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _no_value
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __abs__ = _no_value
-    __and__ = __or__ = __xor__ = __invert__ = __str__ = __format__ = _no_value
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = _no_value
+    __rrshift__ = __matmul__ = __rmatmul__ = __divmod__ = __rdivmod__ = __invert__ = __pos__ = __round__ = _no_value
+    __complex__ = __bytes__ = __reversed__ = __delitem__ = __await__ = __aiter__ = __str__ = __format__ = _no_value
     __hash__ = None  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
@@ -93,10 +95,17 @@ class TaskFunction:
     def _record(self, trace: _Trace, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         import inspect
 
+        signature = inspect.signature(self.__toolkit_function__)
         try:
-            given = inspect.signature(self.__toolkit_function__).bind_partial(*arguments, **named).arguments
+            known = signature.bind_partial(*arguments, **named).arguments
         except TypeError as error:
             raise Refusal(f"{self.__name__}() is called with the wrong arguments: {error}") from None
+        given: dict[str, Any] = {}
+        for argument, value in known.items():
+            kind = signature.parameters[argument].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                raise Refusal(f"{self.__name__}(*{argument}) can't be a step: its parameters have no names; name them")
+            given.update(value if kind is inspect.Parameter.VAR_KEYWORD else {argument: value})
         bind = dict(self._options.get("bind") or {})
         for argument, value in given.items():
             binding = _binding(trace, argument, value)
@@ -114,22 +123,37 @@ class TaskFunction:
 def _binding(trace: _Trace, argument: str, value: Any) -> Any:
     """How an argument is written down; None where taking it by its own name gives the same value."""
     if not isinstance(value, Handle):
-        if isinstance(value, (list, tuple, dict)):
-            _refuse_handles_inside(argument, value)
+        _check_constant(argument, value)
         return {"value": value}
+    if value._step is None and value._name in trace.newest:
+        # By its name alone the value of the step that returned one of that name would be taken.
+        return {"parameter": value._name}
     if value._name == argument and trace.newest.get(argument) == value._step:
         return None
     return value._name if value._step is None else f"{value._step}.{value._name}"
 
 
-def _refuse_handles_inside(argument: str, value: Any) -> None:
+def _check_constant(argument: str, value: Any) -> None:
+    """Refuses what can't be written down in the plan as JSON."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return
+    if isinstance(value, float) and value - value == 0:
+        return
+    if not isinstance(value, (list, tuple, dict)) or not all(isinstance(key, str) for key in _keys(value)):
+        raise Refusal(
+            f"the argument {argument} is given {value!r}, which JSON can't hold: give a step JSON data, or let a step "
+            "before it return the object"
+        )
     for item in value.values() if isinstance(value, dict) else value:
         if isinstance(item, Handle):
             raise Refusal(
                 f"the argument {argument} holds {item._name} inside a {type(value).__name__}: pass it by itself"
             )
-        if isinstance(item, (list, tuple, dict)):
-            _refuse_handles_inside(argument, item)
+        _check_constant(argument, item)
+
+
+def _keys(value: Any) -> Any:
+    return value if isinstance(value, dict) else ()
 
 
 def task(
