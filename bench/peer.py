@@ -1,0 +1,130 @@
+"""The same chain run by runnable's `local-container` executor, the peer whose users should feel at home here.
+
+It is installed from the package index into a virtual environment of its own, kept in a cache folder; its image comes from
+the same base image as ours, with it installed by the same `toolkit build`, so the two differ in what runs the steps.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.chain import STEPS
+from bench.turns import Broken, Side, environment, in_turn, run, seconds, show, show_ratio, show_times
+from bench.workplace import console, project, remove_images, toolkit_run
+
+VERSION = "0.50.0"
+
+_CHAIN = """\
+from functions import nothing
+from runnable import Pipeline, PythonTask
+
+
+def main():
+    pipeline = Pipeline(steps=[PythonTask(name=f"step{{n}}", function=nothing) for n in range({steps})])
+    pipeline.execute()
+    return pipeline
+
+
+if __name__ == "__main__":
+    main()
+"""
+# Its quicker run log, and a catalog that is never used.
+_SETTINGS = """\
+pipeline-executor:
+  type: local-container
+  config:
+    docker_image: {image}
+run-log-store:
+  type: chunked-fs
+catalog:
+  type: file-system
+"""
+
+
+class Absent(Exception):
+    """The peer can't be had on this machine."""
+
+
+def main(pairs: int) -> None:
+    """A step's share of the whole command, on both sides. Without the peer there is a line that says so."""
+    try:
+        python = _install()
+    except (Absent, Broken) as error:
+        print(f"\npeer: skipped, because runnable {VERSION} can't be installed here: {error}", flush=True)
+        return
+    with project(STEPS) as root:
+        try:
+            with _project(root.parent / "peer") as (folder, variables):
+                _compare(root, [python, "chain.py"], folder, variables, pairs)
+        except Absent as error:
+            print(f"\npeer: skipped, because an image with runnable {VERSION} can't be built here: {error}", flush=True)
+
+
+def _compare(root: Path, command: list[str], folder: Path, variables: dict[str, str], pairs: int) -> None:
+    own = Side(f"toolkit run, {STEPS} steps: a step", lambda: seconds(toolkit_run(STEPS, "local"), root, parts=STEPS))
+    other = Side(f"runnable {VERSION} local-container: a step", lambda: seconds(command, folder, variables, STEPS))
+    own.measure()
+    other.measure()
+    figures = in_turn([own, other], pairs)
+    show(f"peer: the same {STEPS} steps as containers by runnable {VERSION}", pairs)
+    show_times(own.name, figures[0])
+    show_times(other.name, figures[1])
+    show_ratio("a step / runnable's", figures[0], figures[1], None)
+
+
+def _install() -> str:
+    """The interpreter of the peer's own environment, made when it is not there.
+
+    Raises:
+        Absent, Broken: no uv, no index, or no such release.
+    """
+    beside = console("uv")
+    uv = beside if os.access(beside, os.X_OK) else shutil.which("uv")
+    if uv is None:
+        raise Absent("there is no uv")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toolkit-bench"
+    version = ".".join(map(str, sys.version_info[:2]))
+    folder = cache / f"runnable-{VERSION}-python{version}"
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        # Whole or not there: a virtual environment can't be moved afterwards, so a failed one is removed.
+        try:
+            run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], cache)
+            python = str(folder / "bin" / "python")
+            run([uv, "pip", "install", "--quiet", "--python", python, f"runnable[docker]=={VERSION}"], cache)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return str(folder / "bin" / "python")
+
+
+@contextmanager
+def _project(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The peer's project and what its command needs in its environment.
+
+    Raises:
+        Absent: its image can't be built.
+    """
+    repository = f"toolkit-bench-peer-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(mode=0o755)
+    (folder / "functions.py").write_text("def nothing():\n    pass\n")
+    (folder / "chain.py").write_text(_CHAIN.format(steps=STEPS))
+    (folder / "requirements.txt").write_text(f"runnable=={VERSION}\n")
+    (folder / "toolkit.yaml").write_text(f"executor:\n  type: local\n  config:\n    image: {repository}\n")
+    # Its steps read this file inside the image, so it names the image before that is built.
+    (folder / "runnable.yaml").write_text(_SETTINGS.format(image=f"{repository}:peer"))
+    try:
+        try:
+            image = run([console("toolkit"), "build"], folder).strip()
+            run(["docker", "tag", image, f"{repository}:peer"], folder)
+        except Broken as error:
+            raise Absent(str(error)) from error
+        yield folder, environment(RUNNABLE_CONFIGURATION_FILE="runnable.yaml")
+    finally:
+        remove_images(repository)

@@ -1,0 +1,61 @@
+"""Without a container: `--env process` and `toolkit --help` beside bare Python of the same interpreter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.turns import Side, in_turn, seconds, show, show_ratio, show_times
+from bench.workplace import console, project, toolkit_run
+
+STEPS = 100
+STEP_BOUND = 3.0
+HELP_BOUND = 4.0
+_REPEATED = 20
+"""Runs that make one figure of a command that is too short to be measured well alone."""
+
+
+def main_process(pairs: int) -> None:
+    """What a step adds to a chain, and its share of the whole command: a short pipeline pays for the start as well."""
+    with project(1, STEPS) as root:
+        bare = _bare(root)
+        many, one = (_whole(steps, root) for steps in (STEPS, 1))
+        one.measure()
+        whole, single, floor = in_turn([many, one, bare], pairs)
+    added = [(long - short) / (STEPS - 1) for long, short in zip(whole, single, strict=True)]
+    share = [long / STEPS for long in whole]
+    show(f"process: {STEPS} steps as plain processes of the same interpreter", pairs)
+    show_times(bare.name, floor)
+    show_times(many.name, whole)
+    show_times(one.name, single)
+    show_times(f"what a step adds: ({STEPS} steps - 1 step) / {STEPS - 1}", added)
+    show_times(f"a step's share: {STEPS} steps / {STEPS}", share)
+    show_ratio("what a step adds / bare Python", added, floor, STEP_BOUND)
+    show_ratio("a step's share / bare Python", share, floor, STEP_BOUND)
+
+
+def main_help(pairs: int) -> None:
+    """The console script's `--help`."""
+    with project() as root:
+        own = _repeated("toolkit --help", [console("toolkit"), "--help"], root)
+        bare = _bare(root)
+        own.measure()
+        figures = in_turn([own, bare], pairs)
+    show("help: the console script beside bare Python", pairs)
+    show_times(own.name, figures[0])
+    show_times(bare.name, figures[1])
+    show_ratio("toolkit --help / bare Python", figures[0], figures[1], HELP_BOUND)
+
+
+def _bare(root: Path) -> Side:
+    return _repeated("python3 -c pass", [sys.executable, "-c", "pass"], root)
+
+
+def _repeated(name: str, command: Sequence[str], root: Path) -> Side:
+    return Side(name, lambda: sum(seconds(command, root) for _ in range(_REPEATED)) / _REPEATED)
+
+
+def _whole(steps: int, root: Path) -> Side:
+    count = f"{steps} steps" if steps > 1 else "1 step"
+    return Side(f"toolkit run, {count}: all of it", lambda: seconds(toolkit_run(steps, "process"), root))

@@ -1,0 +1,116 @@
+"""Sides measured in turn: their times, medians and spread, and their ratio beside what it should be."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_LAST_WORDS = 15
+_TIME_LIMIT = 1800.0
+
+
+class Broken(Exception):
+    """A side did not run, so that there is nothing to compare; says why."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side.
+
+    Attributes:
+        measure: does the work once and returns what it cost, in seconds.
+    """
+
+    name: str
+    measure: Callable[[], float]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's variables, without those that would choose another environment, project or interpreter."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOOLKIT_", "RUNNABLE_"))}
+    kept.pop("VIRTUAL_ENV", None)
+    return {**kept, **more}
+
+
+def seconds(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None, parts: int = 1) -> float:
+    """The time that a whole command takes, from before its start until its end was seen, divided by ``parts``.
+
+    Raises:
+        Broken: it can't be started, ends with another code than 0, or does not end.
+    """
+    began = time.monotonic()
+    run(command, folder, variables)
+    return (time.monotonic() - began) / parts
+
+
+def run(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> str:
+    """Runs a command and returns its standard output.
+
+    Raises:
+        Broken: it can't be started, ends with another code than 0, or does not end.
+    """
+    shown = " ".join(command[:6])
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=dict(variables) if variables is not None else environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIME_LIMIT,
+        )
+    except OSError as error:
+        raise Broken(f"`{shown}` can't be started: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise Broken(f"`{shown}` did not end within {_TIME_LIMIT:g} s") from error
+    if done.returncode != 0:
+        last = "\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()[-_LAST_WORDS:])
+        raise Broken(f"`{shown}` ended with exit code {done.returncode}\n{last}")
+    return done.stdout
+
+
+def in_turn(sides: Sequence[Side], pairs: int) -> list[list[float]]:
+    """Each side's figures.
+
+    Every other round goes backwards: what the machine does beside then weighs on all sides alike, and none always
+    finds the caches as the same other one left them.
+    """
+    found: list[list[float]] = [[] for _ in sides]
+    for number in range(pairs):
+        order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
+        for position in order:
+            found[position].append(sides[position].measure())
+    return found
+
+
+def show(title: str, pairs: int) -> None:
+    print(f"\n{title}; {pairs} in turn, medians (least to most)", flush=True)
+
+
+def show_times(name: str, times: Sequence[float]) -> None:
+    print(f"  {name:<44} {spread(times)}", flush=True)
+
+
+def show_ratio(name: str, own: Sequence[float], other: Sequence[float], bound: float | None) -> None:
+    """The ratio of the medians, the least and the most that a pair had, and the target, where there is one."""
+    ratio = statistics.median(own) / statistics.median(other)
+    each = [one / two for one, two in zip(own, other, strict=True)]
+    target = "no target"
+    if bound is not None:
+        target = f"target at most {bound:g}: {'met' if ratio <= bound else 'MISSED'}"
+    print(f"  {name:<44} {ratio:.2f} (pairs {min(each):.2f} to {max(each):.2f})  {target}", flush=True)
+
+
+def spread(times: Sequence[float]) -> str:
+    return f"{_ms(statistics.median(times))} ms ({_ms(min(times))} to {_ms(max(times))})"
+
+
+def _ms(time_in_seconds: float) -> str:
+    return f"{time_in_seconds * 1000:.1f}" if time_in_seconds < 0.1 else f"{time_in_seconds * 1000:.0f}"
