@@ -1,0 +1,267 @@
+"""The Python SDK: which pipeline of a file is meant, what can't be one, and that a script is the same run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.local_project import LocalProject
+from toolkit.errors import BadInput
+
+HEAD = (
+    "import functools, os, sys\nfrom toolkit import *\nfrom toolkit import Catalog, Pipeline, PythonTask, ShellTask, Stub\n"
+    "def f(): return 1\n"
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> LocalProject:
+    return LocalProject(tmp_path)
+
+
+def refused(project: LocalProject, text: str, name: str = "") -> BadInput:
+    project.write("pipeline.py", HEAD + text)
+    with pytest.raises(BadInput) as caught:
+        project.plan(f"pipeline.py{name}")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("Pipeline(steps=[PythonTask(lambda: 1)])", 5, "a lambda can't be a step"),
+        (
+            "def g():\n    def h(): pass\n    return h\nPipeline(steps=[\n  PythonTask(g())])",
+            9,
+            "g.h is nested in another",
+        ),
+        ("p = Pipeline(steps=[PythonTask(functools.partial(f))])", 5, "has no name at module level"),
+        ("p = Pipeline(steps=[PythonTask(3)])", 5, "function takes a function, not 3"),
+        ("class C:\n    def m(self): pass\np = Pipeline(steps=[PythonTask(C().m)])", 7, "C.m can't be found again"),
+        ("g = f\ndef f(): return 2\np = Pipeline(steps=[PythonTask(g)])", 7, "f can't be found again"),
+        ("p = Pipeline(steps=[Stub('a'),\n  Stub('a')])", 6, "two steps are named 'a' (the other is at pipeline.py:5)"),
+        ("p = Pipeline(steps=[Stub('caf\\u00e9'), Stub('cafe\\u0301')])", 5, "two steps are named 'café'"),
+        ("p = Pipeline(steps=[])", None, "the pipeline has no steps"),
+        ("p = Pipeline(steps=Stub('a'))", 5, "takes a list of steps"),
+        ("p = Pipeline(steps=[f])", 5, "takes a list of steps"),
+        ("p = Pipeline(steps=[Stub('a/b')])", 5, "'/'"),
+        ("p = Pipeline(steps=[Stub('x' * 201)])", 5, "at most 200 characters"),
+        ("p = Pipeline(steps=[Stub(5)])", 5, "a step's name is text"),
+        ("p = Pipeline(steps=[PythonTask(f, returns='x')])", 5, "is a list of names, not 'x'"),
+        ("p = Pipeline(steps=[PythonTask(f, returns=['x', 'x'])])", 5, "returns x twice"),
+        ("p = Pipeline(steps=[PythonTask(f, returns=['a-b'])])", 5, "can't be a parameter's name"),
+        ("p = Pipeline(steps=[PythonTask(f, secrets='key')])", 5, "takes a list of names"),
+        ("p = Pipeline(steps=[PythonTask(f, catalog=['x'])])", 5, "is a Catalog("),
+        ("p = Pipeline(steps=[PythonTask(f, catalog=Catalog(put='x'))])", 5, "takes a list of names"),
+        ("p = Pipeline(steps=[PythonTask(f, catalog=Catalog(put=['../x']))])", 5, "leads out of the step's folder"),
+        ("p = Pipeline(steps=[PythonTask(f, catalog=Catalog(get=['/x']))])", 5, "is absolute"),
+        ("p = Pipeline(steps=[PythonTask(f, bind={'a': 'b'})])", 5, "binds a, which its function does not take"),
+        ("def g(a): pass\np = Pipeline(steps=[PythonTask(g, bind={'a': 'no.b'})])", 6, "'no', which does not exist"),
+        ("def g(a): pass\np = Pipeline(steps=[PythonTask(g, bind={'a': 5})])", 6, "is bound to 5"),
+        ("def g(a): pass\np = Pipeline(steps=[PythonTask(g, bind={'a': {'value': {1}}})])", None, "JSON can't"),
+        (
+            "def g(a): pass\np = Pipeline(steps=[PythonTask(f), PythonTask(g, bind={'a': 'f.x'})])",
+            6,
+            "does not return it",
+        ),
+        ("p = Pipeline(steps=[ShellTask('s', ' ')])", 5, "has no command"),
+        ("p = Pipeline(steps=[ShellTask('s', 'x', returns=[pickled('o')])])", 5, "can't return the object o"),
+        ("p = Pipeline(steps=[Pipeline(steps=[Stub('a')])])", None, "nested pipelines are not supported yet"),
+        ("p = Pipeline(steps=[PythonTask('nowhere.f')])", 5, "there is no module nowhere"),
+        ("p = Pipeline(steps=[PythonTask(f, overrides={'argo': 'x'})])", 5, "asks for the override 'x'"),
+    ],
+)
+def test_what_can_not_be_a_pipeline_is_bad_input_with_its_line(
+    project: LocalProject, text: str, line: int | None, message: str
+) -> None:
+    project.write("toolkit.yaml", "executor:\n  type: argo\n")
+    error = refused(project, text)
+    assert message in error.message
+    assert error.where == ("pipeline.py" if line is None else f"pipeline.py:{line}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no pipeline"),
+        ("Pipeline(steps=[Stub('a')])", "has no pipeline"),
+        ("p = Pipeline(steps=[Stub('a')])\nq = Pipeline(steps=[Stub('a')])", r"name one as pipeline.py:NAME (p, q)"),
+        (
+            "p = Pipeline(steps=[Stub('a')])\np.execute()\np.execute()",
+            "executes 2 pipelines: name one as pipeline.py:NAME",
+        ),
+        ("sys.exit(3)", "ended with 3 before it called execute()"),
+        ("sys.exit('no luck')", "ended with no luck before it called execute()"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def (", "SyntaxError"),
+        ("os._exit(0)", "ended the interpreter (exit code 0)"),
+        ("os._exit(3)", "ended the interpreter (exit code 3)"),
+        ("os.kill(os.getpid(), 9)", "ended the interpreter"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("class E(Exception):\n    def __str__(self): raise ValueError\nraise E", "E"),
+        ("os.environ['SECRET']", "KeyError: 'SECRET'"),
+    ],
+)
+def test_a_file_without_one_pipeline_is_bad_input(project: LocalProject, text: str, message: str) -> None:
+    assert message in str(refused(project, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (":nowhere", "has nothing named nowhere"),
+        (":f.nowhere", "has nothing named f.nowhere"),
+        (":takes", "takes takes arguments"),
+        (":f", "f is a int and not a pipeline"),
+        (":number", "number is a int and not a pipeline"),
+        (":Pipeline", "Pipeline is a type and not a pipeline"),
+    ],
+)
+def test_a_name_that_is_no_pipeline_is_bad_input(project: LocalProject, name: str, message: str) -> None:
+    assert message in str(refused(project, "number = 3\ndef takes(x): pass\n", name))
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        (":one", ["a"]),
+        (":two", ["b"]),
+        (":made", ["c"]),
+        (":driven", ["f"]),
+        (":Of.three", ["d"]),
+        (":defaulted", ["e"]),
+    ],
+)
+def test_a_name_may_be_a_pipeline_a_driver_or_a_callable(project: LocalProject, name: str, steps: list[str]) -> None:
+    # Given a file that executes more than one and holds others,
+    project.write(
+        "pipeline.py",
+        HEAD + "one = Pipeline(steps=[Stub('a')])\ntwo = Pipeline(steps=[Stub('b')])\n"
+        "def made(): return Pipeline(steps=[Stub('c')])\ndef defaulted(name='e'): return Pipeline(steps=[Stub(name)])\n"
+        "class Of:\n    three = Pipeline(steps=[Stub('d')])\n"
+        "step = task(f)\n@pipeline\ndef driven(): step()\n"
+        "one.execute()\ntwo.execute()\n",
+    )
+    # when one is named, then it is that one.
+    assert [step.path for step in project.plan(f"pipeline.py{name}").steps] == steps
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "p = Pipeline(steps=[Stub('a')])",
+        "p = q = Pipeline(steps=[Stub('a')])",
+        "Pipeline(steps=[Stub('a')]).execute()",
+        "if __name__ == '__main__':\n    Pipeline(steps=[Stub('a')]).execute()",
+        "p = Pipeline(steps=[Stub('a')])\np.execute()\nsys.exit(0)",
+        "print('on standard output')\np = Pipeline(steps=[Stub('a')])",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\np = Pipeline(steps=[Stub('a')])",
+        "p = Pipeline(steps=[Stub('a')])\nassert sys.argv == [os.path.abspath(__file__)] and __name__ == '__main__'",
+    ],
+)
+def test_the_one_pipeline_of_a_file_needs_no_name(project: LocalProject, text: str) -> None:
+    project.write("pipeline.py", HEAD + text)
+    assert [step.path for step in project.plan("pipeline.py").steps] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("missing.py", "this file does not exist"),
+        ("pipeline.txt", "is no pipeline: name a .py or .yaml file"),
+        ("pipeline", "is no pipeline"),
+        ("folder.py", "this file does not exist"),
+        ("../pipeline.py", "lies outside the project"),
+        ("pipeline.yaml:name", "holds one pipeline: leave out :name"),
+    ],
+)
+def test_a_reference_that_is_no_pipeline_is_bad_input(tmp_path: Path, reference: str, message: str) -> None:
+    project = LocalProject(tmp_path / "project")
+    project.write("toolkit.yaml", "")
+    project.write("pipeline.txt", "")
+    project.write("pipeline.yaml", "")
+    project.write("folder.py/x", "")
+    project.write("../pipeline.py", HEAD + "p = Pipeline(steps=[Stub('a')])")
+    assert project.run(reference, "--config", "toolkit.yaml") == 2
+    assert message in project.err
+
+
+# --- a script ---------------------------------------------------------------------------------------------------------
+
+
+def script(project: LocalProject, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TOOLKIT_")}
+    return subprocess.run(
+        [sys.executable, "pipeline.py", *arguments],
+        cwd=project.root,
+        env={**kept, "TOOLKIT_ENV": "process", **environ},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_a_script_is_the_same_run_and_honours_its_variables(project: LocalProject) -> None:
+    # Given a script that says something before and after, and chooses by its own argument,
+    project.write(
+        "pipeline.py",
+        HEAD + "def g(x): return x\n\nif __name__ == '__main__':\n    print('before')\n"
+        "    p = Pipeline(name='own', steps=[PythonTask(g, returns=[sys.argv[1]])])\n"
+        "    p.execute(tag='tagged')\n    print('after')\n",
+    )
+    project.write("parameters.yaml", "x: [1, two]\n")
+    project.write("other.yaml", "executor:\n  type: local\n")
+    # when it is run with the variables that stand in for options,
+    done = script(
+        project, "y", TOOLKIT_RUN_ID="chosen", TOOLKIT_PARAMETERS_FILE="parameters.yaml", TOOLKIT_CONFIG="other.yaml"
+    )
+    # then it is that run, and goes on after it.
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "before\nafter\n"
+    run = project.show("show", "chosen", "--config", "other.yaml")
+    assert (run["environment"], run["pipeline"], run["tag"]) == ("process", "own", "tagged")
+    assert run["parameters"] == {"x": [1, "two"], "y": [1, "two"]}
+    assert "TOOLKIT_ENV" in done.stderr.splitlines()[0]
+    # And once more it is refused, because the id is taken.
+    again = script(project, "y", TOOLKIT_RUN_ID="chosen", TOOLKIT_PARAMETERS_FILE="parameters.yaml")
+    assert again.returncode == 2 and "there is a run chosen already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "code", "message"),
+    [
+        ("def g(): raise KeyError('mine')\nPipeline(steps=[PythonTask(g)]).execute()", {}, 1, "KeyError: 'mine'"),
+        (
+            "def g(x): pass\nPipeline(steps=[PythonTask(g)]).execute()",
+            {},
+            2,
+            "takes x, which no step before it returns",
+        ),
+        ("Pipeline(steps=[Stub('a')]).execute()", {"TOOLKIT_ENV": "moon"}, 2, "moon"),
+        ("Pipeline(steps=[Stub('a')]).execute()", {"TOOLKIT_RUN_ID": "No"}, 2, "can't be a run id"),
+        ("Pipeline(steps=[Stub('a')]).execute(run_id='No')", {}, 2, "can't be a run id"),
+        ("Pipeline(steps=[Stub('a')]).execute()", {"TOOLKIT_PARAMETERS_FILE": "no.yaml"}, 2, "no.yaml"),
+        ("Pipeline(steps=[Stub('a')]).execute(configuration_file='no.yaml')", {}, 2, "no.yaml"),
+    ],
+)
+def test_a_script_ends_with_the_same_exit_codes(
+    project: LocalProject, text: str, environ: dict[str, str], code: int, message: str
+) -> None:
+    project.write("pipeline.py", HEAD + text + "\nprint('after')\n")
+    done = script(project, **environ)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and "after" not in done.stdout
+    assert "toolkit/run" not in done.stderr
+
+
+def test_a_script_that_executes_twice_makes_two_runs(project: LocalProject) -> None:
+    project.write(
+        "pipeline.py", HEAD + "for name in ('one', 'two'):\n    Pipeline(name=name, steps=[Stub(name)]).execute()\n"
+    )
+    done = script(project)
+    assert done.returncode == 0, done.stderr
+    assert [run["pipeline"] for run in project.show("runs")] == ["one", "two"]
