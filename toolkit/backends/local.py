@@ -52,6 +52,7 @@ class LocalLauncher:
         self._labels = labels
         self._starts = concurrent.futures.ThreadPoolExecutor(max_workers=ahead + 1, thread_name_prefix="start")
         self._removals = concurrent.futures.ThreadPoolExecutor(max_workers=2, thread_name_prefix="remove")
+        self._jobs: list[ContainerJob] = []
 
     def prepare(self, step: PlannedStep, attempt: int, ended: Ended) -> ContainerJob:
         spec = self._spec_of(step, attempt)
@@ -59,9 +60,13 @@ class LocalLauncher:
         name = f"toolkit-{labels[LABEL + 'run']}-{labels[LABEL + 'driver-pid']}-{_short(step.path)}-{attempt}"
         options = docker_options(spec, name, self._volumes, str(self._run_folder), labels)
         options["environment"][GATE_VARIABLE] = "stdin"
-        return ContainerJob(self._client, step.path, attempt, name, options, self._starts, self._removals, ended)
+        job = ContainerJob(self._client, step.path, attempt, name, options, self._starts, self._removals, ended)
+        self._jobs.append(job)
+        return job
 
     def close(self) -> None:
+        for job in self._jobs:
+            job.join()
         self._starts.shutdown(wait=True)
         self._removals.shutdown(wait=True)
 
@@ -96,9 +101,10 @@ class ContainerJob:
         self._id = ""
         self._gate: socket.socket | None = None
         self._discarded = False
+        self._waiter: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._timeout: int = options["stop_timeout"]
         self._started = starts.submit(self._start, options)
-        self._timeout = options.pop("stop_timeout")
 
     def name(self) -> str:
         return self._name
@@ -124,7 +130,13 @@ class ContainerJob:
 
     def release(self, secrets: Mapping[str, str]) -> None:
         line = json.dumps({"secrets": dict(secrets)}).encode("ascii") + b"\n"
-        threading.Thread(target=self._go, args=(line,), name=f"wait-{self._name}", daemon=True).start()
+        self._waiter = threading.Thread(target=self._go, args=(line,), name=f"wait-{self._name}", daemon=True)
+        self._waiter.start()
+
+    def join(self) -> None:
+        """Waits until a released attempt has ended and its removal is on its way; a killed one takes a moment."""
+        if self._waiter is not None:
+            self._waiter.join(_ANSWER * 2)
 
     def _go(self, line: bytes) -> None:
         try:
