@@ -138,7 +138,7 @@ def test_a_key_may_name_the_step_that_put_it(names: list[str], key: str, expecte
         ([task("a", bind={"x": Constant(1)})], "binds x, which its function does not take"),
         ([task("a", catalog=CatalogUse((), ("../x",)))], "leads out of the step's folder"),
         ([task("a", catalog=CatalogUse(("b:x",))), task("b")], "'b', which does not run before it"),
-        ([task("b"), task("a", catalog=CatalogUse(("b:x",)))], "is absolute"),
+        ([task("b"), task("a", catalog=CatalogUse(("b:/x",)))], "is absolute"),
         ([task("a", overrides={"argo": "none"})], "asks for the override 'none'"),
         ([task("a", secrets=("KEY",))], "KEY is a secret of the step 'a' and a variable of the configuration"),
         ([task("a", terminate_with_success=True)], "sets terminate_with_success"),
