@@ -39,13 +39,20 @@ class Project(Scratch):
         return result.out
 
     def compose(self, *arguments: str, typed: str = "") -> Result:
-        command = os.environ.get("TOOLKIT_TEST_COMPOSE", "docker-compose").split()
-        assert shutil.which(command[0]), "docker-compose is not installed (apt-get install docker-compose)"
+        command = os.environ.get("TOOLKIT_TEST_COMPOSE", "").split() or _compose_of_this_machine()
         done = subprocess.run(
             [*command, *arguments], cwd=self.root, env=self._environment(), input=typed,
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         return Result(done.returncode, done.stdout, done.stderr)
+
+
+def _compose_of_this_machine() -> list[str]:
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True)
+    assert plugin.returncode == 0, "no Compose is here: install docker-compose, or Docker's plugin of that name"
+    return ["docker", "compose"]
 
 
 @pytest.fixture
@@ -65,7 +72,7 @@ def example(project: Project) -> Project:
         if file.is_file() and file.name != ".env":
             shutil.copy(file, project.root)
     project.environ.update(secret_key=SECRET, connection_string=None)
-    project.write({".env": f"connection_string={CONNECTION}\n", ".dockerignore": "docker-compose.yaml\n"})
+    project.write({".env": f"connection_string={CONNECTION}\n"})
     return project
 
 

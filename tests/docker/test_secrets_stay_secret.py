@@ -16,7 +16,7 @@ from tests.scratch import Scratch
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 CANARY = "c4nary-7f3a91-tweet+/=&"
-CODE = '''\
+CODE = """\
 import base64, os, subprocess, sys, time
 
 def prints():
@@ -40,7 +40,7 @@ def returns_it():
 def has_none():
     assert "secret_key" not in os.environ
     assert not any("tweet" in value for value in os.environ.values())
-'''
+"""
 
 
 def forms_of(secret: str) -> list[bytes]:
@@ -93,7 +93,9 @@ class Watch:
 @pytest.mark.parametrize("name", ["prints", "raises", "returns_it"])
 def test_a_canary_is_found_nowhere(containers: Scratch, name: str) -> None:
     # Given a secret that is known only through the .env file.
-    containers.write({"functions.py": CODE, "pipeline.py": pipeline("has_none", name), ".env": f"secret_key='{CANARY}'\n"})
+    containers.write(
+        {"functions.py": CODE, "pipeline.py": pipeline("has_none", name), ".env": f"secret_key='{CANARY}'\n"}
+    )
     # When a step does with it what it should not.
     watch = Watch(containers.root)
     result = containers.toolkit("run", "pipeline.py")
@@ -103,11 +105,15 @@ def test_a_canary_is_found_nowhere(containers: Scratch, name: str) -> None:
     if name == "returns_it":
         assert "secret_key" in result.err and "returned" not in result.out
     # And it is in nothing that is kept, shown or passed on.
-    shown = [containers.toolkit(*command) for command in (["show"], ["show", "--json"], ["logs"], ["catalog"], ["runs"])]
+    shown = [
+        containers.toolkit(*command) for command in (["show"], ["show", "--json"], ["logs"], ["catalog"], ["runs"])
+    ]
     places = {
         "inspect, events and command lines": watched,
         "our own output": (result.out + result.err + "".join(one.out + one.err for one in shown)).encode(),
-        "the image": subprocess.run(["docker", "save", containers.show()["image"]["reference"]], capture_output=True).stdout,
+        "the image": subprocess.run(
+            ["docker", "save", containers.show()["image"]["reference"]], capture_output=True
+        ).stdout,
     }
     for file in (containers.root / ".toolkit").rglob("*"):
         if file.is_file():

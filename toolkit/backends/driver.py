@@ -27,9 +27,9 @@ def labels(project: Project) -> dict[str, str]:
 
 
 def drives(record: dict[str, Any]) -> bool:
-    """Whether the driver that a run's record names still runs."""
+    """Whether the driver that a run's record names still runs; a run without one (of compose) may always go on."""
     known = record["driver"]
-    return is_alive(known["host"], known["pid"], known["started"])
+    return known is None or is_alive(known["host"], known["pid"], known["started"])
 
 
 def is_alive(host: str, pid: int, started: str) -> bool:

@@ -18,6 +18,8 @@ from toolkit.errors import BadInput
 
 Kind = Literal["file", "dir", "symlink"]
 
+PRINTED = b"# Printed by `toolkit compose`."
+"""How the file of `toolkit compose` begins."""
 _NEVER = frozenset({".toolkit", ".git", ".venv", "__pycache__"})
 
 
@@ -74,6 +76,15 @@ def project_files(
     return files
 
 
+def _is_printed(source: str) -> bool:
+    """Whether a file is what `toolkit compose` prints: it names the image, so the image can't hold it."""
+    try:
+        with open(source, "rb") as file:
+            return file.read(len(PRINTED)) == PRINTED
+    except OSError:
+        return False
+
+
 def _print(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
@@ -125,6 +136,8 @@ class _Walk:
             self._check_link(entry.path, path, target)
             yield CodeFile(path, "symlink", entry.path, target=target)
         elif stat.S_ISREG(status.st_mode):
+            if path.endswith((".yaml", ".yml")) and _is_printed(entry.path):
+                return
             stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             yield CodeFile(path, "file", entry.path, bool(status.st_mode & stat.S_IXUSR), "", status.st_size, stamp)
         else:

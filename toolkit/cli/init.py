@@ -87,7 +87,9 @@ def init(options: argparse.Namespace) -> int:
     folder = Path(options.folder)
     there = [name for name in _FILES if name != ".gitignore" and (folder / name).exists()]
     if there:
-        raise BadInput(f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} there already: choose another folder", str(folder))
+        raise BadInput(
+            f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} there already: choose another folder", str(folder)
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _FILES.items():

@@ -51,7 +51,7 @@ def _opened(options: argparse.Namespace) -> tuple[RunLog, Run]:
 def runs(options: argparse.Namespace) -> int:
     """Lists the runs, the newest last."""
     log = _log_of(project_at(options.config, Path.cwd()))
-    rows = [summary(run) for run in log.runs()]
+    rows = [summary(log, run) for run in log.runs()]
     rows = [row for row in rows if options.tag is None or row["tag"] == options.tag]
     if options.json:
         _print_json(rows)

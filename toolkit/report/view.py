@@ -9,14 +9,26 @@ from toolkit.store.reader import Run, RunLog
 from toolkit.store.verdict import Attempt
 
 
-def status_of(run: Run) -> str:
+def status_of(log: RunLog, run: Run) -> str:
     """The run's status; one that nothing drives any more and that has no end has failed."""
     if run.end is not None:
         return str(run.end["status"])
+    if run.is_open:
+        return _status_of_open(log, run)
     return "running" if run.active else "failed"
 
 
-def summary(run: Run) -> dict[str, Any]:
+def _status_of_open(log: RunLog, run: Run) -> str:
+    """What the last attempts of the steps come to, of a run whose steps are run singly."""
+    tasks = [step["path"] for step in json.loads(run.record["plan"])["steps"] if step["type"] == "task"]
+    last = [attempts[-1].status if (attempts := log.attempts(run, path)) else "waiting" for path in tasks]
+    for status in ("running", "failed", "cancelled", "waiting"):
+        if status in last:
+            return status
+    return "succeeded"
+
+
+def summary(log: RunLog, run: Run) -> dict[str, Any]:
     """A row of ``toolkit runs``."""
     record = run.record
     return {
@@ -24,7 +36,7 @@ def summary(run: Run) -> dict[str, Any]:
         "pipeline": record["pipeline"],
         "environment": record["environment"],
         "tag": record["tag"],
-        "status": status_of(run),
+        "status": status_of(log, run),
         "reason": reason_of(run),
         "started": record["started"],
         "ended": run.end["ended"] if run.end is not None else None,
@@ -48,13 +60,14 @@ class View:
 
     def __init__(self, log: RunLog, run: Run) -> None:
         self._run = run
+        self._summary = summary(log, run)
         self._plan: dict[str, Any] = json.loads(run.record["plan"])
         self._attempts = {step["path"]: log.attempts(run, step["path"]) for step in self._plan["steps"]}
 
     def document(self) -> dict[str, Any]:
         record = self._run.record
         return {
-            **summary(self._run),
+            **self._summary,
             "plan_hash": record["plan_hash"],
             "image": record["image"],
             "context": record["context"],
@@ -82,7 +95,7 @@ class View:
         return rows
 
     def _status(self, step: dict[str, Any], attempts: list[Attempt], all_succeeded: bool) -> str:
-        active = status_of(self._run) == "running"
+        active = self._summary["status"] == "running" or self._run.is_open
         if step["type"] == "stub":
             # A stub has no container and no record: it succeeds when it is passed.
             return "succeeded" if all_succeeded else "waiting" if active else "skipped"

@@ -10,51 +10,32 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from toolkit import secrets as providers
 from toolkit.backends import compose, volumes
+from toolkit.build.ignore import PRINTED
 from toolkit.build.image import build
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan.plan import Plan, PlannedStep, plan
 from toolkit.project import Project
-from toolkit.run.execute import (
-    Reporter,
-    Request,
-    _check_parameters,
-    _create,
-    _Local,
-    _run_record,
-    _secret_names,
-    _write_plan,
-)
+from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_plan
 from toolkit.run.reference import PipelineReference
+from toolkit.run.request import Note, Request
+from toolkit.run.sides import Local
 from toolkit.runtime.protocol import RUN_RECORD
 from toolkit.runtime.records import encode, write
 from toolkit.spec.container import ContainerSpec, container_spec
 
-Report = Callable[[str], None]
 ENVIRONMENT = "compose"
-_DRIVER = {"host": ENVIRONMENT, "pid": 0, "started": ""}
-"""No process of this machine drives the run, so none is ever found to have gone: it stays open."""
 _NOT_ALIKE = frozenset("$\\'\"\n")
 """Characters of a .env file's value that Compose may read otherwise."""
 
 
-class _Notes:
-    """As much of a Reporter as the preparation of a run uses."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-
-    def note(self, sentence: str) -> None:
-        self._report(sentence)
-
-
-def compose_file(project: Project, reference: PipelineReference, parameters: Mapping[str, Any], report: Report) -> str:
+def compose_file(project: Project, reference: PipelineReference, parameters: Mapping[str, Any], report: Note) -> str:
     """The Compose file's text; image, volumes and run are there when it returns.
 
     Args:
@@ -66,18 +47,18 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Map
     """
     request = Request(project, "local", reference, parameters)
     volumes.make_private_state(project)
-    side = _Local(request, cast(Reporter, _Notes(report)))
+    side = Local(request, report)
     pipeline = side.describe()
     made = plan(pipeline, project.config, reference.import_roots(project))
-    _check_parameters(made, parameters)
+    check_parameters(made, parameters)
     run_id = run_id_of(made, parameters)
     wanted = {None, *(one.image for one in made.settings)}
     images = {image: build(project, report=report, image=image).reference for image in wanted}
     side.prepare_volumes(made)
-    record = _run_record(request, side, made, run_id, pipeline.name or reference.file.stem)
-    _open_run(project, {**record, "environment": ENVIRONMENT, "driver": _DRIVER}, side.user)
+    record = run_record(request, side.image_record(), made, run_id, pipeline.name or reference.file.stem)
+    _open_run(project, {**record, "environment": ENVIRONMENT, "driver": None}, side.user)
     _keep_plan(plan_folder(project, run_id), made, parameters)
-    _report_secrets(project, _secret_names(made), report)
+    _report_secrets(project, secret_names(made), report)
     return render(project, made, run_id, images, side.user)
 
 
@@ -134,7 +115,7 @@ def _comments(project: Project, run_id: str, services: Sequence[str]) -> list[st
     option = "" if location == ".env" else f"--env-file {location} "
     step = services[0] if services else compose.DEV
     return [
-        "Printed by `toolkit compose`. Its paths are relative to the configuration's folder, where this file belongs.",
+        f"{PRINTED.decode().removeprefix('# ')} Its paths are relative to the configuration's folder, where this file belongs.",
         f"  docker-compose {option}run --rm {step}",
         f"  docker-compose {option}run --rm {compose.DEV}",
         f"  toolkit show {run_id}",
@@ -147,7 +128,7 @@ def _open_run(project: Project, record: dict[str, Any], user: int) -> None:
     folder = run_log / str(record["run_id"])
     if not folder.exists():
         try:
-            _create(run_log, folder.name, record, user)
+            create_run(run_log, folder.name, record, user)
             return
         except BadInput:
             # Another one was quicker.
@@ -162,7 +143,7 @@ def _keep_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:
         return
     fresh = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
-    _write_plan(fresh, made, parameters)
+    write_plan(fresh, made, parameters)
     try:
         fresh.rename(folder)
     except OSError:
@@ -171,7 +152,7 @@ def _keep_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:
             raise
 
 
-def _report_secrets(project: Project, wanted: Sequence[str], report: Report) -> None:
+def _report_secrets(project: Project, wanted: Sequence[str], report: Note) -> None:
     """Says which secrets Compose will miss or may read otherwise; the file needs no value, so none of it is an error."""
     provider = providers.provider(project)
     if provider.type == "do-nothing":

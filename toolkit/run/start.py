@@ -10,9 +10,10 @@ from toolkit.backends.scheduler import Outcome
 from toolkit.config.environment import choose_environment
 from toolkit.errors import BadInput
 from toolkit.project import Project
-from toolkit.run.execute import Request, execute
+from toolkit.run.execute import execute
 from toolkit.run.progress import progress
 from toolkit.run.reference import PipelineReference
+from toolkit.run.request import Request
 
 
 def start(

@@ -35,6 +35,11 @@ class Run:
     def id(self) -> str:
         return str(self.record["run_id"])
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody drives the run: its steps are run singly, in any order and again, and it has no end."""
+        return self.record["driver"] is None
+
 
 class RunLog:
     """A run log in a folder.

@@ -1,0 +1,104 @@
+"""What every run has before its first step: checked parameters, a record, and the plan where containers see it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from toolkit.backends import driver, volumes
+from toolkit.config.effect import without_effect
+from toolkit.errors import BadInput, Infrastructure
+from toolkit.plan.plan import Plan, missing_parameters
+from toolkit.run.request import Request
+from toolkit.runtime.protocol import PARAMETERS_FILE, PLAN_FILE
+from toolkit.runtime.records import encode, now
+from toolkit.spec.container import GROUP
+from toolkit.store import records
+
+
+def check_parameters(made: Plan, given: Mapping[str, Any]) -> None:
+    """Refuses a run whose python steps take what nothing gives.
+
+    Raises:
+        BadInput: naming the first such step and parameter.
+    """
+    missing = missing_parameters(made, given)
+    if missing:
+        step, name = missing[0]
+        where = step.task.line if step.task is not None else None
+        raise BadInput(
+            f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "
+            f"give it with --param {name}=… or a parameters file",
+            where,
+        )
+
+
+def secret_names(made: Plan) -> tuple[str, ...]:
+    """All the secrets that any step gets, each once."""
+    found: dict[str, None] = {}
+    for step in made.tasks():
+        assert step.task is not None
+        for reference in made.settings_of(step).secrets:
+            found[reference.environment_variable] = None
+        for name in step.task.secrets:
+            found[name] = None
+    return tuple(found)
+
+
+def run_record(request: Request, image: dict[str, Any] | None, made: Plan, run_id: str, name: str) -> dict[str, Any]:
+    """run.json.
+
+    Args:
+        image: reference, digest and identity; None without containers. name: the pipeline's.
+    """
+    return {
+        "version": 1,
+        "run_id": run_id,
+        "pipeline": name,
+        "environment": request.environment,
+        "context": {},
+        "without_effect": list(without_effect(request.project.config.executor.config, request.environment)),
+        "tag": request.tag,
+        "started": now(),
+        "image": image,
+        "parameters": dict(request.parameters),
+        "plan_hash": made.hash(),
+        "plan": made.to_json().decode("ascii"),
+        "driver": {"host": socket.gethostname(), **driver.identity()},
+    }
+
+
+def create_run(run_log: Path, run_id: str, record: dict[str, Any], user: int) -> Path:
+    """Takes the run id and publishes run.json; returns the run's folder.
+
+    Raises:
+        BadInput: there is such a run. Infrastructure: the run log can't be written.
+    """
+
+    def own(folder: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(folder, user, GROUP)
+        os.chmod(folder, volumes.SHARED)
+
+    try:
+        return records.create_run(run_log, run_id, record, own)
+    except records.Taken:
+        raise BadInput(f"there is a run {run_id} already: choose another --run-id") from None
+    except OSError as error:
+        raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
+
+
+def write_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:
+    """The folder that every container of the run sees read-only."""
+    try:
+        folder.mkdir(parents=True)
+        for name, data in ((PLAN_FILE, made.to_json()), (PARAMETERS_FILE, encode(dict(parameters)))):
+            (folder / name).write_bytes(gzip.compress(data, compresslevel=1, mtime=0))
+            (folder / name).chmod(0o644)
+        folder.chmod(0o755)
+    except OSError as error:
+        raise Infrastructure(f"{folder} can't be written: {error.strerror}") from None

@@ -1,0 +1,30 @@
+"""What a run is asked for, whoever asks: the command line, a script or compose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.config.settings import Environment
+from toolkit.project import Project
+from toolkit.run.reference import PipelineReference
+
+Note = Callable[[str], None]
+"""Is given a sentence about what is done or noticed before the steps."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        parameters: the root parameters. run_id: None makes a fresh one. tag: a word to find the run by.
+    """
+
+    project: Project
+    environment: Environment
+    reference: PipelineReference
+    parameters: Mapping[str, Any]
+    run_id: str | None = None
+    tag: str = ""
