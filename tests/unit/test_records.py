@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit.runtime import records
@@ -29,6 +29,7 @@ def test_equal_records_are_equal_bytes() -> None:
     assert records.encode({"a": 1, "b": 2}) == records.encode({"b": 2, "a": 1})
 
 
+@settings(max_examples=30)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
 def test_a_record_says_again_what_it_was_made_of(value: object) -> None:

@@ -190,6 +190,8 @@ class Step:
                 raise Failed(
                     f"the parameter {name} would replace the shell's own variable {name}: give it another name"
                 )
+            if name in self.step["secrets"]:
+                raise Failed(f"the parameter {name} would replace the secret {name}: give one of the two another name")
             text = values.as_text(value)
             if "\0" in text:
                 raise Failed(f"the parameter {name} holds a NUL character, which no environment variable can")

@@ -1,0 +1,112 @@
+"""Which of several values and files of one name a step gets, and what it is told of one that nobody has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.local_project import LocalProject
+
+HEAD = "from toolkit import Catalog, Pipeline, PythonTask, ShellTask, Stub, pickled\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> LocalProject:
+    return LocalProject(tmp_path)
+
+
+def write(project: LocalProject, *steps: tuple[str, str, str]) -> None:
+    """A pipeline of shell steps: name, command, options."""
+    listed = "".join(f"  ShellTask({name!r}, {command!r}, {options}),\n" for name, command, options in steps)
+    project.write("pipeline.py", f"{HEAD}p = Pipeline(steps=[\n{listed}])\n")
+
+
+def test_the_newest_of_what_was_put_and_returned_before_wins_unless_a_step_is_named(project: LocalProject) -> None:
+    # Given steps that put and return the same names one after the other,
+    write(
+        project,
+        (
+            "a",
+            "mkdir d; echo 1 > f; echo 1 > d/x; echo 1 > d/y; export v=1",
+            "returns=['v'], catalog=Catalog(put=['f', 'd'])",
+        ),
+        ("b", "mkdir d; echo 2 > f; echo 2 > d/x; export v=2", "returns=['v'], catalog=Catalog(put=['f', 'd'])"),
+        ("newest", "export n=$(cat f)$v", "returns=['n'], catalog=Catalog(get=['f'])"),
+        ("named", "export o=$(cat f)$old", "returns=['o'], catalog=Catalog(get=['a:f']), bind={'old': 'a.v'}"),
+        ("folder", "export p=$(cat d/x d/y | tr -d '\\n')", "returns=['p'], catalog=Catalog(get=['d'])"),
+        ("pattern", "export q=$(ls -d f d/* | tr '\\n' ' ')", "returns=['q'], catalog=Catalog(get=['f', 'd/[xy]'])"),
+        ("late", "echo 3 > f; export v=3", "returns=['v'], catalog=Catalog(put=['f'])"),
+    )
+    # when they run, then each step gets what was the newest in its turn, or the one that it names.
+    assert project.run("pipeline.py") == 0, project.err
+    assert project.show()["parameters"] == {"v": 3, "n": 22, "o": 11, "p": 21, "q": "d/x d/y f "}
+    assert [(one["step"], one["name"]) for one in project.show("catalog")] == [
+        ("a", "d/x"), ("a", "d/y"), ("a", "f"), ("b", "d/x"), ("b", "f"), ("late", "f")]  # fmt: skip
+
+
+def test_a_steps_value_is_nearer_than_the_runs(project: LocalProject) -> None:
+    write(project, ("before", "export seen=$v", "returns=['seen']"), ("sets", "export v=2", "returns=['v']"),
+          ("after", "export then=$v", "returns=['then']"))  # fmt: skip
+    assert project.run("pipeline.py", "--param", "v=1") == 0, project.err
+    assert project.show()["parameters"] == {"v": 2, "seen": 1, "then": 2}
+
+
+@pytest.mark.parametrize(
+    ("steps", "code", "reason"),
+    [
+        ([("a", "true", "catalog=Catalog(get=['f'])")], 1, "gets f from the catalog, but no earlier step put it there"),
+        (
+            [("a", "echo 1 > f", "catalog=Catalog(put=['f'])"), ("b", "true", "catalog=Catalog(get=['a:g'])")],
+            1,
+            "gets g from the catalog, but the step a did not put it there",
+        ),
+        ([("a", "true", "catalog=Catalog(get=['*.csv'])")], 1, "gets *.csv from the catalog"),
+        (
+            [
+                ("a", "echo 1 > f", "catalog=Catalog(put=['f'], store_copy=False)"),
+                ("b", "true", "catalog=Catalog(get=['f'])"),
+            ],
+            3,
+            "was it put with store_copy: false?",
+        ),
+        ([("a", "true", "secrets=['KEY']")], 1, "the parameter KEY would replace the secret KEY"),
+    ],
+)
+def test_what_nobody_has_fails_the_step_that_wants_it(
+    project: LocalProject, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, str, str]], code: int, reason: str
+) -> None:
+    monkeypatch.setenv("KEY", "a-secret-value")
+    write(project, *steps)
+    assert project.run("pipeline.py", "--param", "KEY=x") == code, project.err
+    run = project.show()
+    assert run["steps"][-1]["status"] == "failed"
+    assert reason in run["steps"][-1]["attempts"][0]["reason"]
+
+
+def test_an_object_is_the_same_object_in_each_step_that_takes_it_and_no_variable_of_a_shell(
+    project: LocalProject,
+) -> None:
+    project.write("functions.py", "def make(): return {1, 2}\ndef use(thing, seen): return [sorted(thing), seen]\n")
+    project.write(
+        "pipeline.py",
+        f"{HEAD}import functions\np = Pipeline(steps=[PythonTask(functions.make, returns=[pickled('thing')]),\n"
+        "ShellTask('s', 'export seen=\"<$thing>\"', returns=['seen']), PythonTask(functions.use, returns=['x'])])\n",
+    )
+    assert project.run("pipeline.py") == 0, project.err
+    assert project.show()["parameters"]["x"] == [[1, 2], "<>"]
+
+
+def test_steps_do_not_see_each_others_files_and_the_project_is_not_written_into(project: LocalProject) -> None:
+    # Given a step that writes beside the code and in a folder of the code's,
+    project.write("src/kept.txt", "theirs")
+    write(
+        project,
+        ("a", "echo 1 > new; echo 1 > src/new", ""),
+        ("b", "export x=$(ls new src/new 2>/dev/null | wc -l) y=$(cat src/kept.txt)", "returns=['x', 'y']"),
+    )
+    # when another runs after it,
+    assert project.run("pipeline.py") == 0, project.err
+    # then it sees the code and none of that, and neither is it in the project.
+    assert project.show()["parameters"] == {"x": 0, "y": "theirs"}
+    assert not (project.root / "new").exists() and not (project.root / "src" / "new").exists()
