@@ -69,6 +69,18 @@ def test_each_spelling_is_found_when_it_comes_byte_by_byte(secret: str) -> None:
         assert passed == redactor.blotted(text), how
 
 
+def test_base64_that_is_broken_into_lines_is_found_in_what_is_returned() -> None:
+    # Given a secret that is longer than a line, and one that a line's end may cut,
+    for secret in ("long" * 40, PLAIN):
+        redactor = Redactor({"mine": secret})
+        for before in range(60):
+            lines = base64.encodebytes(b"x" * before + secret.encode())
+            # when it is in a record, or in a pickled object, then it is found.
+            assert redactor.found(json.dumps(lines.decode()).encode()) == "mine"
+            assert redactor.found(json.dumps(lines.decode().replace("\n", "\r\n")).encode()) == "mine"
+            assert redactor.found(b"\x80" + lines) == "mine"
+
+
 def test_other_text_is_left_as_it_is() -> None:
     redactor = Redactor({"mine": PLAIN})
     for text in (b"", b"correct-horse", b"\xff\x00\xfe", b"Correct-Horse-Battery", b"***", b"correct-horse-batter" * 5):
