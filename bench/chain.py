@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.projects import project, toolkit_run
 from bench.raw import docker_run
 from bench.turns import Side, in_turn, seconds, show, show_ratio, show_times
-from bench.workplace import project, toolkit_run
 
 STEPS = 20
 LONG = 200

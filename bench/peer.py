@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.chain import STEPS
+from bench.projects import console, project, remove_images, toolkit_run
 from bench.turns import Broken, Side, environment, in_turn, run, seconds, show, show_ratio, show_times
-from bench.workplace import console, project, remove_images, toolkit_run
 
 VERSION = "0.50.0"
 

@@ -9,8 +9,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from bench.projects import toolkit_run
 from bench.turns import Broken, environment, run
-from bench.workplace import toolkit_run
 
 _PATIENCE = 600.0
 _NOTHING = ("python3", "-c", "pass")

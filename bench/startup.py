@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.projects import console, project, toolkit_run
 from bench.turns import Side, in_turn, seconds, show, show_ratio, show_times
-from bench.workplace import console, project, toolkit_run
 
 STEPS = 100
 STEP_BOUND = 3.0

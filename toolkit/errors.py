@@ -1,7 +1,7 @@
 """The one hierarchy of errors: each class carries the exit code that the command ends with.
 
 A user sees the message as one sentence (what, where, what to do) and never a traceback of ours.
-This module is standard library only and runs on Python 3.9, because the SDK goes into images with it.
+This module imports nothing of the rest.
 """
 
 from __future__ import annotations

@@ -84,14 +84,21 @@ class PrivateEngine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.address = f"unix://{folder}/docker.sock"
-        self._log = open(folder / "log", "wb")
-        self.process = subprocess.Popen(
-            # In a network namespace of its own: it would take the bridge of the machine's own engine away.
-            ["unshare", "--net", "dockerd", "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
-            + ["--pidfile", str(folder / "pid"), "-H", self.address, "--bridge=none", "--iptables=false"],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
+        places = [
+            "--data-root",
+            str(folder / "data"),
+            "--exec-root",
+            str(folder / "exec"),
+            "--pidfile",
+            str(folder / "pid"),
+        ]
+        with open(folder / "log", "wb") as log:
+            self.process = subprocess.Popen(
+                # In a network namespace of its own: it would take the bridge of the machine's own engine away.
+                ["unshare", "--net", "dockerd", *places, "-H", self.address, "--bridge=none", "--iptables=false"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def call(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(["docker", "-H", self.address, *arguments], capture_output=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]
@@ -115,7 +122,6 @@ class PrivateEngine:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(timeout=60)
-        self._log.close()
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             if line.split()[1].startswith(str(self.folder)):
                 subprocess.run(["umount", "-l", line.split()[1]], check=False)

@@ -147,7 +147,7 @@ def test_every_failure_of_many_short_runs_is_reported(containers: Scratch) -> No
     codes = []
     waiting = [containers.start("run", "pipeline.py", "--run-id", f"n{number}") for number in range(3)]
     for number in range(3, 303):
-        out, err = waiting[0].communicate(timeout=300)
+        waiting[0].communicate(timeout=300)
         codes.append(waiting.pop(0).returncode)
         if number < 300:
             waiting.append(containers.start("run", "pipeline.py", "--run-id", f"n{number}"))

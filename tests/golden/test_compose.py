@@ -1,6 +1,6 @@
 """The Compose file of the example is the one that is kept here, from whichever form of the pipeline.
 
-TOOLKIT_WRITE_GOLDEN=1 writes it again.
+TOOLKIT_REGENERATE=1 writes it again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def test_the_file_is_as_it_was(tmp_path: Path, form: str) -> None:
     made = plan(pipeline, project.config, reference.import_roots(project))
     run_id = composing.run_id_of(made, {})
     text = composing.render(project, made, run_id, {None: "image_to_use:TAG"}, 1000).replace(run_id, "compose-RUN")
-    if os.environ.get("TOOLKIT_WRITE_GOLDEN") == "1":
+    if os.environ.get("TOOLKIT_REGENERATE") == "1":
         assert not os.environ.get("CI"), "golden files are written by a person, who looks at what changed"
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()

@@ -70,7 +70,7 @@ def test_what_is_in_it(tmp_path: Path) -> None:
     assert "opt" not in members
     assert members["opt/toolkit"].mode == 0o755
     assert members["opt/toolkit/runtime/protocol.py"].mode == 0o644
-    assert members["opt/toolkit/sdk/toolkit/errors.py"].mode == 0o644
+    assert members["opt/toolkit/sdk/toolkit/__init__.py"].mode == 0o644
     assert not [name for name in members if name.startswith("opt/toolkit/sdk/toolkit/build")]
     assert {(member.uid, member.gid, member.uname, member.gname) for member in members.values()} == {(0, 0, "", "")}
     assert len({member.mtime for member in members.values()}) == 1

@@ -375,3 +375,22 @@ def test_the_runtime_and_the_sdk_run_on_an_older_python(
     found = project.show()["parameters"]
     assert (found["score"], found["x"]) == (0.5, 3.5)
     assert found["version"] == [int(part) for part in version.removeprefix("python").split(".")]
+
+
+def test_a_file_of_the_project_that_a_step_puts_is_left_as_it_was(scratch: Scratch) -> None:
+    # Given a project that holds an older data.csv, as a checkout of somebody's work may.
+    scratch.environ["TOOLKIT_ENV"] = "process"
+    scratch.write(
+        {
+            "data.csv": "old",
+            "functions.py": "def write():\n    with open('data.csv', 'w') as file:\n        file.write('new')\n",
+            "pipeline.py": "import functions\nfrom toolkit import *\n"
+            "p = Pipeline(steps=[PythonTask(functions.write, catalog=Catalog(put=['*.csv']))])\n",
+        }
+    )
+    # When a step writes a new one and puts it.
+    result = scratch.toolkit("run", "pipeline.py")
+    # Then the catalog has the new one, and the project the old.
+    assert result.code == 0, result.err
+    assert (scratch.root / "data.csv").read_text() == "old"
+    assert scratch.toolkit("catalog", "--get", "data.csv").out == "new"

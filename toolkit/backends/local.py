@@ -24,6 +24,8 @@ LABEL = "dev.toolkit."
 _ANSWER = 30.0
 """Seconds of silence after which the engine is asked whether it is still there."""
 _LAST_WORDS = 20
+_STARTS = 2
+"""Containers that are being started at once: more only slow down the one whose turn is next."""
 
 
 class LocalLauncher:
@@ -50,7 +52,7 @@ class LocalLauncher:
         self._volumes = volumes
         self._run_folder = run_folder
         self._labels = labels
-        self._starts = concurrent.futures.ThreadPoolExecutor(max_workers=ahead + 1, thread_name_prefix="start")
+        self._starts = concurrent.futures.ThreadPoolExecutor(max_workers=_STARTS, thread_name_prefix="start")
         self._removals = concurrent.futures.ThreadPoolExecutor(max_workers=2, thread_name_prefix="remove")
         self._jobs: list[ContainerJob] = []
 

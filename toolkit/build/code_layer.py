@@ -77,7 +77,7 @@ def user_entries(files: list[CodeFile], hashes: Hashes) -> list[Entry]:
 def runtime_entries(hashes: Hashes) -> list[Entry]:
     """The runtime, flat below its folder, and the SDK under its import name: of this installation of toolkit."""
     package = Path(__file__).resolve().parent.parent
-    sources = {f"{SDK_FOLDER}/toolkit/{name}": package / name for name in ("__init__.py", "errors.py")}
+    sources = {f"{SDK_FOLDER}/toolkit/__init__.py": package / "__init__.py"}
     for folder, target in (("sdk", f"{SDK_FOLDER}/toolkit/sdk"), ("runtime", _RUNTIME_FOLDER)):
         sources |= {
             f"{target}/{path.relative_to(package / folder).as_posix()}": path

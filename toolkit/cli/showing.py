@@ -22,8 +22,13 @@ from toolkit.store.verdict import Attempt
 
 
 def _print_json(document: Any) -> None:
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    print()
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, in a value or a file's name, or a terminal that is not UTF-8.
+        text = json.dumps(document, indent=2)
+    print(text)
 
 
 def _log_of(project: Project) -> RunLog:

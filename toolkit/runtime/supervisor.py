@@ -30,6 +30,7 @@ from .redact import Redactor
 from .scope import Plan, Scope, load_json
 from .values import BadValue
 from .watch import Child
+from .workfolder import listed, make, own_copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,16 +201,25 @@ class Attempt:
         work = self.places.work
         os.makedirs(self.private, mode=0o700)
         if not self.places.in_container:
-            from .workfolder import make
-
             make(work, self.places.code, load_json(os.path.join(self.places.run, CODE_FILE))["files"])
         elif not os.access(work, os.W_OK):
-            from .workfolder import listed, make
-
             work = os.path.join(self.private, "work")
             make(work, self.places.code, listed(self.places.code))
         self.places.work = work
         os.chdir(work)
+        self._own_what_it_puts()
+
+    def _own_what_it_puts(self) -> None:
+        """Makes copies of links to files that the step puts: it writes those, and would write into the project."""
+        files = self._files()
+        for key in self.step["catalog"]["put"]:
+            try:
+                found = files.to_put(key)
+            except BadKey:
+                continue
+            for _, path in found:
+                if os.path.islink(path) and os.path.realpath(path).startswith(os.path.realpath(self.places.code)):
+                    own_copy(path)
 
     def _environment(self) -> dict[str, str]:
         """What user code sees: the image's and the plan's variables and its own secrets, without the engine's."""

@@ -36,3 +36,12 @@ def listed(code: str) -> list[tuple[str, bool]]:
         found += [(os.path.normpath(os.path.join(inside, name)), True) for name in folders]
         found += [(os.path.normpath(os.path.join(inside, name)), False) for name in sorted(files)]
     return found
+
+
+def own_copy(path: str) -> None:
+    """Replaces a link to a file by a copy of the file."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(path, "rb") as source, open(temporary, "wb") as copy:
+        while chunk := source.read(1 << 20):
+            copy.write(chunk)
+    os.rename(temporary, path)
