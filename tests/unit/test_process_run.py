@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.scratch import Scratch
 from tests.unit.local_project import LocalProject
 
 RETURNS = "returns=['x']"
