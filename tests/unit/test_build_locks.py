@@ -111,7 +111,7 @@ def test_our_own_distribution_is_not_installed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "line"),
     [
-        ('name = "toolkit"\nsource = { registry = "https://pypi.org/simple" }\n', 8),
+        ('name = "toolkit"\nsource = { registry = "https://index.example/simple" }\n', 8),
         ('name = "member"\nsource = { editable = "packages/member" }\n', 8),
     ],
 )
