@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-import toolkit
 from toolkit.backends import volumes
 from toolkit.backends.launcher import Ended, Verdict
 from toolkit.errors import BadInput
@@ -21,7 +20,7 @@ from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.project import Project
 from toolkit.runtime.protocol import GATE_VARIABLE, PROCESS_VARIABLE, PROTOCOL
 
-PACKAGE = Path(toolkit.__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = PACKAGE / "runtime" / "main.py"
 WAIVED = ("image", "user", "limits", "read-only root", "mount paths")
 """What a plain process can't have; printed with every run."""
