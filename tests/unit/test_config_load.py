@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import time
@@ -109,7 +108,7 @@ def test_pyproject_says_the_same() -> None:
     from_yaml = loaded(SEED).config
     from_toml = loaded(SEED_TOML, "pyproject.toml").config
 
-    assert dataclasses.replace(from_toml, source=None) == dataclasses.replace(from_yaml, source=None)
+    assert from_toml._replace(source=None) == from_yaml._replace(source=None)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}", "executor:\nsecrets:\n", "executor:\n  config:\n"])
@@ -118,7 +117,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path, text: str) -> None:
     Path("toolkit.yaml").unlink()
     absent = load(None, tmp_path, {}).config
 
-    assert dataclasses.replace(empty, source=None) == absent and absent.source is None
+    assert empty._replace(source=None) == absent and absent.source is None
     assert absent.executor.config.persistent_volumes == (s.PersistentVolume("toolkit", "/mnt"),)
     assert choose_environment(None, empty, {}) == ("local", "the default")
 
@@ -462,7 +461,7 @@ def test_the_build_context_and_links(tmp_path: Path) -> None:
 # Anything at all -----------------------------------------------------------------------------------------------------
 
 _KEYS = st.sampled_from(
-    [key for cls in (s.Config, s.ExecutorConfig, s.Build, s.ResourceList) for key in cls.__dataclass_fields__]
+    [key for cls in (s.Config, s.ExecutorConfig, s.Build, s.ResourceList) for key in cls._fields]
 ) | st.text(max_size=5)  # fmt: skip
 _VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -485,7 +484,7 @@ def test_any_values_are_a_project_or_bad_input(data: dict[str, Any]) -> None:
 def test_the_page_names_every_setting() -> None:
     page = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z0-9_]+)`", page))
-    classes = [cls for cls in vars(s).values() if isinstance(cls, type) and dataclasses.is_dataclass(cls)]
-    fields = {field.name for cls in classes for field in dataclasses.fields(cls)} - {"source", "type_given"}
+    classes = [cls for cls in vars(s).values() if isinstance(cls, type) and hasattr(cls, "_fields")]
+    fields = {field for cls in classes for field in cls._fields} - {"source", "type_given"}
 
     assert fields - named == set()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-
 from toolkit.config.effect import ALWAYS, CONTAINER, PLACEMENT, without_effect
 from toolkit.config.settings import ExecutorConfig, ResourceList, Resources
 
@@ -22,12 +20,11 @@ RUN = {
 
 def test_every_setting_is_of_one_class() -> None:
     classes = [set(PLACEMENT), set(CONTAINER), set(ALWAYS), RUN]
-    assert sorted(name for one in classes for name in one) == sorted(one.name for one in fields(ExecutorConfig))
+    assert sorted(name for one in classes for name in one) == sorted(ExecutorConfig._fields)
 
 
 def test_what_is_said_of_each_environment() -> None:
-    config = replace(
-        ExecutorConfig(),
+    config = ExecutorConfig(
         image="image_to_use",
         node_selector={"disk": "fast"},
         resources=Resources(limits=ResourceList(memory="1Gi")),

@@ -1,11 +1,10 @@
-"""A located tree to frozen dataclasses, by their type hints, without silent coercion.
+"""A located tree to named tuples, by their type hints, without silent coercion.
 
 Knows nothing of the configuration itself: what a field may hold beyond its type comes in as Rules.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
 import re
@@ -98,7 +97,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def decode(tree: Located, cls: type[T], name: str, rules: Rules = NO_RULES) -> T:
-    """The dataclass that the mapping describes; what is not given has its default.
+    """The named tuple that the mapping describes; what is not given has its default.
 
     Args:
         name: the mapping's own name in messages, as ``executor.config``.
@@ -117,7 +116,7 @@ def decode_fields(
     omit: Collection[str] = (),
     elsewhere: Mapping[str, str] = {},
 ) -> dict[str, Any]:
-    """The same, as arguments of the dataclass; the fields in ``omit`` are no keys of this mapping."""
+    """The same, as arguments of the named tuple; the fields in ``omit`` are no keys of this mapping."""
     hints = {key: hint for key, hint in _hints(cls).items() if key not in omit}
     given: dict[str, Any] = {}
     spelt_as: dict[str, str] = {}
@@ -133,10 +132,10 @@ def decode_fields(
         given[right] = _Field((cls, right), f"{name}.{key}", rules).decode(item, hints[right])
         if given[right] is _AS_DEFAULT:
             del given[right]
-    for spec in dataclasses.fields(cls):
-        required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-        if required and spec.name in hints and spec.name not in given:
-            raise BadInput(f"{name} needs the key {spec.name!r}", tree.where)
+    defaults = cls._field_defaults  # type: ignore[attr-defined]
+    for key in hints:
+        if key not in defaults and key not in given:
+            raise BadInput(f"{name} needs the key {key!r}", tree.where)
     return given
 
 
@@ -162,7 +161,7 @@ class _Field:
                 return None
             (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
             origin = get_origin(hint)
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
             return _AS_DEFAULT if tree.value is None else decode(tree, hint, self.name, self.rules)
         if origin is tuple:
             return self.items(tree, get_args(hint)[0])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from toolkit.config.settings import Environment, ExecutorConfig
 
 PLACEMENT = (
@@ -41,8 +39,4 @@ def without_effect(config: ExecutorConfig, environment: Environment) -> tuple[st
     """The keys of ``executor.config`` that are set, and that this environment does not act on, in the order of the settings."""
     idle = {"argo": ALWAYS, "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[environment]
     default = ExecutorConfig()
-    return tuple(
-        one.name
-        for one in fields(config)
-        if one.name in idle and getattr(config, one.name) != getattr(default, one.name)
-    )
+    return tuple(name for name in config._fields if name in idle and getattr(config, name) != getattr(default, name))

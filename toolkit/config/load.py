@@ -161,8 +161,8 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
     run_log_store = _build(RunLogStore, *given["run_log_store"])
     catalog = _build(CatalogStore, *given["catalog"])
     paths_are_default = (run_log_store.log_folder, catalog.catalog_location) == (
-        RunLogStore.log_folder,
-        CatalogStore.catalog_location,
+        RunLogStore().log_folder,
+        CatalogStore().catalog_location,
     )
     if "persistent_volumes" not in executor and paths_are_default:
         executor["persistent_volumes"] = (DEFAULT_VOLUME,)
@@ -186,7 +186,7 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
 def _check_top_keys(tree: Located, entries: Mapping[str, Located]) -> None:
     canonical = [service.spellings[0] for service in _SERVICES]
     known = {spelling for service in _SERVICES for spelling in service.spellings} | {"build", "pipeline"}
-    elsewhere = {key: "executor.config" for key in ExecutorConfig.__dataclass_fields__}
+    elsewhere = {key: "executor.config" for key in ExecutorConfig._fields}
     elsewhere.update({"docker_image": "executor.config", "log_folder": "run_log_store.config"})
     elsewhere.update({"catalog_location": "catalog.config", "compute_data_folder": "catalog.config"})
     for key in entries:
@@ -209,8 +209,8 @@ def _decode_service(service: _Service, tree: Located | None) -> tuple[str | None
     if tree is None:
         return None, {}
     entries = expect_mapping(tree, name)
-    omit = ("type",) if "type" in service.cls.__dataclass_fields__ else ()
-    settings = [key for key in service.cls.__dataclass_fields__ if key not in omit]
+    omit = ("type",) if "type" in service.cls._fields else ()
+    settings = [key for key in service.cls._fields if key not in omit]
     for key in entries:
         if key not in ("type", "config"):
             raise unknown_key(tree, key, name, ("type", "config"), dict.fromkeys(settings, f"{name}.config"))

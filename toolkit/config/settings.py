@@ -1,27 +1,30 @@
-"""The configuration as frozen dataclasses: what the loader yields and all that the other layers see of it.
+"""The configuration as named tuples: what the loader yields and all that the other layers see of it.
+
+Not dataclasses: those of this module alone would cost every command 30 ms, which an unchanged build does not have.
 
 Each field's docstring says its unit and default. Fields are named as they are spelt in the file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 Environment = Literal["local", "argo", "process"]
 
 
-@dataclass(frozen=True)
-class PersistentVolume:
+_NOTHING: dict[str, Any] = {}
+"""The default of every mapping; nobody writes into a configuration."""
+
+
+class PersistentVolume(NamedTuple):
     """A shared volume: a claim of this name on Kubernetes, the folder ``.toolkit/volumes/NAME`` locally."""
 
     name: str
     mount_path: str
 
 
-@dataclass(frozen=True)
-class SecretReference:
+class SecretReference(NamedTuple):
     """An environment variable that every step gets: a key of a Kubernetes Secret, or the provider's value locally."""
 
     environment_variable: str
@@ -29,8 +32,7 @@ class SecretReference:
     secret_key: str
 
 
-@dataclass(frozen=True)
-class ResourceList:
+class ResourceList(NamedTuple):
     """Amounts in Kubernetes' notation, as written (``500m``, ``2Gi``, ``1``); None is no request or no limit."""
 
     cpu: str | None = None
@@ -39,14 +41,12 @@ class ResourceList:
     """Whole devices; rendered as nvidia.com/gpu on Kubernetes and as a device request on Docker."""
 
 
-@dataclass(frozen=True)
-class Resources:
+class Resources(NamedTuple):
     limits: ResourceList = ResourceList()
     requests: ResourceList = ResourceList()
 
 
-@dataclass(frozen=True)
-class BackOff:
+class BackOff(NamedTuple):
     duration_in_seconds: int = 0
     """Wait before the second attempt, in seconds."""
     factor: float = 1.0
@@ -55,16 +55,14 @@ class BackOff:
     """Upper bound on all waits and attempts of a step together, in seconds; None is no bound."""
 
 
-@dataclass(frozen=True)
-class RetryStrategy:
+class RetryStrategy(NamedTuple):
     limit: int = 0
     """Further attempts after the first; 0 is none."""
     retry_policy: Literal["Always", "OnFailure", "OnError"] = "Always"
     back_off: BackOff = BackOff()
 
 
-@dataclass(frozen=True)
-class Toleration:
+class Toleration(NamedTuple):
     key: str | None = None
     operator: Literal["Equal", "Exists"] = "Equal"
     value: str | None = None
@@ -72,15 +70,14 @@ class Toleration:
     toleration_seconds: int | None = None
 
 
-@dataclass(frozen=True)
-class Override:
+class Override(NamedTuple):
     """What one step may set otherwise than the rest.
 
     Named in ``executor.config.overrides`` and chosen by a step's ``overrides``.
     """
 
     image: str | None = None
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = _NOTHING
     resources: Resources | None = None
     user: int | None = None
     shm_size: str | None = None
@@ -93,12 +90,11 @@ class Override:
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
 
 
-@dataclass(frozen=True)
-class ExecutorConfig:
+class ExecutorConfig(NamedTuple):
     # Spec keys: every container backend renders them or refuses them by name.
     image: str | None = None
     """Without tag or digest: the repository that toolkit builds and tags by content. With one: an existing image."""
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = _NOTHING
     persistent_volumes: tuple[PersistentVolume, ...] = ()
     secrets_from_k8s: tuple[SecretReference, ...] = ()
     resources: Resources = Resources()
@@ -113,7 +109,7 @@ class ExecutorConfig:
     """Between the polite and the final signal when a step is cancelled or runs out of time, in seconds."""
     image_pull_secrets: tuple[str, ...] = ()
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
-    overrides: dict[str, Override] = field(default_factory=dict)
+    overrides: dict[str, Override] = _NOTHING
 
     # Run keys: every environment honours them.
     max_workflow_duration_in_seconds: int | None = None
@@ -130,9 +126,9 @@ class ExecutorConfig:
     name: str | None = None
     namespace: str | None = None
     context: str | None = None
-    annotations: dict[str, str] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    node_selector: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = _NOTHING
+    labels: dict[str, str] = _NOTHING
+    node_selector: dict[str, str] = _NOTHING
     tolerations: tuple[Toleration, ...] = ()
     service_account_name: str | None = None
     output_file: str | None = None
@@ -142,30 +138,26 @@ class ExecutorConfig:
     """The Kubernetes Secret that holds a step's own secrets which no entry of secrets_from_k8s names."""
 
 
-@dataclass(frozen=True)
-class Executor:
+class Executor(NamedTuple):
     type: Literal["local", "local-container", "argo"] = "local-container"
     config: ExecutorConfig = ExecutorConfig()
     type_given: bool = False
     """No key of the file: whether the file names the type, which then chooses the environment if nothing else does."""
 
 
-@dataclass(frozen=True)
-class RunLogStore:
+class RunLogStore(NamedTuple):
     type: Literal["file-system", "chunked-fs"] = "file-system"
     log_folder: str = "/mnt/run_log_store"
 
 
-@dataclass(frozen=True)
-class CatalogStore:
+class CatalogStore(NamedTuple):
     type: Literal["file-system", "do-nothing"] = "file-system"
     catalog_location: str = "/mnt/catalog"
     compute_data_folder: str = "."
     """Folder, relative to the step's own, that catalog keys are relative to."""
 
 
-@dataclass(frozen=True)
-class Secrets:
+class Secrets(NamedTuple):
     type: Literal["env-secrets", "dotenv", "do-nothing"] = "env-secrets"
     location: str = ".env"
     """The .env file, relative to the configuration file's folder."""
@@ -174,8 +166,7 @@ class Secrets:
     """A secret NAME is looked up as prefix + NAME + suffix."""
 
 
-@dataclass(frozen=True)
-class BuildNetwork:
+class BuildNetwork(NamedTuple):
     """What a build needs to reach its package index; used while building and never left in the image."""
 
     ca_bundle: str | None = None
@@ -185,8 +176,7 @@ class BuildNetwork:
     netrc: str | None = None
 
 
-@dataclass(frozen=True)
-class Build:
+class Build(NamedTuple):
     base_image: str | None = None
     """None is the project's default base, or the base image that `task setup` made where none can be pulled."""
     system_packages: tuple[str, ...] = ()
@@ -198,8 +188,7 @@ class Build:
     network: BuildNetwork = BuildNetwork()
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """A whole configuration.
 
     Attributes:

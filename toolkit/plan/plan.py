@@ -130,9 +130,18 @@ def _returns(step: PlannedStep) -> list[list[str]]:
 
 
 def _settings_json(settings: Settings) -> dict[str, Any]:
-    document = asdict(settings)
+    document: dict[str, Any] = _plain(vars(settings))
     document["volumes"] = [{"name": name, "mount_path": path} for name, path in settings.volumes]
     return document
+
+
+def _plain(value: Any) -> Any:
+    """Named tuples, as the configuration's are, by their names."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _scope_json(scope: Scope) -> dict[str, Any]:
@@ -312,7 +321,7 @@ class _Planner:
     def _settings_of(self, task: Task) -> int:
         config = self._config.executor.config
         settings = _merged(config, self._override(task, config))
-        key = json.dumps(asdict(settings), sort_keys=True)
+        key = json.dumps(_settings_json(settings), sort_keys=True)
         if key not in self._settings:
             self._settings[key] = len(self._kept)
             self._kept.append(settings)
