@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 import unicodedata
 
@@ -61,4 +61,4 @@ def run_id(given: str) -> str:
 
 def new_run_id() -> str:
     """A fresh run id that sorts by time (UTC)."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(2)
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(2).hex()

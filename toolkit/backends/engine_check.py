@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +59,7 @@ def _notes(info: dict[str, Any]) -> list[str]:
 def _look_for_nonce(client: docker.DockerClient, folders: dict[str, str], image: str, user: int) -> None:
     import docker
 
-    nonce = f".nonce-{secrets.token_hex(8)}"
+    nonce = f".nonce-{os.urandom(8).hex()}"
     for folder in folders.values():
         (Path(folder) / nonce).write_text(nonce)
     # Written and removed again by the steps' own user: what a step could not do, it must not find out.
