@@ -395,3 +395,13 @@ def test_a_file_of_the_project_that_a_step_puts_is_left_as_it_was(scratch: Scrat
     assert result.code == 0, result.err
     assert (scratch.root / "data.csv").read_text() == "old"
     assert scratch.toolkit("catalog", "--get", "data.csv").out == "new"
+
+
+def test_logs_of_a_step_alone_are_the_newest_runs(scratch: Scratch) -> None:
+    scratch.environ["TOOLKIT_ENV"] = "process"
+    scratch.steps(one="print('first')", two="print('second')")
+    assert scratch.toolkit("run", "pipeline.py").code == 0
+    assert scratch.toolkit("logs", "two").out == "second\n"
+    assert scratch.toolkit("logs", "three").code == 2
+    scratch.root.joinpath("toolkit.yaml").write_text("")
+    assert scratch.toolkit("logs", "-f").out == "==> one\nfirst\n==> two\nsecond\n"

@@ -102,18 +102,35 @@ def _write_file(project: Project, rows: list[dict[str, Any]], key: str) -> int:
 
 def logs(options: argparse.Namespace) -> int:
     """Prints what the steps wrote, step by step; with ``-f`` until the run has ended."""
-    log, run = _opened(options)
-    paths = [step["path"] for step in json.loads(run.record["plan"])["steps"] if step["type"] == "task"]
-    if options.step is not None:
-        if options.step not in paths:
-            raise BadInput(f"the run has no step {options.step!r} that runs: it has {', '.join(map(repr, paths))}")
-        paths = [options.step]
+    log, run, step = _opened_for_logs(options)
+    paths = _tasks(run)
+    if step is not None:
+        if step not in paths:
+            raise BadInput(f"the run has no step {step!r} that runs: it has {', '.join(map(repr, paths))}")
+        paths = [step]
     if options.json:
         _print_json(_lines(log, run, paths))
         return 0
     for path in paths:
-        _print_logs(log, run, path, named=options.step is None, follow=options.follow)
+        _print_logs(log, run, path, named=step is None, follow=options.follow)
     return 0
+
+
+def _opened_for_logs(options: argparse.Namespace) -> tuple[RunLog, Run, str | None]:
+    """The run and the step; a step alone is the newest run's."""
+    try:
+        return *_opened(options), options.step
+    except BadInput:
+        if options.run is None or options.step is not None:
+            raise
+        log, newest = _opened(argparse.Namespace(config=options.config, run=None))
+        if options.run not in _tasks(newest):
+            raise
+        return log, newest, options.run
+
+
+def _tasks(run: Run) -> list[str]:
+    return [step["path"] for step in json.loads(run.record["plan"])["steps"] if step["type"] == "task"]
 
 
 def _lines(log: RunLog, run: Run, paths: list[str]) -> list[dict[str, Any]]:
