@@ -187,3 +187,23 @@ def test_a_run_that_takes_too_long_is_ended(containers: Scratch) -> None:
     assert run["status"] == "failed"
     assert "time limit of 3 s" in run["reason"]
     assert run["steps"][1]["status"] == "skipped"
+
+
+def test_output_may_go_to_a_file_in_the_project(containers: Scratch) -> None:
+    import subprocess
+    import sys
+
+    containers.steps(only="assert not os.path.exists('log'); print('ran')")
+    images = set()
+    for _ in range(2):
+        with open(containers.root / "log", "ab") as log:
+            done = subprocess.run(
+                [sys.executable, "-m", "toolkit", "run", "pipeline.py"],
+                cwd=containers.root,
+                env=containers._environment(),
+                stdout=log,
+                stderr=log,
+            )
+        assert done.returncode == 0, (containers.root / "log").read_text()
+        images.add(containers.show()["image"]["digest"])
+    assert len(images) == 1

@@ -158,7 +158,10 @@ def _add_file(tar: object, info: object, source: str, digest: str) -> None:
     except OSError as error:
         raise BadInput(f"it cannot be read: {error.strerror or 'it was cut while it was read'}", source) from error
     if reader.digest.hexdigest() != digest:
-        raise BadInput("it changed while the image was being built: build again", source)
+        raise BadInput(
+            "it changed while the image was being built: build again, or name it in .dockerignore if it always does",
+            source,
+        )
 
 
 class _Reader(io.RawIOBase):

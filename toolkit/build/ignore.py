@@ -70,10 +70,27 @@ def project_files(
         patterns = parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
     except OSError as error:
         raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
-    walk = _Walk(os.path.realpath(root), patterns, frozenset(os.path.abspath(path) for path in without), warn or _print)
+    private = frozenset(os.path.abspath(path) for path in without)
+    walk = _Walk(os.path.realpath(root), patterns, private, warn or _print, _own_output())
     files = list(walk.below(str(root), "", ()))
     files.sort(key=lambda file: file.path.encode("utf-8"))
     return files
+
+
+def _own_output() -> frozenset[tuple[int, int]]:
+    """The files, by device and inode, that this command's own output goes to (``toolkit run … > log``).
+
+    They change while it runs, and are no code.
+    """
+    found = set()
+    for descriptor in (1, 2):
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
 
 
 def _is_printed(source: str) -> bool:
@@ -95,6 +112,7 @@ class _Walk:
     patterns: Patterns
     without: frozenset[str]
     warn: Callable[[str], None]
+    own_output: frozenset[tuple[int, int]]
 
     def below(self, folder: str, prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
         """A folder's entries; below an ignored one only what an exception brings back, with the folders above it."""
@@ -136,6 +154,8 @@ class _Walk:
             self._check_link(entry.path, path, target)
             yield CodeFile(path, "symlink", entry.path, target=target)
         elif stat.S_ISREG(status.st_mode):
+            if (status.st_dev, status.st_ino) in self.own_output:
+                return
             if path.endswith((".yaml", ".yml")) and _is_printed(entry.path):
                 return
             stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
