@@ -46,9 +46,11 @@ def print_run(document: dict[str, Any]) -> None:
         print("\nparameters")
         for name, value in document["parameters"].items():
             print(f"  {name} = {_value(value)}")
-    for step in document["steps"]:
+    failed = [step for step in document["steps"] if step["status"] == "failed" and step["attempts"]]
+    for step in failed:
         _print_failure(step)
-    if document["reason"] and document["status"] != "succeeded":
+    told = any(step["path"] in document["reason"] for step in failed)
+    if document["reason"] and document["status"] != "succeeded" and not told:
         print(f"\n{document['reason']}")
 
 
@@ -68,10 +70,9 @@ def _step_row(step: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _print_failure(step: dict[str, Any]) -> None:
-    if step["status"] != "failed" or not step["attempts"]:
-        return
     last = step["attempts"][-1]
-    print(f"\n{step['path']} failed (exit code {last['exit_code']}): {last['reason']}")
+    code = "" if str(last["exit_code"]) in last["reason"] else f" (exit code {last['exit_code']})"
+    print(f"\n{step['path']} failed: {last['reason']}{code}")
     if "exception" in last:
         print("".join(f"  {line}\n" for line in last["exception"]["traceback"].splitlines()), end="")
 
