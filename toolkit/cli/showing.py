@@ -121,12 +121,11 @@ def _opened_for_logs(options: argparse.Namespace) -> tuple[RunLog, Run, str | No
     try:
         return *_opened(options), options.step
     except BadInput:
-        if options.run is None or options.step is not None:
+        log = _log_of(project_at(options.config, Path.cwd()))
+        newest = log.runs()[-1:] if options.step is None else []
+        if not newest or options.run not in _tasks(newest[0]):
             raise
-        log, newest = _opened(argparse.Namespace(config=options.config, run=None))
-        if options.run not in _tasks(newest):
-            raise
-        return log, newest, options.run
+        return log, newest[0], options.run
 
 
 def _tasks(run: Run) -> list[str]:
