@@ -118,6 +118,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path, text: str) -> None:
     absent = load(None, tmp_path, {}).config
 
     assert empty._replace(source=None) == absent and absent.source is None
+    assert absent.executor.type == "local-container"
     assert absent.executor.config.persistent_volumes == (s.PersistentVolume("toolkit", "/mnt"),)
     assert choose_environment(None, empty, {}) == ("local", "the default")
 

@@ -168,7 +168,7 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
         executor["persistent_volumes"] = (DEFAULT_VOLUME,)
     config = Config(
         executor=Executor(
-            type=executor_type if executor_type is not None else Executor.type,  # type: ignore[arg-type]
+            type=executor_type if executor_type is not None else Executor().type,  # type: ignore[arg-type]
             config=ExecutorConfig(**executor),
             type_given=executor_type is not None,
         ),
