@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from toolkit.config.settings import PersistentVolume
+from toolkit.config.consistency import volume_of
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.spec.container import GROUP
@@ -33,20 +33,10 @@ def on_host(project: Project, path: str) -> Path:
     Raises:
         BadInput: it lies on no volume.
     """
-    volume = volume_of(project, path)
+    volume = volume_of(path, project.config.executor.config.persistent_volumes)
+    if volume is None:
+        raise BadInput(f"{path} lies on no volume: it must be below a mount_path of executor.config.persistent_volumes")
     return volume_folder(project, volume.name) / PurePosixPath(path).relative_to(volume.mount_path)
-
-
-def volume_of(project: Project, path: str) -> PersistentVolume:
-    """The volume that a path of the configuration's lies on.
-
-    Raises:
-        BadInput: it lies on none.
-    """
-    for volume in project.config.executor.config.persistent_volumes:
-        if PurePosixPath(path).is_relative_to(volume.mount_path):
-            return volume
-    raise BadInput(f"{path} lies on no volume: it must be below a mount_path of executor.config.persistent_volumes")
 
 
 def prepare(project: Project, user: int) -> None:
