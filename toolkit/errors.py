@@ -44,15 +44,3 @@ class Infrastructure(ToolkitError):
     """The engine, the cluster, the network or the disk did not do its part."""
 
     exit_code = INFRASTRUCTURE
-
-
-class StepFailed(ToolkitError):
-    """A step of the run failed; the run's records say which and why."""
-
-    exit_code = STEP_FAILED
-
-
-class Cancelled(ToolkitError):
-    """The user asked the run to end (Ctrl-C, SIGTERM, ``toolkit cancel``)."""
-
-    exit_code = CANCELLED

@@ -405,3 +405,11 @@ def test_logs_of_a_step_alone_are_the_newest_runs(scratch: Scratch) -> None:
     assert scratch.toolkit("logs", "three").code == 2
     scratch.root.joinpath("toolkit.yaml").write_text("")
     assert scratch.toolkit("logs", "-f").out == "==> one\nfirst\n==> two\nsecond\n"
+
+
+def test_a_secrets_file_of_another_name_is_no_code_here_either(scratch: Scratch) -> None:
+    scratch.environ["TOOLKIT_ENV"] = "process"
+    scratch.write({"toolkit.yaml": "secrets: {type: dotenv, config: {location: keys.txt}}\n", "keys.txt": "k=v\n"})
+    scratch.steps(look="assert not os.path.exists('keys.txt') and os.path.exists('functions.py')")
+    result = scratch.toolkit("run", "pipeline.py")
+    assert result.code == 0, result.err

@@ -74,7 +74,7 @@ class ProcessLauncher:
                 raise BadInput("a step has an image of its own, which --env process can't honour: use --env local")
 
     def prepare(self, step: PlannedStep, attempt: int, ended: Ended) -> ProcessJob:
-        work = self._work / f"{len(os.listdir(self._work)) if self._work.exists() else 0}-{os.urandom(4).hex()}"
+        work = self._work / os.urandom(8).hex()
         work.parent.mkdir(parents=True, exist_ok=True)
         places = {"run": str(self._run_folder), "work": str(work), "hidden": self._hidden}
         variables = {**environment(self._project, places), GATE_VARIABLE: "stdin"}

@@ -19,7 +19,7 @@ from toolkit.build.built import (
 from toolkit.build.code_layer import lines, runtime_entries, user_entries
 from toolkit.build.explain import Inputs, reasons
 from toolkit.build.hashes import Hashes
-from toolkit.build.ignore import project_files
+from toolkit.build.ignore import CodeFile, project_files
 from toolkit.build.locks import Lock, find_lock
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, locked
@@ -106,15 +106,23 @@ def _on_existing(job: _Build, target: Reference, explain: bool) -> BuiltImage:
     return _build_code(job, derived, wanted, recall(job.folder, derived), explain)
 
 
+def code_files(project: Project, report: Report) -> list[CodeFile]:
+    """The project's files that are code: what an image of it holds in its working folder."""
+    return _code(project, network_files(project.config.build.network, project.home), report)
+
+
+def _code(project: Project, network: dict[str, Path], report: Report) -> list[CodeFile]:
+    # A secrets file with a name of its own, or a netrc kept in the project, is no more code than `.env` is.
+    private = [project.home / project.config.secrets.location, *network.values()]
+    return project_files(project.root, without=private, warn=_warning(report))
+
+
 def _build_code(
     job: _Build, target: Reference, wanted: Wanted, remembered: Remembered | None, explain: bool
 ) -> BuiltImage:
-    settings, home = job.project.config, job.project.home
-    network = network_files(settings.build.network, home)
+    network = network_files(job.project.config.build.network, job.project.home)
     hashes = Hashes(job.folder / "hashes.json")
-    # A secrets file with a name of its own, or a netrc kept in the project, is no more code than `.env` is.
-    private = [home / settings.secrets.location, *network.values()]
-    user = user_entries(project_files(job.project.root, without=private, warn=_warning(job.report)), hashes)
+    user = user_entries(_code(job.project, network, job.report), hashes)
     runtime = runtime_entries(hashes)
     hashes.keep()
     inputs = Inputs(target.repository, wanted.parts(), lines(user), lines(runtime))

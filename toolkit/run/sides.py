@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit.backends import describing, driver, process, volumes
 from toolkit.backends.launcher import Launcher
-from toolkit.build.image import BuiltImage, build
+from toolkit.build.image import BuiltImage, build, code_files
 from toolkit.model.pipeline import Pipeline
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.run import describe
@@ -119,8 +119,6 @@ class Process(Side):
         return describe.describe(self.project, self.request.reference, ask)
 
     def launcher(self, made: Plan, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
-        from toolkit.build.ignore import project_files
-
-        files = [[one.path, one.kind == "dir"] for one in project_files(self.project.root, warn=self.note)]
+        files = [[one.path, one.kind == "dir"] for one in code_files(self.project, self.note)]
         (private / CODE_FILE).write_bytes(gzip.compress(encode({"files": files}), compresslevel=1, mtime=0))
         return process.ProcessLauncher(self.project, made, run_id, private, secrets)

@@ -74,7 +74,7 @@ def _judge(
     if end is None and engine.get("cancelled"):
         return "cancelled", code, "cancelled", False
     if end is None:
-        return "failed", code, _without_record(engine), code == FAULT or bool(engine.get("lost"))
+        return "failed", code, _without_record(engine), code == FAULT
     if code == 0 and end["status"] == "succeeded" and not engine["out_of_memory"]:
         return "succeeded", 0, "", False
     if engine["out_of_memory"] and end["status"] == "succeeded":
