@@ -1,0 +1,347 @@
+"""One namespace of one cluster through the Kubernetes API: JSON in, JSON out, and every error as one sentence.
+
+The client library does what is hard (kubeconfig, exec credentials, certificates, token refresh) and owns the connections;
+objects stay plain dicts, because its models drop what they don't know, and Workflows are none of its models at all.
+It is imported when a cluster is opened and not before: it takes half a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from toolkit.errors import BadInput, Infrastructure
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+TIME_LIMIT = 30.0
+"""Seconds for one answer of the API server; a watch or a log has its own."""
+
+WORKFLOWS = "apis/argoproj.io/v1alpha1"
+CORE = "api/v1"
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+class ApiError(Infrastructure):
+    """The API server refused; attributes: ``status`` (HTTP), ``reason`` (Kubernetes' word for it)."""
+
+    def __init__(self, message: str, status: int, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class NotFound(ApiError):
+    """There is no such object."""
+
+
+class Conflict(ApiError):
+    """There is such an object already, or it has changed meanwhile."""
+
+
+class Forbidden(ApiError):
+    """The user of this context may not do that."""
+
+
+class Unreachable(Infrastructure):
+    """The API server gave no answer."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a watch: ``type`` is ADDED, MODIFIED or DELETED."""
+
+    type: str
+    object: Object
+
+
+class Cluster:
+    """One namespace as the current user sees it.
+
+    Args:
+        configuration: the client library's, loaded. context: its name, empty in a pod. namespace: where runs live.
+    """
+
+    def __init__(self, configuration: Any, context: str, namespace: str) -> None:
+        from kubernetes.client import ApiClient
+
+        self._configuration = configuration
+        self._client = ApiClient(configuration)
+        self._pool = self._client.rest_client.pool_manager
+        self.context = context
+        self.namespace = namespace
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return str(self._configuration.host)
+
+    @property
+    def api_client(self) -> Any:
+        """The client library's own, for what is not request and answer (an exec is a web socket)."""
+        return self._client
+
+    # --- objects ----------------------------------------------------------------------------------------------------
+
+    def path(self, group: str, kind: str, name: str = "", namespace: str | None = None) -> str:
+        """The address of an object or, without a name, of all of a kind; ``kind`` is the plural of the API."""
+        place = f"/namespaces/{quote(namespace if namespace is not None else self.namespace, safe='')}"
+        return f"/{group}{place}/{kind}" + (f"/{quote(name, safe='')}" if name else "")
+
+    def get(self, group: str, kind: str, name: str, namespace: str | None = None) -> Object:
+        """One object.
+
+        Raises:
+            NotFound: there is none. ApiError, Unreachable.
+        """
+        return self.request("GET", self.path(group, kind, name, namespace))
+
+    def find(self, group: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
+        """One object, or None when there is none."""
+        try:
+            return self.get(group, kind, name, namespace)
+        except NotFound:
+            return None
+
+    def list(self, group: str, kind: str, labels: str = "", fields: str = "", limit: int = 500) -> Object:
+        """All objects of a kind as one list, however many pages there are; its metadata has the resourceVersion."""
+        query = {"limit": str(limit)}
+        if labels:
+            query["labelSelector"] = labels
+        if fields:
+            query["fieldSelector"] = fields
+        whole = self.request("GET", self.path(group, kind), query)
+        while next_page := whole["metadata"].get("continue"):
+            page = self.request("GET", self.path(group, kind), {**query, "continue": next_page})
+            whole["items"] += page["items"]
+            whole["metadata"] = page["metadata"]
+        return whole
+
+    def create(self, group: str, kind: str, document: Mapping[str, Any], dry_run: bool = False) -> Object:
+        """Creates an object.
+
+        Raises:
+            Conflict: there is one of this name. ApiError, Unreachable.
+        """
+        query = {"dryRun": "All"} if dry_run else {}
+        return self.request("POST", self.path(group, kind), query, document)
+
+    def patch(self, group: str, kind: str, name: str, change: Mapping[str, Any]) -> Object:
+        """Merges a change into an object (JSON merge patch)."""
+        return self.request("PATCH", self.path(group, kind, name), {}, change, _MERGE_PATCH)
+
+    def delete(self, group: str, kind: str, name: str, grace: int | None = None) -> None:
+        """Deletes an object and what it owns; one that is gone already is no error."""
+        options: Object = {"propagationPolicy": "Background"}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        try:
+            self.request("DELETE", self.path(group, kind, name), {}, options)
+        except NotFound:
+            pass
+
+    def watch(
+        self, group: str, kind: str, version: str, labels: str = "", fields: str = "", seconds: float = 60.0
+    ) -> Iterator[Event]:
+        """What happens to the objects of a kind after a resource version; ends after ``seconds`` or when the server ends it.
+
+        Raises:
+            ApiError: with status 410 when the version is too old: list again. Unreachable.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(max(1, int(seconds))),
+        }
+        if labels:
+            query["labelSelector"] = labels
+        if fields:
+            query["fieldSelector"] = fields
+        with self._answer("GET", self.path(group, kind), query, timeout=seconds + 10.0) as answer:
+            for line in _lines(answer):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiError(str(status.get("message", status)), int(status.get("code", 500)))
+                yield Event(event["type"], event["object"])
+
+    def log(self, pod: str, container: str, follow: bool, seconds: float = 3600.0) -> Iterator[bytes]:
+        """A container's output as the node keeps it, in pieces; with ``follow`` until it ends.
+
+        Raises:
+            NotFound: the pod is gone. ApiError: it has not started yet (status 400), or worse. Unreachable.
+        """
+        query = {"container": container, "follow": "true" if follow else "false"}
+        path = self.path(CORE, "pods", pod) + "/log"
+        with self._answer("GET", path, query, timeout=seconds if follow else TIME_LIMIT) as answer:
+            while data := answer.read1(1 << 16) if hasattr(answer, "read1") else answer.read(1 << 12):
+                yield data
+
+    def may(self, verb: str, group: str, kind: str, name: str = "") -> bool:
+        """Whether the current user may do this here, as the API server judges it (a SelfSubjectAccessReview).
+
+        Args:
+            group: the API group without its version, empty for the core. kind: plural, with a subresource as ``pods/log``.
+        """
+        resource, _, sub = kind.partition("/")
+        wanted = {"namespace": self.namespace, "verb": verb, "group": group, "resource": resource}
+        if sub:
+            wanted["subresource"] = sub
+        if name:
+            wanted["name"] = name
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": wanted},
+        }
+        answer = self.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {}, review)
+        return bool(answer["status"].get("allowed"))
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        """One request and its answer. What only reads is tried again when the connection breaks.
+
+        Raises:
+            NotFound, Conflict, Forbidden, ApiError: the server's own sentence. Unreachable: no answer in time.
+        """
+        with self._answer(method, path, query or {}, body, content_type) as answer:
+            data = answer.read()
+        document: Object = json.loads(data) if data else {}
+        return document
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        timeout: float = TIME_LIMIT,
+    ) -> Iterator[Any]:
+        import urllib3
+
+        address = self.server + path + (f"?{urlencode(query)}" if query else "")
+        data = json.dumps(body).encode() if body is not None else None
+        tries = urllib3.Retry(total=3 if method == "GET" else 0, redirect=0, status=0, backoff_factor=0.3, read=1)
+        try:
+            answer = self._pool.request(
+                method,
+                address,
+                body=data,
+                headers=self._headers(content_type if body is not None else None),
+                timeout=urllib3.Timeout(connect=10.0, read=timeout),
+                preload_content=False,
+                retries=tries,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(self._no_answer(error)) from None
+        try:
+            if answer.status >= 400:
+                raise _refused(answer.status, answer.read())
+            yield answer
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unreachable(self._no_answer(error)) from None
+        finally:
+            # What was read to its end has given its connection back by now; a watch that is left must not.
+            answer.close()
+
+    def _headers(self, content_type: str | None) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": "toolkit"}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        for scheme in self._configuration.auth_settings().values():
+            if scheme["in"] == "header" and scheme["value"]:
+                headers[scheme["key"]] = scheme["value"]
+        return headers
+
+    def _no_answer(self, error: BaseException) -> str:
+        cause = getattr(error, "reason", None) or error
+        text = str(cause).rpartition(": ")[2] or type(cause).__name__
+        named = f" of the context {self.context}" if self.context else ""
+        return f"the Kubernetes API{named} at {self.server} does not answer: {text}"
+
+
+def _lines(answer: Any) -> Iterator[bytes]:
+    """The lines of a chunked answer as they come."""
+    rest = b""
+    for piece in answer.stream(1 << 16, decode_content=True):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from (line for line in lines if line)
+
+
+def _refused(status: int, data: bytes) -> ApiError:
+    try:
+        document = json.loads(data)
+        message, reason = str(document.get("message") or document), str(document.get("reason") or "")
+    except (ValueError, AttributeError):
+        message, reason = data.decode("utf-8", "replace").strip()[:500] or f"HTTP status {status}", ""
+    kind = {404: NotFound, 409: Conflict, 403: Forbidden}.get(status, ApiError)
+    if status == 401:
+        message = f"the credentials of the Kubernetes context are not accepted ({message})"
+    return kind(message, status, reason)
+
+
+def connect(context: str | None, namespace: str | None) -> Cluster:
+    """The cluster of a kubeconfig's context (KUBECONFIG, else ~/.kube/config), or, in a pod, the cluster around it.
+
+    Args:
+        context: None is the current one. namespace: None is the context's own, or ``default``.
+
+    Raises:
+        BadInput: there is no kubeconfig, or no such context in it.
+    """
+    from kubernetes import config
+    from kubernetes.client import Configuration
+
+    configuration = Configuration()
+    named = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    files = [path for path in named.split(os.pathsep) if path and os.path.exists(os.path.expanduser(path))]
+    if not files and context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            raise BadInput(f"the cluster around this pod can't be used: {error}") from None
+        return Cluster(configuration, "", namespace or _own_namespace())
+    if not files:
+        raise BadInput(f"there is no kubeconfig at {named}: set KUBECONFIG, or run with --env local")
+    try:
+        contexts, current = config.list_kube_config_contexts(named)
+        chosen = next((one for one in contexts if one["name"] == context), None) if context else current
+        if chosen is None:
+            known = ", ".join(one["name"] for one in contexts)
+            raise BadInput(f"the kubeconfig {named} has no context {context!r}; it has: {known}")
+        config.load_kube_config(named, chosen["name"], client_configuration=configuration)
+    except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"the kubeconfig {named} can't be used: {error}") from None
+    own = (chosen.get("context") or {}).get("namespace")
+    return Cluster(configuration, chosen["name"], namespace or own or "default")
+
+
+def _own_namespace() -> str:
+    try:
+        with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:
+            return file.read().strip()
+    except OSError:
+        return "default"
+
+
+def pause(seconds: float) -> None:
+    """A wait between two looks; here so that tests can make it short."""
+    time.sleep(seconds)
