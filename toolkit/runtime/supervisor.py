@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 
-from . import cgroup, child, layout, records
+from . import cgroup, child, layout, records, seen
 from .catalog import BadKey, FileStore, StepFiles, StoreFault
 from .output import Output
 from .places import Places, find
@@ -179,7 +178,9 @@ class Attempt:
             raise Fault(f"{self.folder} was begun before: an attempt is never run twice")
         self._enter_work_folder()
         environment = self._environment()
-        records.write(os.path.join(self.folder, BEGIN_RECORD), self._begin_record(started, environment))
+        command = self.step.get("command") or self.step.get("function")
+        begun = seen.begin_record(started, self.places, command, environment)
+        records.write(os.path.join(self.folder, BEGIN_RECORD), begun)
         kills = cgroup.memory_kills() if self.places.in_container else 0
         try:
             self._get_files()
@@ -238,42 +239,6 @@ class Attempt:
         kept["PWD"] = self.places.work
         kept.setdefault("PYTHONHASHSEED", "0")
         return kept
-
-    def _begin_record(self, started: str, environment: dict[str, str]) -> dict[str, Any]:
-        image = records.read(self.places.image_file) if self.places.image_file else None
-        return {
-            "version": RECORD_VERSION,
-            "started": started,
-            "image": image,
-            "argv": ["python3", *sys.argv],
-            "command": self.step.get("command") or self.step.get("function"),
-            "environment": sorted(environment),
-            "user": {"uid": os.getuid(), "gid": os.getgid(), "groups": sorted(os.getgroups())},
-            "umask": 0o002,
-            "working_folder": self.places.work,
-            "limits": cgroup.limits() if self.places.in_container else None,
-            "mounts": self._mounts(),
-            "python": sys.version.split()[0],
-            "hostname": os.uname().nodename,
-        }
-
-    def _mounts(self) -> list[dict[str, Any]]:
-        """The plan's volumes and the scratch and shared memory folders as this container has them mounted."""
-        if not self.places.in_container:
-            return [{"path": path, "folder": folder} for path, folder in sorted(self.places.volumes.items())]
-        wanted = {one["mount_path"] for one in self.settings["volumes"]} | {"/tmp", "/dev/shm", self.places.run}
-        found = []
-        with open("/proc/self/mountinfo") as file:
-            for line in file:
-                fields = line.split(" ")
-                path = fields[4].replace("\\040", " ")
-                if path in wanted:
-                    known: dict[str, Any] = {"path": path, "read_only": "ro" in fields[5].split(",")}
-                    if path in ("/tmp", "/dev/shm"):
-                        sizes = os.statvfs(path)
-                        known["size"] = sizes.f_frsize * sizes.f_blocks
-                    found.append(known)
-        return sorted(found, key=lambda one: str(one["path"]))
 
     def _files(self) -> StepFiles:
         inside = [self.places.work, self.places.code]
