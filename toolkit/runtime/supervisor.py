@@ -20,11 +20,12 @@ from .protocol import (
     FAULT,
     GATE_VARIABLE,
     OUTPUT_FILE,
+    PATH_VARIABLE,
     PROCESS_VARIABLE,
     PROTOCOL,
     RECORD_VERSION,
-    RUN_RECORD,
 )
+from .publish import NotThisRun, publish_run
 from .redact import Redactor
 from .scope import Plan, Scope, load_json
 from .values import BadValue
@@ -40,6 +41,11 @@ NEXT_ATTEMPT = "next"
 """As ATTEMPT: the first number that is still free, for steps that are run by hand, one at a time and again."""
 
 
+TERMINATION_LOG = "/dev/termination-log"
+LONGEST_LAST_WORDS = 2048
+"""Bytes: Kubernetes keeps 4096 of a container's, and Argo copies them into the Workflow's status, which has a limit too."""
+
+
 class Fault(Exception):
     """The runtime could not do its part; the attempt ends with FAULT and, where the disk allows, without a record."""
 
@@ -48,7 +54,7 @@ def main(argv: list[str]) -> NoReturn:
     """``main.py PROTOCOL RUN_ID PATH ATTEMPT``."""
     try:
         code = _run(argv)
-    except (Fault, StoreFault) as error:
+    except (Fault, NotThisRun, StoreFault) as error:
         code = _give_up(str(error))
     except OSError as error:
         code = _give_up(f"{error.filename or 'the volume'}: {error.strerror}")
@@ -60,16 +66,22 @@ def main(argv: list[str]) -> NoReturn:
 
 def _give_up(reason: str) -> int:
     text = f"toolkit runtime: {reason}\n"
-    for target in (2, "/dev/termination-log"):
-        try:
-            if isinstance(target, int):
-                os.write(target, text.encode("utf-8", "replace"))
-            elif os.path.exists(target):
-                with open(target, "w") as file:
-                    file.write(text)
-        except OSError:
-            pass
+    try:
+        os.write(2, text.encode("utf-8", "replace"))
+    except OSError:
+        pass
+    _tell_engine(text)
     return FAULT
+
+
+def _tell_engine(reason: str) -> None:
+    """Leaves the reason where Kubernetes takes a container's last words from; nothing else has such a file."""
+    try:
+        if os.path.exists(TERMINATION_LOG):
+            with open(TERMINATION_LOG, "wb") as file:
+                file.write(reason.encode("utf-8", "replace")[:LONGEST_LAST_WORDS])
+    except OSError:
+        pass
 
 
 def _run(argv: list[str]) -> int:
@@ -144,6 +156,7 @@ class Attempt:
         self.places = places
         self.settings = plan.settings(step)
         stores = plan.document["stores"]
+        self.run_id = run_id
         self.run_folder = os.path.join(places.translate(stores["run_log"]), run_id)
         self.path = path
         self.folder = layout.attempt_folder(self.run_folder, path, attempt) if attempt is not None else ""
@@ -166,10 +179,7 @@ class Attempt:
     def run(self) -> int:
         os.umask(0o002)
         started = records.now()
-        if not os.path.exists(os.path.join(self.run_folder, RUN_RECORD)):
-            raise Fault(
-                f"{self.run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's"
-            )
+        publish_run(self.run_folder, self.run_id, self.places.run)
         if self.folder:
             os.makedirs(self.folder, exist_ok=True)
         else:
@@ -191,7 +201,10 @@ class Attempt:
         if outcome.get("fault"):
             raise Fault(outcome["fault"])
         self._put_files(outcome)
-        records.write(os.path.join(self.folder, END_RECORD), self._end_record(started, outcome))
+        record = self._end_record(started, outcome)
+        records.write(os.path.join(self.folder, END_RECORD), record)
+        if record.get("reason"):
+            _tell_engine(record["reason"])
         code: int = outcome["exit_code"]
         return code
 
@@ -228,7 +241,7 @@ class Attempt:
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("ARGO_", "KUBERNETES_"))
-            and name not in (PROCESS_VARIABLE, GATE_VARIABLE, *self.places.hidden)
+            and name not in (PROCESS_VARIABLE, GATE_VARIABLE, PATH_VARIABLE, *self.places.hidden)
         }
         kept.update(self.settings["environment"])
         kept.update(self.secrets)

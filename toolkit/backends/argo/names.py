@@ -1,0 +1,41 @@
+"""Names that Kubernetes and Argo accept, made from ours; two of ours never become one of theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_TASK = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,79}")
+_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_DIGITS = 8
+"""Of a hash after a name that had to be changed: cleaned names collide (``a_b`` and ``a b``), these don't."""
+
+
+def task_name(path: str) -> str:
+    """The name of a DAG's task for the step at ``path``."""
+    if _TASK.fullmatch(path) and not re.search(rf"-[0-9a-f]{{{_DIGITS}}}$", path):
+        return path
+    return _cleaned(path, r"[^a-zA-Z0-9]+", 60) + _hash(path)
+
+
+def object_name(name: str, longest: int) -> str:
+    """A lower-case name of at most ``longest`` characters for an object, a volume or a template."""
+    if len(name) <= longest and _OBJECT.fullmatch(name):
+        return name
+    return _cleaned(name.lower(), r"[^a-z0-9]+", longest - _DIGITS - 1) + _hash(name)
+
+
+def label_value(text: str) -> str:
+    """A label's value by which objects can be found; the whole text belongs into an annotation."""
+    if not text or _LABEL.fullmatch(text):
+        return text
+    return _cleaned(text, r"[^A-Za-z0-9]+", 50) + _hash(text)
+
+
+def _cleaned(text: str, unwanted: str, longest: int) -> str:
+    return re.sub(unwanted, "-", text).strip("-")[:longest].rstrip("-") or "x"
+
+
+def _hash(text: str) -> str:
+    return "-" + hashlib.sha256(text.encode("utf-8")).hexdigest()[:_DIGITS]

@@ -1,0 +1,307 @@
+"""Compiles a plan to the objects of a run: a Workflow, and the ConfigMap that its pods read plan and parameters from.
+
+Pure: the same plan, configuration and images give the same objects. One template for each distinct shape of a container;
+a step is a task of the DAG that names its template and says which step of the plan it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolkit.backends.argo import names
+from toolkit.backends.argo.pod import (
+    PATH_INPUT,
+    RUN_VOLUME,
+    Object,
+    Placement,
+    Values,
+    has_braces,
+    literal,
+    template,
+    volume_name,
+)
+from toolkit.config.settings import Config, ExecutorConfig, Override, RetryStrategy
+from toolkit.errors import BadInput
+from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.runtime.protocol import PARAMETERS_FILE, PLAN_FILE, RUN_RECORD_FILE
+from toolkit.runtime.records import encode
+from toolkit.spec.container import container_spec
+
+API_VERSION = "argoproj.io/v1alpha1"
+DEFAULT_ACCOUNT = "toolkit-runner"
+"""The service account of k8s/accounts, which pods have when the configuration names none."""
+MANAGED = ("app.kubernetes.io/managed-by", "toolkit")
+RUN_LABEL = "dev.toolkit/run"
+PIPELINE_ANNOTATION = "dev.toolkit/pipeline"
+TAG_ANNOTATION = "dev.toolkit/tag"
+IMAGE_ANNOTATION = "dev.toolkit/image"
+REQUEST_ANNOTATION = "dev.toolkit/request"
+"""A hash of plan, parameters and image: who starts a run of the same id again, and the same run, attaches to it."""
+LARGEST_CONFIG_MAP = 900_000
+"""Bytes; Kubernetes' own limit is 1 MiB for the whole object."""
+LONGEST_CRON = 29
+"""Characters of a CronWorkflow's name: its runs add a time to it, and a run id has at most 40."""
+_KEPT_SECONDS = 7 * 24 * 3600
+_PODS_KEPT = "600s"
+_ENTRY = "pipeline"
+_NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as the nodes are to name it.
+
+    Attributes:
+        never_pulled: whether it is on no registry, so that a node has it or has not.
+    """
+
+    reference: str
+    never_pulled: bool
+
+
+@dataclass(frozen=True)
+class Submission:
+    """All that a run's objects are made of beside plan and configuration.
+
+    Attributes:
+        name: the run id, or a CronWorkflow's name. images: by the image of a step's own, None for the pipeline's.
+        record: run.json, without a run id where each run of a schedule has its own.
+        user: of steps whose settings name none.
+    """
+
+    name: str
+    pipeline: str
+    tag: str
+    images: Mapping[str | None, Image]
+    parameters: Mapping[str, Any]
+    record: Mapping[str, Any]
+    user: int
+    request: str = ""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What is created on the cluster, in this order."""
+
+    config_map: Object
+    workflow: Object
+
+
+def compile_run(plan: Plan, config: Config, submission: Submission) -> Objects:
+    """The ConfigMap and the Workflow of one run.
+
+    Raises:
+        BadInput: plan and parameters are too large, or a setting can't be honoured by Argo.
+    """
+    compiler = _Compiler(plan, config, submission)
+    spec = compiler.spec()
+    workflow = {
+        "apiVersion": API_VERSION,
+        "kind": "Workflow",
+        "metadata": compiler.metadata(),
+        "spec": spec,
+    }
+    return Objects(compiler.config_map(), workflow)
+
+
+def compile_schedule(plan: Plan, config: Config, submission: Submission) -> Objects:
+    """The ConfigMap and the CronWorkflow of a configuration with ``schedules``; each of its runs has an id of its own.
+
+    Raises:
+        BadInput: as :func:`compile_run`; or the name is too long for a run id to be made of it.
+    """
+    if len(submission.name) > LONGEST_CRON:
+        raise BadInput(
+            f"the name {submission.name!r} is too long for a schedule: it has at most {LONGEST_CRON} characters "
+            "(executor.config.name sets it)"
+        )
+    compiler = _Compiler(plan, config, submission)
+    metadata = compiler.metadata()
+    cron = {
+        "apiVersion": API_VERSION,
+        "kind": "CronWorkflow",
+        "metadata": metadata,
+        "spec": {
+            "schedules": list(config.executor.config.schedules),
+            # A run that takes longer than the time between two must not have another beside it in the same catalog.
+            "concurrencyPolicy": "Forbid",
+            "workflowMetadata": {
+                "labels": {key: value for key, value in metadata["labels"].items() if key != RUN_LABEL},
+                "annotations": dict(metadata["annotations"]),
+            },
+            "workflowSpec": compiler.spec(),
+        },
+    }
+    return Objects(compiler.config_map(), cron)
+
+
+def placement(plan: Plan, config: Config, step: PlannedStep, image: Image) -> Placement:
+    """Where the pods of a step go."""
+    executor = config.executor.config
+    own = _override(config, step)
+    account = own.service_account_name or executor.service_account_name or DEFAULT_ACCOUNT
+    policy = own.image_pull_policy or executor.image_pull_policy
+    if image.never_pulled:
+        if policy == "Always":
+            raise BadInput(
+                f"image_pull_policy is Always, but the image {image.reference} is on no registry: "
+                "give executor.config.image a registry, or leave the policy out"
+            )
+        policy = "Never"
+    return Placement(
+        node_selector=own.node_selector if own.node_selector is not None else executor.node_selector,
+        tolerations=own.tolerations if own.tolerations is not None else executor.tolerations,
+        service_account=account,
+        pull_policy=policy or "IfNotPresent",
+        step_secret=executor.step_secret_name,
+    )
+
+
+def _override(config: Config, step: PlannedStep) -> Override:
+    assert step.task is not None
+    name = step.task.overrides.get(config.executor.type)
+    return config.executor.config.overrides[name] if name is not None else Override()
+
+
+class _Compiler:
+    def __init__(self, plan: Plan, config: Config, submission: Submission) -> None:
+        self._plan = plan
+        self._config = config
+        self._executor: ExecutorConfig = config.executor.config
+        self._given = submission
+        self._values = Values(submission.name, {})
+        self._templates: dict[str, Object] = {}
+        _refuse(self._executor)
+
+    def metadata(self) -> Object:
+        given = self._given
+        annotations = {
+            **self._executor.annotations,
+            PIPELINE_ANNOTATION: given.pipeline,
+            TAG_ANNOTATION: given.tag,
+            IMAGE_ANNOTATION: given.images[None].reference,
+            REQUEST_ANNOTATION: given.request,
+        }
+        return {
+            "name": given.name,
+            "labels": {**self._executor.labels, MANAGED[0]: MANAGED[1], RUN_LABEL: given.name},
+            "annotations": {name: value for name, value in annotations.items() if value},
+        }
+
+    def spec(self) -> Object:
+        executor = self._executor
+        tasks = self._tasks()
+        entry: Object = {"name": _ENTRY, "dag": {"tasks": tasks}}
+        known: Object = {
+            "entrypoint": _ENTRY,
+            "templates": [entry, *self._templates.values()],
+            "volumes": self._volumes(),
+            "automountServiceAccountToken": False,
+            "serviceAccountName": executor.service_account_name or DEFAULT_ACCOUNT,
+            "podMetadata": {"labels": {**executor.labels, MANAGED[0]: MANAGED[1]}},
+            # What a client reads of a finished pod is on the volume and in the Workflow's status as well.
+            "podGC": {"strategy": "OnWorkflowSuccess", "deleteDelayDuration": _PODS_KEPT},
+            "ttlStrategy": {"secondsAfterCompletion": _KEPT_SECONDS},
+        }
+        if executor.annotations:
+            known["podMetadata"]["annotations"] = dict(executor.annotations)
+        if executor.parallelism is not None:
+            known["parallelism"] = executor.parallelism
+        if executor.max_workflow_duration_in_seconds is not None:
+            known["activeDeadlineSeconds"] = executor.max_workflow_duration_in_seconds
+        return known
+
+    def config_map(self) -> Object:
+        given = self._given
+        files = {
+            PLAN_FILE: self._plan.to_json(),
+            PARAMETERS_FILE: encode(dict(given.parameters)),
+            RUN_RECORD_FILE: encode(dict(given.record)),
+        }
+        packed = {name: _packed(data) for name, data in files.items()}
+        size = sum(len(text) for text in packed.values()) + sum(len(one.encode()) for one in self._values.keys)
+        if size > LARGEST_CONFIG_MAP:
+            raise BadInput(
+                f"the plan and the parameters of this run are {size:,} bytes, and a cluster takes {LARGEST_CONFIG_MAP:,}: "
+                "put large values into a file of the catalog"
+            )
+        known: Object = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": given.name,
+                "labels": {**self._executor.labels, MANAGED[0]: MANAGED[1], RUN_LABEL: given.name},
+            },
+            "binaryData": packed,
+        }
+        if self._values.keys:
+            known["data"] = {key: value for value, key in self._values.keys.items()}
+        return known
+
+    def _tasks(self) -> list[Object]:
+        tasks: list[Object] = []
+        for step in self._plan.tasks():
+            task: Object = {"name": names.task_name(step.path), "template": self._template_of(step)}
+            if not has_braces(step.path):
+                task["arguments"] = {"parameters": [{"name": PATH_INPUT, "value": literal(step.path)}]}
+            if tasks:
+                task["depends"] = f"{tasks[-1]['name']}.Succeeded"
+            tasks.append(task)
+        if not tasks:
+            # A pipeline of stubs: Argo wants a task, and this template makes no pod.
+            self._templates[_NOTHING] = {"name": _NOTHING, "suspend": {"duration": "0"}}
+            tasks.append({"name": _NOTHING, "template": _NOTHING})
+        return tasks
+
+    def _template_of(self, step: PlannedStep) -> str:
+        """The template of a step's shape; steps that share one differ in nothing but their path."""
+        settings = self._plan.settings_of(step)
+        image = self._given.images[settings.image]
+        place = placement(self._plan, self._config, step, image)
+        spec = container_spec(self._plan, step, "", 1, image.reference, self._given.user)
+        only = step.path if has_braces(step.path) else None
+        made = template("", spec, place, _checked(settings.retry), self._values, only)
+        key = json.dumps(made, sort_keys=True)
+        if key not in self._templates:
+            made["name"] = f"step-{len(self._templates)}" if self._templates else "step"
+            self._templates[key] = made
+        return str(self._templates[key]["name"])
+
+    def _volumes(self) -> list[Object]:
+        files = [{"key": name, "path": name} for name in (PLAN_FILE, PARAMETERS_FILE, RUN_RECORD_FILE)]
+        run = {"name": RUN_VOLUME, "configMap": {"name": self._given.name, "items": files}}
+        claims = [
+            {"name": volume_name(one.name), "persistentVolumeClaim": {"claimName": one.name}}
+            for one in self._executor.persistent_volumes
+        ]
+        return [run, *claims]
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode("ascii")
+
+
+def _checked(retry: RetryStrategy) -> RetryStrategy:
+    if retry.limit and retry.back_off.factor != int(retry.back_off.factor):
+        raise BadInput(
+            f"back_off.factor is {retry.back_off.factor:g}, and Argo takes whole numbers only: choose one, "
+            "and it holds in every environment"
+        )
+    return retry
+
+
+def _refuse(executor: ExecutorConfig) -> None:
+    """What Argo or this version can't honour, by name."""
+    if executor.expose_parameters_as_inputs:
+        raise BadInput(
+            "expose_parameters_as_inputs is not supported: a run's parameters are fixed when it is submitted "
+            "(--param, -p), and `toolkit compile` makes another manifest for others"
+        )
+    for name, value in executor.annotations.items():
+        if has_braces(value):
+            raise BadInput(f"the annotation {name} holds '{{{{' or '}}}}', which Argo would replace: leave it out")
