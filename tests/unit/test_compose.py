@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolkit.backends.yaml_text import to_yaml
 from toolkit.backends.compose import (
     Places,
     SecretNames,
@@ -20,7 +21,6 @@ from toolkit.backends.compose import (
     relative,
     service_names,
     step_service,
-    to_yaml,
 )
 from toolkit.backends.rendering import docker_options
 from toolkit.config.settings import SecretReference

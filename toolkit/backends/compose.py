@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from toolkit.backends.yaml_text import to_yaml
 from toolkit.errors import BadInput
 from toolkit.runtime.protocol import RUN_FOLDER, SDK_FOLDER, WORKSPACE
 from toolkit.runtime.supervisor import NEXT_ATTEMPT
@@ -24,8 +25,6 @@ RUN_LABEL = "dev.toolkit.compose"
 
 _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{2,}")
-_NOT_TEXT = frozenset({"yes", "off", "true", "false", "null"})
 _CPU_PERIOD = 100_000
 """Microseconds; the engine's own when it is given a number of cores."""
 _LOG = {"driver": "json-file", "options": {"max-size": "1m", "max-file": "1"}}
@@ -211,31 +210,6 @@ def compose_file(services: Mapping[str, Mapping[str, Any]], comments: Sequence[s
 
 def _printable(line: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in line)
-
-
-def to_yaml(document: Mapping[str, Any]) -> str:
-    """YAML in which each text is in double quotes, so that none of ``y``, ``3.10`` and ``1e3`` is read as anything else."""
-    import yaml
-
-    class Quoted(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-            super().increase_indent(flow, False)
-
-        def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
-            node = super().represent_mapping(tag, mapping, flow_style)
-            for key, _ in node.value:
-                if _PLAIN_KEY.fullmatch(key.value) and key.value.lower() not in _NOT_TEXT:
-                    key.style = None
-            return node
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"')
-
-    Quoted.add_representer(str, text)
-    return str(yaml.dump(document, Dumper=Quoted, sort_keys=False, allow_unicode=True, width=float("inf")))
 
 
 def relative(folder: str | os.PathLike[str], home: str | os.PathLike[str]) -> str:

@@ -14,21 +14,23 @@ class Verdict:
     """How the engine saw an attempt end.
 
     Attributes:
-        exit_code: the container's or process's.
+        exit_code: the container's or process's; None when the engine knows none.
         out_of_memory: whether the engine counted a memory kill.
         message: what the runtime or the engine said where there is no record to say it.
         container: the engine's id of it, for who looks into the engine's own logs.
+        fault: whether something happened to the container rather than in it: it was deleted, evicted or never made.
     """
 
-    exit_code: int
+    exit_code: int | None
     out_of_memory: bool = False
     message: str = ""
     container: str = ""
     image: str = ""
+    fault: bool = False
 
     def record(self, cancelled: bool) -> dict[str, Any]:
         """engine.json; ``cancelled`` says whether the client had asked the attempt to end."""
-        return {
+        known: dict[str, Any] = {
             "version": 1,
             "exit_code": self.exit_code,
             "cancelled": cancelled,
@@ -37,6 +39,9 @@ class Verdict:
             "container": self.container,
             "image": self.image,
         }
+        if self.fault:
+            known["fault"] = True
+        return known
 
 
 Ended = Callable[["Job", Verdict | None, BaseException | None], None]

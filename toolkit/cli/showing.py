@@ -9,19 +9,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends import driver, volumes
+from toolkit.cli.building import note
 from toolkit.cli.loading import project_at
 from toolkit.errors import BadInput
-from toolkit.project import Project
 from toolkit.report import text
 from toolkit.report.view import catalog as catalog_rows
 from toolkit.report.view import summary, view
+from toolkit.run.found import Found, Where, every, find, local_log, newest
 from toolkit.runtime.catalog import FileStore, StoreFault
-from toolkit.store.reader import NoRun, Run, RunLog, chunks
+from toolkit.store.reader import Run, RunLog, chunks
 from toolkit.store.verdict import Attempt
 
 
-def _print_json(document: Any) -> None:
+def print_json(document: Any) -> None:
+    """One JSON document on standard output, whatever encoding that has."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -31,35 +32,30 @@ def _print_json(document: Any) -> None:
     print(text)
 
 
-def _log_of(project: Project) -> RunLog:
-    return RunLog(volumes.on_host(project, project.config.run_log_store.log_folder), driver.drives)
+def where_of(options: argparse.Namespace) -> Where:
+    """Where the options say that the run is."""
+    return Where(options.env, options.context, options.namespace)
 
 
-def _opened(options: argparse.Namespace) -> tuple[RunLog, Run]:
+def opened(options: argparse.Namespace, run_id: str | None, logs: bool = False) -> Found:
     """The run that a command is about: the one named, or the newest.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none. Infrastructure: the cluster can't be asked.
     """
-    log = _log_of(project_at(options.config, Path.cwd()))
-    if options.run is not None:
-        try:
-            return log, log.run(options.run)
-        except NoRun:
-            raise BadInput(f"there is no run {options.run!r} here: `toolkit runs` lists them") from None
-    runs = log.runs()
-    if not runs:
-        raise BadInput("there are no runs here yet")
-    return log, runs[-1]
+    project = project_at(options.config, Path.cwd())
+    if run_id is not None:
+        return find(project, run_id, where_of(options), note, logs)
+    return newest(project, where_of(options), note, logs)
 
 
 def runs(options: argparse.Namespace) -> int:
     """Lists the runs, the newest last."""
-    log = _log_of(project_at(options.config, Path.cwd()))
-    rows = [summary(log, run) for run in log.runs()]
+    project = project_at(options.config, Path.cwd())
+    rows = [summary(found.log, found.run) for found in every(project, where_of(options), note)]
     rows = [row for row in rows if options.tag is None or row["tag"] == options.tag]
     if options.json:
-        _print_json(rows)
+        print_json(rows)
     else:
         text.print_runs(rows)
     return 0
@@ -67,9 +63,10 @@ def runs(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Shows one run."""
-    document = view(*_opened(options))
+    found = opened(options, options.run)
+    document = view(found.log, found.run)
     if options.json:
-        _print_json(document)
+        print_json(document)
     else:
         text.print_run(document)
     return 0
@@ -77,24 +74,25 @@ def show(options: argparse.Namespace) -> int:
 
 def catalog(options: argparse.Namespace) -> int:
     """Lists what a run put into the catalog, or writes one file of it to standard output."""
-    log, run = _opened(options)
-    rows = catalog_rows(view(log, run))
+    found = opened(options, options.run)
+    rows = catalog_rows(view(found.log, found.run))
     if options.get is not None:
-        return _write_file(project_at(options.config, Path.cwd()), rows, options.get)
+        return _write_file(found, rows, options.get)
     if options.json:
-        _print_json(rows)
+        print_json(rows)
     else:
         text.print_catalog(rows)
     return 0
 
 
-def _write_file(project: Project, rows: list[dict[str, Any]], key: str) -> int:
-    found = [row for row in rows if key in (row["name"], f"{row['step']}:{row['name']}")]
-    if not found:
+def _write_file(found: Found, rows: list[dict[str, Any]], key: str) -> int:
+    fits = [row for row in rows if key in (row["name"], f"{row['step']}:{row['name']}")]
+    if not fits:
         raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog` lists what it put")
-    location = volumes.on_host(project, project.config.catalog.catalog_location)
+    digest = fits[-1]["sha256"]
+    location = found.catalog([digest])
     try:
-        sys.stdout.buffer.write(FileStore(str(location)).get_bytes(found[-1]["sha256"]))
+        sys.stdout.buffer.write(FileStore(str(location) if location is not None else None).get_bytes(digest))
     except StoreFault as error:
         raise BadInput(str(error)) from None
     return 0
@@ -102,30 +100,49 @@ def _write_file(project: Project, rows: list[dict[str, Any]], key: str) -> int:
 
 def logs(options: argparse.Namespace) -> int:
     """Prints what the steps wrote, step by step; with ``-f`` until the run has ended."""
-    log, run, step = _opened_for_logs(options)
+    found, step = _opened_for_logs(options)
+    log, run = found.log, found.run
     paths = _tasks(run)
     if step is not None:
         if step not in paths:
             raise BadInput(f"the run has no step {step!r} that runs: it has {', '.join(map(repr, paths))}")
         paths = [step]
     if options.json:
-        _print_json(_lines(log, run, paths))
+        print_json(_lines(log, run, paths))
         return 0
+    if options.follow and found.remote is not None and run.active:
+        return _follow_remote(found, paths, named=step is None)
     for path in paths:
         _print_logs(log, run, path, named=step is None, follow=options.follow)
     return 0
 
 
-def _opened_for_logs(options: argparse.Namespace) -> tuple[RunLog, Run, str | None]:
+def _follow_remote(found: Found, paths: list[str], named: bool) -> int:
+    """The output of pods while they run; what of it is gone with its pod comes from the volume."""
+    from toolkit.run.remote_logs import follow_logs
+
+    assert found.remote is not None
+    for path, attempt, pieces in follow_logs(found.remote.cluster, found.run.id, paths):
+        if named or attempt > 1:
+            print(f"==> {path}" + (f" (attempt {attempt})" if attempt > 1 else ""), flush=True)
+        for data in pieces:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+    return 0
+
+
+def _opened_for_logs(options: argparse.Namespace) -> tuple[Found, str | None]:
     """The run and the step; a step alone is the newest run's."""
     try:
-        return *_opened(options), options.step
+        return opened(options, options.run, logs=True), options.step
     except BadInput:
-        log = _log_of(project_at(options.config, Path.cwd()))
-        newest = log.runs()[-1:] if options.step is None else []
-        if not newest or options.run not in _tasks(newest[0]):
+        if options.step is not None or options.run is None:
             raise
-        return log, newest[0], options.run
+        log = local_log(project_at(options.config, Path.cwd()))
+        last = log.runs()[-1:]
+        if not last or options.run not in _tasks(last[0]):
+            raise
+        return Found(project_at(options.config, Path.cwd()), log, last[0]), options.run
 
 
 def _tasks(run: Run) -> list[str]:

@@ -15,6 +15,7 @@ PLACEMENT = (
     "output_file",
     "expose_parameters_as_inputs",
     "schedules",
+    "start_timeout_in_seconds",
     "step_secret_name",
     "image_pull_secrets",
     "image_pull_policy",
@@ -37,6 +38,7 @@ ALWAYS = ("auto_remove_container",)
 
 def without_effect(config: ExecutorConfig, environment: Environment) -> tuple[str, ...]:
     """The keys of ``executor.config`` that are set, and that this environment does not act on, in the order of the settings."""
-    idle = {"argo": ALWAYS, "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[environment]
+    # How many processes a container may have is the node's own matter on Kubernetes.
+    idle = {"argo": ("pids_limit", *ALWAYS), "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[environment]
     default = ExecutorConfig()
     return tuple(name for name in config._fields if name in idle and getattr(config, name) != getattr(default, name))

@@ -15,14 +15,12 @@ from toolkit import secrets as providers
 from toolkit.backends import driver, volumes
 from toolkit.backends.launcher import Launcher
 from toolkit.backends.scheduler import Cancel, Listener, Outcome, Scheduler
-from toolkit.errors import BadInput, Infrastructure, ToolkitError
+from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import Plan, PlannedStep, plan
 from toolkit.project import Project
-from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_plan
+from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_end, write_plan
 from toolkit.run.request import Request
 from toolkit.run.sides import Local, Process
-from toolkit.runtime.records import now
-from toolkit.store import records
 from toolkit.store.reader import NoRun, RunLog
 
 _YOUNG = 3600.0
@@ -103,18 +101,9 @@ def _follow(
         outcome = Outcome("failed", str(error), fault=True)
         raise
     finally:
-        _write_end(run_folder, outcome)
+        write_end(run_folder, outcome)
     reporter.finished(outcome)
     return outcome
-
-
-def _write_end(run_folder: Path, outcome: Outcome) -> None:
-    record = {"version": 1, "ended": now(), "status": outcome.status, "reason": outcome.reason}
-    try:
-        records.write_end(run_folder, record)
-    except OSError as error:
-        if outcome.status == "succeeded":
-            raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None
 
 
 @contextmanager

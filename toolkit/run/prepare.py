@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends import driver, volumes
+from toolkit.backends import volumes
+from toolkit.backends.driver import identity
+from toolkit.backends.scheduler import Outcome
 from toolkit.config.effect import without_effect
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.plan.plan import Plan, missing_parameters
@@ -49,18 +51,27 @@ def secret_names(made: Plan) -> tuple[str, ...]:
     return tuple(found)
 
 
-def run_record(request: Request, image: dict[str, Any] | None, made: Plan, run_id: str, name: str) -> dict[str, Any]:
+def run_record(
+    request: Request,
+    image: dict[str, Any] | None,
+    made: Plan,
+    run_id: str,
+    name: str,
+    context: Mapping[str, str] | None = None,
+    driver: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """run.json.
 
     Args:
         image: reference, digest and identity; None without containers. name: the pipeline's.
+        context: the cluster's, empty elsewhere. driver: what drives the run; None is this process.
     """
     return {
         "version": 1,
         "run_id": run_id,
         "pipeline": name,
         "environment": request.environment,
-        "context": {},
+        "context": dict(context or {}),
         "without_effect": list(without_effect(request.project.config.executor.config, request.environment)),
         "tag": request.tag,
         "started": now(),
@@ -68,7 +79,7 @@ def run_record(request: Request, image: dict[str, Any] | None, made: Plan, run_i
         "parameters": dict(request.parameters),
         "plan_hash": made.hash(),
         "plan": made.to_json().decode("ascii"),
-        "driver": {"host": socket.gethostname(), **driver.identity()},
+        "driver": dict(driver) if driver is not None else {"host": socket.gethostname(), **identity()},
     }
 
 
@@ -90,6 +101,23 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], user: int) ->
         raise BadInput(f"there is a run {run_id} already: choose another --run-id") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
+
+
+def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> None:
+    """Publishes the run's end.
+
+    Args:
+        ended: when it was; None is now.
+
+    Raises:
+        Infrastructure: it can't be written, of a run that would be a success.
+    """
+    record = {"version": 1, "ended": ended or now(), "status": outcome.status, "reason": outcome.reason}
+    try:
+        records.write_end(run_folder, record)
+    except OSError as error:
+        if outcome.status == "succeeded":
+            raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None
 
 
 def write_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:

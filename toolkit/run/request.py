@@ -20,6 +20,8 @@ class Request:
 
     Attributes:
         parameters: the root parameters. run_id: None makes a fresh one. tag: a word to find the run by.
+        context, namespace: of the cluster; None leaves them to the configuration.
+        detach: whether the client leaves the run to itself once it is submitted.
     """
 
     project: Project
@@ -28,3 +30,6 @@ class Request:
     parameters: Mapping[str, Any]
     run_id: str | None = None
     tag: str = ""
+    context: str | None = None
+    namespace: str | None = None
+    detach: bool = False

@@ -10,6 +10,7 @@ from toolkit import errors, names
 from toolkit.config.load import load
 from toolkit.run import parameters
 from toolkit.run.reference import PipelineReference
+from toolkit.run.request import Request
 from toolkit.run.start import start
 
 
@@ -37,7 +38,7 @@ def run_script(
         given = parameters_file or environ.get("TOOLKIT_PARAMETERS_FILE")
         values = parameters.read(Path(given) if given else None, [], environ)
         sys.stdout.flush()
-        return start(project, reference, None, values, chosen, tag or "")
+        return start(Request(project, "local", reference, values, chosen, tag or ""), None)
     except errors.ToolkitError as error:
         print(f"toolkit: {error}", file=sys.stderr)
         return error.exit_code

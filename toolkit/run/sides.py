@@ -54,7 +54,7 @@ class Local(Side):
         self.user = configured if configured is not None else driver_user()
         self._client: Any = None
         self._image: BuiltImage = build(self.project, report=note)
-        self._step_images: dict[str, str] = {}
+        self._step_images: dict[str, BuiltImage] = {}
 
     def client(self) -> Any:
         """docker-py's client of the engine; imported only when a container is really needed."""
@@ -79,8 +79,13 @@ class Local(Side):
     def check(self, made: Plan) -> None:
         for settings in made.settings:
             if settings.image is not None and settings.image not in self._step_images:
-                built = build(self.project, report=self.note, image=settings.image)
-                self._step_images[settings.image] = built.reference
+                self._step_images[settings.image] = build(self.project, report=self.note, image=settings.image)
+
+    def images(self) -> dict[str | None, BuiltImage]:
+        """All images of the plan that was checked, by a step's own image; None is the pipeline's."""
+        images: dict[str | None, BuiltImage] = {None: self._image}
+        images.update(self._step_images)
+        return images
 
     def prepare_volumes(self, made: Plan) -> None:
         from toolkit.backends import engine_check
@@ -98,7 +103,7 @@ class Local(Side):
 
         def spec_of(step: PlannedStep, attempt: int) -> Any:
             own = made.settings_of(step).image
-            image = self._step_images[own] if own is not None else self._image.reference
+            image = self.images()[own].reference
             return container_spec(made, step, run_id, attempt, image, self.user)
 
         config = self.project.config.executor.config

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from toolkit import errors
 from toolkit.backends.scheduler import Outcome
 from toolkit.config.environment import choose_environment
 from toolkit.errors import BadInput
-from toolkit.project import Project
 from toolkit.run.execute import execute
 from toolkit.run.progress import progress
-from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Request
 
 
-def start(
-    project: Project,
-    reference: PipelineReference,
-    option: str | None,
-    parameters: Mapping[str, Any],
-    run_id: str | None,
-    tag: str,
-) -> int:
+def start(request: Request, option: str | None) -> int:
     """Runs a pipeline and returns the exit code.
 
     Args:
+        request: its environment is chosen here.
         option: what ``--env`` says; None when it was not given.
     """
-    environment, why = choose_environment(option, project.config)
+    environment, why = choose_environment(option, request.project.config)
+    request = replace(request, environment=environment)
     with progress() as reporter:
         reporter.note(f"environment: {environment} ({why})")
         if environment == "argo":
-            raise BadInput("this version runs pipelines with --env local and --env process; argo is still to come")
-        outcome = execute(Request(project, environment, reference, parameters, run_id, tag), reporter)
-    return exit_code(outcome)
+            # Only here: the client library of Kubernetes is the largest thing that there is to import.
+            from toolkit.run.on_cluster import execute_on_cluster
+
+            outcome = execute_on_cluster(request, reporter)
+        elif request.detach:
+            raise BadInput("--detach is for --env argo: the other environments need their client until the run ends")
+        else:
+            outcome = execute(request, reporter)
+    return exit_code(outcome) if outcome is not None else errors.SUCCEEDED
 
 
 def exit_code(outcome: Outcome) -> int:

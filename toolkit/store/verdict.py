@@ -45,7 +45,7 @@ def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt
     begin = _read(folder, BEGIN_RECORD) or {}
     end = _read(folder, END_RECORD)
     engine = _read(folder, ENGINE_RECORD)
-    status, code, reason, fault = _judge(end, engine, run_active)
+    status, code, reason, fault = judge(end, engine, run_active)
     return Attempt(number, status, code, reason, fault, folder, begin, end or {})
 
 
@@ -57,10 +57,14 @@ def _read(folder: str, name: str) -> Optional[dict[str, Any]]:
         return None
 
 
-def _judge(
+def judge(
     end: Optional[dict[str, Any]], engine: Optional[dict[str, Any]], run_active: bool
 ) -> tuple[str, Optional[int], str, bool]:
-    """Status, exit code, reason, fault."""
+    """Status, exit code, reason and fault of an attempt.
+
+    Args:
+        end: the runtime's record of its end. engine: the engine's. run_active: as for :func:`merge`.
+    """
     if engine is None:
         if end is not None:
             reason = (
@@ -73,6 +77,9 @@ def _judge(
     code = engine["exit_code"]
     if end is None and engine.get("cancelled"):
         return "cancelled", code, "cancelled", False
+    if engine.get("fault") and code != FAULT:
+        # Something happened to the container, not in it: whatever the record says, the engine does not stand by it.
+        return "failed", code, engine.get("message") or "the engine lost the container", True
     if end is None:
         return "failed", code, _without_record(engine), code == FAULT
     if code == 0 and end["status"] == "succeeded" and not engine["out_of_memory"]:

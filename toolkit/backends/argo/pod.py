@@ -128,7 +128,7 @@ def template(
     if place.node_selector:
         known["nodeSelector"] = dict(place.node_selector)
     if place.tolerations:
-        known["tolerations"] = [_toleration(one) for one in place.tolerations]
+        known["tolerations"] = [toleration(one) for one in place.tolerations]
     if retry.limit:
         known["retryStrategy"] = _retries(retry)
     return known
@@ -224,7 +224,8 @@ def _patch(spec: ContainerSpec) -> Object:
     return known
 
 
-def _toleration(one: Toleration) -> Object:
+def toleration(one: Toleration) -> Object:
+    """A toleration as Kubernetes spells it."""
     known = {
         "key": one.key,
         "operator": one.operator,

@@ -1,0 +1,444 @@
+"""Follows a Workflow to its end: tells what happens, says why a pod does not start, and ends what never would by itself."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, NotFound, Unreachable
+from toolkit.backends.argo.nodes import (
+    FINISHED,
+    NEVER_MENDED,
+    NODE_ANNOTATION,
+    WORKFLOW_LABEL,
+    Seen,
+    Waits,
+    attempts,
+    has_started,
+    waits,
+    waits_by_events,
+)
+from toolkit.backends.launcher import Verdict
+from toolkit.backends.scheduler import Cancel, Listener, Outcome
+from toolkit.errors import Infrastructure
+from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.store.verdict import Attempt, judge
+
+Object = dict[str, Any]
+
+_WATCH_SECONDS = 240.0
+_SILENCE_LIMIT = 600.0
+"""Seconds without any answer of the API after which the client gives up; the run goes on without it."""
+_ODD_AFTER = 5.0
+"""Seconds after which a pod that has not started is looked into."""
+_HOPELESS_AFTER = 15.0
+"""Seconds for which a reason that nothing mends by itself is waited for: somebody may be just about to mend it."""
+_END_LIMIT = 120.0
+"""Seconds, beside the grace period, in which Argo must have ended a run that it was told to end."""
+_ARGO_LINE = re.compile(rb"(?:^|\n)time=[^\n]*argo=true[^\n]*\n?$")
+_TAIL_BYTES = 1 << 20
+
+
+def workflow_status(workflow: Object) -> str:
+    """The phase of a Workflow: Pending, Running, Succeeded, Failed or Error; empty before the controller saw it."""
+    return str((workflow.get("status") or {}).get("phase") or "")
+
+
+def outcome_of(
+    workflow: Object, tasks: Sequence[str], records: Mapping[tuple[str, int], Object], time_limit: int | None
+) -> Outcome:
+    """How a finished Workflow ended.
+
+    Args:
+        tasks: paths, in plan order. records: engine.json of each attempt.
+        time_limit: seconds for the whole run, as the configuration has it.
+    """
+    phase = workflow_status(workflow)
+    if phase == "Succeeded":
+        return Outcome("succeeded")
+    if (workflow.get("spec") or {}).get("shutdown"):
+        return Outcome("cancelled", "cancelled")
+    message = str((workflow.get("status") or {}).get("message") or "")
+    if time_limit is not None and _ran_out(workflow, time_limit):
+        return Outcome("failed", f"the run took longer than its time limit of {time_limit} s")
+    for task in tasks:
+        numbers = [number for path, number in records if path == task]
+        if not numbers:
+            continue
+        attempt = judged(max(numbers), records[task, max(numbers)])
+        if attempt.status != "succeeded":
+            return Outcome("failed", f"the step {task} failed: {attempt.reason}", attempt.fault)
+    return Outcome("failed", f"Argo says: {message or phase}", fault=True)
+
+
+def _ran_out(workflow: Object, limit: int) -> bool:
+    nodes = (workflow.get("status") or {}).get("message") or ""
+    return "deadline" in nodes.lower() or any(
+        "deadline" in str(node.get("message", "")).lower() for node in (workflow["status"].get("nodes") or {}).values()
+    )
+
+
+def judged(number: int, engine: Object, folder: str = "") -> Attempt:
+    """An attempt by the engine's word alone, as a client that does not see the volume knows it.
+
+    Exit code 0 is the runtime's promise that its record was written, so it stands for the record here.
+    """
+    end = {"status": "succeeded", "exit_code": 0} if engine["exit_code"] == 0 else None
+    status, code, reason, fault = judge(end, engine, run_active=False)
+    return Attempt(number, status, code, reason, fault, folder)
+
+
+class Follower:
+    """Follows one Workflow.
+
+    Args:
+        keep: is given path, attempt and engine.json of each attempt that has ended.
+        note: says a sentence to the user. private: a folder for the ends of failing steps' outputs.
+        start_limit: seconds in which a pod must have started.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        name: str,
+        plan: Plan,
+        listener: Listener,
+        cancel: Cancel,
+        note: Callable[[str], None],
+        keep: Callable[[str, int, Object], None],
+        private: Path,
+        start_limit: float,
+        time_limit: int | None,
+    ) -> None:
+        self._cluster = cluster
+        self._name = name
+        self._plan = plan
+        self._listener = listener
+        self._cancel = cancel
+        self._note = note
+        self._keep = keep
+        self._private = private
+        self._start_limit = start_limit
+        self._time_limit = time_limit
+        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._workflow: Object = {}
+        self._pods: dict[str, Object] = {}
+        self._records: dict[tuple[str, int], Object] = {}
+        self._started: set[tuple[str, int]] = set()
+        self._passed: set[str] = set()
+        self._unstarted: dict[str, _Unstarted] = {}
+        self._gave_up = ""
+        self._asked = 0
+        self._end_by: float | None = None
+        cancel.listen(self._messages)
+
+    def run(self) -> Outcome:
+        """Follows to the end.
+
+        Raises:
+            Infrastructure: the API stays silent, or the run does not end when told to; the sentence says what is left.
+        """
+        stop = threading.Event()
+        for kind, group, selector in (
+            ("workflows", WORKFLOWS, {"fields": f"metadata.name={self._name}"}),
+            ("pods", CORE, {"labels": f"{WORKFLOW_LABEL}={self._name}"}),
+        ):
+            stream = _Stream(self._cluster, group, kind, selector, self._messages, stop)
+            threading.Thread(target=stream.run, daemon=True, name=f"watch-{kind}").start()
+        began = heard = time.monotonic()
+        try:
+            while True:
+                message = self._next()
+                now = time.monotonic()
+                if isinstance(message, _Silence):
+                    if now - heard > _SILENCE_LIMIT:
+                        raise Infrastructure(
+                            f"{message.sentence}; the run goes on there: `toolkit run --run-id {self._name}` "
+                            "with the same arguments follows it again"
+                        )
+                elif isinstance(message, _News):
+                    heard = now
+                    self._take(message)
+                if self._cancel.count > self._asked:
+                    self._end(kill=self._cancel.count > 1, told=True)
+                    self._asked = self._cancel.count
+                self._look_at_unstarted(now, began)
+                if workflow_status(self._workflow) in FINISHED:
+                    return self._outcome()
+                if self._end_by is not None and now > self._end_by:
+                    raise Infrastructure(
+                        f"the Workflow {self._name} was told to end and did not: is Argo's controller running? "
+                        f"What may still be there: {', '.join(self.unfinished()) or 'no pods'}"
+                    )
+        finally:
+            stop.set()
+
+    def unfinished(self) -> list[str]:
+        """Pods that may still run."""
+        return [
+            name
+            for name, pod in sorted(self._pods.items())
+            if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        ]
+
+    def _next(self) -> Any:
+        try:
+            return self._messages.get(timeout=1.0)
+        except queue.Empty:
+            return None
+
+    def _take(self, news: _News) -> None:
+        if news.kind == "pods":
+            self._take_pod(news)
+            return
+        if news.type == "DELETED":
+            raise Infrastructure(f"the Workflow {self._name} was deleted while it ran")
+        self._workflow = news.object
+        self._take_attempts()
+
+    def _take_pod(self, news: _News) -> None:
+        pod = news.object
+        name = pod["metadata"]["name"]
+        if news.type == "DELETED":
+            self._unstarted.pop(name, None)
+        # As it was seen last: a pod that is deleted has said what it had to say.
+        self._pods[name] = pod
+        if news.type != "DELETED" and not has_started(pod) and not pod["metadata"].get("deletionTimestamp"):
+            self._unstarted.setdefault(name, _Unstarted(time.monotonic()))
+        else:
+            self._unstarted.pop(name, None)
+        if has_started(pod):
+            self._take_attempts()
+
+    def _take_attempts(self) -> None:
+        order = {step.path: position for position, step in enumerate(self._plan.steps)}
+        steps = {step.path: step for step in self._plan.tasks()}
+        found = [one for one in attempts(self._workflow, steps) if one.path in order]
+        pods = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in self._pods.values()}
+        for one in sorted(found, key=lambda each: (order[each.path], each.number)):
+            key = (one.path, one.number)
+            pod = pods.get(one.node)
+            if key not in self._started and (one.finished or (pod is not None and has_started(pod))):
+                if one.number > 1:
+                    self._listener.retrying(steps[one.path], one.number, 0)
+                self._started.add(key)
+                self._listener.started(steps[one.path], one.number)
+            if one.finished and key not in self._records:
+                self._ended(steps[one.path], one, pod)
+        self._pass_stubs()
+
+    def _ended(self, step: PlannedStep, one: Seen, pod: Object | None) -> None:
+        verdict: Verdict = one.verdict(pod)
+        record = verdict.record(self._was_shut_down())
+        self._records[one.path, one.number] = record
+        self._keep(one.path, one.number, record)
+        folder = self._private / f"{len(self._records)}"
+        attempt = judged(one.number, record, str(folder))
+        if attempt.status == "failed" and pod is not None:
+            self._save_tail(pod["metadata"]["name"], folder)
+        self._listener.ended(step, attempt, one.seconds)
+
+    def _was_shut_down(self) -> bool:
+        return bool((self._workflow.get("spec") or {}).get("shutdown")) and not self._gave_up
+
+    def _save_tail(self, pod: str, folder: Path) -> None:
+        """The end of a failing step's output, for the progress to show."""
+        try:
+            text = b"".join(self._cluster.log(pod, "main", follow=False))[-_TAIL_BYTES:]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "output.log").write_bytes(without_argo_line(text))
+        except (ApiError, Unreachable, OSError):
+            # It is on the volume; `toolkit logs` shows it.
+            return
+
+    def _pass_stubs(self) -> None:
+        for step in self._plan.steps:
+            if step.task is None:
+                if step.path not in self._passed:
+                    self._passed.add(step.path)
+                    self._listener.passed(step)
+                continue
+            done = [record for (path, _), record in self._records.items() if path == step.path]
+            if not done or done[-1]["exit_code"] != 0:
+                return
+
+    # --- what does not start ----------------------------------------------------------------------------------------
+
+    def _look_at_unstarted(self, now: float, began: float) -> None:
+        if self._asked or self._gave_up:
+            return
+        if not workflow_status(self._workflow) and now - began > self._start_limit:
+            self._give_up(
+                f"Argo's controller has not taken up the Workflow within {self._start_limit:g} s: is it running, and "
+                f"does it look at the namespace {self._cluster.namespace}? (`toolkit doctor --env argo`)"
+            )
+            return
+        for name, one in list(self._unstarted.items()):
+            age = now - one.since
+            if age < _ODD_AFTER or now < one.next_look:
+                continue
+            one.next_look = now + 2.0
+            reason = self._why(name)
+            if reason.word and reason.word != one.told:
+                one.told = reason.word
+                self._note(f"  the pod {name} has not started: {_short(reason.sentence)}")
+            hopeless = reason.word in NEVER_MENDED and age > _HOPELESS_AFTER
+            if hopeless or age > self._start_limit:
+                spent = f"within {self._start_limit:g} s" if not hopeless else f"and will not (waited {age:.0f} s)"
+                self._give_up(f"the pod {name} has not started {spent}: {_short(reason.sentence or 'no reason given')}")
+                return
+
+    def _why(self, name: str) -> Waits:
+        reason = waits(self._pods[name])
+        if reason.word:
+            return reason
+        try:
+            events = self._cluster.list(CORE, "events", fields=f"involvedObject.name={name}")["items"]
+        except (ApiError, Unreachable):
+            return reason
+        return waits_by_events(events)
+
+    def _give_up(self, sentence: str) -> None:
+        self._gave_up = sentence
+        self._note(f"{sentence}; ending the run")
+        self._end(kill=False, told=False)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _end(self, kill: bool, told: bool) -> None:
+        """Asks Argo to end the run; with ``kill`` its pods are deleted at once as well."""
+        if told:
+            self._listener.cancelling(kill)
+        try:
+            end_run(self._cluster, self._name, kill)
+        except NotFound:
+            raise Infrastructure(f"the Workflow {self._name} was deleted while it ran") from None
+        grace = max((one.grace_period for one in self._plan.settings), default=0)
+        self._end_by = time.monotonic() + _END_LIMIT + (0 if kill else grace)
+        if not workflow_status(self._workflow):
+            # No controller has seen it, so none would end it: without it, nothing is left.
+            self._cluster.delete(WORKFLOWS, "workflows", self._name)
+            raise Infrastructure(self._gave_up or f"cancelled; the Workflow {self._name} was deleted before it began")
+
+    def _outcome(self) -> Outcome:
+        self._take_attempts()
+        if self._gave_up:
+            return Outcome("failed", self._gave_up, fault=True)
+        tasks = [step.path for step in self._plan.tasks()]
+        return outcome_of(self._workflow, tasks, self._records, self._time_limit)
+
+
+def end_run(cluster: Cluster, name: str, kill: bool) -> None:
+    """Asks Argo to end a run; the pods get their grace period, or with ``kill`` none.
+
+    Raises:
+        NotFound: there is no such Workflow. ApiError, Unreachable.
+    """
+    cluster.patch(WORKFLOWS, "workflows", name, {"spec": {"shutdown": "Terminate"}})
+    if kill:
+        for pod in cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={name}")["items"]:
+            if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+                cluster.delete(CORE, "pods", pod["metadata"]["name"], grace=0)
+
+
+def without_argo_line(text: bytes) -> bytes:
+    """A pod's output without the line that Argo's own process adds at its end."""
+    return _ARGO_LINE.sub(lambda found: b"\n" if found.group().startswith(b"\n") else b"", text)
+
+
+def _short(sentence: str) -> str:
+    text = " ".join(sentence.split())
+    return text if len(text) <= 400 else text[:399] + "…"
+
+
+class _Unstarted:
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.next_look = 0.0
+        self.told = ""
+
+
+class _News:
+    """Something that a watch saw."""
+
+    def __init__(self, kind: str, type: str, object: Object) -> None:
+        self.kind = kind
+        self.type = type
+        self.object = object
+
+
+class _Silence:
+    """The API does not answer."""
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+
+
+class _Stream:
+    """One kind of objects as news in a queue: a list, then a watch from there, again and again."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        group: str,
+        kind: str,
+        selector: dict[str, Any],
+        messages: queue.SimpleQueue[Any],
+        stop: threading.Event,
+    ) -> None:
+        self._cluster = cluster
+        self._group = group
+        self._kind = kind
+        self._selector = selector
+        self._messages = messages
+        self._stop = stop
+        self._known: dict[str, Object] = {}
+
+    def run(self) -> None:
+        wait = 0.2
+        while not self._stop.is_set():
+            try:
+                for news in self._round():
+                    self._messages.put(news)
+                    wait = 0.2
+                    if self._stop.is_set():
+                        return
+            except (ApiError, Unreachable) as error:
+                gone = isinstance(error, ApiError) and error.status == 410
+                if not gone:
+                    self._messages.put(_Silence(str(error)))
+                self._stop.wait(wait)
+                wait = min(10.0, wait * 2)
+            except Exception as error:
+                # Whatever it is, the follower must not wait for news for ever.
+                self._messages.put(_Silence(f"watching the {self._kind} failed: {type(error).__name__}: {error}"))
+                self._stop.wait(wait)
+                wait = min(10.0, wait * 2)
+
+    def _round(self) -> Iterator[_News]:
+        listed = self._cluster.list(self._group, self._kind, **self._selector)
+        found = {one["metadata"]["name"]: one for one in listed["items"]}
+        for name in set(self._known) - set(found):
+            # It went while nobody watched.
+            yield _News(self._kind, "DELETED", self._known.pop(name))
+        for one in found.values():
+            yield _News(self._kind, "ADDED", one)
+        self._known = found
+        version = listed["metadata"]["resourceVersion"]
+        while not self._stop.is_set():
+            watched = self._cluster.watch(self._group, self._kind, version, **self._selector, seconds=_WATCH_SECONDS)
+            for event in watched:
+                version = event.object["metadata"]["resourceVersion"]
+                if event.type == "BOOKMARK":
+                    continue
+                name = event.object["metadata"]["name"]
+                if event.type == "DELETED":
+                    self._known.pop(name, None)
+                else:
+                    self._known[name] = event.object
+                yield _News(self._kind, event.type, event.object)

@@ -1,0 +1,190 @@
+"""Reads what Argo says of a Workflow and Kubernetes of its pods: attempts, verdicts, why a pod does not start. Pure."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from toolkit.backends.argo.names import task_name
+from toolkit.backends.argo.pod import PATH_INPUT, plain
+from toolkit.backends.launcher import Verdict
+from toolkit.runtime.protocol import FAULT
+
+Object = dict[str, Any]
+
+NODE_ANNOTATION = "workflows.argoproj.io/node-id"
+WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+FINISHED = ("Succeeded", "Failed", "Error")
+_RETRIED = re.compile(r"\((\d+)\)$")
+_EXIT_CODE = re.compile(r"\(exit code (-?\d+)\)(?:: )?")
+_STARTING = frozenset({"PodInitializing", "ContainerCreating"})
+NEVER_MENDED = frozenset(
+    {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
+)
+"""Reasons for which a pod waits that go away only when somebody changes something."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One attempt of a step as the Workflow's status has it.
+
+    Attributes:
+        phase: Argo's word. seconds: how long its pod ran; 0 while it does. node: the id that the pod's annotation has.
+    """
+
+    path: str
+    number: int
+    phase: str
+    message: str
+    exit_code: int | None
+    seconds: float
+    node: str
+
+    @property
+    def finished(self) -> bool:
+        return self.phase in FINISHED
+
+    def verdict(self, pod: Object | None) -> Verdict:
+        """What the engine says of it; of an attempt that has finished.
+
+        Args:
+            pod: as it was seen last, None when it never was.
+        """
+        said = _main(pod)
+        terminated = said.get("state", {}).get("terminated", {})
+        code = 0 if self.phase == "Succeeded" else self.exit_code
+        if code is None:
+            code = terminated.get("exitCode")
+        killed = self.message.startswith("OOMKilled") or terminated.get("reason") == "OOMKilled"
+        message = terminated.get("message") or self._last_words()
+        evicted = pod is not None and pod.get("status", {}).get("reason") == "Evicted"
+        # Argo's Error is what happened to the pod and not in it: deleted, evicted, never made.
+        fault = self.phase == "Error" or evicted or (self.phase == "Failed" and code is None) or code == FAULT
+        if evicted and pod is not None:
+            message = f"the pod was evicted: {pod['status'].get('message', '')}".rstrip(": ")
+        return Verdict(
+            exit_code=code,
+            out_of_memory=killed,
+            message=message.strip(),
+            container=pod["metadata"]["name"] if pod is not None else "",
+            image=said.get("imageID", ""),
+            fault=fault,
+        )
+
+    def _last_words(self) -> str:
+        """The container's own words, out of what Argo made of them."""
+        found = _EXIT_CODE.search(self.message)
+        return self.message[found.end() :] if found else self.message
+
+
+def workflow_nodes(workflow: Object) -> dict[str, Object]:
+    """A Workflow's nodes by id, also when they are so many that Argo compresses them."""
+    status = workflow.get("status") or {}
+    if packed := status.get("compressedNodes"):
+        nodes: dict[str, Object] = json.loads(gzip.decompress(base64.b64decode(packed)))
+        return nodes
+    return status.get("nodes") or {}
+
+
+def attempts(workflow: Object, paths: Iterable[str]) -> list[Seen]:
+    """The attempts that have a pod or were to have one, by step and number.
+
+    Args:
+        paths: of the plan's tasks.
+    """
+    by_task = {task_name(path): path for path in paths}
+    found = []
+    for node in workflow_nodes(workflow).values():
+        if node.get("type") != "Pod":
+            continue
+        display = node.get("displayName", "")
+        retried = _RETRIED.search(display)
+        number = int(retried.group(1)) + 1 if retried else 1
+        path = _input_path(node) or by_task.get(_RETRIED.sub("", display))
+        if path is None or node.get("phase") in ("Omitted", "Skipped"):
+            continue
+        code = (node.get("outputs") or {}).get("exitCode")
+        found.append(
+            Seen(
+                path,
+                number,
+                node.get("phase", "Pending"),
+                node.get("message", ""),
+                int(code) if code not in (None, "") else None,
+                _seconds(node.get("startedAt"), node.get("finishedAt")),
+                node["id"],
+            )
+        )
+    return sorted(found, key=lambda one: (one.path, one.number))
+
+
+def _input_path(node: Object) -> str | None:
+    for one in (node.get("inputs") or {}).get("parameters") or ():
+        if one["name"] == PATH_INPUT and one.get("value") is not None:
+            return plain(one["value"])
+    return None
+
+
+def _seconds(started: str | None, finished: str | None) -> float:
+    if not started or not finished:
+        return 0.0
+    return max(0.0, (parse_time(finished) - parse_time(started)).total_seconds())
+
+
+def parse_time(text: str) -> datetime:
+    """A time as Kubernetes writes it, in UTC."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _main(pod: Object | None) -> Object:
+    """The status of the user's container."""
+    statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or ()
+    return next((one for one in statuses if one["name"] == "main"), {})
+
+
+def has_started(pod: Object) -> bool:
+    """Whether the user's container runs or has run, or never will."""
+    state = _main(pod).get("state") or {}
+    return "running" in state or "terminated" in state or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Why a pod has not started.
+
+    Attributes:
+        word: Kubernetes' own, empty while nothing is wrong yet. sentence: word and message.
+    """
+
+    word: str
+    sentence: str
+
+
+def waits(pod: Object) -> Waits:
+    """Why a pod's main container has not started, as far as the pod itself says it."""
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return Waits(condition.get("reason", "Unschedulable"), condition.get("message", "it can't be scheduled"))
+    for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        word = waiting.get("reason", "")
+        if word and word not in _STARTING:
+            message = waiting.get("message") or ""
+            return Waits(word, f"{word}: {message}" if message else word)
+    return Waits("", "")
+
+
+def waits_by_events(events: Iterable[Object]) -> Waits:
+    """Why a pod has not started, by the newest warning about it (a volume that can't be mounted is told only there)."""
+    warnings = [one for one in events if one.get("type") == "Warning" and one.get("reason") != "FailedScheduling"]
+    if not warnings:
+        return Waits("", "")
+    last = max(warnings, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
+    return Waits(last["reason"], f"{last['reason']}: {' '.join(last.get('message', '').split())}")

@@ -1,0 +1,92 @@
+"""Brings a run's objects onto the cluster, so that a client killed anywhere in it leaves a run that is whole or none."""
+
+from __future__ import annotations
+
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Conflict, NotFound, Object, Unreachable
+from toolkit.backends.argo.workflow import API_VERSION, REQUEST_ANNOTATION, Objects
+from toolkit.errors import BadInput
+
+
+def existing(cluster: Cluster, name: str, request: str) -> bool:
+    """Whether there is a Workflow of this name that is the same run.
+
+    Args:
+        request: the hash of what is asked for.
+
+    Raises:
+        BadInput: there is one of other code, parameters or images.
+    """
+    found = cluster.find(WORKFLOWS, "workflows", name)
+    if found is None:
+        return False
+    if (found["metadata"].get("annotations") or {}).get(REQUEST_ANNOTATION) != request:
+        raise BadInput(
+            f"there is a run {name} on the cluster already, of another pipeline, code or parameters: choose another --run-id"
+        )
+    _own(cluster, name, found["metadata"]["uid"])
+    return True
+
+
+def submit(cluster: Cluster, objects: Objects) -> None:
+    """Creates the ConfigMap, then the Workflow, and makes the one go with the other.
+
+    In this order a pod never waits for a ConfigMap that nobody will write.
+
+    Raises:
+        BadInput: the cluster refuses an object's content. ApiError, Unreachable.
+    """
+    name = objects.workflow["metadata"]["name"]
+    try:
+        _create_config_map(cluster, objects, name)
+        created = _create_workflow(cluster, objects)
+    except BaseException as error:
+        # Not where a Workflow of this name is there: the ConfigMap may be the one that it reads.
+        if not isinstance(error, Conflict):
+            _take_back(cluster, name)
+        if isinstance(error, Conflict):
+            raise BadInput(f"there is a run {name} on the cluster already: choose another --run-id") from None
+        if isinstance(error, ApiError) and error.status in (400, 413, 422):
+            raise BadInput(f"the cluster refuses the run: {error.message}") from None
+        raise
+    _own(cluster, name, created["metadata"]["uid"])
+
+
+def _create_config_map(cluster: Cluster, objects: Objects, name: str) -> None:
+    try:
+        cluster.create(CORE, "configmaps", objects.config_map)
+    except Conflict:
+        if cluster.find(WORKFLOWS, "workflows", name) is not None:
+            raise
+        # Left by a client that was killed before it made the Workflow.
+        cluster.delete(CORE, "configmaps", name)
+        cluster.create(CORE, "configmaps", objects.config_map)
+
+
+def _create_workflow(cluster: Cluster, objects: Objects) -> Object:
+    try:
+        return cluster.create(WORKFLOWS, "workflows", objects.workflow)
+    except Unreachable:
+        # The answer may be what was lost, and not the request.
+        metadata = objects.workflow["metadata"]
+        found = cluster.find(WORKFLOWS, "workflows", metadata["name"])
+        if found is None or found["metadata"].get("annotations") != metadata["annotations"]:
+            raise
+        return found
+
+
+def _take_back(cluster: Cluster, name: str) -> None:
+    try:
+        if cluster.find(WORKFLOWS, "workflows", name) is None:
+            cluster.delete(CORE, "configmaps", name)
+    except Exception:
+        # What went wrong first is what is told.
+        return
+
+
+def _own(cluster: Cluster, name: str, uid: str) -> None:
+    """Makes the ConfigMap go when the Workflow goes."""
+    owner = {"apiVersion": API_VERSION, "kind": "Workflow", "name": name, "uid": uid}
+    try:
+        cluster.patch(CORE, "configmaps", name, {"metadata": {"ownerReferences": [owner]}})
+    except NotFound:
+        return

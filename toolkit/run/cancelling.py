@@ -1,0 +1,66 @@
+"""Ends a run from another terminal: of this machine through its client, on a cluster through Argo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from toolkit.backends import driver
+from toolkit.errors import BadInput, Infrastructure
+from toolkit.run.found import Found
+
+_LIMIT = 120.0
+"""Seconds, beside the longest grace period, until the run must have ended."""
+
+
+def cancel_run(found: Found, kill: bool) -> str:
+    """Cancels, waits for the end, and returns the sentence that says how it ended.
+
+    Raises:
+        BadInput: the run has ended, or is driven from another machine. Infrastructure: it does not end.
+    """
+    run = found.run
+    if not run.active:
+        ended = f"has ended ({run.end['status']})" if run.end is not None else "is not going on"
+        raise BadInput(f"the run {run.id} {ended}")
+    if found.remote is not None:
+        return _on_cluster(found, kill)
+    record = run.record["driver"]
+    if record["host"] != socket.gethostname():
+        raise BadInput(f"the run {run.id} is driven on {record['host']}: cancel it there")
+    for _ in range(2 if kill else 1):
+        try:
+            os.kill(record["pid"], signal.SIGTERM)
+        except (ProcessLookupError, PermissionError) as error:
+            raise Infrastructure(f"the client of the run {run.id} can't be told: {error.strerror}") from None
+        time.sleep(0.2)
+    _wait(lambda: not driver.drives(found.log.run(run.id).record) or found.log.run(run.id).end is not None, run.id)
+    return f"the run {run.id} is cancelled"
+
+
+def _on_cluster(found: Found, kill: bool) -> str:
+    from toolkit.backends.argo.cluster import WORKFLOWS
+    from toolkit.backends.argo.follow import end_run, workflow_status
+    from toolkit.backends.argo.nodes import FINISHED
+
+    assert found.remote is not None
+    cluster, run_id = found.remote.cluster, found.run.id
+    end_run(cluster, run_id, kill)
+
+    def over() -> bool:
+        workflow = cluster.find(WORKFLOWS, "workflows", run_id)
+        return workflow is None or workflow_status(workflow) in FINISHED
+
+    _wait(over, run_id)
+    return f"the run {run_id} is cancelled"
+
+
+def _wait(over: Callable[[], bool], run_id: str) -> None:
+    until = time.monotonic() + _LIMIT
+    while not over():
+        if time.monotonic() > until:
+            raise Infrastructure(f"the run {run_id} was told to end and has not: see `toolkit show {run_id}`")
+        time.sleep(0.3)

@@ -1,0 +1,175 @@
+"""Finds a run wherever it is: in the volume's folder on this machine, or on a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolkit.backends import driver, volumes
+from toolkit.config.environment import choose_environment
+from toolkit.errors import BadInput, ToolkitError
+from toolkit.project import Project
+from toolkit.run.request import Note
+from toolkit.runtime.protocol import RUN_RECORD
+from toolkit.store.reader import NoRun, Run, RunLog
+
+if TYPE_CHECKING:
+    from toolkit.run.remote import Remote
+
+MIRRORS = "cluster"
+"""Folder of the private state that holds what is known of runs on clusters."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the user wants runs to be looked for; all None is anywhere.
+
+    Attributes:
+        environment: what ``--env`` says.
+    """
+
+    environment: str | None = None
+    context: str | None = None
+    namespace: str | None = None
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the user named the cluster."""
+        return self.context is not None or self.namespace is not None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run and what reads it.
+
+    Attributes:
+        remote: the cluster that it is on; None for one of this machine.
+    """
+
+    project: Project
+    log: RunLog
+    run: Run
+    remote: Remote | None = None
+
+    def catalog(self, digests: Iterable[str]) -> Path | None:
+        """The folder of the catalog's objects on this machine, with those of these SHA-256 in it as far as they exist.
+
+        None where nothing is stored.
+
+        Raises:
+            Infrastructure: the cluster can't be asked.
+        """
+        if self.remote is not None:
+            return self.remote.catalog(list(dict.fromkeys(digests)))
+        location = json.loads(self.run.record["plan"])["stores"]["catalog"]
+        return volumes.on_host(self.project, location) if location is not None else None
+
+
+def local_log(project: Project) -> RunLog:
+    """The run log of this machine."""
+    return RunLog(volumes.on_host(project, project.config.run_log_store.log_folder), driver.drives)
+
+
+def open_remote(project: Project, where: Where, note: Note) -> Remote:
+    """The cluster's runs.
+
+    Raises:
+        BadInput: no kubeconfig, or no such context.
+    """
+    # Only here: the client library of Kubernetes is the largest thing that there is to import.
+    from toolkit.run.on_cluster import open_cluster
+    from toolkit.run.remote import Remote
+
+    return Remote(project, open_cluster(project, where.context, where.namespace), note)
+
+
+def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = False) -> Found:
+    """A run by its id: on this machine if it is there, else on the cluster where one is configured, asked for or known.
+
+    Args:
+        logs: whether the steps' output is wanted as well.
+
+    Raises:
+        BadInput: there is no such run. Infrastructure: the cluster can't be asked.
+    """
+    environment = _asked(project, where)
+    if environment != "argo":
+        log = local_log(project)
+        try:
+            return Found(project, log, log.run(run_id))
+        except NoRun:
+            if environment is not None or not (_mirrored(project, run_id) or _is_for_clusters(project)):
+                raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists them") from None
+    remote = open_remote(project, where, note)
+    try:
+        return Found(project, remote.log, remote.run(run_id, logs), remote)
+    except NoRun:
+        cluster = remote.cluster
+        raise BadInput(
+            f"there is no run {run_id!r}, neither here nor in the namespace {cluster.namespace} of {cluster.context}"
+        ) from None
+
+
+def newest(project: Project, where: Where, note: Note, logs: bool = False) -> Found:
+    """The newest run, of those that ``toolkit runs`` lists.
+
+    Raises:
+        BadInput: there is none. Infrastructure: the cluster can't be asked.
+    """
+    rows = every(project, where, note)
+    if not rows:
+        raise BadInput("there are no runs here yet")
+    last = rows[-1]
+    if last.remote is None:
+        return last
+    return Found(project, last.remote.log, last.remote.run(last.run.id, logs), last.remote)
+
+
+def every(project: Project, where: Where, note: Note) -> list[Found]:
+    """All runs of this machine and, where one is configured or asked for, of the cluster; the newest last.
+
+    Raises:
+        BadInput, Infrastructure: the cluster was asked for by name and can't be asked.
+    """
+    environment = _asked(project, where)
+    found = []
+    if environment != "argo":
+        log = local_log(project)
+        found = [Found(project, log, run) for run in log.runs()]
+    if environment == "argo" or (environment is None and _is_for_clusters(project) and has_kubeconfig()):
+        try:
+            remote = open_remote(project, where, note)
+            found += [Found(project, remote.log, run, remote) for run in remote.runs()]
+        except ToolkitError as error:
+            if environment == "argo":
+                raise
+            note(f"the cluster's runs are not listed: {error}")
+    return sorted(found, key=lambda one: (one.run.record["started"], one.run.id))
+
+
+def has_kubeconfig() -> bool:
+    """Whether there is a cluster to be asked at all."""
+    named = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    files = any(os.path.exists(os.path.expanduser(path)) for path in named.split(os.pathsep) if path)
+    return files or bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+
+def _asked(project: Project, where: Where) -> str | None:
+    """The environment that an option or a variable names; what the configuration says is not asked for."""
+    if where.environment is None and where.is_cluster:
+        return "argo"
+    if where.environment is None and not os.environ.get("TOOLKIT_ENV"):
+        return None
+    return choose_environment(where.environment, project.config)[0]
+
+
+def _is_for_clusters(project: Project) -> bool:
+    return project.config.executor.type == "argo"
+
+
+def _mirrored(project: Project, run_id: str) -> bool:
+    return any((project.state / MIRRORS).glob(f"**/{run_id}/{RUN_RECORD}"))

@@ -1,0 +1,156 @@
+"""One run in the ``argo`` environment: built, described and planned here, submitted, and followed until it ends there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from toolkit import names
+from toolkit.backends import volumes
+from toolkit.backends.argo import preflight, submit
+from toolkit.backends.argo.cluster import Cluster, connect
+from toolkit.backends.argo.follow import Follower, end_run
+from toolkit.backends.argo.manifest import to_text
+from toolkit.backends.argo.mirror import Mirror
+from toolkit.backends.argo.workflow import Objects, compile_run
+from toolkit.backends.scheduler import Cancel, Outcome
+from toolkit.errors import BadInput, Infrastructure
+from toolkit.project import Project
+from toolkit.run.execute import Reporter
+from toolkit.run.prepare import write_end
+from toolkit.run.prepared import Prepared
+from toolkit.run.request import Request
+from toolkit.runtime.protocol import RUN_RECORD
+from toolkit.runtime.records import write as write_record
+from toolkit.store import records
+
+
+def open_cluster(project: Project, context: str | None, namespace: str | None) -> Cluster:
+    """The cluster that options, else the configuration, else the kubeconfig name."""
+    executor = project.config.executor.config
+    return connect(context or executor.context, namespace or executor.namespace)
+
+
+def execute_on_cluster(request: Request, reporter: Reporter) -> Outcome | None:
+    """Submits a pipeline and follows it to its end; None when it was to be left to itself.
+
+    A run of the same id that is there already is followed if it is the same one.
+
+    Raises:
+        BadInput: configuration, pipeline or parameters are wrong; nothing was submitted.
+        Infrastructure: engine, cluster, network or disk.
+    """
+    run_id = names.run_id(request.run_id) if request.run_id else names.new_run_id()
+    project = request.project
+    volumes.make_private_state(project)
+    with ThreadPoolExecutor(max_workers=1) as background:
+        # The client library takes half a second to import, in which the image is looked at.
+        opening: Future[Cluster] = background.submit(open_cluster, project, request.context, request.namespace)
+        prepared = Prepared(request, reporter.note)
+        cluster = opening.result()
+    reporter.note(f"cluster: context {cluster.context or 'of this pod'}, namespace {cluster.namespace}")
+    if project.config.executor.config.schedules:
+        reporter.note("this is one run, now; `toolkit compile` prints the CronWorkflow of executor.config.schedules")
+    cancel = Cancel()
+    mirror = Mirror(project, cluster)
+    with _signals(cancel, run_id):
+        if submit.existing(cluster, run_id, prepared.request_hash()):
+            reporter.note(f"the run {run_id} is on the cluster already: following it")
+        else:
+            _submit(prepared, cluster, mirror, run_id, reporter)
+        if request.detach:
+            if cancel.count:
+                end_run(cluster, run_id, kill=False)
+                return Outcome("cancelled", "cancelled")
+            return None
+        return _follow(prepared, cluster, mirror, run_id, cancel, reporter)
+
+
+def _submit(prepared: Prepared, cluster: Cluster, mirror: Mirror, run_id: str, reporter: Reporter) -> None:
+    project = prepared.request.project
+    images = prepared.images()
+    context = {"context": cluster.context, "namespace": cluster.namespace}
+    record = {**prepared.record(run_id, context), "submission": os.urandom(8).hex()}
+    objects = compile_run(prepared.plan, project.config, prepared.submission(run_id, record))
+    _write_output_file(project, objects)
+    found = preflight.check(cluster, preflight.needs_of(prepared.plan, project.config, images))
+    for finding in found:
+        if finding.level == "warning":
+            reporter.note(f"{finding.what}: {finding.remedy}" if finding.remedy else finding.what)
+    preflight.require(found)
+    folder = mirror.run_folder(run_id)
+    if (folder / RUN_RECORD).exists():
+        raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
+    submit.submit(cluster, objects)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(str(folder / RUN_RECORD), record)
+
+
+def _write_output_file(project: Project, objects: Objects) -> None:
+    """The manifest beside the run, where ``executor.config.output_file`` asks for it."""
+    named = project.config.executor.config.output_file
+    if named is None:
+        return
+    path = project.home / named
+    try:
+        path.write_text(to_text(objects), encoding="utf-8")
+    except OSError as error:
+        raise Infrastructure(f"executor.config.output_file {path} can't be written: {error.strerror}") from None
+
+
+def _follow(
+    prepared: Prepared, cluster: Cluster, mirror: Mirror, run_id: str, cancel: Cancel, reporter: Reporter
+) -> Outcome:
+    project = prepared.request.project
+    executor = project.config.executor.config
+    folder = mirror.run_folder(run_id)
+    private = project.state / "runs" / run_id
+    reporter.began(run_id, prepared.name, prepared.plan, folder)
+
+    def keep(path: str, number: int, engine: dict[str, Any]) -> None:
+        records.write_engine(folder, path, number, engine)
+
+    follower = Follower(
+        cluster,
+        run_id,
+        prepared.plan,
+        reporter,
+        cancel,
+        reporter.note,
+        keep,
+        private,
+        start_limit=executor.start_timeout_in_seconds,
+        time_limit=executor.max_workflow_duration_in_seconds,
+    )
+    try:
+        outcome = follower.run()
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    write_end(folder, outcome)
+    reporter.finished(outcome)
+    return outcome
+
+
+@contextmanager
+def _signals(cancel: Cancel, run_id: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM cancel; the second kills; the third leaves. A hang-up ends the client alone."""
+
+    def on_signal(*_: object) -> None:
+        cancel()
+        if cancel.count >= 3:
+            os.write(
+                2, f"toolkit: left at once; what may still be there: the Workflow {run_id} and its pods\n".encode()
+            )
+            os._exit(130)
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

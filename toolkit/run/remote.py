@@ -1,0 +1,194 @@
+"""Runs on a cluster as this machine sees them: a mirror of their records, brought up to date through a short-lived pod."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Unreachable
+from toolkit.backends.argo.follow import outcome_of, workflow_status
+from toolkit.backends.argo.mirror import Mirror
+from toolkit.backends.argo.nodes import FINISHED, NODE_ANNOTATION, WORKFLOW_LABEL, attempts
+from toolkit.backends.argo.pod import toleration
+from toolkit.backends.argo.reader_pod import ReaderPod
+from toolkit.backends.argo.workflow import DEFAULT_ACCOUNT, MANAGED
+from toolkit.build.deliver import deliver
+from toolkit.build.image import build
+from toolkit.project import Project
+from toolkit.run.prepare import write_end
+from toolkit.run.request import Note
+from toolkit.runtime.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
+from toolkit.runtime.records import write as write_record
+from toolkit.spec.container import driver_user
+from toolkit.store import records
+from toolkit.store.reader import Run, RunLog
+
+Object = dict[str, Any]
+
+
+class Remote:
+    """The runs of one project's volume on a cluster.
+
+    Args:
+        note: is told what takes time.
+    """
+
+    def __init__(self, project: Project, cluster: Cluster, note: Note) -> None:
+        self._project = project
+        self.cluster = cluster
+        self._note = note
+        self.mirror = Mirror(project, cluster)
+        self._active: dict[str, bool] = {}
+        self.log = RunLog(self.mirror.run_log, self._is_driven)
+
+    def _is_driven(self, record: Object) -> bool:
+        return self._active.get(record["run_id"], False)
+
+    def known(self, run_id: str) -> bool:
+        """Whether the mirror has the run, however much of it."""
+        return (self.mirror.run_folder(run_id) / RUN_RECORD).exists()
+
+    def run(self, run_id: str, logs: bool = False) -> Run:
+        """A run as it is now.
+
+        Raises:
+            NoRun: neither cluster nor volume has it. Infrastructure: they can't be asked.
+        """
+        if self.mirror.is_complete(run_id):
+            return self.log.run(run_id)
+        workflow = self.cluster.find(WORKFLOWS, "workflows", run_id)
+        if workflow is not None:
+            self._take_workflow(run_id, workflow)
+        if workflow is None or workflow_status(workflow) not in ("", "Pending"):
+            with self.reader(workflow) as pod:
+                self.mirror.sync(pod, run_id, logs=logs)
+                if workflow is not None:
+                    # The plan, which says what the nodes are, may have come only now.
+                    self._take_workflow(run_id, workflow)
+                self.mirror.push(pod, run_id)
+        return self.log.run(run_id)
+
+    def runs(self) -> list[Run]:
+        """All runs on the volume and on the cluster.
+
+        Raises:
+            Infrastructure: they can't be asked.
+        """
+        workflows = self.cluster.list(WORKFLOWS, "workflows", labels=f"{MANAGED[0]}={MANAGED[1]}")["items"]
+        for workflow in workflows:
+            name = workflow["metadata"]["name"]
+            if not self.mirror.is_complete(name):
+                self._take_workflow(name, workflow)
+        found = {run.id: run for run in self.log.runs()}
+        with self.reader(None) as pod:
+            for document in self.mirror.runs(pod):
+                record, end = document["run"], document["end"]
+                run_id = str(record["run_id"])
+                known = found.get(run_id)
+                if known is None:
+                    active = end is None and self._active.get(run_id, False)
+                    found[run_id] = Run(self.mirror.run_folder(run_id), record, end, active)
+        return list(found.values())
+
+    def catalog(self, digests: Iterable[str]) -> Path | None:
+        """The mirror's catalog with these objects in it, each fetched once; None where nothing is stored.
+
+        Raises:
+            Infrastructure: the volume can't be read, or an object is missing or damaged.
+        """
+        folder = self.mirror.catalog
+        if folder is None:
+            return None
+        missing = [digest for digest in digests if not (folder / "objects" / digest[:2] / digest).exists()]
+        if missing:
+            with self.reader(None) as pod:
+                for digest in missing:
+                    self.mirror.object(pod, digest)
+        return folder
+
+    # --- what the cluster says --------------------------------------------------------------------------------------
+
+    def _take_workflow(self, run_id: str, workflow: Object) -> None:
+        """Keeps what the Workflow says of the run, as far as the run's plan is known."""
+        finished = workflow_status(workflow) in FINISHED
+        self._active[run_id] = not finished
+        folder = self.mirror.run_folder(run_id)
+        if not (folder / RUN_RECORD).exists():
+            record = self._submitted_record(run_id)
+            if record is None:
+                return
+            folder.mkdir(parents=True, exist_ok=True)
+            write_record(str(folder / RUN_RECORD), record)
+        if finished and not (folder / END_RECORD).exists():
+            self._take_end(folder, workflow)
+
+    def _submitted_record(self, run_id: str) -> Object | None:
+        """run.json as it was submitted: until the first step runs it is only there."""
+        found = self.cluster.find(CORE, "configmaps", run_id)
+        packed = (found or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
+        if packed is None:
+            return None
+        record: Object = json.loads(gzip.decompress(base64.b64decode(packed)))
+        return {**record, "run_id": run_id} if record.get("started") else None
+
+    def _take_end(self, folder: Path, workflow: Object) -> None:
+        """The engine's verdicts of a run that no client followed to its end."""
+        record = self.log.run(folder.name).record
+        tasks = [step["path"] for step in json.loads(record["plan"])["steps"] if step["type"] == "task"]
+        try:
+            pods = self.cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={folder.name}")["items"]
+        except (ApiError, Unreachable):
+            pods = []
+        by_node = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in pods}
+        shut_down = bool((workflow.get("spec") or {}).get("shutdown"))
+        verdicts: dict[tuple[str, int], Object] = {}
+        for one in attempts(workflow, tasks):
+            verdicts[one.path, one.number] = one.verdict(by_node.get(one.node)).record(shut_down)
+        for (path, number), verdict in verdicts.items():
+            records.write_engine(folder, path, number, verdict)
+        limit = (workflow.get("spec") or {}).get("activeDeadlineSeconds")
+        ended = (workflow.get("status") or {}).get("finishedAt")
+        write_end(folder, outcome_of(workflow, tasks, verdicts, limit), ended)
+
+    # --- the pod ----------------------------------------------------------------------------------------------------
+
+    def reader(self, workflow: Object | None) -> ReaderPod:
+        """A pod that reads the volume, placed as the run's own pods are.
+
+        Args:
+            workflow: the run's, while there is one: its image is on the nodes already.
+        """
+        config = self._project.config
+        executor = config.executor.config
+        image, policy = _image_of(workflow) or self._own_image()
+        return ReaderPod(
+            self.cluster,
+            image=image,
+            pull_policy=policy,
+            claims=self.mirror.claims,
+            user=executor.user if executor.user is not None else driver_user(),
+            service_account=executor.service_account_name or DEFAULT_ACCOUNT,
+            node_selector=executor.node_selector,
+            tolerations=[toleration(one) for one in executor.tolerations],
+            image_pull_secrets=executor.image_pull_secrets,
+            labels=executor.labels,
+        )
+
+    def _own_image(self) -> tuple[str, str]:
+        """The project's image as it is now: any image with the runtime can read a volume."""
+        delivered = deliver(
+            self._project, build(self._project, report=self._note), self._note, context=self.cluster.context
+        )
+        return delivered.reference, "Never" if delivered.pull_policy_never else "IfNotPresent"
+
+
+def _image_of(workflow: Object | None) -> tuple[str, str] | None:
+    for template in ((workflow or {}).get("spec") or {}).get("templates") or ():
+        if "container" in template:
+            container = template["container"]
+            return container["image"], container.get("imagePullPolicy", "IfNotPresent")
+    return None
