@@ -57,7 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add_init, _add_build, _add_run, _add_compose, _add_runs, _add_show, _add_logs, _add_catalog):
+    for add in (
+        _add_init,
+        _add_build,
+        _add_run,
+        _add_compose,
+        _add_runs,
+        _add_show,
+        _add_logs,
+        _add_catalog,
+        _add_doctor,
+    ):
         add(commands)
     return parser
 
@@ -88,6 +98,15 @@ def _command(commands: _Commands, name: str, help_text: str, module: str, functi
 def _with_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="configuration (default: toolkit.yaml or pyproject.toml upward)"
+    )
+
+
+def _with_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--context", metavar="NAME", help="of the kubeconfig (default: the configuration's, the current)"
+    )
+    parser.add_argument(
+        "--namespace", metavar="NAME", help="of the cluster (default: the configuration's, the context's)"
     )
 
 
@@ -163,4 +182,20 @@ def _add_catalog(commands: _Commands) -> None:
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
     parser.add_argument("--get", metavar="KEY", help="write this file's content to standard output")
     _with_config(parser)
+    _with_json(parser)
+
+
+def _add_doctor(commands: _Commands) -> None:
+    parser = _command(
+        commands, "doctor", "say what an environment lacks for a run, and what mends it", "checking", "doctor"
+    )
+    parser.add_argument("pipeline", nargs="?", help="also what this pipeline needs (default: the configuration alone)")
+    parser.add_argument("--env", metavar="ENV", help="local, argo or process")
+    _with_config(parser)
+    _with_cluster(parser)
+    parser.add_argument(
+        "--manifests",
+        metavar="BASE[=NAME]",
+        help="print manifests to pipe into kubectl apply: all, namespace, accounts, claim, secrets, limits or nodes",
+    )
     _with_json(parser)
