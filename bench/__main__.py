@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, peer, startup
+from bench import build, chain, load, peer, startup
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -34,6 +34,7 @@ _BENCHES: dict[str, _Bench] = {
     "help": startup.main_help,
     "process": startup.main_process,
     "build": _build,
+    "load": load.main,
     "chain": chain.main,
     "chain-200": chain.main_long,
     "peer": peer.main,

@@ -18,6 +18,7 @@ from toolkit.runtime.protocol import PROTOCOL, WORKSPACE
 
 _CHUNK = 1 << 20
 _OCI = "application/vnd.oci.image"
+MANIFEST = f"{_OCI}.manifest.v1+json"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,24 @@ class Slice:
     file: Path
     offset: int
     size: int
+
+    def read(self) -> Iterator[bytes]:
+        """Its bytes, in pieces.
+
+        Raises:
+            Infrastructure: the file is gone or shorter than it was.
+        """
+        try:
+            with self.file.open("rb") as source:
+                source.seek(self.offset)
+                left = self.size
+                while left and (chunk := source.read(min(left, _CHUNK))):
+                    left -= len(chunk)
+                    yield chunk
+        except OSError as error:
+            raise Infrastructure(f"{self.file} cannot be read: {error.strerror}") from error
+        if left:
+            raise Infrastructure(f"{self.file} was cut while it was read: build again")
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ class Composed:
 
     @property
     def digest(self) -> str:
-        return "sha256:" + hashlib.sha256(self.config).hexdigest()
+        return sha256(self.config)
 
 
 def identity_of(environment: str, code: str) -> str:
@@ -145,23 +164,35 @@ def members(image: Composed, reference: str, layers: tuple[Blob, ...]) -> list[M
     ]
     files.append(("manifest.json", _json(manifest)))
     if all(blob.size is not None for blob in blobs):
-        files += _oci(image, reference, blobs)
+        files += _oci(image.config, reference, blobs)
     return files
 
 
-def _oci(image: Composed, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
-    manifest = _json(
+def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
+    """The image's manifest, the same bytes for the same image; every blob's size must be known."""
+    layers = [{"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size} for blob in blobs]
+    return _json(
         {
             "schemaVersion": 2,
-            "mediaType": f"{_OCI}.manifest.v1+json",
-            "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": image.digest, "size": len(image.config)},
-            "layers": [{"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size} for blob in blobs],
+            "mediaType": MANIFEST,
+            "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": sha256(config), "size": len(config)},
+            "layers": layers,
         }
     )
-    digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
+
+
+def oci_members(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
+    """The files of an archive in OCI's layout alone; layers without content are left out."""
+    files: list[Member] = [(_path(sha256(config)), config)]
+    files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
+    return files + _oci(config, reference, blobs)
+
+
+def _oci(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
+    manifest = oci_manifest(config, blobs)
     descriptor = {
-        "mediaType": f"{_OCI}.manifest.v1+json",
-        "digest": digest,
+        "mediaType": MANIFEST,
+        "digest": sha256(manifest),
         "size": len(manifest),
         "annotations": {
             "io.containerd.image.name": full_name(reference),
@@ -170,10 +201,15 @@ def _oci(image: Composed, reference: str, blobs: tuple[Blob, ...]) -> list[Membe
     }
     index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": [descriptor]}
     return [
-        (_path(digest), manifest),
+        (_path(sha256(manifest)), manifest),
         ("index.json", _json(index)),
         ("oci-layout", _json({"imageLayoutVersion": "1.0.0"})),
     ]
+
+
+def sha256(content: bytes) -> str:
+    """The digest of these bytes, ``sha256:…``."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 def _distinct(blobs: tuple[Blob, ...]) -> list[Blob]:
@@ -200,20 +236,6 @@ def stream(files: list[Member]) -> Iterator[bytes]:
         if isinstance(content, bytes):
             yield content
         else:
-            yield from _read(content)
+            yield from content.read()
         yield b"\0" * (-info.size % 512)
     yield b"\0" * 1024
-
-
-def _read(part: Slice) -> Iterator[bytes]:
-    try:
-        with part.file.open("rb") as source:
-            source.seek(part.offset)
-            left = part.size
-            while left and (chunk := source.read(min(left, _CHUNK))):
-                left -= len(chunk)
-                yield chunk
-    except OSError as error:
-        raise Infrastructure(f"{part.file} cannot be read: {error.strerror}") from error
-    if left:
-        raise Infrastructure(f"{part.file} was cut while it was read: build again")

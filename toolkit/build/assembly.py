@@ -10,6 +10,7 @@ from toolkit.build.archive import compose
 from toolkit.build.bases import Image
 from toolkit.build.built import BuiltImage
 from toolkit.build.code_layer import Entry, write_layer
+from toolkit.build.contents import keep
 from toolkit.build.load import describe, has, load
 from toolkit.build.reference import Reference
 from toolkit.engine import Raw, Upload
@@ -42,6 +43,7 @@ def assemble(
         reference = f"{target.repository}:{composed.digest.partition(':')[2][:_TAG_LENGTH]}"
         if not has(raw, reference, composed.identity, composed.diff_ids):
             load(raw, composed, environment, source, reference, folder, report, upload)
+        keep(folder, composed)
     finally:
         layer.unlink(missing_ok=True)
     return BuiltImage(reference, composed.digest, code.digest, environment.config_digest, composed.identity, True)

@@ -30,6 +30,7 @@ class BuiltImage:
         environment: the config digest of the environment's image.
         identity: environment and code in one, the same in every store and from every checkout.
         changed: whether it had to be built.
+        existing: it is the user's own, named by tag or digest, and used as it is.
     """
 
     reference: str
@@ -38,6 +39,7 @@ class BuiltImage:
     environment: str
     identity: str
     changed: bool
+    existing: bool = False
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def _on_existing(job: _Build, target: Reference, explain: bool) -> BuiltImage:
             job.report(f"{reference} exists and carries the runtime: it is used as it is")
         code = str((found["RootFS"].get("Layers") or [""])[-1])
         environment = str(labels.get(ENVIRONMENT_LABEL, ""))
-        return BuiltImage(reference, str(found["Id"]), code, environment, str(labels.get(IDENTITY_LABEL, "")), False)
+        identity = str(labels.get(IDENTITY_LABEL, ""))
+        return BuiltImage(reference, str(found["Id"]), code, environment, identity, False, existing=True)
     settings = job.project.config.build
     if settings.system_packages or settings.lock not in (None, "none"):
         job.report(

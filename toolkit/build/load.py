@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.archive import Blob, Composed, Environment, Slice, members, stream
+from toolkit.build.archive import Blob, Composed, Environment, Slice, members, sha256, stream
 from toolkit.build.bases import Image
 from toolkit.build.built import IDENTITY_LABEL
 from toolkit.build.state import write_atomically
@@ -135,6 +135,13 @@ def saved(raw: Raw, reference: str, folder: Path) -> Iterator[tuple[str, tuple[B
     Raises:
         Infrastructure: the engine cannot save it, or not in a form that is known.
     """
+    with exported(raw, reference, folder) as (config, layers):
+        yield sha256(config), layers
+
+
+@contextmanager
+def exported(raw: Raw, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
+    """As :func:`saved`, with the config's bytes."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:
@@ -148,10 +155,10 @@ def saved(raw: Raw, reference: str, folder: Path) -> Iterator[tuple[str, tuple[B
         yield config, layers
 
 
-def _read_saved(file: Path) -> tuple[str, tuple[Blob, ...]]:
+def _read_saved(file: Path) -> tuple[bytes, tuple[Blob, ...]]:
     with tarfile.open(file) as tar:
         manifest = json.loads(_content(tar, file, "manifest.json"))[0]
-        config = "sha256:" + hashlib.sha256(_content(tar, file, manifest["Config"])).hexdigest()
+        config = _content(tar, file, manifest["Config"])
         return config, tuple(_blob(file, _slice(tar, file, path)) for path in manifest["Layers"])
 
 
@@ -180,12 +187,8 @@ def _content(tar: tarfile.TarFile, file: Path, path: str) -> bytes:
 def _blob(file: Path, part: Slice) -> Blob:
     digest = hashlib.sha256()
     head = b""
-    with file.open("rb") as source:
-        source.seek(part.offset)
-        left = part.size
-        while left and (chunk := source.read(min(left, 1 << 20))):
-            head = head or chunk[:4]
-            digest.update(chunk)
-            left -= len(chunk)
+    for chunk in part.read():
+        head = head or chunk[:4]
+        digest.update(chunk)
     suffix = next((name for magic, name in _MAGIC if head.startswith(magic)), "")
     return Blob(f"sha256:{digest.hexdigest()}", part.size, f"application/vnd.oci.image.layer.v1.tar{suffix}", part)

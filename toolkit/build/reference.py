@@ -68,9 +68,13 @@ def repository_for(folder: str) -> str:
 
 def full_name(reference: str) -> str:
     """The reference with registry and namespace spelt out, as containerd stores it."""
-    first, slash, _ = reference.partition("/")
-    if not slash:
-        return f"docker.io/library/{reference}"
-    if "." in first or ":" in first or first == "localhost" or first != first.lower():
+    if registry_of(reference):
         return reference
-    return f"docker.io/{reference}"
+    return f"docker.io/{reference}" if "/" in reference else f"docker.io/library/{reference}"
+
+
+def registry_of(reference: str) -> str | None:
+    """The host, with its port, of the registry that a reference or a repository names; None where it names none."""
+    first, slash, _ = reference.partition("/")
+    named = slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
+    return first if named else None

@@ -16,8 +16,16 @@ def note(sentence: str) -> None:
 
 
 def build(options: argparse.Namespace) -> int:
-    """Builds the image and prints its reference, alone, on standard output."""
+    """Builds the image, delivers it where that is asked for, and prints its reference, alone, on standard output."""
     project = project_at(options.config, Path.cwd())
     built = build_image(project, report=note, explain=options.explain)
-    print(built.reference)
+    reference = built.reference
+    if options.push or options.load or options.node or options.context:
+        from toolkit.build.deliver import deliver
+
+        # A context or a node names where to load to.
+        load = options.load or bool(options.node) or (bool(options.context) and not options.push)
+        push = options.push or False
+        reference = deliver(project, built, note, push, load, options.context, node=options.node).reference
+    print(reference)
     return 0

@@ -123,6 +123,12 @@ def _add_build(commands: _Commands) -> None:
     parser = _command(commands, "build", "build the image of this code and print its reference", "building", "build")
     _with_config(parser)
     parser.add_argument("--explain", action="store_true", help="say what changed since the last build")
+    parser.add_argument(
+        "--push", action="store_true", help="send what its registry lacks; the reference then has the digest"
+    )
+    parser.add_argument("--load", action="store_true", help="send what a containerd or kind node lacks, to that node")
+    parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
+    parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
 
 
 def _add_run(commands: _Commands) -> None:

@@ -20,6 +20,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+_REGISTRY = re.compile(
+    r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _INT32 = 2**31 - 1
 _ENDS = "with a letter or digit at each end"
@@ -113,6 +116,17 @@ def check_path(path: str) -> None:
         raise ValueError(f"must be written as {'/' + posixpath.normpath(path).lstrip('/')}")
 
 
+def check_registry(text: str) -> None:
+    """A registry's host, and folders of it, that image names can be put after."""
+    place = text.removeprefix("https://").removeprefix("http://")
+    host = place.partition("/")[0]
+    if not _REGISTRY.fullmatch(place):
+        raise ValueError("must be HOST[:PORT][/PREFIX], the prefix in lower case")
+    # Everyone else would take such a first word for a folder of Docker Hub's.
+    if "." not in host and ":" not in host and host != "localhost":
+        raise ValueError("must name a host with a '.' or a port in it")
+
+
 def lies_in(path: str, folder: str) -> bool:
     """Whether the normal path is the folder or below it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
@@ -191,6 +205,7 @@ def _rules() -> Rules:
             (s.Build, "system_packages"): check_word,
             (s.Build, "lock"): check_some,
             (s.Build, "context"): check_some,
+            (s.Build, "registry"): check_registry,
         }
     )
     labelled = ((s.ExecutorConfig, "annotations"), (s.ExecutorConfig, "labels"), (s.ExecutorConfig, "node_selector"))

@@ -186,6 +186,8 @@ class Build(NamedTuple):
     context: str | None = None
     """The project's root, relative to the configuration file; None finds it (docs/configuration.md)."""
     network: BuildNetwork = BuildNetwork()
+    registry: str | None = None
+    """HOST[:PORT][/PREFIX] to push to where the image's name has no registry; with http:// before it, without TLS."""
 
 
 class Config(NamedTuple):

@@ -1,0 +1,159 @@
+"""Where an image goes when nothing says so, and what a manifest then names it by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_registry import Project as Builds
+from tests.unit.test_registry import StandIn, digest_of, stand_in
+from toolkit.build import node as node_module
+from toolkit.build.built import BuiltImage
+from toolkit.build.contents import Contents
+from toolkit.build.deliver import Delivered, deliver
+from toolkit.build.node import Loaded, Node
+from toolkit.config.load import load as load_config
+from toolkit.engine import Raw
+from toolkit.errors import BadInput
+
+__all__ = ["stand_in"]
+
+Deliver = Callable[..., Delivered]
+
+
+class Engine(Raw):
+    """A Docker engine with the images of a test."""
+
+    def __init__(self, images: dict[str, dict[str, Any]]) -> None:
+        self.images = images
+
+    def json(self, path: str) -> Any:
+        return self.images.get(path.removeprefix("/images/").removesuffix("/json"))
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def deliver_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Deliver:
+    """Delivers `image` of a project with this `build` section; what was loaded is in the sentences."""
+    for name in ("TOOLKIT_REGISTRY", "TOOLKIT_CONFIG", "CONTAINERD_ADDRESS", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setattr(node_module, "_SOCKETS", ())
+
+    def load(node: Node, contents: Contents, report: Callable[[str], None]) -> Loaded:
+        return Loaded(1, 2100, 4)
+
+    monkeypatch.setattr(node_module, "load", load)
+    monkeypatch.setattr(node_module, "_is_socket", lambda path: True)
+    monkeypatch.setattr(node_module.shutil, "which", lambda name: f"/bin/{name}")
+
+    def work(
+        reference: str, build: str = "", engine: dict[str, dict[str, Any]] | None = None, existing: bool = False, **options: Any
+    ) -> Delivered:  # fmt: skip
+        (tmp_path / "toolkit.yaml").write_text(f"build: {{{build}}}\n")
+        project = load_config(tmp_path / "toolkit.yaml", tmp_path, {})
+        (tmp_path / ".toolkit" / "build").mkdir(parents=True, exist_ok=True)
+        contents, _ = Builds(tmp_path / ".toolkit" / "build").build("one")
+        image = contents.image
+        built = BuiltImage(reference, image.digest, image.code, "", "", True, existing)
+        saves = _Saves(engine or {}, Builds(tmp_path / ".toolkit" / "build").build("one")[1])
+        return deliver(project, built, said.append, raw=saves, **options)
+
+    return work
+
+
+class _Saves(Engine):
+    def __init__(self, images: dict[str, dict[str, Any]], saved: Any) -> None:
+        super().__init__(images)
+        self.save = saved.save  # type: ignore[method-assign]
+
+
+def test_a_name_with_a_registry_is_pushed_and_named_by_its_digest(
+    deliver_to: Deliver, stand_in: StandIn, said: list[str]
+) -> None:
+    found = deliver_to(f"{stand_in.host}/team/name:tag")
+    digest = digest_of(stand_in.manifests["team/name", "tag"])
+    assert found.reference == f"{stand_in.host}/team/name@{digest}" and not found.pull_policy_never
+    assert said[-1].startswith(f"pushed {stand_in.host}/team/name:tag (sent 3 of 3 layers, ")
+    said.clear()
+    assert deliver_to(f"{stand_in.host}/team/name:tag").reference == found.reference
+    assert said == [f"pushed {stand_in.host}/team/name:tag (it was there, nothing sent)"]
+
+
+@pytest.mark.parametrize("variable", [True, False])
+def test_the_setting_says_which_registry_a_plain_name_is_pushed_to(
+    deliver_to: Deliver, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, variable: bool
+) -> None:
+    if variable:
+        monkeypatch.setenv("TOOLKIT_REGISTRY", f"{stand_in.host}/prefix")
+    found = deliver_to("team/name:tag", f"registry: '{'registry.example' if variable else stand_in.host + '/prefix'}'")
+    assert found.reference.startswith(f"{stand_in.host}/prefix/team/name@sha256:")
+
+
+def test_without_a_registry_a_node_that_something_names_is_loaded_into(
+    deliver_to: Deliver, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTAINERD_ADDRESS", "/x.sock")
+    found = deliver_to("name:tag")
+    assert (found.reference, found.pull_policy_never) == ("name:tag", True)
+    assert said == [found.how] == ["loaded name:tag into containerd at /x.sock (sent 1 of 4 layers, 2.1 kB)"]
+
+
+def test_with_neither_nothing_is_sent_and_never_pulled(deliver_to: Deliver, said: list[str]) -> None:
+    found = deliver_to("name:tag")
+    assert (found.reference, found.pull_policy_never) == ("name:tag", True)
+    assert said == [found.how] and "sent nowhere" in found.how
+
+
+def test_what_is_asked_for_is_done_or_refused(deliver_to: Deliver, stand_in: StandIn, said: list[str]) -> None:
+    with pytest.raises(BadInput, match="--push needs a registry, and the name name has none"):
+        deliver_to("name:tag", push=True)
+    with pytest.raises(BadInput, match="no containerd node is found"):
+        deliver_to("name:tag", load=True)
+    # Loading alone does not push; both do both.
+    setting = f"registry: '{stand_in.host}'"
+    assert deliver_to("name:tag", setting, node="/x.sock").reference == "name:tag"
+    assert not stand_in.seen
+    found = deliver_to("name:tag", setting, push=True, node="/x.sock")
+    assert found.reference.startswith(f"{stand_in.host}/name@sha256:") and not found.pull_policy_never
+    assert [sentence.split()[0] for sentence in said][-2:] == ["pushed", "loaded"]
+    assert deliver_to("name:tag", setting, push=False).pull_policy_never
+
+
+@pytest.mark.parametrize("value", ["registry", "http://", "a.b/UPPER", "user:password@host.example", "a.b/../c"])
+def test_a_registry_that_is_none_is_refused(deliver_to: Deliver, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    with pytest.raises(BadInput, match=r"build\.registry must"):
+        deliver_to("name:tag", f"registry: '{value}'")
+    monkeypatch.setenv("TOOLKIT_REGISTRY", value)
+    with pytest.raises(BadInput, match="TOOLKIT_REGISTRY must"):
+        deliver_to("name:tag")
+
+
+def test_an_existing_image_is_never_pushed(
+    deliver_to: Deliver, stand_in: StandIn, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = f"sha256:{'a' * 64}"
+    graph = {"GraphDriver": {"Data": {"x": "y"}}}
+    pulled = {"name:1": {**graph, "RepoDigests": [f"other@{digest}", f"name@{digest}"]}}
+    local = {"name:1": {**graph, "RepoDigests": []}}
+    host = stand_in.host
+
+    assert deliver_to("name:1", "", pulled, True) == Delivered(f"name@{digest}", False, said[-1])
+    assert deliver_to(f"name@{digest}", "", {}, True).reference == f"name@{digest}"
+    found = deliver_to(f"{host}/name:1", "", {}, True, push=True)
+    assert (found.reference, found.pull_policy_never) == (f"{host}/name:1", False)
+    # One that was made here and never on a registry is loaded, or not sent.
+    assert deliver_to("name:1", f"registry: '{host}'", local, True).pull_policy_never
+    monkeypatch.setenv("CONTAINERD_ADDRESS", "/x.sock")
+    assert deliver_to("name:1", "", local, True).how.startswith("loaded")
+    assert not stand_in.seen
+    with pytest.raises(BadInput, match="name it by a tag"):
+        deliver_to(f"name@{digest}", "", {}, True, load=True)
