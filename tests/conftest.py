@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,13 @@ def scratch(tmp_path: Path) -> Scratch:
     return Scratch(root)
 
 
-@pytest.fixture
-def containers(tmp_path: Path) -> Iterator[Scratch]:
-    """A project whose steps run in containers; its images are removed, and nothing of its may be left running."""
+@contextmanager
+def without_images(root: Path) -> Iterator[None]:
+    """Removes what a project made in the engine; nothing of its may be left running."""
     import docker
 
-    # A name of its own, since images are tagged by the folder's name.
-    root = tmp_path / f"test-{tmp_path.name[:24].strip('_-.')}-{tmp_path.parent.name}".lower().replace("_", "-")
-    root.mkdir()
-    scratch = Scratch(root, {"TOOLKIT_ENV": "local"})
     client = docker.from_env()
-    yield scratch
+    yield
     left = client.api.containers(all=True, filters={"label": f"dev.toolkit.project={root}"})
     for container in left:
         client.api.remove_container(container["Id"], force=True)
@@ -37,3 +34,13 @@ def containers(tmp_path: Path) -> Iterator[Scratch]:
             client.api.remove_image(tag, force=True, noprune=True)
     client.close()
     assert not left, f"containers were left: {[one['Names'] for one in left]}"
+
+
+@pytest.fixture
+def containers(tmp_path: Path) -> Iterator[Scratch]:
+    """A project whose steps run in containers; its images are removed, and nothing of its may be left running."""
+    # A name of its own, since images are tagged by the folder's name.
+    root = tmp_path / f"test-{tmp_path.name[:24].strip('_-.')}-{tmp_path.parent.name}".lower().replace("_", "-")
+    root.mkdir()
+    with without_images(root):
+        yield Scratch(root, {"TOOLKIT_ENV": "local"})
