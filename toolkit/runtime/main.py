@@ -1,7 +1,7 @@
 """The entry: cuts the user's module names off the import path before anything is imported, then hands over.
 
 ``python3 main.py PROTOCOL RUN_ID PATH ATTEMPT`` runs one attempt of a step; ``python3 main.py --describe PROTOCOL``
-describes a pipeline from a request on standard input.
+describes a pipeline from a request on standard input; ``--serve`` and ``--store`` answer a client that can't see the volume.
 """
 
 import sys
@@ -28,6 +28,8 @@ if __name__ == "__main__":
     _isolate()
     if sys.argv[1:2] == ["--describe"]:
         from _toolkit_runtime.describe import main  # type: ignore[import-not-found]
+    elif sys.argv[1:2] in (["--serve"], ["--store"]):
+        from _toolkit_runtime.serve import main  # type: ignore[import-not-found]
     else:
         from _toolkit_runtime.supervisor import main  # type: ignore[import-not-found]
     main(sys.argv)

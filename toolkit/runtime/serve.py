@@ -1,0 +1,625 @@
+"""Answers a client that can't see the volume: what the pod that reads the cluster's claim runs.
+
+``main.py --serve PROTOCOL SECONDS`` is the pod's container: it waits, and ends by itself SECONDS after the last request.
+``main.py --store PROTOCOL`` is one request, an exec in that container: one line on standard input, the answer on standard
+output.
+
+**The request** is a JSON object, or its zlib form in base64 when it is long; ``do`` names one of:
+
+- ``runs`` (run_log, have): all runs but those that the client has (``have``: the size of end.json by run id).
+- ``records`` (run_log, run, identity, have, logs, steps): the files of a run that the client has not (``have``: sizes by path).
+- ``objects`` (catalog, objects): objects of the catalog by their SHA-256.
+- ``write`` (run_log, run, identity, files): publishes records of the client's that are not there yet; nothing is replaced.
+
+**The answer** is MAGIC, then blocks: one letter for its kind, four bytes for its length, and its bytes. PLAIN and PACKED (zlib)
+blocks are pieces of one stream, ALIVE says that the answer goes on, and END holds the stream's length and CRC: without it the
+answer is cut off, which an exec's connection does now and then without saying so. The stream is a row of items: a JSON
+object on a line, whose ``size`` says how many bytes follow it. An item with ``error`` is the last one. What goes wrong later
+than that is told on standard error, with the exit code FAULT and no END.
+
+Names and paths are checked here although the client is trusted: a step's code writes on the volume too, so no link is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import stat
+import struct
+import sys
+import time
+import zlib
+
+from . import layout, records
+from .protocol import (
+    BEGIN_RECORD,
+    END_RECORD,
+    ENGINE_RECORD,
+    FAULT,
+    OUTPUT_FILE,
+    PROTOCOL,
+    RUN_RECORD,
+    STEPS_FOLDER,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn, Optional
+
+MAGIC = b"\0toolkit-store\n"
+"""Begins every answer; what comes before it was printed by something else (the image's own ``sitecustomize``)."""
+PLAIN, PACKED, ALIVE, END = b"P", b"Z", b"K", b"E"
+BLOCK_HEAD = struct.Struct(">cI")
+BLOCK_END = struct.Struct(">QI")
+BLOCK = 256 * 1024
+"""Bytes of the stream in one block, at most."""
+LONGEST_REQUEST = 64 * 1024 * 1024
+"""Bytes of a request's line."""
+
+NO_RUN = "no-run"
+"""The ``error`` of a request about a run that does not exist."""
+
+RUN_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+_FOLDER = re.compile(r"[A-Za-z0-9_%~-]{1,255}")
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+STEP_FILES = (BEGIN_RECORD, OUTPUT_FILE, END_RECORD, ENGINE_RECORD)
+"""The files of an attempt in the order in which a reader may come to see them: a verdict never before what it is about."""
+
+_PULSE = 5.0
+"""Seconds after which a client hears that the answer goes on."""
+_UNPACKED = 15
+"""How many blocks go as they are after one that got no smaller: what is packed already does not shrink later either."""
+_DEEPEST = 200
+
+
+class Refused(Exception):
+    """The request can't be answered; the message is the answer."""
+
+
+class Fault(Exception):
+    """The answer can't be finished."""
+
+
+def is_file_of_run(path: str) -> bool:
+    """Whether a path, relative to a run's folder, is one that a run's records and outputs have."""
+    parts = path.split("/")
+    if len(parts) == 1:
+        return path in (RUN_RECORD, END_RECORD)
+    return (
+        4 <= len(parts) <= _DEEPEST
+        and parts[0] == STEPS_FOLDER
+        and all(_FOLDER.fullmatch(part) for part in parts[1:-2])
+        and _ATTEMPT.fullmatch(parts[-2]) is not None
+        and parts[-1] in STEP_FILES
+    )
+
+
+def identity(record: dict[str, Any]) -> str:
+    """What tells a run from another that had its id before; of its record, which may be written in two ways."""
+    known = [record.get(key) for key in ("run_id", "started", "plan_hash", "submission")]
+    return hashlib.sha256(records.encode(known)).hexdigest()
+
+
+def main(argv: list[str]) -> NoReturn:
+    """``main.py --serve PROTOCOL SECONDS`` and ``main.py --store PROTOCOL``."""
+    try:
+        if argv[2:3] != [str(PROTOCOL)]:
+            spoken = argv[2] if len(argv) > 2 else "none"
+            raise Fault(
+                f"it speaks protocol {PROTOCOL} and was called with protocol {spoken}: use the image of this version"
+            )
+        if argv[1] == "--serve":
+            _serve(float(argv[3]))
+        else:
+            _answer(sys.stdin.buffer.readline(LONGEST_REQUEST + 1))
+        code = 0
+    except Fault as error:
+        code = _give_up(str(error))
+    except BrokenPipeError:
+        # The client is gone.
+        code = FAULT
+    except OSError as error:
+        code = _give_up(f"{error.filename or 'the volume'}: {error.strerror}")
+    except MemoryError:
+        code = _give_up("it ran out of memory")
+    os._exit(code)
+
+
+def _give_up(reason: str) -> int:
+    text = f"toolkit runtime: {reason}\n".encode("utf-8", "replace")
+    try:
+        os.write(2, text)
+        if os.getpid() == 1 and os.path.exists("/dev/termination-log"):
+            with open("/dev/termination-log", "wb") as file:
+                file.write(text)
+    except OSError:
+        pass
+    return FAULT
+
+
+# --- waiting --------------------------------------------------------------------------------------------------------
+
+
+def _serve(seconds: float) -> None:
+    """Waits until no request has come for ``seconds``; the client that made the pod may be gone and can't remove it."""
+    # Blocked signals are kept for sigtimedwait, also of process 1, for which the kernel drops others.
+    ending = {signal.SIGTERM, signal.SIGINT}
+    waited = ending | {signal.SIGUSR1}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    until = time.monotonic() + seconds
+    while True:
+        got = signal.sigtimedwait(waited, max(0.0, until - time.monotonic()))
+        if got is not None and got.si_signo in ending:
+            return
+        if got is None and not _is_answering():
+            return
+        until = time.monotonic() + seconds
+
+
+def _is_answering() -> bool:
+    """Whether a request is being answered right now: a large object may take longer than the pod would wait."""
+    others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    return any(b"--store" in _arguments(name) for name in others)
+
+
+def _arguments(process: str) -> list[bytes]:
+    try:
+        with open(f"/proc/{process}/cmdline", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def _tell_server() -> None:
+    """Lets the container's first process begin its wait anew."""
+    if b"--serve" in _arguments("1"):
+        try:
+            os.kill(1, signal.SIGUSR1)
+        except OSError:
+            pass
+
+
+# --- requests and answers -------------------------------------------------------------------------------------------
+
+
+class Answer:
+    """Writes items as blocks; what shrinks is packed, since the way to the client may be long."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._to = descriptor
+        self._held = bytearray()
+        self._total = 0
+        self._crc = 0
+        self._skip = 0
+        self._last = time.monotonic()
+        _write_all(self._to, MAGIC)
+
+    def item(self, data: bytes = b"", **fields: Any) -> None:
+        """An item with all of its bytes; of more than ``data``, ``size`` among the fields says how many."""
+        fields.setdefault("size", len(data))
+        self.add(json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")
+        self.add(data)
+
+    def add(self, data: bytes) -> None:
+        """Bytes of the item that was begun last."""
+        self._total += len(data)
+        self._crc = zlib.crc32(data, self._crc)
+        self._held += data
+        while len(self._held) >= BLOCK:
+            self._send(bytes(self._held[:BLOCK]))
+            del self._held[:BLOCK]
+
+    def alive(self) -> None:
+        """Called now and then by what takes long and has nothing to say."""
+        if time.monotonic() - self._last >= _PULSE:
+            self._flush()
+            self._block(ALIVE, b"")
+
+    def end(self) -> None:
+        self._flush()
+        self._block(END, BLOCK_END.pack(self._total, self._crc))
+
+    def _flush(self) -> None:
+        if self._held:
+            self._send(bytes(self._held))
+            self._held.clear()
+
+    def _send(self, data: bytes) -> None:
+        if self._skip:
+            self._skip -= 1
+        else:
+            packed = zlib.compress(data, 1)
+            if len(packed) < len(data) * 0.9:
+                self._block(PACKED, packed)
+                return
+            self._skip = _UNPACKED
+        self._block(PLAIN, data)
+
+    def _block(self, kind: bytes, data: bytes) -> None:
+        _write_all(self._to, BLOCK_HEAD.pack(kind, len(data)) + data)
+        self._last = time.monotonic()
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _answer(line: bytes) -> None:
+    _tell_server()
+    # What is made here is the steps' too: their group may write it.
+    os.umask(0o002)
+    answer = Answer(1)
+    try:
+        request = _parsed(line)
+        _REQUESTS[request["do"]](request, answer)
+    except Refused as error:
+        answer.item(error=str(error))
+    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
+        answer.item(error=f"the request can't be understood ({type(error).__name__}: {error})")
+    answer.end()
+    _tell_server()
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    if not line.endswith(b"\n"):
+        raise Refused("the request is cut off, or longer than 64 MB")
+    if not line.startswith(b"{"):
+        import base64
+
+        line = zlib.decompress(base64.b64decode(line))
+    request: dict[str, Any] = json.loads(line)
+    return request
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def _runs(request: dict[str, Any], answer: Answer) -> None:
+    have = request.get("have") or {}
+    try:
+        top = _root(request["run_log"])
+    except FileNotFoundError:
+        names = []
+    else:
+        names = sorted(name for name in os.listdir(top) if RUN_ID.fullmatch(name))
+    for name in names:
+        answer.alive()
+        folder = _folder(top, [name])
+        if folder is None:
+            continue
+        try:
+            end_size = _size(folder, END_RECORD)
+            if end_size is not None and have.get(name) == end_size:
+                answer.item(item="run", run=name, kept=True)
+                continue
+            # The end first: a run that has one then has all else too.
+            end = _record(folder, END_RECORD) if end_size is not None else None
+            record = _record(folder, RUN_RECORD)
+        finally:
+            os.close(folder)
+        if record is not None:
+            record.pop("plan", None)
+            known = {"run": record, "end": end, "end_size": end_size}
+            answer.item(json.dumps(known).encode("ascii"), item="run", run=name)
+
+
+def _record(folder: int, name: str) -> Optional[dict[str, Any]]:
+    """A record; a damaged one is passed over here, and told of by whoever shows its run."""
+    file = _file(folder, name)
+    if file is None:
+        return None
+    with open(file, "rb") as opened:
+        try:
+            record = json.loads(opened.read())
+        except (ValueError, RecursionError):
+            return None
+    return record if isinstance(record, dict) else None
+
+
+def _records(request: dict[str, Any], answer: Answer) -> None:
+    folder = _run_folder(request)
+    record = _record(folder, RUN_RECORD) if folder is not None else None
+    if folder is None or record is None:
+        raise Refused(NO_RUN)
+    have: dict[str, int] = request.get("have") or {}
+    same = identity(record) == request.get("identity")
+    if not same:
+        # Another run had this id when the client looked last, or it never looked.
+        have = {}
+    # Opened before the steps are read and sent after them: a client that has it has all of the run.
+    end = _file(folder, END_RECORD)
+    answer.item(item="records", new=not same, ended=end is not None)
+    if not same:
+        _send_file(answer, folder, RUN_RECORD, RUN_RECORD, 0)
+    sender = _Sender(answer, have, bool(request.get("logs", True)))
+    for parts in _wanted_steps(request.get("steps")):
+        inner = _folder(folder, [STEPS_FOLDER, *parts])
+        if inner is not None:
+            sender.folder(inner, "/".join([STEPS_FOLDER, *parts]))
+    if end is not None:
+        if have.get(END_RECORD) == os.fstat(end).st_size:
+            os.close(end)
+        else:
+            _send_open(answer, end, END_RECORD, 0)
+
+
+def _wanted_steps(paths: Optional[list[str]]) -> Iterator[list[str]]:
+    if paths is None:
+        yield []
+        return
+    for path in paths:
+        parts = [layout.folder_name(part) for part in path.split("/")]
+        if not all(parts):
+            raise Refused(f"{path!r} is no step's path")
+        yield parts
+
+
+class _Sender:
+    """Walks through steps and sends what the client has not."""
+
+    def __init__(self, answer: Answer, have: dict[str, int], logs: bool) -> None:
+        self._answer = answer
+        self._have = have
+        self._logs = logs
+
+    def folder(self, folder: int, path: str, depth: int = 0) -> None:
+        """Sends what lies in a folder and below it; closes it."""
+        self._answer.alive()
+        try:
+            with os.scandir(folder) as entries:
+                found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+            self._files(folder, path, found)
+            for name in sorted(found):
+                if found[name] and _FOLDER.fullmatch(name) and depth < _DEEPEST:
+                    inner = _folder(folder, [name])
+                    if inner is not None:
+                        self.folder(inner, f"{path}/{name}", depth + 1)
+        finally:
+            os.close(folder)
+
+    def _files(self, folder: int, path: str, found: dict[str, bool]) -> None:
+        paths = {name: f"{path}/{name}" for name in STEP_FILES if name in found}
+        wanted = [name for name, one in paths.items() if name != OUTPUT_FILE and one not in self._have]
+        # The last first, so that each verdict is about what is sent before it, and all of it.
+        opened = {name: _file(folder, name) for name in reversed(wanted) if is_file_of_run(paths[name])}
+        for name in STEP_FILES:
+            if name == OUTPUT_FILE and name in paths and self._logs and is_file_of_run(paths[name]):
+                known = self._have.get(paths[name])
+                size = _size(folder, name)
+                if size is not None and size != known:
+                    # A log that has become shorter is another one.
+                    start = known if known is not None and known < size else 0
+                    _send_file(self._answer, folder, name, paths[name], start)
+            file = opened.get(name)
+            if file is not None:
+                _send_open(self._answer, file, paths[name], 0)
+
+
+def _send_file(answer: Answer, folder: int, name: str, path: str, start: int) -> None:
+    file = _file(folder, name)
+    if file is not None:
+        _send_open(answer, file, path, start)
+
+
+def _send_open(answer: Answer, file: int, path: str, start: int) -> None:
+    """Sends a file from ``start`` to the end that it has now, and closes it."""
+    try:
+        size = os.fstat(file).st_size - start
+        answer.item(item="file", path=path, offset=start, size=size)
+        os.lseek(file, start, os.SEEK_SET)
+        _copy(answer, file, size, path)
+    finally:
+        os.close(file)
+
+
+def _copy(answer: Answer, file: int, size: int, name: str) -> None:
+    while size > 0:
+        data = os.read(file, min(size, BLOCK))
+        if not data:
+            raise Fault(f"{name} became shorter while it was read")
+        answer.add(data)
+        size -= len(data)
+
+
+def _objects(request: dict[str, Any], answer: Answer) -> None:
+    try:
+        top = _root(request["catalog"])
+    except FileNotFoundError:
+        top = -1
+    for digest in request["objects"]:
+        if not DIGEST.fullmatch(digest):
+            raise Refused(f"{digest!r} is no object's hash")
+        folder = _folder(top, ["objects", digest[:2]]) if top >= 0 else None
+        file = _file(folder, digest) if folder is not None else None
+        if file is None:
+            answer.item(item="object", sha256=digest, missing=True)
+            continue
+        try:
+            size = os.fstat(file).st_size
+            answer.item(item="object", sha256=digest, size=size)
+            _copy(answer, file, size, f"the object {digest}")
+        finally:
+            os.close(file)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _write(request: dict[str, Any], answer: Answer) -> None:
+    files: dict[str, str] = request["files"]
+    for path in files:
+        if not is_file_of_run(path) or path.rpartition("/")[2] not in _writable(path):
+            raise Refused(f"{path!r} is no record that a client writes")
+    if RUN_RECORD in files:
+        _make_run_folder(request)
+    folder = _run_folder(request)
+    if folder is None:
+        raise Refused(NO_RUN)
+    record = _record(folder, RUN_RECORD)
+    if record is not None and identity(record) != request["identity"]:
+        raise Refused(f"the run {request['run']} on the volume is another one of this id")
+    written = []
+    # The run's beginning first, its end last: whoever sees the one may look for the others.
+    for path in sorted(files, key=lambda path: (path == END_RECORD, path != RUN_RECORD, path)):
+        answer.alive()
+        *parts, name = path.split("/")
+        inner = _made_folder(folder, parts)
+        if _publish(inner, name, files[path].encode("utf-8")):
+            written.append(path)
+        os.close(inner)
+    answer.item(json.dumps(written).encode("ascii"), item="written")
+
+
+def _writable(path: str) -> tuple[str, ...]:
+    return (ENGINE_RECORD,) if "/" in path else (RUN_RECORD, END_RECORD)
+
+
+def _make_run_folder(request: dict[str, Any]) -> None:
+    os.makedirs(request["run_log"], exist_ok=True)
+    top = _root(request["run_log"])
+    name = _checked_run(request)
+    try:
+        os.mkdir(name, 0o775, dir_fd=top)
+        # What is made inside belongs to the group, also where the volume's own folder does not say so.
+        os.chmod(name, 0o2775, dir_fd=top)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(top)
+
+
+def _made_folder(folder: int, parts: list[str]) -> int:
+    """The folder below another, made where it is missing."""
+    inner = os.dup(folder)
+    for part in parts:
+        try:
+            os.mkdir(part, 0o775, dir_fd=inner)
+        except FileExistsError:
+            pass
+        try:
+            following = os.open(part, _AS_FOLDER, dir_fd=inner)
+        except OSError as error:
+            raise Refused(f"{'/'.join(parts)} is no folder of the run's: {error.strerror}") from None
+        finally:
+            os.close(inner)
+        inner = following
+    return inner
+
+
+def _publish(folder: int, name: str, data: bytes) -> bool:
+    """Publishes a record, whole or not at all, unless one is there; whether it did.
+
+    Not ``records.publish``: process ids are no names in two pods at once, and of two clients the first is to win.
+    """
+    if _size(folder, name) is not None:
+        return False
+    temporary = f"{name}.{os.urandom(8).hex()}.tmp"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o664, dir_fd=folder)
+    try:
+        try:
+            _write_all(file, data)
+        finally:
+            # A network file system may tell of a full disk only now.
+            os.close(file)
+        try:
+            os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError:
+            # A file system without hard links: of two clients in the same instant the second one's stays.
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        return True
+    finally:
+        try:
+            os.unlink(temporary, dir_fd=folder)
+        except FileNotFoundError:
+            pass
+
+
+# --- paths ----------------------------------------------------------------------------------------------------------
+
+_AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _root(path: str) -> int:
+    """The folder of the run log or of the catalog; it is the client's configuration and may lie behind a link."""
+    if not os.path.isabs(path):
+        raise Refused(f"{path!r} is no absolute path")
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _checked_run(request: dict[str, Any]) -> str:
+    run: str = request["run"]
+    if not RUN_ID.fullmatch(run):
+        raise Refused(f"{run!r} is no run id")
+    return run
+
+
+def _run_folder(request: dict[str, Any]) -> Optional[int]:
+    name = _checked_run(request)
+    try:
+        top = _root(request["run_log"])
+    except FileNotFoundError:
+        return None
+    try:
+        return _folder(top, [name])
+    finally:
+        os.close(top)
+
+
+def _folder(folder: int, parts: list[str]) -> Optional[int]:
+    """A folder below another; None where there is none, or a link in its place."""
+    inner = os.dup(folder)
+    for part in parts:
+        try:
+            following = os.open(part, _AS_FOLDER, dir_fd=inner)
+        except OSError as error:
+            if _is_absent(error):
+                return None
+            raise
+        finally:
+            os.close(inner)
+        inner = following
+    return inner
+
+
+def _file(folder: int, name: str) -> Optional[int]:
+    """A regular file, opened; None where there is none, or something else in its place."""
+    try:
+        # Not blocking: whoever reads a named pipe waits for its writer.
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if _is_absent(error):
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return file
+    os.close(file)
+    return None
+
+
+def _size(folder: int, name: str) -> Optional[int]:
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if _is_absent(error):
+            return None
+        raise
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_absent(error: OSError) -> bool:
+    import errno
+
+    # A socket can't be opened at all (ENXIO).
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO)
+
+
+_REQUESTS = {"runs": _runs, "records": _records, "objects": _objects, "write": _write}
