@@ -47,7 +47,11 @@ def reason_of(run: Run) -> str:
     """Why the run is not a success; empty while it runs and when it succeeded."""
     if run.end is not None:
         return str(run.end.get("reason") or "")
-    return "" if run.active else "lost: its client ended before the run did"
+    if run.active:
+        return ""
+    if "workflow" in (run.record["driver"] or {}):
+        return "lost: its Workflow is gone, and nobody saw how it ended"
+    return "lost: its client ended before the run did"
 
 
 def view(log: RunLog, run: Run) -> dict[str, Any]:
