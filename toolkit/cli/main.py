@@ -61,11 +61,15 @@ def _parser() -> argparse.ArgumentParser:
         _add_init,
         _add_build,
         _add_run,
+        _add_compile,
         _add_compose,
         _add_runs,
         _add_show,
         _add_logs,
         _add_catalog,
+        _add_fetch,
+        _add_cancel,
+        _add_diff,
         _add_doctor,
     ):
         add(commands)
@@ -110,6 +114,20 @@ def _with_cluster(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _with_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env", metavar="ENV", help="look there alone: local, process or argo (default: wherever it is)"
+    )
+    _with_cluster(parser)
+
+
+def _with_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
+    parser.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; JSON, or else text"
+    )
+
+
 def _with_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
 
@@ -138,12 +156,23 @@ def _add_run(commands: _Commands) -> None:
     )
     parser.add_argument("--env", metavar="ENV", help="local (Docker), argo (Kubernetes) or process (no containers)")
     _with_config(parser)
-    parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
-    parser.add_argument(
-        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; JSON, or else text"
-    )
+    _with_parameters(parser)
     parser.add_argument("--run-id", metavar="ID", help="the run's id (default: made from the time)")
     parser.add_argument("--tag", default="", help="a word to find the run by")
+    parser.add_argument(
+        "--detach", action="store_true", help="with argo: submit, print the run id and leave it to itself"
+    )
+    _with_cluster(parser)
+
+
+def _add_compile(commands: _Commands) -> None:
+    parser = _command(commands, "compile", "print the Argo objects of a pipeline as YAML", "running", "compile_")
+    parser.add_argument("pipeline", nargs="?", help="as for run")
+    _with_config(parser)
+    _with_parameters(parser)
+    parser.add_argument("--run-id", metavar="ID", help="the run's id, which is the Workflow's name")
+    parser.add_argument("--tag", default="", help="a word to find the run by")
+    _with_cluster(parser)
 
 
 def _add_compose(commands: _Commands) -> None:
@@ -156,14 +185,14 @@ def _add_compose(commands: _Commands) -> None:
     )
     parser.add_argument("pipeline", nargs="?", help="as for run")
     _with_config(parser)
-    parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter")
+    _with_parameters(parser)
 
 
 def _add_runs(commands: _Commands) -> None:
     parser = _command(commands, "runs", "list the runs", "showing", "runs")
     _with_config(parser)
     parser.add_argument("--tag", help="only those with this tag")
+    _with_place(parser)
     _with_json(parser)
 
 
@@ -171,6 +200,7 @@ def _add_show(commands: _Commands) -> None:
     parser = _command(commands, "show", "show a run: its steps, values and files", "showing", "show")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
     _with_config(parser)
+    _with_place(parser)
     _with_json(parser)
 
 
@@ -180,6 +210,7 @@ def _add_logs(commands: _Commands) -> None:
     parser.add_argument("step", nargs="?", help="one step's path (default: all)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
     _with_config(parser)
+    _with_place(parser)
     _with_json(parser)
 
 
@@ -188,6 +219,41 @@ def _add_catalog(commands: _Commands) -> None:
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
     parser.add_argument("--get", metavar="KEY", help="write this file's content to standard output")
     _with_config(parser)
+    _with_place(parser)
+    _with_json(parser)
+
+
+def _add_fetch(commands: _Commands) -> None:
+    parser = _command(
+        commands, "fetch", "copy the files that a run put into the catalog to a folder", "fetching", "fetch"
+    )
+    parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="files or patterns, also STEP:KEY (default: all)")
+    parser.add_argument("--to", metavar="FOLDER", help="where (default: a new folder named like the run)")
+    _with_config(parser)
+    _with_place(parser)
+    _with_json(parser)
+
+
+def _add_cancel(commands: _Commands) -> None:
+    parser = _command(
+        commands, "cancel", "end a run that is going on, and wait until it has ended", "cancelling", "cancel"
+    )
+    parser.add_argument("run", help="the run's id")
+    parser.add_argument("--kill", action="store_true", help="without the steps' grace period")
+    _with_config(parser)
+    _with_place(parser)
+
+
+def _add_diff(commands: _Commands) -> None:
+    parser = _command(commands, "diff", "say whether two runs are the same, and where not", "comparing", "diff")
+    parser.add_argument("a", metavar="RUN", help="a run's id")
+    parser.add_argument("b", metavar="RUN", help="another's")
+    parser.add_argument("--all", action="store_true", help="also say what is not compared, and why")
+    parser.add_argument("--no-bytes", action="store_true", help="leave this machine's objects unread: hashes only")
+    parser.add_argument("--fetch", action="store_true", help="read the objects of runs on a cluster, too")
+    _with_config(parser)
+    _with_place(parser)
     _with_json(parser)
 
 

@@ -169,7 +169,13 @@ def _rules() -> Rules:
         checks[(cls, "max_step_duration_in_seconds")] = between(1)
         checks[(cls, "node_selector")] = check_label_value
         checks[(cls, "service_account_name")] = check_subdomain
-    for key in ("max_workflow_duration_in_seconds", "grace_period_in_seconds", "parallelism", "pids_limit"):
+    for key in (
+        "max_workflow_duration_in_seconds",
+        "grace_period_in_seconds",
+        "parallelism",
+        "pids_limit",
+        "start_timeout_in_seconds",
+    ):
         checks[(s.ExecutorConfig, key)] = between(1)
     for key in ("name", "context", "output_file", "schedules"):
         checks[(s.ExecutorConfig, key)] = check_some

@@ -134,6 +134,8 @@ class ExecutorConfig(NamedTuple):
     output_file: str | None = None
     expose_parameters_as_inputs: bool = False
     schedules: tuple[str, ...] = ()
+    start_timeout_in_seconds: int = 300
+    """Within which a pod must have started; then the run is ended, with the reason."""
     step_secret_name: str = "toolkit-secrets"
     """The Kubernetes Secret that holds a step's own secrets which no entry of secrets_from_k8s names."""
 
