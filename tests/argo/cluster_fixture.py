@@ -1,0 +1,131 @@
+"""The cluster that tests run on, one for the session: the one that was named, else the one that runs, else one started here.
+
+    from tests.argo.cluster_fixture import claim, cluster, namespace  # `cluster` is a fixture; conftest.py imports it
+
+With TOOLKIT_TEST_KUBECONFIG nothing is started; what needs an image then needs TOOLKIT_TEST_REGISTRY too, and fails without.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = str(Path(__file__).resolve().parents[2] / "k8s" / "cluster")
+if SCRIPTS not in sys.path:
+    sys.path.insert(0, SCRIPTS)
+
+from testcluster import kube, lifecycle  # noqa: E402 (it lies beside the command, not on the path)
+from testcluster.places import Failed  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """A cluster, and how to reach what a test needs of it."""
+
+    kubeconfig: Path
+    context: str | None
+    registry: str | None  # HOST:PORT, or HOST/PREFIX of a named cluster
+    containerd: str | None  # the socket of the node's containerd; None for one that is not ours
+    kubectl: str
+    foreign: bool
+
+    def need_registry(self) -> str:
+        """The registry; a test that needs one fails where there is none, for nobody would notice that it was skipped."""
+        if not self.registry:
+            pytest.fail("TOOLKIT_TEST_KUBECONFIG is set: TOOLKIT_TEST_REGISTRY must name a registry it can pull from")
+        return self.registry
+
+    def run(self, *arguments: str, text: str | None = None, limit: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """kubectl, whatever comes of it."""
+        return self.raw().run(*arguments, text=text, limit=limit)
+
+    def must(self, *arguments: str, text: str | None = None, limit: float = 60.0) -> str:
+        """kubectl's standard output; an error is the test's."""
+        return self.raw().must(*arguments, text=text, limit=limit)
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """`kubectl get` as an object."""
+        read: dict[str, Any] = json.loads(self.must("get", *arguments, "-o", "json"))
+        return read
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Make or change objects."""
+        self.raw().apply(*objects)
+
+    def raw(self) -> kube.Kubectl:
+        return kube.Kubectl(self.kubectl, self.kubeconfig, self.context or "")
+
+
+@contextmanager
+def running() -> Iterator[Cluster]:
+    """A cluster that answers; it is taken down at the end only if it was started here."""
+    before = lifecycle.status()
+    if not before["up"]:
+        lifecycle.up()  # refuses, with a sentence, when a named cluster does not answer
+    try:
+        now = lifecycle.status()
+        yield Cluster(
+            kubeconfig=Path(now["kubeconfig"]),
+            context=now["context"],
+            registry=now["registry"],
+            containerd=now["containerd"],
+            kubectl=now["kubectl"],
+            foreign=now["foreign"],
+        )
+    finally:
+        if not before["up"] and not before["foreign"]:
+            lifecycle.down()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The session's cluster."""
+    with running() as found:
+        yield found
+
+
+@contextmanager
+def namespace(cluster: Cluster, name: str, restricted: bool = False) -> Iterator[str]:
+    """A namespace of a test's own, removed with all that is in it and the folders of its claims.
+
+    A restricted one refuses every pod that breaks the Pod Security Standard of that name.
+    """
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    cluster.must("create", "-f", "-", text=json.dumps(made))
+    try:
+        yield name
+    finally:
+        # Without their grace period, which nobody is there to make use of.
+        for kind in ("workflows.argoproj.io", "pods"):
+            cluster.run("-n", name, "delete", kind, "--all", "--grace-period=0", "--force", "--wait=false")
+        cluster.must("delete", "namespace", name, "--wait", "--timeout=120s", limit=130)
+        if not cluster.foreign:
+            kube.remove_volumes(cluster.raw(), name)
+
+
+def claim(cluster: Cluster, namespace: str, name: str) -> Path | None:
+    """Make a claim that any number of pods can write to; the folder behind it, where that is on this machine.
+
+    On a named cluster it is of the class TOOLKIT_TEST_STORAGE_CLASS, or of the cluster's default.
+    """
+    if not cluster.foreign:
+        return kube.make_volume(cluster.raw(), namespace, name)
+    spec: dict[str, Any] = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    if named := os.environ.get("TOOLKIT_TEST_STORAGE_CLASS"):
+        spec["storageClassName"] = named
+    metadata = {"name": name, "namespace": namespace}
+    cluster.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+    return None
+
+
+__all__ = ["Cluster", "Failed", "claim", "cluster", "namespace", "running"]
