@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolkit.backends import driver, volumes
 from toolkit.config.environment import choose_environment
@@ -15,6 +15,7 @@ from toolkit.errors import BadInput, ToolkitError
 from toolkit.project import Project
 from toolkit.run.request import Note
 from toolkit.runtime.protocol import RUN_RECORD
+from toolkit.runtime.records import read
 from toolkit.store.reader import NoRun, Run, RunLog
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Found:
             Infrastructure: the cluster can't be asked.
         """
         if self.remote is not None:
-            return self.remote.catalog(list(dict.fromkeys(digests)))
+            return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
         location = json.loads(self.run.record["plan"])["stores"]["catalog"]
         return volumes.on_host(self.project, location) if location is not None else None
 
@@ -97,13 +98,18 @@ def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = F
         BadInput: there is no such run. Infrastructure: the cluster can't be asked.
     """
     environment = _asked(project, where)
+    mirrored = _mirrored(project, run_id)
     if environment != "argo":
         log = local_log(project)
         try:
             return Found(project, log, log.run(run_id))
         except NoRun:
-            if environment is not None or not (_mirrored(project, run_id) or _is_for_clusters(project)):
+            if environment is not None or not (mirrored or _is_for_clusters(project)):
                 raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists them") from None
+    if len(mirrored) == 1 and not where.is_cluster:
+        # It was submitted from here: where to is known.
+        known = mirrored[0].get("context", {})
+        where = Where(where.environment, known.get("context") or None, known.get("namespace"))
     remote = open_remote(project, where, note)
     try:
         return Found(project, remote.log, remote.run(run_id, logs), remote)
@@ -171,5 +177,8 @@ def _is_for_clusters(project: Project) -> bool:
     return project.config.executor.type == "argo"
 
 
-def _mirrored(project: Project, run_id: str) -> bool:
-    return any((project.state / MIRRORS).glob(f"**/{run_id}/{RUN_RECORD}"))
+def _mirrored(project: Project, run_id: str) -> list[dict[str, Any]]:
+    """run.json of each run of this id that this machine knows of, on whichever cluster."""
+    return [
+        record for path in (project.state / MIRRORS).glob(f"**/{run_id}/{RUN_RECORD}") if (record := read(str(path)))
+    ]

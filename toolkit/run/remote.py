@@ -64,7 +64,8 @@ class Remote:
         if workflow is not None:
             self._take_workflow(run_id, workflow)
         if workflow is None or workflow_status(workflow) not in ("", "Pending"):
-            with self.reader(workflow) as pod:
+            record = self.log.run(run_id).record if self.known(run_id) else None
+            with self.reader(record) as pod:
                 self.mirror.sync(pod, run_id, logs=logs)
                 if workflow is not None:
                     # The plan, which says what the nodes are, may have come only now.
@@ -94,7 +95,7 @@ class Remote:
                     found[run_id] = Run(self.mirror.run_folder(run_id), record, end, active)
         return list(found.values())
 
-    def catalog(self, digests: Iterable[str]) -> Path | None:
+    def catalog(self, run: Run, digests: Iterable[str]) -> Path | None:
         """The mirror's catalog with these objects in it, each fetched once; None where nothing is stored.
 
         Raises:
@@ -105,7 +106,7 @@ class Remote:
             return None
         missing = [digest for digest in digests if not (folder / "objects" / digest[:2] / digest).exists()]
         if missing:
-            with self.reader(None) as pod:
+            with self.reader(run.record) as pod:
                 for digest in missing:
                     self.mirror.object(pod, digest)
         return folder
@@ -156,15 +157,15 @@ class Remote:
 
     # --- the pod ----------------------------------------------------------------------------------------------------
 
-    def reader(self, workflow: Object | None) -> ReaderPod:
-        """A pod that reads the volume, placed as the run's own pods are.
+    def reader(self, record: Object | None) -> ReaderPod:
+        """A pod that reads the volume, placed as the steps' pods are.
 
         Args:
-            workflow: the run's, while there is one: its image is on the nodes already.
+            record: of a run whose image the nodes have, most likely; else the project's own image is brought there.
         """
         config = self._project.config
         executor = config.executor.config
-        image, policy = _image_of(workflow) or self._own_image()
+        image, policy = _image_of(record) or self._own_image()
         return ReaderPod(
             self.cluster,
             image=image,
@@ -180,15 +181,18 @@ class Remote:
 
     def _own_image(self) -> tuple[str, str]:
         """The project's image as it is now: any image with the runtime can read a volume."""
-        delivered = deliver(
-            self._project, build(self._project, report=self._note), self._note, context=self.cluster.context
-        )
+
+        def quiet(sentence: str) -> None:
+            """Nobody asked for an image."""
+
+        built = build(self._project, report=self._note)
+        delivered = deliver(self._project, built, quiet, context=self.cluster.context)
         return delivered.reference, "Never" if delivered.pull_policy_never else "IfNotPresent"
 
 
-def _image_of(workflow: Object | None) -> tuple[str, str] | None:
-    for template in ((workflow or {}).get("spec") or {}).get("templates") or ():
-        if "container" in template:
-            container = template["container"]
-            return container["image"], container.get("imagePullPolicy", "IfNotPresent")
-    return None
+def _image_of(record: Object | None) -> tuple[str, str] | None:
+    """The image of a run and how to pull it: one that is on no registry has no digest in its reference."""
+    image = (record or {}).get("image")
+    if not image:
+        return None
+    return image["reference"], "IfNotPresent" if "@" in image["reference"] else "Never"

@@ -130,6 +130,7 @@ class Follower:
         self._pods: dict[str, Object] = {}
         self._records: dict[tuple[str, int], Object] = {}
         self._started: set[tuple[str, int]] = set()
+        self._since: dict[str, float] = {}
         self._passed: set[str] = set()
         self._unstarted: dict[str, _Unstarted] = {}
         self._gave_up = ""
@@ -208,6 +209,7 @@ class Follower:
             self._unstarted.pop(name, None)
         # As it was seen last: a pod that is deleted has said what it had to say.
         self._pods[name] = pod
+        self._since.setdefault(name, time.monotonic())
         if news.type != "DELETED" and not has_started(pod) and not pod["metadata"].get("deletionTimestamp"):
             self._unstarted.setdefault(name, _Unstarted(time.monotonic()))
         else:
@@ -241,7 +243,9 @@ class Follower:
         attempt = judged(one.number, record, str(folder))
         if attempt.status == "failed" and pod is not None:
             self._save_tail(pod["metadata"]["name"], folder)
-        self._listener.ended(step, attempt, one.seconds)
+        # Kubernetes tells whole seconds only.
+        since = self._since.get(pod["metadata"]["name"]) if pod is not None else None
+        self._listener.ended(step, attempt, time.monotonic() - since if since is not None else one.seconds)
 
     def _was_shut_down(self) -> bool:
         return bool((self._workflow.get("spec") or {}).get("shutdown")) and not self._gave_up
