@@ -101,16 +101,16 @@ def ignore(sentence: str) -> None:
 def test_all_is_sent_once_then_the_code_alone_and_then_nothing(stand_in: StandIn, project: Project) -> None:
     contents, engine = project.build("one")
     loaded = load(stand_in.node, contents, ignore)
-    assert (loaded.layers, loaded.total, engine.saves) == (3, 3, 1)
+    assert (len(loaded.sent), loaded.total, engine.saves) == (3, 3, 1)
     stand_in.seen()
 
     contents, engine = project.build("two")
     loaded = load(stand_in.node, contents, ignore)
-    assert (loaded.layers, loaded.total, loaded.size, engine.saves) == (1, 3, 300, 0)
+    assert (list(loaded.sent.values()), loaded.total, engine.saves) == ([300], 3, 0)
     assert stand_in.seen() == [["images", "import", "--no-unpack", "-"], ["images", "check"]]
 
     unchanged, engine = project.build("two", changed=False)
-    assert load(stand_in.node, unchanged, ignore).size == 0
+    assert load(stand_in.node, unchanged, ignore).sent == {}
     assert stand_in.seen() == [["images", "check"]]
 
 
@@ -118,10 +118,10 @@ def test_a_node_that_lost_layers_gets_those(stand_in: StandIn, project: Project)
     load(stand_in.node, project.build("one")[0], ignore)
     (stand_in.home / "blobs" / sha256(project.below[1])[7:]).unlink()
     # The image is there by name, but not whole; and a change of the code finds the same.
-    for contents, engine in (project.build("one", changed=False), project.build("two")):
+    for (contents, engine), layers in ((project.build("one", changed=False), 1), (project.build("two"), 2)):
         said: list[str] = []
         loaded = load(stand_in.node, contents, said.append)
-        assert (loaded.layers, engine.saves) == (1, 1) and "exported" in said[0]
+        assert (len(loaded.sent), engine.saves) == (layers, 1) and "exported" in said[0]
         (stand_in.home / "blobs" / sha256(project.below[1])[7:]).unlink()
 
 

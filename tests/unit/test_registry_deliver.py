@@ -49,7 +49,7 @@ def deliver_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str])
     monkeypatch.setattr(node_module, "_SOCKETS", ())
 
     def load(node: Node, contents: Contents, report: Callable[[str], None]) -> Loaded:
-        return Loaded(1, 2100, 4)
+        return Loaded({"sha256:1": 2100}, 4)
 
     monkeypatch.setattr(node_module, "load", load)
     monkeypatch.setattr(node_module, "_is_socket", lambda path: True)

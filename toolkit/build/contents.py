@@ -18,7 +18,7 @@ from typing import Any
 
 from toolkit.build.archive import Blob, Composed, Slice, sha256
 from toolkit.build.built import BuiltImage
-from toolkit.build.state import write_atomically
+from toolkit.build.state import sweep, write_atomically
 from toolkit.engine import Raw
 from toolkit.errors import Infrastructure
 
@@ -104,6 +104,7 @@ class Contents:
         """
         from toolkit.build.load import exported
 
+        sweep(self._folder, "save-*", "packed-*.gz", "layer-*.tar")
         with exported(self._raw, self.image.reference, self._folder) as (config, layers):
             if not self.image.existing and sha256(config) != self.image.digest:
                 raise Infrastructure(

@@ -224,8 +224,8 @@ class _Delivery:
         said = []
         for node, loaded in zip(nodes, results, strict=True):
             amount = (
-                f"sent {loaded.layers} of {loaded.total} layers, {_size(loaded.size)}"
-                if loaded.size
+                f"sent {len(loaded.sent)} of {loaded.total} layers, {_size(sum(loaded.sent.values()))}"
+                if loaded.sent
                 else "it was there, nothing sent"
             )
             said.append(f"loaded {self._built.reference} into {node.name} ({amount})")

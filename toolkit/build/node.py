@@ -58,11 +58,11 @@ class Loaded:
     """What a load sent.
 
     Attributes:
-        layers: how many layers, and ``size`` their bytes.
+        sent: the layers' sizes in bytes by their digests.
+        total: how many layers the image has.
     """
 
-    layers: int = 0
-    size: int = 0
+    sent: dict[str, int] = field(default_factory=dict)
     total: int = 0
 
 
@@ -118,10 +118,14 @@ def load(node: Node, contents: Contents, report: Callable[[str], None]) -> Loade
     manifest = sha256(oci_manifest(contents.config, known)) if contents.config is not None and known else ""
     wanted = _Wanted(name, image_id, manifest)
     loaded = Loaded(total=len(known or ()))
-    # What was built just now is not there yet.
-    if not contents.image.changed and wanted.is_in(_ask(node, (*node.ctr, "images", "check", *wanted.filters))):
-        return loaded
+    half = False
+    if not contents.image.changed:  # what was built just now is not there yet
+        listing = _ask(node, (*node.ctr, "images", "check", *wanted.filters))
+        if wanted.is_in(listing):
+            return loaded
+        half = wanted.is_half_in(listing)
     # The code is left to the first pod to unpack: that is as quick there, and this is twice as quick without.
+    known = None if half else known
     if contents.config is not None and known and _import(node, wanted, contents.config, known, loaded, "--no-unpack"):
         return loaded
     return _load_all(node, contents, wanted, loaded, report)
@@ -169,12 +173,22 @@ class _Wanted:
 
     def is_in(self, listing: str) -> bool:
         """Whether what `ctr images check` printed shows this very image complete, whoever brought it there."""
-        rows = {row[0]: row for line in listing.splitlines()[1:] if len(row := line.split()) > 3}
+        rows = _rows(listing)
         found = rows.get(self.name)
         if found is None or found[3] != "complete":
             return False
         same = rows.get(self.image_id)
         return found[2] == self.manifest or (same is not None and same[2] == found[2])
+
+    def is_half_in(self, listing: str) -> bool:
+        """Whether the name is there without all that belongs to it."""
+        found = _rows(listing).get(self.name)
+        return found is not None and found[3] != "complete"
+
+
+def _rows(listing: str) -> dict[str, list[str]]:
+    """The columns of `ctr images check`, by the images' names: name, type, digest, status …"""
+    return {row[0]: row for line in listing.splitlines()[1:] if len(row := line.split()) > 3}
 
 
 def _import(
@@ -188,8 +202,7 @@ def _import(
     files = oci_members(config, wanted.name, layers)
     command = (*node.within, "sh", "-c", _IMPORT_AND_CHECK, "sh", *wanted.filters, option, *node.ctr)
     listing, wanted.said = _run(node, command, _LONG, files)
-    sent = {layer.digest: layer.content.size for layer in layers if layer.content is not None}
-    loaded.layers, loaded.size = len(sent), sum(sent.values())
+    loaded.sent |= {layer.digest: layer.content.size for layer in layers if layer.content is not None}
     return wanted.is_in(listing)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
+
+_STALE = 6 * 3600.0
+"""Seconds; no export takes as long."""
 
 
 def build_folder(project: Project) -> Path:
@@ -40,6 +44,19 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: Path, *patterns: str) -> None:
+    """Removes what a killed command left: files and folders of these names that are hours old, so that no one writes them."""
+    import shutil
+
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            try:
+                if path.stat().st_mtime < time.time() - _STALE:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            except OSError:
+                pass  # someone else did it, or it stays
 
 
 @contextmanager
