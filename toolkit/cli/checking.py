@@ -122,7 +122,8 @@ def _images(project: Project, made: Plan, side: Side, context: str | None) -> di
     side.check(made)
     found: dict[str | None, Any] = {}
     for own, built in side.images().items():
-        one = deliver(project, built, note, push=False, load=False, context=context)
+        # Its sentences are about what is sent.
+        one = deliver(project, built, lambda _: None, push=False, load=False, context=context)
         found[own] = Image(one.reference, one.pull_policy_never)
     return found
 

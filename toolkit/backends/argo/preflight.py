@@ -786,10 +786,10 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
         yield Finding("unknown", f"the claim {name} can't be looked at: {claim.why}", _ask_admin(facts))
         return
     again = (
-        f"{facts.kubectl('delete', 'pvc', name)} && {facts.apply(f'claim={name}')} (deleting it deletes what it holds)"
+        f"{facts.kubectl('delete', 'pvc', name)} && {facts.apply(f'claim={name}')}  # deletes what it holds"
     )
     if claim["metadata"].get("deletionTimestamp"):
-        yield Finding("error", f"the claim {name} is being deleted", facts.apply(f"claim={name}") + " once it is gone")
+        yield Finding("error", f"the claim {name} is being deleted", facts.apply(f"claim={name}") + "  # once it is gone")
         return
     modes = claim["spec"].get("accessModes") or []
     if not {"ReadWriteMany", "ReadWriteOnce"} & set(modes):
@@ -805,7 +805,7 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
         state = "waits for its first pod before it is bound, which is as its storage class has it"
     else:
         events = facts.kubectl("describe", "pvc", name)
-        yield Finding("error", f"the claim {name} is {phase}: {_why_unbound(seen)}", f"{events} tells more; {again}")
+        yield Finding("error", f"the claim {name} is {phase}: {_why_unbound(seen)}", f"{events}  # tells more")
         return
     shared = _shared_by_nodes(facts, needs, name, "ReadWriteMany" in modes)
     if shared is not None:
