@@ -378,6 +378,31 @@ def test_a_registry_without_tls_is_said_to_be_one(
         assert push(registry, "tag", contents, None, lambda sentence: None).layers == 3
 
 
+def test_a_ca_that_is_none_is_told(project: Project, tmp_path: Path) -> None:
+    contents, _ = project.build("one")
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with (
+        pytest.raises(Infrastructure, match=r"the CA in .*ca\.pem cannot be read"),
+        Registry("registry.example", "team/name", authority=tmp_path / "ca.pem") as registry,
+    ):
+        push(registry, "tag", contents, None, lambda sentence: None)
+
+
+@pytest.mark.parametrize("location", ["http://[bad/", "ftp://127.0.0.1/", "http://127.0.0.1:port/"])
+def test_an_address_that_is_none_is_one_sentence(stand_in: StandIn, project: Project, location: str) -> None:
+    contents, _ = project.build("one")
+
+    def serve(request: Any, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        if request.command == "POST":
+            return request.answer(202, Location=location)
+        return request.answer(404)
+
+    stand_in._serve = serve  # type: ignore[method-assign]
+    with pytest.raises(Infrastructure) as failed:
+        push_to(stand_in, contents)
+    assert failed.value.message.startswith(f"the registry {stand_in.host}")
+
+
 def test_a_proxy_is_used_where_no_proxy_does_not_name_the_host(
     stand_in: StandIn, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,7 +168,7 @@ class Registry:
                 raise self._untrusted(error) from error
             except Refused as error:
                 raise Infrastructure(f"the registry {self.host} cannot be used: {error}") from error
-            except (OSError, http.client.HTTPException, UnicodeError) as error:
+            except (OSError, http.client.HTTPException, ValueError) as error:
                 reason, longer = _reason(error), 0.0
                 if not self._reached:
                     break

@@ -23,7 +23,7 @@ _LOCAL = ("localhost", "::1")
 
 
 class Refused(Exception):
-    """An address that is not followed; says why."""
+    """An address that is not followed, or a CA that is none; says why."""
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,13 @@ class Transport:
 
     def _context(self, netloc: str) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        if self._authority is not None:
-            context.load_verify_locations(str(self._authority))
-        # Where the Docker engine looks for a registry's own CA.
-        folder = Path("/etc/docker/certs.d") / netloc
-        for file in sorted(folder.glob("*.crt")):
-            context.load_verify_locations(str(file))
+        # And where the Docker engine looks for a registry's own CA.
+        files = [self._authority] if self._authority is not None else []
+        for file in [*files, *sorted((Path("/etc/docker/certs.d") / netloc).glob("*.crt"))]:
+            try:
+                context.load_verify_locations(str(file))
+            except OSError as error:
+                raise Refused(f"the CA in {file} cannot be read ({error.strerror or 'it is no PEM file'})") from error
         return context
 
 
