@@ -199,6 +199,8 @@ def make_volume(kubectl: Kubectl, namespace: str, claim: str) -> Path:
     os.chown(folder, -1, GROUP)
     os.chmod(folder, 0o2775)  # what one user makes there belongs to the group of all
     kubectl.apply(*volume_objects(namespace, claim, folder))
+    bound = "--for=jsonpath={.status.phase}=Bound"
+    kubectl.must("-n", namespace, "wait", bound, f"persistentvolumeclaim/{claim}", "--timeout=60s", limit=70.0)
     return folder
 
 
