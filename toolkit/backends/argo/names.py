@@ -6,7 +6,10 @@ import hashlib
 import re
 
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_TASK = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,79}")
+_TASK = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,79}")
+"""Argo lets a task that begins with a digit depend on nothing."""
+_WORDS = re.compile("true|false|nil|not|in|and|or|let|if|else|matches|contains|startsWith|endsWith")
+"""Of the language in which Argo evaluates ``depends``, where a task's name stands bare."""
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DIGITS = 8
 """Of a hash after a name that had to be changed: cleaned names collide (``a_b`` and ``a b``), these don't."""
@@ -14,9 +17,10 @@ _DIGITS = 8
 
 def task_name(path: str) -> str:
     """The name of a DAG's task for the step at ``path``."""
-    if _TASK.fullmatch(path) and not re.search(rf"-[0-9a-f]{{{_DIGITS}}}$", path):
+    if _TASK.fullmatch(path) and not _WORDS.fullmatch(path) and not re.search(rf"-[0-9a-f]{{{_DIGITS}}}$", path):
         return path
-    return _cleaned(path, r"[^a-zA-Z0-9]+", 60) + _hash(path)
+    cleaned = _cleaned(path, r"[^a-zA-Z0-9]+", 60)
+    return ("step-" if cleaned[0].isdigit() else "") + cleaned + _hash(path)
 
 
 def object_name(name: str, longest: int) -> str:

@@ -25,7 +25,8 @@ RUN_VOLUME = "toolkit-run"
 _PATH = "{{inputs.parameters.path}}"
 _SCRATCH = "toolkit-scratch"
 _SHARED_MEMORY = "toolkit-shm"
-_LONGEST_ANSWER = 4096
+_LONGEST_VALUE = 1024
+"""Bytes of a variable's value that stands in a template; Argo gives a pod its template whole, in 128 KiB at most."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,15 @@ def has_braces(text: str) -> bool:
     return "{{" in text or "}}" in text
 
 
+def can_be_input(path: str) -> bool:
+    """Whether a step's path survives being a template's input.
+
+    Argo writes an input's value into the template's JSON by a rule of Go's, whose escapes for characters beyond 16 bits
+    that it does not know are none of JSON's.
+    """
+    return not has_braces(path) and all(ord(character) < 0x10000 for character in path)
+
+
 def template(
     name: str, spec: ContainerSpec, place: Placement, retry: RetryStrategy, values: Values, path: str | None = None
 ) -> Object:
@@ -81,7 +91,7 @@ def template(
 
     Args:
         spec: of any step of this shape; the step's own path is the template's input.
-        path: of the one step of this template, where Argo would replace something in it.
+        path: of the one step of this template, where Argo would change it as an input.
     """
     mounts: list[Object] = [{"name": RUN_VOLUME, "mountPath": RUN_FOLDER, "readOnly": True}]
     mounts += [
@@ -150,7 +160,7 @@ def _environment(spec: ContainerSpec, place: Placement, values: Values) -> list[
     """Values, then secrets by reference only."""
     found: list[Object] = []
     for name, value in spec.environment:
-        if has_braces(value):
+        if has_braces(value) or len(value.encode()) > _LONGEST_VALUE:
             found.append(_kept(name, value, values))
         else:
             found.append({"name": name, "value": literal(value)})

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.backends.argo import names
+from toolkit.backends.argo import names, schedules
 from toolkit.backends.argo.pod import (
     PATH_INPUT,
     RUN_VOLUME,
     Object,
     Placement,
     Values,
+    can_be_input,
     has_braces,
     literal,
     template,
@@ -37,6 +39,8 @@ DEFAULT_ACCOUNT = "toolkit-runner"
 """The service account of k8s/accounts, which pods have when the configuration names none."""
 MANAGED = ("app.kubernetes.io/managed-by", "toolkit")
 RUN_LABEL = "dev.toolkit/run"
+SCHEDULE_LABEL = "dev.toolkit/schedule"
+"""Of a CronWorkflow, of what its runs read and of the runs themselves."""
 PIPELINE_ANNOTATION = "dev.toolkit/pipeline"
 TAG_ANNOTATION = "dev.toolkit/tag"
 IMAGE_ANNOTATION = "dev.toolkit/image"
@@ -48,6 +52,13 @@ LONGEST_CRON = 29
 """Characters of a CronWorkflow's name: its runs add a time to it, and a run id has at most 40."""
 _KEPT_SECONDS = 7 * 24 * 3600
 _PODS_KEPT = "600s"
+_RUNS_KEPT = 100
+"""Of a schedule, of either end. Not Argo's 3 and 1: while a Workflow is there, a client can still learn how its pods ended."""
+_LATEST_START = 3600
+"""Seconds after its time at which a run of a schedule still starts, when the controller was away; without, it is left out."""
+_BACKSTOP = 30
+"""Seconds beyond all others after which a step that its runtime did not end is ended by Kubernetes."""
+_RESERVED = ("dev.toolkit/", "workflows.argoproj.io/")
 _ENTRY = "pipeline"
 _NOTHING = "nothing"
 
@@ -98,7 +109,7 @@ def compile_run(plan: Plan, config: Config, submission: Submission) -> Objects:
     Raises:
         BadInput: plan and parameters are too large, or a setting can't be honoured by Argo.
     """
-    compiler = _Compiler(plan, config, submission)
+    compiler = _Compiler(plan, config, submission, submission.name, RUN_LABEL)
     spec = compiler.spec()
     workflow = {
         "apiVersion": API_VERSION,
@@ -120,18 +131,27 @@ def compile_schedule(plan: Plan, config: Config, submission: Submission) -> Obje
             f"the name {submission.name!r} is too long for a schedule: it has at most {LONGEST_CRON} characters "
             "(executor.config.name sets it)"
         )
-    compiler = _Compiler(plan, config, submission)
+    given = schedules.read(config.executor.config.schedules)
+    # A run that has begun goes on with what it began with when its schedule is changed meanwhile.
+    content = hashlib.sha256(plan.to_json() + encode([dict(submission.parameters), dict(submission.record)]))
+    config_map = f"{submission.name}-{content.hexdigest()[:8]}"
+    compiler = _Compiler(plan, config, submission, config_map, SCHEDULE_LABEL)
     metadata = compiler.metadata()
     cron = {
         "apiVersion": API_VERSION,
         "kind": "CronWorkflow",
         "metadata": metadata,
         "spec": {
-            "schedules": list(config.executor.config.schedules),
+            "schedules": list(given.lines),
+            # Else it is whichever the controller's machine has.
+            "timezone": given.zone,
+            "startingDeadlineSeconds": _LATEST_START,
+            "successfulJobsHistoryLimit": _RUNS_KEPT,
+            "failedJobsHistoryLimit": _RUNS_KEPT,
             # A run that takes longer than the time between two must not have another beside it in the same catalog.
             "concurrencyPolicy": "Forbid",
             "workflowMetadata": {
-                "labels": {key: value for key, value in metadata["labels"].items() if key != RUN_LABEL},
+                "labels": dict(metadata["labels"]),
                 "annotations": dict(metadata["annotations"]),
             },
             "workflowSpec": compiler.spec(),
@@ -153,9 +173,13 @@ def placement(plan: Plan, config: Config, step: PlannedStep, image: Image) -> Pl
                 "give executor.config.image a registry, or leave the policy out"
             )
         policy = "Never"
+    tolerations = own.tolerations if own.tolerations is not None else executor.tolerations
+    for one in tolerations:
+        if one.toleration_seconds is not None and one.effect != "NoExecute":
+            raise BadInput("a toleration with toleration_seconds has the effect NoExecute: Kubernetes takes no other")
     return Placement(
         node_selector=own.node_selector if own.node_selector is not None else executor.node_selector,
-        tolerations=own.tolerations if own.tolerations is not None else executor.tolerations,
+        tolerations=tolerations,
         service_account=account,
         pull_policy=policy or "IfNotPresent",
         step_secret=executor.step_secret_name,
@@ -169,12 +193,13 @@ def _override(config: Config, step: PlannedStep) -> Override:
 
 
 class _Compiler:
-    def __init__(self, plan: Plan, config: Config, submission: Submission) -> None:
+    def __init__(self, plan: Plan, config: Config, submission: Submission, config_map: str, label: str) -> None:
         self._plan = plan
         self._config = config
         self._executor: ExecutorConfig = config.executor.config
         self._given = submission
-        self._values = Values(submission.name, {})
+        self._label = label
+        self._values = Values(config_map, {})
         self._templates: dict[str, Object] = {}
         _refuse(self._executor)
 
@@ -189,7 +214,7 @@ class _Compiler:
         }
         return {
             "name": given.name,
-            "labels": {**self._executor.labels, MANAGED[0]: MANAGED[1], RUN_LABEL: given.name},
+            "labels": self._labels(),
             "annotations": {name: value for name, value in annotations.items() if value},
         }
 
@@ -234,20 +259,25 @@ class _Compiler:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
-                "name": given.name,
-                "labels": {**self._executor.labels, MANAGED[0]: MANAGED[1], RUN_LABEL: given.name},
+                "name": self._values.config_map,
+                "labels": self._labels(),
             },
+            # What a run is made of never changes under it.
+            "immutable": True,
             "binaryData": packed,
         }
         if self._values.keys:
             known["data"] = {key: value for value, key in self._values.keys.items()}
         return known
 
+    def _labels(self) -> dict[str, str]:
+        return {**self._executor.labels, MANAGED[0]: MANAGED[1], self._label: self._given.name}
+
     def _tasks(self) -> list[Object]:
         tasks: list[Object] = []
         for step in self._plan.tasks():
             task: Object = {"name": names.task_name(step.path), "template": self._template_of(step)}
-            if not has_braces(step.path):
+            if can_be_input(step.path):
                 task["arguments"] = {"parameters": [{"name": PATH_INPUT, "value": literal(step.path)}]}
             if tasks:
                 task["depends"] = f"{tasks[-1]['name']}.Succeeded"
@@ -264,8 +294,13 @@ class _Compiler:
         image = self._given.images[settings.image]
         place = placement(self._plan, self._config, step, image)
         spec = container_spec(self._plan, step, "", 1, image.reference, self._given.user)
-        only = step.path if has_braces(step.path) else None
+        only = step.path if not can_be_input(step.path) else None
         made = template("", spec, place, _checked(settings.retry), self._values, only)
+        if settings.time_limit is not None:
+            # The runtime ends a step that runs out of time; this is for a runtime that can't. Kubernetes counts from before
+            # the image is pulled.
+            waiting = self._executor.start_timeout_in_seconds
+            made["activeDeadlineSeconds"] = settings.time_limit + spec.stop_timeout + waiting + _BACKSTOP
         key = json.dumps(made, sort_keys=True)
         if key not in self._templates:
             made["name"] = f"step-{len(self._templates)}" if self._templates else "step"
@@ -274,7 +309,7 @@ class _Compiler:
 
     def _volumes(self) -> list[Object]:
         files = [{"key": name, "path": name} for name in (PLAN_FILE, PARAMETERS_FILE, RUN_RECORD_FILE)]
-        run = {"name": RUN_VOLUME, "configMap": {"name": self._given.name, "items": files}}
+        run = {"name": RUN_VOLUME, "configMap": {"name": self._values.config_map, "items": files}}
         claims = [
             {"name": volume_name(one.name), "persistentVolumeClaim": {"claimName": one.name}}
             for one in self._executor.persistent_volumes
@@ -305,3 +340,12 @@ def _refuse(executor: ExecutorConfig) -> None:
     for name, value in executor.annotations.items():
         if has_braces(value):
             raise BadInput(f"the annotation {name} holds '{{{{' or '}}}}', which Argo would replace: leave it out")
+    for volume in executor.persistent_volumes:
+        if has_braces(volume.mount_path):
+            raise BadInput(
+                f"the mount path {volume.mount_path} holds '{{{{' or '}}}}', which Argo would replace: choose another"
+            )
+    for kind, given in (("label", executor.labels), ("annotation", executor.annotations)):
+        for name in given:
+            if name.startswith(_RESERVED) or name == MANAGED[0]:
+                raise BadInput(f"the {kind} {name} is toolkit's own or Argo's: choose another")

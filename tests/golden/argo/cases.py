@@ -1,0 +1,253 @@
+"""Pipelines and configurations whose manifests are kept beside this file; made without an engine and without a cluster."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.unit.local_project import LocalProject
+from toolkit.backends.argo.manifest import to_text
+from toolkit.backends.argo.workflow import Image, Objects, Submission, compile_run, compile_schedule
+from toolkit.config.load import load
+from toolkit.config.settings import Config
+from toolkit.model.pipeline import Function, Pipeline, Step, Stub, Task
+from toolkit.plan.plan import Plan, plan
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "getting-started"
+IMAGE = "registry.example:5000/team/app:0123456789abcdef"
+PLACEHOLDER = "Z3ppcHBlZA=="
+"""For what is compressed, whose bytes differ from one zlib to the next."""
+
+HOSTILE_NAMES = (
+    "Two Words",
+    "a_b",
+    "a b",
+    "a-b",
+    "01-load",
+    "1e3",
+    "y",
+    "no",
+    "true",
+    "not",
+    "{{x}}",
+    "{{workflow.name}} $(HOME)",
+    "$(HOME) $$ $x",
+    'it\'s "quoted" \\ `back`',
+    "--help",
+    "训练 ☃ é",
+    "🎉",
+    "\U0002ebf0",
+    "<&>: # | > [x] ,",
+    "x" * 200,
+)
+HOSTILE_VALUES = {
+    "BRACES": "{{x}} {{workflow.name}} {{=1+1}}",
+    "HALF_BRACES": "{{ }}",
+    "DOLLARS": "$(HOME) $$ $$$ $x ${x} $(HALF_BRACES)",
+    "QUOTES": "'single' \"double\" \\ `back`",
+    "LINES": "one\ntwo\r\n\tthree\n",
+    "YES": "y",
+    "NUMBER": "3.10",
+    "EXPONENT": "1e3",
+    "NULL": "null",
+    "DATE": "2024-01-01",
+    "EMPTY": "",
+    "SPACES": "  both  ",
+    "UNICODE": "训练 ☃ é \u00a0\u2028\u0085 🎉 \U0002ebf0",
+    "CONTROL": "\u0001\u001b[31m\u007f",
+    "COLON": "a: b # c",
+    "LARGE": "0123456789abcdef" * 100,
+}
+
+EVERYTHING: dict[str, Any] = {
+    "image": "registry.example:5000/team/app",
+    "environment": {"MODE": "fast", "y": "y"},
+    "persistent_volumes": [
+        {"name": "records", "mount_path": "/mnt"},
+        {"name": "data.of.another.team", "mount_path": "/data"},
+    ],
+    "secrets_from_k8s": [{"environment_variable": "DSN", "secret_name": "postgres", "secret_key": "connection_string"}],
+    "resources": {
+        "limits": {"cpu": "1500m", "memory": "2Gi", "gpu": 1},
+        "requests": {"cpu": "0.25", "memory": "512Mi"},
+    },
+    "user": 4242,
+    "shm_size": "256Mi",
+    "scratch_size": "1Gi",
+    "read_only_root": True,
+    "grace_period_in_seconds": 7,
+    "image_pull_secrets": ["registry-login", "another"],
+    "image_pull_policy": "Always",
+    "overrides": {},
+    "max_workflow_duration_in_seconds": 86400,
+    "max_step_duration_in_seconds": 3600,
+    "retry_strategy": {
+        "limit": 2,
+        "retry_policy": "OnError",
+        "back_off": {"duration_in_seconds": 10, "factor": 2, "max_duration": 600},
+    },
+    "parallelism": 3,
+    "pids_limit": 100,
+    "auto_remove_container": False,
+    "name": "everything",
+    "namespace": "team",
+    "context": "prod",
+    "annotations": {"example.org/note": 'it\'s\n"noted": y'},
+    "labels": {"example.org/team": "y", "cost": "1e3"},
+    "node_selector": {"kubernetes.io/arch": "amd64", "pool": "on"},
+    "tolerations": [
+        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "spot", "value": "true", "effect": "NoExecute", "toleration_seconds": 60},
+    ],
+    "service_account_name": "team-runner",
+    "output_file": "argo.yaml",
+    "start_timeout_in_seconds": 120,
+    "step_secret_name": "team-secrets",
+}
+"""Each setting of the executor set to another value than its default, but for those that ``NEVER_TOGETHER`` has."""
+NEVER_TOGETHER: dict[str, Any] = {"expose_parameters_as_inputs": True, "schedules": ["0 6 * * *"]}
+"""What is refused, and what makes a CronWorkflow."""
+
+OVERRIDES: dict[str, Any] = {
+    "large": {
+        "environment": {"MODE": "slow"},
+        "resources": {"limits": {"memory": "64Gi", "gpu": 2}},
+        "user": 3000,
+        "shm_size": "1Gi",
+        "scratch_size": "2Gi",
+        "max_step_duration_in_seconds": 60,
+        "retry_strategy": {"limit": 5, "retry_policy": "OnFailure"},
+        "node_selector": {"pool": "gpu"},
+        "tolerations": [{"operator": "Exists"}],
+        "service_account_name": "gpu-runner",
+        "image_pull_policy": "Always",
+    },
+    "other": {"image": "registry.example/other:1"},
+    "anywhere": {"node_selector": {}, "tolerations": [], "retry_strategy": {"limit": 0}},
+}
+"""Each key of an override."""
+
+
+def task(name: str, secrets: tuple[str, ...] = (), override: str | None = None) -> Task:
+    """A step that runs in a container."""
+    chosen = {"argo": override} if override is not None else {}
+    return Task(name, "python", Function("steps", "step"), secrets=secrets, overrides=chosen)
+
+
+def configured(executor: dict[str, Any]) -> Config:
+    """A configuration of these settings of the executor. A ``$`` in them is what it is."""
+    text = json.dumps({"executor": {"type": "argo", "config": executor}}, ensure_ascii=False)
+    # As JSON it would be no YAML: a line of YAML ends at some of its characters.
+    for character in ("\u0085", "\u2028", "\u007f"):
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "toolkit.yaml").write_text(text.replace("$", "$$"), encoding="utf-8")
+        return load(None, Path(folder)).config
+
+
+def submission(name: str = "run-1", **changed: Any) -> Submission:
+    """All that a run has beside plan and configuration, always the same."""
+    images = {
+        None: Image(IMAGE, False),
+        "registry.example/other:1": Image("registry.example/other:1@sha256:" + "1" * 64, False),
+    }
+    known: dict[str, Any] = {
+        "name": name,
+        "pipeline": "pipe: {{line}} of 'y'",
+        "tag": "3.10",
+        "images": images,
+        "parameters": {"y": "n", "x": 1},
+        "record": {"run_id": name, "pipeline": "pipe"},
+        "user": 1000,
+        "request": "abc",
+    }
+    return Submission(**{**known, **changed})
+
+
+def planned(steps: Sequence[Step], config: Config) -> Plan:
+    return plan(Pipeline(tuple(steps), name="pipe"), config, (".",))
+
+
+def run(steps: Sequence[Step], executor: dict[str, Any] | None = None, **changed: Any) -> Objects:
+    """The objects of a run of these steps."""
+    config = configured(executor or {})
+    return compile_run(planned(steps, config), config, submission(**changed))
+
+
+def schedule(steps: Sequence[Step], executor: dict[str, Any], **changed: Any) -> Objects:
+    """The objects of a CronWorkflow of these steps."""
+    config = configured(executor)
+    return compile_schedule(planned(steps, config), config, submission(**{"name": "nightly", **changed}))
+
+
+def getting_started() -> Objects:
+    """The example as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in EXAMPLE.iterdir():
+            if file.is_file() and not file.name.startswith("."):
+                shutil.copy(file, folder)
+        made = LocalProject(Path(folder)).plan("pipeline.yaml")
+        return compile_run(made, load(None, Path(folder)).config, submission())
+
+
+def everything() -> Objects:
+    return run([task("a"), task("b", ("token",))], EVERYTHING)
+
+
+def overrides() -> Objects:
+    steps = [task("plain"), task("large", override="large"), task("other", override="other")]
+    base = {"retry_strategy": {"limit": 1}, "node_selector": {"pool": "cpu"}, "overrides": OVERRIDES}
+    return run([*steps, task("anywhere", override="anywhere"), task("plain again")], base)
+
+
+def scheduled() -> Objects:
+    schedules = ["CRON_TZ=Europe/Berlin 0 6 * * mon-fri", "TZ=Europe/Berlin @monthly"]
+    given = {"schedules": schedules, "labels": {"team": "y"}, "annotations": {"note": "n"}}
+    return schedule([task("a"), task("b")], given, record={"pipeline": "pipe"})
+
+
+def hostile() -> Objects:
+    return run([task(name) for name in HOSTILE_NAMES], {"environment": HOSTILE_VALUES})
+
+
+def secrets() -> Objects:
+    references = [{"environment_variable": "DSN", "secret_name": "postgres", "secret_key": "dsn"}]
+    steps = [task("none"), task("one", ("token",)), task("two", ("token", "DSN", "other")), task("again", ("token",))]
+    return run(steps, {"secrets_from_k8s": references})
+
+
+def chain(length: int = 50) -> Objects:
+    return run([task(f"step {number:04}") for number in range(length)])
+
+
+def stubs_alone() -> Objects:
+    return run([Stub("one"), Stub("two")])
+
+
+def stubs_between() -> Objects:
+    return run([Stub("before"), task("a"), Stub("between"), Stub("too"), task("b"), Stub("after")])
+
+
+CASES: dict[str, Callable[[], Objects]] = {
+    "getting-started": getting_started,
+    "everything": everything,
+    "overrides": overrides,
+    "schedule": scheduled,
+    "hostile": hostile,
+    "secrets": secrets,
+    "chain": chain,
+    "stubs-alone": stubs_alone,
+    "stubs-between": stubs_between,
+}
+
+
+def kept_text(objects: Objects) -> str:
+    """The manifest as it is kept: without what is compressed."""
+    config_map = copy.deepcopy(objects.config_map)
+    config_map["binaryData"] = dict.fromkeys(config_map["binaryData"], PLACEHOLDER)
+    return to_text(Objects(config_map, objects.workflow))
