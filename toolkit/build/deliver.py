@@ -34,11 +34,13 @@ class Delivered:
         reference: to be named in a manifest: with the digest that its registry knows it by, where there is one.
         pull_policy_never: it is on no registry, so a cluster must not try to pull it.
         how: what was done, or why nothing was, as one sentence.
+        loaded: it is on the nodes, since just now or since before.
     """
 
     reference: str
     pull_policy_never: bool
     how: str
+    loaded: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def deliver(
 
     Args:
         report: is given progress and what was sent, one sentence each; ``how`` is among them.
-        push: True pushes; False never does; None leaves it to the rule.
+        push: True pushes; False never does; None leaves it to the rule. False for both only says what it would be called.
         load: the same for loading.
         context: of the kubeconfig; None is executor.config.context, else the current one.
         node: the address of a node's containerd, which is then loaded into.
@@ -103,6 +105,8 @@ class _Delivery:
 
     def own(self, push: bool | None, load: bool | None) -> Delivered:
         reference = self._built.reference
+        if push is False and load is False:
+            return self._named()
         target = None if push is False else self._target()
         if push and target is None:
             raise BadInput(
@@ -116,6 +120,19 @@ class _Delivery:
         if pushed is not None:
             return pushed
         return loaded or Delivered(reference, True, self._nowhere())
+
+    def _named(self) -> Delivered:
+        """What a cluster would know the image by, if it were brought there as the rule says; nothing is sent."""
+        target = self._target()
+        if target is None:
+            how = f"{self._built.reference} is on no registry: `toolkit build --load` brings it to a node"
+            return Delivered(self._built.reference, True, how)
+        tag = self._built.reference.rpartition(":")[2]
+        digest = _Pushes(self._folder / "pushes.json").last(target.repository, tag)
+        if digest is not None:
+            return Delivered(f"{target.repository}@{digest}", False, f"{target.repository}:{tag} was pushed")
+        how = f"{target.repository}:{tag} was not pushed from here: `toolkit build --push` does that"
+        return Delivered(f"{target.repository}:{tag}", False, how)
 
     def existing(self, push: bool | None, load: bool | None) -> Delivered:
         reference = self._built.reference
@@ -230,7 +247,7 @@ class _Delivery:
             )
             said.append(f"loaded {self._built.reference} into {node.name} ({amount})")
             self._report(said[-1])
-        return Delivered(self._built.reference, True, "; ".join(said))
+        return Delivered(self._built.reference, True, "; ".join(said), loaded=True)
 
 
 class _Pushes:

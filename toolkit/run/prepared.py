@@ -49,7 +49,7 @@ class Prepared:
                     load=None if self._deliver else False,
                     context=self.request.context or self.request.project.config.executor.config.context,
                 )
-                self._images[own] = Image(one.reference, one.pull_policy_never)
+                self._images[own] = Image(one.reference, one.pull_policy_never, one.loaded)
         return self._images
 
     def request_hash(self) -> str:

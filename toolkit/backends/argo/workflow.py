@@ -69,10 +69,12 @@ class Image:
 
     Attributes:
         never_pulled: whether it is on no registry, so that a node has it or has not.
+        loaded: whether it was brought to the nodes just now, which they tell of a minute later.
     """
 
     reference: str
     never_pulled: bool
+    loaded: bool = False
 
 
 @dataclass(frozen=True)
