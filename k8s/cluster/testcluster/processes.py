@@ -72,7 +72,7 @@ def alive() -> list[int]:
         if record["boot"] != boot_id():
             return []
         return [int(pid) for pid, started in record["processes"].items() if started and start_time(int(pid)) == started]
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 
