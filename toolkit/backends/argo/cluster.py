@@ -26,6 +26,7 @@ TIME_LIMIT = 30.0
 
 WORKFLOWS = "apis/argoproj.io/v1alpha1"
 CORE = "api/v1"
+_CONNECTIONS = 32
 _MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -72,6 +73,8 @@ class Cluster:
     def __init__(self, configuration: Any, context: str, namespace: str) -> None:
         from kubernetes.client import ApiClient
 
+        # Its default follows the machine's cores; with more threads than connections urllib3 warns on standard error.
+        configuration.connection_pool_maxsize = _CONNECTIONS
         self._configuration = configuration
         self._client = ApiClient(configuration)
         self._pool = self._client.rest_client.pool_manager

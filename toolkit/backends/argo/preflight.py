@@ -785,11 +785,11 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
     if isinstance(claim, Denied):
         yield Finding("unknown", f"the claim {name} can't be looked at: {claim.why}", _ask_admin(facts))
         return
-    again = (
-        f"{facts.kubectl('delete', 'pvc', name)} && {facts.apply(f'claim={name}')}  # deletes what it holds"
-    )
+    again = f"{facts.kubectl('delete', 'pvc', name)} && {facts.apply(f'claim={name}')}  # deletes what it holds"
     if claim["metadata"].get("deletionTimestamp"):
-        yield Finding("error", f"the claim {name} is being deleted", facts.apply(f"claim={name}") + "  # once it is gone")
+        yield Finding(
+            "error", f"the claim {name} is being deleted", facts.apply(f"claim={name}") + "  # once it is gone"
+        )
         return
     modes = claim["spec"].get("accessModes") or []
     if not {"ReadWriteMany", "ReadWriteOnce"} & set(modes):
@@ -1131,6 +1131,8 @@ def _defaults(limit_ranges: Iterable[Object]) -> set[str]:
 
 
 def _image(facts: Facts, needs: Needs, image: Image) -> Finding:
+    if image.loaded:
+        return Finding("ok", f"the image {image.reference} was loaded into the nodes")
     if not image.never_pulled:
         what = f"the nodes pull the image {image.reference}: whether its registry has it and lets them can't be seen from here"
         return Finding("unknown", what)
