@@ -148,6 +148,7 @@ def test_a_user_who_may_see_nodes_knows_more(ann: Place, monkeypatch: pytest.Mon
     [unseen] = [one for one in check(connected, needs) if "whether a node has" in one.what]
     assert unseen.level == "unknown"
     user = f"system:serviceaccount:{ann.name}:ann"
+    before = ann.cluster.run("get", "clusterrole", "toolkit-nodes").returncode == 0
     try:
         ann.mend(unseen.remedy)
         wanted = "no node of the cluster has the labels no=such that the step 'a' must have"
@@ -160,6 +161,8 @@ def test_a_user_who_may_see_nodes_knows_more(ann: Place, monkeypatch: pytest.Mon
         for one in listed:
             if any(subject.get("name") == user for subject in one.get("subjects") or ()):
                 ann.cluster.must("delete", "clusterrolebinding", one["metadata"]["name"])
+        if not before:
+            ann.cluster.must("delete", "clusterrole", "toolkit-nodes")
 
 
 def test_what_the_objects_of_a_real_cluster_say(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
