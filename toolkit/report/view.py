@@ -8,6 +8,8 @@ from typing import Any
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.verdict import Attempt
 
+LOST_ON_CLUSTER = "lost: its Workflow is gone, and nobody saw how it ended"
+
 
 def status_of(log: RunLog, run: Run) -> str:
     """The run's status; one that nothing drives any more and that has no end has failed."""
@@ -50,7 +52,7 @@ def reason_of(run: Run) -> str:
     if run.active:
         return ""
     if "workflow" in (run.record["driver"] or {}):
-        return "lost: its Workflow is gone, and nobody saw how it ended"
+        return LOST_ON_CLUSTER
     return "lost: its client ended before the run did"
 
 

@@ -136,32 +136,34 @@ def newest(project: Project, where: Where, note: Note, logs: bool = False) -> Fo
 
 
 def every(project: Project, where: Where, note: Note) -> list[Found]:
-    """All runs of this machine and, where one is configured or asked for, of the cluster; the newest last.
+    """All runs of this machine and those that were submitted from it; of a cluster that is asked for, all on its volume.
+
+    The newest last.
 
     Raises:
-        BadInput, Infrastructure: the cluster was asked for by name and can't be asked.
+        BadInput, Infrastructure: the cluster was asked for and can't be asked.
     """
     environment = _asked(project, where)
-    found = []
-    if environment != "argo":
-        log = local_log(project)
-        found = [Found(project, log, run) for run in log.runs()]
-    if environment == "argo" or (environment is None and _is_for_clusters(project) and has_kubeconfig()):
-        try:
-            remote = open_remote(project, where, note)
-            found += [Found(project, remote.log, run, remote) for run in remote.runs()]
-        except ToolkitError as error:
-            if environment == "argo":
-                raise
-            note(f"the cluster's runs are not listed: {error}")
+    if environment == "argo":
+        remote = open_remote(project, where, note)
+        found = [Found(project, remote.log, run, remote) for run in remote.runs()]
+        return sorted(found, key=lambda one: (one.run.record["started"], one.run.id))
+    log = local_log(project)
+    found = [Found(project, log, run) for run in log.runs()]
+    if environment is None:
+        for context, namespace in _submitted_to(project):
+            try:
+                remote = open_remote(project, Where(context=context or None, namespace=namespace), note)
+                found += [Found(project, remote.log, run, remote) for run in remote.known_runs()]
+            except ToolkitError as error:
+                note(f"the runs in the namespace {namespace} of {context} are not listed: {error}")
     return sorted(found, key=lambda one: (one.run.record["started"], one.run.id))
 
 
-def has_kubeconfig() -> bool:
-    """Whether there is a cluster to be asked at all."""
-    named = os.environ.get("KUBECONFIG") or "~/.kube/config"
-    files = any(os.path.exists(os.path.expanduser(path)) for path in named.split(os.pathsep) if path)
-    return files or bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+def _submitted_to(project: Project) -> list[tuple[str, str]]:
+    """Context and namespace of each cluster that runs were submitted to from here."""
+    known = [record.get("context") or {} for record in _mirrored(project, "*")]
+    return sorted({(one["context"], one["namespace"]) for one in known if "context" in one and "namespace" in one})
 
 
 def _asked(project: Project, where: Where) -> str | None:

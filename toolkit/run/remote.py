@@ -16,16 +16,18 @@ from toolkit.backends.argo.nodes import FINISHED, NODE_ANNOTATION, WORKFLOW_LABE
 from toolkit.backends.argo.pod import toleration
 from toolkit.backends.argo.reader_pod import ReaderPod
 from toolkit.backends.argo.workflow import DEFAULT_ACCOUNT, MANAGED
+from toolkit.backends.scheduler import Outcome
 from toolkit.build.deliver import deliver
 from toolkit.build.image import build
 from toolkit.project import Project
+from toolkit.report.view import LOST_ON_CLUSTER as LOST
 from toolkit.run.prepare import write_end
 from toolkit.run.request import Note
 from toolkit.runtime.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
 from toolkit.runtime.records import write as write_record
 from toolkit.spec.container import driver_user
 from toolkit.store import records
-from toolkit.store.reader import Run, RunLog
+from toolkit.store.reader import NoRun, Run, RunLog
 
 Object = dict[str, Any]
 
@@ -66,12 +68,28 @@ class Remote:
         if workflow is None or workflow_status(workflow) not in ("", "Pending"):
             record = self.log.run(run_id).record if self.known(run_id) else None
             with self.reader(record) as pod:
-                self.mirror.sync(pod, run_id, logs=logs)
+                try:
+                    self.mirror.sync(pod, run_id, logs=logs)
+                except NoRun:
+                    # None of its steps has come as far as the volume.
+                    if not self.known(run_id):
+                        raise
                 if workflow is not None:
                     # The plan, which says what the nodes are, may have come only now.
                     self._take_workflow(run_id, workflow)
+                elif self.log.run(run_id).end is None:
+                    write_end(self.mirror.run_folder(run_id), Outcome("failed", LOST, fault=True))
                 self.mirror.push(pod, run_id)
         return self.log.run(run_id)
+
+    def known_runs(self) -> list[Run]:
+        """The runs that the cluster has a Workflow of, and those that this machine knows of; takes no pod.
+
+        Raises:
+            Infrastructure: the cluster can't be asked.
+        """
+        self._take_workflows()
+        return self.log.runs()
 
     def runs(self) -> list[Run]:
         """All runs on the volume and on the cluster.
@@ -79,11 +97,7 @@ class Remote:
         Raises:
             Infrastructure: they can't be asked.
         """
-        workflows = self.cluster.list(WORKFLOWS, "workflows", labels=f"{MANAGED[0]}={MANAGED[1]}")["items"]
-        for workflow in workflows:
-            name = workflow["metadata"]["name"]
-            if not self.mirror.is_complete(name):
-                self._take_workflow(name, workflow)
+        self._take_workflows()
         found = {run.id: run for run in self.log.runs()}
         with self.reader(None) as pod:
             for document in self.mirror.runs(pod):
@@ -94,6 +108,13 @@ class Remote:
                     active = end is None and self._active.get(run_id, False)
                     found[run_id] = Run(self.mirror.run_folder(run_id), record, end, active)
         return list(found.values())
+
+    def _take_workflows(self) -> None:
+        workflows = self.cluster.list(WORKFLOWS, "workflows", labels=f"{MANAGED[0]}={MANAGED[1]}")["items"]
+        for workflow in workflows:
+            name = workflow["metadata"]["name"]
+            if not self.mirror.is_complete(name):
+                self._take_workflow(name, workflow)
 
     def catalog(self, run: Run, digests: Iterable[str]) -> Path | None:
         """The mirror's catalog with these objects in it, each fetched once; None where nothing is stored.
@@ -153,6 +174,8 @@ class Remote:
             records.write_engine(folder, path, number, verdict)
         limit = (workflow.get("spec") or {}).get("activeDeadlineSeconds")
         ended = (workflow.get("status") or {}).get("finishedAt")
+        # Records have milliseconds, which Kubernetes does not tell.
+        ended = ended.replace("Z", ".000Z") if ended and "." not in ended else ended
         write_end(folder, outcome_of(workflow, tasks, verdicts, limit), ended)
 
     # --- the pod ----------------------------------------------------------------------------------------------------
