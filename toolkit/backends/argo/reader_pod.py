@@ -47,6 +47,7 @@ _HOPELESS = frozenset(
     }
 )
 """What a container waits for that no more waiting brings."""
+_NO_NODE = "no node takes it"
 
 
 class Broken(Infrastructure):
@@ -311,7 +312,7 @@ class ReaderPod:
         reason, hopeless = _why_not_running(pod)
         if not (hopeless or late):
             return
-        if not hopeless:
+        if not hopeless and not reason.startswith(_NO_NODE):
             # An event says more than the state does: a volume that can't be mounted shows as ContainerCreating.
             reason = self._last_warning(pod) or reason or known
         within = "" if hopeless else f" within {self._start_limit:.0f} s"
@@ -342,7 +343,8 @@ class ReaderPod:
 
         def counted(data: bytes) -> None:
             nonlocal began
-            began = True
+            # It has been there: should it go now, another one can be made.
+            began = self._answered = True
             sink(data)
 
         try:
@@ -466,6 +468,10 @@ class ReaderPod:
         if not codes:
             # The node has not run anything: there is no such container yet, or not any more.
             raise _NotYet(_one_line(str(status.get("message"))))
+        if codes[0] in ("137", "143"):
+            raise Broken(
+                f"the pod {self.name} that reads the volume was killed while it answered (exit code {codes[0]})"
+            )
         if codes[0] == str(FAULT):
             said = said.rpartition("toolkit runtime: ")[2]
         raise Infrastructure(f"the pod that reads the volume failed: {said or f'exit code {codes[0]}'}")
@@ -540,5 +546,5 @@ def _why_not_running(pod: Object) -> tuple[str, bool]:
         if one.get("type") == "PodScheduled" and one.get("status") == "False":
             message = _one_line(str(one.get("message") or one.get("reason") or ""))
             # A node may come, a claim that is not there will not.
-            return f"no node takes it: {message}", "persistentvolumeclaim" in message and "not found" in message
+            return f"{_NO_NODE}: {message}", "persistentvolumeclaim" in message and "not found" in message
     return "", False
