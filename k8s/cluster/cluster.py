@@ -5,6 +5,7 @@
     cluster.py down                   take it down, leaving nothing
     cluster.py status [--json]        what there is; ends with 1 when it is not up
     cluster.py build [kwok]           build its programs, or kwok, into the cache
+    cluster.py run COMMAND...         run a command while it is up; what was not up before is taken down afterwards
     cluster.py volume NAMESPACE CLAIM make a claim that any number of pods can write to; prints the folder behind it
 
 Environment:
@@ -21,6 +22,7 @@ import argparse
 import json
 import shlex
 import signal
+import subprocess
 import sys
 from typing import NoReturn
 
@@ -40,6 +42,8 @@ def main() -> int:
     volume = commands.add_parser("volume", help="make a claim that any number of pods can write to")
     volume.add_argument("namespace")
     volume.add_argument("claim")
+    running = commands.add_parser("run", help="run a command while it is up; it is as it was afterwards")
+    running.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, ended)  # as Ctrl-C: what was begun is taken back
     try:
@@ -49,6 +53,8 @@ def main() -> int:
             say("it is down" if lifecycle.down() else "there was nothing to take down")
         elif arguments.command == "status":
             return show(arguments.json)
+        elif arguments.command == "run":
+            return run(arguments.words)
         elif arguments.command == "build":
             parts = [build.kwok()] if arguments.part else build.needed()
             build.ensure(parts)
@@ -73,6 +79,21 @@ def up() -> None:
     lifecycle.up()
     other = kube.foreign()
     print(f"export KUBECONFIG={shlex.quote(str(other.kubeconfig if other else kubeconfig()))}")
+
+
+def run(words: list[str]) -> int:
+    """Run a command, and answer with its exit code; a cluster that was up stays up."""
+    if not words:
+        raise Failed("name a command to run")
+    before = lifecycle.status()["up"]
+    try:
+        lifecycle.up()
+        return subprocess.run(words).returncode
+    except OSError as error:
+        raise Failed(f"{words[0]} can't be run: {error.strerror}") from None
+    finally:
+        if not before and kube.foreign() is None:
+            lifecycle.down()
 
 
 def show(as_json: bool) -> int:

@@ -24,7 +24,8 @@ def publish(path: str, data: bytes) -> None:
     Raises:
         OSError: the disk is full, the folder is missing or not writable.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    # Process ids are the same in many containers.
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "wb") as file:
             file.write(data)
