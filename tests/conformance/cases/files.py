@@ -1,0 +1,149 @@
+"""The catalog: what is put and got, under which names, and whose it is."""
+
+from __future__ import annotations
+
+from tests.conformance.case import OK, SKIPPED, Case, Expect, failed
+
+ODD_NAMES = (
+    "with space.txt",
+    "ünï-数据-🎉.txt",
+    "quote'\"`.txt",
+    "$(HOME).txt",
+    "{{x}}.txt",
+    "-dash",
+    ".hidden",
+    "a:b.txt",
+    "back\\slash",
+)
+PUT = f"""\
+ODD = {ODD_NAMES!r}
+
+def write(path, text):
+    if os.path.dirname(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+def first():
+    write("one.txt", "one of first")
+    write("empty", "")
+    write("data/a.csv", "a")
+    write("data/deep/b.csv", "b")
+    write("data/deep/c.txt", "c")
+    write("x1.log", "x1")
+    write("x2.log", "x2")
+    write("not-put.txt", "not put")
+    write("there.txt", read("there.txt") + ", changed")
+
+def second():
+    write("one.txt", "one of second")
+    write("twice.txt", "one of first")
+    for name in ODD:
+        write("odd/" + name, name)
+
+def third():
+    assert read("one.txt") == "one of second" and read("there.txt") == "as it was, changed"
+    assert read("data/deep/b.csv") == "b" and not os.path.exists("data/deep/c.txt") and not os.path.exists("x1.log")
+    assert read("empty") == "" and [read("odd/" + name) for name in ODD] == list(ODD)
+    write("one.txt", "changed and not put")
+
+def fourth():
+    assert read("one.txt") == "one of first" and read("x1.log") == "x1" and read("data/deep/c.txt") == "c"
+    assert read("there.txt") == "as it was" and not os.path.exists("not-put.txt")
+    os.chmod("one.txt", 0o755)
+    write("one.txt", "one of fourth")
+"""
+
+CASES = (
+    Case(
+        "catalog",
+        "Files, folders and patterns, under odd names too; the newest wins, and a step can be named.",
+        steps=[
+            "PythonTask(functions.first, catalog=Catalog(put=['one.txt', 'empty', 'data', '*.log', 'there.txt']))",
+            "PythonTask(functions.second, catalog=Catalog(put=['one.txt', 'twice.txt', 'odd/**']))",
+            "PythonTask(functions.third, catalog=Catalog(get=['one.txt', 'empty', 'data/**/*.csv', 'odd', 'there.txt']))",
+            "PythonTask(functions.fourth, catalog=Catalog(get=['first:one.txt', '*.log', 'data'], put=['one.txt']))",
+            "ShellTask('shell', 'cat one.txt && echo more >> one.txt', catalog=Catalog(get=['one.txt'], put=['one.txt']))",
+        ],
+        code=PUT,
+        files={"there.txt": "as it was"},
+        expect=Expect(
+            puts={
+                "first": {
+                    "one.txt": "one of first",
+                    "empty": "",
+                    "data/a.csv": "a",
+                    "data/deep/b.csv": "b",
+                    "data/deep/c.txt": "c",
+                    "x1.log": "x1",
+                    "x2.log": "x2",
+                    "there.txt": "as it was, changed",
+                },
+                "second": {
+                    "one.txt": "one of second",
+                    "twice.txt": "one of first",
+                    **{f"odd/{name}": name for name in ODD_NAMES},
+                },
+                "third": {},
+                "fourth": {"one.txt": "one of fourth"},
+                "shell": {"one.txt": "one of fourthmore\n"},
+            }
+        ),
+    ),
+    Case(
+        "put-of-a-failing-step",
+        "What a failing step had written is put; what it had not is no second failure.",
+        steps=["PythonTask(functions.only, catalog=Catalog(put=['half.txt', 'never.txt', 'folder']))"],
+        code="def only():\n    open('half.txt', 'w').write('half')\n    raise RuntimeError('too early')\n",
+        expect=Expect(
+            code=1, steps={"only": failed(1, "RuntimeError: too early")}, puts={"only": {"half.txt": "half"}}
+        ),
+    ),
+    Case(
+        "put-of-nothing",
+        "A step that did not write what it puts has failed.",
+        steps=["ShellTask('only', 'true', catalog=Catalog(put=['never.txt']))", "Stub('never')"],
+        expect=Expect(code=1, steps={"only": failed(1, "did not write never.txt"), "never": SKIPPED}),
+    ),
+    Case(
+        "put-of-a-link",
+        "A link that leads out of the step's folder is not followed.",
+        steps=["ShellTask('only', 'ln -s /etc/hostname link', catalog=Catalog(put=['link']))"],
+        expect=Expect(code=1, steps={"only": failed(1, "leads out of the step's folder")}),
+    ),
+    Case(
+        "get-of-nothing",
+        "A key that nobody put fails the step before any of its code.",
+        steps=["ShellTask('fine', 'true')", "ShellTask('only', 'echo ran', catalog=Catalog(get=['nobody.txt']))"],
+        expect=Expect(
+            code=1, steps={"fine": OK, "only": failed(1, "gets nobody.txt from the catalog")}, absent=["ran\n"]
+        ),
+    ),
+    Case(
+        "put-without-a-copy",
+        "With store_copy: false the hash is recorded and the content is not there to be got.",
+        steps=[
+            "ShellTask('puts', 'echo large > large.bin', catalog=Catalog(put=['large.bin'], store_copy=False))",
+            "ShellTask('gets', 'cat large.bin', catalog=Catalog(get=['large.bin']))",
+        ],
+        expect=Expect(
+            code=3,
+            steps={"puts": OK, "gets": failed(117, "was it put with store_copy: false?")},
+            puts={"puts": {"large.bin": "large\n"}},
+        ),
+    ),
+    Case(
+        "catalog-in-a-folder",
+        "With compute_data_folder keys are relative to that folder of the step's.",
+        steps=[
+            "ShellTask('puts', 'mkdir -p out && echo x > out/x.txt', catalog=Catalog(put=['x.txt']))",
+            "ShellTask('gets', 'cat out/x.txt', catalog=Catalog(get=['x.txt']))",
+        ],
+        services={"catalog": {"type": "file-system", "config": {"compute_data_folder": "out"}}},
+        expect=Expect(puts={"puts": {"x.txt": "x\n"}}, output={"gets": "x\n"}),
+    ),
+)

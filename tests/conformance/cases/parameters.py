@@ -1,0 +1,232 @@
+"""Parameters: every kind of value, from wherever it comes, to wherever it goes."""
+
+from __future__ import annotations
+
+import json
+
+from tests.conformance.case import Case, Expect
+
+VALUES = {
+    "null": None,
+    "true": True,
+    "false": False,
+    "zero": 0,
+    "large_number": 2**70,
+    "negative": -1,
+    "real": 0.1,
+    "huge": 1e300,
+    "empty": "",
+    "number_text": "007",
+    "true_text": "true",
+    "quotes": 'it\'s "quoted" `here` \\ \\n %s',
+    "lines": "one\ntwo\r\n\tthree\n",
+    "command": "$(id) ${HOME} $HOME $$",
+    "template": "{{x}} {{=1+1}} {{workflow.name}}",
+    "text": "ünïcödé 数据 🎉 \u2028 \u0000"[:-2],
+    "list": [1, [2, [3, []]], None, "x"],
+    "nested": {"a": [1, None, {"b": "é", "$": "{{y}}"}], "y": True, "": {}},
+    "y": "n",
+}
+"""By names of which some are words of shells, YAML or Python's."""
+
+KINDS = """\
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+VALUES = json.load(open(os.path.join(os.path.dirname(__file__), "values.json")))
+
+class Colour(Enum):
+    RED = "red"
+
+@dataclass
+class Point:
+    x: int
+    y: float = 0.5
+
+class Model:
+    # As pydantic's are, which the image need not have.
+    def __init__(self, **fields):
+        self.fields = fields
+
+    def model_dump(self, mode):
+        return dict(self.fields, mode=mode)
+
+    @classmethod
+    def model_validate(cls, data):
+        return cls(**data)
+
+class Thing:
+    def __init__(self, n):
+        self.n = n
+
+def makes():
+    return tuple(VALUES.values())
+
+def same(**everything):
+    for name, value in VALUES.items():
+        assert everything[name] == value and type(everything[name]) is type(value), (name, everything[name])
+    return len(everything)
+
+def kinds():
+    thing = {"a set": {1, 2}, "itself": Thing(3)}
+    return Point(1), Model(a=1), (1, 2), thing, {"loss": 0.25, "n": 3}, 0.5
+
+def takes(point: Point, model: Model, pair: tuple[int, int], thing, scores: dict, score: float, missing="its default"):
+    assert point == Point(1, 0.5) and model.fields == {"a": 1, "mode": "json"} and pair == (1, 2), (point, model.fields, pair)
+    assert thing["a set"] == {1, 2} and thing["itself"].n == 3 and scores["n"] == 3 and score == 0.5
+    return missing
+
+def casts(flag: bool, count: int, ratio: float, text: str, colour: Colour, maybe: Optional[int], items: list[int]):
+    return [flag, count, ratio, text, colour.value, maybe, items]
+
+def bound(first, second, constant, given=7, *, only):
+    return [first, second, constant, given, only]
+
+def positional(a, /, b=2, *rest, c=3, **more):
+    return [a, b, list(rest), c, sorted(more)[:2]]
+"""
+SHELL_NAMES = {"type": "t", "test": 1, "IF": [1], "fi": "x y", "export": "e", "local": {"a": 1}, "_": "u", "a1_B": True}
+
+CASES = (
+    Case(
+        "values",
+        "Values of every kind go from a python step to others, to a shell step and back, as they are.",
+        steps=[
+            f"PythonTask(functions.makes, returns={list(VALUES)})",
+            "PythonTask(functions.same, returns=['count'])",
+            "ShellTask('shell', 'python3 check.py')",
+            "ShellTask('through', 'for n in quotes lines command template text empty; do export $n; done; export zero nested list',"
+            " returns=['quotes', 'lines', 'command', 'template', 'text', 'empty', 'zero', 'nested', 'list'])",
+            "PythonTask(functions.same, name='after')",
+        ],
+        code=KINDS,
+        files={
+            "values.json": json.dumps(VALUES),
+            "check.py": "import json, os\n"
+            "for name, value in json.load(open('values.json')).items():\n"
+            "    wanted = value if isinstance(value, str) else json.dumps(value, sort_keys=True)\n"
+            "    found = os.environ.get(name)\n"
+            "    assert found == wanted, (name, found)\n",
+        },
+        expect=Expect(parameters={**VALUES, "count": len(VALUES)}),
+    ),
+    Case(
+        "kinds",
+        "Models, dataclasses, tuples, objects and metrics; annotations, bindings, defaults, positions and **kwargs.",
+        steps=[
+            "PythonTask(functions.kinds, returns=['point', 'model', 'pair', pickled('thing'), metric('scores'), metric('score')])",
+            "PythonTask(functions.takes, returns=['missing_was'])",
+            "PythonTask(functions.casts, returns=['cast'])",
+            "PythonTask(functions.bound, returns=['bound'], bind={'first': 'kinds.score', 'second': 'text',"
+            " 'constant': {'value': [None, '{{x}}']}, 'only': 'takes.missing_was'})",
+            "PythonTask(functions.positional, returns=['placed'], bind={'a': 'score', 'c': 'count'})",
+            "ShellTask('shell', 'echo \"$point|$model|$pair|$scores|$score|${thing:-no objects}\"')",
+        ],
+        code=KINDS,
+        files={"values.json": "{}"},
+        arguments=[
+            *("--param", "flag=False", "--param", 'count="12"', "--param", "ratio=2", "--param", "text=3.50"),
+            *("--param", "colour=red", "--param", "maybe=null", "--param", 'items="[1, 2]"'),
+        ],
+        expect=Expect(
+            parameters={
+                "point": {"x": 1, "y": 0.5},
+                "model": {"a": 1, "mode": "json"},
+                "pair": [1, 2],
+                "scores": {"loss": 0.25, "n": 3},
+                "missing_was": "its default",
+                "cast": [False, 12, 2.0, "3.5", "red", None, [1, 2]],
+                "bound": [0.5, 3.5, [None, "{{x}}"], 7, "its default"],
+                "placed": [0.5, 2, [], "12", ["bound", "cast"]],
+            },
+            output={
+                "shell": '{"x": 1, "y": 0.5}|{"a": 1, "mode": "json"}|[1, 2]|{"loss": 0.25, "n": 3}|0.5|no objects\n'
+            },
+        ),
+    ),
+    Case(
+        "large-values",
+        "Values of 100 kB and 2 MB reach python steps as they are, and shell steps as files.",
+        steps=[
+            "PythonTask(functions.makes, returns=['large', 'huge'])",
+            "PythonTask(functions.looks, returns=['sizes'])",
+            'ShellTask(\'shell\', \'test -z "$large$huge" && cat "$large_FILE" "$huge_FILE" "$root_FILE" | wc -c\')',
+        ],
+        code="""\
+def makes():
+    return "é" * 50_000, ["x" * 1_000_000, "y" * 1_000_000]
+
+def looks(large, huge, root):
+    assert large == "é" * 50_000 and huge == ["x" * 1_000_000, "y" * 1_000_000] and set(root) == {"r"}
+    return [len(large), len(huge), len(root)]
+""",
+        files={"root.json": json.dumps({"root": "r" * 300_000})},
+        arguments=["-p", "root.json"],
+        expect=Expect(parameters={"sizes": [50_000, 2, 300_000]}, output={"shell": str(100_000 + 2_000_008 + 300_000)}),
+    ),
+    Case(
+        "where-values-are-from",
+        "A file, the environment and the command line give parameters, the later ones win; a step's return is above all.",
+        steps=[
+            "PythonTask(functions.all, returns=['all'])",
+            "PythonTask(functions.returns, returns=['of_file'])",
+            "PythonTask(functions.again, returns=['newest'])",
+            "PythonTask(functions.again, name='of the run', returns=['oldest'], bind={'of_file': {'parameter': 'of_file'}})",
+        ],
+        code="""\
+def all(**everything):
+    return everything
+
+def returns(of_file):
+    return [of_file, "by a step"]
+
+def again(of_file):
+    return of_file
+""",
+        files={
+            "given.yaml": "of_file: file\nof_runnable: file\nof_toolkit: file\nof_option: file\nnested: {a: [1, 'x']}\n"
+        },
+        environ={
+            "RUNNABLE_PRM_of_runnable": '"runnable"',
+            "RUNNABLE_PRM_of_toolkit": "runnable",
+            "TOOLKIT_PRM_of_toolkit": '["toolkit"]',
+            "TOOLKIT_PRM_of_option": "toolkit",
+        },
+        arguments=["-p", "given.yaml", "--param", "of_option=3", "--param", "text=it's $(so) {{x}}"],
+        expect=Expect(
+            parameters={
+                "all": {
+                    "of_file": "file",
+                    "of_runnable": "runnable",
+                    "of_toolkit": ["toolkit"],
+                    "of_option": 3,
+                    "nested": {"a": [1, "x"]},
+                    "text": "it's $(so) {{x}}",
+                },
+                "newest": ["file", "by a step"],
+                "oldest": "file",
+            }
+        ),
+    ),
+    Case(
+        "words-of-the-shell",
+        "Parameters whose names are words of the shell's reach a command, and what it exports is JSON where it can be.",
+        steps=[
+            f"PythonTask(functions.makes, returns={list(SHELL_NAMES)})",
+            "ShellTask('shell', 'python3 -c \"import os; print([os.environ[n] for n in '"
+            f" + repr({list(SHELL_NAMES)}).replace('\\'', '\\\\\\'').replace('\\\\', '') + ' if n != chr(95)])\"; "
+            'export n=1 f=1.50 t=true z=null l="[1, 2]" d=\\\'{"a": 1}\\\' s=one q="" bad="[1," big=1e999\','
+            " returns=['n', 'f', 't', 'z', 'l', 'd', 's', 'q', 'bad', 'big'])",
+        ],
+        code=f"def makes():\n    return {tuple(SHELL_NAMES.values())!r}\n",
+        expect=Expect(
+            parameters={
+                **SHELL_NAMES,
+                **{"n": 1, "f": 1.5, "t": True, "z": None, "l": [1, 2], "d": {"a": 1}, "s": "one", "q": ""},
+                **{"bad": "[1,", "big": "1e999"},
+            },
+            output={"shell": "['t', '1', '[1]', 'x y', 'e', '{\"a\": 1}', 'true']"},
+        ),
+    ),
+)

@@ -1,0 +1,57 @@
+"""What is refused before anything starts: exit code 2, one sentence, and no run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.conformance.case import Case, Expect
+
+
+def refused(name: str, rule: str, said: str, **options: Any) -> Case:
+    """A case that ends with 2 and leaves nothing."""
+    steps: Mapping[str, Any] = {"steps": ["ShellTask('only', 'true')"], **options}
+    return Case(name, rule, expect=Expect(code=2, said=said, nothing=True), **steps)
+
+
+CASES = (
+    refused(
+        "no-parameter",
+        "A parameter that nothing gives.",
+        "takes z",
+        steps=["PythonTask(functions.takes)"],
+        code="def takes(z):\n    pass\n",
+    ),
+    refused(
+        "no-secret",
+        "A secret that is nowhere.",
+        "no_such_secret",
+        steps=["ShellTask('only', 'true', secrets=['no_such_secret'])"],
+    ),
+    refused("no-function", "A function that is not there.", "absent", steps=["PythonTask('functions.absent')"]),
+    refused(
+        "no-override",
+        "An override that the configuration does not have.",
+        "'big'",
+        steps=["ShellTask('only', 'true', overrides={'local-container': 'big'})"],
+    ),
+    refused(
+        "no-such-key",
+        "A key of the configuration that there is not.",
+        "memroy",
+        config={"resources": {"limits": {"memroy": "1Gi"}}},
+    ),
+    refused(
+        "bad-catalog-key",
+        "A catalog key that leads out of the step's folder.",
+        "../x",
+        steps=["ShellTask('only', 'true', catalog=Catalog(put=['../x']))"],
+    ),
+    refused("bad-parameter", "A parameter that is no name=value.", "--param", arguments=["--param", "no value at all"]),
+    refused(
+        "two-of-a-name",
+        "Two steps of one name.",
+        "'same'",
+        steps=["ShellTask('same', 'true')", "ShellTask('same', 'true')"],
+    ),
+)

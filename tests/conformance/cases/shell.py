@@ -1,0 +1,64 @@
+"""Shell steps: what the shell is, what it exports, what becomes of its output."""
+
+from __future__ import annotations
+
+from tests.conformance.case import Case, Expect
+
+SCRIPT = """\
+cat <<'END'
+a here-document with $HOME and {{x}}
+END
+x=1
+export inner=$(( x + 1 ))
+( export inner=99 )
+cd sub
+export where=$(basename "$PWD")
+PATH=/nowhere
+export quoted='"in quotes"' multi='one
+two' unicode='数据 🎉'
+"""
+TRAPS = """\
+trap 'echo the trap' USR1
+kill -USR1 $$
+export a=1
+if true; then exit 0; fi
+export a=2
+"""
+USES = """\
+echo "$inner $where $a"
+test "$multi" = "one
+two"
+echo $?
+"""
+
+CASES = (
+    Case(
+        "shell-exports",
+        "A command returns what it exported last, from whatever folder, with whatever PATH; a subshell's is not seen.",
+        steps=[
+            f"ShellTask('script', {SCRIPT!r}, returns=['inner', 'where', 'quoted', 'multi', 'unicode'])",
+            f"ShellTask('traps', {TRAPS!r}, returns=['a'])",
+            f"ShellTask('uses', {USES!r})",
+            "ShellTask('$(HOME) {{x}}', 'echo $(echo {{x}}) $$ | cut -c1-5; echo \"$\"HOME')",
+            "ShellTask('substituted', 'diff --help >/dev/null 2>&1; echo ${0##*/} $#; echo \"${BASH:-no bash}\"')",
+        ],
+        files={"sub/file.txt": ""},
+        expect=Expect(
+            parameters={
+                "inner": 2,
+                "where": "sub",
+                "quoted": "in quotes",
+                "multi": "one\ntwo",
+                "unicode": "数据 🎉",
+                "a": 1,
+            },
+            output={
+                "script": "a here-document with $HOME and {{x}}\n",
+                "traps": "the trap\n",
+                "uses": "2 sub 1\n0\n",
+                "$(HOME) {{x}}": "{{x}}\n$HOME\n",
+                "substituted": "sh 0\n",
+            },
+        ),
+    ),
+)

@@ -1,0 +1,67 @@
+"""Steps themselves: what they may be called, and stubs."""
+
+from __future__ import annotations
+
+from tests.conformance.case import OK, PASSED, Case, Expect
+
+NAMES = (
+    "with spaces in it",
+    "a_b",
+    "a b",
+    "a-b",
+    "A_B",
+    "ünïcödé 数据 🎉",
+    "quotes ' \" ` \\ % # : ; & | < > ? * ~ !",
+    "$(HOME) $HOME ${HOME} $$",
+    "{{x}} {{=1}} {{inputs.parameters.path}} }}",
+    "-dash",
+    "n" * 200,
+    "数" * 200,
+)
+
+CASES = (
+    Case(
+        "names",
+        "Whatever is printable is a step's name, and no two of them are taken for one.",
+        steps=[
+            f"ShellTask({name!r}, 'export r{number}={number}; printf {number} > f{number}',"
+            f" returns=['r{number}'], catalog=Catalog(put=['f{number}']))"
+            for number, name in enumerate(NAMES)
+        ],
+        expect=Expect(
+            steps={name: OK for name in NAMES},
+            parameters={f"r{number}": number for number in range(len(NAMES))},
+            puts={name: {f"f{number}": str(number)} for number, name in enumerate(NAMES)},
+        ),
+    ),
+    Case(
+        "stubs",
+        "A stub is passed wherever it stands, and hands on what comes before it.",
+        steps=[
+            "Stub('first', whatever=['it', 'is', 'given'])",
+            "ShellTask('makes', 'export x=1', returns=['x'])",
+            "Stub('{{middle}} $(HOME)')",
+            "Stub('middle, again')",
+            "ShellTask('uses', 'echo $x')",
+            "Stub('last')",
+        ],
+        expect=Expect(
+            steps={
+                "first": PASSED,
+                "makes": OK,
+                "{{middle}} $(HOME)": PASSED,
+                "middle, again": PASSED,
+                "uses": OK,
+                "last": PASSED,
+            },
+            output={"uses": "1\n"},
+        ),
+    ),
+    Case(
+        "stubs-alone",
+        "A pipeline of stubs alone succeeds.",
+        steps=["Stub('one')", "Stub('two')"],
+        arguments=["--param", "x=1"],
+        expect=Expect(steps={"one": PASSED, "two": PASSED}, parameters={"x": 1}),
+    ),
+)

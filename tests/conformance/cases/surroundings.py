@@ -1,0 +1,285 @@
+"""What a step finds around it: folders, user, limits, variables, arguments and input."""
+
+from __future__ import annotations
+
+import json
+
+from tests.conformance.case import OVERRIDDEN_BY, Case, Expect, literal
+from tests.conformance.exemptions import INHERITED, NO_CONTAINER, NO_LIMITS, NO_USER
+
+VALUES = {
+    "PLAIN": "value",
+    "EMPTY": "",
+    "SPACES": "  both ends  ",
+    "QUOTES": 'it\'s "quoted" `here` \\ \\n',
+    "LINES": "one\ntwo\r\n\tthree\n",
+    "ARGO": "{{x}} {{=1+1}} {{workflow.name}} }} {{",
+    "KUBERNETES": "$(HOME) $$(HOME) $$ $ $$$",
+    "SHELL": "$HOME ${HOME} $(id) `id` ; rm -rf *",
+    "UNICODE": "ünïcödé 数据 🎉 \u2028",
+    "YAML": "- [no, ~, 1e3, 0x1F]: # not a comment",
+    "JSON": '{"a": [1, null]}',
+    "LONG": "x" * 60_000,
+    "_lower_1": "an odd name",
+}
+LOOK = """\
+import hashlib, resource, stat, subprocess
+
+ENGINES = ("ARGO_", "KUBERNETES_", "TOOLKIT_", "CONFORMANCE_SERVICE", "CONFORMANCE_PORT")
+
+def surroundings():
+    child = subprocess.run(["cat"], capture_output=True)
+    with open("new.txt", "w") as file:
+        file.write("new")
+    os.mkdir("folder")
+    with open(os.path.join(os.environ["HOME"], "at-home"), "w") as file:
+        file.write("home")
+    return {
+        "project's file": open("data.txt").read(),
+        "nested file": open("sub/nested.txt").read(),
+        "umask": oct(stat.S_IMODE(os.stat("new.txt").st_mode)),
+        "folder's": oct(stat.S_IMODE(os.stat("folder").st_mode) & 0o777),
+        "stdin": sys.stdin.read(),
+        "child's stdin": child.stdout.decode(),
+        "terminals": [os.isatty(number) for number in range(3)],
+        "argv": sys.argv,
+        "seed": hash("always the same"),
+        "seed's": os.environ["PYTHONHASHSEED"],
+        "here": os.getcwd() == os.environ["PWD"],
+        "engine's": [name for name in os.environ if name.startswith(ENGINES)],
+        "open files": sorted(int(n) for n in os.listdir("/proc/self/fd") if int(n) < 3),
+        "encoding": [sys.stdout.encoding, sys.getfilesystemencoding(), sys.getdefaultencoding()],
+        "ours": sorted(n for n in ("toolkit.runtime", "supervisor", "records") if n in sys.modules),
+    }
+
+def again():
+    assert not os.path.exists("new.txt") and not os.path.exists("folder"), "another step's files"
+    assert not os.path.exists(os.path.join(os.environ["HOME"], "at-home")) or not os.path.exists("/opt/toolkit")
+"""
+SHELL_LOOK = """\
+test "$(cat)" = "" && test ! -t 1 && test "$0" = sh && test $# = 0 && test "$PWD" = "$(pwd)" && test -w "$HOME" &&
+umask && cat data.txt && echo x > new.txt && ls data.txt new.txt sub/nested.txt
+"""
+SEES = """\
+def limit(v2, v1):
+    for path in (f"/sys/fs/cgroup/{v2}", f"/sys/fs/cgroup/{v1}"):
+        try:
+            return open(path).read().strip()
+        except FileNotFoundError:
+            pass
+
+def looks():
+    sizes = {p: os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ("/tmp", "/dev/shm")}
+    quota = limit("cpu.max", "cpu/cpu.cfs_quota_us").split()
+    period = quota[1:] or [limit("none", "cpu/cpu.cfs_period_us")]
+    memory = int(limit("memory.max", "memory/memory.limit_in_bytes"))
+    return {"memory": memory, "cpu": int(quota[0]) * 1000 // int(period[0]), "sizes": sizes}
+"""
+FILLS = """\
+def fills():
+    for path, size in (("/tmp/fill", 32), ("/dev/shm/fill", 96)):
+        try:
+            with open(path, "wb") as file:
+                for _ in range(size + 1):
+                    file.write(bytes(1 << 20))
+            print("there was more room in", path)
+        except OSError as error:
+            print(path, error.strerror)
+        os.unlink(path)
+"""
+USERS = """\
+def first():
+    path = os.path.join(volume.folder(), "shared.txt")
+    with open(path, "w") as file:
+        file.write("first\\n")
+    os.mkdir(os.path.join(volume.folder(), "sub"))
+    return who()
+
+def second():
+    with open(os.path.join(volume.folder(), "shared.txt"), "a") as file:
+        file.write("second\\n")
+    with open(os.path.join(volume.folder(), "sub", "mine.txt"), "w") as file:
+        file.write("second")
+    os.rename(os.path.join(volume.folder(), "shared.txt"), os.path.join(volume.folder(), "renamed.txt"))
+    with open("put.txt", "w") as file:
+        file.write("of another user")
+    return who()
+
+def third():
+    with open(os.path.join(volume.folder(), "renamed.txt"), "a") as file:
+        file.write("third\\n")
+    with open(os.path.join(volume.folder(), "sub", "mine.txt"), "a") as file:
+        file.write(", third")
+    with open("put.txt", "a") as file:
+        file.write(", and of the first")
+    return open(os.path.join(volume.folder(), "renamed.txt")).read()
+
+def who():
+    home = os.environ["HOME"]
+    status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines() if ":" in line)
+    return {
+        "uid": os.getuid(), "gid": os.getgid(), "groups": sorted(set(os.getgroups()) | {os.getgid()}), "here": os.getcwd(),
+        "home": home != "/" and os.access(home, os.W_OK), "workspace": os.access("/workspace", os.W_OK),
+        "capabilities": status["CapEff"].strip(), "no new privileges": status["NoNewPrivs"].strip(),
+    }
+"""
+
+
+def user(uid: int) -> dict[str, object]:
+    """What a step of a user finds."""
+    return {
+        "uid": uid,
+        "gid": 1000,
+        "groups": [1000],
+        "here": "/workspace",
+        "home": True,
+        "workspace": True,
+        "capabilities": "0000000000000000",
+        "no new privileges": "1",
+    }
+
+
+CASES = (
+    Case(
+        "surroundings",
+        "Folders, input, arguments, umask, hash seed; what a step writes beside its code no other step sees.",
+        steps=[
+            "PythonTask(functions.surroundings, returns=['seen'])",
+            "PythonTask(functions.again)",
+            f"ShellTask('shell', {SHELL_LOOK!r})",
+        ],
+        code=LOOK,
+        files={"data.txt": "data\n", "sub/nested.txt": "nested"},
+        expect=Expect(
+            parameters={
+                "seen": {
+                    "project's file": "data\n",
+                    "nested file": "nested",
+                    "umask": "0o664",
+                    "folder's": "0o775",
+                    "stdin": "",
+                    "child's stdin": "",
+                    "terminals": [False, False, False],
+                    "argv": ["surroundings"],
+                    "seed": 618260973921795560,
+                    "seed's": "0",
+                    "here": True,
+                    "engine's": [],
+                    "open files": [0, 1, 2],
+                    "encoding": ["utf-8", "utf-8", "utf-8"],
+                    "ours": [],
+                }
+            },
+            output={"shell": "0002\ndata\ndata.txt\nnew.txt\nsub/nested.txt\n"},
+        ),
+    ),
+    Case(
+        "variables",
+        "Variables of the configuration reach python and shell steps as they are, and a step's own stand above them.",
+        steps=[
+            "PythonTask(functions.check)",
+            f"PythonTask(functions.check, name='own', overrides={{{OVERRIDDEN_BY!r}: 'own'}})",
+            "ShellTask('shell', 'python3 -c \"import functions; functions.check()\"')",
+        ],
+        code="""\
+def check():
+    for name, value in json.load(open("values.json")).items():
+        wanted = "own {{y}} $(x)" if name == "PLAIN" and "OWN" in os.environ else value
+        assert os.environ.get(name) == wanted, (name, os.environ.get(name))
+""",
+        files={"values.json": json.dumps(VALUES)},
+        config={
+            "environment": {name: literal(value) for name, value in VALUES.items()},
+            "overrides": {"own": {"environment": {"PLAIN": "own {{y}} $(x)", "OWN": "1"}}},
+        },
+    ),
+    Case(
+        "names-of-variables",
+        "A container's variables are the image's, the configuration's and our few; none is an engine's.",
+        steps=["PythonTask(functions.names, returns=['names'])", "ShellTask('shell', 'env | cut -d= -f1 | sort')"],
+        code="def names():\n    return sorted(os.environ)\n",
+        config={"environment": {"OURS": "1"}},
+        exempt={"process": INHERITED},
+        expect=Expect(
+            parameters={"names": ["HOME", "HOSTNAME", "LANG", "OURS", "PATH", "PWD", "PYTHONHASHSEED"]},
+        ),
+    ),
+    Case(
+        "limits",
+        "Memory, processors, /dev/shm and /tmp are as large as the configuration says, for a step's own settings too.",
+        steps=[
+            "PythonTask(functions.looks, returns=['all'])",
+            f"PythonTask(functions.looks, name='own', returns=['own'], overrides={{{OVERRIDDEN_BY!r}: 'own'}})",
+            "PythonTask(functions.fills)",
+        ],
+        code=SEES + FILLS,
+        config={
+            "resources": {"limits": {"memory": "192Mi", "cpu": "500m"}, "requests": {"memory": "32Mi", "cpu": "100m"}},
+            "shm_size": "96Mi",
+            "scratch_size": "32Mi",
+            "overrides": {
+                "own": {
+                    "resources": {"limits": {"memory": "96Mi", "cpu": "1"}},
+                    "shm_size": "16Mi",
+                    "scratch_size": "8Mi",
+                }
+            },
+        },
+        exempt={"process": NO_LIMITS},
+        expect=Expect(
+            parameters={
+                "all": {"memory": 192 << 20, "cpu": 500, "sizes": {"/tmp": 32 << 20, "/dev/shm": 96 << 20}},
+                "own": {"memory": 96 << 20, "cpu": 1000, "sizes": {"/tmp": 8 << 20, "/dev/shm": 16 << 20}},
+            },
+            output={"fills": "/tmp/fill No space left on device\n/dev/shm/fill No space left on device\n"},
+        ),
+    ),
+    Case(
+        "read-only-root",
+        "With a read-only root only the working folder, /tmp, HOME and the volumes can be written.",
+        steps=[
+            "PythonTask(functions.tries, returns=['tried'])",
+            "ShellTask('shell', 'echo x > out.txt && cat data.txt')",
+        ],
+        code="""\
+def tries():
+    import data
+    found = {}
+    for path in ("/etc/x", "/opt/x", "/workspace/x", "/var/x", "/tmp/x", "out.txt", os.environ["HOME"] + "/x", "/mnt/x-ro"):
+        try:
+            open(path, "w").close()
+            found[path.replace(os.environ["HOME"], "~")] = "written"
+        except OSError as error:
+            found[path] = error.strerror
+    return found
+""",
+        files={"data.txt": "data", "data.py": "X = 1\n"},
+        config={"read_only_root": True},
+        exempt={"process": NO_CONTAINER},
+        expect=Expect(
+            parameters={
+                "tried": {
+                    **{path: "Read-only file system" for path in ("/etc/x", "/opt/x", "/workspace/x", "/var/x")},
+                    **{path: "written" for path in ("/tmp/x", "out.txt", "~/x", "/mnt/x-ro")},
+                }
+            }
+        ),
+    ),
+    Case(
+        "users",
+        "Steps of two users share a group: each can change what the other wrote, and no one has any privilege.",
+        steps=[
+            "PythonTask(functions.first, returns=['one'])",
+            "PythonTask(functions.second, returns=['two'], catalog=Catalog(put=['put.txt']),"
+            f" overrides={{{OVERRIDDEN_BY!r}: 'other'}})",
+            "PythonTask(functions.third, returns=['shared'], catalog=Catalog(get=['put.txt'], put=['put.txt']))",
+        ],
+        code=USERS,
+        config={"user": 1000, "overrides": {"other": {"user": 4321}}},
+        exempt={"process": NO_USER},
+        expect=Expect(
+            parameters={"one": user(1000), "two": user(4321), "shared": "first\nsecond\nthird\n"},
+            puts={"third": {"put.txt": "of another user, and of the first"}},
+        ),
+    ),
+)
