@@ -1,0 +1,63 @@
+"""Whether a run can work on a cluster, found out before it is submitted; every finding says the command that mends it.
+
+Two halves: :func:`gather` asks the API server, many questions at once, and :func:`judge`, which is pure, says what the answers
+mean. What the current user may not see is unknown, and never an error: most users are not their cluster's admin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from toolkit.backends.argo.cluster import Cluster
+from toolkit.backends.argo.preflight.asking import gather
+from toolkit.backends.argo.preflight.facts import Account, Claim, Controllers, Denied, Facts, Held
+from toolkit.backends.argo.preflight.judging import judge
+from toolkit.backends.argo.preflight.needs import (
+    ACCOUNT_RIGHTS,
+    SCHEDULE_RIGHTS,
+    USER_RIGHTS,
+    Finding,
+    Needs,
+    Shape,
+    needs_of,
+)
+from toolkit.errors import Infrastructure
+
+__all__ = [
+    "ACCOUNT_RIGHTS",
+    "SCHEDULE_RIGHTS",
+    "USER_RIGHTS",
+    "Account",
+    "Claim",
+    "Controllers",
+    "Denied",
+    "Facts",
+    "Finding",
+    "Held",
+    "Needs",
+    "Shape",
+    "check",
+    "gather",
+    "judge",
+    "needs_of",
+    "require",
+]
+
+
+def check(cluster: Cluster, needs: Needs) -> list[Finding]:
+    """Asks the cluster and judges: a request or two after one another, however much there is to ask."""
+    facts = gather(cluster, needs)
+    return [facts] if isinstance(facts, Finding) else judge(facts, needs)
+
+
+def require(findings: Iterable[Finding]) -> None:
+    """Refuses to go on when there is an error among the findings.
+
+    Raises:
+        Infrastructure: the first of them with its remedy, and how many more there are.
+    """
+    errors = [one for one in findings if one.level == "error"]
+    if errors:
+        first, more = errors[0], len(errors) - 1
+        rest = f" ({more} more: `toolkit doctor --env argo` lists all)" if more else ""
+        raise Infrastructure(f"{first.what}; to mend it: {first.remedy}{rest}")

@@ -1,0 +1,158 @@
+"""What a run needs of a cluster, and what a look at it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from toolkit.backends.argo.workflow import DEFAULT_ACCOUNT, Image, placement
+from toolkit.config.settings import Config, Resources, Toleration
+from toolkit.plan.plan import Plan
+
+Level = Literal["error", "warning", "unknown", "ok"]
+
+
+Right: TypeAlias = "tuple[str, str, str]"
+"""A verb, an API group and a resource, as ``("get", "", "pods/log")``."""
+
+
+OLDEST = (3, 6)
+"""The oldest Argo that the manifests are made for; one before 3.4 has no WorkflowTaskResults at all."""
+
+
+INSTALL = "https://github.com/argoproj/argo-workflows/releases/download/v3.7.18/install.yaml"
+
+
+INSTANCE_LABEL = "workflows.argoproj.io/controller-instanceid"
+
+
+PHASE_LABEL = "workflows.argoproj.io/phase"
+
+
+AT_ONCE = 12
+
+
+IMAGES_LISTED = 50
+"""How many images a kubelet tells of unless it is set otherwise, the largest first."""
+
+
+GPU = "nvidia.com/gpu"
+
+
+def _verbs(verbs: str, group: str, resource: str) -> tuple[Right, ...]:
+    return tuple((verb, group, resource) for verb in verbs.split())
+
+
+USER_RIGHTS: tuple[Right, ...] = (
+    *_verbs("get list watch create patch delete", "argoproj.io", "workflows"),
+    *_verbs("create get patch delete", "", "configmaps"),
+    *_verbs("get list watch create delete", "", "pods"),
+    *_verbs("get", "", "pods/log"),
+    # An exec over a web socket is a GET; newer API servers want create for it as well.
+    *_verbs("create get", "", "pods/exec"),
+    *_verbs("list", "", "events"),
+)
+"""What a person needs in the namespace to submit, follow, read and cancel runs: the Role toolkit-user of k8s/accounts."""
+
+
+SCHEDULE_RIGHTS = _verbs("get list create patch delete", "argoproj.io", "cronworkflows")
+
+
+ACCOUNT_RIGHTS = _verbs("create patch", "argoproj.io", "workflowtaskresults")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Steps whose pods ask the same of nodes and quotas.
+
+    Attributes:
+        steps: their paths; none stands for all steps, when there is no plan. user: None is an ordinary one.
+    """
+
+    steps: tuple[str, ...] = ()
+    user: int | None = None
+    resources: Resources = field(default_factory=Resources)
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.steps:
+            return "the steps"
+        named = ", ".join(repr(step) for step in self.steps[:3])
+        more = f" and {len(self.steps) - 3} more" if len(self.steps) > 3 else ""
+        return f"the step{'s' if len(self.steps) > 1 else ''} {named}{more}"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What must be there for a run; all of it is in one namespace.
+
+    Attributes:
+        claims: persistent volume claims, which every pod mounts. secrets: the keys of each Secret. accounts: of the pods.
+        labels: those of the Workflow. schedules: whether it is a CronWorkflow.
+    """
+
+    claims: tuple[str, ...] = ()
+    secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    accounts: tuple[str, ...] = (DEFAULT_ACCOUNT,)
+    pull_secrets: tuple[str, ...] = ()
+    images: tuple[Image, ...] = ()
+    shapes: tuple[Shape, ...] = (Shape(),)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    schedules: bool = False
+
+
+def needs_of(plan: Plan | None, config: Config, images: Mapping[str | None, Image] | None = None) -> Needs:
+    """What a plan needs; without one, what the configuration says of every step (its overrides say nothing of any step yet).
+
+    Args:
+        images: by the image of a step's own, None for the pipeline's.
+    """
+    executor = config.executor.config
+    images = images or {}
+    secrets: dict[str, dict[str, None]] = {}
+    for reference in executor.secrets_from_k8s:
+        secrets.setdefault(reference.secret_name, {})[reference.secret_key] = None
+    every = {reference.environment_variable for reference in executor.secrets_from_k8s}
+    # The Workflow itself names one, whatever its steps do.
+    accounts = {executor.service_account_name or DEFAULT_ACCOUNT: None}
+    steps: dict[str, list[str]] = {}
+    shapes: dict[str, Shape] = {}
+    for step in plan.tasks() if plan is not None else ():
+        assert plan is not None and step.task is not None
+        settings = plan.settings_of(step)
+        place = placement(plan, config, step, images.get(settings.image) or Image("", False))
+        accounts[place.service_account] = None
+        for name in step.task.secrets:
+            if name not in every:
+                secrets.setdefault(place.step_secret, {})[name] = None
+        shape = Shape((), settings.user, settings.resources, place.node_selector, place.tolerations)
+        shapes.setdefault(repr(shape), shape)
+        steps.setdefault(repr(shape), []).append(step.path)
+    if plan is None:
+        shapes[""] = Shape((), executor.user, executor.resources, executor.node_selector, executor.tolerations)
+    return Needs(
+        claims=tuple(one.name for one in executor.persistent_volumes),
+        secrets={name: tuple(keys) for name, keys in secrets.items()},
+        accounts=tuple(accounts),
+        pull_secrets=executor.image_pull_secrets,
+        images=tuple(dict.fromkeys(images.values())),
+        shapes=tuple(replace(shape, steps=tuple(steps.get(key, ()))) for key, shape in shapes.items()),
+        labels=executor.labels,
+        schedules=bool(executor.schedules),
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: an error stops a submit; a warning may be meant; unknown is what this user may not see.
+        what: one sentence. remedy: the command, or the setting, that mends it; empty when nothing is to be mended.
+    """
+
+    level: Level
+    what: str
+    remedy: str = ""
