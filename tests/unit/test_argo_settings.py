@@ -102,5 +102,5 @@ def test_a_limit_for_a_step_is_kept_by_its_runtime_and_last_of_all_by_kubernetes
     given = {"max_step_duration_in_seconds": 60, "grace_period_in_seconds": 10, "start_timeout_in_seconds": 300}
     pod = cases.run([cases.task("a")], given).workflow["spec"]["templates"][1]
     # Later than any end of the runtime's own: the limit, the grace, the start, and some seconds for each.
-    assert 60 + 10 + 300 < pod["activeDeadlineSeconds"] < 60 + 10 + 300 + 60
+    assert 60 + 10 + 300 < int(pod["activeDeadlineSeconds"]) < 60 + 10 + 300 + 60
     assert "activeDeadlineSeconds" not in cases.run([cases.task("a")]).workflow["spec"]["templates"][1]

@@ -247,9 +247,12 @@ def toleration(one: Toleration) -> Object:
 
 
 def _retries(retry: RetryStrategy) -> Object:
-    """Further attempts by the rule that the local scheduler has: a fault of the runtime's counts as an error, not a failure."""
+    """Further attempts by the rule that the local scheduler has: a fault of the runtime's counts as an error, not a failure.
+
+    So does a pod that failed with no exit code (-1 here): the node refused it, or lost it.
+    """
     known: Object = {"limit": str(retry.limit), "retryPolicy": "Always"}
-    fault = f"asInt(lastRetry.exitCode) == {FAULT}"
+    fault = f"asInt(lastRetry.exitCode) in [{FAULT}, -1]"
     if retry.retry_policy == "OnError":
         known["expression"] = f'lastRetry.status == "Error" || {fault}'
     elif retry.retry_policy == "OnFailure":

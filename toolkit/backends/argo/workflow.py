@@ -302,7 +302,7 @@ class _Compiler:
             # The runtime ends a step that runs out of time; this is for a runtime that can't. Kubernetes counts from before
             # the image is pulled.
             waiting = self._executor.start_timeout_in_seconds
-            made["activeDeadlineSeconds"] = settings.time_limit + spec.stop_timeout + waiting + _BACKSTOP
+            made["activeDeadlineSeconds"] = str(settings.time_limit + spec.stop_timeout + waiting + _BACKSTOP)
         key = json.dumps(made, sort_keys=True)
         if key not in self._templates:
             made["name"] = f"step-{len(self._templates)}" if self._templates else "step"
