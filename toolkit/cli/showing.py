@@ -118,16 +118,20 @@ def logs(options: argparse.Namespace) -> int:
 
 
 def _follow_remote(found: Found, paths: list[str], named: bool) -> int:
-    """The output of pods while they run; what of it is gone with its pod comes from the volume."""
+    """The output of steps on a cluster while they run."""
     from toolkit.run.remote_logs import follow_logs
 
     assert found.remote is not None
-    for path, attempt, pieces in follow_logs(found.remote.cluster, found.run.id, paths):
+    for path, attempt, pieces in follow_logs(found.remote, found.run.id, paths):
         if named or attempt > 1:
             print(f"==> {path}" + (f" (attempt {attempt})" if attempt > 1 else ""), flush=True)
+        last = b"\n"
         for data in pieces:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
+            last = data
+        if not last.endswith(b"\n"):
+            print(flush=True)
     return 0
 
 

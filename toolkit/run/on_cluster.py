@@ -131,7 +131,7 @@ def _follow(
         outcome = follower.run()
     finally:
         shutil.rmtree(private, ignore_errors=True)
-    write_end(folder, outcome)
+    write_end(folder, outcome, follower.ended())
     reporter.finished(outcome)
     return outcome
 

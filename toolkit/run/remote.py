@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Unreachable
-from toolkit.backends.argo.follow import outcome_of, workflow_status
+from toolkit.backends.argo.follow import ended_at, engine_record, gave_up, outcome_of, workflow_status
 from toolkit.backends.argo.mirror import Mirror
 from toolkit.backends.argo.nodes import FINISHED, NODE_ANNOTATION, WORKFLOW_LABEL, attempts
 from toolkit.backends.argo.pod import toleration
@@ -63,9 +63,15 @@ class Remote:
         if self.mirror.is_complete(run_id):
             return self.log.run(run_id)
         workflow = self.cluster.find(WORKFLOWS, "workflows", run_id)
+        reads = True
         if workflow is not None:
-            self._take_workflow(run_id, workflow)
-        if workflow is None or workflow_status(workflow) not in ("", "Pending"):
+            self._take_record(run_id, workflow)
+            reads = workflow_status(workflow) not in ("", "Pending")
+            if self._never_began(run_id, workflow):
+                reads = False
+                self._take_workflow(run_id, workflow)
+        if reads:
+            # What is published comes first: another client may have seen more of the end than can be seen now.
             record = self.log.run(run_id).record if self.known(run_id) else None
             with self.reader(record) as pod:
                 try:
@@ -74,13 +80,37 @@ class Remote:
                     # None of its steps has come as far as the volume.
                     if not self.known(run_id):
                         raise
-                if workflow is not None:
-                    # The plan, which says what the nodes are, may have come only now.
-                    self._take_workflow(run_id, workflow)
-                elif self.log.run(run_id).end is None:
-                    write_end(self.mirror.run_folder(run_id), Outcome("failed", LOST, fault=True))
-                self.mirror.push(pod, run_id)
+                self._settle(pod, run_id, workflow)
         return self.log.run(run_id)
+
+    def _never_began(self, run_id: str, workflow: Object) -> bool:
+        """Whether a client gave the run up before its first container ran: then no volume has anything of it."""
+        if not gave_up(workflow) or workflow_status(workflow) not in FINISHED or not self.known(run_id):
+            return False
+        tasks = _tasks(self.log.run(run_id).record)
+        return all(one.number == 1 and one.exit_code is None for one in attempts(workflow, tasks))
+
+    def _settle(self, pod: ReaderPod, run_id: str, workflow: Object | None) -> None:
+        """Keeps the end of a run whose records are here, and publishes what of it is not on the volume."""
+        # It may have been submitted since it was looked for.
+        workflow = workflow or self.cluster.find(WORKFLOWS, "workflows", run_id)
+        if workflow is not None:
+            # The plan, which says what the nodes are, may have come only now.
+            self._take_workflow(run_id, workflow)
+        elif self.log.run(run_id).end is None:
+            write_end(self.mirror.run_folder(run_id), self._by_records(run_id))
+        self.mirror.push(pod, run_id)
+
+    def _by_records(self, run_id: str) -> Outcome:
+        """How a run ended whose Workflow is gone: what its steps recorded; what neither says is lost."""
+        run = self.log.run(run_id)
+        for path in _tasks(run.record):
+            last = self.log.attempts(run, path)[-1:]
+            if not last or not last[0].end:
+                return Outcome("failed", LOST, fault=True)
+            if last[0].status != "succeeded":
+                return Outcome("failed", f"the step {path} failed: {last[0].reason}", last[0].fault)
+        return Outcome("succeeded")
 
     def known_runs(self) -> list[Run]:
         """The runs that the cluster has a Workflow of, and those that this machine knows of; takes no pod.
@@ -103,10 +133,14 @@ class Remote:
             for document in self.mirror.runs(pod):
                 record, end = document["run"], document["end"]
                 run_id = str(record["run_id"])
-                known = found.get(run_id)
-                if known is None:
-                    active = end is None and self._active.get(run_id, False)
-                    found[run_id] = Run(self.mirror.run_folder(run_id), record, end, active)
+                if end is None and not self._active.get(run_id, False):
+                    # Nobody has published its end yet, and while its Workflow is there it can be known.
+                    self.mirror.sync(pod, run_id, logs=False)
+                    self._settle(pod, run_id, None)
+                    found[run_id] = self.log.run(run_id)
+                elif run_id not in found or end is not None:
+                    # What is published counts, also where less of the end could be seen from here.
+                    found[run_id] = Run(self.mirror.run_folder(run_id), record, end, active=end is None)
         return list(found.values())
 
     def _take_workflows(self) -> None:
@@ -128,25 +162,28 @@ class Remote:
         missing = [digest for digest in digests if not (folder / "objects" / digest[:2] / digest).exists()]
         if missing:
             with self.reader(run.record) as pod:
-                for digest in missing:
-                    self.mirror.object(pod, digest)
+                self.mirror.objects(pod, missing)
         return folder
 
     # --- what the cluster says --------------------------------------------------------------------------------------
 
     def _take_workflow(self, run_id: str, workflow: Object) -> None:
         """Keeps what the Workflow says of the run, as far as the run's plan is known."""
-        finished = workflow_status(workflow) in FINISHED
-        self._active[run_id] = not finished
+        self._take_record(run_id, workflow)
         folder = self.mirror.run_folder(run_id)
-        if not (folder / RUN_RECORD).exists():
-            record = self._submitted_record(run_id)
-            if record is None:
-                return
+        if self.known(run_id) and workflow_status(workflow) in FINISHED and not (folder / END_RECORD).exists():
+            self._take_end(folder, workflow)
+
+    def _take_record(self, run_id: str, workflow: Object) -> None:
+        """Keeps that there is such a run, and whether it goes on."""
+        self._active[run_id] = workflow_status(workflow) not in FINISHED
+        if self.known(run_id):
+            return
+        record = self._submitted_record(run_id)
+        if record is not None:
+            folder = self.mirror.run_folder(run_id)
             folder.mkdir(parents=True, exist_ok=True)
             write_record(str(folder / RUN_RECORD), record)
-        if finished and not (folder / END_RECORD).exists():
-            self._take_end(folder, workflow)
 
     def _submitted_record(self, run_id: str) -> Object | None:
         """run.json as it was submitted: until the first step runs it is only there."""
@@ -160,23 +197,19 @@ class Remote:
     def _take_end(self, folder: Path, workflow: Object) -> None:
         """The engine's verdicts of a run that no client followed to its end."""
         record = self.log.run(folder.name).record
-        tasks = [step["path"] for step in json.loads(record["plan"])["steps"] if step["type"] == "task"]
+        tasks = _tasks(record)
         try:
             pods = self.cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={folder.name}")["items"]
         except (ApiError, Unreachable):
             pods = []
         by_node = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in pods}
-        shut_down = bool((workflow.get("spec") or {}).get("shutdown"))
+        limit = (workflow.get("spec") or {}).get("activeDeadlineSeconds")
         verdicts: dict[tuple[str, int], Object] = {}
         for one in attempts(workflow, tasks):
-            verdicts[one.path, one.number] = one.verdict(by_node.get(one.node)).record(shut_down)
+            verdicts[one.path, one.number] = engine_record(one, by_node.get(one.node), workflow, limit)
         for (path, number), verdict in verdicts.items():
             records.write_engine(folder, path, number, verdict)
-        limit = (workflow.get("spec") or {}).get("activeDeadlineSeconds")
-        ended = (workflow.get("status") or {}).get("finishedAt")
-        # Records have milliseconds, which Kubernetes does not tell.
-        ended = ended.replace("Z", ".000Z") if ended and "." not in ended else ended
-        write_end(folder, outcome_of(workflow, tasks, verdicts, limit), ended)
+        write_end(folder, outcome_of(workflow, tasks, verdicts, limit), ended_at(workflow))
 
     # --- the pod ----------------------------------------------------------------------------------------------------
 
@@ -211,6 +244,11 @@ class Remote:
         built = build(self._project, report=self._note)
         delivered = deliver(self._project, built, quiet, context=self.cluster.context)
         return delivered.reference, "Never" if delivered.pull_policy_never else "IfNotPresent"
+
+
+def _tasks(record: Object) -> list[str]:
+    """The paths of a run's tasks, in plan order."""
+    return [step["path"] for step in json.loads(record["plan"])["steps"] if step["type"] == "task"]
 
 
 def _image_of(record: Object | None) -> tuple[str, str] | None:

@@ -75,8 +75,8 @@ def judge(
             return "running", None, "", False
         return "failed", None, "lost: nobody saw how it ended", True
     code = engine["exit_code"]
-    if end is None and engine.get("cancelled"):
-        return "cancelled", code, "cancelled", False
+    if engine.get("cancelled") and (end is None or end["status"] == "cancelled"):
+        return "cancelled", code if code is not None or end is None else end["exit_code"], "cancelled", False
     if engine.get("fault") and code != FAULT:
         # Something happened to the container, not in it: whatever the record says, the engine does not stand by it.
         return "failed", code, engine.get("message") or "the engine lost the container", True

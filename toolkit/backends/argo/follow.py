@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from toolkit.backends.argo.nodes import (
     Waits,
     attempts,
     has_started,
+    parse_time,
     waits,
     waits_by_events,
+    workflow_nodes,
 )
-from toolkit.backends.launcher import Verdict
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedStep
@@ -31,6 +33,8 @@ from toolkit.store.verdict import Attempt, judge
 
 Object = dict[str, Any]
 
+GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
+"""Of a Workflow that a client ended because it could not go on: why."""
 _WATCH_SECONDS = 240.0
 _SILENCE_LIMIT = 600.0
 """Seconds without any answer of the API after which the client gives up; the run goes on without it."""
@@ -40,8 +44,16 @@ _HOPELESS_AFTER = 15.0
 """Seconds for which a reason that nothing mends by itself is waited for: somebody may be just about to mend it."""
 _END_LIMIT = 120.0
 """Seconds, beside the grace period, in which Argo must have ended a run that it was told to end."""
-_ARGO_LINE = re.compile(rb"(?:^|\n)time=[^\n]*argo=true[^\n]*\n?$")
+_ARGO_LINE = re.compile(rb"(?:^|(?<=\n))time=[^\n]*argo=true[^\n]*\n(?:Error: exit status \d+\n)?")
+"""What Argo's own process adds; behind it comes what of the step's output had no end of line."""
+_NO_LOG = b"unable to retrieve container logs for "
 _TAIL_BYTES = 1 << 20
+
+
+def ended_at(workflow: Object) -> str | None:
+    """When a Workflow ended, as records have it; Kubernetes does not tell the milliseconds."""
+    ended = (workflow.get("status") or {}).get("finishedAt")
+    return ended.replace("Z", ".000Z") if ended and "." not in ended else ended
 
 
 def workflow_status(workflow: Object) -> str:
@@ -61,6 +73,8 @@ def outcome_of(
     phase = workflow_status(workflow)
     if phase == "Succeeded":
         return Outcome("succeeded")
+    if why := gave_up(workflow):
+        return Outcome("failed", why, fault=True)
     if (workflow.get("spec") or {}).get("shutdown"):
         return Outcome("cancelled", "cancelled")
     message = str((workflow.get("status") or {}).get("message") or "")
@@ -77,18 +91,49 @@ def outcome_of(
 
 
 def _ran_out(workflow: Object, limit: int) -> bool:
-    nodes = (workflow.get("status") or {}).get("message") or ""
-    return "deadline" in nodes.lower() or any(
-        "deadline" in str(node.get("message", "")).lower() for node in (workflow["status"].get("nodes") or {}).values()
-    )
+    """Whether what ended last did so when the time of the whole run was over; times have whole seconds."""
+    status = workflow.get("status") or {}
+    ends = [status.get("finishedAt"), *(node.get("finishedAt") for node in workflow_nodes(workflow).values())]
+    ended = max((parse_time(one) for one in ends if one), default=None)
+    if ended is None or not status.get("startedAt"):
+        return False
+    return (ended - parse_time(status["startedAt"])).total_seconds() >= limit
+
+
+def was_told(workflow: Object, time_limit: int | None) -> bool:
+    """Whether the run as a whole was told to end: by somebody, or by its time limit."""
+    shut_down = bool((workflow.get("spec") or {}).get("shutdown"))
+    return shut_down or (time_limit is not None and _ran_out(workflow, time_limit))
+
+
+def gave_up(workflow: Object) -> str:
+    """Why a client ended the run that could not go on; empty when none did."""
+    return str((workflow["metadata"].get("annotations") or {}).get(GAVE_UP_ANNOTATION) or "")
+
+
+def engine_record(one: Seen, pod: Object | None, workflow: Object, time_limit: int | None) -> Object:
+    """engine.json of an attempt that has ended: the same from whichever client sees it.
+
+    Args:
+        pod: as it was seen last, None when it never was. time_limit: as for :func:`outcome_of`.
+    """
+    told, why = was_told(workflow, time_limit), gave_up(workflow)
+    verdict = one.verdict(pod, told)
+    if why and verdict.exit_code is None:
+        verdict = replace(verdict, message=why, fault=True)
+    return verdict.record(told and not why)
 
 
 def judged(number: int, engine: Object, folder: str = "") -> Attempt:
     """An attempt by the engine's word alone, as a client that does not see the volume knows it.
 
-    Exit code 0 is the runtime's promise that its record was written, so it stands for the record here.
+    Exit code 0 is the runtime's promise that its record was written, and its last words are the reason in its record: they
+    stand for the record here.
     """
-    end = {"status": "succeeded", "exit_code": 0} if engine["exit_code"] == 0 else None
+    code = engine["exit_code"]
+    end = {"status": "succeeded", "exit_code": 0} if code == 0 else None
+    if code and engine["message"] and not engine.get("fault") and not engine["cancelled"]:
+        end = {"status": "failed", "exit_code": code, "reason": engine["message"]}
     status, code, reason, fault = judge(end, engine, run_active=False)
     return Attempt(number, status, code, reason, fault, folder)
 
@@ -235,8 +280,7 @@ class Follower:
         self._pass_stubs()
 
     def _ended(self, step: PlannedStep, one: Seen, pod: Object | None) -> None:
-        verdict: Verdict = one.verdict(pod)
-        record = verdict.record(self._was_shut_down())
+        record = engine_record(one, pod, self._workflow, self._time_limit)
         self._records[one.path, one.number] = record
         self._keep(one.path, one.number, record)
         folder = self._private / f"{len(self._records)}"
@@ -247,13 +291,12 @@ class Follower:
         since = self._since.get(pod["metadata"]["name"]) if pod is not None else None
         self._listener.ended(step, attempt, time.monotonic() - since if since is not None else one.seconds)
 
-    def _was_shut_down(self) -> bool:
-        return bool((self._workflow.get("spec") or {}).get("shutdown")) and not self._gave_up
-
     def _save_tail(self, pod: str, folder: Path) -> None:
         """The end of a failing step's output, for the progress to show."""
         try:
             text = b"".join(self._cluster.log(pod, "main", follow=False))[-_TAIL_BYTES:]
+            if text.startswith(_NO_LOG):
+                return
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "output.log").write_bytes(without_argo_line(text))
         except (ApiError, Unreachable, OSError):
@@ -319,7 +362,7 @@ class Follower:
         if told:
             self._listener.cancelling(kill)
         try:
-            end_run(self._cluster, self._name, kill)
+            end_run(self._cluster, self._name, kill, "" if told else self._gave_up)
         except NotFound:
             raise Infrastructure(f"the Workflow {self._name} was deleted while it ran") from None
         grace = max((one.grace_period for one in self._plan.settings), default=0)
@@ -329,21 +372,29 @@ class Follower:
             self._cluster.delete(WORKFLOWS, "workflows", self._name)
             raise Infrastructure(self._gave_up or f"cancelled; the Workflow {self._name} was deleted before it began")
 
+    def ended(self) -> str | None:
+        """When the run ended, by the cluster's clock, so that every client says the same."""
+        return ended_at(self._workflow)
+
     def _outcome(self) -> Outcome:
         self._take_attempts()
-        if self._gave_up:
-            return Outcome("failed", self._gave_up, fault=True)
         tasks = [step.path for step in self._plan.tasks()]
         return outcome_of(self._workflow, tasks, self._records, self._time_limit)
 
 
-def end_run(cluster: Cluster, name: str, kill: bool) -> None:
+def end_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> None:
     """Asks Argo to end a run; the pods get their grace period, or with ``kill`` none.
+
+    Args:
+        why: the sentence that is the run's reason, where nobody cancelled it and it can't go on.
 
     Raises:
         NotFound: there is no such Workflow. ApiError, Unreachable.
     """
-    cluster.patch(WORKFLOWS, "workflows", name, {"spec": {"shutdown": "Terminate"}})
+    change: Object = {"spec": {"shutdown": "Terminate"}}
+    if why:
+        change["metadata"] = {"annotations": {GAVE_UP_ANNOTATION: why}}
+    cluster.patch(WORKFLOWS, "workflows", name, change)
     if kill:
         for pod in cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={name}")["items"]:
             if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
@@ -351,8 +402,8 @@ def end_run(cluster: Cluster, name: str, kill: bool) -> None:
 
 
 def without_argo_line(text: bytes) -> bytes:
-    """A pod's output without the line that Argo's own process adds at its end."""
-    return _ARGO_LINE.sub(lambda found: b"\n" if found.group().startswith(b"\n") else b"", text)
+    """A pod's output without the lines that Argo's own process adds at its end."""
+    return _ARGO_LINE.sub(b"", text)
 
 
 def _short(sentence: str) -> str:

@@ -23,7 +23,13 @@ WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 FINISHED = ("Succeeded", "Failed", "Error")
 _RETRIED = re.compile(r"\((\d+)\)$")
 _EXIT_CODE = re.compile(r"\(exit code (-?\d+)\)(?:: )?")
+_OUT_OF_MEMORY = re.compile(r"(main: )?OOMKilled")
+_CANCELLED = "cancelled"
+"""The runtime's last words when it was told to end."""
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
 _STARTING = frozenset({"PodInitializing", "ContainerCreating"})
+_HARMLESS = frozenset({"FailedScheduling", "MissingClusterDNS", "DNSConfigForming", "CheckLimitsForResolvConf"})
+"""Warnings that keep no pod from starting, or that the pod itself says better."""
 NEVER_MENDED = frozenset(
     {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
 )
@@ -50,28 +56,32 @@ class Seen:
     def finished(self) -> bool:
         return self.phase in FINISHED
 
-    def verdict(self, pod: Object | None) -> Verdict:
+    def verdict(self, pod: Object | None, told: bool) -> Verdict:
         """What the engine says of it; of an attempt that has finished.
 
         Args:
-            pod: as it was seen last, None when it never was.
+            pod: as it was seen last, None when it never was. told: whether the run was told to end, by whomever.
         """
         said = _main(pod)
         terminated = said.get("state", {}).get("terminated", {})
         code = 0 if self.phase == "Succeeded" else self.exit_code
         if code is None:
             code = terminated.get("exitCode")
-        killed = self.message.startswith("OOMKilled") or terminated.get("reason") == "OOMKilled"
-        message = terminated.get("message") or self._last_words()
-        evicted = pod is not None and pod.get("status", {}).get("reason") == "Evicted"
+        killed = bool(_OUT_OF_MEMORY.match(self.message)) or terminated.get("reason") == "OOMKilled"
+        message = (terminated.get("message") or self._last_words()).strip()
         # Argo's Error is what happened to the pod and not in it: deleted, evicted, never made.
-        fault = self.phase == "Error" or evicted or (self.phase == "Failed" and code is None) or code == FAULT
-        if evicted and pod is not None:
-            message = f"the pod was evicted: {pod['status'].get('message', '')}".rstrip(": ")
+        fault = self.phase == "Error" or (self.phase == "Failed" and code is None) or code == FAULT
+        fault = fault or terminated.get("reason") in _NEVER_RAN
+        unsaid = self.phase == "Failed" and message in ("", _CANCELLED) and not (told or killed or code == FAULT)
+        away = _taken_away(pod)
+        if away and (self.phase == "Error" or unsaid):
+            fault, message = True, away
+        elif unsaid and message:
+            fault, message = True, "the pod was told to end from outside: it was deleted or evicted"
         return Verdict(
             exit_code=code,
             out_of_memory=killed,
-            message=message.strip(),
+            message=message,
             container=pod["metadata"]["name"] if pod is not None else "",
             image=said.get("imageID", ""),
             fault=fault,
@@ -148,6 +158,20 @@ def _main(pod: Object | None) -> Object:
     return next((one for one in statuses if one["name"] == "main"), {})
 
 
+def _taken_away(pod: Object | None) -> str:
+    """Who took a pod away, as a sentence; empty when nobody did."""
+    status = (pod or {}).get("status") or {}
+    if status.get("reason") == "Evicted":
+        return f"the pod was evicted: {status.get('message', '')}".rstrip(": ")
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            said = condition.get("message") or condition.get("reason", "")
+            return f"the pod was evicted: {said}".rstrip(": ")
+    if pod is not None and pod["metadata"].get("deletionTimestamp"):
+        return "the pod was deleted"
+    return ""
+
+
 def has_started(pod: Object) -> bool:
     """Whether the user's container runs or has run, or never will."""
     state = _main(pod).get("state") or {}
@@ -183,7 +207,7 @@ def waits(pod: Object) -> Waits:
 
 def waits_by_events(events: Iterable[Object]) -> Waits:
     """Why a pod has not started, by the newest warning about it (a volume that can't be mounted is told only there)."""
-    warnings = [one for one in events if one.get("type") == "Warning" and one.get("reason") != "FailedScheduling"]
+    warnings = [one for one in events if one.get("type") == "Warning" and one.get("reason") not in _HARMLESS]
     if not warnings:
         return Waits("", "")
     last = max(warnings, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
