@@ -12,7 +12,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.backends.yaml_text import to_yaml
 from toolkit.backends.compose import (
     Places,
     SecretNames,
@@ -23,6 +22,7 @@ from toolkit.backends.compose import (
     step_service,
 )
 from toolkit.backends.rendering import docker_options
+from toolkit.backends.yaml_text import to_yaml
 from toolkit.config.settings import SecretReference
 from toolkit.errors import BadInput
 from toolkit.spec.container import ContainerSpec, Mount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -49,15 +50,23 @@ def test_times_are_utc_with_milliseconds_and_sort_as_text() -> None:
     assert times == sorted(times)
 
 
-def test_a_record_that_can_not_be_finished_leaves_the_one_before_it_and_nothing_else(tmp_path: Path) -> None:
+def test_a_record_that_can_not_be_finished_leaves_the_one_before_it_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given a record, and a disk on which a second one can't be written,
     records.write(str(tmp_path / "end.json"), {"first": True})
-    (tmp_path / f"end.json.{os.getpid()}.tmp").mkdir()
+
+    # (the disk is fake: its rename fails)
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
     # when it is written,
     with pytest.raises(OSError):
         records.write(str(tmp_path / "end.json"), {"second": True})
-    # then the first one is whole.
+    # then the first one is whole, and nothing else is there.
     assert records.read(str(tmp_path / "end.json")) == {"first": True}
+    assert os.listdir(tmp_path) == ["end.json"]
     with pytest.raises(OSError):
         records.write(str(tmp_path / "missing" / "end.json"), {})
 
