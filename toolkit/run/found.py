@@ -97,14 +97,17 @@ def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = F
     Raises:
         BadInput: there is no such run. Infrastructure: the cluster can't be asked.
     """
-    environment = _asked(project, where)
+    # An option is an order, a variable a preference: what names both a run here and one there can be compared.
+    chosen = choose_environment(where.environment, project.config)[0]
     mirrored = _mirrored(project, run_id)
-    if environment != "argo":
+    ordered = where.environment is not None
+    only_there = chosen == "argo" if ordered else _asked(project, where) == "argo" and bool(mirrored)
+    if not only_there:
         log = local_log(project)
         try:
             return Found(project, log, log.run(run_id))
         except NoRun:
-            if environment is not None or not (mirrored or _is_for_clusters(project)):
+            if ordered or not (mirrored or chosen == "argo" or where.is_cluster):
                 raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists them") from None
     if len(mirrored) == 1 and not where.is_cluster:
         # It was submitted from here: where to is known.
@@ -173,10 +176,6 @@ def _asked(project: Project, where: Where) -> str | None:
     if where.environment is None and not os.environ.get("TOOLKIT_ENV"):
         return None
     return choose_environment(where.environment, project.config)[0]
-
-
-def _is_for_clusters(project: Project) -> bool:
-    return project.config.executor.type == "argo"
 
 
 def _mirrored(project: Project, run_id: str) -> list[dict[str, Any]]:

@@ -1,0 +1,159 @@
+"""A run on this machine and one on the cluster are the same run; and what is changed on one side alone is found, alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.argo.cluster_fixture import claim
+from tests.argo.conftest import Workplace
+from tests.conftest import without_images
+from tests.docker.test_run_local import copy_example
+from tests.scratch import Result, Scratch
+
+pytestmark = [pytest.mark.argo, pytest.mark.docker, pytest.mark.timeout(600), pytest.mark.xdist_group("sameness")]
+
+PIPELINE = """\
+import functions
+from toolkit import Catalog, Pipeline, PythonTask, ShellTask, metric
+
+p = Pipeline(name="sameness", steps=[
+    PythonTask(functions.make, returns=["size", metric("score")], catalog=Catalog(put=["data"])),
+    ShellTask("use", 'test "$(wc -c <data)" = "$size"', catalog=Catalog(get=["data"])),
+])
+"""
+FUNCTIONS = """\
+import os, shutil
+
+def make():
+    shutil.copy("/mnt/seed", "data")
+    return 7, 0.5
+"""
+SEED = """\
+from toolkit import Pipeline, ShellTask
+
+p = Pipeline(steps=[ShellTask("seed", 'printf "$content" >/mnt/seed')])
+"""
+STEPS = ["make", "use"]
+VOLUMES = [{"name": "toolkit", "mount_path": "/mnt"}]
+BASE: dict[str, Any] = {
+    "image": "toolkit-test-sameness",
+    "persistent_volumes": VOLUMES,
+    "environment": {"GREETING": "hello"},
+    "resources": {"limits": {"memory": "128Mi"}},
+    "scratch_size": "32Mi",
+}
+CHANGED = {
+    "user": ({"user": 1234}, ("user", "user", 1234)),
+    "memory": ({"resources": {"limits": {"memory": "129Mi"}}}, ("limits", "memory", 129 << 20)),
+    "cpu": ({"resources": {"limits": {"memory": "128Mi", "cpu": "500m"}}}, ("limits", "cpu", 500)),
+    "shm": ({"shm_size": "1Mi"}, ("shm_size", "shm_size", 1 << 20)),
+    "root": ({"read_only_root": True}, ("read_only_root", "read_only_root", True)),
+    "name": ({"environment": {"GREETING": "hello", "NEW": "1"}}, ("environment", "NEW", "set")),
+    "value": ({"environment": {"GREETING": "goodbye"}}, ("plan", "settings.environment.GREETING", "goodbye")),
+    "mount": (
+        {"persistent_volumes": [*VOLUMES, {"name": "more", "mount_path": "/more"}]},
+        ("mounts", "/more", "read-write"),
+    ),
+}
+
+
+def configuration(**changed: Any) -> str:
+    return json.dumps({"executor": {"type": "argo", "config": {**BASE, **changed}}})
+
+
+@pytest.fixture(scope="module")
+def project(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scratch]:
+    """A project that was run on this machine as `here` and on the cluster as `there`."""
+    root = tmp_path_factory.mktemp("sameness") / BASE["image"]
+    scratch = workplace.project(root)
+    scratch.write(
+        {
+            # Configurations lie beside the code, and would be files of it that differ.
+            ".dockerignore": "*.yaml\n",
+            "pipeline.py": PIPELINE,
+            "functions.py": FUNCTIONS,
+            "seed.py": SEED,
+            "toolkit.yaml": configuration(),
+            **{f"{name}.yaml": configuration(**changed) for name, (changed, _) in CHANGED.items()},
+        }
+    )
+    claim(workplace.cluster, workplace.namespace, "more")
+    with without_images(root):
+        for environment in ("local", "argo"):
+            run(scratch, environment, f"seed-{environment}", "seed.py", "--param", "content=content")
+        run(scratch, "local", "here")
+        run(scratch, "argo", "there")
+        yield scratch
+
+
+def run(scratch: Scratch, environment: str, run_id: str, *arguments: str) -> Result:
+    named = arguments if arguments else ("pipeline.py",)
+    result = scratch.toolkit("run", *named, "--env", environment, "--run-id", run_id)
+    assert result.code == 0, result.err
+    return result
+
+
+def differences(scratch: Scratch, a: str, b: str) -> list[dict[str, Any]]:
+    result = scratch.toolkit("diff", a, b, "--fetch", "--json")
+    shown = json.loads(result.out)
+    assert (result.code == 0) == shown["same"] == (shown["differences"] == []), result.err
+    found: list[dict[str, Any]] = shown["differences"]
+    return found
+
+
+def test_the_example_is_the_same_run_in_both_places(own_workplace: Workplace, tmp_path: Path) -> None:
+    # Given the example as it is, and what its configuration asks of a cluster,
+    claim(own_workplace.cluster, own_workplace.namespace, "runnable-volume")
+    own_workplace.secret("toolkit-secrets", secret_key="the-key-of-the-test")
+    own_workplace.secret("postgres", connection_string="postgresql://test@localhost/test")
+    scratch = own_workplace.project(tmp_path / "getting-started")
+    copy_example(scratch)
+    scratch.write({".env": "secret_key=the-key-of-the-test\nconnection_string=postgresql://test@localhost/test\n"})
+    # when it is run in both places,
+    run(scratch, "local", "here", "sdk.py")
+    run(scratch, "argo", "there", "sdk.py")
+    # then nothing differs, bytes included.
+    said = scratch.toolkit("diff", "here", "there", "--fetch")
+    assert said.code == 0, said.out
+    assert said.out.startswith("the runs here (local) and there (argo) are the same: 24 fields of 2 steps compared")
+    assert differences(scratch, "here", "there") == []
+
+
+def test_a_run_here_and_there_is_the_same(project: Scratch) -> None:
+    assert differences(project, "here", "there") == []
+
+
+def test_what_one_side_was_given_differently_is_all_that_differs(project: Scratch) -> None:
+    # When each change is run on the cluster, all of them at once,
+    def on_cluster(name: str) -> Result:
+        return run(project, "argo", f"changed-{name}", "pipeline.py", "--config", f"{name}.yaml")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(on_cluster, CHANGED))
+    # then each is found, and nothing else.
+    found = {name: differences(project, "here", f"changed-{name}") for name in CHANGED}
+    shown = {name: [(one["field"], one["where"], one["b"]) for one in rows] for name, rows in found.items()}
+    assert shown == {name: [expected] for name, (_, expected) in CHANGED.items()}
+    assert all(row["steps"] == STEPS for rows in found.values() for row in rows)
+
+
+def test_one_byte_in_the_catalog_is_the_file_and_nothing_else(project: Scratch) -> None:
+    run(project, "argo", "seed-again", "seed.py", "--param", "content=c0ntent")
+    run(project, "argo", "other-byte")
+    run(project, "argo", "seed-back", "seed.py", "--param", "content=content")
+    [found] = differences(project, "here", "other-byte")
+    assert (found["field"], found["where"], found["steps"]) == ("catalog", "put data", ["make"])
+
+
+def test_one_byte_of_code_is_the_code_and_nothing_else(project: Scratch) -> None:
+    project.write({"functions.py": FUNCTIONS + "#"})
+    run(project, "argo", "other-code")
+    project.write({"functions.py": FUNCTIONS})
+    [found] = differences(project, "here", "other-code")
+    assert (found["field"], found["steps"]) == ("code", STEPS)
