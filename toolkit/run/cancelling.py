@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -42,9 +43,9 @@ def cancel_run(found: Found, kill: bool) -> str:
 
 
 def _on_cluster(found: Found, kill: bool) -> str:
-    from toolkit.backends.argo.cluster import WORKFLOWS
+    from toolkit.backends.argo.cluster import CORE, WORKFLOWS
     from toolkit.backends.argo.follow import end_run, workflow_status
-    from toolkit.backends.argo.nodes import FINISHED
+    from toolkit.backends.argo.nodes import FINISHED, WORKFLOW_LABEL, is_running
 
     assert found.remote is not None
     cluster, run_id = found.remote.cluster, found.run.id
@@ -52,14 +53,17 @@ def _on_cluster(found: Found, kill: bool) -> str:
 
     def over() -> bool:
         workflow = cluster.find(WORKFLOWS, "workflows", run_id)
-        return workflow is None or workflow_status(workflow) in FINISHED
+        if workflow is not None and workflow_status(workflow) not in FINISHED:
+            return False
+        return not any(map(is_running, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
 
-    _wait(over, run_id)
+    settings = json.loads(found.run.record["plan"])["settings"]
+    _wait(over, run_id, 0 if kill else max((one["grace_period"] for one in settings), default=0))
     return f"the run {run_id} is cancelled"
 
 
-def _wait(over: Callable[[], bool], run_id: str) -> None:
-    until = time.monotonic() + _LIMIT
+def _wait(over: Callable[[], bool], run_id: str, grace: float = 0) -> None:
+    until = time.monotonic() + _LIMIT + grace
     while not over():
         if time.monotonic() > until:
             raise Infrastructure(f"the run {run_id} was told to end and has not: see `toolkit show {run_id}`")

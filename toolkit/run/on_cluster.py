@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from toolkit import names
@@ -29,6 +30,9 @@ from toolkit.runtime.protocol import RUN_RECORD
 from toolkit.runtime.records import write as write_record
 from toolkit.store import records
 
+_SHARED_LIBRARIES = ("requests", "websocket")
+"""What Docker's and Kubernetes' client libraries both import: two threads that begin with it at once find half of it."""
+
 
 def open_cluster(project: Project, context: str | None, namespace: str | None) -> Cluster:
     """The cluster that options, else the configuration, else the kubeconfig name."""
@@ -48,6 +52,8 @@ def execute_on_cluster(request: Request, reporter: Reporter) -> Outcome | None:
     run_id = names.run_id(request.run_id) if request.run_id else names.new_run_id()
     project = request.project
     volumes.make_private_state(project)
+    for shared in _SHARED_LIBRARIES:
+        import_module(shared)
     with ThreadPoolExecutor(max_workers=1) as background:
         # The client library takes half a second to import, in which the image is looked at.
         opening: Future[Cluster] = background.submit(open_cluster, project, request.context, request.namespace)

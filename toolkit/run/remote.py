@@ -19,6 +19,7 @@ from toolkit.backends.argo.workflow import DEFAULT_ACCOUNT, MANAGED
 from toolkit.backends.scheduler import Outcome
 from toolkit.build.deliver import deliver
 from toolkit.build.image import build
+from toolkit.errors import Infrastructure
 from toolkit.project import Project
 from toolkit.report.view import LOST_ON_CLUSTER as LOST
 from toolkit.run.prepare import write_end
@@ -71,17 +72,27 @@ class Remote:
                 reads = False
                 self._take_workflow(run_id, workflow)
         if reads:
-            # What is published comes first: another client may have seen more of the end than can be seen now.
-            record = self.log.run(run_id).record if self.known(run_id) else None
-            with self.reader(record) as pod:
-                try:
-                    self.mirror.sync(pod, run_id, logs=logs)
-                except NoRun:
-                    # None of its steps has come as far as the volume.
-                    if not self.known(run_id):
-                        raise
-                self._settle(pod, run_id, workflow)
+            try:
+                self._read(run_id, workflow, logs)
+            except Infrastructure as error:
+                if logs or workflow is None or not self.known(run_id) or workflow_status(workflow) not in FINISHED:
+                    raise
+                # Most likely what keeps a pod from the volume kept the steps from it too.
+                self._note(f"the volume can't be read, so that this is what the cluster says alone: {error}")
+                self._take_workflow(run_id, workflow)
         return self.log.run(run_id)
+
+    def _read(self, run_id: str, workflow: Object | None, logs: bool) -> None:
+        record = self.log.run(run_id).record if self.known(run_id) else None
+        with self.reader(record) as pod:
+            # What is published comes first: another client may have seen more of the end than can be seen now.
+            try:
+                self.mirror.sync(pod, run_id, logs=logs)
+            except NoRun:
+                # None of its steps has come as far as the volume.
+                if not self.known(run_id):
+                    raise
+            self._settle(pod, run_id, workflow)
 
     def _never_began(self, run_id: str, workflow: Object) -> bool:
         """Whether a client gave the run up before its first container ran: then no volume has anything of it."""

@@ -21,6 +21,7 @@ from toolkit.backends.argo.nodes import (
     Waits,
     attempts,
     has_started,
+    is_running,
     parse_time,
     waits,
     waits_by_events,
@@ -177,6 +178,7 @@ class Follower:
         self._started: set[tuple[str, int]] = set()
         self._since: dict[str, float] = {}
         self._passed: set[str] = set()
+        self._gone: set[str] = set()
         self._unstarted: dict[str, _Unstarted] = {}
         self._gave_up = ""
         self._asked = 0
@@ -215,11 +217,13 @@ class Follower:
                     self._asked = self._cancel.count
                 self._look_at_unstarted(now, began)
                 if workflow_status(self._workflow) in FINISHED:
-                    return self._outcome()
+                    if not self._running():
+                        return self._outcome()
+                    self._end_by = self._end_by or now + _END_LIMIT + self._grace()
                 if self._end_by is not None and now > self._end_by:
                     raise Infrastructure(
-                        f"the Workflow {self._name} was told to end and did not: is Argo's controller running? "
-                        f"What may still be there: {', '.join(self.unfinished()) or 'no pods'}"
+                        f"the Workflow {self._name} was told to end and did not: are Argo's controller and the nodes "
+                        f"well? What may still be there: {', '.join(self.unfinished()) or 'no pods'}"
                     )
         finally:
             stop.set()
@@ -229,8 +233,12 @@ class Follower:
         return [
             name
             for name, pod in sorted(self._pods.items())
-            if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+            if name not in self._gone and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
+
+    def _running(self) -> list[str]:
+        """Pods in which a step still runs."""
+        return [name for name, pod in self._pods.items() if name not in self._gone and is_running(pod)]
 
     def _next(self) -> Any:
         try:
@@ -252,6 +260,7 @@ class Follower:
         name = pod["metadata"]["name"]
         if news.type == "DELETED":
             self._unstarted.pop(name, None)
+            self._gone.add(name)
         # As it was seen last: a pod that is deleted has said what it had to say.
         self._pods[name] = pod
         self._since.setdefault(name, time.monotonic())
@@ -267,6 +276,7 @@ class Follower:
         steps = {step.path: step for step in self._plan.tasks()}
         found = [one for one in attempts(self._workflow, steps) if one.path in order]
         pods = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in self._pods.values()}
+        running = set(self._running())
         for one in sorted(found, key=lambda each: (order[each.path], each.number)):
             key = (one.path, one.number)
             pod = pods.get(one.node)
@@ -275,7 +285,8 @@ class Follower:
                     self._listener.retrying(steps[one.path], one.number, 0)
                 self._started.add(key)
                 self._listener.started(steps[one.path], one.number)
-            if one.finished and key not in self._records:
+            ends = pod is not None and pod["metadata"]["name"] in running
+            if one.finished and key not in self._records and not ends:
                 self._ended(steps[one.path], one, pod)
         self._pass_stubs()
 
@@ -365,8 +376,7 @@ class Follower:
             end_run(self._cluster, self._name, kill, "" if told else self._gave_up)
         except NotFound:
             raise Infrastructure(f"the Workflow {self._name} was deleted while it ran") from None
-        grace = max((one.grace_period for one in self._plan.settings), default=0)
-        self._end_by = time.monotonic() + _END_LIMIT + (0 if kill else grace)
+        self._end_by = time.monotonic() + _END_LIMIT + (0 if kill else self._grace())
         if not workflow_status(self._workflow):
             # No controller has seen it, so none would end it: without it, nothing is left.
             self._cluster.delete(WORKFLOWS, "workflows", self._name)
@@ -375,6 +385,9 @@ class Follower:
     def ended(self) -> str | None:
         """When the run ended, by the cluster's clock, so that every client says the same."""
         return ended_at(self._workflow)
+
+    def _grace(self) -> float:
+        return float(max((one.grace_period for one in self._plan.settings), default=0))
 
     def _outcome(self) -> Outcome:
         self._take_attempts()

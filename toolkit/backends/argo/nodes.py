@@ -178,6 +178,12 @@ def has_started(pod: Object) -> bool:
     return "running" in state or "terminated" in state or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
+def is_running(pod: Object) -> bool:
+    """Whether the user's container runs, which it may for its grace period after Argo has written its pod off."""
+    over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+    return not over and "running" in (_main(pod).get("state") or {})
+
+
 @dataclass(frozen=True)
 class Waits:
     """Why a pod has not started.

@@ -1,0 +1,261 @@
+"""Steps and pods that go wrong on a cluster: each is told as what it is, by every client, and nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.argo.conftest import Workplace
+from tests.argo.session import SLEEP, Session
+from tests.conftest import without_images
+from tests.scratch import Result
+
+pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
+
+EAT = "x=[]\nwhile True: x.append(b'x' * 10_000_000)"
+ONCE = f"""
+if not os.path.exists('/mnt/been-here'):
+    open('/mnt/been-here', 'w').close()
+    {SLEEP}
+"""
+
+
+def delete_pod(session: Session, run_id: str) -> None:
+    session.workplace.kubectl("delete", "pod", session.wait_for_output(run_id), "--wait=false")
+
+
+def delete_pod_without_grace(session: Session, run_id: str) -> None:
+    pod = session.wait_for_output(run_id)
+    session.workplace.kubectl("delete", "pod", pod, "--wait=false", "--grace-period=0", "--force")
+
+
+def evict_pod(session: Session, run_id: str) -> None:
+    """As a node that is drained does it."""
+    pod = session.wait_for_output(run_id)
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod, "namespace": session.workplace.namespace},
+    }
+    path = f"/api/v1/namespaces/{session.workplace.namespace}/pods/{pod}/eviction"
+    session.workplace.kubectl("create", "--raw", path, "-f", "-", text=json.dumps(eviction))
+
+
+def delete_workflow(session: Session, run_id: str) -> None:
+    session.wait_for_output(run_id)
+    session.workplace.kubectl("delete", "workflows.argoproj.io", run_id, "--wait=false")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A step, and what is to come of it.
+
+    Attributes:
+        how: what the step does. code: the client's. exit_code: the last attempt's. reason: a part of its reason.
+        act: what somebody does to the run meanwhile.
+    """
+
+    how: str
+    code: int
+    exit_code: int | None
+    reason: str
+    config: str = "toolkit"
+    act: Callable[[Session, str], None] | None = None
+    attempts: int = 1
+
+
+SCENES = {
+    "raises": Scene("raise ValueError('no good')", 1, 1, "ValueError: no good"),
+    "exits": Scene("sys.exit(3)", 1, 3, "sys.exit(3)"),
+    "ends-with-0": Scene("os._exit(0)", 1, 1, "ended with 0 before the function returned"),
+    "kills-itself": Scene("os.kill(os.getpid(), 9)", 1, 137, "killed by signal 9"),
+    "kills-its-runtime": Scene("os.kill(os.getppid(), 9)", 1, 137, "without its record"),
+    "eats": Scene(EAT, 1, 137, "out of memory", "small"),
+    "child-eats": Scene(f"subprocess.run([sys.executable, '-c', {EAT!r}])", 1, 137, "out of memory", "small"),
+    "time-limit": Scene(SLEEP, 1, 143, "longer than its time limit of 3 s", "quick"),
+    "time-limit-deaf": Scene(
+        f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}", 1, 137, "longer than its time limit of 3 s", "quick"
+    ),
+    "retried": Scene("raise ValueError('again')", 1, 1, "ValueError: again", "retrying", attempts=2),
+    "deleted": Scene(SLEEP, 3, 143, "the pod was deleted", act=delete_pod),
+    "deleted-at-once": Scene(SLEEP, 3, None, "pod deleted", act=delete_pod_without_grace),
+    "deleted-retried": Scene(ONCE, 0, 0, "", "retrying", act=delete_pod, attempts=2),
+    "evicted": Scene(SLEEP, 3, 143, "the pod was evicted", act=evict_pod),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of a scene: the client's end, and what `toolkit show --json` says of it afterwards."""
+
+    result: Result
+    shown: Result
+
+    @property
+    def run(self) -> dict[str, Any]:
+        assert self.shown.code == 0, (self.shown.err, self.result.err)
+        run: dict[str, Any] = json.loads(self.shown.out)
+        return run
+
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        attempts: list[dict[str, Any]] = self.run["steps"][0]["attempts"]
+        return attempts
+
+
+@dataclass
+class Ended:
+    """All scenes, played.
+
+    Attributes:
+        left: pods that ran when all clients had ended. rows: `toolkit runs --json` of another client.
+    """
+
+    session: Session
+    seen: dict[str, Seen] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def session(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    root = tmp_path_factory.mktemp("faults") / f"argo-faults-{os.urandom(2).hex()}"
+    scratch = workplace.project(root)
+    with without_images(root):
+        yield Session(
+            workplace,
+            scratch,
+            small={"resources": {"limits": {"memory": "64Mi"}}},
+            quick={"max_step_duration_in_seconds": 3},
+            retrying={"retry_strategy": {"limit": 1}},
+        )
+
+
+@pytest.fixture(scope="module")
+def ended(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    assert session.run("first").code == 0, "the image is there from now on"
+    all_of_it = Ended(session)
+
+    def play(name: str) -> None:
+        scene = SCENES[name]
+        process = session.start(name, scene.how, pipeline="two.py", config=scene.config)
+        if scene.act is not None:
+            scene.act(session, name)
+        out, err = process.communicate(timeout=300)
+        shown = session.scratch.toolkit("show", name, "--json")
+        all_of_it.seen[name] = Seen(Result(process.returncode, out, err), shown)
+
+    with ThreadPoolExecutor(7) as pool:
+        list(pool.map(play, SCENES))
+    all_of_it.left = session.running()
+    other = session.elsewhere(tmp_path_factory.mktemp("elsewhere")).toolkit("runs", "--json")
+    assert other.code == 0, other.err
+    all_of_it.rows = {row["run_id"]: row for row in json.loads(other.out)}
+    return all_of_it
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_how_a_step_ends(ended: Ended, name: str) -> None:
+    scene, seen = SCENES[name], ended.seen[name]
+    assert seen.result.code == scene.code, seen.result.err
+    assert "Traceback" not in seen.result.err.replace('Traceback (most recent call last):\n      File "/workspace', "")
+    last = seen.attempts[-1]
+    assert [one["number"] for one in seen.attempts] == list(range(1, scene.attempts + 1))
+    assert last["exit_code"] == scene.exit_code
+    assert scene.reason in last["reason"]
+    assert all(bool(one["reason"]) == (one["status"] != "succeeded") for one in seen.attempts)
+    # The sentence that is recorded is the one that the client said.
+    assert last["reason"].splitlines()[:1] == [] or last["reason"].splitlines()[0][:300] in seen.result.err
+    failed = scene.code != 0
+    assert seen.run["status"] == ("failed" if failed else "succeeded")
+    assert [step["status"] for step in seen.run["steps"]] == (
+        ["failed", "skipped"] if failed else ["succeeded", "succeeded"]
+    )
+    assert bool(seen.run["reason"]) == failed
+
+
+def test_a_pod_deleted_when_its_end_is_recorded(session: Session, tmp_path: Path) -> None:
+    if session.workplace.folder is None:
+        pytest.skip("the folder behind the claim is not on this machine")
+    end = session.workplace.folder / "run_log_store" / "too-late" / "steps" / "later" / "1" / "end.json"
+    process = session.start("too-late", pipeline="two.py")
+    pod = session.pod("too-late", "later")
+    session.scratch.wait_for(end.exists)
+    session.workplace.kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--ignore-not-found")
+    _, err = process.communicate(timeout=300)
+    # Which of the two the cluster saw first is open; that all say the same is not.
+    runs = [session.scratch.show("too-late"), session.elsewhere(tmp_path).show("too-late")]
+    for run in runs:
+        last = run["steps"][1]
+        if process.returncode == 0:
+            assert run["status"] == last["status"] == "succeeded"
+        else:
+            assert process.returncode == 3, err
+            assert run["status"] == last["status"] == "failed"
+            assert last["attempts"][-1]["reason"] in err
+            assert "pod deleted" in run["reason"] or "the pod was deleted" in run["reason"]
+
+
+def test_another_client_sees_the_same(ended: Ended, tmp_path: Path) -> None:
+    for name, seen in ended.seen.items():
+        row = ended.rows[name]
+        assert (row["status"], row["reason"]) == (seen.run["status"], seen.run["reason"]), name
+    other = ended.session.elsewhere(tmp_path)
+    for name in ("deleted-retried", "evicted"):
+        theirs, ours = other.show(name), ended.seen[name].run
+        for run in (theirs, ours):
+            for step in run["steps"]:
+                for attempt in step["attempts"]:
+                    attempt.pop("log")
+        assert theirs == ours
+
+
+def test_nothing_is_left(ended: Ended, tmp_path: Path) -> None:
+    assert ended.left == []
+    ended.session.delete_workflows()
+    # And what was seen of the runs stays, for a client that never saw them as well.
+    rows = json.loads(ended.session.elsewhere(tmp_path).toolkit("runs", "--json").out)
+    assert {row["run_id"]: row for row in rows} == ended.rows
+
+
+@pytest.fixture
+def small_volume(own_workplace: Workplace) -> Iterator[Workplace]:
+    """A workplace whose volume holds 1 MB; it is mounted where the node sees it, which has mounts of its own."""
+    if own_workplace.folder is None:
+        pytest.skip("the folder behind the claim is not on this machine")
+    known = json.loads((own_workplace.cluster.kubeconfig.parent / "processes.json").read_text())["processes"]
+    node = next(pid for pid in known if os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"))
+    inside = ["nsenter", f"--mount=/proc/{node}/ns/mnt"]
+    folder = str(own_workplace.folder)
+    subprocess.run([*inside, "mount", "-t", "tmpfs", "-o", "size=1m,mode=2777,gid=1000", "tmpfs", folder], check=True)
+    yield own_workplace
+    subprocess.run([*inside, "umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    "how", ["os.write(1, b'a' * 3_000_000)", "open('/mnt/large', 'wb').write(b'a' * 3_000_000)"], ids=["log", "file"]
+)
+def test_a_full_volume_is_no_success(small_volume: Workplace, tmp_path: Path, how: str) -> None:
+    root = tmp_path / f"argo-full-{os.urandom(2).hex()}"
+    with without_images(root):
+        one = Session(small_volume, small_volume.project(root))
+        result = one.run("full", how, pipeline="two.py")
+        assert result.code in (1, 3), result.err
+        assert "No space left on device" in result.err
+        other = one.elsewhere(tmp_path / "other")
+        for client in (one.scratch, other):
+            shown = client.toolkit("show", "full", "--json")
+            assert shown.code == 0, shown.err
+            run = json.loads(shown.out)
+            assert run["status"] == "failed"
+            assert [step["status"] for step in run["steps"]] == ["failed", "skipped"]
+            assert "No space left on device" in run["steps"][0]["attempts"][0]["reason"]
+        assert one.running() == []
