@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, load, peer, startup
+from bench import build, chain, cluster, load, peer, startup
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -38,6 +38,7 @@ _BENCHES: dict[str, _Bench] = {
     "chain": chain.main,
     "chain-200": chain.main_long,
     "peer": peer.main,
+    "cluster": cluster.main,
 }
 
 

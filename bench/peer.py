@@ -20,7 +20,7 @@ from bench.turns import Broken, Side, environment, in_turn, run, seconds, show, 
 
 VERSION = "0.50.0"
 
-_CHAIN = """\
+CHAIN = """\
 from functions import nothing
 from runnable import Pipeline, PythonTask
 
@@ -54,7 +54,7 @@ class Absent(Exception):
 def main(pairs: int) -> None:
     """A step's share of the whole command, on both sides. Without the peer there is a line that says so."""
     try:
-        python = _install()
+        python = install()
     except (Absent, Broken) as error:
         print(f"\npeer: skipped, because runnable {VERSION} can't be installed here: {error}", flush=True)
         return
@@ -78,7 +78,7 @@ def _compare(root: Path, command: list[str], folder: Path, variables: dict[str, 
     show_ratio("a step / runnable's", figures[0], figures[1], None)
 
 
-def _install() -> str:
+def install() -> str:
     """The interpreter of the peer's own environment, made when it is not there.
 
     Raises:
@@ -114,7 +114,7 @@ def _project(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     repository = f"toolkit-bench-peer-{uuid.uuid4().hex[:8]}"
     folder.mkdir(mode=0o755)
     (folder / "functions.py").write_text("def nothing():\n    pass\n")
-    (folder / "chain.py").write_text(_CHAIN.format(steps=STEPS))
+    (folder / "chain.py").write_text(CHAIN.format(steps=STEPS))
     (folder / "requirements.txt").write_text(f"runnable=={VERSION}\n")
     (folder / "toolkit.yaml").write_text(f"executor:\n  type: local\n  config:\n    image: {repository}\n")
     # Its steps read this file inside the image, so it names the image before that is built.

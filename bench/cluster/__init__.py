@@ -1,0 +1,223 @@
+"""A chain of steps on a real cluster: beside the same chain written by hand for Argo, and the peer's workflow for it.
+
+The whole command is measured against nothing but `kubectl create` and a watch. Then what the client alone costs, beside raw
+`docker run`, and how many pods a pipeline takes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from string import Template
+from types import FrameType
+from typing import Any, NoReturn
+
+from bench.cluster import peer
+from bench.cluster.place import ROOT, Absent, Failed, Namespace, find, fresh, namespace
+from bench.projects import console, project, remove_images, toolkit_run
+from bench.turns import Broken, Side, in_turn, run, seconds, show, show_ratio, show_times
+
+STEPS = 5
+HAND_WRITTEN_SHARE = 0.05
+HAND_WRITTEN_SECONDS = 1.5
+"""Whichever of the two is more."""
+PEER_BOUND = 0.6
+CLIENT_BOUND = 4.0
+CLAIM = "toolkit"
+"""The claim of a project whose configuration names none."""
+_EXAMPLE = ROOT / "examples" / "getting-started"
+
+
+def main(pairs: int) -> None:
+    """Prints the figures; without a cluster a line that says so.
+
+    Raises:
+        Broken: a side did not run.
+    """
+    try:
+        cluster = find()
+    except Absent as error:
+        print(f"\ncluster: skipped, because {error}", flush=True)
+        return
+    try:
+        # A namespace must not stay behind because the bench was told to end.
+        with _ends_by_exception(), project(STEPS) as root:
+            try:
+                with namespace(cluster, restricted=True, claims=[CLAIM, "runnable-volume"]) as place:
+                    _measure(place, root, pairs)
+            finally:
+                cluster.forget_images(_repository(root))
+    except Failed as failed:
+        raise Broken(str(failed)) from failed
+
+
+@contextmanager
+def _ends_by_exception() -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _measure(place: Namespace, root: Path, pairs: int) -> None:
+    variables = place.cluster.variables()
+    pods: dict[str, int] = {}
+
+    def whole() -> float:
+        run_id = fresh("bench")
+        taken = seconds([*_command(place), "--run-id", run_id], root, variables)
+        pods["own"] = len(place.pods(run_id))
+        place.forget(run_id)
+        return taken
+
+    def written() -> float:
+        name, taken = place.create_and_wait(manifest)
+        pods["hand-written"] = len(place.pods(name))
+        place.forget(name)
+        return taken
+
+    manifest = _hand_written(place, root)
+    own = Side(f"toolkit run --env argo, {STEPS} steps: all of it", whole)
+    sides = [own, Side("hand-written DAG: kubectl create, and its end", written)]
+    with peer.side(place.cluster, root.parent / "peer", STEPS, pods) as other:
+        if isinstance(other, Side):
+            sides.append(other)
+        figures = in_turn(sides, pairs)
+    show(f"cluster: a chain of {STEPS} steps on Kubernetes with Argo", pairs)
+    counts = (pods["own"], pods["hand-written"], pods.get("peer"))
+    for side, times, count in zip(sides, figures, counts, strict=False):
+        show_times(f"{side.name} ({count} pods)", times)
+    _show_difference(figures[0], figures[1])
+    if isinstance(other, Side):
+        show_ratio("toolkit run / the peer's workflow", figures[0], figures[2], PEER_BOUND)
+        print(f"    {peer.CONDITIONS}", flush=True)
+    else:
+        print(f"  without the peer: {other}", flush=True)
+    _client(place, root, pairs)
+    _examples(place)
+
+
+def _command(place: Namespace) -> list[str]:
+    return [*toolkit_run(STEPS, "argo"), *place.options()]
+
+
+def _repository(root: Path) -> str:
+    """The name of the project's images, without a tag."""
+    line = next(line for line in (root / "toolkit.yaml").read_text().splitlines() if "image:" in line)
+    return line.partition("image:")[2].strip()
+
+
+def _show_difference(own: Sequence[float], other: Sequence[float]) -> None:
+    base = statistics.median(other)
+    more = statistics.median(own) - base
+    each = [one - two for one, two in zip(own, other, strict=True)]
+    met = more <= max(HAND_WRITTEN_SECONDS, HAND_WRITTEN_SHARE * base)
+    print(
+        f"  {'toolkit run - the hand-written DAG':<44} {more:+.2f} s, {more / base:+.1%} "
+        f"(pairs {min(each):+.2f} to {max(each):+.2f} s)  "
+        f"target at most {HAND_WRITTEN_SECONDS:g} s or {HAND_WRITTEN_SHARE:.0%}: {'met' if met else 'MISSED'}",
+        flush=True,
+    )
+
+
+# --- the hand-written side ----------------------------------------------------------------------------------------------
+
+
+def _hand_written(place: Namespace, root: Path) -> Path:
+    """The committed manifest with image, policy, user and claim of a run's own pods, which warms all caches as well.
+
+    Raises:
+        Broken: a run failed, or its pods are no longer like the manifest's.
+    """
+    run_id = fresh("bench")
+    run([*_command(place), "--run-id", run_id], root, place.cluster.variables())
+    theirs = place.pods(run_id)[0]["spec"]
+    main = next(one for one in theirs["containers"] if one["name"] == "main")
+    text = Template((Path(__file__).parent / "chain.yaml").read_text()).substitute(
+        IMAGE=json.dumps(main["image"]),
+        PULL_POLICY=main["imagePullPolicy"],
+        USER=theirs["securityContext"]["runAsUser"],
+        CLAIM=CLAIM,
+    )
+    place.forget(run_id)
+    manifest = root.parent / "hand-written.yaml"
+    manifest.write_text(text)
+    name, _ = place.create_and_wait(manifest)
+    ours, written = _likeness(theirs), _likeness(place.pods(name)[0]["spec"])
+    place.forget(name)
+    unlike = [key for key in sorted({*ours, *written}) if ours.get(key) != written.get(key)]
+    if unlike:
+        told = "; ".join(f"{key}: {ours.get(key)} and {written.get(key)}" for key in unlike)
+        raise Broken(f"the pods of bench/cluster/chain.yaml are no longer like a run's: {told}")
+    return manifest
+
+
+def _likeness(spec: dict[str, Any]) -> dict[str, Any]:
+    """What pods must have in common to be compared: all that the node does more or less for, but a run's own ConfigMap."""
+    pod = (
+        "automountServiceAccountToken",
+        "enableServiceLinks",
+        "restartPolicy",
+        "securityContext",
+        "serviceAccountName",
+        "terminationGracePeriodSeconds",
+    )
+    found = {key: spec.get(key) for key in pod}
+    found["claims"] = [one["persistentVolumeClaim"] for one in spec["volumes"] if "persistentVolumeClaim" in one]
+    for one in [*spec.get("initContainers", []), *spec["containers"]]:
+        for key in ("image", "imagePullPolicy", "resources", "securityContext", "workingDir"):
+            found[f"{one['name']}.{key}"] = one.get(key)
+    return found
+
+
+# --- the client, and the pods -------------------------------------------------------------------------------------------
+
+
+def _client(place: Namespace, root: Path, pairs: int) -> None:
+    """What the client costs until the run is left to itself: start, build, plan, preflight, submit."""
+    variables = place.cluster.variables()
+    image = run([console("toolkit"), "build"], root).strip()
+
+    def detached() -> float:
+        run_id = fresh("bench")
+        taken = seconds([*_command(place), "--run-id", run_id, "--detach"], root, variables)
+        place.forget(run_id)
+        return taken
+
+    raw = Side("docker run --rm IMAGE true", lambda: seconds(["docker", "run", "--rm", image, "true"], root))
+    own = Side("toolkit run --detach", detached)
+    in_turn([own, raw], 1)
+    figures = in_turn([own, raw], pairs)
+    show("cluster: the client's side, up to a run that is submitted", pairs)
+    show_times(own.name, figures[0])
+    show_times(raw.name, figures[1])
+    show_ratio("toolkit run --detach / docker run", figures[0], figures[1], CLIENT_BOUND)
+
+
+def _examples(place: Namespace) -> None:
+    """Pods of examples/getting-started."""
+    repository = fresh("toolkit-bench")
+    place.secret("toolkit-secrets", secret_key="the-bench-key")
+    place.secret("postgres", connection_string="postgresql://bench@localhost/bench")
+    with project() as root:
+        shutil.copytree(_EXAMPLE, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        settings = root / "toolkit.yaml"
+        settings.write_text(settings.read_text().replace("image: image_to_use", f"image: {repository}"))
+        try:
+            run_id = fresh("bench")
+            command = [console("toolkit"), "run", "sdk.py", "--env", "argo", "--run-id", run_id, *place.options()]
+            run(command, root, place.cluster.variables())
+            count = len(place.pods(run_id))
+        finally:
+            remove_images(repository)
+            place.cluster.forget_images(repository)
+    print(f"\ncluster: pods per pipeline\n  {_EXAMPLE.name + ', 2 steps':<44} {count} pods", flush=True)

@@ -1,0 +1,117 @@
+"""The workflow that the peer generates for the chain, made to run and run as the hand-written one is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.cluster.place import Cluster, Failed, Namespace, fresh, namespace
+from bench.peer import CHAIN, VERSION, install
+from bench.peer import Absent as NotInstalled
+from bench.projects import console, remove_images
+from bench.turns import Broken, Side, environment, run
+
+CONDITIONS = (
+    "the peer's: its manifest as generated, with a run_id put in and memoize taken out, without which it does not run; "
+    "its limits raised to 2 cpu and 1Gi; in a namespace without a Pod Security Standard, which would refuse its pods"
+)
+
+_SETTINGS = """\
+pipeline-executor:
+  type: argo
+  config:
+    pvcForRunnable: {claim}
+    outputFile: argo.yaml
+    defaults:
+      image: {image}
+      imagePullPolicy: {policy}
+      resources:
+        limits: {{cpu: "2", memory: 1Gi}}
+        requests: {{cpu: 250m, memory: 256Mi}}
+    argoWorkflow:
+      metadata: {{generateName: peer-, namespace: {namespace}}}
+      spec: {{}}
+run-log-store:
+  type: chunked-fs
+catalog:
+  type: file-system
+"""
+_CLAIM = "runnable"
+
+
+@contextmanager
+def side(cluster: Cluster, folder: Path, steps: int, pods: dict[str, int]) -> Iterator[Side | str]:
+    """The peer's side, warmed up; or a sentence that says why there is none.
+
+    Args:
+        folder: to be made for its project. pods: is told how many its workflow took.
+    """
+    repository = fresh("toolkit-bench-peer")
+    try:
+        with namespace(cluster, restricted=False, claims=[_CLAIM]) as place:
+            try:
+                workflow = _generated(place, folder, repository, steps)
+                made = Side(
+                    f"runnable {VERSION}'s workflow: the same", lambda: _run_once(place, workflow, folder, pods)
+                )
+                made.measure()
+            except (Broken, Failed, NotInstalled, OSError) as error:
+                yield f"runnable {VERSION} can't be had or run here: {error}"
+            else:
+                yield made
+    finally:
+        remove_images(repository)
+        cluster.forget_images(repository)
+
+
+def _generated(place: Namespace, folder: Path, repository: str, steps: int) -> dict[str, Any]:
+    """The manifest that the peer writes, with its image on the node."""
+    python = install()
+    # Its pods report with the account that they have by default.
+    subject = {"kind": "ServiceAccount", "name": "default", "namespace": place.name}
+    place.apply(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "default-reports", "namespace": place.name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "toolkit-runner"},
+            "subjects": [subject],
+        }
+    )
+    folder.mkdir(mode=0o755)
+    (folder / "functions.py").write_text("def nothing():\n    pass\n")
+    (folder / "chain.py").write_text(CHAIN.format(steps=steps))
+    (folder / "requirements.txt").write_text(f"runnable=={VERSION}\n")
+    (folder / "toolkit.yaml").write_text(f"executor:\n  type: local\n  config:\n    image: {repository}\n")
+    settings = folder / "runnable.yaml"
+
+    def configure(image: str) -> None:
+        policy = "IfNotPresent" if place.cluster.foreign else "Never"
+        settings.write_text(_SETTINGS.format(claim=_CLAIM, image=image, policy=policy, namespace=place.name))
+
+    # Its pods read this file too, but not the image's name in it, which is only known when the image is built.
+    configure("this-one")
+    how = ["--push"] if place.cluster.foreign else ["--load", "--node", str(place.cluster.containerd)]
+    configure(run([console("toolkit"), "build", *how], folder, place.cluster.variables()).strip())
+    run([python, "chain.py"], folder, environment(RUNNABLE_CONFIGURATION_FILE=settings.name))
+    workflow: dict[str, Any] = yaml.safe_load((folder / "argo.yaml").read_text())
+    for template in workflow["spec"]["templates"]:
+        template.pop("memoize", None)
+    return workflow
+
+
+def _run_once(place: Namespace, workflow: dict[str, Any], folder: Path, pods: dict[str, int]) -> float:
+    for parameter in workflow["spec"]["arguments"]["parameters"]:
+        if parameter["name"] == "run_id":
+            parameter["value"] = fresh("bench")
+    manifest = folder / "argo.json"
+    manifest.write_text(json.dumps(workflow))
+    name, taken = place.create_and_wait(manifest)
+    pods["peer"] = len(place.pods(name))
+    place.forget(name)
+    return taken
