@@ -17,7 +17,8 @@ import yaml
 from tests.argo.cluster_fixture import Cluster, claim
 from tests.scratch import Scratch
 from toolkit.backends.argo import cluster as api
-from toolkit.backends.argo.preflight import Facts, Finding, Image, Needs, Shape, check, gather
+from toolkit.backends.argo.preflight import Facts, Finding, Needs, Shape, check, gather
+from toolkit.backends.argo.workflow import Image
 from toolkit.config.settings import ResourceList, Resources
 
 pytestmark = pytest.mark.argo
