@@ -120,7 +120,6 @@ class Case:
         script: whether it is run as `python FILE`.
         cancel_at: a text; when the first step has printed it, the command gets SIGTERM.
         exempt: why an environment does not run the case.
-        differs: fields of `toolkit diff` in which an environment may differ from another one, each with the reason.
     """
 
     name: str
@@ -140,7 +139,6 @@ class Case:
     script: bool = False
     cancel_at: str = ""
     exempt: Mapping[Environment, Exemption] = field(default_factory=dict)
-    differs: Mapping[str, Exemption] = field(default_factory=dict)
 
     @property
     def secret_name(self) -> str:

@@ -11,5 +11,9 @@ INHERITED = Exemption("inherited environment", "a plain process inherits the var
 ORPHANS = Exemption(
     "orphans", "a plain process whose runtime is killed, or that takes a session of its own, is not ended with its step"
 )
+CLUSTER_SECRETS = Exemption(
+    "secrets of the cluster",
+    "a missing Secret is found by the preflight, which ends with 3 as for all that a cluster lacks",
+)
 
 ALL = tuple(one for one in vars().values() if isinstance(one, Exemption))

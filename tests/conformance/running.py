@@ -80,17 +80,21 @@ class Place:
         result = self._command(pipeline, run_id)
         seen = Seen(self.environment, run_id, result, left=self._left(run_id))
         if not self.case.expect.nothing:
-            assert result.code != 2, f"{self.environment}: there is no run: {result.err}"
             # The logs first: they bring the records along from a cluster, so that the second needs no pod.
-            seen.logs = self._json("logs", run_id)
-            seen.run = self._json("show", run_id)
+            try:
+                seen.logs = self._json("logs", run_id)
+                seen.run = self._json("show", run_id)
+            except AssertionError as error:
+                raise AssertionError(f"{error}\nwhat the run itself said ({result.code}): {result.err}") from None
         elif self.toolkit("show", run_id, "--env", self.environment, "--json").code == 0:
             seen.run = {}
         return seen
 
     def diff(self, other: Seen, mine: Seen) -> dict[str, Any]:
         """`toolkit diff --json` of two runs of this project."""
-        result = self.toolkit("diff", other.run_id, mine.run_id, "--json", "--no-bytes")
+        # One of the two may be elsewhere, so it is not told where to look.
+        anywhere = Scratch(self.root, {**self.scratch.environ, "TOOLKIT_ENV": None})
+        result = _finished(anywhere.start("diff", other.run_id, mine.run_id, "--json", "--no-bytes"), "diff")
         assert result.code in (0, 1), result.err
         document: dict[str, Any] = json.loads(result.out)
         return document

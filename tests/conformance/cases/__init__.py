@@ -19,16 +19,17 @@ from tests.conformance.cases import (
 )
 
 CASES: tuple[Case, ...] = (
-    *endings.CASES,
-    *retries.CASES,
-    *cancelling.CASES,
-    *surroundings.CASES,
-    *secrets.CASES,
-    *parameters.CASES,
-    *shell.CASES,
-    *files.CASES,
-    *output.CASES,
+    # Those with many steps first: the longest of them would else be waited for at the end.
     *steps.CASES,
     *projects.CASES,
+    *parameters.CASES,
+    *files.CASES,
+    *output.CASES,
+    *shell.CASES,
+    *surroundings.CASES,
+    *secrets.CASES,
+    *retries.CASES,
+    *cancelling.CASES,
+    *endings.CASES,
     *refusals.CASES,
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from tests.conformance.case import OK, SKIPPED, Case, Expect, cancelled, failed, functions
 from tests.conformance.exemptions import NO_LIMITS, ORPHANS
 
-EAT = "hoard = []\nwhile True: hoard.append(b'x' * 4_000_000)"
-SMALL = {"resources": {"limits": {"memory": "64Mi"}}}
+EAT = "hoard = []\nwhile True: hoard.append(b'x' * 8_000_000)"
+# Argo's own process in the container takes some 20 MB of it, so the code has to be what is largest there.
+SMALL = {"resources": {"limits": {"memory": "256Mi"}}}
 
 CASES = (
     Case(

@@ -137,6 +137,20 @@ CASES = (
         ),
     ),
     Case(
+        "catalog-of-nothing",
+        "With a catalog that stores nothing what is put has its hash, and what is got is not there.",
+        steps=[
+            "ShellTask('puts', 'echo x > x.txt', catalog=Catalog(put=['x.txt']))",
+            "ShellTask('gets', 'cat x.txt', catalog=Catalog(get=['x.txt']))",
+        ],
+        services={"catalog": {"type": "do-nothing"}},
+        expect=Expect(
+            code=3,
+            steps={"puts": OK, "gets": failed(117, "this catalog stores nothing")},
+            puts={"puts": {"x.txt": "x\n"}},
+        ),
+    ),
+    Case(
         "catalog-in-a-folder",
         "With compute_data_folder keys are relative to that folder of the step's.",
         steps=[

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.conformance.case import Case, Expect
+from tests.conformance.exemptions import CLUSTER_SECRETS
 
 
 def refused(name: str, rule: str, said: str, **options: Any) -> Case:
@@ -27,6 +28,7 @@ CASES = (
         "A secret that is nowhere.",
         "no_such_secret",
         steps=["ShellTask('only', 'true', secrets=['no_such_secret'])"],
+        exempt={"argo": CLUSTER_SECRETS},
     ),
     refused("no-function", "A function that is not there.", "absent", steps=["PythonTask('functions.absent')"]),
     refused(
