@@ -39,6 +39,8 @@ ALWAYS = ("auto_remove_container",)
 def without_effect(config: ExecutorConfig, environment: Environment) -> tuple[str, ...]:
     """The keys of ``executor.config`` that are set, and that this environment does not act on, in the order of the settings."""
     # How many processes a container may have is the node's own matter on Kubernetes.
-    idle = {"argo": ("pids_limit", *ALWAYS), "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[environment]
+    idle = {"argo": ("pids_limit", *ALWAYS), "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[
+        environment
+    ]
     default = ExecutorConfig()
     return tuple(name for name in config._fields if name in idle and getattr(config, name) != getattr(default, name))
