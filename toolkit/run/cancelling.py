@@ -45,7 +45,7 @@ def cancel_run(found: Found, kill: bool) -> str:
 def _on_cluster(found: Found, kill: bool) -> str:
     from toolkit.backends.argo.cluster import CORE, WORKFLOWS
     from toolkit.backends.argo.follow import end_run, workflow_status
-    from toolkit.backends.argo.nodes import FINISHED, WORKFLOW_LABEL, is_running
+    from toolkit.backends.argo.nodes import FINISHED, WORKFLOW_LABEL, is_over
 
     assert found.remote is not None
     cluster, run_id = found.remote.cluster, found.run.id
@@ -55,7 +55,7 @@ def _on_cluster(found: Found, kill: bool) -> str:
         workflow = cluster.find(WORKFLOWS, "workflows", run_id)
         if workflow is not None and workflow_status(workflow) not in FINISHED:
             return False
-        return not any(map(is_running, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
+        return all(map(is_over, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
 
     settings = json.loads(found.run.record["plan"])["settings"]
     _wait(over, run_id, 0 if kill else max((one["grace_period"] for one in settings), default=0))

@@ -119,6 +119,8 @@ class Remote:
             last = self.log.attempts(run, path)[-1:]
             if not last or not last[0].end:
                 return Outcome("failed", LOST, fault=True)
+            if last[0].status == "cancelled":
+                return Outcome("failed", f"its Workflow was deleted while the step {path} ran", fault=True)
             if last[0].status != "succeeded":
                 return Outcome("failed", f"the step {path} failed: {last[0].reason}", last[0].fault)
         return Outcome("succeeded")

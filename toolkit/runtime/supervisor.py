@@ -184,8 +184,14 @@ class Attempt:
             os.makedirs(self.folder, exist_ok=True)
         else:
             self.folder = _next_folder(self.run_folder, self.path)
+        ended = records.read(os.path.join(self.folder, END_RECORD))
+        if ended is not None:
+            # Argo makes a pod again that was deleted before it saw the end: what was recorded is what there is to say.
+            _tell_engine(ended.get("reason", ""))
+            recorded: int = ended["exit_code"]
+            return recorded
         if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
-            raise Fault(f"{self.folder} was begun before: an attempt is never run twice")
+            raise Fault(f"{self.folder} was begun before, in a container that was deleted: an attempt is never run twice")
         self._enter_work_folder()
         environment = self._environment()
         command = self.step.get("command") or self.step.get("function")

@@ -21,7 +21,7 @@ from toolkit.backends.argo.nodes import (
     Waits,
     attempts,
     has_started,
-    is_running,
+    is_over,
     parse_time,
     waits,
     waits_by_events,
@@ -179,6 +179,7 @@ class Follower:
         self._since: dict[str, float] = {}
         self._passed: set[str] = set()
         self._gone: set[str] = set()
+        self._next_list = 0.0
         self._unstarted: dict[str, _Unstarted] = {}
         self._gave_up = ""
         self._asked = 0
@@ -217,7 +218,7 @@ class Follower:
                     self._asked = self._cancel.count
                 self._look_at_unstarted(now, began)
                 if workflow_status(self._workflow) in FINISHED:
-                    if not self._running():
+                    if not self._still_runs(now):
                         return self._outcome()
                     self._end_by = self._end_by or now + _END_LIMIT + self._grace()
                 if self._end_by is not None and now > self._end_by:
@@ -236,9 +237,20 @@ class Follower:
             if name not in self._gone and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
-    def _running(self) -> list[str]:
-        """Pods in which a step still runs."""
-        return [name for name, pod in self._pods.items() if name not in self._gone and is_running(pod)]
+    def _still_runs(self, now: float) -> bool:
+        """Whether a step of the Workflow, which has ended, may still run: Argo does not wait for those it told to end."""
+        if not was_told(self._workflow, self._time_limit):
+            return False
+        if now < self._next_list:
+            return True
+        self._next_list = now + 0.5
+        try:
+            pods = self._cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={self._name}")["items"]
+        except (ApiError, Unreachable):
+            return True
+        for pod in pods:
+            self._pods[pod["metadata"]["name"]] = pod
+        return not all(map(is_over, pods))
 
     def _next(self) -> Any:
         try:
@@ -261,6 +273,8 @@ class Follower:
         if news.type == "DELETED":
             self._unstarted.pop(name, None)
             self._gone.add(name)
+        else:
+            self._gone.discard(name)
         # As it was seen last: a pod that is deleted has said what it had to say.
         self._pods[name] = pod
         self._since.setdefault(name, time.monotonic())
@@ -276,7 +290,7 @@ class Follower:
         steps = {step.path: step for step in self._plan.tasks()}
         found = [one for one in attempts(self._workflow, steps) if one.path in order]
         pods = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in self._pods.values()}
-        running = set(self._running())
+        told = was_told(self._workflow, self._time_limit)
         for one in sorted(found, key=lambda each: (order[each.path], each.number)):
             key = (one.path, one.number)
             pod = pods.get(one.node)
@@ -285,7 +299,7 @@ class Follower:
                     self._listener.retrying(steps[one.path], one.number, 0)
                 self._started.add(key)
                 self._listener.started(steps[one.path], one.number)
-            ends = pod is not None and pod["metadata"]["name"] in running
+            ends = told and pod is not None and pod["metadata"]["name"] not in self._gone and not is_over(pod)
             if one.finished and key not in self._records and not ends:
                 self._ended(steps[one.path], one, pod)
         self._pass_stubs()
@@ -390,6 +404,8 @@ class Follower:
         return float(max((one.grace_period for one in self._plan.settings), default=0))
 
     def _outcome(self) -> Outcome:
+        # Whichever of them ended without a word of the watch.
+        self._gone.update(self._pods)
         self._take_attempts()
         tasks = [step.path for step in self._plan.tasks()]
         return outcome_of(self._workflow, tasks, self._records, self._time_limit)

@@ -178,10 +178,10 @@ def has_started(pod: Object) -> bool:
     return "running" in state or "terminated" in state or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
-def is_running(pod: Object) -> bool:
-    """Whether the user's container runs, which it may for its grace period after Argo has written its pod off."""
+def is_over(pod: Object) -> bool:
+    """Whether no step runs in a pod any more, nor will; it may for its grace period after Argo has written it off."""
     over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    return not over and "running" in (_main(pod).get("state") or {})
+    return over or "terminated" in (_main(pod).get("state") or {})
 
 
 @dataclass(frozen=True)
