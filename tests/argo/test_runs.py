@@ -226,8 +226,6 @@ def test_a_run_is_there_when_its_workflow_is_gone(session: Session, tmp_path: Pa
 
 # --- logs -------------------------------------------------------------------------------------------------------------
 
-BYTES = f"os.write(1, b'{READY}' + bytes(range(256)) * 64 + b'no end of line')"
-
 
 def test_logs_are_followed_to_the_byte(session: Session, tmp_path: Path) -> None:
     how = f"""

@@ -99,7 +99,7 @@ class Remote:
         if not gave_up(workflow) or workflow_status(workflow) not in FINISHED or not self.known(run_id):
             return False
         tasks = _tasks(self.log.run(run_id).record)
-        return all(one.number == 1 and one.exit_code is None for one in attempts(workflow, tasks))
+        return all(one.number == 1 and (one.exit_code is None or one.shut_down) for one in attempts(workflow, tasks))
 
     def _settle(self, pod: ReaderPod, run_id: str, workflow: Object | None) -> None:
         """Keeps the end of a run whose records are here, and publishes what of it is not on the volume."""

@@ -120,8 +120,8 @@ def engine_record(one: Seen, pod: Object | None, workflow: Object, time_limit: i
     """
     told, why = was_told(workflow, time_limit), gave_up(workflow)
     verdict = one.verdict(pod, told)
-    if why and verdict.exit_code is None:
-        verdict = replace(verdict, message=why, fault=True)
+    if why and (verdict.exit_code is None or one.shut_down):
+        verdict = replace(verdict, exit_code=None, message=why, fault=True)
     return verdict.record(told and not why)
 
 

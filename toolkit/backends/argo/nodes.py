@@ -26,6 +26,7 @@ _EXIT_CODE = re.compile(r"\(exit code (-?\d+)\)(?:: )?")
 _OUT_OF_MEMORY = re.compile(r"(main: )?OOMKilled")
 _CANCELLED = "cancelled"
 """The runtime's last words when it was told to end."""
+_SHUT_DOWN = "workflow shutdown with strategy"
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
 _STARTING = frozenset({"PodInitializing", "ContainerCreating"})
 _HARMLESS = frozenset({"FailedScheduling", "MissingClusterDNS", "DNSConfigForming", "CheckLimitsForResolvConf"})
@@ -71,10 +72,12 @@ class Seen:
         message = (terminated.get("message") or self._last_words()).strip()
         # Argo's Error is what happened to the pod and not in it: deleted, evicted, never made.
         fault = self.phase == "Error" or (self.phase == "Failed" and code is None) or code == FAULT
-        fault = fault or terminated.get("reason") in _NEVER_RAN
+        if terminated.get("reason") in _NEVER_RAN:
+            # The code is Kubernetes' own invention.
+            code, fault = None, True
         unsaid = self.phase == "Failed" and message in ("", _CANCELLED) and not (told or killed or code == FAULT)
         away = _taken_away(pod)
-        if away and (self.phase == "Error" or unsaid):
+        if away and (self.phase == "Error" or unsaid or terminated.get("reason") in _NEVER_RAN):
             fault, message = True, away
         elif unsaid and message:
             fault, message = True, "the pod was told to end from outside: it was deleted or evicted"
@@ -86,6 +89,11 @@ class Seen:
             image=said.get("imageID", ""),
             fault=fault,
         )
+
+    @property
+    def shut_down(self) -> bool:
+        """Whether it was ended with its run, before it had ended by itself."""
+        return self.message.startswith(_SHUT_DOWN)
 
     def _last_words(self) -> str:
         """The container's own words, out of what Argo made of them."""
