@@ -110,6 +110,7 @@ def finish(process: subprocess.Popen[str], *signals: signal.Signals) -> Result:
     """Sends signals, a moment apart, and waits for the end."""
     for number in signals:
         process.send_signal(number)
-        time.sleep(0.3)
+        # Signals of one kind that a busy machine has not delivered yet become one.
+        time.sleep(1.0)
     out, err = process.communicate(timeout=LIMIT)
     return Result(process.returncode, out, err)

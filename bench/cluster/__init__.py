@@ -70,38 +70,40 @@ def _ends_by_exception() -> Iterator[None]:
 
 def _measure(place: Namespace, root: Path, pairs: int) -> None:
     variables = place.cluster.variables()
-    pods: dict[str, int] = {}
+    counts: list[list[int]] = [[], [], []]
 
     def whole() -> float:
         run_id = fresh("bench")
         taken = seconds([*_command(place), "--run-id", run_id], root, variables)
-        pods["own"] = len(place.pods(run_id))
+        counts[0][:] = [len(place.pods(run_id))]
         place.forget(run_id)
         return taken
 
     def written() -> float:
         name, taken = place.create_and_wait(manifest)
-        pods["hand-written"] = len(place.pods(name))
+        counts[1][:] = [len(place.pods(name))]
         place.forget(name)
         return taken
 
     manifest = _hand_written(place, root)
-    own = Side(f"toolkit run --env argo, {STEPS} steps: all of it", whole)
-    sides = [own, Side("hand-written DAG: kubectl create, and its end", written)]
-    with peer.side(place.cluster, root.parent / "peer", STEPS, pods) as other:
-        if isinstance(other, Side):
-            sides.append(other)
+    own = Side("toolkit run --env argo: all of it", whole)
+    other = Side("hand-written: kubectl create to its end", written)
+    with peer.sides(place.cluster, root.parent / "peer", STEPS, counts[2]) as theirs:
+        sides = [own, other, *(theirs if isinstance(theirs, list) else [])]
         figures = in_turn(sides, pairs)
     show(f"cluster: a chain of {STEPS} steps on Kubernetes with Argo", pairs)
-    counts = (pods["own"], pods["hand-written"], pods.get("peer"))
-    for side, times, count in zip(sides, figures, counts, strict=False):
-        show_times(f"{side.name} ({count} pods)", times)
+    for side, times in zip(sides, figures, strict=True):
+        show_times(side.name, times)
     _show_difference(figures[0], figures[1])
-    if isinstance(other, Side):
-        show_ratio("toolkit run / the peer's workflow", figures[0], figures[2], PEER_BOUND)
-        print(f"    {peer.CONDITIONS}", flush=True)
+    if isinstance(theirs, list):
+        show_ratio("toolkit run / the peer's by default", figures[0], figures[2], PEER_BOUND)
+        show_ratio("toolkit run / the peer's, cpu not limited", figures[0], figures[3], None)
+        print(f"    ({peer.CONDITIONS})", flush=True)
     else:
-        print(f"  without the peer: {other}", flush=True)
+        print(f"  without the peer: {theirs}", flush=True)
+    for name, count in zip(("toolkit run", "hand-written", "the peer's"), counts, strict=True):
+        if count:
+            print(f"  {'pods of ' + name:<44} {count[0]}", flush=True)
     _client(place, root, pairs)
     _examples(place)
 
@@ -220,4 +222,4 @@ def _examples(place: Namespace) -> None:
         finally:
             remove_images(repository)
             place.cluster.forget_images(repository)
-    print(f"\ncluster: pods per pipeline\n  {_EXAMPLE.name + ', 2 steps':<44} {count} pods", flush=True)
+    print(f"\ncluster: an example\n  {'pods of ' + _EXAMPLE.name + ', 2 steps':<44} {count}", flush=True)

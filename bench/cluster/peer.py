@@ -17,8 +17,8 @@ from bench.projects import console, remove_images
 from bench.turns import Broken, Side, environment, run
 
 CONDITIONS = (
-    "the peer's: its manifest as generated, with a run_id put in and memoize taken out, without which it does not run; "
-    "its limits raised to 2 cpu and 1Gi; in a namespace without a Pod Security Standard, which would refuse its pods"
+    "the peer's manifest as generated, with a run_id put in and memoize taken out, without which it does not run; in a "
+    "namespace without a Pod Security Standard, which would refuse its pods"
 )
 
 _SETTINGS = """\
@@ -29,10 +29,7 @@ pipeline-executor:
     outputFile: argo.yaml
     defaults:
       image: {image}
-      imagePullPolicy: {policy}
-      resources:
-        limits: {{cpu: "2", memory: 1Gi}}
-        requests: {{cpu: 250m, memory: 256Mi}}
+      imagePullPolicy: {policy}{resources}
     argoWorkflow:
       metadata: {{generateName: peer-, namespace: {namespace}}}
       spec: {{}}
@@ -41,25 +38,38 @@ run-log-store:
 catalog:
   type: file-system
 """
+_UNLIMITED = """
+      resources:
+        limits: {cpu: "8", memory: 1Gi}
+        requests: {cpu: 250m, memory: 1Gi}"""
+"""Its own defaults, but a cpu limit that limits nothing; it can't be left out."""
 _CLAIM = "runnable"
 
 
 @contextmanager
-def side(cluster: Cluster, folder: Path, steps: int, pods: dict[str, int]) -> Iterator[Side | str]:
-    """The peer's side, warmed up; or a sentence that says why there is none.
+def sides(cluster: Cluster, folder: Path, steps: int, pods: list[int]) -> Iterator[list[Side] | str]:
+    """The peer's workflow as it is by default and without its cpu limit, both warmed up; or why there is none.
 
     Args:
-        folder: to be made for its project. pods: is told how many its workflow took.
+        folder: to be made for its project. pods: is told how many a workflow of its took.
     """
     repository = fresh("toolkit-bench-peer")
     try:
         with namespace(cluster, restricted=False, claims=[_CLAIM]) as place:
             try:
-                workflow = _generated(place, folder, repository, steps)
-                made = Side(
-                    f"runnable {VERSION}'s workflow: the same", lambda: _run_once(place, workflow, folder, pods)
-                )
-                made.measure()
+                default, unlimited = _generated(place, folder, repository, steps)
+                made = [
+                    Side(
+                        f"runnable {VERSION}'s workflow, by default 0.25 cpu",
+                        lambda: _run_once(place, default, folder, pods),
+                    ),
+                    Side(
+                        f"runnable {VERSION}'s workflow, cpu not limited",
+                        lambda: _run_once(place, unlimited, folder, pods),
+                    ),
+                ]
+                for side in made:
+                    side.measure()
             except (Broken, Failed, NotInstalled, OSError) as error:
                 yield f"runnable {VERSION} can't be had or run here: {error}"
             else:
@@ -69,8 +79,8 @@ def side(cluster: Cluster, folder: Path, steps: int, pods: dict[str, int]) -> It
         cluster.forget_images(repository)
 
 
-def _generated(place: Namespace, folder: Path, repository: str, steps: int) -> dict[str, Any]:
-    """The manifest that the peer writes, with its image on the node."""
+def _generated(place: Namespace, folder: Path, repository: str, steps: int) -> list[dict[str, Any]]:
+    """The manifests that the peer writes, with its image on the node."""
     python = install()
     # Its pods report with the account that they have by default.
     subject = {"kind": "ServiceAccount", "name": "default", "namespace": place.name}
@@ -90,28 +100,33 @@ def _generated(place: Namespace, folder: Path, repository: str, steps: int) -> d
     (folder / "toolkit.yaml").write_text(f"executor:\n  type: local\n  config:\n    image: {repository}\n")
     settings = folder / "runnable.yaml"
 
-    def configure(image: str) -> None:
+    def configure(image: str, resources: str = "") -> None:
         policy = "IfNotPresent" if place.cluster.foreign else "Never"
-        settings.write_text(_SETTINGS.format(claim=_CLAIM, image=image, policy=policy, namespace=place.name))
+        known = {"claim": _CLAIM, "image": image, "policy": policy, "namespace": place.name, "resources": resources}
+        settings.write_text(_SETTINGS.format(**known))
 
     # Its pods read this file too, but not the image's name in it, which is only known when the image is built.
     configure("this-one")
     how = ["--push"] if place.cluster.foreign else ["--load", "--node", str(place.cluster.containerd)]
-    configure(run([console("toolkit"), "build", *how], folder, place.cluster.variables()).strip())
-    run([python, "chain.py"], folder, environment(RUNNABLE_CONFIGURATION_FILE=settings.name))
-    workflow: dict[str, Any] = yaml.safe_load((folder / "argo.yaml").read_text())
-    for template in workflow["spec"]["templates"]:
-        template.pop("memoize", None)
-    return workflow
+    image = run([console("toolkit"), "build", *how], folder, place.cluster.variables()).strip()
+    found: list[dict[str, Any]] = []
+    for resources in ("", _UNLIMITED):
+        configure(image, resources)
+        run([python, "chain.py"], folder, environment(RUNNABLE_CONFIGURATION_FILE=settings.name))
+        workflow = yaml.safe_load((folder / "argo.yaml").read_text())
+        for template in workflow["spec"]["templates"]:
+            template.pop("memoize", None)
+        found.append(workflow)
+    return found
 
 
-def _run_once(place: Namespace, workflow: dict[str, Any], folder: Path, pods: dict[str, int]) -> float:
+def _run_once(place: Namespace, workflow: dict[str, Any], folder: Path, pods: list[int]) -> float:
     for parameter in workflow["spec"]["arguments"]["parameters"]:
         if parameter["name"] == "run_id":
             parameter["value"] = fresh("bench")
     manifest = folder / "argo.json"
     manifest.write_text(json.dumps(workflow))
     name, taken = place.create_and_wait(manifest)
-    pods["peer"] = len(place.pods(name))
+    pods[:] = [len(place.pods(name))]
     place.forget(name)
     return taken

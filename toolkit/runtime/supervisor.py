@@ -191,7 +191,9 @@ class Attempt:
             recorded: int = ended["exit_code"]
             return recorded
         if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
-            raise Fault(f"{self.folder} was begun before, in a container that was deleted: an attempt is never run twice")
+            raise Fault(
+                f"{self.folder} was begun before, in a container that was deleted: an attempt is never run twice"
+            )
         self._enter_work_folder()
         environment = self._environment()
         command = self.step.get("command") or self.step.get("function")

@@ -41,7 +41,7 @@ _SILENCE_LIMIT = 600.0
 """Seconds without any answer of the API after which the client gives up; the run goes on without it."""
 _ODD_AFTER = 5.0
 """Seconds after which a pod that has not started is looked into."""
-_HOPELESS_AFTER = 15.0
+_HOPELESS_AFTER = 30.0
 """Seconds for which a reason that nothing mends by itself is waited for: somebody may be just about to mend it."""
 _END_LIMIT = 120.0
 """Seconds, beside the grace period, in which Argo must have ended a run that it was told to end."""
