@@ -177,7 +177,7 @@ class Mirror:
             }
             if wanted is not None:
                 request["steps"] = wanted
-            return request, _Records(folder, self._trash, _Meter(progress))
+            return request, _Records(folder, request["identity"], self._trash, _Meter(progress))
 
         try:
             answer = self._ask(pod, make)
@@ -255,6 +255,12 @@ class Mirror:
             except Broken:
                 if not left:
                     raise
+            except FileNotFoundError:
+                # Another process put away the run that had this id before, while this one wrote below it.
+                if not left:
+                    raise Infrastructure(
+                        f"{self.run_log} changes all the time while it is written: try again"
+                    ) from None
             except OSError as error:
                 where = error.filename or self.run_log
                 raise Infrastructure(f"{where} can't be written: {error.strerror}") from None
@@ -562,9 +568,10 @@ def _checked_listing(data: bytes) -> dict[str, Any]:
 class _Records(_Sink):
     """Writes the files of a run."""
 
-    def __init__(self, folder: Path, trash: Path, meter: _Meter) -> None:
+    def __init__(self, folder: Path, identity: str | None, trash: Path, meter: _Meter) -> None:
         self.ended = False
         self._folder = folder
+        self._identity = identity
         self._trash = trash
         self._meter = meter
         self._made: set[Path] = set()
@@ -577,7 +584,12 @@ class _Records(_Sink):
     def begin(self, fields: Mapping[str, Any], size: int) -> None:
         if fields.get("item") == "records":
             self.ended = fields.get("ended") is True
-            if fields.get("new") is True and (self._folder / RUN_RECORD).exists():
+            # Only the run that was asked about: another process may have put the new one here since then.
+            if (
+                fields.get("new") is True
+                and self._identity is not None
+                and _identity_of(self._folder) == self._identity
+            ):
                 self._clear()
             return
         path, offset = fields.get("path"), fields.get("offset")
