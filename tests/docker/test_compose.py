@@ -18,7 +18,7 @@ from toolkit.backends import volumes
 from toolkit.backends.rendering import docker_options
 from toolkit.config.load import load
 from toolkit.model.pipeline import Pipeline, Task
-from toolkit.plan.plan import plan
+from toolkit.plan.planner import plan
 from toolkit.run import composing
 from toolkit.spec.container import container_spec
 

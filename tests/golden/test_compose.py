@@ -14,7 +14,7 @@ import pytest
 
 from toolkit.backends import describing, process
 from toolkit.config.load import load
-from toolkit.plan.plan import plan
+from toolkit.plan.planner import plan
 from toolkit.run import composing, describe
 from toolkit.run.reference import parse
 

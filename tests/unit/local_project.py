@@ -14,7 +14,8 @@ from typing import Any
 from toolkit.backends import describing, process
 from toolkit.cli.main import run as command_line
 from toolkit.config.load import load
-from toolkit.plan.plan import Plan, plan
+from toolkit.plan.plan import Plan
+from toolkit.plan.planner import plan
 from toolkit.run.describe import describe
 from toolkit.run.reference import parse
 

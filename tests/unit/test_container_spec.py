@@ -9,7 +9,8 @@ import pytest
 
 from toolkit.config.load import load
 from toolkit.model.pipeline import Function, Pipeline, Task
-from toolkit.plan.plan import Plan, plan
+from toolkit.plan.plan import Plan
+from toolkit.plan.planner import plan
 from toolkit.spec.container import GROUP, ContainerSpec, Mount, container_spec
 
 EVERYTHING = """\

@@ -32,7 +32,8 @@ from toolkit.model.pipeline import (
     Takes,
     Task,
 )
-from toolkit.plan.plan import Plan, missing_parameters, plan
+from toolkit.plan.plan import Plan
+from toolkit.plan.planner import missing_parameters, plan
 
 
 def task(name: str, *returns: str, takes: tuple[str, ...] = (), **more: object) -> Task:

@@ -23,7 +23,8 @@ from toolkit.config.located import shown
 from toolkit.config.settings import Environment
 from toolkit.data import data_path
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.plan.plan import Plan, plan
+from toolkit.plan.plan import Plan
+from toolkit.plan.planner import plan
 from toolkit.project import Project
 from toolkit.run.prepare import secret_names
 from toolkit.run.reference import PipelineReference

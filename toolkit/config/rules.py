@@ -173,6 +173,7 @@ def _rules() -> Rules:
         "max_workflow_duration_in_seconds",
         "grace_period_in_seconds",
         "parallelism",
+        "pods_per_map",
         "pids_limit",
         "start_timeout_in_seconds",
     ):

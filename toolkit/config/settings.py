@@ -116,7 +116,9 @@ class ExecutorConfig(NamedTuple):
     max_step_duration_in_seconds: int | None = None
     retry_strategy: RetryStrategy = RetryStrategy()
     parallelism: int | None = None
-    """Steps that may run at once; None is no limit of ours."""
+    """Steps that may run at once; None is no limit of ours on a cluster, and elsewhere as many as there are processors."""
+    pods_per_map: int = 500
+    """On a cluster, the most pods that a step of a map's branch has: above it each pod runs several items in order."""
 
     # Local engine only (the closed table in docs/sameness.md).
     pids_limit: int = 4096

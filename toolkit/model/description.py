@@ -14,6 +14,7 @@ from toolkit.model.pipeline import (
     Function,
     Loop,
     Map,
+    Nested,
     Parallel,
     Pipeline,
     Return,
@@ -67,16 +68,20 @@ class _Reader:
         return tuple((names.step_name(key, where), self.pipeline(one)) for key, one in node["branches"].items())
 
     def _step(self, node: dict[str, Any]) -> Step:
-        if "steps" in node:
-            raise BadInput("a pipeline stands where a step should: nested pipelines are not supported yet", self._file)
         where = self._where(node)
+        if "steps" in node:
+            if not node.get("name"):
+                raise BadInput("a pipeline that is a step of another needs a name: Pipeline(name=…)", self._file)
+            return Nested(names.step_name(node["name"], where), self.pipeline(node), line=where)
         name = names.step_name(node["name"], where)
         kind = node["type"]
         if kind == "task":
             return self._task(node, name, where)
         if kind == "stub":
-            return Stub(name, line=where)
+            return Stub(name, bool(node.get("terminate_with_success")), bool(node.get("terminate_with_failure")), where)
         handler = self._optional(node.get("on_failure"))
+        if kind == "pipeline":
+            return Nested(name, self.pipeline(node["pipeline"]), handler, where)
         if kind == "parallel":
             return Parallel(name, self._branches(node, where), handler, where)
         if kind == "map":
@@ -89,6 +94,7 @@ class _Reader:
                 names.parameter_name(node["iterate_on"], where),
                 names.parameter_name(node["iterate_as"], where),
                 reducer,
+                self._count(node, "concurrency", where) if node.get("concurrency") is not None else None,
                 handler,
                 where,
             )
@@ -100,13 +106,19 @@ class _Reader:
             return Loop(
                 name,
                 self.pipeline(node["branch"]),
-                node["max_iterations"],
+                self._count(node, "max_iterations", where),
                 names.parameter_name(node["break_on"], where),
-                node.get("index_as") or "",
+                names.parameter_name(node["index_as"], where) if node.get("index_as") else "",
                 handler,
                 where,
             )
         raise BadInput(f"the step {name!r} is of the unknown type {kind!r}", where)
+
+    def _count(self, node: dict[str, Any], key: str, where: str) -> int:
+        value = node[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise BadInput(f"{key} of the step {node['name']!r} is a whole number from 1 on, not {value!r}", where)
+        return value
 
     def _task(self, node: dict[str, Any], name: str, where: str) -> Task:
         function = node.get("function")
@@ -127,6 +139,7 @@ class _Reader:
             bind={argument: self._binding(argument, one, where) for argument, one in (node.get("bind") or {}).items()},
             terminate_with_success=bool(node.get("terminate_with_success")),
             terminate_with_failure=bool(node.get("terminate_with_failure")),
+            max_attempts=self._count(node, "max_attempts", where) if node.get("max_attempts") is not None else None,
             on_failure=self._optional(node.get("on_failure")),
             line=where,
         )

@@ -86,15 +86,28 @@ class Task:
     bind: Mapping[str, Binding] = field(default_factory=dict)
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
+    max_attempts: int | None = None
     on_failure: Pipeline | None = None
     line: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Stub:
-    """A step that does nothing and costs no container."""
+    """A step that does nothing and costs no container; it may still end its pipeline, as a task may."""
 
     name: str
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
+    line: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A pipeline as a step of another."""
+
+    name: str
+    pipeline: Pipeline
+    on_failure: Pipeline | None = None
     line: str | None = field(default=None, compare=False)
 
 
@@ -110,13 +123,19 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Map:
-    """A branch for each item of a list parameter; ``reducer`` is a function or the name of a known one."""
+    """A branch for each item of a list parameter.
+
+    Attributes:
+        reducer: a function of the list of an item's values, or the name of a known one; None leaves the list.
+        concurrency: how many items may run at once; None is as many as the run may have steps.
+    """
 
     name: str
     branch: Pipeline
     iterate_on: str
     iterate_as: str
     reducer: Function | str | None = None
+    concurrency: int | None = None
     on_failure: Pipeline | None = None
     line: str | None = field(default=None, compare=False)
 
@@ -146,7 +165,10 @@ class Loop:
     line: str | None = field(default=None, compare=False)
 
 
-Step = Task | Stub | Parallel | Map | Conditional | Loop
+Composite = Nested | Parallel | Map | Conditional | Loop
+Step = Task | Stub | Composite
+REDUCERS = ("list", "sum", "max", "min", "last")
+"""The reducers that have a name."""
 
 
 @dataclass(frozen=True)

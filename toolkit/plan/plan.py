@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from toolkit.config.settings import Config, ExecutorConfig, Override, Resources, RetryStrategy, SecretReference
-from toolkit.errors import BadInput
-from toolkit.model.pipeline import Binding, Constant, Pipeline, Source, Step, Stub, Task
+from toolkit.config.settings import Resources, RetryStrategy, SecretReference
+from toolkit.model.pipeline import Function, Task
+from toolkit.runtime.tree import HANDLER
 
-VERSION = 1
+VERSION = 2
+When = Literal["start", "again"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,60 @@ class CatalogGet:
 
 
 @dataclass(frozen=True)
+class Emission:
+    """A control value that a task computes when it has succeeded, because nothing between it and its use runs in a container.
+
+    Attributes:
+        path: the composite's. when: ``start`` is how often or where it goes in; ``again`` is whether a loop goes on, asked at
+            the end of each of its iterations.
+    """
+
+    path: str
+    when: When
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a composite holds.
+
+    Attributes:
+        branches: (label, scope path) in order of definition; the label of a map's and a loop's is ``*``.
+        default: the scope of a conditional's default branch.
+        parameter: what a map iterates on, a conditional decides by, or a loop breaks on.
+        item: the name under which a branch sees its item or its index; empty is none.
+        limit: a loop's iterations, or how many items of a map may run at once.
+        parts: composites inside a map's or loop's branch whose control values no task of the branch can compute, since
+            none runs before them; they are computed with those of this composite.
+        pods: of a map, the most pods that its fan-out may have on a cluster. grouped: whether each may run several items.
+    """
+
+    branches: tuple[tuple[str, str], ...]
+    default: str | None = None
+    parameter: str = ""
+    item: str = ""
+    limit: int | None = None
+    reducer: Function | str | None = None
+    parts: tuple[str, ...] = ()
+    pods: int | None = None
+    grouped: bool = False
+
+    def scopes(self) -> list[str]:
+        """The scopes inside, the default last."""
+        return [scope for _, scope in self.branches] + ([self.default] if self.default is not None else [])
+
+
+@dataclass(frozen=True)
 class PlannedStep:
     """A row of the plan.
 
     Attributes:
-        path: names of steps and branches, joined with ``/``.
-        type: task or stub (composites are rows too).
+        path: names of steps and branches, joined with ``/``; ``*`` stands for the positions of a map's items and a loop's
+            iterations.
+        type: task, stub, pipeline, parallel, map, conditional or loop.
         settings: index into the plan's settings; None for what has no container.
+        inside: of a composite. handler: the scope of on_failure.
+        ends: success or failure where the step ends its sequence once it has succeeded.
+        line: where the step stands, for messages; in no comparison.
     """
 
     path: str
@@ -71,23 +118,45 @@ class PlannedStep:
     task: Task | None = None
     bind: Mapping[str, Any] = field(default_factory=dict)
     get: tuple[CatalogGet, ...] = ()
+    inside: Inside | None = None
+    handler: str | None = None
+    ends: str = ""
+    emits: tuple[Emission, ...] = ()
+    line: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Scope:
     """One sequence of steps: which of them return a name and which put files, as positions in order.
 
-    Candidates for a parameter are the positions before the step's own, newest first, then the enclosing scope's.
+    Candidates for a parameter are the positions before the step's own, newest first, then the enclosing scope's. A composite
+    returns and puts what the steps inside it do.
+
+    Attributes:
+        owner: the row whose branch or handler this is; None of the pipeline's own.
     """
 
     path: str
     steps: tuple[str, ...]
     returns: Mapping[str, tuple[int, ...]]
     puts: tuple[int, ...]
+    owner: str | None = None
+
+    @property
+    def is_handler(self) -> bool:
+        """Whether it runs when its owner has failed."""
+        return self.owner is not None and self.path == f"{self.owner}/{HANDLER}"
 
 
 @dataclass(frozen=True)
 class Plan:
+    """All rows, depth first in order of definition.
+
+    Attributes:
+        controls: by the path of a composite, where its control value comes from (:mod:`toolkit.plan.controls`).
+        given: composites whose control values follow from the parameters of the run alone.
+    """
+
     steps: tuple[PlannedStep, ...]
     scopes: tuple[Scope, ...]
     settings: tuple[Settings, ...]
@@ -95,9 +164,14 @@ class Plan:
     run_log: str
     catalog: str | None
     data_folder: str
+    controls: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    given: tuple[str, ...] = ()
 
     def step(self, path: str) -> PlannedStep:
         return next(step for step in self.steps if step.path == path)
+
+    def scope(self, path: str) -> Scope:
+        return next(scope for scope in self.scopes if scope.path == path)
 
     def tasks(self) -> list[PlannedStep]:
         """The rows that run in a container, in order."""
@@ -107,9 +181,9 @@ class Plan:
         assert step.settings is not None
         return self.settings[step.settings]
 
-    def to_json(self) -> bytes:
-        """The plan as canonical JSON; this is also what the runtime reads."""
-        document = {
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON data."""
+        return {
             "version": VERSION,
             "stores": {"run_log": self.run_log, "catalog": self.catalog, "data_folder": self.data_folder},
             "import_roots": list(self.import_roots),
@@ -117,7 +191,10 @@ class Plan:
             "scopes": {scope.path: _scope_json(scope) for scope in self.scopes},
             "steps": [_step_json(step) for step in self.steps],
         }
-        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+    def to_json(self) -> bytes:
+        """The plan as canonical JSON; this is also what the runtime reads."""
+        return json.dumps(self.document(), sort_keys=True, separators=(",", ":")).encode("ascii")
 
     def hash(self) -> str:
         """SHA-256 of the plan's shape: steps, their order, types and returns. What a retry may mend is not in it."""
@@ -127,6 +204,11 @@ class Plan:
 
 def _returns(step: PlannedStep) -> list[list[str]]:
     return [[one.name, one.kind] for one in step.task.returns] if step.task else []
+
+
+def settings_key(settings: Settings) -> str:
+    """Equal for equal settings."""
+    return json.dumps(_settings_json(settings), sort_keys=True)
 
 
 def _settings_json(settings: Settings) -> dict[str, Any]:
@@ -155,6 +237,12 @@ def _scope_json(scope: Scope) -> dict[str, Any]:
 
 def _step_json(step: PlannedStep) -> dict[str, Any]:
     document: dict[str, Any] = {"path": step.path, "type": step.type, "name": step.name}
+    if step.handler is not None:
+        document["handler"] = step.handler
+    if step.ends:
+        document["ends"] = step.ends
+    if step.inside is not None:
+        document.update(_inside_json(step.inside))
     if step.task is None:
         return document
     task = step.task
@@ -170,6 +258,8 @@ def _step_json(step: PlannedStep) -> dict[str, Any]:
             "store_copy": task.catalog.store_copy,
         },
     )
+    if step.emits:
+        document["emits"] = [[one.path, one.when] for one in step.emits]
     if task.function is not None:
         document["function"] = asdict(task.function)
         document["takes"] = asdict(task.takes) if task.takes is not None else None
@@ -178,218 +268,17 @@ def _step_json(step: PlannedStep) -> dict[str, Any]:
     return document
 
 
-def plan(pipeline: Pipeline, config: Config, import_roots: tuple[str, ...]) -> Plan:
-    """The plan of a pipeline under a configuration.
-
-    Args:
-        import_roots: folders, relative to the project's root, that the user's modules are imported from.
-
-    Raises:
-        BadInput: a step is of a kind that can't be run, a binding or override names nothing, or two secrets share a name.
-    """
-    return _Planner(config).plan(pipeline, import_roots)
-
-
-class _Planner:
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._settings: dict[str, int] = {}
-        self._kept: list[Settings] = []
-
-    def plan(self, pipeline: Pipeline, import_roots: tuple[str, ...]) -> Plan:
-        steps, scope = self._sequence(pipeline, "")
-        store = self._config.catalog
-        return Plan(
-            steps=tuple(steps),
-            scopes=(scope,),
-            settings=tuple(self._kept),
-            import_roots=import_roots,
-            run_log=self._config.run_log_store.log_folder,
-            catalog=None if store.type == "do-nothing" else store.catalog_location,
-            data_folder=store.compute_data_folder,
-        )
-
-    def _sequence(self, pipeline: Pipeline, prefix: str) -> tuple[list[PlannedStep], Scope]:
-        rows: list[PlannedStep] = []
-        returns: dict[str, list[int]] = {}
-        puts: list[int] = []
-        position_of = {step.name: position for position, step in enumerate(pipeline.steps)}
-        for position, step in enumerate(pipeline.steps):
-            path = prefix + step.name
-            if isinstance(step, Stub):
-                rows.append(PlannedStep(path, "stub", step.name))
-                continue
-            task = self._supported(step)
-            rows.append(self._task(task, path, prefix, position, position_of, pipeline))
-            for one in task.returns:
-                returns.setdefault(one.name, []).append(position)
-            if task.catalog.put:
-                puts.append(position)
-        scope = Scope(
-            prefix.rstrip("/"),
-            tuple(row.path for row in rows),
-            {name: tuple(found) for name, found in returns.items()},
-            tuple(puts),
-        )
-        return rows, scope
-
-    def _supported(self, step: Step) -> Task:
-        if not isinstance(step, Task):
-            kind = type(step).__name__.lower()
-            raise BadInput(
-                f"the step {step.name!r} is a {kind}: this version runs tasks and stubs in a sequence", step.line
-            )
-        if step.kind == "notebook":
-            raise BadInput(f"the step {step.name!r} is a notebook: this version runs python and shell tasks", step.line)
-        for name in ("on_failure", "terminate_with_success", "terminate_with_failure"):
-            if getattr(step, name):
-                raise BadInput(f"the step {step.name!r} sets {name}, which this version can't honour", step.line)
-        return step
-
-    def _task(
-        self, task: Task, path: str, prefix: str, position: int, position_of: dict[str, int], pipeline: Pipeline
-    ) -> PlannedStep:
-        def sibling(name: str, what: str) -> str:
-            if name not in position_of:
-                raise BadInput(f"the step {task.name!r} {what} the step {name!r}, which does not exist", task.line)
-            if position_of[name] >= position:
-                raise BadInput(
-                    f"the step {task.name!r} {what} the step {name!r}, which does not run before it", task.line
-                )
-            return prefix + name
-
-        bind: dict[str, Any] = {}
-        for argument, binding in task.bind.items():
-            bind[argument] = self._binding(task, argument, binding, sibling, position_of, pipeline)
-        gets = []
-        for key in task.catalog.get:
-            step, rest = _named_step(key, position_of)
-            if step is not None:
-                gets.append(CatalogGet(self._key(task, rest), sibling(step, f"gets {rest} from")))
-            else:
-                gets.append(CatalogGet(self._key(task, key)))
-        for key in task.catalog.put:
-            self._key(task, key)
-        self._check_secrets(task)
-        return PlannedStep(path, "task", task.name, self._settings_of(task), task, bind, tuple(gets))
-
-    def _binding(
-        self,
-        task: Task,
-        argument: str,
-        binding: Binding,
-        sibling: Any,
-        position_of: dict[str, int],
-        pipeline: Pipeline,
-    ) -> dict[str, Any]:
-        takes = task.takes
-        if takes is not None and argument not in takes.names and not takes.everything:
-            raise BadInput(f"the step {task.name!r} binds {argument}, which its function does not take", task.line)
-        if isinstance(binding, Constant):
-            return {"value": binding.value}
-        if binding.step is None:
-            return {"name": binding.name}
-        if binding.step == Source.RUN:
-            return {"name": binding.name, "step": Source.RUN}
-        path = sibling(binding.step, f"binds {argument} to {binding.name} of")
-        source = pipeline.steps[position_of[binding.step]]
-        returned = [one.name for one in source.returns] if isinstance(source, Task) else []
-        if binding.name not in returned:
-            raise BadInput(
-                f"the step {task.name!r} binds {argument} to {binding.name} of {binding.step!r}, which does not return it",
-                task.line,
-            )
-        return {"name": binding.name, "step": path}
-
-    def _key(self, task: Task, key: str) -> str:
-        """A catalog key that stays inside the step's folder; the runtime checks the file itself again."""
-        from toolkit.runtime.catalog import BadKey, check_key
-
-        try:
-            check_key(key)
-        except BadKey as error:
-            raise BadInput(f"the step {task.name!r}: {error}", task.line) from None
-        return key
-
-    def _check_secrets(self, task: Task) -> None:
-        for name in task.secrets:
-            if name in self._config.executor.config.environment:
-                raise BadInput(
-                    f"{name} is a secret of the step {task.name!r} and a variable of the configuration", task.line
-                )
-
-    def _settings_of(self, task: Task) -> int:
-        config = self._config.executor.config
-        settings = _merged(config, self._override(task, config))
-        key = json.dumps(_settings_json(settings), sort_keys=True)
-        if key not in self._settings:
-            self._settings[key] = len(self._kept)
-            self._kept.append(settings)
-        return self._settings[key]
-
-    def _override(self, task: Task, config: ExecutorConfig) -> Override:
-        name = task.overrides.get(self._config.executor.type)
-        if name is None:
-            return Override()
-        if name not in config.overrides:
-            known = ", ".join(sorted(config.overrides)) or "none"
-            raise BadInput(
-                f"the step {task.name!r} asks for the override {name!r}, which executor.config.overrides does not have "
-                f"(it has: {known})",
-                task.line,
-            )
-        return config.overrides[name]
-
-
-def _named_step(key: str, steps: Collection[str]) -> tuple[str | None, str]:
-    """``step:key`` as the two; names and keys may hold colons themselves, and the longest name that there is wins."""
-    ends = [position for position, character in enumerate(key) if character == ":"]
-    for end in reversed(ends):
-        step = unicodedata.normalize("NFC", key[:end])
-        if step in steps:
-            return step, key[end + 1 :]
-    return None, key
-
-
-def _merged(config: ExecutorConfig, override: Override) -> Settings:
-    def either(name: str) -> Any:
-        own = getattr(override, name)
-        return own if own is not None else getattr(config, name)
-
-    return Settings(
-        image=override.image,
-        environment={**config.environment, **override.environment},
-        volumes=tuple((one.name, one.mount_path) for one in config.persistent_volumes),
-        secrets=config.secrets_from_k8s,
-        resources=either("resources"),
-        user=either("user"),
-        shm_size=either("shm_size"),
-        scratch_size=either("scratch_size"),
-        read_only_root=config.read_only_root,
-        grace_period=config.grace_period_in_seconds,
-        time_limit=either("max_step_duration_in_seconds"),
-        retry=either("retry_strategy"),
-        pids_limit=config.pids_limit,
-        image_pull_secrets=config.image_pull_secrets,
-    )
-
-
-def missing_parameters(plan: Plan, given: Mapping[str, Any]) -> list[tuple[PlannedStep, str]]:
-    """The required arguments of python steps that nothing can give: (step, name), in plan order."""
-    scope = plan.scopes[0]
-    missing = []
-    for position, step in enumerate(plan.steps):
-        if step.task is None or step.task.takes is None:
-            continue
-        for argument in step.task.takes.required:
-            binding = step.bind.get(argument, {"name": argument})
-            if "value" in binding or binding.get("step"):
-                continue
-            name = binding["name"]
-            positions = scope.returns.get(name, ()) if "step" not in binding else ()
-            if name not in given and not (positions and positions[0] < position):
-                missing.append((step, argument))
-    return missing
-
-
-__all__ = ["CatalogGet", "Plan", "PlannedStep", "Scope", "Settings", "Source", "missing_parameters", "plan"]
+def _inside_json(inside: Inside) -> dict[str, Any]:
+    """What is set of it."""
+    document: dict[str, Any] = {
+        "branches": [list(one) for one in inside.branches],
+        "default": inside.default,
+        "parameter": inside.parameter,
+        "item": inside.item,
+        "limit": inside.limit,
+        "reducer": asdict(inside.reducer) if isinstance(inside.reducer, Function) else inside.reducer,
+        "parts": list(inside.parts),
+        "pods": inside.pods,
+        "grouped": inside.grouped,
+    }
+    return {key: value for key, value in document.items() if value not in (None, "", [], False)}

@@ -20,7 +20,8 @@ from toolkit.build.ignore import PRINTED
 from toolkit.build.image import build
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Pipeline, Task
-from toolkit.plan.plan import Plan, PlannedStep, plan
+from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.plan.planner import plan
 from toolkit.project import Project
 from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_plan
 from toolkit.run.reference import PipelineReference

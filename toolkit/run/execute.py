@@ -16,7 +16,8 @@ from toolkit.backends import driver, volumes
 from toolkit.backends.launcher import Launcher
 from toolkit.backends.scheduler import Cancel, Listener, Outcome, Scheduler
 from toolkit.errors import BadInput, ToolkitError
-from toolkit.plan.plan import Plan, PlannedStep, plan
+from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.plan.planner import plan
 from toolkit.project import Project
 from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_end, write_plan
 from toolkit.run.request import Request

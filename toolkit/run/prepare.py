@@ -14,7 +14,8 @@ from toolkit.backends.driver import identity
 from toolkit.backends.scheduler import Outcome
 from toolkit.config.effect import without_effect
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.plan.plan import Plan, missing_parameters
+from toolkit.plan.plan import Plan
+from toolkit.plan.planner import missing_parameters
 from toolkit.run.request import Request
 from toolkit.runtime.protocol import PARAMETERS_FILE, PLAN_FILE
 from toolkit.runtime.records import encode, now

@@ -9,7 +9,8 @@ from typing import Any
 from toolkit.backends.argo.workflow import Image, Submission
 from toolkit.build.deliver import deliver
 from toolkit.build.image import BuiltImage
-from toolkit.plan.plan import Plan, plan
+from toolkit.plan.plan import Plan
+from toolkit.plan.planner import plan
 from toolkit.run.prepare import check_parameters, run_record
 from toolkit.run.request import Note, Request
 from toolkit.run.sides import Local

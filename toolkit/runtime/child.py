@@ -16,7 +16,7 @@ from .catalog import FileStore, StoreFault
 from .protocol import LARGE_VALUE
 from .records import encode
 from .redact import Redactor
-from .scope import Scope
+from .scope import Scope, Unsuitable, reduced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,16 +85,32 @@ class Step:
         if found is None:
             return False, None
         path, stored = found
-        if stored["kind"] == "object" and not objects:
+        if not objects and _holds_object(stored):
             return False, None
-        taken = {"from": path, "name": source_name, "kind": stored["kind"]}
+        digest = stored["sha256"] if stored["kind"] == "object" else _sha256(encode(stored.get("value", stored)))
+        self.inputs[name] = {"from": path, "name": source_name, "kind": stored["kind"], "sha256": digest}
+        return True, self.loaded(stored)
+
+    def loaded(self, stored: dict[str, Any]) -> Any:
+        """The value of a stored parameter; of a map's items what its reducer makes of them.
+
+        Raises:
+            Failed: the reducer can't.
+        """
         if stored["kind"] == "object":
-            taken["sha256"] = stored["sha256"]
-            self.inputs[name] = taken
-            return True, imports.own("pickle").loads(self.store.get_bytes(stored["sha256"]))
-        taken["sha256"] = _sha256(encode(stored["value"]))
-        self.inputs[name] = taken
-        return True, stored["value"]
+            return imports.own("pickle").loads(self.store.get_bytes(stored["sha256"]))
+        if stored["kind"] != "list":
+            return stored["value"]
+        values_of_items = [self.loaded(one) for one in stored["items"]]
+        reducer = stored["reducer"]
+        if not isinstance(reducer, dict):
+            try:
+                return reduced(reducer, values_of_items, stored["map"], stored["name"])
+            except Unsuitable as error:
+                raise Failed(str(error)) from None
+        imports.install(self.places, self.roots)
+        function = imports.load_function(reducer["module"], reducer["file"], reducer["qualname"], self.places.code)
+        return function(values_of_items)
 
     def arguments(self, function: Any) -> tuple[list[Any], dict[str, Any]]:
         """What the function is called with: its parameters by name, cast to its annotations.
@@ -113,7 +129,7 @@ class Step:
                         f"the parameter {name} is nowhere: no earlier step returns it and the run was given none of that name"
                     )
                 continue
-            is_object = self.inputs[name].get("kind") == "object"
+            is_object = self.inputs[name].get("kind") in ("object", "list")
             given[name] = value if is_object or name not in hints else values.cast(name, value, hints[name])
         if signature.everything:
             for name in [*self.scope.names(), *self.step["bind"]]:
@@ -238,6 +254,10 @@ class Step:
 _SHELL_OWN = frozenset({"PATH", "HOME", "IFS", "PWD", "SHELL", "ENV", "BASH_ENV", "PS4", "TMPDIR"})
 
 
+def _holds_object(stored: dict[str, Any]) -> bool:
+    return stored["kind"] == "object" or any(_holds_object(one) for one in stored.get("items", ()))
+
+
 def _default(function: Any, name: str) -> Any:
     return imports.own("inspect").signature(function).parameters[name].default
 
@@ -265,7 +285,7 @@ def run(step: Step, environment: dict[str, str], result: int) -> int:
         code = 0
     except SystemExit as leave:
         code = _system_exit(step, leave, document)
-    except (Failed, values.BadValue, imports.NotFound) as error:
+    except (Failed, Unsuitable, values.BadValue, imports.NotFound) as error:
         document["reason"] = str(error)
         print(error, file=sys.stderr)
     except StoreFault as error:
@@ -279,6 +299,35 @@ def run(step: Step, environment: dict[str, str], result: int) -> int:
         _send(result, document)
     _flush()
     return code
+
+
+def reduced_apart(step: Step, environment: dict[str, str], reducer: dict[str, Any], items: list[dict[str, Any]]) -> Any:
+    """What a reducer of the user's makes of a map's items, as JSON data; it runs in a process of its own.
+
+    Raises:
+        Unsuitable: it raised, or what it returned is not JSON.
+    """
+    receive, send = os.pipe()
+    process = os.fork()
+    if process == 0:
+        document: dict[str, Any] = {}
+        try:
+            os.environ.clear()
+            os.environ.update(environment)
+            stored = {"kind": "list", "items": items, "reducer": reducer}
+            document["value"] = values.as_json("what it returns", step.loaded(stored))
+        except BaseException as error:
+            document["error"] = f"{type(error).__name__}: {error}"
+        _send(send, document)
+        os._exit(0)
+    os.close(send)
+    with open(receive, "rb") as pipe:
+        line = pipe.readline()
+    os.waitpid(process, 0)
+    answer = json.loads(line) if line else {"error": "it ended the process"}
+    if "error" in answer:
+        raise Unsuitable(f"the reducer {reducer['qualname']} failed: {step.redactor.text(answer['error'][:2000])}")
+    return answer["value"]
 
 
 def _is_still(descriptor: int, known: os.stat_result) -> bool:
@@ -326,7 +375,7 @@ def _shell(step: Step, environment: dict[str, str], result: int) -> int:
     document: dict[str, Any] = {"returns": None, "inputs": {}}
     try:
         variables = step.shell_environment()
-    except (Failed, OSError, catalog.BadKey) as error:
+    except (Failed, Unsuitable, OSError, catalog.BadKey) as error:
         document["reason"] = str(error)
         print(error, file=sys.stderr)
         _send(result, document)

@@ -11,6 +11,7 @@ import signal
 
 from . import cgroup, child, layout, records, seen
 from .catalog import BadKey, FileStore, StepFiles, StoreFault
+from .controls import Controls, group_ranges, write_files
 from .output import Output
 from .places import Places, find
 from .protocol import (
@@ -27,7 +28,8 @@ from .protocol import (
 )
 from .publish import NotThisRun, publish_run
 from .redact import Redactor
-from .scope import Plan, Scope, load_json
+from .scope import Plan, Records, Scope, Unsuitable, load_json, read_plan
+from .tree import GROUP, SEVERAL
 from .values import BadValue
 from .watch import Child
 from .workfolder import listed, make, own_copy
@@ -100,7 +102,7 @@ def _run(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     places = find()
     try:
-        plan = Plan(places.run)
+        plan = read_plan(places.run)
     except (OSError, ValueError, EOFError) as error:
         raise Fault(
             f"the plan in {places.run} can't be read ({error}): is the volume's folder on the engine's own machine?"
@@ -110,7 +112,71 @@ def _run(argv: list[str]) -> int:
         raise Fault(f"the plan has no step {path}")
     gated = os.environ.pop(GATE_VARIABLE, "") == "stdin"
     secrets = _pass_gate() if gated else None
-    return Attempt(run_id, path, attempt, places, plan, step, secrets).run()
+    several = _group(plan, places, run_id, path)
+    if several is None:
+        return Attempt(run_id, path, attempt, places, plan, step, secrets).run()
+    return _run_group(run_id, path, several, attempt, places, plan, step, secrets)
+
+
+def _group(plan: Plan, places: Places, run_id: str, path: str) -> Optional[list[str]]:
+    """The instance paths of a container that runs several items of a map; None of one that is a step by itself."""
+    if GROUP not in path:
+        return None
+    run_folder = os.path.join(places.translate(plan.document["stores"]["run_log"]), run_id)
+    for place in plan.trail(path) or ():
+        rest = path[len(place.path) + 1 :]
+        group, _, after = rest.partition("/")
+        if place.row["type"] in SEVERAL and group.startswith(GROUP):
+            try:
+                count = len(Scope(plan, Records(run_folder), place.path).items(place.row, place.path))
+            except Unsuitable as error:
+                raise Fault(str(error)) from None
+            ranges = group_ranges(count, place.row["pods"])
+            return [f"{place.path}/{position}/{after}" for position in ranges[int(group[len(GROUP) :])]]
+    return None
+
+
+def _run_group(
+    run_id: str,
+    group: str,
+    paths: list[str],
+    attempt: Optional[int],
+    places: Places,
+    plan: Plan,
+    step: dict[str, Any],
+    secrets: Optional[dict[str, str]],
+) -> int:
+    """Runs items one after the other, each an attempt of its own; a failing one lets the others go on.
+
+    An item goes no further whose step before this one failed, and one that succeeded in an earlier attempt is not run again.
+    """
+    run_folder = os.path.join(places.translate(plan.document["stores"]["run_log"]), run_id)
+    work, worst = places.work, 0
+    for path in paths:
+        known = Records(run_folder)
+        before = _step_before(plan, path)
+        if known.record(path) is not None or (before is not None and known.record(before) is None):
+            continue
+        places.work = work
+        os.chdir(work)
+        one = Attempt(run_id, path, attempt, places, plan, step, secrets, group=group)
+        code = one.run()
+        worst = worst or code
+        if one.cancelled:
+            break
+    return worst
+
+
+def _step_before(plan: Plan, path: str) -> Optional[str]:
+    """The task before the one at ``path`` in its sequence."""
+    trail = plan.trail(path)
+    assert trail is not None
+    place = trail[-1]
+    steps = plan.scopes[place.template]["steps"]
+    position = steps.index(place.row["path"])
+    if position == 0:
+        return None
+    return path.rpartition("/")[0] + "/" + str(plan.rows[steps[position - 1]]["name"])
 
 
 def _pass_gate() -> dict[str, str]:
@@ -139,7 +205,14 @@ def _next_folder(run_folder: str, path: str) -> str:
 
 
 class Attempt:
-    """One attempt of one step, from the gate to the exit code."""
+    """One attempt of one step, from the gate to the exit code.
+
+    Args:
+        group: the path of the group of items that share this container; empty where it is one step's alone.
+
+    Attributes:
+        cancelled: whether it was told to end.
+    """
 
     def __init__(
         self,
@@ -150,6 +223,7 @@ class Attempt:
         plan: Plan,
         step: dict[str, Any],
         secrets: Optional[dict[str, str]],
+        group: str = "",
     ) -> None:
         self.step = step
         self.plan = plan
@@ -163,7 +237,9 @@ class Attempt:
         location = stores["catalog"]
         self.store = FileStore(places.translate(location) if location else None)
         self.data_folder = stores["data_folder"]
-        self.scope = Scope(plan, self.run_folder, path)
+        self.group = group
+        self.cancelled = False
+        self.scope = Scope(plan, Records(self.run_folder), path)
         names = self.step["secrets"] + [one["environment_variable"] for one in self.settings["secrets"]]
         # Where there is no gate the engine has put them into the environment by reference.
         self.gated = secrets is not None
@@ -173,6 +249,9 @@ class Attempt:
         self.redactor = Redactor(self.secrets)
         # In a container /tmp goes with it; elsewhere the client removes what lies beside the work folder.
         self.private = f"/tmp/toolkit-{os.getpid()}" if places.in_container else places.work + ".private"
+        if group:
+            # An item finds nothing of the one before it.
+            self.private += "-" + path.split("/")[-2]
         self.got: list[dict[str, Any]] = []
         self.put: list[dict[str, Any]] = []
 
@@ -198,6 +277,8 @@ class Attempt:
         environment = self._environment()
         command = self.step.get("command") or self.step.get("function")
         begun = seen.begin_record(started, self.places, command, environment)
+        if self.group:
+            begun["group"] = self.group
         records.write(os.path.join(self.folder, BEGIN_RECORD), begun)
         kills = cgroup.memory_kills() if self.places.in_container else 0
         try:
@@ -210,6 +291,9 @@ class Attempt:
             raise Fault(outcome["fault"])
         self._put_files(outcome)
         record = self._end_record(started, outcome)
+        if outcome["exit_code"] == 0 and self.step.get("emits"):
+            self._emit(record, environment)
+        self.cancelled = bool(outcome.get("cancelled"))
         records.write(os.path.join(self.folder, END_RECORD), record)
         if record.get("reason"):
             _tell_engine(record["reason"])
@@ -224,7 +308,7 @@ class Attempt:
         os.makedirs(self.private, mode=0o700)
         if not self.places.in_container:
             make(work, self.places.code, load_json(os.path.join(self.places.run, CODE_FILE))["files"])
-        elif not os.access(work, os.W_OK):
+        elif self.group or not os.access(work, os.W_OK):
             work = os.path.join(self.private, "work")
             make(work, self.places.code, listed(self.places.code))
         self.places.work = work
@@ -252,6 +336,7 @@ class Attempt:
             and name not in (PROCESS_VARIABLE, GATE_VARIABLE, PATH_VARIABLE, *self.places.hidden)
         }
         kept.update(self.settings["environment"])
+        kept.update(self._indices())
         kept.update(self.secrets)
         home = kept.get("HOME", "")
         if not (home and home != "/" and os.access(home, os.W_OK)):
@@ -260,6 +345,14 @@ class Attempt:
         kept["PWD"] = self.places.work
         kept.setdefault("PYTHONHASHSEED", "0")
         return kept
+
+    def _indices(self) -> dict[str, str]:
+        """The index of each loop around the step, by the name that it gives it."""
+        found = {}
+        for place in self.plan.trail(self.path) or ():
+            if place.row["type"] == "loop" and place.row.get("item") and place.path != self.path:
+                found[place.row["item"]] = self.path[len(place.path) + 1 :].split("/")[0]
+        return {name: text for name, text in found.items() if text.isdigit()}
 
     def _files(self) -> StepFiles:
         inside = [self.places.work, self.places.code]
@@ -273,19 +366,15 @@ class Attempt:
                 self.store.get_file(entry["sha256"], files.target(entry["name"]))
                 self.got.append({**entry, "from": source})
 
+    def _job(self, scope: Scope) -> child.Step:
+        roots = self.plan.document["import_roots"]
+        return child.Step(self.step, roots, scope, self.store, self.places, self.redactor, self.private)
+
     # --- the child --------------------------------------------------------------------------------------------------
 
     def _watch(self, environment: dict[str, str]) -> dict[str, Any]:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
-        job = child.Step(
-            self.step,
-            self.plan.document["import_roots"],
-            self.scope,
-            self.store,
-            self.places,
-            self.redactor,
-            self.private,
-        )
+        job = self._job(self.scope)
         watched = Child(lambda result: child.run(job, environment, result), output, 0 if self.gated else None)
         outcome = watched.wait(self.settings["time_limit"], self.settings["grace_period"])
         output.close()
@@ -351,6 +440,18 @@ class Attempt:
                     reason = str(error) if isinstance(error, BadKey) else f"{key} can't be read: {error.strerror}"
                     outcome.update(exit_code=1, reason=reason)
         self.put = [known[name] for name in sorted(known)]
+
+    def _emit(self, record: dict[str, Any], environment: dict[str, str]) -> None:
+        """Computes what the composites after this step need to know before they start."""
+        known = Records(self.run_folder, {self.path: record})
+        job = self._job(Scope(self.plan, known, self.path))
+        controls = Controls(
+            self.plan, known, lambda reducer, items: child.reduced_apart(job, environment, reducer, items)
+        )
+        values, files = controls.of_emissions(self.step["emits"], self.path)
+        record["controls"] = values
+        if self.places.in_container:
+            write_files(files)
 
     def _end_record(self, started: str, outcome: dict[str, Any]) -> dict[str, Any]:
         code = outcome["exit_code"]

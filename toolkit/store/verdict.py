@@ -45,6 +45,9 @@ def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt
     begin = _read(folder, BEGIN_RECORD) or {}
     end = _read(folder, END_RECORD)
     engine = _read(folder, ENGINE_RECORD)
+    if engine is None and "group" in begin and end is None:
+        # Several items shared a container: its end says nothing of an item that had ended, and all of one that had not.
+        engine = _read(layout.attempt_folder(str(run_folder), begin["group"], number), ENGINE_RECORD)
     status, code, reason, fault = judge(end, engine, run_active)
     return Attempt(number, status, code, reason, fault, folder, begin, end or {})
 

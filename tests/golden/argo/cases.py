@@ -16,7 +16,8 @@ from toolkit.backends.argo.workflow import Image, Objects, Submission, compile_r
 from toolkit.config.load import load
 from toolkit.config.settings import Config
 from toolkit.model.pipeline import Function, Pipeline, Step, Stub, Task
-from toolkit.plan.plan import Plan, plan
+from toolkit.plan.plan import Plan
+from toolkit.plan.planner import plan
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "getting-started"
 IMAGE = "registry.example:5000/team/app:0123456789abcdef"

@@ -1,0 +1,235 @@
+"""Where the control values of composites come from: a map's count, a conditional's choice, whether a loop goes on.
+
+A cluster needs each of them before the first container of the composite starts, and no container but the user's runs. So the
+task that ended last before it computes the value; where there is none, it follows from the run's parameters, or belongs to
+the map or loop around it, which then computes it with its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from toolkit.errors import BadInput
+from toolkit.plan.plan import Emission, PlannedStep, Scope, When
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """By a task of the scope."""
+
+    step: str
+
+
+@dataclass(frozen=True)
+class Inner:
+    """By what runs inside a composite (or handler) of the scope.
+
+    Attributes:
+        step: the composite's path, or for a handler its owner's. scopes: the scopes inside one of which it is computed, with
+            where there.
+        before: where it comes from, in this scope, if what ran inside computes none; None where that can't be.
+    """
+
+    step: str
+    scopes: tuple[tuple[str, Source], ...]
+    before: Source | None = None
+    handler: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """By the first of these whose step (or handler) has succeeded, else by the last."""
+
+    first: tuple[Emitted | Inner, ...]
+    otherwise: Source
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Nothing in the scope runs before: it is known when the scope is entered."""
+
+
+Source = Emitted | Inner | Choice | Entry
+
+
+class Control(NamedTuple):
+    """A control value.
+
+    Attributes:
+        path: the composite's. at: where it comes from, in each scope from the composite's own outwards.
+    """
+
+    path: str
+    when: When
+    at: Mapping[str, Source]
+
+
+class Found(NamedTuple):
+    """What the analysis adds to a plan."""
+
+    steps: tuple[PlannedStep, ...]
+    controls: Mapping[str, tuple[Control, ...]]
+    given: tuple[str, ...]
+
+
+def find(steps: Iterable[PlannedStep], scopes: Iterable[Scope]) -> Found:
+    """Adds to tasks what they emit, and to maps and loops the composites whose values they compute with their own.
+
+    Raises:
+        BadInput: nothing that runs could compute a value in time; the message says where a task is needed.
+    """
+    return _Finder({row.path: row for row in steps}, {scope.path: scope for scope in scopes}).find()
+
+
+class _Finder:
+    def __init__(self, rows: dict[str, PlannedStep], scopes: dict[str, Scope]) -> None:
+        self._rows = rows
+        self._scopes = scopes
+        self._scope_of = {path: scope for scope in scopes.values() for path in scope.steps}
+        self._emits: dict[str, dict[Emission, None]] = {}
+        self._parts: dict[str, list[str]] = {}
+        self._needs: dict[str, set[str]] = {}
+        self._controls: dict[str, list[Control]] = {}
+        self._given: dict[str, None] = {}
+
+    def find(self) -> Found:
+        # From the inside out: a map has to know by then what else it is to compute.
+        for path in sorted(self._rows, key=lambda one: -one.count("/")):
+            self._composite(self._rows[path])
+        order = {path: number for number, path in enumerate(self._rows)}
+        rows = []
+        for row in self._rows.values():
+            if row.inside is not None and row.path in self._parts:
+                parts = tuple(sorted(self._parts[row.path], key=order.__getitem__))
+                row = replace(row, inside=replace(row.inside, parts=parts))
+            if row.path in self._emits:
+                row = replace(row, emits=tuple(self._emits[row.path]))
+            rows.append(row)
+        given = tuple(sorted(self._given, key=order.__getitem__))
+        return Found(tuple(rows), {path: tuple(found) for path, found in self._controls.items()}, given)
+
+    def _composite(self, row: PlannedStep) -> None:
+        if row.inside is None or row.type in ("parallel", "pipeline"):
+            return
+        needs = {row.inside.parameter}
+        for part in self._parts.get(row.path, ()):
+            needs |= self._needs[part]
+        self._needs[row.path] = needs
+        if row.type == "loop":
+            # Before its first iteration there is nothing to ask.
+            [(_, scope)] = row.inside.branches
+            source = self._at_end(self._scopes[scope], needs, row)
+            if _holds_entry(source):
+                raise self._undecided(row)
+            self._emitted(source, row.path, "again")
+            self._controls.setdefault(row.path, []).append(Control(row.path, "again", {scope: source}))
+            return
+        self._start(row, needs)
+
+    def _start(self, row: PlannedStep, needs: set[str]) -> None:
+        """Follows a value from the composite outwards until something computes it."""
+        at: dict[str, Source] = {}
+        scope = self._scope_of[row.path]
+        position = scope.steps.index(row.path)
+        while True:
+            source = self._before(scope, position, needs, row)
+            at[scope.path] = source
+            self._emitted(source, row.path, "start")
+            if not _holds_entry(source):
+                break
+            if scope.owner is None:
+                self._given[row.path] = None
+                break
+            owner = self._rows[scope.owner]
+            if owner.type in ("map", "loop") and not scope.is_handler:
+                self._parts.setdefault(owner.path, []).append(row.path)
+                if owner.type == "map":
+                    break
+            scope = self._scope_of[owner.path]
+            position = scope.steps.index(owner.path)
+        self._controls.setdefault(row.path, []).append(Control(row.path, "start", at))
+
+    # --- what computes a value ----------------------------------------------------------------------------------------
+
+    def _before(self, scope: Scope, position: int, needs: set[str], wanted: PlannedStep) -> Source:
+        """What computes a value as it is before the step at ``position``, or after the last one."""
+        for index in range(position - 1, -1, -1):
+            row = self._rows[scope.steps[index]]
+            if row.type == "task":
+                return Emitted(row.path)
+            if row.inside is not None and any(index in scope.returns.get(name, ()) for name in needs):
+                return self._inside(scope, index, needs, wanted)
+        return Entry()
+
+    def _inside(self, scope: Scope, index: int, needs: set[str], wanted: PlannedStep) -> Source:
+        row = self._rows[scope.steps[index]]
+        assert row.inside is not None
+        if row.type == "map":
+            raise self._too_close(wanted, row)
+        scopes = row.inside.scopes()
+        if row.type == "parallel":
+            scopes = [one for one in scopes if needs & set(self._scopes[one].returns)]
+            if len(scopes) != 1:
+                raise self._too_close(wanted, row)
+        return self._inner(scope, index, scopes, needs, wanted)
+
+    def _inner(
+        self, scope: Scope, index: int, scopes: list[str], needs: set[str], wanted: PlannedStep, handler: bool = False
+    ) -> Inner:
+        found = tuple((one, self._at_end(self._scopes[one], needs, wanted)) for one in scopes)
+        before = self._before(scope, index, needs, wanted) if any(_holds_entry(one) for _, one in found) else None
+        return Inner(scope.steps[index], found, before, handler)
+
+    def _at_end(self, scope: Scope, needs: set[str], wanted: PlannedStep) -> Source:
+        """What computes a value as it is when the sequence has ended well: after its last step, or by a shorter way."""
+        shorter: list[Emitted | Inner] = []
+        for index, path in enumerate(scope.steps):
+            row = self._rows[path]
+            if row.handler is not None:
+                shorter.append(self._inner(scope, index, [row.handler], needs, wanted, handler=True))
+            if row.ends == "success" and row.type == "task":
+                shorter.append(Emitted(row.path))
+        last = self._before(scope, len(scope.steps), needs, wanted)
+        shorter = [one for one in shorter if one != last]
+        return Choice(tuple(shorter), last) if shorter else last
+
+    def _emitted(self, source: Source, path: str, when: When) -> None:
+        """Tells the tasks of a source what they compute."""
+        if isinstance(source, Emitted):
+            self._emits.setdefault(source.step, {})[Emission(path, when)] = None
+        elif isinstance(source, Inner):
+            for _, inner in source.scopes:
+                self._emitted(inner, path, when)
+            if source.before is not None:
+                self._emitted(source.before, path, when)
+        elif isinstance(source, Choice):
+            for one in (*source.first, source.otherwise):
+                self._emitted(one, path, when)
+
+    def _too_close(self, wanted: PlannedStep, row: PlannedStep) -> BadInput:
+        assert wanted.inside is not None
+        return BadInput(
+            f"the {wanted.type} {wanted.name!r} depends on {wanted.inside.parameter!r}, which the {row.type} {row.name!r} before "
+            "it makes out of several containers, none of which knows it whole: put a task between the two",
+            wanted.line,
+        )
+
+    def _undecided(self, row: PlannedStep) -> BadInput:
+        assert row.inside is not None
+        return BadInput(
+            f"nothing in the branch of the loop {row.name!r} decides whether it goes on: it needs a task, "
+            f"and {row.inside.parameter!r} is what it breaks on",
+            row.line,
+        )
+
+
+def _holds_entry(source: Source) -> bool:
+    if isinstance(source, Entry):
+        return True
+    if isinstance(source, Inner):
+        return source.before is not None and _holds_entry(source.before)
+    if isinstance(source, Choice):
+        return any(_holds_entry(one) for one in (*source.first, source.otherwise))
+    return False

@@ -1,0 +1,267 @@
+"""Control values: how many items a map has, which branch a conditional takes, whether a loop goes on.
+
+The task that ended last before a composite computes its value, so that a cluster can go on without a container of ours; the
+same values, out of the same records, lead a run on this machine. A value is kept by the instance path of what it is for: of a map
+its count, of a conditional the label of its branch, of a loop's iteration whether another one follows. What can't be computed is a
+:class:`Failed`, and fails the composite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .scope import Plan, Records, Scope, Unsuitable
+from .tree import ANY, DEFAULT, branches, fill, join
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Reduce = Callable[[dict[str, Any], list[dict[str, Any]]], Any]
+    """Applies a reducer that is a function to stored values; gives JSON data."""
+
+CONTROL_FOLDER = "/tmp/toolkit-control"
+"""Where a cluster reads the values from, in a container that has ended."""
+LARGEST_FAN_OUT = 131_072
+"""Bytes of the items of one fan-out over values of its own; a cluster keeps each in its own status again."""
+ERROR = "error"
+"""The key of a value that is no value but the sentence that says why there is none."""
+
+
+def failed(value: Any) -> str:
+    """Why there is no control value; empty where there is one."""
+    return value[ERROR] if isinstance(value, dict) else ""
+
+
+class Controls:
+    """Computes control values.
+
+    Args:
+        reduce: applies a reducer that is the user's own function.
+    """
+
+    def __init__(self, plan: Plan, records: Records, reduce: Reduce) -> None:
+        self._plan = plan
+        self._records = records
+        self._reduce = reduce
+
+    def of_emissions(self, emissions: list[list[str]], path: str) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the task at the instance path ``path`` emits: the values by instance path, and the same as a cluster takes them.
+
+        Args:
+            emissions: [composite's template path, start or again] of the plan's row.
+        """
+        positions = self._plan.positions(path)
+        values: dict[str, Any] = {}
+        files: dict[str, str] = {}
+        for template, when in emissions:
+            row = self._plan.rows[template]
+            instance = fill(template, positions)
+            if when == "again":
+                self._again(row, instance, positions[template.count(ANY)], values, files)
+            else:
+                files.update(self._start(row, instance, values))
+        return values, files
+
+    def given(self, templates: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """The values that follow from the run's parameters alone."""
+        values: dict[str, Any] = {}
+        files: dict[str, str] = {}
+        for template in templates:
+            files.update(self._start(self._plan.rows[template], fill(template, []), values))
+        return values, files
+
+    def key(self, row: dict[str, Any], when: str = "start") -> str:
+        """The name of a value as a cluster knows it."""
+        return key(self._plan.document, row["path"], when)
+
+    def _start(self, row: dict[str, Any], instance: str, values: dict[str, Any]) -> dict[str, str]:
+        """Computes what a composite needs before it starts, with all that is to be computed with it."""
+        try:
+            if row["type"] == "conditional":
+                values[instance] = self._choice(row, instance)
+                return {self.key(row): values[instance]}
+            return self._map(row, instance, values)
+        except Unsuitable as error:
+            values[instance] = {ERROR: str(error)}
+            return {self.key(row): f"error: {error}", **({self.key(row, "groups"): "0"} if row.get("grouped") else {})}
+
+    def _map(self, row: dict[str, Any], instance: str, values: dict[str, Any]) -> dict[str, str]:
+        name = row["parameter"]
+        found = self._value(instance, name)
+        if found is _NOWHERE:
+            raise Unsuitable(f"the map {instance} iterates on {name}, which is nowhere")
+        found = _decoded(found)
+        if not isinstance(found, list):
+            raise Unsuitable(f"the map {instance} iterates on {name}, which is no list but {_shown(found)}")
+        count = len(found)
+        parts = row.get("parts", ())
+        if not parts:
+            return {self.key(row): str(count), **self._grouped(row, instance, count, values)}
+        values[instance] = count
+        if count > row["pods"]:
+            raise Unsuitable(
+                f"the map {instance} has {count} items, and {row['pods']} is the most that may run on a cluster where a branch "
+                "begins with a map, a conditional or a loop (executor.config.pods_per_map)"
+            )
+        items = []
+        for position in range(count):
+            item = {"i": str(position)}
+            for part in parts:
+                where = self._below(part, row["path"], f"{instance}/{position}")
+                item.update(self._start(self._plan.rows[part], where, values))
+            items.append(item)
+        text = json.dumps(items, separators=(",", ":"))
+        if len(text) > LARGEST_FAN_OUT:
+            raise Unsuitable(
+                f"the map {instance} has {count} items whose own counts and choices take {len(text):,} bytes, "
+                f"and a cluster takes {LARGEST_FAN_OUT:,}: begin its branch with a task"
+            )
+        return {self.key(row): text}
+
+    def _grouped(self, row: dict[str, Any], instance: str, count: int, values: dict[str, Any]) -> dict[str, str]:
+        """How a cluster runs that many items: each in a pod, or in groups that run one after the other in a pod."""
+        values[instance] = count
+        if not row.get("grouped"):
+            if count > row["pods"]:
+                raise Unsuitable(
+                    f"the map {instance} has {count} items, more than the {row['pods']} pods that it may have on a cluster "
+                    "(executor.config.pods_per_map), and a branch of more than tasks can't run several items in one"
+                )
+            return {}
+        groups = 0 if count <= row["pods"] else len(group_ranges(count, row["pods"]))
+        return {self.key(row): str(count if not groups else 0), self.key(row, "groups"): str(groups)}
+
+    def _below(self, part: str, owner: str, instance: str) -> str:
+        """The instance path of a composite inside a branch; a loop in between has its first iteration."""
+        return instance + fill(part[len(owner) + len("/*") :], [])
+
+    def _choice(self, row: dict[str, Any], instance: str) -> str:
+        """The label of the branch that a conditional takes.
+
+        Raises:
+            Unsuitable: no branch has the value, and there is no default.
+        """
+        name = row["parameter"]
+        value = self._value(instance, name)
+        if value is _NOWHERE:
+            raise Unsuitable(f"the conditional {instance} decides by {name}, which is nowhere")
+        labels: list[str] = [label for label, _ in row["branches"]]
+        chosen = next((label for text in _texts(value) for label in labels if label == text), None)
+        if chosen is None and row.get("default") is not None:
+            return DEFAULT
+        if chosen is None:
+            raise Unsuitable(
+                f"the conditional {instance} has no branch for {name} = {_shown(value)}: it has {', '.join(labels)}"
+            )
+        return chosen
+
+    def _again(
+        self, row: dict[str, Any], loop: str, position: str, values: dict[str, Any], files: dict[str, str]
+    ) -> None:
+        """Whether a loop goes on after an iteration, and what its next one needs before it starts."""
+        name = row["parameter"]
+        iteration = f"{loop}/{position}"
+        where = self.key(row, "again")
+        [(_, scope)] = branches(row)
+        try:
+            found = Scope(self._plan, self._records, loop).last(name, scope, iteration)
+            value = self._plain(found) if found is not None else _NOWHERE
+            if value is _NOWHERE:
+                raise Unsuitable(f"the loop {loop} breaks on {name}, which is nowhere after iteration {position}")
+            again = not _truth(value, loop, name) and int(position) + 1 < row["limit"]
+        except Unsuitable as error:
+            values[iteration] = {ERROR: str(error)}
+            files[where] = f"error: {error}"
+            return
+        values[iteration] = again
+        files[where] = "true" if again else "false"
+        for part in row.get("parts", ()):
+            if again:
+                inner = self._below(part, row["path"], f"{loop}/{int(position) + 1}")
+                files.update(self._start(self._plan.rows[part], inner, values))
+
+    def _value(self, path: str, name: str) -> Any:
+        found = Scope(self._plan, self._records, path).parameter(name)
+        return self._plain(found) if found is not None else _NOWHERE
+
+    def _plain(self, found: tuple[str, dict[str, Any]]) -> Any:
+        stored = found[1]
+        if stored["kind"] == "list" and isinstance(stored["reducer"], dict):
+            return self._reduce(stored["reducer"], stored["items"])
+        if stored["kind"] in ("list", "object"):
+            raise Unsuitable(
+                f"a value of {found[0]} is a pickled object, which can't be counted or decided by: return JSON"
+            )
+        return stored["value"]
+
+
+_NOWHERE = object()
+
+
+def key(document: dict[str, Any], path: str, when: str = "start") -> str:
+    """The name under which a cluster knows a composite's value: short, and without characters of the user's."""
+    number = next(index for index, row in enumerate(document["steps"]) if row["path"] == path)
+    return {"start": "c", "again": "a", "groups": "g"}[when] + str(number)
+
+
+def group_ranges(count: int, pods: int) -> list[range]:
+    """The items of each pod, where there are more items than pods; as even as can be, in order."""
+    size = -(-count // pods)
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def write_files(files: dict[str, str], folder: str = CONTROL_FOLDER) -> None:
+    """Leaves the values where a cluster reads them."""
+    os.makedirs(folder, exist_ok=True)
+    for name, text in files.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _decoded(value: Any) -> Any:
+    """Text that is a list as JSON: so a shell step exports it."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            pass
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    """How a value may be written as a branch's name: true and false also as Python writes them."""
+    if isinstance(value, bool):
+        return [str(value), str(value).lower()]
+    if value is None:
+        return ["null", "None"]
+    if isinstance(value, str):
+        return [value]
+    return [json.dumps(value)]
+
+
+def _truth(value: Any, loop: str, name: str) -> bool:
+    """A value as true or false.
+
+    Raises:
+        Unsuitable: it is neither.
+    """
+    if value is None:
+        return False
+    if isinstance(value, (bool, int, float)):
+        return bool(value)
+    if isinstance(value, str) and value.strip().lower() in ("true", "1", "yes"):
+        return True
+    if isinstance(value, str) and value.strip().lower() in ("false", "0", "no", ""):
+        return False
+    raise Unsuitable(f"the loop {loop} breaks on {name}, which is neither true nor false but {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+__all__ = ["CONTROL_FOLDER", "ERROR", "Controls", "failed", "group_ranges", "join", "key", "write_files"]
