@@ -63,6 +63,8 @@ class LocalLauncher:
         options = docker_options(spec, name, self._volumes, str(self._run_folder), labels)
         options["environment"][GATE_VARIABLE] = "stdin"
         job = ContainerJob(self._client, step.path, attempt, name, options, self._starts, self._removals, ended)
+        # Of a long run only those are kept that have something left to do.
+        self._jobs = [one for one in self._jobs if not one.is_over()]
         self._jobs.append(job)
         return job
 
@@ -134,6 +136,10 @@ class ContainerJob:
         line = json.dumps({"secrets": dict(secrets)}).encode("ascii") + b"\n"
         self._waiter = threading.Thread(target=self._go, args=(line,), name=f"wait-{self._name}", daemon=True)
         self._waiter.start()
+
+    def is_over(self) -> bool:
+        """Whether nothing of it is left to wait for."""
+        return self._waiter is not None and not self._waiter.is_alive()
 
     def join(self) -> None:
         """Waits until a released attempt has ended and its removal is on its way; a killed one takes a moment."""

@@ -1,16 +1,26 @@
-"""Runs a plan on this machine: one step after the other, the next ones started up to their gate ahead of their turn."""
+"""Runs a plan on this machine: what may run side by side does, and the next attempts are started up to their gate ahead.
+
+Each sequence of steps is a generator that yields what it waits for (a place to run in, an attempt's end, a time, sequences of
+its own); one thread goes on with whichever has what it waited for.
+"""
 
 from __future__ import annotations
 
+import heapq
+import os
 import queue
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.runtime.controls import failed as why_not
+from toolkit.runtime.tree import HANDLER, Tree, branches, join
 from toolkit.store import records
 from toolkit.store.verdict import Attempt, merge
 
@@ -19,7 +29,7 @@ _BACKSTOP = 30.0
 
 
 class Listener(Protocol):
-    """Is told what happens, in the order in which it does."""
+    """Is told what happens, in the order in which it does; each step has the path as which it runs."""
 
     def started(self, step: PlannedStep, attempt: int) -> None: ...
     def ended(self, step: PlannedStep, attempt: Attempt, seconds: float) -> None: ...
@@ -66,6 +76,15 @@ class _Message:
     error: BaseException | None = None
 
 
+_SUCCEEDED = Outcome("succeeded")
+_CANCELLED = Outcome("cancelled", "cancelled")
+
+_Resume = Callable[[Any], None]
+_Wait = Callable[[_Resume], None]
+"""Is given what to call, once and with the answer, when what is waited for has come."""
+_Routine = Generator[_Wait, Any, Outcome]
+
+
 class Scheduler:
     """Runs one plan.
 
@@ -73,6 +92,9 @@ class Scheduler:
         run_folder: the run's records on this machine.
         secrets: gives the secrets of a step, by name.
         time_limit: seconds for the whole run; None is no limit.
+        parallelism: attempts that run at once; None is as many as there are processors.
+        controls: control values that follow from the run's parameters, and for a run that goes on from its records.
+        first_attempt: the number of a task's first attempt in this run; 0 is one that has succeeded before and is not run again.
     """
 
     def __init__(
@@ -84,8 +106,13 @@ class Scheduler:
         listener: Listener,
         cancel: Cancel,
         time_limit: float | None = None,
+        parallelism: int | None = None,
+        controls: Mapping[str, Any] | None = None,
+        first_attempt: Callable[[str], int] | None = None,
     ) -> None:
         self._plan = plan
+        self._tree = Tree(plan.document())
+        self._steps = {step.path: step for step in plan.steps}
         self._launcher = launcher
         self._run_folder = run_folder
         self._secrets = secrets
@@ -93,9 +120,19 @@ class Scheduler:
         self._cancel = cancel
         self._deadline = time.monotonic() + time_limit if time_limit is not None else None
         self._time_limit = time_limit
+        self._controls: dict[str, Any] = dict(controls or {})
+        self._first_attempt = first_attempt or (lambda path: 1)
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._slots = parallelism or max(1, os.cpu_count() or 1)
         self._prepared: dict[str, Job] = {}
-        self._running: Job | None = None
+        self._running: dict[Job, _Resume] = {}
+        self._waiting: deque[tuple[PlannedStep, _Resume]] = deque()
+        self._pausing: dict[object, _Resume] = {}
+        self._ready: deque[tuple[_Resume, Any]] = deque()
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._asked = 0
+        self._out_of_time = False
+        self._numbers = iter(range(1 << 62))
         cancel.listen(self._messages)
 
     def run(self) -> Outcome:
@@ -104,132 +141,304 @@ class Scheduler:
         Raises:
             Infrastructure: the engine stopped answering.
         """
+        ended: list[Outcome] = []
         try:
-            return self._sequence()
+            if self._deadline is not None:
+                self._at(self._deadline, self._run_out_of_time)
+            self._begin(self._sequence("", ""), ended.append)
+            while not ended:
+                self._go_on()
+                if not ended:
+                    self._take()
+            return self._judged(ended[0])
         finally:
-            if self._running is not None:
-                self._running.stop(kill=True)
+            for job in self._running:
+                job.stop(kill=True)
             for job in self._prepared.values():
                 job.discard()
             self._launcher.close()
 
     def unfinished(self) -> list[str]:
         """What may still run in the engine: names to look for."""
-        jobs = [self._running] if self._running is not None else []
-        return [job.name() for job in [*jobs, *self._prepared.values()]]
+        return [job.name() for job in [*self._running, *self._prepared.values()]]
 
-    def _sequence(self) -> Outcome:
-        tasks = self._plan.tasks()
-        done = 0
-        for step in self._plan.steps:
-            if self._cancel.count:
-                return Outcome("cancelled", "cancelled")
-            if step.task is None:
-                self._listener.passed(step)
-                continue
-            self._prepare_ahead(tasks[done : done + 1 + self._launcher.ahead])
-            outcome = self._step(step, tasks[done + 1 : done + 1 + self._launcher.ahead])
-            if outcome is not None:
-                return outcome
-            done += 1
-        return Outcome("succeeded")
+    # --- routines -----------------------------------------------------------------------------------------------------
 
-    def _prepare_ahead(self, steps: list[PlannedStep]) -> None:
-        for step in steps:
-            if step.path not in self._prepared:
-                self._prepared[step.path] = self._launcher.prepare(step, 1, self._ended)
+    def _begin(self, routine: _Routine, done: Callable[[Outcome], None]) -> None:
+        """Runs a routine up to where it waits, and on from there whenever that has come."""
 
-    def _step(self, step: PlannedStep, following: list[PlannedStep]) -> Outcome | None:
-        """Runs a step with its retries; None when it succeeded."""
-        retry = self._plan.settings_of(step).retry
-        began = time.monotonic()
-        wait = float(retry.back_off.duration_in_seconds)
-        number = 1
-        while True:
-            attempt = self._attempt(step, number, following)
-            if attempt.status == "succeeded":
-                return None
-            if self._cancel.count:
-                return Outcome("cancelled", "cancelled")
-            if self._deadline is not None and time.monotonic() >= self._deadline:
-                return Outcome("failed", f"the run took longer than its time limit of {self._time_limit:g} s")
-            if attempt.status == "cancelled":
-                return Outcome("cancelled", "cancelled")
-            spent = time.monotonic() - began
-            if not _worth_retrying(attempt, retry.retry_policy, number, retry.limit) or (
-                retry.back_off.max_duration is not None and spent + wait > retry.back_off.max_duration
-            ):
-                return Outcome("failed", f"the step {step.path} failed: {attempt.reason}", attempt.fault)
-            number += 1
-            self._listener.retrying(step, number, wait)
-            if self._pause(wait):
-                return Outcome("cancelled", "cancelled")
-            wait *= retry.back_off.factor
-
-    def _pause(self, seconds: float) -> bool:
-        """Waits; returns whether the run was cancelled meanwhile."""
-        until = time.monotonic() + seconds
-        while not self._cancel.count:
-            left = until - time.monotonic()
-            if left <= 0:
-                return False
+        def resume(answer: Any) -> None:
             try:
-                self._messages.get(timeout=left)
-            except queue.Empty:
-                return False
-        return True
+                wait = routine.send(answer)
+            except StopIteration as stop:
+                done(stop.value)
+                return
+            wait(lambda value: self._ready.append((resume, value)))
 
-    def _attempt(self, step: PlannedStep, number: int, following: list[PlannedStep]) -> Attempt:
-        job = self._prepared.pop(step.path, None) if number == 1 else None
+        self._ready.append((resume, None))
+
+    def _go_on(self) -> None:
+        while self._ready:
+            resume, answer = self._ready.popleft()
+            resume(answer)
+
+    def _take(self) -> None:
+        """Waits for the next thing to happen, and hands it to whoever waits for it."""
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            heapq.heappop(self._timers)[2]()
+        if self._ready:
+            return
+        try:
+            message = self._messages.get(timeout=max(0.0, self._timers[0][0] - now) if self._timers else None)
+        except queue.Empty:
+            return
+        if message.error is not None:
+            # A container that could not even be prepared is known only by now.
+            raise message.error
+        if self._cancel.count > self._asked:
+            self._asked = self._cancel.count
+            self._listener.cancelling(kill=self._asked > 1)
+            self._stop(kill=self._asked > 1)
+        if message.job is None or message.verdict is None:
+            return
+        resume = self._running.pop(message.job, None)
+        if resume is not None:
+            resume(message.verdict)
+        elif self._prepared.get(message.job.path) is message.job:
+            # It ended at its gate: forgotten here, so that it is started again in its turn.
+            del self._prepared[message.job.path]
+
+    def _at(self, when: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, (when, next(self._numbers), what))
+
+    @property
+    def _stopping(self) -> bool:
+        return self._cancel.count > 0 or self._out_of_time
+
+    def _stop(self, kill: bool) -> None:
+        """Asks all that runs to end, and lets nothing more begin."""
+        for job in self._running:
+            job.stop(kill)
+        for _, resume in self._waiting:
+            resume(False)
+        self._waiting.clear()
+        for resume in self._pausing.values():
+            resume(None)
+        self._pausing.clear()
+
+    def _run_out_of_time(self) -> None:
+        if not self._stopping:
+            self._out_of_time = True
+            self._stop(kill=False)
+
+    def _judged(self, outcome: Outcome) -> Outcome:
+        if self._cancel.count:
+            return _CANCELLED if outcome.status != "succeeded" else outcome
+        if self._out_of_time and outcome.status != "succeeded":
+            return Outcome("failed", f"the run took longer than its time limit of {self._time_limit:g} s")
+        return outcome
+
+    # --- the steps of a plan ------------------------------------------------------------------------------------------
+
+    def _sequence(self, scope: str, instance: str) -> _Routine:
+        rows = self._tree.scope_rows(scope)
+        steps = [replace(self._steps[row["path"]], path=join(instance, row["name"])) for row in rows]
+        for position, step in enumerate(steps):
+            if self._stopping:
+                return _CANCELLED
+            following = []
+            for other in steps[position + 1 : position + 1 + self._launcher.ahead]:
+                if other.type != "task":
+                    break
+                following.append(other)
+            outcome = yield from self._row(rows[position], step, following)
+            if outcome.status == "succeeded":
+                if step.ends == "success":
+                    return _SUCCEEDED
+                if step.ends == "failure":
+                    return Outcome("failed", f"the step {step.path} ends its pipeline with a failure")
+                continue
+            if outcome.status == "failed" and step.handler is not None and not self._stopping:
+                return (yield from self._sequence(step.handler, join(step.path, HANDLER)))
+            return outcome
+        return _SUCCEEDED
+
+    def _row(self, row: dict[str, Any], step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
+        if step.type == "task":
+            return (yield from self._task(step, following))
+        if step.type == "stub":
+            self._listener.passed(step)
+            return _SUCCEEDED
+        if step.type == "pipeline":
+            return (yield from self._sequence(row["path"], step.path))
+        if step.type == "parallel":
+            inner = ((scope, join(step.path, label)) for label, scope in branches(row))
+            return (yield from self._all(inner, len(row["branches"])))
+        if step.type == "loop":
+            return (yield from self._loop(row, step))
+        control = self._controls.get(step.path)
+        if control is None or why_not(control):
+            reason = why_not(control) or f"nothing has told how the {step.type} {step.path} goes on"
+            return Outcome("failed", reason)
+        if step.type == "conditional":
+            scope = dict(branches(row))[control]
+            return (yield from self._sequence(scope, join(step.path, control)))
+        [(_, scope)] = branches(row)
+        items = ((scope, f"{step.path}/{position}") for position in range(control))
+        # No more at once than can be of use: what waits costs memory.
+        return (yield from self._all(items, row.get("limit") or self._slots + self._launcher.ahead))
+
+    def _loop(self, row: dict[str, Any], step: PlannedStep) -> _Routine:
+        [(_, scope)] = branches(row)
+        for position in range(row["limit"]):
+            instance = f"{step.path}/{position}"
+            outcome = yield from self._sequence(scope, instance)
+            if outcome.status != "succeeded" or position + 1 == row["limit"]:
+                return outcome
+            again = self._controls.get(instance)
+            if again is None or why_not(again):
+                reason = why_not(again) or f"nothing has told whether the loop {step.path} goes on"
+                return Outcome("failed", reason)
+            if not again:
+                break
+        return _SUCCEEDED
+
+    def _all(self, inner: Iterator[tuple[str, str]], at_once: int) -> _Routine:
+        """Runs sequences side by side, each to its end; the first that failed, in their order, says why."""
+        worst: list[tuple[int, Outcome]] = []
+        active = 0
+        resume_here: list[_Resume] = []
+        numbered = enumerate(inner)
+
+        def begin_more() -> None:
+            nonlocal active
+            while active < at_once and not self._stopping:
+                following = next(numbered, None)
+                if following is None:
+                    return
+                number, (scope, instance) = following
+                active += 1
+                self._begin(self._sequence(scope, instance), lambda outcome, number=number: ended(number, outcome))  # type: ignore[misc]
+
+        def ended(number: int, outcome: Outcome) -> None:
+            nonlocal active
+            active -= 1
+            if outcome.status != "succeeded" and (not worst or number < worst[0][0]):
+                worst[:] = [(number, outcome)]
+            begin_more()
+            if not active and resume_here:
+                resume_here.pop()(None)
+
+        begin_more()
+        if active:
+            yield resume_here.append
+        if worst:
+            return worst[0][1]
+        return _CANCELLED if self._stopping and next(numbered, None) is not None else _SUCCEEDED
+
+    # --- one task -----------------------------------------------------------------------------------------------------
+
+    def _task(self, step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
+        """Runs a task with its retries, in a place of its own."""
+        retry = self._plan.settings_of(step).retry
+        first = number = self._first_attempt(step.path)
+        if not number:
+            return _SUCCEEDED
+        if not (yield partial(self._wait_for_place, step)):
+            return _CANCELLED
+        began = time.monotonic()
+        pause = float(retry.back_off.duration_in_seconds)
+        while True:
+            attempt = yield from self._attempt(step, number, first, following)
+            self._controls.update(attempt.end.get("controls") or {} if attempt.status == "succeeded" else {})
+            outcome = self._outcome(step, attempt)
+            spent = time.monotonic() - began
+            late = retry.back_off.max_duration is not None and spent + pause > retry.back_off.max_duration
+            over = outcome.status != "failed" or self._stopping or late
+            if over or not _worth_retrying(attempt, retry.retry_policy, number - first + 1, retry.limit):
+                self._leave_place()
+                return outcome
+            number += 1
+            self._listener.retrying(step, number, pause)
+            self._leave_place()
+            yield partial(self._wait_until, time.monotonic() + pause)
+            if not (yield partial(self._wait_for_place, step, first=False)):
+                return _CANCELLED
+            pause *= retry.back_off.factor
+
+    def _outcome(self, step: PlannedStep, attempt: Attempt) -> Outcome:
+        if attempt.status == "succeeded":
+            return _SUCCEEDED
+        if attempt.status == "cancelled":
+            return _CANCELLED
+        return Outcome("failed", f"the step {step.path} failed: {attempt.reason}", attempt.fault)
+
+    def _wait_for_place(self, step: PlannedStep, resume: _Resume, first: bool = True) -> None:
+        """Answers True when the attempt may run, False when the run ends before."""
+        if self._stopping:
+            resume(False)
+        elif self._slots > 0:
+            self._slots -= 1
+            resume(True)
+        else:
+            self._waiting.append((step, resume))
+            if first:
+                self._prepare_ahead([step])
+
+    def _leave_place(self) -> None:
+        if self._waiting:
+            self._waiting.popleft()[1](True)
+            self._prepare_ahead([step for step, _ in list(self._waiting)[: self._launcher.ahead]])
+        else:
+            self._slots += 1
+
+    def _wait_until(self, when: float, resume: _Resume) -> None:
+        key = object()
+        self._pausing[key] = resume
+
+        def over() -> None:
+            waiting = self._pausing.pop(key, None)
+            if waiting is not None:
+                waiting(None)
+
+        self._at(when, over)
+
+    def _prepare_ahead(self, steps: Sequence[PlannedStep]) -> None:
+        for step in steps:
+            if len(self._prepared) >= self._launcher.ahead:
+                return
+            first = self._first_attempt(step.path)
+            if step.path not in self._prepared and first and not self._stopping:
+                self._prepared[step.path] = self._launcher.prepare(step, first, self._ended)
+
+    def _attempt(
+        self, step: PlannedStep, number: int, first: int, following: Sequence[PlannedStep]
+    ) -> Generator[_Wait, Any, Attempt]:
+        job = self._prepared.pop(step.path, None) if number == first else None
         job = job or self._launcher.prepare(step, number, self._ended)
-        self._running = job
         began = time.monotonic()
         self._listener.started(step, number)
-        job.release(self._secrets(step))
-        # While this one runs there is time to start the ones after it.
-        self._prepare_ahead(following)
-        verdict = self._follow(job, step)
-        self._running = None
+
+        def wait(resume: _Resume) -> None:
+            self._running[job] = resume
+            self._set_backstop(step, job)
+            job.release(self._secrets(step))
+            # While this one runs there is time to start the ones after it.
+            self._prepare_ahead(following)
+
+        verdict = yield wait
         records.write_engine(self._run_folder, step.path, number, verdict.record(self._cancel.count > 0))
         attempt = merge(self._run_folder, step.path, number, run_active=False)
         self._listener.ended(step, attempt, time.monotonic() - began)
         return attempt
 
-    def _follow(self, job: Job, step: PlannedStep) -> Verdict:
-        """Waits for the end of a job; asks it to end when the user or a time limit says so."""
+    def _set_backstop(self, step: PlannedStep, job: Job) -> None:
+        """Ends a step that its runtime did not end in time."""
         settings = self._plan.settings_of(step)
-        backstop = None
         if settings.time_limit is not None:
-            backstop = time.monotonic() + settings.time_limit + settings.grace_period + _BACKSTOP
-        asked = 0
-        while True:
-            if self._cancel.count > asked:
-                asked = self._cancel.count
-                self._listener.cancelling(kill=asked > 1)
-                job.stop(kill=asked > 1)
-            now = time.monotonic()
-            if self._deadline is not None and now >= self._deadline and not asked:
-                asked = 1
-                job.stop(kill=False)
-            if backstop is not None and now >= backstop:
-                backstop = None
-                job.stop(kill=True)
-            waits = [one - now for one in (self._deadline if not asked else None, backstop) if one is not None]
-            try:
-                message = self._messages.get(timeout=max(0.01, min(waits)) if waits else None)
-            except queue.Empty:
-                continue
-            if message.error is not None:
-                # A container that could not even be prepared is known only by now.
-                raise message.error
-            if message.job is job and message.verdict is not None:
-                return message.verdict
-            if message.job is not None and message.verdict is not None:
-                self._gone_early(message.job, message.verdict)
-
-    def _gone_early(self, job: Job, verdict: Verdict) -> None:
-        """A prepared attempt ended at its gate: forgotten here, so that it is started again in its turn."""
-        self._prepared.pop(job.path, None)
+            after = settings.time_limit + settings.grace_period + _BACKSTOP
+            self._at(time.monotonic() + after, lambda: job.stop(kill=True) if job in self._running else None)
 
     def _ended(self, job: Job, verdict: Verdict | None, error: BaseException | None) -> None:
         self._messages.put(_Message(job, verdict, error))

@@ -19,7 +19,15 @@ from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.plan.planner import plan
 from toolkit.project import Project
-from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_end, write_plan
+from toolkit.run.prepare import (
+    check_parameters,
+    create_run,
+    given_controls,
+    run_record,
+    secret_names,
+    write_end,
+    write_plan,
+)
 from toolkit.run.request import Request
 from toolkit.run.sides import Local, Process
 from toolkit.store.reader import NoRun, RunLog
@@ -92,8 +100,18 @@ def _follow(
     reporter: Reporter,
 ) -> Outcome:
     cancel = Cancel()
-    limit = request.project.config.executor.config.max_workflow_duration_in_seconds
-    scheduler = Scheduler(made, launcher, run_folder, own, reporter, cancel, limit)
+    config = request.project.config.executor.config
+    scheduler = Scheduler(
+        made,
+        launcher,
+        run_folder,
+        own,
+        reporter,
+        cancel,
+        config.max_workflow_duration_in_seconds,
+        config.parallelism,
+        given_controls(made, request.parameters)[0],
+    )
     outcome = Outcome("failed", "the client failed", fault=True)
     try:
         with _signals(cancel, scheduler):

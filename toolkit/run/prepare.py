@@ -17,6 +17,8 @@ from toolkit.errors import BadInput, Infrastructure
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import missing_parameters
 from toolkit.run.request import Request
+from toolkit.runtime import scope
+from toolkit.runtime.controls import Controls
 from toolkit.runtime.protocol import PARAMETERS_FILE, PLAN_FILE
 from toolkit.runtime.records import encode, now
 from toolkit.spec.container import GROUP
@@ -38,6 +40,16 @@ def check_parameters(made: Plan, given: Mapping[str, Any]) -> None:
             f"give it with --param {name}=… or a parameters file",
             where,
         )
+
+
+def given_controls(made: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The control values that follow from the run's parameters alone: by instance path, and as a cluster takes them."""
+    tree = scope.Plan(made.document(), given)
+
+    def reduce(reducer: Mapping[str, Any], _: list[dict[str, Any]]) -> Any:
+        raise AssertionError(f"nothing has run that {reducer['qualname']} could reduce")
+
+    return Controls(tree, scope.Records(""), reduce).given(list(made.given)) if made.given else ({}, {})
 
 
 def secret_names(made: Plan) -> tuple[str, ...]:
@@ -78,6 +90,7 @@ def run_record(
         "started": now(),
         "image": image,
         "parameters": dict(request.parameters),
+        "controls": given_controls(made, request.parameters)[0],
         "plan_hash": made.hash(),
         "plan": made.to_json().decode("ascii"),
         "driver": dict(driver) if driver is not None else {"host": socket.gethostname(), **identity()},

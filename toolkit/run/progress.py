@@ -13,11 +13,14 @@ from toolkit.backends.scheduler import Outcome
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.run.execute import Reporter
 from toolkit.runtime.protocol import OUTPUT_FILE
+from toolkit.runtime.tree import ANY
 from toolkit.store.verdict import Attempt
 
 if TYPE_CHECKING:
     from rich.status import Status
 
+_LINES = 100
+"""Steps that are told of one by one; of a large map they are counted from then on."""
 _TAIL_LINES = 40
 _TAIL_BYTES = 16 * 1024
 _MARK = {"succeeded": "ok", "failed": "FAILED", "cancelled": "cancelled"}
@@ -39,7 +42,8 @@ class Progress(Reporter):
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._width = 0
-        self._total = 0
+        self._total: int | None = 0
+        self._said = 0
         self._done = 0
         self._run_id = ""
         self._failed: list[str] = []
@@ -54,8 +58,11 @@ class Progress(Reporter):
         self._run_id = run_id
         self._began = time.monotonic()
         self._width = min(40, max(len(step.path) for step in plan.steps))
-        self._total = len(plan.steps)
-        self._line(f"run {run_id} of {pipeline}: {self._total} step{'s' if self._total != 1 else ''}")
+        tasks = [step for step in plan.steps if step.inside is None]
+        # How often what is inside a map or a loop runs is not known yet.
+        self._total = len(tasks) if not any(ANY in scope.path.split("/") for scope in plan.scopes) else None
+        more = "" if self._total is not None else ", some of them several times"
+        self._line(f"run {run_id} of {pipeline}: {len(tasks)} step{'s' if len(tasks) != 1 else ''}{more}")
 
     def started(self, step: PlannedStep, attempt: int) -> None:
         pass
@@ -65,6 +72,8 @@ class Progress(Reporter):
         number = f" (attempt {attempt.number})" if attempt.number > 1 else ""
         reason = f"  {_first_line(attempt.reason)}" if attempt.reason else ""
         mark = _MARK.get(attempt.status, attempt.status)
+        if attempt.status == "succeeded" and self._is_enough():
+            return
         self._line(f"  {step.path:<{self._width}}  {mark:<6}  {seconds:6.2f} s{number}{reason}")
         if attempt.status == "failed":
             self._failed.append(step.path)
@@ -72,7 +81,17 @@ class Progress(Reporter):
 
     def passed(self, step: PlannedStep) -> None:
         self._done += 1
-        self._line(f"  {step.path:<{self._width}}  stub")
+        if not self._is_enough():
+            self._line(f"  {step.path:<{self._width}}  stub")
+
+    def _is_enough(self) -> bool:
+        """Whether so many lines stand there that a count says more; failures are always told."""
+        self._said += 1
+        if self._said <= _LINES:
+            return False
+        if self._done % _LINES == 0:
+            self._line(f"  … {self._done} steps succeeded so far")
+        return True
 
     def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None:
         self._line(f"  {step.path}: attempt {attempt} in {seconds:g} s")
@@ -135,7 +154,8 @@ class Live(Progress):
 
         if self._status is not None:
             number = f", attempt {attempt}" if attempt > 1 else ""
-            self._status.update(f"{escape(_printable(step.path))} ({self._done + 1} of {self._total}{number})")
+            of = f" of {self._total}" if self._total is not None else ""
+            self._status.update(f"{escape(_printable(step.path))} ({self._done + 1}{of}{number})")
 
     def finished(self, outcome: Outcome) -> None:
         self.close()
