@@ -23,6 +23,8 @@ IN_THE_OBJECTS = {
 }  # fmt: skip
 # The client's: which image is built, what objects are called, where they go, a file beside them.
 OF_THE_CLIENT = {"image", "name", "namespace", "context", "output_file"}
+# The plan's own, and seen in the objects of a map only: tests/golden/argo/ has one.
+OF_THE_PLAN = {"pods_per_map"}
 # Said to be without effect by `toolkit show --json`; docs/sameness.md has why.
 WITHOUT_EFFECT = {"pids_limit", "auto_remove_container"}
 REFUSED = {"expose_parameters_as_inputs"}
@@ -39,7 +41,7 @@ def objects(executor: dict[str, Any], override: dict[str, Any] | None = None) ->
 
 
 def test_no_setting_is_forgotten() -> None:
-    lists = (IN_THE_OBJECTS, OF_THE_CLIENT, WITHOUT_EFFECT, REFUSED)
+    lists = (IN_THE_OBJECTS, OF_THE_CLIENT, OF_THE_PLAN, WITHOUT_EFFECT, REFUSED)
     assert sorted(ExecutorConfig._fields) == sorted(name for one in lists for name in one)
     assert set(ExecutorConfig._fields) == set(cases.EVERYTHING) | set(cases.NEVER_TOGETHER)
     assert set(OVERRIDE) == set(Override._fields)

@@ -15,6 +15,7 @@ RUN = {
     "max_step_duration_in_seconds",
     "retry_strategy",
     "parallelism",
+    "pods_per_map",
 }
 
 

@@ -23,6 +23,7 @@ from toolkit.model.pipeline import (
     CatalogUse,
     Constant,
     Function,
+    Loop,
     Map,
     Pipeline,
     Return,
@@ -142,9 +143,20 @@ def test_a_key_may_name_the_step_that_put_it(names: list[str], key: str, expecte
         ([task("b"), task("a", catalog=CatalogUse(("b:/x",)))], "is absolute"),
         ([task("a", overrides={"argo": "none"})], "asks for the override 'none'"),
         ([task("a", secrets=("KEY",))], "KEY is a secret of the step 'a' and a variable of the configuration"),
-        ([task("a", terminate_with_success=True)], "sets terminate_with_success"),
-        ([Map("m", Pipeline((Stub("s"),)), "x", "i", line="p.py:3")], "the step 'm' is a map"),
-        ([Task("n", "notebook", command="n.ipynb", line="p.py:3")], "is a notebook"),
+        (
+            [task("a", terminate_with_success=True, terminate_with_failure=True)],
+            "both terminate_with_success and terminate_with_failure",
+        ),
+        ([Map("m", Pipeline((Stub("s"),)), "x", "i", "product", line="p.py:3")], "has the reducer 'product'"),
+        ([Loop("l", Pipeline((Stub("s"),)), 3, "x", line="p.py:3")], "nothing in the branch of the loop 'l' decides"),
+        (
+            [
+                task("a", "list"),
+                Map("m", Pipeline((task("b", "x"),)), "list", "i"),
+                Map("n", Pipeline((task("c"),)), "x", "i", line="p.py:3"),
+            ],
+            "depends on 'x', which the map 'm' before it makes out of several containers",
+        ),
     ],
 )
 def test_what_can_not_be_planned_is_bad_input_with_its_line(steps: list[Step], message: str) -> None:

@@ -68,6 +68,7 @@ HOSTILE_VALUES = {
 EVERYTHING: dict[str, Any] = {
     "image": "registry.example:5000/team/app",
     "environment": {"MODE": "fast", "y": "y"},
+    "pods_per_map": 300,
     "persistent_volumes": [
         {"name": "records", "mount_path": "/mnt"},
         {"name": "data.of.another.team", "mount_path": "/data"},
