@@ -87,7 +87,8 @@ class _Reader:
         if kind == "map":
             reducer = node.get("reducer")
             if isinstance(reducer, dict):
-                reducer = Function(reducer["module"], reducer["qualname"], reducer.get("file"))
+                reference = reducer["function"]
+                reducer = Function(reference["module"], reference["qualname"], reference.get("file"))
             return Map(
                 name,
                 self.pipeline(node["branch"]),
@@ -171,7 +172,9 @@ class _Reader:
             return Constant(given["value"])
         if isinstance(given, str):
             step, _, name = given.rpartition(".")
-            return Source(names.parameter_name(name, where), names.step_name(step, where) if step else None)
+            # The step may stand inside a composite beside the task: its path from there.
+            path = "/".join(names.step_name(part, where) for part in step.split("/")) if step else None
+            return Source(names.parameter_name(name, where), path)
         if isinstance(given, dict) and set(given) == {"parameter"}:
             return Source(names.parameter_name(given["parameter"], where), Source.RUN)
         raise BadInput(f"the argument {argument} is bound to {given!r}: say 'step.name', 'name' or {{value: …}}", where)
