@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from toolkit.backends.earlier import Earlier
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.runtime.controls import failed as why_not
@@ -93,8 +94,8 @@ class Scheduler:
         secrets: gives the secrets of a step, by name.
         time_limit: seconds for the whole run; None is no limit.
         parallelism: attempts that run at once; None is as many as there are processors.
-        controls: control values that follow from the run's parameters, and for a run that goes on from its records.
-        first_attempt: the number of a task's first attempt in this run; 0 is one that has succeeded before and is not run again.
+        controls: control values that follow from the run's parameters.
+        earlier: of a run that goes on, what of it is done.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Scheduler:
         time_limit: float | None = None,
         parallelism: int | None = None,
         controls: Mapping[str, Any] | None = None,
-        first_attempt: Callable[[str], int] | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self._plan = plan
         self._tree = Tree(plan.document())
@@ -120,8 +121,8 @@ class Scheduler:
         self._cancel = cancel
         self._deadline = time.monotonic() + time_limit if time_limit is not None else None
         self._time_limit = time_limit
-        self._controls: dict[str, Any] = dict(controls or {})
-        self._first_attempt = first_attempt or (lambda path: 1)
+        self._controls: dict[str, Any] = {**(controls or {}), **(earlier.controls if earlier is not None else {})}
+        self._earlier = earlier
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._slots = parallelism or max(1, os.cpu_count() or 1)
         self._prepared: dict[str, Job] = {}
@@ -252,6 +253,8 @@ class Scheduler:
                 if other.type != "task":
                     break
                 following.append(other)
+            if self._earlier is not None and self._earlier.handled(rows[position], step.path):
+                return _SUCCEEDED
             outcome = yield from self._row(rows[position], step, following)
             if outcome.status == "succeeded":
                 if step.ends == "success":
@@ -403,6 +406,9 @@ class Scheduler:
                 waiting(None)
 
         self._at(when, over)
+
+    def _first_attempt(self, path: str) -> int:
+        return self._earlier.first_attempt(path) if self._earlier is not None else 1
 
     def _prepare_ahead(self, steps: Sequence[PlannedStep]) -> None:
         for step in steps:

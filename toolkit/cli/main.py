@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_init,
         _add_build,
         _add_run,
+        _add_retry,
         _add_compile,
         _add_compose,
         _add_runs,
@@ -162,6 +163,22 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument(
         "--detach", action="store_true", help="with argo: submit, print the run id and leave it to itself"
     )
+    _with_cluster(parser)
+
+
+def _add_retry(commands: _Commands) -> None:
+    parser = _command(
+        commands, "retry", "go on with a run that failed: what succeeded is taken as it is", "retrying", "retry"
+    )
+    parser.add_argument("run", help="the run's id")
+    parser.add_argument("pipeline", nargs="?", help="as for run (default: the file that the run was made of)")
+    parser.add_argument("--env", metavar="ENV", help="where to go on (default: the run's own environment)")
+    parser.add_argument(
+        "--changed-shape",
+        action="store_true",
+        help="accept other steps, another order or other returns, and run all again from the first that differs",
+    )
+    _with_config(parser)
     _with_cluster(parser)
 
 

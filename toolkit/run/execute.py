@@ -6,14 +6,15 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit import secrets as providers
 from toolkit.backends import driver, volumes
-from toolkit.backends.launcher import Launcher
+from toolkit.backends.earlier import Earlier
 from toolkit.backends.scheduler import Cancel, Listener, Outcome, Scheduler
 from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import Plan, PlannedStep
@@ -21,6 +22,7 @@ from toolkit.plan.planner import plan
 from toolkit.project import Project
 from toolkit.run.prepare import (
     check_parameters,
+    continue_run,
     create_run,
     given_controls,
     run_record,
@@ -30,7 +32,12 @@ from toolkit.run.prepare import (
 )
 from toolkit.run.request import Request
 from toolkit.run.sides import Local, Process
+from toolkit.runtime.records import now
+from toolkit.runtime.tree import Tree
 from toolkit.store.reader import NoRun, RunLog
+
+if TYPE_CHECKING:
+    from toolkit.run.retry import Going
 
 _YOUNG = 3600.0
 """Seconds for which a folder without a record is left alone."""
@@ -49,11 +56,14 @@ class Reporter(Listener):
         """The run has ended."""
 
 
-def execute(request: Request, reporter: Reporter) -> Outcome:
+def execute(request: Request, reporter: Reporter, going: Going | None = None) -> Outcome:
     """Runs a pipeline to its end.
 
+    Args:
+        going: the run to go on with; None begins one.
+
     Raises:
-        BadInput: configuration, pipeline, parameters or secrets are wrong; nothing was started.
+        BadInput: configuration, pipeline, parameters or secrets are wrong, or the pipeline is not the run's; nothing was started.
         Infrastructure: engine or disk.
     """
     run_id = names.run_id(request.run_id) if request.run_id else names.new_run_id()
@@ -63,19 +73,26 @@ def execute(request: Request, reporter: Reporter) -> Outcome:
     volumes.make_private_state(project)
     side = Local(request, reporter.note) if request.environment == "local" else Process(request, reporter.note)
     run_log = volumes.on_host(project, project.config.run_log_store.log_folder)
-    if (run_log / run_id).exists():
+    if going is None and (run_log / run_id).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     _sweep(project, run_log)
     pipeline = side.describe()
     made = plan(pipeline, project.config, request.reference.import_roots(project))
     check_parameters(made, request.parameters)
+    kept = going.kept(made, reporter.note) if going is not None else frozenset()
     needed = secret_names(made)
     values = provider.require(needed)
     side.check(made)
     side.prepare_volumes(made)
     name = pipeline.name or request.reference.file.stem
     record = run_record(request, side.image_record(), made, run_id, name)
-    run_folder = create_run(run_log, run_id, record, side.user)
+    if going is None:
+        run_folder = ends = create_run(run_log, run_id, record, side.user)
+    else:
+        run_folder = going.run.folder
+        ends = continue_run(
+            run_folder, {**record, "started": going.run.record["started"], "continued": now()}, side.user
+        )
     private = project.state / "runs" / run_id
     write_plan(private, made, request.parameters)
     reporter.began(run_id, name, made, run_folder)
@@ -85,33 +102,30 @@ def execute(request: Request, reporter: Reporter) -> Outcome:
         every = [one.environment_variable for one in made.settings_of(step).secrets]
         return {key: values[key] for key in [*every, *step.task.secrets] if key in values}
 
+    controls = given_controls(made, request.parameters)[0]
+    earlier = Earlier(Tree(made.document()), run_folder, kept, controls) if going is not None else None
+    cancel = Cancel()
     try:
-        return _follow(request, side.launcher(made, run_id, private, needed), made, run_folder, own, reporter)
+        config = project.config.executor.config
+        scheduler = Scheduler(
+            made,
+            side.launcher(made, run_id, private, needed),
+            run_folder,
+            own,
+            reporter,
+            cancel,
+            config.max_workflow_duration_in_seconds,
+            config.parallelism,
+            controls,
+            earlier,
+        )
+        return _follow(scheduler, cancel, ends, reporter)
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def _follow(
-    request: Request,
-    launcher: Launcher,
-    made: Plan,
-    run_folder: Path,
-    own: Callable[[PlannedStep], Mapping[str, str]],
-    reporter: Reporter,
-) -> Outcome:
-    cancel = Cancel()
-    config = request.project.config.executor.config
-    scheduler = Scheduler(
-        made,
-        launcher,
-        run_folder,
-        own,
-        reporter,
-        cancel,
-        config.max_workflow_duration_in_seconds,
-        config.parallelism,
-        given_controls(made, request.parameters)[0],
-    )
+def _follow(scheduler: Scheduler, cancel: Cancel, ends: Path, reporter: Reporter) -> Outcome:
+    """Runs the plan, and records in the folder ``ends`` how that ended."""
     outcome = Outcome("failed", "the client failed", fault=True)
     try:
         with _signals(cancel, scheduler):
@@ -120,7 +134,7 @@ def _follow(
         outcome = Outcome("failed", str(error), fault=True)
         raise
     finally:
-        write_end(run_folder, outcome)
+        write_end(ends, outcome)
     reporter.finished(outcome)
     return outcome
 

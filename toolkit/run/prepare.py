@@ -6,6 +6,7 @@ import gzip
 import os
 import socket
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def run_record(
         "version": 1,
         "run_id": run_id,
         "pipeline": name,
+        "source": request.reference.recorded(request.project),
         "environment": request.environment,
         "context": dict(context or {}),
         "without_effect": list(without_effect(request.project.config.executor.config, request.environment)),
@@ -104,17 +106,32 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], user: int) ->
         BadInput: there is such a run. Infrastructure: the run log can't be written.
     """
 
-    def own(folder: Path) -> None:
-        if os.geteuid() == 0:
-            os.chown(folder, user, GROUP)
-        os.chmod(folder, volumes.SHARED)
-
     try:
-        return records.create_run(run_log, run_id, record, own)
+        return records.create_run(run_log, run_id, record, partial(_share, user))
     except records.Taken:
         raise BadInput(f"there is a run {run_id} already: choose another --run-id") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
+
+
+def continue_run(run_folder: Path, record: dict[str, Any], user: int) -> Path:
+    """Begins another part of a run that has ended; returns the folder of its record and its end.
+
+    Raises:
+        BadInput: another client goes on with it. Infrastructure: the run log can't be written.
+    """
+    try:
+        return records.create_continuation(run_folder, record, partial(_share, user))
+    except records.Taken:
+        raise BadInput(f"another client goes on with the run {run_folder.name} just now") from None
+    except OSError as error:
+        raise Infrastructure(f"the run log {run_folder} can't be written: {error.strerror}") from None
+
+
+def _share(user: int, folder: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(folder, user, GROUP)
+    os.chmod(folder, volumes.SHARED)
 
 
 def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> None:

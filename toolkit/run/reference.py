@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
@@ -44,6 +45,27 @@ class PipelineReference:
                 f"{shown(self.file)} lies outside the project {shown(project.root)}: move it there, or set build.context "
                 "in the configuration to a folder that holds both"
             ) from None
+
+    def recorded(self, project: Project) -> dict[str, Any]:
+        """As a run's record names it, for a run that goes on later."""
+        return {
+            "file": self.relative(project),
+            "name": self.name,
+            "nth": self.nth,
+            "arguments": list(self.arguments),
+        }
+
+    @classmethod
+    def of_record(cls, project: Project, record: dict[str, Any]) -> PipelineReference:
+        """What :meth:`recorded` was made of.
+
+        Raises:
+            BadInput: the file is not there any more.
+        """
+        file = project.root / record["file"]
+        if not file.is_file():
+            raise BadInput(f"the run's pipeline {record['file']} is not there any more: name the one to go on with")
+        return cls(file, record["name"], record["nth"], tuple(record["arguments"]))
 
     def import_roots(self, project: Project) -> tuple[str, ...]:
         """The folders that modules are imported from: the file's own, as for a script, the root, and ``src``."""

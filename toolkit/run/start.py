@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from toolkit import errors
 from toolkit.backends.scheduler import Outcome
@@ -12,13 +13,16 @@ from toolkit.run.execute import execute
 from toolkit.run.progress import progress
 from toolkit.run.request import Request
 
+if TYPE_CHECKING:
+    from toolkit.run.retry import Going
 
-def start(request: Request, option: str | None) -> int:
+
+def start(request: Request, option: str | None, going: Going | None = None) -> int:
     """Runs a pipeline and returns the exit code.
 
     Args:
         request: its environment is chosen here.
-        option: what ``--env`` says; None when it was not given.
+        option: what ``--env`` says; None when it was not given. going: the run to go on with.
     """
     environment, why = choose_environment(option, request.project.config)
     request = replace(request, environment=environment)
@@ -32,7 +36,7 @@ def start(request: Request, option: str | None) -> int:
         elif request.detach:
             raise BadInput("--detach is for --env argo: the other environments need their client until the run ends")
         else:
-            outcome = execute(request, reporter)
+            outcome = execute(request, reporter, going)
     return exit_code(outcome) if outcome is not None else errors.SUCCEEDED
 
 

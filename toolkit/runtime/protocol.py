@@ -33,6 +33,8 @@ PATH_VARIABLE = "TOOLKIT_PATH"
 """On a cluster: a step's path that Argo would change in an argument; Kubernetes puts it there. Not for user code."""
 
 RUN_RECORD = "run.json"
+CONTINUED_FOLDER = "continued"
+"""Of a run that went on after its end: a folder for each time, numbered from 1, with a run.json and an end.json of its own."""
 BEGIN_RECORD = "begin.json"
 END_RECORD = "end.json"
 ENGINE_RECORD = "engine.json"

@@ -247,11 +247,18 @@ class Scope:
         return None
 
     def _of_row(self, row: dict[str, Any], path: str, name: str) -> Optional[Found]:
+        """What a step returned, or its handler in its place: of a run that goes on after a failure, whichever is newer."""
+        own = self._of_itself(row, path, name)
+        if row.get("handler") is None:
+            return own
+        handled = self._of_sequence(row["handler"], join(path, HANDLER), name, None)
+        if own is None or handled is None:
+            return own or handled
+        ended = [(self._records.record(found[0]) or {}).get("ended", "") for found in (own, handled)]
+        return own if ended[0] > ended[1] else handled
+
+    def _of_itself(self, row: dict[str, Any], path: str, name: str) -> Optional[Found]:
         """What a step returned, by itself or by what runs inside it."""
-        if row.get("handler") is not None:
-            found = self._of_sequence(row["handler"], join(path, HANDLER), name, None)
-            if found is not None:
-                return found
         kind = row["type"]
         if kind == "task":
             record = self._records.record(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from toolkit.runtime import layout, records
-from toolkit.runtime.protocol import END_RECORD, OUTPUT_FILE, RUN_RECORD
+from toolkit.runtime.protocol import CONTINUED_FOLDER, END_RECORD, OUTPUT_FILE, RUN_RECORD
 from toolkit.store.verdict import Attempt, merge
 
 
@@ -22,7 +22,8 @@ class Run:
     """A run's own records.
 
     Attributes:
-        folder: where they lie. record: run.json. end: the run's end record, None while there is none.
+        folder: where they lie. record: run.json. end: the run's end record, None while there is none; of a run that went on
+            after its end both are those of the last time.
         active: whether something still drives the run.
     """
 
@@ -73,9 +74,13 @@ class RunLog:
             NoRun: there is none, or its record can't be read.
         """
         folder = self._folder / run_id
+        newest = folder
+        times = continuations(folder)
+        if times:
+            newest = folder / CONTINUED_FOLDER / str(times[-1])
         try:
-            record = records.read(str(folder / RUN_RECORD))
-            end = records.read(str(folder / END_RECORD))
+            record = records.read(str(newest / RUN_RECORD))
+            end = records.read(str(newest / END_RECORD))
         except (OSError, ValueError):
             raise NoRun(run_id) from None
         if record is None:
@@ -92,6 +97,16 @@ class RunLog:
     def output(attempt: Attempt) -> Path:
         """Where an attempt's output lies."""
         return Path(attempt.folder) / OUTPUT_FILE
+
+
+def continuations(folder: Path) -> list[int]:
+    """How often a run went on after its end, as numbers in ascending order; one without a record does not count (yet)."""
+    try:
+        found = os.listdir(folder / CONTINUED_FOLDER)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    there = [one for one in found if one.isdigit() and (folder / CONTINUED_FOLDER / one / RUN_RECORD).exists()]
+    return sorted(int(one) for one in there)
 
 
 def chunks(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.runtime import layout, records
-from toolkit.runtime.protocol import END_RECORD, ENGINE_RECORD, RUN_RECORD, STEPS_FOLDER
+from toolkit.runtime.protocol import CONTINUED_FOLDER, END_RECORD, ENGINE_RECORD, RUN_RECORD, STEPS_FOLDER
+from toolkit.store.reader import continuations
 
 
 class Taken(Exception):
@@ -32,6 +33,27 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], make_folder: 
     make_folder(folder)
     (folder / STEPS_FOLDER).mkdir()
     make_folder(folder / STEPS_FOLDER)
+    records.write(str(folder / RUN_RECORD), record)
+    return folder
+
+
+def create_continuation(run_folder: Path, record: dict[str, Any], make_folder: Callable[[Path], None]) -> Path:
+    """Begins another part of a run that has ended, by creating its folder exclusively; returns the folder.
+
+    Raises:
+        Taken: another client has just begun it. OSError: the volume can't be written.
+    """
+    number = (continuations(run_folder) or [0])[-1] + 1
+    top = run_folder / CONTINUED_FOLDER
+    if not top.is_dir():
+        top.mkdir(exist_ok=True)
+        make_folder(top)
+    folder = top / str(number)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise Taken(run_folder.name) from None
+    make_folder(folder)
     records.write(str(folder / RUN_RECORD), record)
     return folder
 

@@ -1,0 +1,22 @@
+"""``toolkit retry``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from toolkit.cli.building import note
+from toolkit.cli.loading import pipeline_of, project_at
+from toolkit.run.found import Where, find
+from toolkit.run.retry import Going, request_of
+from toolkit.run.start import start
+
+
+def retry(options: argparse.Namespace) -> int:
+    """Goes on with a run that failed; returns the exit code of its outcome."""
+    project, reference = project_at(options.config, Path.cwd()), None
+    if options.pipeline is not None:
+        project, reference = pipeline_of(options)
+    found = find(project, options.run, Where(None, options.context, options.namespace), note)
+    request, environment = request_of(project, found, reference, options.env)
+    return start(request, environment, Going(found.run, options.changed_shape))
