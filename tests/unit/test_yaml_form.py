@@ -23,6 +23,12 @@ def read(tmp_path: Path, text: str) -> list[str]:
 
 
 STUB = "{type: stub}"
+INNER = "{start_at: s, steps: {s: {type: stub}}}"
+MAP = f"type: map\n  iterate_on: l\n  iterate_as: i\n  branch: {INNER}"
+# Each step goes on to the next one when it succeeded and when it failed, so that each doubles what comes after it.
+DOUBLING = dag("".join(
+    f"s{n}: {{command: m.f, next: s{n + 1}, on_failure: h{n}}}\nh{n}: {{type: stub, next: s{n + 1}}}\n" for n in range(40)
+) + "s40: {type: stub}", "s0")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,9 @@ STUB = "{type: stub}"
         (dag("a: {command: m.f, on_failure: ''}"), ["a"]),
         ("x: &x {type: stub}\ndag: {start_at: a, steps: {a: *x}}", ["a"]),
         ('{"dag": {"start_at": "a", "steps": {"a": {"type": "stub"}}}}', ["a"]),
+        # a fail ends the pipeline with a failure, and so is a step
+        (dag("a: {type: stub, next: b}\nb: {type: fail}"), ["a", "b"]),
+        (f"dag: {{dag: {{start_at: s, steps: {{s: {STUB}}}}}}}", ["s"]),
         # a step that only on_failure leads to is reached by it
         (dag("a: {type: map, iterate_on: l, iterate_as: i, on_failure: h, branch: "
              "{start_at: s, steps: {s: {type: stub}}}}\nh: {type: stub, next: i}\ni: {type: stub}"), ["a"]),
@@ -80,7 +89,6 @@ def test_steps_are_in_the_order_in_which_they_run(tmp_path: Path, text: str, nam
         (dag("a: {type: stub}\na: {type: stub}"), 5, "a"),
         (dag("a:\n  type: stub\n  type: stub"), 6, "type"),
         (dag("a: {type: success}"), None, "no step before its end"),
-        (dag("a: {type: stub, next: b}\nb: {type: fail}"), 4, "the type fail, which only on_failure may lead to"),
         (dag("a:\n  type: stubb"), 5, "'stubb' is no type of step (did you mean 'stub'?)"),
         (dag("a:\n  type: python"), 5, "it is one of task, stub"),
         (dag("a:\n  comand: m.f"), 5, "unknown key 'comand' in a task step (did you mean 'command'?)"),
@@ -98,12 +106,43 @@ def test_steps_are_in_the_order_in_which_they_run(tmp_path: Path, text: str, nam
         (dag("a:\n  command: m.f\n  catalog: {puts: [x]}"), 6, "unknown key 'puts' in catalog (did you mean 'put'?)"),
         (dag("a:\n  command: m.f\n  catalog: {store_copy: 'no'}"), 6, "store_copy is true or false"),
         (dag("a:\n  command: m.f\n  bind: {x: {}}"), 4, "is bound to {}"),
+        (dag("a:\n  command: m.f\n  on_failure: b\nbb: {type: stub}"), 6, "no step 'b' (did you mean 'bb'?)"),
+        (dag("a:\n  command: m.f\n  on_failure: a"), 6, "the on_failure of 'a' leads round in a circle, back to 'a'"),
         (
-            dag("a:\n  command: m.f\n  on_failure: b\nb: {type: stub}"),
-            6,
-            "sets on_failure, which this version can't honour",
+            dag(
+                "a: {command: m.f, on_failure: b}\nb:\n  command: m.f\n  on_failure: c\nc: {command: m.f, on_failure: b}"
+            ),
+            8,
+            "the on_failure of 'c' leads round in a circle, back to 'b'",
         ),
-        (dag("a:\n  command: m.f\n  retry: 3"), 6, "sets retry"),
+        (
+            dag("a: {command: m.f, on_failure: b}\nb: {type: stub, next: c}\nc:\n  command: m.f\n  on_failure: b"),
+            8,
+            "the on_failure of 'c' leads round in a circle",
+        ),
+        (
+            dag("a: {command: m.f, on_failure: b}\nb: {type: stub, next: c}\nc:\n  type: stub\n  next: b"),
+            8,
+            "'b' comes again after 'c'",
+        ),
+        (dag("a:\n  command: m.f\n  on_failure: [b]"), 6, "on_failure is text"),
+        (dag("a:\n  command: m.f\n  on_failure: {start_at: s, stepz: {}}"), 6, "unknown key 'stepz' in dag"),
+        (dag("a:\n  command: m.f\n  max_attempts: 0"), 4, "max_attempts of the step 'a' is a whole number from 1 on"),
+        (dag("a:\n  command: m.f\n  max_attempts: two"), 6, "max_attempts is a whole number"),
+        (dag("a:\n  command: m.f\n  terminate_with_success: 'yes'"), 6, "terminate_with_success is true or false"),
+        (dag("a: {type: pipeline}"), 4, "the pipeline step 'a' has no branch"),
+        (dag(f"a:\n  type: pipeline\n  dag: {INNER}\n  branch: {INNER}"), 7, "'branch' and 'dag' say the same"),
+        (
+            dag(f"a:\n  type: pipeline\n  branch: {INNER}\n  parameter: x"),
+            7,
+            "unknown key 'parameter' in a pipeline step",
+        ),
+        (dag(f"a:\n  {MAP}\n  reducer: 'lambda *x: max(x)'"), 9, "a lambda can't be a reducer"),
+        (dag(f"a:\n  {MAP}\n  reducer: maxi"), 9, "'maxi' is no reducer (did you mean 'max'?)"),
+        (dag(f"a:\n  {MAP}\n  concurrency: all"), 9, "concurrency is a whole number"),
+        (dag(f"a:\n  {MAP}\n  concurrency: -1"), 4, "concurrency of the step 'a' is a whole number from 1 on"),
+        (DOUBLING, None, "more than 10000 steps"),
+        (dag("a:\n  command: m.f\n  retry: 3"), 6, "say max_attempts"),
         (dag("a/b: {type: stub}", "a/b"), 4, "'/'"),
         (dag(f"{'x' * 201}: {{type: stub}}", "x" * 201), 4, "at most 200 characters"),
         (dag("a: {type: map}"), 4, "the map step 'a' has no branch"),

@@ -8,8 +8,9 @@ from typing import Any
 from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
 from toolkit.errors import BadInput
+from toolkit.model.pipeline import REDUCERS
 
-_TYPES = ("task", "stub", "parallel", "map", "conditional", "loop", "success", "fail")
+_TYPES = ("task", "stub", "pipeline", "parallel", "map", "conditional", "loop", "success", "fail")
 _ENDS = ("success", "fail")
 _COMMON = ("type", "next", "next_node", "on_failure")
 _KEYS = {
@@ -24,17 +25,19 @@ _KEYS = {
         "bind",
         "terminate_with_success",
         "terminate_with_failure",
-        "retry",
         "max_attempts",
     ),
+    "pipeline": (*_COMMON, "branch", "dag", "pipeline"),
     "parallel": (*_COMMON, "branches"),
-    "map": (*_COMMON, "branch", "iterate_on", "iterate_as", "reducer"),
+    "map": (*_COMMON, "branch", "iterate_on", "iterate_as", "reducer", "concurrency"),
     "conditional": (*_COMMON, "parameter", "branches", "default"),
     "loop": (*_COMMON, "branch", "max_iterations", "break_on", "index_as"),
     "success": ("type",),
     "fail": ("type",),
 }
 _LONGEST = 100_000
+_MOST_STEPS = 10_000
+"""With each branch that stands behind an anchor, and each handler, counted as often as it is used."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -51,54 +54,189 @@ def read(path: Path) -> dict[str, Any]:
         # Anchors for branches are kept under keys of the author's own choice, beside the dag.
         if key != "dag" and not isinstance(tree.value[key].value, dict):
             raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
-    return _dag(tree.value["dag"])
+    return _Reader().dag(tree.value["dag"])
 
 
-def _dag(tree: Located) -> dict[str, Any]:
-    entries = _mapping(tree, "dag")
-    _known(tree, entries, ("name", "description", "start_at", "steps", "max_time", "internal_branch_name"), "dag")
-    for key in ("start_at", "steps"):
-        if key not in entries:
-            raise BadInput(f"the dag has no {key}", tree.where)
-    steps = _mapping(entries["steps"], "steps")
-    name = _text(entries["name"], "name") if "name" in entries else ""
-    return {"name": name, "steps": _in_order(tree, entries, steps)}
+class _Reader:
+    """Counts the steps, which anchors and handlers may multiply."""
 
+    def __init__(self) -> None:
+        self._count = 0
 
-def _in_order(tree: Located, entries: dict[str, Located], steps: dict[str, Located]) -> list[dict[str, Any]]:
-    """The steps along their ``next``, from ``start_at`` to a success or a step without a next one."""
-    order: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    name, place = _text(entries["start_at"], "start_at"), entries["start_at"].where
-    while True:
-        if name not in steps:
-            hint = nearest(name, list(steps))
-            raise BadInput(f"there is no step {name!r}" + (f" (did you mean {hint!r}?)" if hint else ""), place)
-        if name in seen:
-            raise BadInput(f"the steps go round in a circle: {name!r} comes again after {order[-1]['name']!r}", place)
-        seen.add(name)
-        node = _mapping(steps[name], f"the step {name}")
-        kind = _type(steps[name], node)
-        _known(steps[name], node, _KEYS.get(kind, ()), f"a {kind} step", open_ended=kind == "stub")
-        line = tree_line(entries["steps"], name)
-        if kind == "fail":
-            raise BadInput(f"the step {name!r} is of the type fail, which only on_failure may lead to", place)
-        if kind == "success":
-            break
-        order.append(_step(name, kind, node, line))
-        following = node.get("next") or node.get("next_node")
-        if following is None:
-            break
-        name, place = _text(following, "next"), following.where
-    if not order:
-        raise BadInput("the dag has no step before its end", tree.where)
-    for other in steps:
-        ends = _type(steps[other], _mapping(steps[other], other)) in _ENDS
-        if other not in seen and not ends and not _is_handler(other, steps):
+    def dag(self, tree: Located) -> dict[str, Any]:
+        entries = _mapping(tree, "dag")
+        if set(entries) == {"dag"}:
+            return self.dag(entries["dag"])
+        _known(tree, entries, ("name", "description", "start_at", "steps", "max_time", "internal_branch_name"), "dag")
+        for key in ("start_at", "steps"):
+            if key not in entries:
+                raise BadInput(f"the dag has no {key}", tree.where)
+        steps = _mapping(entries["steps"], "steps")
+        name = _text(entries["name"], "name") if "name" in entries else ""
+        sequence = _Sequence(self, entries["steps"], steps)
+        order = sequence.from_step(_text(entries["start_at"], "start_at"), entries["start_at"].where, ())
+        if not order:
+            raise BadInput("the dag has no step before its end", tree.where)
+        sequence.check_all_reached()
+        return {"name": name, "steps": order}
+
+    def count(self, where: str) -> None:
+        """One more step.
+
+        Raises:
+            BadInput: they are too many.
+        """
+        self._count += 1
+        if self._count > _MOST_STEPS:
             raise BadInput(
-                f"the step {other!r} is never reached: no `next` leads to it", tree_where(entries["steps"], other)
+                f"the pipeline has more than {_MOST_STEPS} steps, with those behind an on_failure counted for each",
+                where,
             )
-    return order
+
+
+class _Sequence:
+    """The steps of one dag, walked along their ``next``: from its start, and from each step that an ``on_failure`` names."""
+
+    def __init__(self, reader: _Reader, tree: Located, steps: dict[str, Located]) -> None:
+        self._reader = reader
+        self._tree = tree
+        self._steps = steps
+        self._seen: set[str] = set()
+
+    def from_step(self, name: str, place: str, handled: tuple[str, ...]) -> list[dict[str, Any]]:
+        """The steps from one on, to a success, a fail, or a step without a next one.
+
+        Args:
+            place: where the step is named. handled: the steps at which the handlers begin that this is inside of.
+        """
+        order: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        while True:
+            kind, node = self._node(name, place)
+            if name in seen:
+                raise BadInput(
+                    f"the steps go round in a circle: {name!r} comes again after {order[-1]['name']!r}", place
+                )
+            seen.add(name)
+            line = tree_line(self._tree, name)
+            if kind == "success" and (order or not handled):
+                break
+            self._reader.count(place)
+            order.append(self._step(name, kind, node, line, handled))
+            following = node.get("next") or node.get("next_node")
+            if following is None:
+                break
+            name, place = _text(following, "next"), following.where
+        self._seen |= seen
+        return order
+
+    def _node(self, name: str, place: str) -> tuple[str, dict[str, Located]]:
+        if name not in self._steps:
+            hint = nearest(name, list(self._steps))
+            raise BadInput(f"there is no step {name!r}" + (f" (did you mean {hint!r}?)" if hint else ""), place)
+        tree = self._steps[name]
+        node = _mapping(tree, f"the step {name}")
+        kind = _type(tree, node)
+        _known(tree, node, _KEYS.get(kind, ()), f"a {kind} step", open_ended=kind == "stub")
+        return kind, node
+
+    def check_all_reached(self) -> None:
+        """Refuses steps that nothing leads to; an end that nothing leads to is no mistake."""
+        for other in self._steps:
+            ends = _type(self._steps[other], _mapping(self._steps[other], other)) in _ENDS
+            if other not in self._seen and not ends and not _is_handler(other, self._steps):
+                raise BadInput(
+                    f"the step {other!r} is never reached: no `next` leads to it", tree_where(self._tree, other)
+                )
+
+    def _handler(self, name: str, node: dict[str, Located], handled: tuple[str, ...]) -> dict[str, Any] | None:
+        """The pipeline of an ``on_failure``: a dag in its place, or what begins at the step that it names."""
+        tree = node.get("on_failure")
+        if tree is None or tree.value in (None, ""):
+            return None
+        if isinstance(tree.value, dict):
+            return self._reader.dag(tree)
+        named = _text(tree, "on_failure")
+        kind, _ = self._node(named, tree.where)
+        if named in handled:
+            raise BadInput(f"the on_failure of {name!r} leads round in a circle, back to {named!r}", tree.where)
+        if kind == "fail":
+            # What failed is to be a failure, as it is without a handler.
+            return None
+        return {"name": "", "steps": self.from_step(named, tree.where, (*handled, named))}
+
+    def _step(
+        self, name: str, kind: str, node: dict[str, Located], line: int, handled: tuple[str, ...]
+    ) -> dict[str, Any]:
+        if kind in ("stub", *_ENDS):
+            ends: dict[str, Any] = {
+                key: _flag(node, key) for key in ("terminate_with_success", "terminate_with_failure") if key in node
+            }
+            if kind in _ENDS:
+                ends["terminate_with_success" if kind == "success" else "terminate_with_failure"] = True
+            return {"type": "stub", "name": name, "line": line, **ends}
+        handler = self._handler(name, node, handled)
+        if kind == "task":
+            return {**_task(name, node, line), "on_failure": handler}
+        step: dict[str, Any] = {"type": kind, "name": name, "line": line, "on_failure": handler}
+        for key in ("parameter", "iterate_on", "iterate_as", "break_on", "index_as"):
+            if key in node:
+                step[key] = _text(node[key], key)
+        for key in ("max_iterations", "concurrency"):
+            if key in node:
+                step[key] = _whole(node[key], key)
+        if "reducer" in node:
+            step["reducer"] = _reducer(name, node["reducer"])
+        if "branches" in node:
+            branches = _mapping(node["branches"], "branches")
+            step["branches"] = {key: self._reader.dag(branch) for key, branch in branches.items()}
+        for key in ("branch", "default"):
+            if key in node:
+                step[key] = self._reader.dag(node[key])
+        if kind == "pipeline":
+            given = [key for key in node if key in ("branch", "dag", "pipeline")]
+            if len(given) > 1:
+                raise BadInput(f"{given[1]!r} and {given[0]!r} say the same; keep one", node[given[1]].where)
+            step.pop("branch", None)
+            step.update({"pipeline": self._reader.dag(node[given[0]])} if given else {})
+        for key in _REQUIRED[kind]:
+            if key not in step:
+                what = "branch" if kind == "pipeline" else key
+                raise BadInput(f"the {kind} step {name!r} has no {what}", node["type"].where)
+        return step
+
+
+_REQUIRED = {
+    "pipeline": ("pipeline",),
+    "parallel": ("branches",),
+    "map": ("branch", "iterate_on", "iterate_as"),
+    "conditional": ("parameter", "branches"),
+    "loop": ("branch", "max_iterations", "break_on"),
+}
+
+
+def _reducer(name: str, tree: Located) -> dict[str, Any] | str:
+    """A reducer that has a name, or a function by its dotted path."""
+    text = _text(tree, "reducer").strip()
+    if text.startswith("lambda"):
+        raise BadInput(
+            "a lambda can't be a reducer: define a function in a module and name it as module.function, or name one of "
+            f"{', '.join(REDUCERS)}",
+            tree.where,
+        )
+    if "." not in text:
+        if text not in REDUCERS:
+            hint = nearest(text, REDUCERS)
+            raise BadInput(
+                f"{text!r} is no reducer"
+                + (f" (did you mean {hint!r}?)" if hint else "")
+                + f": it is module.function, or one of {', '.join(REDUCERS)}",
+                tree.where,
+            )
+        return text
+    module, _, qualname = text.rpartition(".")
+    function = {"module": module, "qualname": qualname}
+    return {"name": name, "line": tree.line, "kind": "python", "function": function}
 
 
 def _is_handler(name: str, steps: dict[str, Located]) -> bool:
@@ -110,9 +248,10 @@ def _is_handler(name: str, steps: dict[str, Located]) -> bool:
         if one in reached or one not in steps:
             continue
         reached.add(one)
-        following = _named_by(steps[one], "next")
-        if following is not None:
-            named.add(following)
+        for key in ("next", "next_node"):
+            following = _named_by(steps[one], key)
+            if following is not None:
+                named.add(following)
     return name in reached
 
 
@@ -144,31 +283,6 @@ def _type(tree: Located, node: dict[str, Located]) -> str:
     return kind
 
 
-def _step(name: str, kind: str, node: dict[str, Located], line: int) -> dict[str, Any]:
-    if kind == "stub":
-        return {"type": "stub", "name": name, "line": line}
-    if kind == "task":
-        return _task(name, node, line)
-    step: dict[str, Any] = {"type": kind, "name": name, "line": line, "on_failure": None}
-    for key in ("parameter", "iterate_on", "iterate_as", "break_on", "index_as", "reducer"):
-        if key in node:
-            step[key] = _text(node[key], key)
-    if "max_iterations" in node:
-        step["max_iterations"] = _whole(node["max_iterations"], "max_iterations")
-    if "branches" in node:
-        branches = _mapping(node["branches"], "branches")
-        step["branches"] = {key: _dag(branch) for key, branch in branches.items()}
-    for key in ("branch", "default"):
-        if key in node:
-            step[key] = _dag(node[key])
-    required = {"parallel": ("branches",), "map": ("branch", "iterate_on", "iterate_as")}
-    required |= {"conditional": ("parameter", "branches"), "loop": ("branch", "max_iterations", "break_on")}
-    for key in required[kind]:
-        if key not in step:
-            raise BadInput(f"the {kind} step {name!r} has no {key}", node["type"].where)
-    return step
-
-
 def _task(name: str, node: dict[str, Located], line: int) -> dict[str, Any]:
     kind = _text(node["command_type"], "command_type") if "command_type" in node else "python"
     if kind not in ("python", "shell", "notebook"):
@@ -188,22 +302,25 @@ def _task(name: str, node: dict[str, Located], line: int) -> dict[str, Any]:
         "catalog": _catalog(node.get("catalog")),
         "overrides": _texts(node.get("overrides"), "overrides"),
         "bind": _bind(node.get("bind")),
-        "on_failure": None,
     }
     for key in ("terminate_with_success", "terminate_with_failure"):
         if key in node:
-            if not isinstance(node[key].value, bool):
-                raise BadInput(f"{key} is true or false, not {node[key].described()}", node[key].where)
-            step[key] = node[key].value
-    for key in ("on_failure", "retry", "max_attempts"):
-        if key in node and not (key == "on_failure" and node[key].value in (None, "")):
-            raise BadInput(f"the step {name!r} sets {key}, which this version can't honour", node[key].where)
+            step[key] = _flag(node, key)
+    if "max_attempts" in node:
+        step["max_attempts"] = _whole(node["max_attempts"], "max_attempts")
     if kind == "python":
         module, _, qualname = command.strip().rpartition(".")
         step["function"] = {"module": module, "qualname": qualname}
     else:
         step["command"] = command
     return step
+
+
+def _flag(node: dict[str, Located], key: str) -> bool:
+    value = node[key].value
+    if not isinstance(value, bool):
+        raise BadInput(f"{key} is true or false, not {node[key].described()}", node[key].where)
+    return value
 
 
 def _file(node: dict[str, Located]) -> str:
@@ -258,6 +375,8 @@ def _known(
         return
     for key in entries:
         if key not in known:
+            if key == "retry":
+                raise BadInput(f"unknown key 'retry' in {what}: say max_attempts", tree.key_where(key))
             hint = nearest(key, known)
             raise BadInput(
                 f"unknown key {key!r} in {what}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.key_where(key)

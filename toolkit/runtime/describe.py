@@ -124,7 +124,7 @@ def _chosen(request: dict[str, Any], module: types.ModuleType, recorded: list[An
         raise Refused(f"the file executes {len(recorded)} pipelines: name one as {request['file']}:NAME")
     if recorded:
         return recorded[0]
-    found = {key: value for key, value in vars(module).items() if _is_pipeline(value)}
+    found = _outermost({key: value for key, value in vars(module).items() if _is_pipeline(value)})
     if len({id(value) for value in found.values()}) == 1:
         return next(iter(found.values()))
     if not found:
@@ -132,6 +132,22 @@ def _chosen(request: dict[str, Any], module: types.ModuleType, recorded: list[An
             "the file has no pipeline: it neither calls execute() nor holds a Pipeline or a @pipeline function at module level"
         )
     raise Refused(f"the file holds several pipelines: name one as {request['file']}:NAME ({', '.join(sorted(found))})")
+
+
+def _outermost(found: dict[str, Any]) -> dict[str, Any]:
+    """Those of a file's pipelines that are part of no other, where there are such."""
+
+    def outer() -> dict[str, Any]:
+        return {key: value for key, value in found.items() if not getattr(value, "__toolkit_part__", False)}
+
+    if len({id(value) for value in outer().values()}) > 1:
+        for value in list(outer().values()):
+            # Only by its calls does a driver tell what is part of it; what is wrong with one is said when it is chosen.
+            try:
+                value.describe()
+            except Exception:
+                pass
+    return outer() or found
 
 
 def _by_name(name: str, module: types.ModuleType) -> Any:

@@ -6,21 +6,42 @@ JSON data.
 
 from __future__ import annotations
 
-from toolkit.sdk.pipeline import Conditional, Loop, Map, Parallel, Pipeline
-from toolkit.sdk.steps import Catalog, NotebookTask, PythonTask, ShellTask, Stub, json, metric, pickled
+from toolkit.sdk.job import NotebookJob, PythonJob, ShellJob
+from toolkit.sdk.pipeline import AsyncPipeline, Conditional, Loop, Map, Nested, Parallel, Pipeline
+from toolkit.sdk.steps import (
+    AsyncPythonTask,
+    Catalog,
+    Fail,
+    NotebookTask,
+    PythonTask,
+    ShellTask,
+    Stub,
+    Success,
+    json,
+    metric,
+    pickled,
+)
 from toolkit.sdk.trace import pipeline, task
 
 __all__ = [
+    "AsyncPipeline",
+    "AsyncPythonTask",
     "Catalog",
     "Conditional",
+    "Fail",
     "Loop",
     "Map",
+    "Nested",
+    "NotebookJob",
     "NotebookTask",
     "Parallel",
     "Pipeline",
+    "PythonJob",
     "PythonTask",
+    "ShellJob",
     "ShellTask",
     "Stub",
+    "Success",
     "json",
     "metric",
     "pickled",

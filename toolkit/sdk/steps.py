@@ -78,10 +78,24 @@ class Step:
         self.line = user_line()
 
     def as_pipeline(self) -> Pipeline:
-        """A pipeline of this step alone."""
+        """A pipeline of this step alone, to stand as a branch or as an ``on_failure``."""
         from toolkit.sdk.pipeline import Pipeline
 
         return Pipeline(steps=[self], name=self.name)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Adds the step to the driver that calls it; returns handles for what the step returns.
+
+        Raises:
+            ValueError: it is not called by a driver.
+        """
+        from toolkit.sdk.trace import add
+
+        return add(self, arguments, named)
+
+    def returned(self) -> list[str]:
+        """The names that the step, or what is inside it, may return, in order of definition."""
+        return []
 
     def describe(self) -> dict[str, Any]:
         """The step as plain JSON data."""
@@ -92,13 +106,41 @@ class Stub(Step):
     """A step that does nothing and costs no container: a place to fill in later.
 
     Whatever else it is given (what the task in its place would take) is kept out of the run.
+
+    Args:
+        terminate_with_success: after it the pipeline ends, succeeded.
+        terminate_with_failure: after it the pipeline has failed.
     """
 
-    def __init__(self, name: str, **_ignored: Any) -> None:
+    def __init__(
+        self, name: str, terminate_with_success: bool = False, terminate_with_failure: bool = False, **_ignored: Any
+    ) -> None:
         super().__init__(name)
+        self.terminate_with_success = terminate_with_success
+        self.terminate_with_failure = terminate_with_failure
 
     def describe(self) -> dict[str, Any]:
-        return {"type": "stub", "name": self.name, "line": self.line}
+        return {
+            "type": "stub",
+            "name": self.name,
+            "line": self.line,
+            "terminate_with_success": self.terminate_with_success,
+            "terminate_with_failure": self.terminate_with_failure,
+        }
+
+
+class Success(Stub):
+    """A step that ends its pipeline, succeeded."""
+
+    def __init__(self, name: str = "success") -> None:
+        super().__init__(name, terminate_with_success=True)
+
+
+class Fail(Stub):
+    """A step that ends its pipeline with a failure."""
+
+    def __init__(self, name: str = "fail") -> None:
+        super().__init__(name, terminate_with_failure=True)
 
 
 class _Task(Step):
@@ -115,6 +157,7 @@ class _Task(Step):
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
         on_failure: Optional[Pipeline] = None,
+        max_attempts: Optional[int] = None,
     ) -> None:
         super().__init__(name)
         if isinstance(returns, str):
@@ -128,7 +171,12 @@ class _Task(Step):
         self.bind = dict(bind or {})
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
-        self.on_failure = on_failure
+        self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
+        self.max_attempts = max_attempts
+
+    def returned(self) -> list[str]:
+        handler = self.on_failure.returned() if self.on_failure is not None else []
+        return list(dict.fromkeys([*(one.name for one in self.returns), *handler]))
 
     def _work(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -146,7 +194,8 @@ class _Task(Step):
             "bind": self.bind,
             "terminate_with_success": self.terminate_with_success,
             "terminate_with_failure": self.terminate_with_failure,
-            "on_failure": self.on_failure.describe() if self.on_failure is not None else None,
+            "max_attempts": self.max_attempts,
+            "on_failure": self.on_failure.describe_inside() if self.on_failure is not None else None,
             **self._work(),
         }
 
@@ -163,6 +212,9 @@ class PythonTask(_Task):
         overrides: per executor type, the name of an entry of ``executor.config.overrides``.
         bind: where an argument comes from, if not from the parameter of its own name: ``"parameter"`` or
             ``"step.parameter"``.
+        terminate_with_success, terminate_with_failure: once it has succeeded, the pipeline ends there: succeeded, or failed.
+        on_failure: a pipeline that runs when the step has failed; its result is then that of the steps around it.
+        max_attempts: how often it is tried at most, in place of the configuration's retry_strategy.
 
     Raises:
         ValueError: the function is a lambda, nested in another, or can't be named.
@@ -179,8 +231,16 @@ class PythonTask(_Task):
         return {"function": self.function, **({"live": self.live} if self.live is not None else {})}
 
 
+AsyncPythonTask = PythonTask
+"""The same under the name that it has elsewhere: a function that is a coroutine is awaited in any case."""
+
+
 class ShellTask(_Task):
-    """A step that runs a command by ``/bin/sh -c``: parameters are environment variables, returns what it exports."""
+    """A step that runs a command by ``/bin/sh -c``: parameters are environment variables, returns what it exports.
+
+    Args:
+        name: the step's name. command: for the shell. options: as PythonTask takes them.
+    """
 
     kind = "shell"
 
@@ -193,7 +253,12 @@ class ShellTask(_Task):
 
 
 class NotebookTask(_Task):
-    """A step that runs a notebook: parameters in its parameters cell, returns are variables."""
+    """A step that runs a notebook: parameters come after its cell tagged ``parameters``, returns are its variables.
+
+    Args:
+        name: the step's name. notebook: path of the .ipynb file, relative to the project's root. options: as PythonTask
+            takes them.
+    """
 
     kind = "notebook"
 
@@ -205,31 +270,53 @@ class NotebookTask(_Task):
         return {"command": self.notebook}
 
 
-def function_reference(function: Union[Callable[..., Any], str]) -> dict[str, str]:
+def a_pipeline(what: str, given: Any) -> Any:
+    """``given`` where it is a pipeline or a driver, by its mark.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(given, type) or getattr(given, "__toolkit_pipeline__", False) is not True:
+        hint = ": call its as_pipeline()" if isinstance(given, Step) else ""
+        raise Refusal(f"{what} is a Pipeline or a driver, not {given!r}{hint}")
+    # Of a file's pipelines the one that is part of no other is the one to run.
+    given.__toolkit_part__ = True
+    return given
+
+
+def function_reference(function: Union[Callable[..., Any], str], what: str = "step") -> dict[str, str]:
     """How a function is named, so that a container can find it again.
+
+    Args:
+        what: the part that it is to play, for messages.
 
     Raises:
         ValueError: it can't be found again: a lambda, a nested function, a partial, an instance.
     """
     if isinstance(function, str):
+        if function.lstrip().startswith("lambda"):
+            raise Refusal(
+                f"a lambda can't be a {what}: define a function at module level and name it as module.function"
+            )
         module, _, name = function.rpartition(".")
         return {"module": module, "qualname": name}
     target = getattr(function, "__toolkit_function__", function)
     if not callable(target):
-        raise Refusal(f"function takes a function, not {target!r}")
+        raise Refusal(f"{'function' if what == 'step' else what} takes a function, not {target!r}")
     qualname = getattr(target, "__qualname__", None)
     module_name = getattr(target, "__module__", None)
     if qualname is None or module_name is None:
-        raise Refusal(
-            f"{target!r} has no name at module level: give the step a function (and bind= for fixed arguments)"
+        instead = (
+            "give the step a function (and bind= for fixed arguments)" if what == "step" else "define a function there"
         )
+        raise Refusal(f"{target!r} has no name at module level: {instead}")
     if "<lambda>" in qualname:
         raise Refusal(
-            "a lambda can't be a step: a container could not find it again; define a function at module level"
+            f"a lambda can't be a {what}: a container could not find it again; define a function at module level"
         )
     if "<locals>" in qualname:
         raise Refusal(
-            f"the function {qualname.replace('.<locals>', '')} is nested in another and can't be a step: "
+            f"the function {qualname.replace('.<locals>', '')} is nested in another and can't be a {what}: "
             "a container could not find it again; define it at module level"
         )
     return {"module": module_name, "qualname": qualname}

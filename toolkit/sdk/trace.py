@@ -7,27 +7,35 @@ consume = task(functions.consume)
 def main():
     x, y = generate()
     consume(x, y)
+
+Any step of the SDK, a pipeline and another driver can be called in it, and is then a step of it.
 """
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NoReturn, Optional, Union
 
-from toolkit.sdk.pipeline import Pipeline, execute
-from toolkit.sdk.refusal import Refusal
-from toolkit.sdk.steps import PythonTask, Return
+from toolkit.sdk.pipeline import Nested, Pipeline, execute
+from toolkit.sdk.refusal import Refusal, user_line
+from toolkit.sdk.steps import PythonTask, Return, Step, a_pipeline
 
 
 class Handle:
     """Stands for a value that a step will return, or that the run is given, while a driver is traced.
 
     It can be passed to steps and nothing else: there is no value yet that could be tested or computed with.
+
+    Args:
+        step: the path of the step from the driver that ``trace`` is of; None is an argument of the driver's.
+        trace: None is the outermost one's, where nobody asks.
     """
 
-    def __init__(self, name: str, step: Optional[str]) -> None:
+    def __init__(self, name: str, step: Optional[str], trace: Optional[_Trace] = None) -> None:
         self._name = name
         self._step = step
+        self._trace = trace
 
     def __repr__(self) -> str:
         return f"<the value {self._name} of a later run>"
@@ -36,7 +44,7 @@ class Handle:
         source = f"of the step {self._step}" if self._step is not None else "of the run"
         raise Refusal(
             f"{self._name} {source} has no value while the driver is traced, so it can't decide or compute anything "
-            "here: pass it to a step"
+            "here: pass it to a step, or let a Conditional, a Map or a Loop go by it"
         )
 
     __bool__ = __iter__ = __len__ = __int__ = __float__ = __index__ = __contains__ = _no_value
@@ -56,10 +64,17 @@ class Handle:
 
 
 class _Trace:
-    """The calls seen so far, and which step is the newest to return each name."""
+    """The calls seen so far, and which step is the newest to return each name.
 
-    def __init__(self) -> None:
-        self.steps: list[PythonTask] = []
+    Args:
+        outer: of the driver that has called this one. inside: whether this one is a branch, a handler or called by another,
+            so that its arguments are no parameters of the run.
+    """
+
+    def __init__(self, outer: Optional[_Trace], inside: bool) -> None:
+        self.outer = outer
+        self.inside = inside
+        self.steps: list[Step] = []
         self.newest: dict[str, str] = {}
 
     def unique(self, name: str) -> str:
@@ -70,8 +85,96 @@ class _Trace:
             chosen, number = f"{name}-{number}", number + 1
         return chosen
 
+    def sees(self, name: str) -> Optional[tuple[_Trace, str]]:
+        """Which driver's step a name by itself stands for; None is what no step of theirs returns."""
+        trace: Optional[_Trace] = self
+        while trace is not None:
+            if name in trace.newest:
+                return trace, trace.newest[name]
+            trace = trace.outer
+        return None
+
+    def add(self, step: Step, names: list[str]) -> tuple[Handle, ...]:
+        """Adds a step that may return these names."""
+        self.steps.append(step)
+        for name in names:
+            self.newest[name] = step.name
+        return tuple(Handle(name, step.name, self) for name in names)
+
 
 _tracing: Optional[_Trace] = None
+
+
+def _traced() -> _Trace:
+    if _tracing is None:
+        raise Refusal(
+            "a step is called inside a driver (a @pipeline function) and nowhere else: to run a pipeline, execute() it"
+        )
+    return _tracing
+
+
+def add(step: Step, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """What calling a step of the SDK does: it becomes a step of the driver.
+
+    Returns:
+        a handle for the one name that the step returns, a tuple of them in order of definition, by name too, or None.
+
+    Raises:
+        ValueError: no driver is being traced, or the step can't take the arguments.
+    """
+    trace = _traced()
+    added = step.__class__.__new__(step.__class__)
+    added.__dict__.update(step.__dict__)
+    added.name = trace.unique(step.name)
+    # The line on which it is called says more than the one on which it was made.
+    added.line = user_line() or step.line
+    if isinstance(step, PythonTask) and step.live is not None:
+        given = _arguments(step.live, step.name, arguments, named)
+    elif arguments:
+        raise Refusal(f"the step {step.name} takes arguments by name")
+    else:
+        given = named
+    if given and not hasattr(step, "bind"):
+        raise Refusal(
+            f"the step {step.name} takes no arguments: what is inside it takes parameters by their own names, so give a value "
+            "the name that is needed there where it is returned"
+        )
+    if given:
+        added.__dict__["bind"] = _bindings(trace, step.__dict__["bind"], given)
+    names = step.returned()
+    handles = trace.add(added, names)
+    if len(handles) <= 1:
+        return handles[0] if handles else None
+    return namedtuple("Returned", names, rename=True)(*handles)
+
+
+def _arguments(
+    function: Callable[..., Any], name: str, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by their names."""
+    import inspect
+
+    signature = inspect.signature(function)
+    try:
+        known = signature.bind_partial(*arguments, **named).arguments
+    except TypeError as error:
+        raise Refusal(f"{name}() is called with the wrong arguments: {error}") from None
+    given: dict[str, Any] = {}
+    for argument, value in known.items():
+        kind = signature.parameters[argument].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            raise Refusal(f"{name}(*{argument}) can't be a step: its parameters have no names; name them")
+        given.update(value if kind is inspect.Parameter.VAR_KEYWORD else {argument: value})
+    return given
+
+
+def _bindings(trace: _Trace, before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    bind = dict(before)
+    for argument, value in given.items():
+        binding = _binding(trace, argument, value)
+        if binding is not None:
+            bind[argument] = binding
+    return bind
 
 
 class TaskFunction:
@@ -93,30 +196,13 @@ class TaskFunction:
         return self._record(_tracing, arguments, named)
 
     def _record(self, trace: _Trace, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        import inspect
-
-        signature = inspect.signature(self.__toolkit_function__)
-        try:
-            known = signature.bind_partial(*arguments, **named).arguments
-        except TypeError as error:
-            raise Refusal(f"{self.__name__}() is called with the wrong arguments: {error}") from None
-        given: dict[str, Any] = {}
-        for argument, value in known.items():
-            kind = signature.parameters[argument].kind
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                raise Refusal(f"{self.__name__}(*{argument}) can't be a step: its parameters have no names; name them")
-            given.update(value if kind is inspect.Parameter.VAR_KEYWORD else {argument: value})
-        bind = dict(self._options.get("bind") or {})
-        for argument, value in given.items():
-            binding = _binding(trace, argument, value)
-            if binding is not None:
-                bind[argument] = binding
+        given = _arguments(self.__toolkit_function__, self.__name__, arguments, named)
+        bind = _bindings(trace, self._options.get("bind") or {}, given)
         base = self._name or PythonTask(self.__toolkit_function__).name
         step = PythonTask(self.__toolkit_function__, trace.unique(base), **{**self._options, "bind": bind})
-        trace.steps.append(step)
-        for one in step.returns:
-            trace.newest[one.name] = step.name
-        handles = tuple(Handle(one.name, step.name) for one in step.returns)
+        # Its handler's names are seen by later steps too, but the call stands for what the function returns.
+        trace.add(step, step.returned())
+        handles = tuple(Handle(one.name, step.name, trace) for one in step.returns)
         return handles[0] if len(handles) == 1 else handles or None
 
 
@@ -125,12 +211,23 @@ def _binding(trace: _Trace, argument: str, value: Any) -> Any:
     if not isinstance(value, Handle):
         _check_constant(argument, value)
         return {"value": value}
-    if value._step is None and value._name in trace.newest:
+    name, step = value._name, value._step
+    seen = trace.sees(name)
+    if step is None and seen is not None and value._trace is not None and not value._trace.inside:
         # By its name alone the value of the step that returned one of that name would be taken.
-        return {"parameter": value._name}
-    if value._name == argument and trace.newest.get(argument) == value._step:
+        return {"parameter": name}
+    is_newest = seen == (None if step is None else (value._trace, step))
+    if is_newest and name == argument:
         return None
-    return value._name if value._step is None else f"{value._step}.{value._name}"
+    if step is not None and value._trace is trace:
+        return f"{step}.{name}"
+    if not is_newest:
+        newer = seen[1] if seen is not None else "none"
+        raise Refusal(
+            f"{name} is given to a step of an inner pipeline, which finds a newer {name} under that name (of the step "
+            f"{newer}): return one of the two under another name"
+        )
+    return name
 
 
 def _check_constant(argument: str, value: Any) -> None:
@@ -180,33 +277,68 @@ class Driver:
 
     __toolkit_pipeline__ = True
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, on_failure: Optional[Pipeline] = None) -> None:
         self._function = function
         self.name = name
+        self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
         self.__doc__ = function.__doc__
+        self._running = False
 
-    def trace(self) -> Pipeline:
+    def trace(self, inside: bool = False) -> Pipeline:
         """The pipeline that the driver's calls make. Its arguments stand for parameters of the run.
+
+        Args:
+            inside: whether it is a branch or a handler; then they stand for what there is under their names.
 
         Raises:
             ValueError: a handle was used as if it had a value, or an argument has a default.
         """
-        global _tracing
+        names = self._arguments()
+        trace = _Trace(None, inside)
+        self._run(trace, {name: Handle(name, None, trace) for name in names})
+        return Pipeline(steps=trace.steps, name=self.name)
+
+    def _arguments(self) -> tuple[str, ...]:
         code = self._function.__code__
         if self._function.__defaults__ or self._function.__kwdefaults__:
             raise Refusal("a driver's arguments are parameters of the run and have no defaults", code.co_firstlineno)
-        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        if _tracing is not None:
-            raise Refusal("a driver can't call another driver")
-        _tracing = _Trace()
+        return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    def _run(self, trace: _Trace, given: dict[str, Any]) -> Any:
+        global _tracing
+        if self._running:
+            raise Refusal(f"the driver {self._function.__name__} calls itself: a Loop runs a pipeline again")
+        before, _tracing = _tracing, trace
+        self._running = True
         try:
-            self._function(**{name: Handle(name, None) for name in names})
-            return Pipeline(steps=_tracing.steps, name=self.name)
+            return self._function(**given)
         finally:
-            _tracing = None
+            _tracing = before
+            self._running = False
 
     def describe(self) -> dict[str, Any]:
-        return self.trace().describe()
+        """The pipeline as plain JSON data.
+
+        Raises:
+            ValueError: as ``trace`` does; or it has an ``on_failure`` and is no step.
+        """
+        made = self.trace()
+        made.on_failure = self.on_failure
+        return made.describe()
+
+    def describe_inside(self, handled: bool = False) -> dict[str, Any]:
+        """The same, of a branch, a handler, or (``handled``) a step whose on_failure that is."""
+        made = self.trace(inside=True)
+        made.on_failure = self.on_failure
+        return made.describe_inside(handled)
+
+    def returned(self) -> list[str]:
+        """The names that its steps may return."""
+        return self.trace(inside=True).returned()
+
+    def as_step(self) -> Step:
+        """The driver's pipeline as a step of another pipeline, under its name, or the function's."""
+        return Nested(self.name or self._function.__name__, self, self.on_failure)  # type: ignore[arg-type]
 
     def execute(
         self,
@@ -220,16 +352,56 @@ class Driver:
         execute(self, configuration_file, run_id, tag, parameters_file)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Calls the driver as the plain function that it is."""
-        return self._function(*arguments, **named)
+        """In another driver, adds the pipeline as a step; elsewhere calls the plain function that it is.
+
+        Returns:
+            what the function returns; handles in it are handles of the outer driver's then.
+        """
+        if _tracing is None:
+            return self._function(*arguments, **named)
+        outer = _tracing
+        a_pipeline("what is called", self)
+        names = self._arguments()
+        given = _arguments(self._function, self._function.__name__, arguments, named)
+        inner = _Trace(outer, inside=True)
+        values = {name: given[name] if name in given else _seen(outer, name) for name in names}
+        result = self._run(inner, values)
+        name = outer.unique(self.name or self._function.__name__)
+        step = Nested(name, Pipeline(steps=inner.steps, name=self.name), self.on_failure)
+        outer.add(step, step.returned())
+        return _from_inside(result, inner, outer, name)
 
 
-def pipeline(function: Optional[Callable[..., Any]] = None, *, name: str = "") -> Any:
+def _seen(trace: _Trace, name: str) -> Handle:
+    """What a name by itself stands for in a driver."""
+    found = trace.sees(name)
+    return Handle(name, None, trace) if found is None else Handle(name, found[1], found[0])
+
+
+def _from_inside(value: Any, inner: _Trace, outer: _Trace, name: str) -> Any:
+    """What an inner driver returned, as the outer one may use it."""
+    if isinstance(value, Handle):
+        if value._trace is not inner or value._step is None:
+            return value
+        if inner.newest.get(value._name) == value._step:
+            return Handle(value._name, name, outer)
+        return Handle(value._name, f"{name}/{value._step}", outer)
+    if isinstance(value, (list, tuple)):
+        return tuple(_from_inside(one, inner, outer, name) for one in value)
+    if isinstance(value, dict):
+        return {key: _from_inside(one, inner, outer, name) for key, one in value.items()}
+    return value
+
+
+def pipeline(
+    function: Optional[Callable[..., Any]] = None, *, name: str = "", on_failure: Optional[Pipeline] = None
+) -> Any:
     """Makes a driver of a function: the steps that it calls, in order, are the pipeline.
 
     Args:
         name: what lists and records call the pipeline; the file's name when absent.
+        on_failure: for a driver that is called in another: a pipeline that runs when it has failed.
     """
     if function is None:
-        return lambda plain: Driver(plain, name)
-    return Driver(function, name)
+        return lambda plain: Driver(plain, name, on_failure)
+    return Driver(function, name, on_failure)
