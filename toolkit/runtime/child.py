@@ -67,6 +67,7 @@ class Step:
         self.redactor = redactor
         self.private = private
         self.inputs: dict[str, dict[str, Any]] = {}
+        self._installed = False
 
     # --- inputs -----------------------------------------------------------------------------------------------------
 
@@ -101,16 +102,23 @@ class Step:
             return imports.own("pickle").loads(self.store.get_bytes(stored["sha256"]))
         if stored["kind"] != "list":
             return stored["value"]
-        values_of_items = [self.loaded(one) for one in stored["items"]]
         reducer = stored["reducer"]
         if not isinstance(reducer, dict):
             try:
-                return reduced(reducer, values_of_items, stored["map"], stored["name"])
+                return reduced(reducer, [self.loaded(one) for one in stored["items"]], stored["map"], stored["name"])
             except Unsuitable as error:
                 raise Failed(str(error)) from None
-        imports.install(self.places, self.roots)
-        function = imports.load_function(reducer["module"], reducer["file"], reducer["qualname"], self.places.code)
-        return function(values_of_items)
+        # Before the items: what is pickled in them may be of its module.
+        function = self.function(reducer)
+        return function([self.loaded(one) for one in stored["items"]])
+
+    def function(self, reference: dict[str, Any]) -> Any:
+        """A function of the user's; from the first one on its modules are found."""
+        if not self._installed:
+            # Once: whatever was imported by then would be imported anew, and its classes be others.
+            imports.install(self.places, self.roots)
+            self._installed = True
+        return imports.load_function(reference["module"], reference["file"], reference["qualname"], self.places.code)
 
     def arguments(self, function: Any) -> tuple[list[Any], dict[str, Any]]:
         """What the function is called with: its parameters by name, cast to its annotations.
@@ -179,9 +187,7 @@ class Step:
 
     def python(self) -> dict[str, dict[str, Any]]:
         """Runs a python step; returns what the record holds of its returns."""
-        imports.install(self.places, self.roots)
-        target = self.step["function"]
-        function = imports.load_function(target["module"], target["file"], target["qualname"], self.places.code)
+        function = self.function(self.step["function"])
         positional, given = self.arguments(function)
         result = function(*positional, **given)
         if hasattr(result, "__await__") and hasattr(result, "send"):
@@ -200,7 +206,7 @@ class Step:
                 continue
             # An object is nothing to a shell, and loading it may need modules that only python steps have.
             there, value = self.take(name, objects=False)
-            if not there:
+            if not there or self._made_an_object(name, value):
                 continue
             if name in _SHELL_OWN or name.startswith(("LD_", "DYLD_")):
                 raise Failed(
@@ -225,6 +231,17 @@ class Step:
             else:
                 variables[name] = text
         return variables
+
+    def _made_an_object(self, name: str, value: Any) -> bool:
+        """Whether a reducer made of a map's items what is no JSON, and so as little to a shell as a pickled object."""
+        if self.inputs[name].get("kind") != "list":
+            return False
+        try:
+            values.as_json(name, value)
+        except values.BadValue:
+            del self.inputs[name]
+            return True
+        return False
 
     def exported(self, data: bytes) -> dict[str, dict[str, Any]]:
         """A shell step's returns, out of the environment that it ended with.

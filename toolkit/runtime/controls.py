@@ -46,6 +46,7 @@ class Controls:
         self._plan = plan
         self._records = records
         self._reduce = reduce
+        self._numbers = {path: number for number, path in enumerate(plan.rows)}
 
     def of_emissions(self, emissions: list[list[str]], path: str) -> tuple[dict[str, Any], dict[str, str]]:
         """What the task at the instance path ``path`` emits: the values by instance path, and the same as a cluster takes them.
@@ -75,31 +76,38 @@ class Controls:
 
     def key(self, row: dict[str, Any], when: str = "start") -> str:
         """The name of a value as a cluster knows it."""
-        return key(self._plan.document, row["path"], when)
+        return key(self._numbers[row["path"]], when)
 
     def _start(self, row: dict[str, Any], instance: str, values: dict[str, Any]) -> dict[str, str]:
         """Computes what a composite needs before it starts, with all that is to be computed with it."""
         try:
             if row["type"] == "conditional":
-                values[instance] = self._choice(row, instance)
-                return {self.key(row): values[instance]}
+                label = self._choice(row, instance)
+                values[instance] = label
+                # Its position, as a label may be any text.
+                return {self.key(row): str([one for one, _ in branches(row)].index(label))}
             return self._map(row, instance, values)
         except Unsuitable as error:
             values[instance] = {ERROR: str(error)}
-            return {self.key(row): f"error: {error}", **({self.key(row, "groups"): "0"} if row.get("grouped") else {})}
+            return {self.key(row): _told(error), **({self.key(row, "groups"): "0"} if row.get("grouped") else {})}
 
     def _map(self, row: dict[str, Any], instance: str, values: dict[str, Any]) -> dict[str, str]:
         name = row["parameter"]
-        found = self._value(instance, name)
-        if found is _NOWHERE:
+        stored = Scope(self._plan, self._records, instance).parameter(name)
+        if stored is None:
             raise Unsuitable(f"the map {instance} iterates on {name}, which is nowhere")
+        if isinstance(stored[1].get("reducer"), dict):
+            raise Unsuitable(
+                f"the map {instance} iterates on {name}, which a reducer makes and no record holds: return it from a task first"
+            )
+        found = self._plain(stored)
         found = _decoded(found)
         if not isinstance(found, list):
             raise Unsuitable(f"the map {instance} iterates on {name}, which is no list but {_shown(found)}")
-        count = len(found)
-        parts = row.get("parts", ())
-        if not parts:
-            return {self.key(row): str(count), **self._grouped(row, instance, count, values)}
+        return len(found)
+
+    def _each(self, row: dict[str, Any], instance: str, count: int, values: dict[str, Any]) -> dict[str, str]:
+        """A count, with what the composites inside need that nothing in the branch runs before."""
         values[instance] = count
         if count > row["pods"]:
             raise Unsuitable(
@@ -109,7 +117,7 @@ class Controls:
         items = []
         for position in range(count):
             item = {"i": str(position)}
-            for part in parts:
+            for part in row["parts"]:
                 where = self._below(part, row["path"], f"{instance}/{position}")
                 item.update(self._start(self._plan.rows[part], where, values))
             items.append(item)
@@ -121,7 +129,7 @@ class Controls:
             )
         return {self.key(row): text}
 
-    def _grouped(self, row: dict[str, Any], instance: str, count: int, values: dict[str, Any]) -> dict[str, str]:
+    def _counted(self, row: dict[str, Any], instance: str, count: int, values: dict[str, Any]) -> dict[str, str]:
         """How a cluster runs that many items: each in a pod, or in groups that run one after the other in a pod."""
         values[instance] = count
         if not row.get("grouped"):
@@ -174,7 +182,7 @@ class Controls:
             again = not _truth(value, loop, name) and int(position) + 1 < row["limit"]
         except Unsuitable as error:
             values[iteration] = {ERROR: str(error)}
-            files[where] = f"error: {error}"
+            files[where] = _told(error)
             return
         values[iteration] = again
         files[where] = "true" if again else "false"
@@ -201,10 +209,15 @@ class Controls:
 _NOWHERE = object()
 
 
-def key(document: dict[str, Any], path: str, when: str = "start") -> str:
-    """The name under which a cluster knows a composite's value: short, and without characters of the user's."""
-    number = next(index for index, row in enumerate(document["steps"]) if row["path"] == path)
+def key(number: int, when: str = "start") -> str:
+    """The name under which a cluster knows the value of the plan's row ``number``: without characters of the user's."""
     return {"start": "c", "again": "a", "groups": "g"}[when] + str(number)
+
+
+def _told(error: Unsuitable) -> str:
+    """Why there is no value, as a cluster may pass it on: it would look for variables in braces, and spoil rare characters."""
+    text = "".join(one if one.isprintable() and ord(one) < 0x10000 else "?" for one in str(error)[:1000])
+    return "error: " + text.replace("{", "(").replace("}", ")")
 
 
 def group_ranges(count: int, pods: int) -> list[range]:
