@@ -70,7 +70,9 @@ def tried(*attempts: Attempt) -> Step:
 
 OK = Step("succeeded", (attempt(0),))
 PASSED = Step("succeeded")
-"""A stub."""
+"""A stub, or what holds other steps."""
+BROKEN = Step("failed")
+"""What holds other steps, of which one failed."""
 SKIPPED = Step("skipped")
 
 
@@ -83,7 +85,8 @@ class Expect:
 
     Attributes:
         code: the exit code of the command.
-        steps: by path; None is that each step succeeded at its first attempt.
+        steps: by path, all of them; None is that each succeeded at its first attempt.
+        among: some of the steps by path, of which each other one succeeded at its first attempt. rows: how many there are then.
         parameters: of the root scope at the end, those that matter.
         puts: for a step the content of each file that it put.
         output: for a step a text that its output holds.
@@ -95,6 +98,8 @@ class Expect:
 
     code: int = 0
     steps: Mapping[str, Step] | None = None
+    among: Mapping[str, Step] = field(default_factory=dict)
+    rows: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     puts: Mapping[str, Mapping[str, str | bytes]] = field(default_factory=dict)
     output: Mapping[str, str] = field(default_factory=dict)
@@ -191,6 +196,11 @@ def functions(**bodies: str) -> dict[str, Any]:
         f"def {name}():\n" + "".join(f"    {line}\n" for line in body.splitlines()) for name, body in bodies.items()
     )
     return {"code": code, "steps": [f"PythonTask(functions.{name})" for name in bodies]}
+
+
+def written(text: str) -> dict[str, Any]:
+    """A pipeline.py of its own, in which all of the SDK's names are there: `Case(…, **written(TEXT))`."""
+    return {"files": {"pipeline.py": "from toolkit import *\nimport json, os, sys, time\nimport volume\n\n" + text}}
 
 
 def literal(text: str) -> str:

@@ -43,7 +43,11 @@ def _steps(case: Case, run: dict[str, Any]) -> Iterator[str]:
     rows = {row["path"]: row for row in run["steps"]}
     wanted = case.expect.steps
     if wanted is None:
-        wanted = {path: PASSED if row["type"] == "stub" else OK for path, row in rows.items()}
+        wanted = {path: OK if row["type"] == "task" else PASSED for path, row in rows.items()}
+        yield from (f"there is no step {path!r}: {list(rows)}" for path in case.expect.among if path not in rows)
+        wanted.update(case.expect.among)
+        if case.expect.rows not in (None, len(rows)):
+            yield f"there are {len(rows)} steps and not {case.expect.rows}: {list(rows)}"
     if list(rows) != list(wanted):
         yield f"the steps are {list(rows)} and not {list(wanted)}"
     for path, step in wanted.items():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from tests.conformance.case import Case
 from tests.conformance.cases import (
+    branches,
     cancelling,
     endings,
     files,
+    maps,
     output,
     parameters,
     projects,
@@ -21,6 +23,8 @@ from tests.conformance.cases import (
 CASES: tuple[Case, ...] = (
     # Those with many steps first: the longest of them would else be waited for at the end.
     *steps.CASES,
+    *branches.CASES,
+    *maps.CASES,
     *projects.CASES,
     *parameters.CASES,
     *files.CASES,
