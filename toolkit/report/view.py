@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from toolkit.report.values import Known, Values, shown
+from toolkit.runtime.scope import Plan
 from toolkit.store.reader import Run, RunLog
+from toolkit.store.states import Row, State, States, states
 from toolkit.store.verdict import Attempt
 
 LOST_ON_CLUSTER = "lost: its Workflow is gone, and nobody saw how it ended"
@@ -13,33 +16,59 @@ LOST_ON_CLUSTER = "lost: its Workflow is gone, and nobody saw how it ended"
 
 def status_of(log: RunLog, run: Run) -> str:
     """The run's status; one that nothing drives any more and that has no end has failed."""
+    return _outcome(log, run)[0]
+
+
+def _outcome(log: RunLog, run: Run) -> tuple[str, str]:
+    """Status and reason; of a run that has a driver or an end, no step is looked at."""
+    if _is_undriven(run):
+        root = states_of(log, run).root
+        return root.status, root.reason
     if run.end is not None:
-        return str(run.end["status"])
-    if run.is_open:
-        return _status_of_open(log, run)
-    return "running" if run.active else "failed"
+        return str(run.end["status"]), reason_of(run)
+    return ("running", "") if run.active else ("failed", reason_of(run))
 
 
-def _status_of_open(log: RunLog, run: Run) -> str:
-    """What the last attempts of the steps come to, of a run whose steps are run singly."""
-    tasks = [step["path"] for step in json.loads(run.record["plan"])["steps"] if step["type"] == "task"]
-    last = [attempts[-1].status if (attempts := log.attempts(run, path)) else "waiting" for path in tasks]
-    for status in ("running", "failed", "cancelled", "waiting"):
-        if status in last:
-            return status
-    return "succeeded"
+def _is_undriven(run: Run) -> bool:
+    """Whether what has become of the run is only in its steps."""
+    return run.is_open and run.end is None
 
 
-def summary(log: RunLog, run: Run) -> dict[str, Any]:
-    """A row of ``toolkit runs``."""
+def states_of(log: RunLog, run: Run) -> States:
+    """All that is known to run, in the order of the plan, each with its attempts, which are read here."""
+    plan = Plan(json.loads(run.record["plan"]), run.record["parameters"])
+    return _states(log, run, plan)
+
+
+def _states(log: RunLog, run: Run, plan: Plan) -> States:
+    unfinished = State("failed", reason_of(run) or "the run ended before it did")
+    if run.end is not None and run.end["status"] == "cancelled":
+        unfinished = State("cancelled", "cancelled")
+    return states(
+        plan,
+        lambda path: log.attempts(run, path),
+        run.record.get("controls") or {},
+        active=run.active or run.is_open,
+        single=run.is_open,
+        unfinished=unfinished,
+    )
+
+
+def summary(log: RunLog, run: Run, known: States | None = None) -> dict[str, Any]:
+    """A row of ``toolkit runs``.
+
+    Args:
+        known: the run's states, if they were read already.
+    """
     record = run.record
+    status, reason = known.root[:2] if known is not None and _is_undriven(run) else _outcome(log, run)
     return {
         "run_id": run.id,
         "pipeline": record["pipeline"],
         "environment": record["environment"],
         "tag": record["tag"],
-        "status": status_of(log, run),
-        "reason": reason_of(run),
+        "status": status,
+        "reason": reason,
         "started": record["started"],
         "ended": run.end["ended"] if run.end is not None else None,
     }
@@ -62,13 +91,21 @@ def view(log: RunLog, run: Run) -> dict[str, Any]:
 
 
 class View:
-    """Reads each record once and puts the document together."""
+    """Reads each record once and puts the document together.
+
+    Attributes:
+        plan: the run's. rows: all that is known to run, in the order of the plan. status: the run's.
+    """
 
     def __init__(self, log: RunLog, run: Run) -> None:
+        self.plan = Plan(json.loads(run.record["plan"]), run.record["parameters"])
+        found = _states(log, run, self.plan)
+        self.rows = found.rows
         self._run = run
-        self._summary = summary(log, run)
-        self._plan: dict[str, Any] = json.loads(run.record["plan"])
-        self._attempts = {step["path"]: log.attempts(run, step["path"]) for step in self._plan["steps"]}
+        self._summary = summary(log, run, found)
+        self.status: str = self._summary["status"]
+        attempts = {row.path: row.attempts for row in self.rows if row.row["type"] == "task"}
+        self._values = Values(self.plan, Known(run.folder, attempts))
 
     def document(self) -> dict[str, Any]:
         record = self._run.record
@@ -78,38 +115,36 @@ class View:
             "image": record["image"],
             "context": record["context"],
             "without_effect": record["without_effect"],
-            "parameters": self._parameters(),
-            "steps": self._steps(),
+            "parameters": self.parameters(),
+            "steps": [self._row(row) for row in self.rows],
         }
 
-    def _steps(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        all_succeeded = True
-        for step in self._plan["steps"]:
-            attempts = self._attempts[step["path"]]
-            status = self._status(step, attempts, all_succeeded)
-            all_succeeded = all_succeeded and status == "succeeded"
-            rows.append(
-                {
-                    "path": step["path"],
-                    "type": step["type"],
-                    "kind": step.get("kind"),
-                    "status": status,
-                    "attempts": [self._attempt(step, attempt) for attempt in attempts],
-                }
-            )
-        return rows
+    def parameters(self) -> dict[str, Any]:
+        """The run's own parameters as they are at its end."""
+        return self._values.last()
 
-    def _status(self, step: dict[str, Any], attempts: list[Attempt], all_succeeded: bool) -> str:
-        active = self._summary["status"] == "running" or self._run.is_open
-        if step["type"] == "stub":
-            # A stub has no container and no record: it succeeds when it is passed.
-            return "succeeded" if all_succeeded else "waiting" if active else "skipped"
-        if attempts:
-            return attempts[-1].status
-        return "waiting" if active else "skipped"
+    def _row(self, row: Row) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "path": row.path,
+            "type": row.row["type"],
+            "kind": row.row.get("kind"),
+            "status": row.status,
+            "attempts": [self._attempt(row.path, attempt) for attempt in row.attempts],
+        }
+        if row.reason:
+            document["reason"] = row.reason
+        if row.branch is not None:
+            document["branch"] = row.branch
+        if row.items is not None:
+            document["items"] = row.items.total()
+            document["item_status"] = dict(sorted(row.items.items()))
+        if row.iterations is not None:
+            document["iterations"] = row.iterations
+        if row.on_failure:
+            document["on_failure"] = row.on_failure
+        return document
 
-    def _attempt(self, step: dict[str, Any], attempt: Attempt) -> dict[str, Any]:
+    def _attempt(self, path: str, attempt: Attempt) -> dict[str, Any]:
         end = attempt.end
         document: dict[str, Any] = {
             "number": attempt.number,
@@ -119,9 +154,11 @@ class View:
             "exit_code": attempt.exit_code,
             "reason": attempt.reason,
             "input_parameters": {
-                name: self._input(taken) for name, taken in sorted(end.get("inputs", {}).items()) if taken is not None
+                name: self._values.taken(path, taken)
+                for name, taken in sorted(end.get("inputs", {}).items())
+                if taken is not None
             },
-            "output_parameters": {name: _shown(stored) for name, stored in end.get("returns", {}).items()},
+            "output_parameters": {name: shown(stored) for name, stored in end.get("returns", {}).items()},
             "catalog": {
                 "get": [_entry(one) for one in end.get("catalog", {}).get("get", [])],
                 "put": [_entry(one) for one in end.get("catalog", {}).get("put", [])],
@@ -131,41 +168,6 @@ class View:
         if "exception" in end:
             document["exception"] = end["exception"]
         return document
-
-    def _input(self, taken: dict[str, Any]) -> Any:
-        """The value that an input refers to: recorded once, where it was produced."""
-        if "value" in taken:
-            return taken["value"]
-        if taken["from"] == "":
-            return self._run.record["parameters"].get(taken["name"])
-        stored = self._returned(taken["from"], taken["name"])
-        return _shown(stored) if stored is not None else None
-
-    def _returned(self, path: str, name: str) -> dict[str, Any] | None:
-        for attempt in reversed(self._attempts.get(path, [])):
-            if attempt.status == "succeeded" and name in attempt.end.get("returns", {}):
-                stored: dict[str, Any] = attempt.end["returns"][name]
-                return stored
-        return None
-
-    def _parameters(self) -> dict[str, Any]:
-        """The root scope's values at the end: the newest of each name, else what the run was given."""
-        values = dict(self._run.record["parameters"])
-        scope = self._plan["scopes"][""]
-        for name, positions in sorted(scope["returns"].items()):
-            for position in reversed(positions):
-                stored = self._returned(scope["steps"][position], name)
-                if stored is not None:
-                    values[name] = _shown(stored)
-                    break
-        return dict(sorted(values.items()))
-
-
-def _shown(stored: dict[str, Any]) -> Any:
-    """A stored parameter: its value, or of an object a description."""
-    if stored["kind"] == "object":
-        return {"object": stored["type"], "sha256": stored["sha256"], "size": stored["size"]}
-    return stored["value"]
 
 
 def _entry(one: dict[str, Any]) -> dict[str, Any]:

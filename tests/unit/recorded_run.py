@@ -1,0 +1,131 @@
+"""A run's folder, written by hand: what the runtime and a client would have recorded of each attempt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from toolkit.config.settings import Build, CatalogStore, Config, Executor, RunLogStore, Secrets
+from toolkit.model.pipeline import Pipeline, Return, Task
+from toolkit.plan.planner import plan
+from toolkit.report.view import view
+from toolkit.runtime import layout, records
+from toolkit.store import records as store
+from toolkit.store.reader import RunLog
+
+CONFIG = Config(Executor(), RunLogStore(log_folder="/mnt/log"), CatalogStore(), Secrets(), Build())
+STARTED = "2026-01-01T00:00:00.000Z"
+ENDED = "2026-01-01T00:00:01.500Z"
+
+
+def task(name: str, *returns: str, **options: Any) -> Task:
+    """A shell step."""
+    return Task(name, "shell", command="true", returns=tuple(Return(one) for one in returns), **options)
+
+
+class RecordedRun:
+    """A run of a pipeline in a run log of its own.
+
+    Args:
+        active: whether something drives it as long as it has no end.
+    """
+
+    def __init__(
+        self,
+        log_folder: Path,
+        pipeline: Pipeline,
+        parameters: dict[str, Any] | None = None,
+        controls: dict[str, Any] | None = None,
+        active: bool = False,
+        run_id: str = "run",
+        **record: Any,
+    ) -> None:
+        made = plan(pipeline, CONFIG, (".",))
+        log_folder.mkdir(exist_ok=True)
+        self.log = RunLog(log_folder, lambda _: active)
+        self.id = run_id
+        self.folder = store.create_run(
+            log_folder,
+            run_id,
+            {
+                "version": 1,
+                "run_id": run_id,
+                "pipeline": "p",
+                "environment": "process",
+                "context": {},
+                "without_effect": [],
+                "tag": "",
+                "started": STARTED,
+                "image": None,
+                "parameters": parameters or {},
+                "plan_hash": made.hash(),
+                "plan": made.to_json().decode(),
+                "controls": controls or {},
+                "driver": {"host": "here"},
+                **record,
+            },
+            lambda _: None,
+        )
+
+    def attempt(
+        self,
+        path: str,
+        status: str | None = "succeeded",
+        number: int = 1,
+        returns: dict[str, Any] | None = None,
+        inputs: dict[str, tuple[str, str]] | None = None,
+        controls: dict[str, Any] | None = None,
+        group: str = "",
+        **end: Any,
+    ) -> None:
+        """One attempt of the task at an instance path; of the status None it runs still.
+
+        Args:
+            inputs: where each one is from and its name there.
+        """
+        folder = layout.attempt_folder(str(self.folder), path, number)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        begin: dict[str, Any] = {"version": 1, "started": STARTED, **({"group": group} if group else {})}
+        records.write(f"{folder}/begin.json", begin)
+        Path(folder, "output.log").write_text(f"{path} {number}\n")
+        if status is None:
+            return
+        code = {"succeeded": 0, "cancelled": 143}.get(status, 1)
+        record: dict[str, Any] = {
+            "version": 1,
+            "started": STARTED,
+            "ended": ENDED,
+            "status": status,
+            "exit_code": code,
+            "inputs": {
+                name: {"from": source, "name": there, "kind": "json", "sha256": ""}
+                for name, (source, there) in (inputs or {}).items()
+            },
+            "inputs_digest": "",
+            "returns": {name: {"kind": "json", "value": value} for name, value in (returns or {}).items()},
+            "catalog": {"get": [], "put": []},
+        }
+        if controls is not None:
+            record["controls"] = controls
+        if code:
+            record["reason"] = "cancelled" if status == "cancelled" else "boom"
+        records.write(f"{folder}/end.json", {**record, **end})
+        if not group:
+            store.write_engine(
+                self.folder,
+                path,
+                number,
+                {"exit_code": code, "out_of_memory": False, "cancelled": status == "cancelled"},
+            )
+
+    def end(self, status: str = "succeeded", reason: str = "") -> None:
+        """The run's own end."""
+        store.write_end(self.folder, {"version": 1, "ended": ENDED, "status": status, "reason": reason})
+
+    def view(self) -> dict[str, Any]:
+        """What ``toolkit show --json`` prints."""
+        return view(self.log, self.log.run(self.id))
+
+    def statuses(self) -> dict[str, str]:
+        """The status of each row, by its path, in order."""
+        return {row["path"]: row["status"] for row in self.view()["steps"]}

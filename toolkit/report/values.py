@@ -1,0 +1,113 @@
+"""The values of a run's parameters, out of its records: each is recorded once, where it was produced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from toolkit.runtime import scope
+from toolkit.runtime.scope import Plan, Records, Scope, Unsuitable
+from toolkit.store.verdict import Attempt
+
+
+class Known(Records):
+    """Records that were read before.
+
+    Args:
+        attempts: of each task, by its path.
+    """
+
+    def __init__(self, run_folder: Path, attempts: Mapping[str, list[Attempt]]) -> None:
+        super().__init__(str(run_folder))
+        self._attempts = attempts
+
+    def record(self, path: str) -> dict[str, Any] | None:
+        """The record of the newest attempt that succeeded, by the engine's verdict too."""
+        if path not in self._attempts:
+            return super().record(path)
+        return next((one.end for one in reversed(self._attempts[path]) if one.status == "succeeded"), None)
+
+
+class Values:
+    """Finds values; what belongs to many steps (the list that a map iterates on, what it has returned) is looked for once."""
+
+    def __init__(self, plan: Plan, known: Known) -> None:
+        self._plan = plan
+        self._known = known
+        self._items: dict[str, list[Any]] = {}
+        self._returned: dict[tuple[str, str], Any] = {}
+
+    def taken(self, path: str, taken: Mapping[str, Any]) -> Any:
+        """What the step at ``path`` took, of which its record says where it is from; None where that is not there any more."""
+        if "value" in taken:
+            return taken["value"]
+        source, name = taken["from"], taken["name"]
+        if source == scope.ROOT:
+            return self._plan.parameters.get(name)
+        row = self._row(source)
+        if row.get("type") == "task":
+            record = self._known.record(source)
+            stored = record["returns"].get(name) if record is not None else None
+            return shown(stored) if stored is not None else None
+        inside = path[len(source) + 1 :].partition("/")[0] if path.startswith(source + "/") else ""
+        if inside.isdigit() and row.get("item") == name:
+            return self._item(row, source, int(inside))
+        if (source, name) not in self._returned:
+            self._returned[source, name] = self._of_composite(row, source, name)
+        return self._returned[source, name]
+
+    def last(self) -> dict[str, Any]:
+        """The run's own parameters as they are at its end: the newest of each name, else what the run was given."""
+        values = dict(self._plan.parameters)
+        root = self._plan.scopes[scope.ROOT]
+        top = Scope(self._plan, self._known, root["steps"][0])
+        for name in root["returns"]:
+            try:
+                found = top.last(name, scope.ROOT, "")
+            except Unsuitable as error:
+                values[name] = {"error": str(error)}
+                continue
+            if found is not None:
+                values[name] = shown(found[1])
+        return dict(sorted(values.items()))
+
+    def _row(self, path: str) -> dict[str, Any]:
+        trail = self._plan.trail(path)
+        return trail[-1].row if trail else {}
+
+    def _item(self, row: dict[str, Any], path: str, position: int) -> Any:
+        """The item of a map, or the index of a loop's iteration."""
+        if row["type"] == "loop":
+            return position
+        if path not in self._items:
+            try:
+                self._items[path] = Scope(self._plan, self._known, path).items(row, path)
+            except Unsuitable:
+                self._items[path] = []
+        items = self._items[path]
+        return items[position] if position < len(items) else None
+
+    def _of_composite(self, row: dict[str, Any], path: str, name: str) -> Any:
+        if not row:
+            return None
+        try:
+            found = Scope(self._plan, self._known, path).parameter(name, row["path"])
+        except Unsuitable as error:
+            return {"error": str(error)}
+        return shown(found[1]) if found is not None else None
+
+
+def shown(stored: Mapping[str, Any]) -> Any:
+    """A stored parameter: its value, or a description of what is no JSON or is made where it is needed."""
+    if stored["kind"] == "object":
+        return {"object": stored["type"], "sha256": stored["sha256"], "size": stored["size"]}
+    if stored["kind"] != "list":
+        return stored["value"]
+    reducer, items = stored["reducer"], stored["items"]
+    if reducer is None or reducer == "list":
+        return [shown(one) for one in items]
+    if reducer == "last":
+        return shown(items[-1])
+    named = f"{reducer['module']}.{reducer['qualname']}" if isinstance(reducer, dict) else reducer
+    return {"reducer": named, "items": len(items)}
