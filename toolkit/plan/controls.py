@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Emission, PlannedStep, Scope, When
+from toolkit.runtime.tree import ANY
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class _Finder:
         self._needs: dict[str, set[str]] = {}
         self._controls: dict[str, list[Control]] = {}
         self._given: dict[str, None] = {}
+        self._same: dict[str, str] = {}
 
     def find(self) -> Found:
         # From the inside out: a map has to know by then what else it is to compute.
@@ -104,6 +106,8 @@ class _Finder:
             if row.inside is not None and row.path in self._parts:
                 parts = tuple(sorted(self._parts[row.path], key=order.__getitem__))
                 row = replace(row, inside=replace(row.inside, parts=parts))
+            if row.inside is not None and row.path in self._same:
+                row = replace(row, inside=replace(row.inside, as_long_as=self._same[row.path]))
             if row.path in self._emits:
                 row = replace(row, emits=tuple(self._emits[row.path]))
             rows.append(row)
@@ -121,7 +125,7 @@ class _Finder:
             # Before its first iteration there is nothing to ask.
             [(_, scope)] = row.inside.branches
             source = self._at_end(self._scopes[scope], needs, row)
-            if _holds_entry(source):
+            if holds_entry(source):
                 raise self._undecided(row)
             self._emitted(source, row.path, "again")
             self._controls.setdefault(row.path, []).append(Control(row.path, "again", {scope: source}))
@@ -137,7 +141,7 @@ class _Finder:
             source = self._before(scope, position, needs, row)
             at[scope.path] = source
             self._emitted(source, row.path, "start")
-            if not _holds_entry(source):
+            if not holds_entry(source):
                 break
             if scope.owner is None:
                 self._given[row.path] = None
@@ -159,6 +163,11 @@ class _Finder:
             row = self._rows[scope.steps[index]]
             if row.type == "task":
                 return Emitted(row.path)
+            if self._is_as_long(wanted, row, needs):
+                # Its count is that of the other, wherever that comes from.
+                self._same[wanted.path] = row.path
+                self._needs[wanted.path] = needs = self._needs[row.path]
+                continue
             if row.inside is not None and any(index in scope.returns.get(name, ()) for name in needs):
                 return self._inside(scope, index, needs, wanted)
         return Entry()
@@ -171,15 +180,19 @@ class _Finder:
         scopes = row.inside.scopes()
         if row.type == "parallel":
             scopes = [one for one in scopes if needs & set(self._scopes[one].returns)]
-            if len(scopes) != 1:
+            # The last in order of definition wins, if what it returns does not depend on how it goes.
+            last = self._scopes[scopes[-1]]
+            others = {name for one in scopes[:-1] for name in needs & set(self._scopes[one].returns)}
+            if not all(self._returns_surely(last, name) for name in others):
                 raise self._too_close(wanted, row)
+            scopes = scopes[-1:]
         return self._inner(scope, index, scopes, needs, wanted)
 
     def _inner(
         self, scope: Scope, index: int, scopes: list[str], needs: set[str], wanted: PlannedStep, handler: bool = False
     ) -> Inner:
         found = tuple((one, self._at_end(self._scopes[one], needs, wanted)) for one in scopes)
-        before = self._before(scope, index, needs, wanted) if any(_holds_entry(one) for _, one in found) else None
+        before = self._before(scope, index, needs, wanted) if any(holds_entry(one) for _, one in found) else None
         return Inner(scope.steps[index], found, before, handler)
 
     def _at_end(self, scope: Scope, needs: set[str], wanted: PlannedStep) -> Source:
@@ -194,6 +207,27 @@ class _Finder:
         last = self._before(scope, len(scope.steps), needs, wanted)
         shorter = [one for one in shorter if one != last]
         return Choice(tuple(shorter), last) if shorter else last
+
+    def _is_as_long(self, wanted: PlannedStep, row: PlannedStep, needs: set[str]) -> bool:
+        """Whether what a map iterates on is the list that another map, just before, makes of its items."""
+        if wanted.type != "map" or row.type != "map" or wanted.path in self._parts or wanted.inside is None:
+            return False
+        if row.inside is None or row.inside.reducer not in (None, "list") or row.handler is not None:
+            return False
+        [(_, branch)] = row.inside.branches
+        same_depth = row.path.count(ANY) == wanted.path.count(ANY)
+        return same_depth and len(needs) == 1 and self._returns_surely(self._scopes[branch], *needs)
+
+    def _returns_surely(self, scope: Scope, name: str) -> bool:
+        """Whether a sequence that succeeds always returns a name."""
+        for path in scope.steps:
+            row = self._rows[path]
+            returned = row.task.returns if row.task is not None and row.handler is None else ()
+            if any(one.name == name for one in returned):
+                return True
+            if row.handler is not None or row.ends == "success":
+                return False
+        return False
 
     def _emitted(self, source: Source, path: str, when: When) -> None:
         """Tells the tasks of a source what they compute."""
@@ -225,11 +259,12 @@ class _Finder:
         )
 
 
-def _holds_entry(source: Source) -> bool:
+def holds_entry(source: Source) -> bool:
+    """Whether what comes from there may be what was known when the scope was entered."""
     if isinstance(source, Entry):
         return True
     if isinstance(source, Inner):
-        return source.before is not None and _holds_entry(source.before)
+        return source.before is not None and holds_entry(source.before)
     if isinstance(source, Choice):
-        return any(_holds_entry(one) for one in (*source.first, source.otherwise))
+        return any(holds_entry(one) for one in (*source.first, source.otherwise))
     return False

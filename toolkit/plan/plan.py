@@ -80,6 +80,7 @@ class Inside:
         parts: composites inside a map's or loop's branch whose control values no task of the branch can compute, since
             none runs before them; they are computed with those of this composite.
         pods: of a map, the most pods that its fan-out may have on a cluster. grouped: whether each may run several items.
+        as_long_as: another map just before, whose values this one iterates on, and whose count is therefore this one's.
     """
 
     branches: tuple[tuple[str, str], ...]
@@ -91,6 +92,7 @@ class Inside:
     parts: tuple[str, ...] = ()
     pods: int | None = None
     grouped: bool = False
+    as_long_as: str | None = None
 
     def scopes(self) -> list[str]:
         """The scopes inside, the default last."""
@@ -280,5 +282,6 @@ def _inside_json(inside: Inside) -> dict[str, Any]:
         "parts": list(inside.parts),
         "pods": inside.pods,
         "grouped": inside.grouped,
+        "as_long_as": inside.as_long_as,
     }
     return {key: value for key, value in document.items() if value not in (None, "", [], False)}

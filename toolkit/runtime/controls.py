@@ -92,6 +92,19 @@ class Controls:
             return {self.key(row): _told(error), **({self.key(row, "groups"): "0"} if row.get("grouped") else {})}
 
     def _map(self, row: dict[str, Any], instance: str, values: dict[str, Any]) -> dict[str, str]:
+        count = self._count(row, instance)
+        return (self._each if row.get("parts") else self._counted)(row, instance, count, values)
+
+    def _count(self, row: dict[str, Any], instance: str) -> int:
+        """How many items a map has.
+
+        Raises:
+            Unsuitable: what it iterates on is nowhere, or no list.
+        """
+        if row.get("as_long_as"):
+            # Its list is not there yet, and will be as long as that map has items.
+            other = self._plan.rows[row["as_long_as"]]
+            return self._count(other, fill(other["path"], self._plan.positions(instance)))
         name = row["parameter"]
         stored = Scope(self._plan, self._records, instance).parameter(name)
         if stored is None:
@@ -100,8 +113,7 @@ class Controls:
             raise Unsuitable(
                 f"the map {instance} iterates on {name}, which a reducer makes and no record holds: return it from a task first"
             )
-        found = self._plain(stored)
-        found = _decoded(found)
+        found = _decoded(self._plain(stored))
         if not isinstance(found, list):
             raise Unsuitable(f"the map {instance} iterates on {name}, which is no list but {_shown(found)}")
         return len(found)
@@ -138,7 +150,7 @@ class Controls:
                     f"the map {instance} has {count} items, more than the {row['pods']} pods that it may have on a cluster "
                     "(executor.config.pods_per_map), and a branch of more than tasks can't run several items in one"
                 )
-            return {}
+            return {self.key(row): str(count)}
         groups = 0 if count <= row["pods"] else len(group_ranges(count, row["pods"]))
         return {self.key(row): str(count if not groups else 0), self.key(row, "groups"): str(groups)}
 
