@@ -1,0 +1,141 @@
+"""Loops: how they end, what an iteration knows, and what comes of them."""
+
+from __future__ import annotations
+
+from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, failed, written
+
+BREAKS = """\
+def step(index, total, seen=(), missing="never there"):
+    before = open("state.txt").read()
+    with open("state.txt", "w") as file:
+        file.write(f"of {index}")
+    assert os.environ["index"] == str(index) and before == (f"of {index - 1}" if index else "before\\n")
+    return total + index * 10, [*seen, [index, total, missing]]
+
+def judge(total, index):
+    return total >= limit()
+
+def limit():
+    return 30
+
+def after(total, seen, index="gone"):
+    return [total, len(seen), index, os.environ.get("index"), open("state.txt").read()]
+
+p = Pipeline(steps=[
+    ShellTask("begins", "echo before > state.txt", catalog=Catalog(put=["state.txt"])),
+    Loop("until enough", max_iterations=10, break_on="enough", index_as="index", branch=Pipeline(steps=[
+        PythonTask(step, returns=["total", "seen"], catalog=Catalog(get=["state.txt"], put=["state.txt"])),
+        ShellTask("says", 'echo "$index: $total" && cat state.txt', catalog=Catalog(get=["state.txt"])),
+        PythonTask(judge, returns=["enough"]),
+    ])),
+    PythonTask(after, returns=["all"], catalog=Catalog(get=["state.txt"])),
+])
+"""
+LIMIT = """\
+p = Pipeline(steps=[
+    Loop("three times", max_iterations=3, break_on="done", index_as="i", branch=Pipeline(steps=[
+        ShellTask("counts", "export n=$((${n:-0} + 1)) done=false odd=$((i % 2))", returns=["n", "done", "odd"]),
+        Conditional("odd?", "odd", branches={
+            "1": ShellTask("odd", 'export said="$said odd $i"', returns=["said"]).as_pipeline(),
+            "0": ShellTask("even", 'export said="$said even $i"', returns=["said"]).as_pipeline(),
+        }),
+    ])),
+    Loop("once", max_iterations=1, break_on="done", branch=ShellTask(
+        "only", 'export m=$n; echo "[$i]"', returns=["m"]).as_pipeline()),
+    Loop("ends by a text", max_iterations=5, break_on="stop", branch=ShellTask(
+        "stops", "export stop=True times=$((${times:-0} + 1))", returns=["stop", "times"]).as_pipeline()),
+    Loop("of the loop", max_iterations=2, break_on="never", index_as="outer", branch=Pipeline(steps=[
+        Loop("inner", max_iterations=2, break_on="never", index_as="inner", branch=ShellTask(
+            "writes", 'export trace="$trace $outer$inner" never=0', returns=["trace", "never"]).as_pipeline()),
+    ])),
+    ShellTask("after", 'echo "$n$said$trace $times"'),
+])
+"""
+FAILS = """\
+def works(i):
+    open(f"{i}.txt", "w").write(str(i))
+    if i == 1:
+        raise ValueError("the second time")
+    return i, False
+
+p = Pipeline(steps=[
+    Nested("handled", Pipeline(steps=[
+        Loop("fails", max_iterations=5, break_on="done", index_as="i",
+            branch=Pipeline(steps=[
+                PythonTask(works, returns=["last", "done"], catalog=Catalog(put=["*.txt"])),
+                Stub("after works"),
+            ]),
+            on_failure=ShellTask("helps", 'cat 0.txt 1.txt && echo "${i:-no index}"',
+                catalog=Catalog(get=["*.txt"])).as_pipeline()),
+        Stub("never"),
+    ])),
+    Loop("of a word", max_iterations=2, break_on="word", branch=ShellTask(
+        "says", "export word=perhaps", returns=["word"]).as_pipeline()),
+    Stub("not reached"),
+])
+"""
+
+CASES = (
+    Case(
+        "loop",
+        "A loop ends when its parameter is true; the index is a parameter and a variable, and values and files are carried on.",
+        **written(BREAKS),
+        arguments=["--param", "total=0"],
+        expect=Expect(
+            rows=12,
+            parameters={
+                "total": 30,
+                "enough": True,
+                "seen": [[0, 0, "never there"], [1, 0, "never there"], [2, 10, "never there"]],
+                "all": [30, 3, "gone", None, "of 2"],
+            },
+            puts={f"until enough/{n}/step": {"state.txt": f"of {n}"} for n in range(3)},
+            output={"until enough/2/says": "2: 30\nof 2"},
+        ),
+    ),
+    Case(
+        "loop-to-its-limit",
+        "Reaching the limit is a success; a conditional and a loop in a loop; a text that says true ends one.",
+        **written(LIMIT),
+        expect=Expect(
+            among={
+                "three times/0/odd?/1/odd": SKIPPED,
+                "three times/1/odd?/0/even": SKIPPED,
+                "three times/2/odd?/1/odd": SKIPPED,
+            },
+            rows=25,
+            parameters={
+                "n": 3,
+                "m": 3,
+                "done": False,
+                "said": " even 0 odd 1 even 2",
+                "trace": " 00 01 10 11",
+                "times": 1,
+            },
+            output={"after": "3 even 0 odd 1 even 2 00 01 10 11 1\n", "once/0/only": "[]\n"},
+        ),
+    ),
+    Case(
+        "loop-that-fails",
+        "An iteration that fails fails the loop, and its handler sees the files of all; so does what is not true or false.",
+        **written(FAILS),
+        expect=Expect(
+            code=1,
+            reason='the loop of a word breaks on word, which is neither true nor false but "perhaps"',
+            steps={
+                "handled": PASSED,
+                "handled/fails": BROKEN,
+                "handled/fails/0/works": OK,
+                "handled/fails/0/after works": PASSED,
+                "handled/fails/1/works": failed(1, "ValueError: the second time"),
+                "handled/fails/1/after works": SKIPPED,
+                "handled/fails/on_failure/helps": OK,
+                "handled/never": SKIPPED,
+                "of a word": BROKEN,
+                "of a word/0/says": OK,
+                "not reached": SKIPPED,
+            },
+            output={"handled/fails/on_failure/helps": "01no index\n"},
+        ),
+    ),
+)
