@@ -268,6 +268,9 @@ class Attempt:
             # Argo makes a pod again that was deleted before it saw the end: what was recorded is what there is to say.
             _tell_engine(ended.get("reason", ""))
             recorded: int = ended["exit_code"]
+            if recorded == 0 and self.step.get("emits"):
+                self._enter_work_folder()
+                self._emit(ended, self._environment())
             return recorded
         if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
             raise Fault(
@@ -334,6 +337,7 @@ class Attempt:
             for name, value in os.environ.items()
             if not name.startswith(("ARGO_", "KUBERNETES_"))
             and name not in (PROCESS_VARIABLE, GATE_VARIABLE, PATH_VARIABLE, *self.places.hidden)
+            and not name.startswith(PATH_VARIABLE + "_")
         }
         kept.update(self.settings["environment"])
         kept.update(self._indices())
@@ -368,7 +372,9 @@ class Attempt:
 
     def _job(self, scope: Scope) -> child.Step:
         roots = self.plan.document["import_roots"]
-        return child.Step(self.step, roots, scope, self.store, self.places, self.redactor, self.private)
+        return child.Step(
+            self.step, roots, scope, self.store, self.places, self.redactor, self.private, self.data_folder
+        )
 
     # --- the child --------------------------------------------------------------------------------------------------
 

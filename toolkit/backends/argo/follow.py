@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, NotFound, Unreachable
+from toolkit.backends.argo.names import task_name
 from toolkit.backends.argo.nodes import (
     FINISHED,
     NEVER_MENDED,
     NODE_ANNOTATION,
     WORKFLOW_LABEL,
+    Ends,
+    Paths,
     Seen,
     Waits,
     attempts,
     has_started,
     is_over,
     parse_time,
+    succeeded_rows,
     waits,
     waits_by_events,
     workflow_nodes,
@@ -68,7 +72,7 @@ def outcome_of(
     """How a finished Workflow ended.
 
     Args:
-        tasks: paths, in plan order. records: engine.json of each attempt.
+        tasks: paths of the plan, in its order. records: engine.json of each attempt.
         time_limit: seconds for the whole run, as the configuration has it.
     """
     phase = workflow_status(workflow)
@@ -81,13 +85,17 @@ def outcome_of(
     message = str((workflow.get("status") or {}).get("message") or "")
     if time_limit is not None and _ran_out(workflow, time_limit):
         return Outcome("failed", f"the run took longer than its time limit of {time_limit} s")
-    for task in tasks:
-        numbers = [number for path, number in records if path == task]
-        if not numbers:
-            continue
-        attempt = judged(max(numbers), records[task, max(numbers)])
-        if attempt.status != "succeeded":
-            return Outcome("failed", f"the step {task} failed: {attempt.reason}", attempt.fault)
+    paths = Paths(tasks)
+    ends = Ends(workflow, paths)
+    last: dict[str, int] = {}
+    for path, number in records:
+        last[path] = max(number, last.get(path, 0))
+    for path in sorted(last, key=paths.order):
+        attempt = judged(last[path], records[path, last[path]])
+        if attempt.status != "succeeded" and not ends.handled(path):
+            return Outcome("failed", f"the step {path} failed: {attempt.reason}", attempt.fault)
+    if why := ends.reason():
+        return Outcome("failed", why)
     return Outcome("failed", f"Argo says: {message or phase}", fault=True)
 
 
@@ -164,6 +172,8 @@ class Follower:
         self._cluster = cluster
         self._name = name
         self._plan = plan
+        self._steps = {step.path: step for step in plan.tasks()}
+        self._paths = Paths(self._steps)
         self._listener = listener
         self._cancel = cancel
         self._note = note
@@ -286,23 +296,30 @@ class Follower:
             self._take_attempts()
 
     def _take_attempts(self) -> None:
-        order = {step.path: position for position, step in enumerate(self._plan.steps)}
-        steps = {step.path: step for step in self._plan.tasks()}
-        found = [one for one in attempts(self._workflow, steps) if one.path in order]
+        found = [one for one in attempts(self._workflow, self._steps) if self._paths.template(one.path) is not None]
         pods = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in self._pods.values()}
         told = was_told(self._workflow, self._time_limit)
-        for one in sorted(found, key=lambda each: (order[each.path], each.number)):
+        for one in sorted(found, key=lambda each: (self._paths.order(each.path), each.number)):
             key = (one.path, one.number)
+            if key in self._records:
+                continue
+            step = self._step(one.path)
             pod = pods.get(one.node)
             if key not in self._started and (one.finished or (pod is not None and has_started(pod))):
                 if one.number > 1:
-                    self._listener.retrying(steps[one.path], one.number, 0)
+                    self._listener.retrying(step, one.number, 0)
                 self._started.add(key)
-                self._listener.started(steps[one.path], one.number)
+                self._listener.started(step, one.number)
             ends = told and pod is not None and pod["metadata"]["name"] not in self._gone and not is_over(pod)
-            if one.finished and key not in self._records and not ends:
-                self._ended(steps[one.path], one, pod)
+            if one.finished and not ends:
+                self._ended(step, one, pod)
         self._pass_stubs()
+
+    def _step(self, path: str) -> PlannedStep:
+        """The plan's step as it runs at a path."""
+        template = self._paths.template(path)
+        assert template is not None
+        return self._steps[template] if template == path else replace(self._steps[template], path=path)
 
     def _ended(self, step: PlannedStep, one: Seen, pod: Object | None) -> None:
         record = engine_record(one, pod, self._workflow, self._time_limit)
@@ -329,14 +346,19 @@ class Follower:
             return
 
     def _pass_stubs(self) -> None:
-        for step in self._plan.steps:
-            if step.task is None:
-                if step.path not in self._passed:
-                    self._passed.add(step.path)
-                    self._listener.passed(step)
-                continue
-            done = [record for (path, _), record in self._records.items() if path == step.path]
-            if not done or done[-1]["exit_code"] != 0:
+        """Tells of the stubs of the pipeline itself that were passed."""
+        rows = {step.path: step for step in self._plan.steps}
+        if not any(rows[path].type == "stub" for path in self._plan.scope("").steps):
+            return
+        ended = succeeded_rows(self._workflow)
+        for path in self._plan.scope("").steps:
+            if rows[path].type == "stub":
+                if path not in self._passed:
+                    self._passed.add(path)
+                    self._listener.passed(rows[path])
+            elif task_name(path) not in ended:
+                return
+            if rows[path].ends:
                 return
 
     # --- what does not start ----------------------------------------------------------------------------------------

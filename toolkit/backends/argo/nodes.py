@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from toolkit.backends.argo.dag import FAILS, handler_task
 from toolkit.backends.argo.names import task_name
-from toolkit.backends.argo.pod import PATH_INPUT, plain
+from toolkit.backends.argo.pod import PATH_INPUT, plain, position_name
 from toolkit.backends.launcher import Verdict
 from toolkit.runtime.protocol import FAULT
+from toolkit.runtime.tree import ANY, GROUP, HANDLER, fill
 
 Object = dict[str, Any]
 
@@ -26,6 +28,9 @@ _EXIT_CODE = re.compile(r"\(exit code (-?\d+)\)(?:: )?")
 _OUT_OF_MEMORY = re.compile(r"(main: )?OOMKilled")
 _CANCELLED = "cancelled"
 """The runtime's last words when it was told to end."""
+_ERROR = "error: "
+"""What a control value begins with that is none."""
+_CONTROL = re.compile(r"[ca]\d+")
 _SHUT_DOWN = "workflow shutdown with strategy"
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
 _STARTING = frozenset({"PodInitializing", "ContainerCreating"})
@@ -42,6 +47,7 @@ class Seen:
     """One attempt of a step as the Workflow's status has it.
 
     Attributes:
+        path: the step's as it ran, with the positions of items and iterations, or a group of items, in it.
         phase: Argo's word. seconds: how long its pod ran; 0 while it does. node: the id that the pod's annotation has.
     """
 
@@ -110,6 +116,65 @@ def workflow_nodes(workflow: Object) -> dict[str, Object]:
     return status.get("nodes") or {}
 
 
+class Paths:
+    """The paths of a plan's tasks, as a tree in which those that really run are found.
+
+    Args:
+        templates: in plan order, with ``*`` for each position.
+    """
+
+    def __init__(self, templates: Iterable[str]) -> None:
+        self._templates = list(templates)
+        self._root = _Branch(0)
+        for template in self._templates:
+            branch = self._root
+            for part in template.split("/"):
+                branch = branch.below.setdefault(part, _Branch(len(branch.below)))
+            branch.template = template
+
+    def template(self, path: str) -> str | None:
+        """The path in the plan of the task that ran at ``path``."""
+        found = self._walk(path)
+        return found[-1][0].template if found else None
+
+    def order(self, path: str) -> tuple[int, ...]:
+        """Where a task that ran comes among the others: in plan order, and by items and iterations."""
+        return tuple(number for branch, position in self._walk(path) for number in (branch.rank, position))
+
+    def _walk(self, path: str) -> list[tuple[_Branch, int]]:
+        """The branch of each part of a path and the position that the part is; empty where there is no such path."""
+        found: list[tuple[_Branch, int]] = []
+        branch = self._root
+        for part in path.split("/"):
+            digits = part[len(GROUP) :] if part.startswith(GROUP) else part
+            if part in branch.below:
+                found.append((branch.below[part], 0))
+            elif ANY in branch.below and digits.isdigit():
+                found.append((branch.below[ANY], int(digits)))
+            else:
+                return []
+            branch = found[-1][0]
+        return found
+
+    def above(self) -> Iterable[str]:
+        """Each path in the plan that a task has or lies below, each once."""
+        found: dict[str, None] = {}
+        for template in self._templates:
+            while template and template not in found:
+                found[template] = None
+                template = template.rpartition("/")[0]
+        return found
+
+
+class _Branch:
+    """Paths that begin in the same way; ``rank`` is where among its siblings it came first."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.template: str | None = None
+        self.below: dict[str, _Branch] = {}
+
+
 def attempts(workflow: Object, paths: Iterable[str]) -> list[Seen]:
     """The attempts that have a pod or were to have one, by step and number.
 
@@ -124,7 +189,7 @@ def attempts(workflow: Object, paths: Iterable[str]) -> list[Seen]:
         display = node.get("displayName", "")
         retried = _RETRIED.search(display)
         number = int(retried.group(1)) + 1 if retried else 1
-        path = _input_path(node) or by_task.get(_RETRIED.sub("", display))
+        path = _input_path(node) or _by_name(node, by_task.get(_RETRIED.sub("", display)))
         if path is None or node.get("phase") in ("Omitted", "Skipped"):
             continue
         code = (node.get("outputs") or {}).get("exitCode")
@@ -142,11 +207,80 @@ def attempts(workflow: Object, paths: Iterable[str]) -> list[Seen]:
     return sorted(found, key=lambda one: (one.path, one.number))
 
 
+def succeeded_rows(workflow: Object) -> set[str]:
+    """The names of the tasks of the pipeline itself that have succeeded."""
+    root = workflow.get("metadata", {}).get("name", "")
+    nodes = workflow_nodes(workflow).values()
+    own = (node for node in nodes if node.get("name") == f"{root}.{node.get('displayName')}")
+    return {node["displayName"] for node in own if node.get("phase") == "Succeeded"}
+
+
+def _inputs(node: Object) -> dict[str, str]:
+    known = (node.get("inputs") or {}).get("parameters") or ()
+    return {one["name"]: one["value"] for one in known if one.get("value") is not None}
+
+
 def _input_path(node: Object) -> str | None:
-    for one in (node.get("inputs") or {}).get("parameters") or ():
-        if one["name"] == PATH_INPUT and one.get("value") is not None:
-            return plain(one["value"])
-    return None
+    found = _inputs(node).get(PATH_INPUT)
+    return plain(found) if found is not None else None
+
+
+def _by_name(node: Object, template: str | None) -> str | None:
+    """A path of the plan with the positions that a node was given."""
+    if template is None or ANY not in template:
+        return template
+    inputs = _inputs(node)
+    return fill(template, [inputs.get(position_name(level), "0") for level in range(template.count(ANY))])
+
+
+class Ends:
+    """What a Workflow that has ended says of composites and handlers.
+
+    Args:
+        paths: of the plan's tasks.
+    """
+
+    def __init__(self, workflow: Object, paths: Paths) -> None:
+        above = list(paths.above())
+        self._rows = {task_name(path): path for path in above}
+        self._handlers = {handler_task(path): f"{path}/{HANDLER}" for path in above}
+        self._handled: set[str] = set()
+        self._nodes = [node for node in workflow_nodes(workflow).values() if node.get("type") != "Pod"]
+        for node in self._nodes:
+            handler = _by_name(node, self._handlers.get(node.get("displayName", "")))
+            if handler is not None and node.get("phase") == "Succeeded":
+                self._handled.add(handler.rpartition("/")[0])
+
+    def handled(self, path: str) -> bool:
+        """Whether a handler of a step, or of what it ran in, has mended its failure."""
+        parts = path.split("/")
+        return any("/".join(parts[:count]) in self._handled for count in range(1, len(parts) + 1))
+
+    def reason(self) -> str:
+        """Why a run failed of which no step did: a control value that could not be, or a step that ends its pipeline so."""
+        for node in sorted(self._nodes, key=lambda one: (one.get("finishedAt") or "9", one["id"])):
+            if node.get("phase") not in ("Failed", "Error"):
+                continue
+            path = _by_name(node, self._rows.get(node.get("displayName", "")))
+            if path is not None and self.handled(path):
+                continue
+            inputs = _inputs(node)
+            if node.get("templateName") == FAILS and PATH_INPUT in inputs:
+                path = plain(inputs[PATH_INPUT])
+                if not self.handled(path.rpartition("/")[0]):
+                    return f"the step {path} ends its pipeline with a failure"
+            for name, value in inputs.items():
+                if _CONTROL.fullmatch(name) and value.startswith(_ERROR):
+                    return value[len(_ERROR) :]
+        return self._of_loop()
+
+    def _of_loop(self) -> str:
+        """Whether a loop goes on is asked only where it is told."""
+        for node in self._nodes:
+            for one in (node.get("outputs") or {}).get("parameters") or ():
+                if _CONTROL.fullmatch(one["name"]) and str(one.get("value") or "").startswith(_ERROR):
+                    return str(one["value"])[len(_ERROR) :]
+        return ""
 
 
 def _seconds(started: str | None, finished: str | None) -> float:

@@ -8,19 +8,21 @@ out of the run's ConfigMap, which neither of them looks into.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from toolkit.config.settings import RetryStrategy, Toleration
+from toolkit.runtime.controls import CONTROL_FOLDER
 from toolkit.runtime.protocol import FAULT, PATH_VARIABLE, RUN_FOLDER
+from toolkit.runtime.tree import ANY
 from toolkit.spec.container import ContainerSpec
 
 Object = dict[str, Any]
 
 ATTEMPT_ANNOTATION = "dev.toolkit/attempt"
 PATH_INPUT = "path"
-"""The one input of every template: which step of the plan this pod is."""
+"""The one input of every template that makes pods: which step of the plan this pod is."""
 RUN_VOLUME = "toolkit-run"
 _PATH = "{{inputs.parameters.path}}"
 _SCRATCH = "toolkit-scratch"
@@ -84,14 +86,55 @@ def can_be_input(path: str) -> bool:
     return not has_braces(path) and all(ord(character) < 0x10000 for character in path)
 
 
+def position_name(level: int) -> str:
+    """The input that says which item or iteration it is, of the map or loop that ``level`` others are around."""
+    return f"p{level}"
+
+
+def filled(path: str) -> str:
+    """A path of the plan with the positions in it as Argo puts them there."""
+    if ANY not in path:
+        return path
+    parts, level = path.split("/"), 0
+    for index, part in enumerate(parts):
+        if part == ANY:
+            parts[index] = f"{{{{inputs.parameters.{position_name(level)}}}}}"
+            level += 1
+    return "/".join(parts)
+
+
+def _in_pieces(path: str) -> tuple[str, list[tuple[str, str]]]:
+    """A path that can be no input: as an argument, and the variables that hold what Argo must not see of it."""
+    if ANY not in path.split("/"):
+        return f"$({PATH_VARIABLE})", [(PATH_VARIABLE, path)]
+    pieces: list[list[str]] = [[]]
+    for part in path.split("/"):
+        if part == ANY:
+            pieces.append([])
+        else:
+            pieces[-1].append(part)
+    kept = [(f"{PATH_VARIABLE}_{number}", "/".join(piece)) for number, piece in enumerate(pieces)]
+    shown = f"$({kept[0][0]})"
+    for level, (name, _) in enumerate(kept[1:]):
+        shown += f"/{{{{inputs.parameters.{position_name(level)}}}}}/$({name})"
+    return shown, kept
+
+
 def template(
-    name: str, spec: ContainerSpec, place: Placement, retry: RetryStrategy, values: Values, path: str | None = None
+    name: str,
+    spec: ContainerSpec,
+    place: Placement,
+    retry: RetryStrategy,
+    values: Values,
+    path: str | None = None,
+    emitted: Sequence[str] = (),
 ) -> Object:
     """A template whose pods run a step.
 
     Args:
         spec: of any step of this shape; the step's own path is the template's input.
         path: of the one step of this template, where Argo would change it as an input.
+        emitted: the keys of the control values that the step computes.
     """
     mounts: list[Object] = [{"name": RUN_VOLUME, "mountPath": RUN_FOLDER, "readOnly": True}]
     mounts += [
@@ -107,12 +150,14 @@ def template(
         mounts.append({"name": _SHARED_MEMORY, "mountPath": "/dev/shm"})
     attempt = "{{=asInt(retries) + 1}}" if retry.limit else "1"
     environment = _environment(spec, place, values)
+    inputs, shown = [PATH_INPUT], _PATH
     if path is not None:
-        environment.append(_kept(PATH_VARIABLE, path, values))
-    shown = _PATH if path is None else f"$({PATH_VARIABLE})"
+        shown, pieces = _in_pieces(path)
+        environment += [_kept(variable, piece, values) for variable, piece in pieces]
+        inputs = [position_name(level) for level in range(len(pieces) - 1)]
     known: Object = {
         "name": name,
-        "inputs": {"parameters": [{"name": PATH_INPUT}] if path is None else []},
+        "inputs": {"parameters": [{"name": one} for one in inputs]},
         "metadata": {"annotations": {ATTEMPT_ANNOTATION: attempt}},
         "container": {
             "image": spec.image,
@@ -133,6 +178,10 @@ def template(
         "executor": {"serviceAccountName": place.service_account},
         "podSpecPatch": json.dumps(_patch(spec), sort_keys=True, separators=(",", ":")),
     }
+    if emitted:
+        # Without a default a step that fails would be said to have failed of this.
+        outputs = [{"name": one, "valueFrom": {"path": f"{CONTROL_FOLDER}/{one}", "default": ""}} for one in emitted]
+        known["outputs"] = {"parameters": outputs}
     if volumes:
         known["volumes"] = volumes
     if place.node_selector:

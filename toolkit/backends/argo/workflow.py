@@ -1,7 +1,7 @@
 """Compiles a plan to the objects of a run: a Workflow, and the ConfigMap that its pods read plan and parameters from.
 
 Pure: the same plan, configuration and images give the same objects. One template for each distinct shape of a container;
-a step is a task of the DAG that names its template and says which step of the plan it is.
+a step is a task of a DAG (:mod:`toolkit.backends.argo.dag`) that names its template and says which step of the plan it is.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from toolkit.backends.argo import names, schedules
+from toolkit.backends.argo import schedules
+from toolkit.backends.argo.dag import ENTRY, Graph
 from toolkit.backends.argo.pod import (
-    PATH_INPUT,
     RUN_VOLUME,
     Object,
     Placement,
     Values,
     can_be_input,
     has_braces,
-    literal,
     template,
     volume_name,
 )
@@ -59,8 +58,6 @@ _LATEST_START = 3600
 _BACKSTOP = 30
 """Seconds beyond all others after which a step that its runtime did not end is ended by Kubernetes."""
 _RESERVED = ("dev.toolkit/", "workflows.argoproj.io/")
-_ENTRY = "pipeline"
-_NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -85,6 +82,7 @@ class Submission:
         name: the run id, or a CronWorkflow's name. images: by the image of a step's own, None for the pipeline's.
         record: run.json, without a run id where each run of a schedule has its own.
         user: of steps whose settings name none.
+        controls: what composites need to know before they start and what follows from the parameters alone, by key.
     """
 
     name: str
@@ -95,6 +93,7 @@ class Submission:
     record: Mapping[str, Any]
     user: int
     request: str = ""
+    controls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,6 +202,7 @@ class _Compiler:
         self._label = label
         self._values = Values(config_map, {})
         self._templates: dict[str, Object] = {}
+        self._graph = Graph(plan, submission.controls, self._template_of)
         _refuse(self._executor)
 
     def metadata(self) -> Object:
@@ -222,11 +222,10 @@ class _Compiler:
 
     def spec(self) -> Object:
         executor = self._executor
-        tasks = self._tasks()
-        entry: Object = {"name": _ENTRY, "dag": {"tasks": tasks}}
+        sequences = self._graph.templates()
         known: Object = {
-            "entrypoint": _ENTRY,
-            "templates": [entry, *self._templates.values()],
+            "entrypoint": ENTRY,
+            "templates": [*sequences, *self._templates.values()],
             "volumes": self._volumes(),
             "automountServiceAccountToken": False,
             "serviceAccountName": executor.service_account_name or DEFAULT_ACCOUNT,
@@ -275,21 +274,6 @@ class _Compiler:
     def _labels(self) -> dict[str, str]:
         return {**self._executor.labels, MANAGED[0]: MANAGED[1], self._label: self._given.name}
 
-    def _tasks(self) -> list[Object]:
-        tasks: list[Object] = []
-        for step in self._plan.tasks():
-            task: Object = {"name": names.task_name(step.path), "template": self._template_of(step)}
-            if can_be_input(step.path):
-                task["arguments"] = {"parameters": [{"name": PATH_INPUT, "value": literal(step.path)}]}
-            if tasks:
-                task["depends"] = f"{tasks[-1]['name']}.Succeeded"
-            tasks.append(task)
-        if not tasks:
-            # A pipeline of stubs: Argo wants a task, and this template makes no pod.
-            self._templates[_NOTHING] = {"name": _NOTHING, "suspend": {"duration": "0"}}
-            tasks.append({"name": _NOTHING, "template": _NOTHING})
-        return tasks
-
     def _template_of(self, step: PlannedStep) -> str:
         """The template of a step's shape; steps that share one differ in nothing but their path."""
         settings = self._plan.settings_of(step)
@@ -297,7 +281,7 @@ class _Compiler:
         place = placement(self._plan, self._config, step, image)
         spec = container_spec(self._plan, step, "", 1, image.reference, self._given.user)
         only = step.path if not can_be_input(step.path) else None
-        made = template("", spec, place, _checked(settings.retry), self._values, only)
+        made = template("", spec, place, _checked(settings.retry), self._values, only, self._graph.emitted(step))
         if settings.time_limit is not None:
             # The runtime ends a step that runs out of time; this is for a runtime that can't. Kubernetes counts from before
             # the image is pulled.
