@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, load, peer, startup
+from bench import build, chain, cluster, fan_out, load, peer, startup
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -37,6 +37,7 @@ _BENCHES: dict[str, _Bench] = {
     "load": load.main,
     "chain": chain.main,
     "chain-200": chain.main_long,
+    "fan-out": fan_out.main,
     "peer": peer.main,
     "cluster": cluster.main,
 }

@@ -30,6 +30,27 @@ PEER_BOUND = 0.6
 CLIENT_BOUND = 4.0
 CLAIM = "toolkit"
 """The claim of a project whose configuration names none."""
+_HEAD = "from functions import nothing\n\nfrom toolkit import Map, Parallel, Pipeline, PythonTask\n\n"
+_SHAPES = {
+    "map": """\
+items = Map(
+    "items",
+    branch=Pipeline(steps=[PythonTask(name="item", function=nothing)]),
+    iterate_on="numbers",
+    iterate_as="number",
+)
+pipeline = Pipeline(steps=[items, PythonTask(name="collect", function=nothing)])
+""",
+    "branches": """\
+def branch(name):
+    return Pipeline(steps=[PythonTask(name=f"{name}-{number}", function=nothing) for number in range(2)])
+
+
+pipeline = Pipeline(steps=[Parallel("both", branches={"left": branch("left"), "right": branch("right")})])
+""",
+}
+"""Pipelines of no-op steps, each with a manifest of the same DAG beside this file."""
+_ITEMS = 20
 _EXAMPLE = ROOT / "examples" / "getting-started"
 
 
@@ -85,7 +106,7 @@ def _measure(place: Namespace, root: Path, pairs: int) -> None:
         place.forget(name)
         return taken
 
-    manifest = _hand_written(place, root)
+    manifest = _hand_written(place, root, "chain", _command(place))
     own = Side("toolkit run --env argo: all of it", whole)
     other = Side("hand-written: kubectl create to its end", written)
     with peer.sides(place.cluster, root.parent / "peer", STEPS, counts[2]) as theirs:
@@ -104,8 +125,42 @@ def _measure(place: Namespace, root: Path, pairs: int) -> None:
     for name, count in zip(("toolkit run", "hand-written", "the peer's"), counts, strict=True):
         if count:
             print(f"  {'pods of ' + name:<44} {count[0]}", flush=True)
+    for shape in _SHAPES:
+        _shape(place, root, shape, pairs)
     _client(place, root, pairs)
     _examples(place)
+
+
+def _shape(place: Namespace, root: Path, shape: str, pairs: int) -> None:
+    """A composite beside the DAG of the same shape."""
+    (root / f"{shape}.py").write_text(_HEAD + _SHAPES[shape])
+    variables = place.cluster.variables()
+    given = [] if shape != "map" else ["--param", f"numbers={list(range(_ITEMS))}"]
+    command = [console("toolkit"), "run", f"{shape}.py", "--env", "argo", *given, *place.options()]
+    manifest = _hand_written(place, root, shape, command)
+    counts: list[list[int]] = [[], []]
+
+    def whole() -> float:
+        run_id = fresh("bench")
+        taken = seconds([*command, "--run-id", run_id], root, variables)
+        counts[0][:] = [len(place.pods(run_id))]
+        place.forget(run_id)
+        return taken
+
+    def written() -> float:
+        name, taken = place.create_and_wait(manifest)
+        counts[1][:] = [len(place.pods(name))]
+        place.forget(name)
+        return taken
+
+    own = Side("toolkit run --env argo: all of it", whole)
+    other = Side("hand-written: kubectl create to its end", written)
+    figures = in_turn([own, other], pairs)
+    show(f"cluster: {shape} on Kubernetes with Argo", pairs)
+    show_times(own.name, figures[0])
+    show_times(other.name, figures[1])
+    _show_difference(figures[0], figures[1])
+    print(f"  {'pods of toolkit run, of the hand-written':<44} {counts[0][0]}, {counts[1][0]}", flush=True)
 
 
 def _command(place: Namespace) -> list[str]:
@@ -134,24 +189,26 @@ def _show_difference(own: Sequence[float], other: Sequence[float]) -> None:
 # --- the hand-written side ----------------------------------------------------------------------------------------------
 
 
-def _hand_written(place: Namespace, root: Path) -> Path:
-    """The committed manifest with image, policy, user and claim of a run's own pods, which warms all caches as well.
+def _hand_written(place: Namespace, root: Path, shape: str, command: Sequence[str]) -> Path:
+    """The committed manifest of a shape, with image, policy, user and claim of a run's own pods, which warms all caches as well.
 
     Raises:
         Broken: a run failed, or its pods are no longer like the manifest's.
     """
     run_id = fresh("bench")
-    run([*_command(place), "--run-id", run_id], root, place.cluster.variables())
+    run([*command, "--run-id", run_id], root, place.cluster.variables())
     theirs = place.pods(run_id)[0]["spec"]
     main = next(one for one in theirs["containers"] if one["name"] == "main")
-    text = Template((Path(__file__).parent / "chain.yaml").read_text()).substitute(
+    here = Path(__file__).parent
+    text = Template((here / "hand-written.yaml").read_text()).substitute(
+        SHAPE=(here / f"{shape}.yaml").read_text(),
         IMAGE=json.dumps(main["image"]),
         PULL_POLICY=main["imagePullPolicy"],
         USER=theirs["securityContext"]["runAsUser"],
         CLAIM=CLAIM,
     )
     place.forget(run_id)
-    manifest = root.parent / "hand-written.yaml"
+    manifest = root.parent / f"{shape}.yaml"
     manifest.write_text(text)
     name, _ = place.create_and_wait(manifest)
     ours, written = _likeness(theirs), _likeness(place.pods(name)[0]["spec"])
@@ -159,7 +216,7 @@ def _hand_written(place: Namespace, root: Path) -> Path:
     unlike = [key for key in sorted({*ours, *written}) if ours.get(key) != written.get(key)]
     if unlike:
         told = "; ".join(f"{key}: {ours.get(key)} and {written.get(key)}" for key in unlike)
-        raise Broken(f"the pods of bench/cluster/chain.yaml are no longer like a run's: {told}")
+        raise Broken(f"the pods of bench/cluster/hand-written.yaml are no longer like a run's: {told}")
     return manifest
 
 
