@@ -86,7 +86,8 @@ class Expect:
     Attributes:
         code: the exit code of the command.
         steps: by path, all of them; None is that each succeeded at its first attempt.
-        among: some of the steps by path, of which each other one succeeded at its first attempt. rows: how many there are then.
+        among: some of the steps by path, one that is skipped with all below it; each other one succeeded at its first attempt.
+        rows: how many steps there are then.
         parameters: of the root scope at the end, those that matter.
         puts: for a step the content of each file that it put.
         output: for a step a text that its output holds.
@@ -198,9 +199,10 @@ def functions(**bodies: str) -> dict[str, Any]:
     return {"code": code, "steps": [f"PythonTask(functions.{name})" for name in bodies]}
 
 
-def written(text: str) -> dict[str, Any]:
-    """A pipeline.py of its own, in which all of the SDK's names are there: `Case(…, **written(TEXT))`."""
-    return {"files": {"pipeline.py": "from toolkit import *\nimport json, os, sys, time\nimport volume\n\n" + text}}
+def written(text: str, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A pipeline.py of its own, in which all of the SDK's names are there, and further files: `Case(…, **written(TEXT))`."""
+    begins = "from toolkit import *\nimport json, os, sys, time\nimport volume\n\n"
+    return {"files": {"pipeline.py": begins + text, **(files or {})}}
 
 
 def literal(text: str) -> str:
