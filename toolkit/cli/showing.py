@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import sys
-import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from toolkit.cli.building import note
 from toolkit.cli.loading import project_at
 from toolkit.errors import BadInput
 from toolkit.report import text
+from toolkit.report.following import follow, selected
 from toolkit.report.view import catalog as catalog_rows
-from toolkit.report.view import summary, view
+from toolkit.report.view import states_of, summary, view
 from toolkit.run.found import Found, Where, every, find, local_log, newest
 from toolkit.runtime.catalog import FileStore, StoreFault
+from toolkit.runtime.tree import Tree
 from toolkit.store.reader import Run, RunLog, chunks
-from toolkit.store.verdict import Attempt
+from toolkit.store.states import Row
 
 
 def print_json(document: Any) -> None:
@@ -102,37 +105,75 @@ def logs(options: argparse.Namespace) -> int:
     """Prints what the steps wrote, step by step; with ``-f`` until the run has ended."""
     found, step = _opened_for_logs(options)
     log, run = found.log, found.run
-    paths = _tasks(run)
+    rows = states_of(log, run).rows
     if step is not None:
-        if step not in paths:
-            raise BadInput(f"the run has no step {step!r} that runs: it has {', '.join(map(repr, paths))}")
-        paths = [step]
+        _check_step(step, run, rows, may_come=options.follow and run.active)
     if options.json:
-        print_json(_lines(log, run, paths))
+        print_json(_lines(log, selected(rows, step)))
         return 0
-    if options.follow and found.remote is not None and run.active:
-        return _follow_remote(found, paths, named=step is None)
-    for path in paths:
-        _print_logs(log, run, path, named=step is None, follow=options.follow)
+    named = step is None or any(row.path != step for row in selected(rows, step))
+    if not options.follow or not run.active:
+        for row in selected(rows, step):
+            for attempt in row.attempts:
+                _print_head(row.path, attempt.number, named or len(row.attempts) > 1)
+                _print_output(chunks(log.output(attempt), lambda: True, lambda: None))
+        return 0
+    if found.remote is not None:
+        from toolkit.run.remote_logs import follow_logs
+
+        following = follow_logs(found.remote, run.id, step)
+    else:
+        following = follow(log, run.id, step)
+    for path, number, pieces in following:
+        _print_head(path, number, named or number > 1)
+        _print_output(pieces)
     return 0
 
 
-def _follow_remote(found: Found, paths: list[str], named: bool) -> int:
-    """The output of steps on a cluster while they run."""
-    from toolkit.run.remote_logs import follow_logs
+def _print_head(path: str, number: int, wanted: bool) -> None:
+    if wanted:
+        print(f"==> {path}" + (f" (attempt {number})" if number > 1 else ""), flush=True)
 
-    assert found.remote is not None
-    for path, attempt, pieces in follow_logs(found.remote, found.run.id, paths):
-        if named or attempt > 1:
-            print(f"==> {path}" + (f" (attempt {attempt})" if attempt > 1 else ""), flush=True)
-        last = b"\n"
-        for data in pieces:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-            last = data
-        if not last.endswith(b"\n"):
-            print(flush=True)
-    return 0
+
+def _print_output(pieces: Iterable[bytes]) -> None:
+    last = b"\n"
+    for data in pieces:
+        # Bytes as they are: the step's output need not be text.
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        last = data
+    if not last.endswith(b"\n"):
+        print(flush=True)
+
+
+def _check_step(step: str, run: Run, rows: list[Row], may_come: bool = False) -> None:
+    """Refuses the path of what writes nothing.
+
+    Args:
+        may_come: whether a step of which it is not known yet whether it runs is waited for.
+
+    Raises:
+        BadInput: there is no such step; the message has the nearest one.
+    """
+    if selected(rows, step):
+        return
+    trail = Tree(json.loads(run.record["plan"])).trail(step)
+    if trail is not None and trail[-1].row["type"] == "stub":
+        raise BadInput(f"the step {step!r} is a stub, which writes nothing")
+    if trail is not None and (may_come or any(row.path == step for row in rows)):
+        return
+    paths = [row.path for row in rows]
+    # By its path, or by the last name of it.
+    known = {path.rpartition("/")[2]: path for path in reversed(paths)} | {path: path for path in paths}
+    near = difflib.get_close_matches(step, known, n=1)
+    if near:
+        raise BadInput(f"the run has no step {step!r}: is it {known[near[0]]!r}?")
+    tops = [path for path in paths if "/" not in path]
+    shown = ", ".join(map(repr, tops[:_MOST])) + (f" and {len(tops) - _MOST} more" if len(tops) > _MOST else "")
+    raise BadInput(f"the run has no step {step!r}: it has {shown}")
+
+
+_MOST = 20
 
 
 def _opened_for_logs(options: argparse.Namespace) -> tuple[Found, str | None]:
@@ -144,52 +185,21 @@ def _opened_for_logs(options: argparse.Namespace) -> tuple[Found, str | None]:
             raise
         log = local_log(project_at(options.config, Path.cwd()))
         last = log.runs()[-1:]
-        if not last or options.run not in _tasks(last[0]):
+        if not last:
+            raise
+        rows = states_of(log, last[0]).rows
+        if "/" in options.run:
+            # No run has such an id.
+            _check_step(options.run, last[0], rows, may_come=options.follow)
+        elif not selected(rows, options.run) and all(row.path != options.run for row in rows):
             raise
         return Found(project_at(options.config, Path.cwd()), log, last[0]), options.run
 
 
-def _tasks(run: Run) -> list[str]:
-    return [step["path"] for step in json.loads(run.record["plan"])["steps"] if step["type"] == "task"]
-
-
-def _lines(log: RunLog, run: Run, paths: list[str]) -> list[dict[str, Any]]:
-    rows = []
-    for path in paths:
-        for attempt in log.attempts(run, path):
+def _lines(log: RunLog, rows: list[Row]) -> list[dict[str, Any]]:
+    found = []
+    for row in rows:
+        for attempt in row.attempts:
             content = b"".join(chunks(log.output(attempt), lambda: True, lambda: None))
-            rows.append({"step": path, "attempt": attempt.number, "output": content.decode("utf-8", "replace")})
-    return rows
-
-
-def _print_logs(log: RunLog, run: Run, path: str, named: bool, follow: bool) -> None:
-    printed = 0
-    while True:
-        attempts = log.attempts(run, path)
-        for attempt in attempts[printed:]:
-            if named or len(attempts) > 1:
-                print(f"==> {path}" + (f" (attempt {attempt.number})" if attempt.number > 1 else ""), flush=True)
-            _print_output(log, run, path, attempt, follow)
-            printed += 1
-        run = log.run(run.id)
-        over = bool(attempts) and attempts[-1].status == "succeeded"
-        if not follow or over or not run.active:
-            return
-        time.sleep(0.2)
-
-
-def _print_output(log: RunLog, run: Run, path: str, attempt: Attempt, follow: bool) -> None:
-    def ended() -> bool:
-        if not follow:
-            return True
-        again = log.run(run.id)
-        return log.attempts(again, path)[attempt.number - 1].status != "running"
-
-    last = b"\n"
-    for data in chunks(log.output(attempt), ended, lambda: time.sleep(0.2)):
-        # Bytes as they are: the step's output need not be text.
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        last = data
-    if not last.endswith(b"\n"):
-        print(flush=True)
+            found.append({"step": row.path, "attempt": attempt.number, "output": content.decode("utf-8", "replace")})
+    return found

@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from toolkit.report.folding import Line, lines
+
 _LONGEST_VALUE = 80
+_MOST_FAILURES = 10
+"""Failed steps that are told of one by one."""
 
 
 def print_runs(rows: Sequence[dict[str, Any]]) -> None:
@@ -38,41 +42,99 @@ def print_run(document: dict[str, Any]) -> None:
     if document["without_effect"]:
         print(f"no effect   {', '.join(document['without_effect'])} (in this environment)")
     print()
-    table: list[tuple[str, ...]] = [("STEP", "TYPE", "STATUS", "TOOK", "RETURNS", "FILES")]
-    for step in document["steps"]:
-        table.append(_step_row(step))
+    shown = lines(document["steps"])
+    nested = any(line.depth for line in shown)
+    table: list[tuple[str, ...]] = [("STEP", "TYPE", "STATUS", "TOOK", "RESULT" if nested else "RETURNS", "FILES")]
+    for line in shown:
+        table.append(_step_row(line))
     _print_table(table)
     if document["parameters"]:
         print("\nparameters")
         for name, value in document["parameters"].items():
             print(f"  {name} = {_value(value)}")
-    failed = [step for step in document["steps"] if step["status"] == "failed" and step["attempts"]]
-    for step in failed:
-        _print_failure(step)
-    told = any(step["path"] in document["reason"] for step in failed)
-    if document["reason"] and document["status"] != "succeeded" and not told:
-        print(f"\n{document['reason']}")
+    _print_failures(document)
 
 
-def _step_row(step: dict[str, Any]) -> tuple[str, ...]:
-    attempts = step["attempts"]
+def _step_row(line: Line) -> tuple[str, ...]:
+    step = line.row
+    label = "  " * line.depth + line.label
+    if step is None:
+        return (label, "", "", "", "", "")
     kind = step["kind"] or step["type"]
+    attempts = step["attempts"]
+    more = [f"{len(attempts)} attempts"] if len(attempts) > 1 else []
+    if "on_failure" in step:
+        more.append(f"on_failure {step['on_failure']}")
+    status = step["status"] + (f" ({', '.join(more)})" if more else "")
     if not attempts:
-        return (step["path"], kind, step["status"], "", "", "")
+        return (label, kind, status, _took(line.started, line.ended), _inside(step), "")
     last = attempts[-1]
-    status = step["status"] + (f" ({len(attempts)} attempts)" if len(attempts) > 1 else "")
     returns = ", ".join(f"{name}={_value(value, 30)}" for name, value in last["output_parameters"].items())
     files = [f"put {one['name']}" for one in last["catalog"]["put"]] + [
         f"got {one['name']}" for one in last["catalog"]["get"]
     ]
     shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-    return (step["path"], kind, status, _took(last["started"], last["ended"]), returns, shown)
+    return (label, kind, status, _took(last["started"], last["ended"]), returns, shown)
 
 
-def _print_failure(step: dict[str, Any]) -> None:
-    last = step["attempts"][-1]
-    code = "" if str(last["exit_code"]) in last["reason"] else f" (exit code {last['exit_code']})"
-    print(f"\n{step['path']} failed: {last['reason']}{code}")
+def _inside(step: dict[str, Any]) -> str:
+    """What there is to say of a composite in a few words."""
+    if "branch" in step:
+        return f"branch {step['branch']}"
+    if step.get("iterations"):
+        return _count(step["iterations"], "iteration")
+    if "items" not in step:
+        return ""
+    states = step["item_status"]
+    counts = ", ".join(f"{states[status]:,} {status}" for status in _ORDER if status in states)
+    return _count(step["items"], "item") + (f": {counts}" if counts and set(states) != {step["status"]} else "")
+
+
+_ORDER = ("succeeded", "failed", "cancelled", "skipped", "running", "waiting")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _print_failures(document: dict[str, Any]) -> None:
+    """Each step that failed, those first that nothing has made good; then what else the run failed for."""
+    failed = [step for step in document["steps"] if step["status"] == "failed"]
+    # A composite fails because of what is inside it, unless there is nothing that failed.
+    parts = {part for step in failed for part in _around(step["path"])}
+    failed = [step for step in failed if step["attempts"] or step["path"] not in parts]
+    good = {step["path"] for step in document["steps"] if step.get("on_failure") == "succeeded"}
+    failed.sort(key=lambda step: _made_good(step["path"], good))
+    for step in failed[:_MOST_FAILURES]:
+        _print_failure(step, _made_good(step["path"], good))
+    if len(failed) > _MOST_FAILURES:
+        print(f"\nand {_count(len(failed) - _MOST_FAILURES, 'more failed step')}: `toolkit show --json` has them all")
+    reason = document["reason"]
+    told = any(f"the step {step['path']} " in reason or step.get("reason") == reason for step in failed)
+    if reason and document["status"] != "succeeded" and not told:
+        print(f"\n{reason}")
+
+
+def _around(path: str) -> list[str]:
+    """The paths of all that a path is in."""
+    parts = path.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts))]
+
+
+def _made_good(path: str, good: set[str]) -> bool:
+    """Whether the on_failure of a step, or of a composite around it, has succeeded instead of it."""
+    return any(one in good and not path.startswith(f"{one}/on_failure/") for one in [*_around(path), path])
+
+
+def _print_failure(step: dict[str, Any], made_good: bool) -> None:
+    last = step["attempts"][-1] if step["attempts"] else step
+    reason = last["reason"]
+    more = []
+    if step["attempts"] and str(last["exit_code"]) not in reason:
+        more.append(f"exit code {last['exit_code']}")
+    if made_good:
+        more.append("handled: on_failure succeeded")
+    print(f"\n{step['path']} failed: {reason}" + (f" ({'; '.join(more)})" if more else ""))
     if "exception" in last:
         print("".join(f"  {line}\n" for line in last["exception"]["traceback"].splitlines()), end="")
 
