@@ -1,0 +1,192 @@
+"""A run that failed goes on: what succeeded is taken as it is, the rest runs again, whatever holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.local_project import LocalProject
+
+HEAD = "from toolkit import Catalog, Conditional, Loop, Map, Nested, Parallel, Pipeline, ShellTask, Stub\n"
+WORD = (
+    "def word(name, command, *returns, **more):\n    return ShellTask(name, command, returns=list(returns), **more)\n"
+)
+NOT_YET = "test -e mended || exit 3; "
+"""Fails until there is a file of that name in the project."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> LocalProject:
+    return LocalProject(tmp_path)
+
+
+def write(project: LocalProject, steps: str) -> None:
+    project.write("p.py", f"{HEAD}{WORD}\np = Pipeline(name='p', steps=[\n{steps}\n])\n")
+
+
+def attempts(shown: dict[str, Any]) -> dict[str, list[str]]:
+    """The statuses of the attempts of each task that has any, by path."""
+    return {one["path"]: [each["status"] for each in one["attempts"]] for one in shown["steps"] if one["attempts"]}
+
+
+ONCE, AGAIN = ["succeeded"], ["failed", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (
+            "word('a', 'export x=1', 'x'), word('b', NOT + 'export y=$x', 'y'), word('c', 'export z=$y', 'z')",
+            {"a": ONCE, "b": AGAIN, "c": ONCE},
+        ),
+        (
+            """word('l', 'export xs=[1,2,3]', 'xs'),
+            Map('m', branch=Pipeline([word('a', 'true'), word('b', '[ $i != 2 ] || { ' + NOT + ' }; export y=$i', 'y')]),
+                iterate_on='xs', iterate_as='i'),
+            word('z', 'export s="$y"', 's')""",
+            {
+                "l": ONCE, "m/0/a": ONCE, "m/0/b": ONCE, "m/1/a": ONCE, "m/1/b": AGAIN,
+                "m/2/a": ONCE, "m/2/b": ONCE, "z": ONCE,
+            },
+        ),
+        (
+            """Parallel('p', branches={'one': Pipeline([word('a', 'true')]), 'two': Pipeline([word('b', NOT), word('c', 'true')])}),
+            word('z', 'true')""",
+            {"p/one/a": ONCE, "p/two/b": AGAIN, "p/two/c": ONCE, "z": ONCE},
+        ),
+        (
+            """word('k', 'export k=left', 'k'),
+            Conditional('c', parameter='k', branches={'left': Pipeline([word('a', 'true'), word('b', NOT)])}),
+            word('z', 'true')""",
+            {"k": ONCE, "c/left/a": ONCE, "c/left/b": AGAIN, "z": ONCE},
+        ),
+        (
+            """Loop('l', branch=Pipeline([word('n', 'export n=$((${n:-0} + 1))', 'n'), word('t', '[ $n != 2 ] || { ' + NOT + ' }; '
+               'export done=$([ $n = 3 ] && echo true || echo false)', 'done')]), max_iterations=5, break_on='done', index_as='i'),
+            word('z', 'export last=$n', 'last')""",
+            {
+                "l/0/n": ONCE, "l/0/t": ONCE, "l/1/n": ONCE, "l/1/t": AGAIN, "l/2/n": ONCE, "l/2/t": ONCE, "z": ONCE,
+            },
+        ),
+        (
+            """Nested('n', Pipeline([word('a', 'false', on_failure=Pipeline([word('h', 'true')])), word('never', 'true')])),
+            word('b', NOT), word('z', 'true')""",
+            # The handler had made good for it: neither runs again.
+            {"n/a": ["failed"], "n/a/on_failure/h": ONCE, "b": AGAIN, "z": ONCE},
+        ),
+        (
+            "word('a', NOT, on_failure=Pipeline([word('h', 'exit 4')])), word('z', 'true')",
+            {"a": AGAIN, "a/on_failure/h": ["failed"], "z": ONCE},
+        ),
+        (
+            "word('a', 'true', terminate_with_success=False), Stub('s'), word('b', NOT, max_attempts=2), word('z', 'true')",
+            {"a": ONCE, "b": ["failed", "failed", "succeeded"], "z": ONCE},
+        ),
+    ],
+    ids=["sequence", "map", "parallel", "conditional", "loop", "handled", "handler-failed", "attempts"],
+)  # fmt: skip
+def test_what_failed_runs_again_and_what_follows_it(
+    project: LocalProject, steps: str, expected: dict[str, list[str]]
+) -> None:
+    # Given a run that failed,
+    write(project, steps.replace("NOT", repr(NOT_YET)))
+    assert project.run("p.py", "--run-id", "r") == 1, project.err
+    # when its fault is mended and it goes on,
+    project.write("mended", "")
+    assert project.toolkit("retry", "r") == 0, project.err
+    # then only what had failed has another attempt, and all is there.
+    shown = project.show()
+    assert shown["status"] == "succeeded" and shown["run_id"] == "r"
+    assert attempts(shown) == expected
+    assert not {one["status"] for one in shown["steps"]} & {"running", "waiting", "cancelled"}
+    # A second time there is nothing to do.
+    assert project.toolkit("retry", "r") == 2
+    assert "the run r has succeeded" in project.err
+
+
+def test_it_fails_again_as_often_as_it_fails(project: LocalProject) -> None:
+    write(project, f"word('a', 'true'), word('b', {NOT_YET!r})")
+    assert project.run("p.py", "--run-id", "r") == 1
+    assert project.toolkit("retry", "r") == 1
+    assert project.toolkit("retry", "r") == 1
+    assert attempts(project.show()) == {"a": ["succeeded"], "b": ["failed", "failed", "failed"]}
+    project.write("mended", "")
+    assert project.toolkit("retry", "r") == 0
+    assert attempts(project.show()) == {"a": ["succeeded"], "b": ["failed"] * 3 + ["succeeded"]}
+
+
+def test_mended_code_is_taken_and_another_shape_only_when_asked_for(project: LocalProject) -> None:
+    write(project, "word('a', 'export x=1', 'x'), word('b', 'exit 3', 'y'), word('c', 'true')")
+    assert project.run("p.py", "--run-id", "r") == 1
+    # Another command is mended code,
+    for steps, what in (
+        ("word('a', 'export x=2', 'x', 'w'), word('b', 'export y=$x', 'y'), word('c', 'true')", "the step a returned x and"),
+        ("word('a', 'export x=2', 'x'), word('new', 'true'), word('b', 'true')", "the step new is new where b was"),
+        ("word('a', 'export x=2', 'x')", "the step b is gone"),
+        ("word('a', 'export x=2', 'x'), Stub('b'), word('c', 'true')", "the step b was a shell and is a stub"),
+        ("word('b', 'export y=1', 'y'), word('a', 'export x=2', 'x'), word('c', 'true')", "the step b stands where a was"),
+    ):  # fmt: skip
+        write(project, steps)
+        assert project.toolkit("retry", "r") == 2, what
+        assert f"is not the one that the run r began with: {what}" in project.err
+    # and a changed one runs again from what differs.
+    write(project, "word('a', 'export x=2', 'x'), word('new', 'export w=$x', 'w'), word('b', 'export y=$x', 'y')")
+    assert project.toolkit("retry", "r", "--changed-shape") == 0, project.err
+    assert "all is run again from there on" in project.err
+    shown = project.show()
+    assert attempts(shown) == {"a": ["succeeded"], "new": ["succeeded"], "b": ["failed", "succeeded"]}
+    assert shown["parameters"] == {"w": 1, "x": 1, "y": 1}
+
+
+def test_parameters_and_files_of_the_earlier_part_are_there(project: LocalProject) -> None:
+    write(
+        project,
+        "word('a', 'echo $given > f; export x=1', 'x', catalog=Catalog(put=['f'])),"
+        f"word('b', {NOT_YET!r} + 'export y=\"$x $(cat f) $given\"', 'y', catalog=Catalog(get=['f']))",
+    )
+    assert project.run("p.py", "--run-id", "r", "--param", "given=word") == 1
+    project.write("mended", "")
+    assert project.toolkit("retry", "r") == 0, project.err
+    assert project.show()["parameters"]["y"] == "1 word word"
+
+
+def test_a_run_whose_client_was_killed_goes_on(project: LocalProject) -> None:
+    # Given a client that is killed together with its step,
+    write(project, f"word('a', 'true'), word('b', 'test -e mended && exit 0; kill -9 {'$'}(cat client); sleep 30')")
+    command = [sys.executable, "-m", "toolkit", "run", "p.py", "--env", "process", "--run-id", "r"]
+    client = subprocess.Popen(
+        ["sh", "-c", 'echo $$ > client; exec "$@"', "sh", *command], cwd=project.root, stderr=subprocess.DEVNULL
+    )
+    assert client.wait(60) == -9
+    assert project.toolkit("show", "r", "--json") == 0
+    assert json.loads(project.out)["status"] == "failed"
+    # when it goes on, then what was lost is another attempt.
+    project.write("mended", "")
+    assert project.toolkit("retry", "r") == 0, project.err
+    # Its runtime may have seen the client go, or have gone with it.
+    found = attempts(project.show())
+    assert found["a"] == ["succeeded"] and found["b"][1:] == ["succeeded"] and found["b"][0] in ("failed", "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none",), "there is no run 'none' here"),
+        (("r", "--env", "argo"), "runs of this machine only"),
+        (("r", "other.py"), "does not exist"),
+    ],
+)
+def test_what_can_not_go_on_is_refused(project: LocalProject, arguments: tuple[str, ...], message: str) -> None:
+    write(project, "word('a', 'exit 3')")
+    assert project.run("p.py", "--run-id", "r") == 1
+    assert project.toolkit("retry", *arguments) == 2
+    assert message in project.err
+    os.unlink(project.root / "p.py")
+    assert project.toolkit("retry", "r") == 2
+    assert "the run's pipeline p.py is not there any more" in project.err
