@@ -24,6 +24,7 @@ from toolkit.model.pipeline import (
     Takes,
     Task,
 )
+from toolkit.runtime.catalog import executed_name
 
 
 def to_pipeline(description: dict[str, Any], file: str) -> Pipeline:
@@ -125,6 +126,10 @@ class _Reader:
         function = node.get("function")
         takes = node.get("takes")
         catalog = node.get("catalog") or {}
+        put = list(catalog.get("put") or ())
+        if node["kind"] == "notebook" and node.get("command"):
+            # The notebook as it was executed is kept as any file is.
+            put = list(dict.fromkeys([*put, executed_name(node["command"])]))
         return Task(
             name=name,
             kind=node["kind"],
@@ -133,9 +138,7 @@ class _Reader:
             takes=Takes(tuple(takes["names"]), tuple(takes["required"]), takes["everything"]) if takes else None,
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(one, where) for one in node.get("secrets") or ()),
-            catalog=CatalogUse(
-                tuple(catalog.get("get") or ()), tuple(catalog.get("put") or ()), catalog.get("store_copy", True)
-            ),
+            catalog=CatalogUse(tuple(catalog.get("get") or ()), tuple(put), catalog.get("store_copy", True)),
             overrides=dict(node.get("overrides") or {}),
             bind={argument: self._binding(argument, one, where) for argument, one in (node.get("bind") or {}).items()},
             terminate_with_success=bool(node.get("terminate_with_success")),

@@ -124,6 +124,12 @@ class FileStore:
             raise StoreFault(f"the object {digest} in the catalog is damaged: its content has another hash")
 
 
+def executed_name(notebook: str) -> str:
+    """The key under which a notebook is put as it was executed."""
+    stem, suffix = os.path.splitext(os.path.basename(notebook))
+    return f"{stem}_out{suffix}"
+
+
 def _chunks(file: Any) -> Iterator[bytes]:
     while True:
         chunk = file.read(_CHUNK)

@@ -20,7 +20,7 @@ from .scope import Scope, Unsuitable, reduced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Optional
 
     from .places import Places
 
@@ -47,6 +47,7 @@ class Step:
     Args:
         step: the plan's step. roots: the plan's import roots. scope: what it can see. store: the catalog.
         places: where things are. redactor: of the step's secrets. private: a folder for this attempt alone.
+        data_folder: relative to the working folder, what catalog keys are relative to.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Step:
         places: Places,
         redactor: Redactor,
         private: str,
+        data_folder: str = ".",
     ) -> None:
         self.step = step
         self.roots = roots
@@ -66,6 +68,7 @@ class Step:
         self.places = places
         self.redactor = redactor
         self.private = private
+        self.data_folder = data_folder
         self.inputs: dict[str, dict[str, Any]] = {}
         self._installed = False
 
@@ -77,20 +80,25 @@ class Step:
         Args:
             objects: False passes over what is an object, and so loads none.
         """
+        stored = self.take_stored(name, objects)
+        return (False, None) if stored is None else (True, self.loaded(stored))
+
+    def take_stored(self, name: str, objects: bool = True) -> Optional[dict[str, Any]]:
+        """The same, as records hold it, for :meth:`loaded`; None where there is none."""
         binding = self.step["bind"].get(name)
         if binding is not None and "value" in binding:
             self.inputs[name] = {"value": binding["value"]}
-            return True, binding["value"]
+            return {"kind": "json", "value": binding["value"]}
         source_name = binding["name"] if binding is not None else name
         found = self.scope.parameter(source_name, binding.get("step") if binding is not None else None)
         if found is None:
-            return False, None
+            return None
         path, stored = found
         if not objects and _holds_object(stored):
-            return False, None
+            return None
         digest = stored["sha256"] if stored["kind"] == "object" else _sha256(encode(stored.get("value", stored)))
         self.inputs[name] = {"from": path, "name": source_name, "kind": stored["kind"], "sha256": digest}
-        return True, self.loaded(stored)
+        return stored
 
     def loaded(self, stored: dict[str, Any]) -> Any:
         """The value of a stored parameter; of a map's items what its reducer makes of them.
@@ -166,14 +174,17 @@ class Step:
         for name, value in produced.items():
             kind = kinds[name]
             if kind == "object":
-                data, type_name = values.as_object(name, value)
-                self._refuse_secrets(name, data)
-                found[name] = {"kind": kind, "type": type_name, **self.store.put_bytes(data)}
+                found[name] = self.stored_object(name, *values.as_object(name, value))
                 continue
             plain = values.as_metric(name, value) if kind == "metric" else values.as_json(name, value)
             self._refuse_secrets(name, encode(plain))
             found[name] = {"kind": kind, "value": plain}
         return found
+
+    def stored_object(self, name: str, data: bytes, type_name: str) -> dict[str, Any]:
+        """A return that is an object, by its pickled bytes."""
+        self._refuse_secrets(name, data)
+        return {"kind": "object", "type": type_name, **self.store.put_bytes(data)}
 
     def _refuse_secrets(self, name: str, data: bytes) -> None:
         secret = self.redactor.found(data)
@@ -297,9 +308,12 @@ def run(step: Step, environment: dict[str, str], result: int) -> int:
     try:
         if step.step["kind"] == "shell":
             return _shell(step, environment, result)
-        sys.argv = [step.step["function"]["qualname"]]
-        document["returns"] = step.python()
-        code = 0
+        if step.step["kind"] == "notebook":
+            from . import notebook
+
+            code = notebook.run(step, environment, document)
+        else:
+            code = _python(step, document)
     except SystemExit as leave:
         code = _system_exit(step, leave, document)
     except (Failed, Unsuitable, values.BadValue, imports.NotFound) as error:
@@ -316,6 +330,12 @@ def run(step: Step, environment: dict[str, str], result: int) -> int:
         _send(result, document)
     _flush()
     return code
+
+
+def _python(step: Step, document: dict[str, Any]) -> int:
+    sys.argv = [step.step["function"]["qualname"]]
+    document["returns"] = step.python()
+    return 0
 
 
 def reduced_apart(step: Step, environment: dict[str, str], reducer: dict[str, Any], items: list[dict[str, Any]]) -> Any:

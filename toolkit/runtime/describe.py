@@ -171,6 +171,11 @@ def _check_functions(node: Any, path: str, code: str) -> None:
         reference = node.get("function")
         if isinstance(reference, dict) and "qualname" in reference:
             node["function"], node["takes"] = _checked(reference, node.pop("live", None), path, code, node.get("line"))
+        if node.get("kind") == "notebook" and not os.path.isfile(os.path.join(code, node["command"])):
+            raise Refused(
+                f"there is no notebook {node['command']} in the project (does .dockerignore leave it out?)",
+                node.get("line"),
+            )
         for value in node.values():
             _check_functions(value, path, code)
     elif isinstance(node, list):
