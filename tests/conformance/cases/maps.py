@@ -205,6 +205,32 @@ p = Pipeline(steps=[
     Stub("not reached"),
 ])
 """
+GROUPS = """\
+def works(n, seen=None):
+    assert seen is None and not os.path.exists("left.txt"), "an item finds nothing of the one before it"
+    open("left.txt", "w").write(str(n))
+    print("works on", n)
+    if n == 2:
+        raise ValueError("not 2")
+    return n * 10
+
+def then(m, n):
+    assert m == n * 10 and open("left.txt").read() == str(n)
+    return m + 1
+
+p = Pipeline(steps=[
+    Pipeline(name="handled", steps=[
+        Map("grouped", iterate_on="ns", iterate_as="n", branch=Pipeline(steps=[
+            PythonTask(works, returns=["m"], catalog=Catalog(put=["left.txt"])),
+            PythonTask(then, returns=["more"], catalog=Catalog(get=["left.txt"])),
+        ]), on_failure=ShellTask("looks", "cat 0/left.txt 6/left.txt", catalog=Catalog(get=["*/left.txt"])).as_pipeline()),
+    ]),
+    Map("doubled", iterate_on="ns", iterate_as="n", branch=ShellTask(
+        "doubles", "export double=$((n * 2))", returns=["double"]).as_pipeline()),
+    ShellTask("shows", 'echo "$double"'),
+    Map("too many", iterate_on="ns", iterate_as="n", branch=Pipeline(steps=[Stub("which no pod"), Stub("could have in it")])),
+])
+"""
 
 CASES = (
     Case(
@@ -350,6 +376,30 @@ CASES = (
                 "handled/of a number/on_failure/instead": OK,
                 "of a text": BROKEN,
                 "not reached": SKIPPED,
+            },
+        ),
+    ),
+    Case(
+        "items-in-groups",
+        "Where there are more items than pods, a pod runs several, as if each had one; a branch of more than tasks can't.",
+        **written(GROUPS),
+        arguments=["--param", "ns=[0, 1, 2, 3, 4, 5, 6]"],
+        config={"pods_per_map": 3},
+        expect=Expect(
+            code=1,
+            reason="the map too many has 7 items, more than the 3 pods that it may have on a cluster",
+            among={
+                "handled/grouped": BROKEN,
+                "handled/grouped/2/works": failed(1, "ValueError: not 2"),
+                "handled/grouped/2/then": SKIPPED,
+                "too many": BROKEN,
+            },
+            rows=27,
+            parameters={"double": [0, 2, 4, 6, 8, 10, 12]},
+            output={
+                "shows": "[0, 2, 4, 6, 8, 10, 12]\n",
+                "handled/grouped/on_failure/looks": "06",
+                "handled/grouped/3/works": "works on 3\n",
             },
         ),
     ),

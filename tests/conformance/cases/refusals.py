@@ -56,4 +56,32 @@ CASES = (
         "'same'",
         steps=["ShellTask('same', 'true')", "ShellTask('same', 'true')"],
     ),
+    refused(
+        "loop-of-stubs",
+        "A loop in which nothing decides whether it goes on.",
+        "decides whether it goes on",
+        steps=["Loop('loop', Pipeline(steps=[Stub('only')]), max_iterations=2, break_on='x')"],
+        arguments=["--param", "x=true"],
+    ),
+    refused(
+        "lambda-as-a-reducer",
+        "A reducer that no container could find again.",
+        "a lambda can't be a reducer",
+        steps=[
+            "Map('map', iterate_on='x', iterate_as='y', reducer=lambda values: 1,"
+            " branch=ShellTask('only', 'true').as_pipeline())"
+        ],
+        arguments=["--param", "x=[]"],
+    ),
+    refused(
+        "decided-by-many",
+        "A conditional right after the map whose items make what it decides by: no container knows all of it.",
+        "put a task between",
+        steps=[
+            "Map('map', iterate_on='x', iterate_as='y', reducer='max',"
+            " branch=ShellTask('only', 'export z=1', returns=['z']).as_pipeline())",
+            "Conditional('if', 'z', {'1': Stub('stub').as_pipeline()})",
+        ],
+        arguments=["--param", "x=[1]"],
+    ),
 )
