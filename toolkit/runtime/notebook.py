@@ -58,7 +58,6 @@ def run(step: child.Step, environment: dict[str, str], document: dict[str, Any])
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     if failure is not None and not failure.name:
-        print(session.last_words(), file=sys.stderr, end="")
         return _dead(session.kernel_code(), document)
     if failure is not None:
         return _fail(step, failure, document)
@@ -214,7 +213,6 @@ class _Session:
         self._notebook = notebook
         self._environment = environment
         self._folder = folder
-        self._words = os.path.join(folder, "words")
         self._kernel: Optional[subprocess.Popen[bytes]] = None
         self.terminated = False
 
@@ -254,7 +252,6 @@ class _Session:
             await _now(talk.wait_for_ready(timeout=START_LIMIT))
         except RuntimeError as error:
             if self._kernel is not None and self._kernel.poll() is not None:
-                print(self.last_words(), file=sys.stderr)
                 raise child.Failed(
                     f"the notebook's kernel ended as it started, with exit code {self.kernel_code()}"
                 ) from None
@@ -295,17 +292,22 @@ class _Session:
             transport="ipc",
             key=os.urandom(16).hex().encode("ascii"),
         )
-        # What it writes past its own streams comes as output of a cell too; this is for its last words.
-        words = os.open(self._words, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # Not quiet: what is printed, and what other programs write for it, goes to the step's output directly. Of the
+        # latter Jupyter's own messages may come too late to be seen.
         self._kernel = subprocess.Popen(
-            [sys.executable, "-m", "ipykernel_launcher", "-f", file, "--HistoryManager.enabled=False"],
+            [
+                sys.executable,
+                "-m",
+                "ipykernel_launcher",
+                "-f",
+                file,
+                "--HistoryManager.enabled=False",
+                "--IPKernelApp.quiet=False",
+            ],
             env={**self._environment, **own},
             cwd=self._step.places.work,
             stdin=subprocess.DEVNULL,
-            stdout=words,
-            stderr=words,
         )
-        os.close(words)
         return str(file)
 
     def _paths(self) -> list[str]:
@@ -344,13 +346,6 @@ class _Session:
         code = self._kernel.poll()
         return None if code is None else code if code >= 0 else 128 - code
 
-    def last_words(self) -> str:
-        """What the kernel's process itself wrote, where it could tell nobody else."""
-        if not os.path.exists(self._words):
-            return ""
-        with open(self._words, encoding="utf-8", errors="replace") as file:
-            return file.read()[-10_000:]
-
     def _kill(self) -> None:
         if self._kernel is not None and self._kernel.poll() is None:
             self._kernel.kill()
@@ -363,7 +358,7 @@ async def _now(given: Any) -> Any:
 
 
 def _client(notebook: Any, kernel: Any) -> Any:
-    """nbclient's client, that passes the cells' output on as it comes; its kernel lives as long as our process of it does."""
+    """nbclient's client, that passes the cells' results on as they come; its kernel lives as long as our process of it does."""
     asynchronous = imports.own("jupyter_client.asynchronous")
     nbclient = imports.own("nbclient")
 
@@ -386,16 +381,11 @@ def _client(notebook: Any, kernel: Any) -> Any:
 
 
 def show(kind: str, content: dict[str, Any]) -> None:
-    """Writes an output of a cell to the step's own output."""
-    stream = sys.stderr if kind == "error" or content.get("name") == "stderr" else sys.stdout
-    if kind == "stream":
-        text = content["text"]
-    elif kind == "error":
-        text = _plain("\n".join(content["traceback"])) + "\n"
-    else:
-        text = str(content.get("data", {}).get("text/plain", "")) + "\n"
-    stream.write(text)
-    stream.flush()
+    """Writes an output of a cell to the step's own output, where the kernel itself does not."""
+    if kind == "error":
+        print(_plain("\n".join(content["traceback"])), file=sys.stderr, flush=True)
+    elif kind != "stream":
+        print(content.get("data", {}).get("text/plain", ""), flush=True)
 
 
 async def _cell(client: Any, cell: Any, position: int) -> Optional[_Failure]:

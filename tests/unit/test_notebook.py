@@ -1,0 +1,264 @@
+"""Notebook steps as plain processes: what goes in, what comes out, what is kept, and every way in which one can end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scratch import Scratch
+from tests.unit.local_project import LocalProject
+from toolkit.errors import BadInput
+from toolkit.runtime import notebook
+
+HEAD = "import helper\nfrom toolkit import *\nfrom toolkit import Pipeline\n"
+HELPER = """\
+class Thing:
+    def __init__(self, n): self.n = n
+    def __eq__(self, other): return self.n == other.n
+    def __repr__(self): return f"Thing({self.n})"
+def thing(): return Thing(4)
+def look(thing): return thing.n
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> LocalProject:
+    found = LocalProject(tmp_path)
+    found.write("helper.py", HELPER)
+    return found
+
+
+def book(*cells: str | tuple[str, str], minor: int = 5, language: str = "python") -> str:
+    """A notebook of code cells, each its source, or its tag and its source."""
+    made: list[dict[str, Any]] = []
+    for number, one in enumerate(cells):
+        tag, source = one if isinstance(one, tuple) else ("", one)
+        cell: dict[str, Any] = {"cell_type": "code", "source": source, "outputs": [], "execution_count": None}
+        cell["metadata"] = {"tags": [tag]} if tag else {}
+        if minor >= 5:
+            cell["id"] = f"cell-{number}"
+        made.append(cell)
+    kernel = {"name": "somebody-elses", "display_name": "x", "language": language}
+    return json.dumps({"nbformat": 4, "nbformat_minor": minor, "metadata": {"kernelspec": kernel}, "cells": made})
+
+
+def run(project: LocalProject, options: str, *cells: str | tuple[str, str], minor: int = 5) -> dict[str, Any]:
+    """A run of one notebook step; returns its attempt."""
+    project.write("report.ipynb", book(*cells, minor=minor))
+    project.write("pipeline.py", HEAD + f"p = Pipeline(steps=[NotebookTask('step', 'report.ipynb', {options})])\n")
+    return project._last(project.run("pipeline.py", "--param", "rate=21", "--param", "other=5"))
+
+
+def executed(project: LocalProject) -> dict[str, Any]:
+    """The notebook that the newest run's last step put."""
+    [put] = [one for step in project.show()["steps"] for one in step["attempts"][-1]["catalog"]["put"]]
+    [file] = (project.root / ".toolkit" / "volumes").glob(f"*/catalog/objects/*/{put['sha256']}")
+    assert put["name"] == "report_out.ipynb"
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def sources(project: LocalProject) -> list[str]:
+    return ["".join(cell["source"]) for cell in executed(project)["cells"]]
+
+
+# --- parameters and returns -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("minor", [4, 5])
+def test_parameters_go_into_a_new_cell_and_returns_are_variables(project: LocalProject, minor: int) -> None:
+    # Given a notebook whose parameters cell names some of what there is,
+    attempt = run(
+        project,
+        "returns=['total', metric('score')], bind={'name': {'value': \"it's\"}}",
+        "before = 1",
+        ("parameters", "%precision 3\nrate = 1\nname: str = 'none'\nmine, yours = 3, 4"),
+        "total = [rate * 2, name, mine]; score = 0.5; total",
+        minor=minor,
+    )
+    # when it has run, then those names have the run's values, and no others are taken.
+    assert attempt["status"] == "succeeded"
+    assert attempt["output_parameters"] == {"total": [42, "it's", 3], "score": 0.5}
+    assert attempt["input_parameters"] == {"rate": 21, "name": "it's"}
+    assert sources(project)[2] == 'rate = 21\nname = "it\'s"'
+    assert project.output().endswith(b'[42, "it\'s", 3]\n')
+    # And the same run makes the same notebook.
+    first = executed(project)
+    again = project._last(project.run("pipeline.py", "--param", "rate=21"))
+    assert again["status"] == "succeeded" and executed(project) == first
+
+
+def test_without_a_parameters_cell_only_what_is_bound_is_put_at_the_top(project: LocalProject) -> None:
+    attempt = run(project, "returns=['x'], bind={'x': 'other'}", "x += 1")
+    assert attempt["output_parameters"] == {"x": 6} and attempt["input_parameters"] == {"x": 5}
+    assert sources(project) == ["x = 5", "x += 1"]
+
+
+def test_an_executed_notebook_that_is_run_again_has_one_cell_of_parameters(project: LocalProject) -> None:
+    run(project, "returns=['rate']", ("injected-parameters", "rate = 8"), ("parameters", "rate = 1"))
+    assert sources(project) == ["rate = 1", "rate = 21"]
+
+
+def test_objects_come_out_of_pickles_and_go_into_them(project: LocalProject) -> None:
+    # Given an object before a notebook and one after it, of a class that only the project's own modules have,
+    project.write("nb/report.ipynb", book(("parameters", "thing = None\nlarge = ''"), "import helper\nn = len(large)",
+                                          "bigger = helper.Thing(thing.n + 1)"))  # fmt: skip
+    project.write("large.py", "def large(): return 'x' * 100_000\n")
+    project.write(
+        "pipeline.py",
+        HEAD + "import large\np = Pipeline(steps=[\n"
+        "  PythonTask(helper.thing, returns=[pickled('thing')]), PythonTask(large.large, returns=['large']),\n"
+        "  NotebookTask('step', 'nb/report.ipynb', returns=[pickled('bigger'), 'n']),\n"
+        "  PythonTask(helper.look, bind={'thing': 'step.bigger'}, returns=['seen'],\n"
+        "    catalog=Catalog(get=['report_out.ipynb']))])\n",
+    )
+    # when they run, then each sees what the other made.
+    assert project.run("pipeline.py") == 0, project.err
+    assert project.show()["parameters"]["seen"] == 5 and project.show()["parameters"]["n"] == 100_000
+    assert len(executed(project)["cells"][1]["source"]) == 2
+
+
+def test_a_notebook_in_yaml_is_the_same_step(project: LocalProject) -> None:
+    project.write("report.ipynb", book(("parameters", "rate = 1"), "total = rate + 1"))
+    step = {"command_type": "notebook", "command": "report.ipynb", "returns": ["total"]}
+    project.write("pipeline.yaml", json.dumps({"dag": {"start_at": "step", "steps": {"step": step}}}))
+    assert project.run("pipeline.yaml", "--param", "rate=1") == 0
+    project.write("pipeline.py", HEAD + "NotebookJob('report.ipynb', name='step', returns=['total']).execute()\n")
+    assert project.plan("pipeline.py").to_json() == project.plan("pipeline.yaml").to_json()
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_cells_write_is_the_steps_output_once(project: LocalProject) -> None:
+    run(project, "", "import os, sys\nprint('one')\nprint('two', file=sys.stderr)", "os.system('echo three')\nNone",
+        "from IPython.display import display\ndisplay('four')\n'five'")  # fmt: skip
+    assert project.output() == b"one\ntwo\nthree\n'four'\n'five'\n"
+
+
+def test_secrets_reach_the_notebook_and_nothing_that_is_kept(project: LocalProject) -> None:
+    project.write(".env", "KEY=s3cret-of-mine\n")
+    attempt = run(project, "secrets=['KEY'], returns=['n']", "import os\nprint(os.environ['KEY'])\nn = len(os.environ['KEY'])",
+                  "os.environ['KEY']")  # fmt: skip
+    assert attempt["output_parameters"] == {"n": 14}
+    assert project.output() == b"***\n'***'\n"
+    attempt = run(project, "secrets=['KEY']", "import os", "raise ValueError('no ' + os.environ['KEY'])")
+    assert attempt["reason"] == "ValueError: no ***"
+    attempt = run(project, "secrets=['KEY'], returns=['x']", "import os\nx = os.environ['KEY']")
+    assert "the return x holds the secret KEY" in attempt["reason"]
+    assert b"s3cret-of-mine" not in project.volume()
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "code", "reason"),
+    [
+        ("raise KeyError('k')", 1, "KeyError: 'k'"),
+        ("x = (", 1, "SyntaxError"),
+        ("1", 1, "the notebook has no variable x, which the step declares to return"),
+        ("x = {1}", 1, "x is a set, which is not JSON"),
+        ("import sys\nsys.exit(3)", 3, "the step left by sys.exit(3)"),
+        ("import sys\nsys.exit('no luck')", 1, "the step left by sys.exit: no luck"),
+        ("import sys\nsys.exit(0)", 1, "left by sys.exit() without returning x"),
+        ("import os\nos._exit(3)", 3, "the notebook's kernel ended before the notebook did, with exit code 3"),
+        ("import os\nos._exit(0)", 1, "the notebook's kernel ended before the notebook did, with exit code 0"),
+        ("import os\nos.kill(os.getpid(), 9)", 137, "the notebook's kernel was killed by signal 9"),
+        ("import os\nos.kill(os.getppid(), 9)", 137, "killed by signal 9"),
+        ("raise KeyboardInterrupt", 130, "KeyboardInterrupt"),
+    ],
+)
+def test_a_notebook_that_does_not_come_to_its_end_fails(
+    project: LocalProject, cell: str, code: int, reason: str
+) -> None:
+    attempt = run(project, "returns=['x']", "print('first')", cell, "print('last')")
+    assert (attempt["status"], attempt["exit_code"]) == ("failed", code), project.output()
+    assert reason in attempt["reason"]
+    assert project.output().startswith(b"first\n")
+
+
+def test_a_failing_cell_is_recorded_as_an_exception_and_the_notebook_so_far_is_kept(project: LocalProject) -> None:
+    run(project, "", "def inner(): raise ValueError('mine')", "inner()", "print('never')")
+    end = json.loads(next((project.root / ".toolkit" / "volumes").glob("*/*/*/steps/step/1/end.json")).read_text())
+    assert (end["exception"]["type"], end["exception"]["message"]) == ("ValueError", "mine")
+    assert "inner()" in end["exception"]["traceback"] and "\x1b" not in end["exception"]["traceback"]
+    assert b"ValueError: mine" in project.output() and b"\x1b" not in project.output()
+    cells = executed(project)["cells"]
+    assert cells[1]["outputs"][0]["ename"] == "ValueError" and cells[2]["outputs"] == []
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ([("parameters", "rate = ")], "the cell tagged parameters can't be read: invalid syntax in line 1"),
+        ([("raises-exception", "1 / 0")], ""),
+    ],
+)
+def test_tags_of_cells_mean_what_they_mean(project: LocalProject, cells: list[tuple[str, str]], reason: str) -> None:
+    attempt = run(project, "", *cells)
+    assert reason in attempt["reason"] if reason else attempt["status"] == "succeeded"
+
+
+def test_a_file_that_is_no_notebook_of_python_is_told(project: LocalProject) -> None:
+    run(project, "", "1")
+    project.write("report.ipynb", "{}")
+    assert "is no notebook" in project._last(project.run("pipeline.py"))["reason"]
+    project.write("report.ipynb", book("1", language="R"))
+    assert "is written in R" in project._last(project.run("pipeline.py"))["reason"]
+    (project.root / "report.ipynb").unlink()
+    with pytest.raises(BadInput, match="there is no notebook") as caught:
+        project.plan("pipeline.py")
+    assert caught.value.where == "pipeline.py:4"
+
+
+def test_libraries_that_are_not_in_the_image_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook, "NEEDED", ("json", "nowhere", "neither"))
+    with pytest.raises(Exception, match="this image is without nowhere, neither: add them to the project's requirem"):
+        notebook._find_libraries()
+
+
+def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scratch) -> None:
+    # Given a notebook that would run for ever, with a program of its own beside it,
+    scratch.environ["TOOLKIT_ENV"] = "process"
+    marker = f"sleep 98{int(time.time() * 1000) % 1_000_000}"
+    scratch.write(
+        {
+            "toolkit.yaml": "executor: {config: {max_step_duration_in_seconds: 5, grace_period_in_seconds: 2}}\n",
+            "report.ipynb": book("print('begun')", f"import os\nos.system({marker!r})"),
+            "pipeline.py": "from toolkit import *\nNotebookJob('report.ipynb').execute()\n",
+        }
+    )
+    # when its time is up,
+    result = scratch.toolkit("run", "pipeline.py")
+    # then nothing of it is left but what it had made.
+    assert result.code == 1
+    [attempt] = scratch.show()["steps"][0]["attempts"]
+    assert attempt["reason"] == "it ran longer than its time limit of 5 s"
+    assert [one["name"] for one in attempt["catalog"]["put"]] == ["report_out.ipynb"]
+    assert subprocess.run(["pgrep", "-f", marker], stdout=subprocess.DEVNULL).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("a = 1\nb: int = 2\nc: int", ["a", "b", "c"]),
+        ("a, (b, *c) = d = x", ["a", "b", "c", "d"]),
+        ("%time\n  !ls\na = 1", ["a"]),
+        ("def f(): inner = 1\nif True:\n    inner = 2\na = 1\na = 2", ["a"]),
+        ("a.b = 1", ["a"]),
+        ("", []),
+    ],
+)
+def test_the_names_of_a_parameters_cell_are_what_it_assigns(source: str, names: list[str]) -> None:
+    assert notebook.names_of(source) == names
+
+
+def test_the_interpreter_of_these_tests_can_run_notebooks() -> None:
+    assert subprocess.run([sys.executable, "-c", "import nbclient, nbformat, ipykernel"]).returncode == 0
