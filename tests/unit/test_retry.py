@@ -178,7 +178,7 @@ def test_a_run_whose_client_was_killed_goes_on(project: LocalProject) -> None:
     ("arguments", "message"),
     [
         (("none",), "there is no run 'none' here"),
-        (("r", "--env", "argo"), "runs of this machine only"),
+        (("r", "--env", "argo"), "can't go on on a cluster"),
         (("r", "other.py"), "does not exist"),
     ],
 )

@@ -19,4 +19,8 @@ def retry(options: argparse.Namespace) -> int:
         project, reference = pipeline_of(options)
     found = find(project, options.run, Where(None, options.context, options.namespace), note)
     request, environment = request_of(project, found, reference, options.env)
+    if found.remote is not None:
+        from toolkit.run.moving import bring_here
+
+        found = bring_here(found, note)
     return start(request, environment, Going(found.run, options.changed_shape))

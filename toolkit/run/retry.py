@@ -103,10 +103,10 @@ def request_of(
     if run.end is not None and run.end["status"] == "succeeded":
         raise BadInput(f"the run {run.id} has succeeded: there is nothing to go on with")
     chosen: Environment = environment or run.record["environment"]  # type: ignore[assignment]
-    if found.remote is not None or chosen == "argo":
+    if chosen == "argo":
         raise BadInput(
-            f"the run {run.id} can't go on: this version retries runs of this machine only, "
-            "in the environments local and process"
+            f"the run {run.id} can't go on on a cluster: this version goes on in the environments local and process "
+            f"(`toolkit retry {run.id} --env local`)"
         )
     source = run.record.get("source")
     if reference is None and source is None:

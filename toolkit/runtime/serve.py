@@ -39,6 +39,7 @@ from .protocol import (
     END_RECORD,
     ENGINE_RECORD,
     FAULT,
+    MOVED_RECORD,
     OUTPUT_FILE,
     PROTOCOL,
     RUN_RECORD,
@@ -89,7 +90,7 @@ def is_file_of_run(path: str) -> bool:
     """Whether a path, relative to a run's folder, is one that a run's records and outputs have."""
     parts = path.split("/")
     if len(parts) == 1:
-        return path in (RUN_RECORD, END_RECORD)
+        return path in (RUN_RECORD, END_RECORD, MOVED_RECORD)
     return (
         4 <= len(parts) <= _DEEPEST
         and parts[0] == STEPS_FOLDER
@@ -338,6 +339,8 @@ def _records(request: dict[str, Any], answer: Answer) -> None:
     answer.item(item="records", new=not same, ended=end is not None)
     if not same:
         _send_file(answer, folder, RUN_RECORD, RUN_RECORD, 0)
+    if MOVED_RECORD not in have and _size(folder, MOVED_RECORD) is not None:
+        _send_file(answer, folder, MOVED_RECORD, MOVED_RECORD, 0)
     sender = _Sender(answer, have, bool(request.get("logs", True)))
     for parts in _wanted_steps(request.get("steps")):
         inner = _folder(folder, [STEPS_FOLDER, *parts])
@@ -478,7 +481,7 @@ def _write(request: dict[str, Any], answer: Answer) -> None:
 
 
 def _writable(path: str) -> tuple[str, ...]:
-    return (ENGINE_RECORD,) if "/" in path else (RUN_RECORD, END_RECORD)
+    return (ENGINE_RECORD,) if "/" in path else (RUN_RECORD, END_RECORD, MOVED_RECORD)
 
 
 def _make_run_folder(request: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime import serve
 from toolkit.runtime.catalog import StoreFault
-from toolkit.runtime.protocol import END_RECORD, ENGINE_RECORD, OUTPUT_FILE, RUN_RECORD, STEPS_FOLDER
+from toolkit.runtime.protocol import END_RECORD, ENGINE_RECORD, MOVED_RECORD, OUTPUT_FILE, RUN_RECORD, STEPS_FOLDER
 from toolkit.runtime.records import encode, read
 from toolkit.store.reader import NoRun
 
@@ -303,7 +303,7 @@ def _identity_of(folder: Path) -> str | None:
 
 def _have(folder: Path) -> Iterator[tuple[str, int]]:
     """The files of a run that are here, with their sizes."""
-    for name in (RUN_RECORD, END_RECORD):
+    for name in (RUN_RECORD, END_RECORD, MOVED_RECORD):
         try:
             yield name, (folder / name).stat().st_size
         except OSError:
@@ -331,7 +331,8 @@ def _batches(folder: Path) -> Iterator[dict[str, str]]:
     ends = [END_RECORD] if (folder / END_RECORD).exists() else []
     files: dict[str, str] = {}
     size = 0
-    for path in [RUN_RECORD, *engines, *ends]:
+    moved = [MOVED_RECORD] if (folder / MOVED_RECORD).exists() else []
+    for path in [RUN_RECORD, *moved, *engines, *ends]:
         text = (folder / path).read_text("utf-8")
         if files and size + len(text) > _BATCH:
             yield files
