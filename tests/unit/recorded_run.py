@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,17 +77,17 @@ class RecordedRun:
         inputs: dict[str, tuple[str, str]] | None = None,
         controls: dict[str, Any] | None = None,
         group: str = "",
+        input_hash: str = "",
         **end: Any,
     ) -> None:
         """One attempt of the task at an instance path; of the status None it runs still.
 
         Args:
-            inputs: where each one is from and its name there.
+            inputs: where each one is from and its name there. input_hash: of each of them.
         """
         folder = layout.attempt_folder(str(self.folder), path, number)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        begin: dict[str, Any] = {"version": 1, "started": STARTED, **({"group": group} if group else {})}
-        records.write(f"{folder}/begin.json", begin)
+        records.write(f"{folder}/begin.json", self._begin(path, number, group))
         Path(folder, "output.log").write_text(f"{path} {number}\n")
         if status is None:
             return
@@ -98,7 +99,7 @@ class RecordedRun:
             "status": status,
             "exit_code": code,
             "inputs": {
-                name: {"from": source, "name": there, "kind": "json", "sha256": ""}
+                name: {"from": source, "name": there, "kind": "json", "sha256": input_hash}
                 for name, (source, there) in (inputs or {}).items()
             },
             "inputs_digest": "",
@@ -117,6 +118,34 @@ class RecordedRun:
                 number,
                 {"exit_code": code, "out_of_memory": False, "cancelled": status == "cancelled"},
             )
+
+    def forget(self, path: str) -> None:
+        """Takes away all that there is of a task."""
+        shutil.rmtree(layout.step_folder(str(self.folder), path))
+
+    def _begin(self, path: str, number: int, group: str) -> dict[str, Any]:
+        begin: dict[str, Any] = {
+            "version": 1,
+            "started": STARTED,
+            "image": None,
+            "argv": ["python3", "/opt/toolkit/runtime/main.py", "2", self.id, group or path, str(number)],
+            "command": "true",
+            "environment": ["HOME"],
+            "user": {"uid": 1000, "gid": 1000, "groups": []},
+            "umask": 2,
+            "working_folder": "/workspace",
+            "limits": {"memory": None, "cpu": None},
+            "mounts": [],
+            "read_only_root": False,
+            "privileges": {"seccomp": "2"},
+            "python": "3.11.2",
+            "machine": "x86_64",
+            "hostname": self.id,
+        }
+        if group:
+            # Each item has a folder of links of its own.
+            begin.update(group=group, working_folder=f"/tmp/toolkit-7-{path.split('/')[-2]}/work")
+        return begin
 
     def end(self, status: str = "succeeded", reason: str = "") -> None:
         """The run's own end."""

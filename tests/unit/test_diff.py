@@ -13,7 +13,9 @@ import jsonschema
 import pytest
 
 from tests.unit.local_project import LocalProject
+from tests.unit.recorded_run import RecordedRun, task
 from toolkit import report
+from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Pipeline, Step
 from toolkit.report.diff import ABSENT, Difference, compare, compared_fields
 from toolkit.report.diff_text import document, print_diff, shortened
 from toolkit.report.facts import RunFacts, StepFacts, facts_of, planned_steps
@@ -21,6 +23,7 @@ from toolkit.report.fields import FIELDS, NOT_COMPARED, RECORD_KEYS, WAIVED_BY_P
 from toolkit.runtime import seen
 from toolkit.runtime.places import Places
 from toolkit.store.reader import RunLog
+from toolkit.store.records import write_engine
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "d" * 64
@@ -132,7 +135,7 @@ def facts(one: dict[str, Any]) -> RunFacts:
     steps = {row["path"]: StepFacts(row["path"], planned[row["path"]], **one["steps"][row["path"]])
              for row in plan["steps"]}  # fmt: skip
     rest = {key: value for key, value in plan.items() if key not in ("steps", "settings", "scopes")}
-    return RunFacts(one["run"], one["status"], rest, plan["scopes"], steps, one["parameters"], one["objects"])
+    return RunFacts(one["run"], one["status"], rest, plan["scopes"], steps, one["parameters"], one["objects"], planned)
 
 
 def differing(change: Callable[[dict[str, Any]], Any], base: Callable[[dict[str, Any]], Any] | None = None) -> Any:
@@ -447,6 +450,140 @@ def test_the_same_settings_under_another_number_are_the_same_plan() -> None:
     assert differing(change) == []
 
 
+# --- nested runs ----------------------------------------------------------------------------------------------------
+
+
+def of(*steps: Step) -> Pipeline:
+    return Pipeline(steps)
+
+
+def nested(folder: Path, change: Callable[[RecordedRun], None], **options: Any) -> RunFacts:
+    """A run of a map with three items, a conditional and a loop, in which ``change`` has written over what it is about."""
+    run = RecordedRun(
+        folder / f"{len(list(folder.iterdir()))}",
+        of(
+            task("make", "xs", "answer"),
+            Map("m", of(task("a", "y")), "xs", "x"),
+            task("use", "z"),
+            Conditional("c", "answer", (("yes", of(task("b"))), ("no", of(task("d"), task("e"))))),
+            Loop("l", of(task("f", "done")), 3, "done"),
+            Nested("n", of(task("g", on_failure=of(task("h"))))),
+        ),
+        environment="local",
+        **options,
+    )
+    run.attempt("make", returns={"xs": [1, 2, 3], "answer": "yes"}, controls={"m": 3, "c": "yes"})
+    for item in range(3):
+        run.attempt(f"m/{item}/a", returns={"y": item}, inputs={"x": ("m", "x")})
+    run.attempt("use", inputs={"y": ("m", "y")}, returns={"z": 1})
+    run.attempt("c/yes/b")
+    run.attempt("l/0/f", returns={"done": True}, controls={"l/0": False})
+    run.attempt("n/g")
+    change(run)
+    run.end()
+    return facts_of(run.log, run.log.run("run"), None)
+
+
+def between(folder: Path, change: Callable[[RecordedRun], None]) -> list[tuple[str, str, tuple[str, ...], Any, Any]]:
+    a, b = nested(folder, lambda _: None), nested(folder, change)
+    return [(one.field, one.where, one.steps, one.a, one.b) for one in compare(a, b)]
+
+
+def test_two_nested_runs_of_the_same_are_the_same(tmp_path: Path) -> None:
+    assert between(tmp_path, lambda _: None) == []
+
+
+def test_a_value_of_one_item_is_told_there_and_not_where_the_list_is_taken(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        run.attempt("m/1/a", returns={"y": 7}, inputs={"x": ("m", "x")})
+        run.attempt("use", inputs={"y": ("m", "y")}, input_hash="other", returns={"z": 1})
+
+    assert between(tmp_path, change) == [("returns", "y", ("m/1/a",), 1, 7)]
+
+
+def test_what_another_list_brings_with_it_follows_from_the_list(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        run.attempt("make", returns={"xs": [5, 6], "answer": "yes"}, controls={"m": 2, "c": "yes"})
+        for item in range(2):
+            run.attempt(f"m/{item}/a", returns={"y": item}, inputs={"x": ("m", "x")}, input_hash=str(item))
+        run.attempt("use", inputs={"y": ("m", "y")}, input_hash="other", returns={"z": 1})
+
+    assert between(tmp_path, change) == [("returns", "xs", ("make",), [1, 2, 3], [5, 6])]
+
+
+def test_what_another_branch_brings_with_it_follows_from_the_value_that_chose_it(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        run.attempt("make", returns={"xs": [1, 2, 3], "answer": "no"}, controls={"m": 3, "c": "no"})
+        run.forget("c/yes/b")
+        run.attempt("c/no/d")
+        run.attempt("c/no/e")
+
+    assert between(tmp_path, change) == [("returns", "answer", ("make",), "yes", "no")]
+
+
+def test_another_course_that_no_value_explains_is_told_of_the_composite(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        run.attempt("make", returns={"xs": [1, 2, 3], "answer": "yes"}, controls={"m": 3, "c": "no"})
+        run.forget("c/yes/b")
+        run.attempt("c/no/d")
+        run.attempt("c/no/e")
+
+    assert between(tmp_path, change) == [("status", "branch", ("c",), "yes", "no")]
+
+
+def test_more_iterations_follow_from_what_the_earlier_one_returned(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        run.attempt("l/0/f", returns={"done": False}, controls={"l/0": True})
+        run.attempt("l/1/f", returns={"done": True}, controls={"l/1": False})
+
+    assert between(tmp_path, change) == [("returns", "done", ("l/0/f",), True, False)]
+
+
+def test_a_failed_step_inside_a_composite_is_told_and_the_composite_is_not(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        run.attempt("n/g", "failed")
+        run.attempt("n/g/on_failure/h", "failed")
+
+    assert {(field, where, steps) for field, where, steps, _, _ in between(tmp_path, change)} == {
+        ("status", "status", ("n/g",)),
+        ("status", "exit_code", ("n/g",)),
+        ("status", "status", ("n/g/on_failure/h",)),
+        ("status", "exit_code", ("n/g/on_failure/h",)),
+        ("attempts", "number", ("n/g/on_failure/h",)),
+    }
+
+
+def test_a_composite_that_could_not_begin_is_told(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        run.attempt("make", returns={"xs": [1, 2, 3], "answer": "yes"}, controls={"m": {"error": "why"}, "c": "yes"})
+        for path in ("m/0/a", "m/1/a", "m/2/a", "use", "c/yes/b", "l/0/f", "n/g"):
+            run.forget(path)
+
+    found = between(tmp_path, change)
+    assert ("status", "status", ("m",), "succeeded", "failed") in found
+    assert {field for field, *_ in found} == {"status", "attempts"}
+
+
+def test_items_that_shared_a_container_are_the_same_as_those_that_did_not(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        for item in range(3):
+            run.forget(f"m/{item}/a")
+            run.attempt(f"m/{item}/a", returns={"y": item}, inputs={"x": ("m", "x")}, group="m/group-0/a")
+
+    assert between(tmp_path, change) == []
+
+
+def test_what_the_engine_says_of_the_image_of_several_items_is_said_of_each(tmp_path: Path) -> None:
+    def change(run: RecordedRun) -> None:
+        run.attempt("m/1/a", returns={"y": 1}, inputs={"x": ("m", "x")}, group="m/group-0/a")
+        write_engine(run.folder, "m/group-0/a", 1, {"exit_code": 137, "out_of_memory": True, "image": DIGEST})
+
+    step = nested(tmp_path, change).steps["m/1/a"]
+    assert step.engine["image"] == DIGEST
+    # How the container ended says nothing of an item that had ended before.
+    assert step.status == "succeeded" and not step.engine.get("out_of_memory")
+
+
 # --- no key is forgotten --------------------------------------------------------------------------------------------
 
 
@@ -472,7 +609,12 @@ def test_every_key_of_the_records_is_compared_or_named(tmp_path: Path) -> None:
     for name, keys in found.items():
         assert keys <= set(RECORD_KEYS[name]), name
     # What only some runs have.
-    some = {"end.json": {"out_of_memory"}, "engine.json": {"image_config", "fault"}}
+    some = {
+        "run.json": {"controls"},
+        "begin.json": {"group"},
+        "end.json": {"out_of_memory", "controls"},
+        "engine.json": {"image_config", "fault"},
+    }
     for name, known in RECORD_KEYS.items():
         assert set(known) - found[name] <= some.get(name, set()), name
     assert {place for known in RECORD_KEYS.values() for place in known.values()} <= {*FIELDS, *NOT_COMPARED}
@@ -484,7 +626,7 @@ def test_a_container_records_under_the_same_keys_as_a_process() -> None:
 
     inside = seen.begin_record("", Container(image_file="/nowhere"), "x", {"B": "secret", "A": ""})
     outside = seen.begin_record("", Places(image_file=""), "x", {})
-    assert set(inside) == set(outside) == set(RECORD_KEYS["begin.json"])
+    assert set(inside) == set(outside) == set(RECORD_KEYS["begin.json"]) - {"group"}
     assert inside["environment"] == ["A", "B"] and "secret" not in json.dumps(inside)
     assert set(inside["privileges"]) == {"effective", "bounding", "no_new_privileges", "seccomp"}
     assert all(one["path"] == "/dev/shm" or not one["path"].startswith(("/dev/", "/proc/")) for one in inside["mounts"])
@@ -600,6 +742,28 @@ def test_the_table_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[3].split() == ["pipeline", "name", "p", "q"]
     assert lines[4].split() == ["environment", "use", "HOME", "set", "-"]
     assert lines[6].split() == ["user", "all", "user", "1000", "5"]
+
+
+def test_of_what_differs_in_many_items_a_person_sees_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = []
+    for number, value in enumerate((1, 2)):
+        run = RecordedRun(tmp_path / str(number), of(Map("m", of(task("a", "y")), "xs", "x")), controls={"m": 9})
+        for item in range(9):
+            run.attempt(f"m/{item}/a", returns={"y": value})
+        run.end()
+        both.append(facts_of(run.log, run.log.run("run"), None))
+    shown = document(both[0], both[1], compare(*both))
+    assert len([one for one in shown["differences"] if one["steps"]]) == 1
+    # Where the values are not the same in all of them there are as many differences.
+    for item in range(9):
+        shown["differences"].append({"field": "metrics", "where": "z", "steps": [f"m/{item}/a"], "a": item, "b": 0})
+    print_diff(shown, everything=False)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["returns", "all", "y", "1", "2"] in rows
+    assert ["metrics", "m/2/a", "z", "2", "0"] in rows and ["metrics", "m/3/a", "z", "3", "0"] not in rows
+    assert ["metrics", "m/*/a", "z", "…", "and", "6", "more"] in rows
 
 
 def test_long_values_are_shown_from_where_they_differ() -> None:

@@ -111,7 +111,7 @@ def logs(options: argparse.Namespace) -> int:
     if options.json:
         print_json(_lines(log, selected(rows, step)))
         return 0
-    named = step is None or any(row.path != step for row in selected(rows, step))
+    named = step is None or all(row.path != step for row in selected(rows, step))
     if not options.follow or not run.active:
         for row in selected(rows, step):
             for attempt in row.attempts:

@@ -7,7 +7,7 @@ was) is no difference of its own. What two runs can't have in common is ``fields
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,8 @@ def same(a: Any, b: Any) -> bool:
     """Whether two values are the same JSON: 1, 1.0 and true are three."""
     if isinstance(a, Absent) or isinstance(b, Absent):
         return a is b
+    if isinstance(a, str) or a is None:
+        return bool(a == b)
     return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
 
 
@@ -98,11 +100,18 @@ class _Comparison:
     def __init__(self, a: RunFacts, b: RunFacts) -> None:
         self._a, self._b = a, b
         self._waived = frozenset(WAIVED_BY_PROCESS if "process" in (a.environment, b.environment) else ())
-        self._rows: dict[tuple[str, str, str], tuple[Any, Any, list[str]]] = {}
-        # Where what a later step took came from: values and files that differ already, and steps that ended otherwise.
+        self._rows: dict[tuple[str, str, str], tuple[Any, Any, dict[str, None]]] = {}
+        # Where what a later step took came from: values and files that differ already, and steps that ended otherwise; each
+        # also as of the composites that it is in.
         self._changed_values: set[tuple[str, str]] = set()
         self._changed_files: set[tuple[str, str]] = set()
-        self._changed_steps = {*a.steps} ^ {*b.steps}
+        self._changed_steps: set[str] = set()
+        for path in {*a.steps} ^ {*b.steps}:
+            self._changed_steps.update(_and_around(path))
+        # Conditionals that went another way: of what is inside them nothing can be the same.
+        self._other_ways: set[str] = set()
+        self._told_inside: set[str] = set()
+        self._asked_of: dict[tuple[int, int], list[tuple[tuple[str, ...], Any, Any]]] = {}
 
     def found(self) -> list[Difference]:
         a, b = self._a, self._b
@@ -110,9 +119,17 @@ class _Comparison:
         self._values("pipeline", {"name": a.record["pipeline"]}, {"name": b.record["pipeline"]})
         self._given_parameters()
         for path in common:
-            self._step(a.steps[path], b.steps[path])
+            if not self._other_ways.isdisjoint(_and_around(path)):
+                self._changed_steps.update(_and_around(path))
+            elif a.steps[path].planned["type"] not in ("task", "stub"):
+                self._composite(a.steps[path], b.steps[path])
+            else:
+                self._step(a.steps[path], b.steps[path])
+        # Only what is inside a composite says whether there is more to tell of it.
+        for path in reversed(common):
+            self._end_of_composite(a.steps[path], b.steps[path])
         self._run_image()
-        self._plan(common)
+        self._plan()
         self._last_parameters()
         if not self._has("status"):
             self._values("status", {"run": a.status}, {"run": b.status})
@@ -134,9 +151,9 @@ class _Comparison:
         if field in self._waived:
             return
         key = (field, where, json.dumps([a, b], sort_keys=True, default=repr))
-        _, _, steps = self._rows.setdefault(key, (a, b, []))
-        if step is not None and step not in steps:
-            steps.append(step)
+        _, _, steps = self._rows.setdefault(key, (a, b, {}))
+        if step is not None:
+            steps[step] = None
 
     def _values(self, field: str, a: Values, b: Values, step: str | None = None) -> set[str]:
         """Compares values by name; returns the names of those that differ."""
@@ -146,16 +163,52 @@ class _Comparison:
             self._note(field, name, one, other, step)
         return names
 
+    # --- a composite --------------------------------------------------------------------------------------------------
+
+    def _composite(self, a: StepFacts, b: StepFacts) -> None:
+        """How a conditional or a map went on, which is known before what is inside it; and what of it was asked for."""
+        self._asked(a, b, {})
+        parameter, item = a.planned.get("parameter"), a.planned.get("item")
+        follows = any(name == parameter for _, name in self._changed_values)
+        if a.planned["type"] == "map" and item and follows:
+            self._changed_values.add((a.path, item))
+        for name in ("branch", "items"):
+            if name in a.course and name in b.course and a.course[name] != b.course[name]:
+                if name == "branch":
+                    self._other_ways.add(a.path)
+                if not follows:
+                    self._tell_course(name, a, b)
+
+    def _tell_course(self, name: str, a: StepFacts, b: StepFacts) -> None:
+        self._note("status", name, a.course[name], b.course[name], a.path)
+        self._told_inside.update(_and_around(a.path))
+
+    def _end_of_composite(self, a: StepFacts, b: StepFacts) -> None:
+        """What is not the same of a composite as a whole, and nothing inside it says."""
+        if a.path in self._told_inside or a.planned["type"] in ("task", "stub"):
+            return
+        if a.status != b.status and self._other_ways.isdisjoint(_and_around(a.path)):
+            self._note("status", "status", a.status, b.status, a.path)
+            self._told_inside.update(_and_around(a.path))
+            self._changed_steps.update(_and_around(a.path))
+        elif a.course.get("iterations") != b.course.get("iterations") and (
+            not any(name == a.planned["parameter"] for _, name in self._changed_values)
+        ):
+            self._tell_course("iterations", a, b)
+
     # --- a step -----------------------------------------------------------------------------------------------------
 
     def _step(self, a: StepFacts, b: StepFacts) -> None:
+        # One of them may have been one of several items in its container.
+        alone = ("group" in a.begin) == ("group" in b.begin)
         wheres = {"returns": self._outcome(a, b)}
         self._values("attempts", {"number": a.attempts}, {"number": b.attempts}, a.path)
         if a.begin and b.begin:
             wheres["image"] = self._image(a, b)
             for one in SEEN:
                 # In a root that can't be written the runtime works in a folder of links.
-                if one.name != "working_folder" or same(*(step.begin.get("read_only_root") for step in (a, b))):
+                roots = [step.begin.get("read_only_root") for step in (a, b)]
+                if one.name != "working_folder" or (alone and same(*roots)):
                     wheres[one.name] = self._seen(one, a, b)
         if a.end and b.end:
             wheres["inputs"] = self._inputs(a, b)
@@ -178,12 +231,13 @@ class _Comparison:
     def _outcome(self, a: StepFacts, b: StepFacts) -> set[str]:
         """Status, and what came out of the step; of two that ended otherwise, only that they did."""
         if self._values("status", ended(a), ended(b), a.path):
-            self._changed_steps.add(a.path)
+            self._changed_steps.update(_and_around(a.path))
+            self._told_inside.update(_and_around(a.path))
             return set()
         names = set()
         for field, metric in (("returns", False), ("metrics", True)):
             names |= self._values(field, returned(a, metric), returned(b, metric), a.path)
-        self._changed_values |= {(a.path, name) for name in names}
+        self._changed_values |= {(path, name) for name in names for path in _and_around(a.path)}
         mine, theirs = ({name: file_text(one) for name, one in put_files(step).items()} for step in (a, b))
         for name, one, other in _differing(mine, theirs):
             self._changed_files.add((a.path, name))
@@ -233,19 +287,32 @@ class _Comparison:
         shown = [{name: file_text(one) for name, one in got.items()} for got in (mine, theirs)]
         for name, one, other in _differing(*shown):
             sources = [got[name]["from"] for got in (mine, theirs) if name in got]
-            if not any(path in self._changed_steps or (path, name) in self._changed_files for path in sources):
+            if not any(path in self._changed_steps or self._is_changed(path, name) for path in sources):
                 self._note("catalog", f"got {name}", one, other, a.path)
+
+    def _is_changed(self, path: str, name: str) -> bool:
+        """Whether a file is another one where it was put; outside of a map its name has positions before it."""
+        parts = name.split("/")
+        return any((path, "/".join(parts[start:])) in self._changed_files for start in range(len(parts)))
 
     def _asked(self, a: StepFacts, b: StepFacts, wheres: Mapping[str, set[str]]) -> None:
         """What was asked for, where nothing that was seen says it already."""
-        mine, theirs = _leaves(a.planned), _leaves(b.planned)
-        for path in [*mine, *(path for path in theirs if path not in mine)]:
-            one, other = mine.get(path, ABSENT), theirs.get(path, ABSENT)
-            if same(one, other):
-                continue
+        for path, one, other in self._asked_otherwise(a.planned, b.planned):
             owner = next((prefix for prefix in ASKED_AS if path[: len(prefix)] == prefix), None)
             if owner is None or not set(path) & wheres.get(ASKED_AS[owner], set()):
                 self._note("plan", ".".join(path), one, other, a.path)
+
+    def _asked_otherwise(self, a: Any, b: Any) -> list[tuple[tuple[str, ...], Any, Any]]:
+        """The values that differ between two rows of the plan, which are those of each item alike."""
+        key = (id(a), id(b))
+        if key not in self._asked_of:
+            mine, theirs = _leaves(a), _leaves(b)
+            self._asked_of[key] = [
+                (path, mine.get(path, ABSENT), theirs.get(path, ABSENT))
+                for path in [*mine, *(path for path in theirs if path not in mine)]
+                if not same(mine.get(path, ABSENT), theirs.get(path, ABSENT))
+            ]
+        return self._asked_of[key]
 
     def _inputs_digest(self, a: StepFacts, b: StepFacts) -> None:
         """The hash over all that an outcome depends on, where each part of it is the same."""
@@ -291,11 +358,11 @@ class _Comparison:
         mine, theirs = ({key: (run.record["image"] or {}).get(key) for key in keys} for run in (self._a, self._b))
         self._values("image", mine, theirs)
 
-    def _plan(self, common: Sequence[str]) -> None:
+    def _plan(self) -> None:
         a, b = self._a, self._b
         for name, one, other in _differing(_types(a), _types(b)):
             self._note("plan", f"steps[{name}]", one, other)
-        orders = [[path for path in run.steps if path in common] for run in (a, b)]
+        orders = [[path for path in run.rows if path in a.rows and path in b.rows] for run in (a, b)]
         self._values("plan", {"order of steps": orders[0]}, {"order of steps": orders[1]})
         mine, theirs = ({".".join(path): one for path, one in _leaves(run.plan).items()} for run in (a, b))
         self._values("plan", mine, theirs)
@@ -338,4 +405,10 @@ class _Comparison:
 
 
 def _types(run: RunFacts) -> Values:
-    return {path: step.planned["type"] for path, step in run.steps.items()}
+    return {path: row["type"] for path, row in run.rows.items()}
+
+
+def _and_around(path: str) -> list[str]:
+    """A path and those of all that it is in."""
+    parts = path.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from toolkit.report.diff import ABSENT, Absent, Difference, compared_fields
@@ -12,6 +12,8 @@ from toolkit.report.fields import NOT_COMPARED, WAIVED_BY_PROCESS
 from toolkit.report.text import _clean, _print_table
 
 _LONGEST = 44
+_MOST = 3
+"""Steps that are named in a row of the table."""
 _BEFORE = 12
 """Characters of a shortened value that stand before the place where the two begin to differ."""
 
@@ -27,6 +29,9 @@ def document(a: RunFacts, b: RunFacts, found: Sequence[Difference]) -> dict[str,
         "compared": {
             "fields": compared,
             "steps": [path for path in a.steps if path in b.steps],
+            "attempted": sum(
+                bool(step.begin and b.steps[path].begin) for path, step in a.steps.items() if path in b.steps
+            ),
             "objects": len({*a.objects, *b.objects}),
         },
         "waived": [name for name in WAIVED_BY_PROCESS if name not in compared],
@@ -64,8 +69,9 @@ def print_diff(compared: dict[str, Any], everything: bool) -> None:
     else:
         fields = ", ".join(dict.fromkeys(one["field"] for one in compared["differences"]))
         print(f"the runs {a} and {b} differ in {fields}: {looked}\n")
-        steps = compared["compared"]["steps"]
-        _print_table([("FIELD", "STEPS", "WHERE", "A", "B"), *(_row(one, steps) for one in compared["differences"])])
+        attempted = counts["attempted"]
+        rows = list(_rows(compared["differences"], attempted))
+        _print_table([("FIELD", "STEPS", "WHERE", "A", "B"), *rows])
         print()
     if compared["waived"]:
         print(f"not compared, because a plain process has none: {', '.join(compared['waived'])}")
@@ -79,13 +85,36 @@ def print_diff(compared: dict[str, Any], everything: bool) -> None:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
-def _row(one: dict[str, Any], steps: Sequence[str]) -> tuple[str, ...]:
+def _rows(differences: Sequence[dict[str, Any]], attempted: int) -> Iterator[tuple[str, ...]]:
+    """A row for each difference; of what is so in many items of a map the first ones, and how many there are."""
+    alike: dict[tuple[str, str, str], int] = {}
+    for one in differences:
+        alike[_kind(one)] = alike.get(_kind(one), 0) + 1
+    seen: dict[tuple[str, str, str], int] = {}
+    for one in differences:
+        kind = _kind(one)
+        seen[kind] = seen.get(kind, 0) + 1
+        if alike[kind] <= _MOST + 1 or seen[kind] <= _MOST:
+            yield _row(one, attempted)
+        elif seen[kind] == _MOST + 1:
+            yield (one["field"], kind[2], one["where"], f"… and {alike[kind] - _MOST:,} more", "")
+
+
+def _kind(one: dict[str, Any]) -> tuple[str, str, str]:
+    """What is the same of the differences of all items: the last is their path, with a star for the positions."""
+    steps = ["/".join("*" if part.isdigit() else part for part in path.split("/")) for path in one["steps"]]
+    return one["field"], one["where"], ", ".join(dict.fromkeys(steps))
+
+
+def _row(one: dict[str, Any], attempted: int) -> tuple[str, ...]:
     of = one["steps"]
     # The image and the code are the run's as much as each step's.
-    shown = "all" if len(of) > 1 and set(of) == set(steps) else ", ".join(of)
+    shown = "all" if len(of) == attempted > 1 else ", ".join(of[:_MOST])
+    if len(of) > _MOST and shown != "all":
+        shown += f" and {len(of) - _MOST:,} more"
     a, b = shortened(one.get("a", ABSENT), one.get("b", ABSENT))
     return (one["field"], shown, one["where"], a, b)
 

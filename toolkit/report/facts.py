@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolkit.report.view import view
-from toolkit.runtime import records
+from toolkit.report.view import View
+from toolkit.runtime import layout, records
 from toolkit.runtime.protocol import ENGINE_RECORD
 from toolkit.store.reader import Run, RunLog
-from toolkit.store.verdict import Attempt
+from toolkit.store.states import Row
 
 Catalog = Callable[[list[str]], Path | None]
 """The catalog's folder on this machine with the objects of these SHA-256 in it, as far as they can be had; None is none."""
@@ -25,10 +24,12 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class StepFacts:
-    """A row of the plan and its last attempt.
+    """A row of the plan as it ran, and its last attempt.
 
     Attributes:
-        planned: the plan's row with its settings in place of their number (see :func:`planned_steps`).
+        path: the instance path. planned: the plan's row with its settings in place of their number (see
+            :func:`planned_steps`); the same object for all that run by one row.
+        course: of a composite, how it went on: its branch, or how many items or iterations it had.
         attempts: how many there were; of the last one exit_code and its three records, empty where there are none.
     """
 
@@ -40,6 +41,7 @@ class StepFacts:
     begin: Record = field(default_factory=dict)
     end: Record = field(default_factory=dict)
     engine: Record = field(default_factory=dict)
+    course: Record = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class RunFacts:
 
     Attributes:
         record: run.json. plan: the plan's document without steps, settings and scopes, and ``scopes`` those.
-        steps: by path, in plan order. parameters: the root scope's values at the end.
+        steps: by instance path, in plan order. parameters: the root scope's values at the end.
         objects: of each object that was read again whether its bytes are what its name says.
+        rows: the plan's rows by their own paths.
     """
 
     record: Record
@@ -59,6 +62,7 @@ class RunFacts:
     steps: Mapping[str, StepFacts]
     parameters: Record
     objects: Mapping[str, bool]
+    rows: Mapping[str, Record]
 
     @property
     def run_id(self) -> str:
@@ -75,16 +79,13 @@ def facts_of(log: RunLog, run: Run, catalog: Catalog | None) -> RunFacts:
     Args:
         catalog: gives the objects whose bytes are hashed again; None reads none.
     """
-    shown = view(log, run)
-    document: dict[str, Any] = json.loads(run.record["plan"])
+    shown = View(log, run)
+    document = shown.plan.document
     planned = planned_steps(document)
-    steps = {}
-    for row in shown["steps"]:
-        attempts = log.attempts(run, row["path"])
-        steps[row["path"]] = _step(row["path"], planned[row["path"]], row["status"], attempts)
+    steps = {row.path: _step(row, planned[row.row["path"]], run.folder) for row in shown.rows}
     objects = _objects(catalog, sorted(set(_digests(steps.values())))) if catalog is not None else {}
     rest = {key: value for key, value in document.items() if key not in ("steps", "settings", "scopes")}
-    return RunFacts(run.record, shown["status"], rest, document.get("scopes"), steps, shown["parameters"], objects)
+    return RunFacts(run.record, shown.status, rest, document["scopes"], steps, shown.parameters(), objects, planned)
 
 
 def planned_steps(document: Record) -> dict[str, Record]:
@@ -100,6 +101,8 @@ def _planned(step: Record, document: Record) -> Record:
     row = dict(step)
     if "function" in row:
         row["command"] = command_text(row.pop("function"))
+    if "reducer" in row:
+        row["reducer"] = command_text(row["reducer"])
     if "returns" in row:
         row["returns"] = {one["name"]: one["kind"] for one in row["returns"]}
     if row.get("settings") is not None:
@@ -119,15 +122,35 @@ def command_text(command: Any) -> Any:
     return f"{command['module']}:{command['qualname']}{file}"
 
 
-def _step(path: str, planned: Record, status: str, attempts: list[Attempt]) -> StepFacts:
-    if not attempts:
-        return StepFacts(path, planned, status)
-    last = attempts[-1]
+def _step(row: Row, planned: Record, run_folder: Path) -> StepFacts:
+    course: dict[str, Any] = {}
+    if row.branch is not None:
+        course["branch"] = row.branch
+    if row.items is not None:
+        course["items"] = row.items.total()
+    if row.iterations is not None:
+        course["iterations"] = row.iterations
+    if not row.attempts:
+        return StepFacts(row.path, planned, row.status, course=course)
+    last = row.attempts[-1]
+    engine = _engine(last.folder)
+    if "group" in last.begin:
+        # Of a container that ran several items, what the engine says of its end is none of one item's.
+        group = _engine(layout.attempt_folder(str(run_folder), last.begin["group"], last.number))
+        engine = {**{key: value for key, value in group.items() if key in _OF_THE_IMAGE}, **engine}
+    return StepFacts(
+        row.path, planned, row.status, len(row.attempts), last.exit_code, last.begin, last.end, engine, course
+    )
+
+
+_OF_THE_IMAGE = ("image", "image_config")
+
+
+def _engine(folder: str) -> Record:
     try:
-        engine = records.read(os.path.join(last.folder, ENGINE_RECORD))
+        return records.read(os.path.join(folder, ENGINE_RECORD)) or {}
     except ValueError:
-        engine = None
-    return StepFacts(path, planned, status, len(attempts), last.exit_code, last.begin, last.end, engine or {})
+        return {}
 
 
 def put_files(step: StepFacts) -> dict[str, Record]:

@@ -16,7 +16,7 @@ FIELDS: Mapping[str, str] = {
     "pipeline": "its name",
     "plan": "all that was asked for and is not seen inside a container; the plan's hash",
     "parameters": "the root scope's values, given and at the end",
-    "status": "of the step, its exit code, the type of its exception, out of memory",
+    "status": "of the step, its exit code, the type of its exception, out of memory; of a composite its branch, items, iterations",
     "attempts": "how many there were",
     "code": "user code, runtime and SDK: the hash in the image's id file",
     "image": "environment, digest, protocol, Python and machine",
@@ -49,8 +49,10 @@ NOT_COMPARED: Mapping[str, str] = {
     "client": "the process that drove the run, and its machine",
     "settings without effect": "placement keys have no effect but on argo; which they are is in `toolkit show --json`",
     "image reference": "how the image is spelt; what it is, is compared by digest",
+    "source": "the file and the name by which the pipeline was asked for; what it says is compared as plan and code",
     "host name": "a container's id, or a pod's name",
     "container": "the engine's id of it, and what the engine said of its end",
+    "grouping": "on a cluster, items of a large map share containers: that, and their folder of links to the code",
     "words of a failure": "reason, message and traceback hold addresses and paths; the exception's type is compared",
     "output": "output.log, which may hold times",
     "record version": "the records' own form",
@@ -71,6 +73,8 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "parameters": "parameters",
         "plan_hash": "plan",
         "plan": "plan",
+        "controls": "status",
+        "source": "source",
         "driver": "client",
     },
     "begin.json": {
@@ -90,6 +94,7 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "python": "image",
         "machine": "image",
         "hostname": "host name",
+        "group": "grouping",
     },
     "end.json": {
         "version": "record version",
@@ -104,6 +109,7 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "reason": "words of a failure",
         "exception": "status",
         "out_of_memory": "status",
+        "controls": "status",
     },
     "engine.json": {
         "version": "record version",
@@ -140,15 +146,16 @@ _ENGINES_OWN = re.compile(
 )
 """Mounts that engines make for themselves: name resolution, their first process, the driver of a GPU."""
 PROXIES = frozenset(f"{one}_PROXY" for one in ("HTTP", "HTTPS", "FTP", "NO", "ALL"))
-_PRIVATE = re.compile(r"^/tmp/toolkit-\d+(?=/)")
-"""The runtime's private folder has its process id in its name."""
+_PRIVATE = re.compile(r"^/tmp/toolkit-\d+(-\d+)?(?=/)")
+"""The runtime's private folder has its process id in its name, and an item's position where several share a container."""
 
 
 def _command(run: RunFacts, step: StepFacts) -> Values:
     argv = list(step.begin["argv"])
     if len(argv) == 6:
-        # protocol, run id, path, attempt
-        argv[3:] = ["RUN" if argv[3] == run.run_id else argv[3], argv[4], "ATTEMPT"]
+        # protocol, run id, path, attempt; of items that share a container the path is that of all of them
+        path = step.path if argv[4] == step.begin.get("group") else argv[4]
+        argv[3:] = ["RUN" if argv[3] == run.run_id else argv[3], path, "ATTEMPT"]
     return {"command": command_text(step.begin["command"]), "argv": argv}
 
 
