@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.recorded_run import CONFIG, task
 from toolkit.backends.compose import (
     Places,
     SecretNames,
@@ -23,8 +24,12 @@ from toolkit.backends.compose import (
 )
 from toolkit.backends.rendering import docker_options
 from toolkit.backends.yaml_text import to_yaml
+from toolkit.config.load import load
 from toolkit.config.settings import SecretReference
 from toolkit.errors import BadInput
+from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
+from toolkit.plan.planner import plan
+from toolkit.run import composing
 from toolkit.spec.container import ContainerSpec, Mount
 
 SAMENESS = Path(__file__).parents[2] / "docs" / "sameness.md"
@@ -180,3 +185,30 @@ def test_comments_cannot_end_their_line() -> None:
 )
 def test_folders_are_relative_to_the_file(folder: str, spelt: str) -> None:
     assert relative(folder, "/p") == spelt
+
+
+def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -> None:
+    branches = (("left", Pipeline((task("a"),))), ("right", Pipeline((task("a"), Stub("s")))))
+    inner = Pipeline((Parallel("p", branches), task("b", on_failure=Pipeline((task("mend"),)))))
+    made = plan(Pipeline((task("first"), Nested("n", inner))), CONFIG, (".",))
+    composing.check(made)
+    text = composing.render(load(None, tmp_path), made, "compose-1", {None: "image:1"}, 1000)
+    services = yaml.safe_load(text)["services"]
+    labels = {name: one["labels"].get("dev.toolkit.step") for name, one in services.items()}
+    steps = ["first", "n/p/left/a", "n/p/right/a", "n/b", "n/b/on_failure/mend"]
+    assert [one for one in labels.values() if one] == steps
+    assert {one["entrypoint"][4] for one in services.values() if len(one["entrypoint"]) == 6} == set(steps)
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (Map("it", Pipeline((task("a"),)), "xs", "x"), "map"),
+        (Loop("it", Pipeline((task("a", "done"),)), 3, "done"), "loop"),
+        (Conditional("it", "xs", (("yes", Pipeline((task("a"),))),)), "conditional"),
+    ],
+)
+def test_what_is_decided_while_it_runs_is_refused_by_name(step: Step, kind: str) -> None:
+    made = plan(Pipeline((Nested("n", Pipeline((task("first"), step))),)), CONFIG, (".",))
+    with pytest.raises(BadInput, match=f"docker-compose can't run the {kind} 'n/it', in which steps run as"):
+        composing.check(made)

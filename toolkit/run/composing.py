@@ -51,6 +51,7 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Map
     side = Local(request, report)
     pipeline = side.describe()
     made = plan(pipeline, project.config, reference.import_roots(project))
+    check(made)
     check_parameters(made, parameters)
     run_id = run_id_of(made, parameters)
     wanted = {None, *(one.image for one in made.settings)}
@@ -61,6 +62,21 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Map
     _keep_plan(plan_folder(project, run_id), made, parameters)
     _report_secrets(project, secret_names(made), report)
     return render(project, made, run_id, images, side.user)
+
+
+def check(made: Plan) -> None:
+    """Refuses what has no services of its own: each of those is one task, and which there are has to be known now.
+
+    Raises:
+        BadInput: how often a step runs, or whether it does, is decided while the pipeline runs.
+    """
+    for step in made.steps:
+        if step.type in ("map", "loop", "conditional"):
+            raise BadInput(
+                f"docker-compose can't run the {step.type} {step.path!r}, in which steps run as the ones before them decide: "
+                "`toolkit run` does",
+                step.line,
+            )
 
 
 def run_id_of(made: Plan, parameters: Mapping[str, Any]) -> str:
