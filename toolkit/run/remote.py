@@ -22,6 +22,7 @@ from toolkit.build.image import build
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
 from toolkit.report.view import LOST_ON_CLUSTER as LOST
+from toolkit.report.view import states_of
 from toolkit.run.prepare import write_end
 from toolkit.run.request import Note
 from toolkit.runtime.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
@@ -115,15 +116,16 @@ class Remote:
     def _by_records(self, run_id: str) -> Outcome:
         """How a run ended whose Workflow is gone: what its steps recorded; what neither says is lost."""
         run = self.log.run(run_id)
-        for path in _tasks(run.record):
-            last = self.log.attempts(run, path)[-1:]
-            if not last or not last[0].end:
-                return Outcome("failed", LOST, fault=True)
-            if last[0].status == "cancelled":
-                return Outcome("failed", f"its Workflow was deleted while the step {path} ran", fault=True)
-            if last[0].status != "succeeded":
-                return Outcome("failed", f"the step {path} failed: {last[0].reason}", last[0].fault)
-        return Outcome("succeeded")
+        found = states_of(self.log, run)
+        status, reason = found.root.status, found.root.reason
+        if status == "succeeded":
+            return Outcome("succeeded")
+        last = [row.attempts[-1] for row in found.rows if row.attempts]
+        if status == "cancelled":
+            return Outcome("failed", "its Workflow was deleted while a step ran", fault=True)
+        if status != "failed" or any(not one.end for one in last):
+            return Outcome("failed", LOST, fault=True)
+        return Outcome("failed", reason, any(one.fault for one in last if one.status == "failed"))
 
     def known_runs(self) -> list[Run]:
         """The runs that the cluster has a Workflow of, and those that this machine knows of; takes no pod.
