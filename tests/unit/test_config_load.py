@@ -216,7 +216,10 @@ REFUSED = [
     ("executor: {type_given: true}", 1, ["unknown key"]),
     ("executor: argo", 1, ["must be a mapping", "'argo'"]),
     ("- a", 1, ["must be a mapping", "a list"]),
-    ("executor:\n  type: mocked", 2, ["stub", "argo, local-container, local"]),
+    ("executor:\n  config:\n    patches: {a: {command: b}}", 3, ["is for the executor of type mocked"]),
+    ("executor:\n  type: mocked\n  config:\n    patches: {a: {}}", 4, ["executor.config.patches.a needs the key 'command'"]),
+    ("executor:\n  type: mocked\n  config:\n    patches: {a: b}", 4, ["must be a mapping"]),
+    ("executor: {type: mocked, config: {patches: {a: {command: ' '}}}}", 1, ["must not be empty"]),
     ("executor:\n  type: retry", 2, ["toolkit retry"]),
     ("executor:\n  type: argoo", 2, ["did you mean argo?"]),
     ("executor:\n  type: 1", 2, ["the number 1"]),
@@ -486,6 +489,6 @@ def test_the_page_names_every_setting() -> None:
     page = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z0-9_]+)`", page))
     classes = [cls for cls in vars(s).values() if isinstance(cls, type) and hasattr(cls, "_fields")]
-    fields = {field for cls in classes for field in cls._fields} - {"source", "type_given"}
+    fields = {field for cls in classes for field in cls._fields} - {"source", "type_given", "patch_places"}
 
     assert fields - named == set()

@@ -54,6 +54,9 @@ def check_consistency(config: Config, places: Places) -> None:
         if override.resources is not None:
             _check_resources(override.resources, places, "overrides", name, "resources")
     _check_tolerations(executor, places)
+    if executor.patches and config.executor.type != "mocked":
+        message = "executor.config.patches is for the executor of type mocked, whose steps are stubs but for those"
+        raise BadInput(message, places.of("executor", "config", "patches"))
 
 
 def _check_volumes(executor: ExecutorConfig, places: Places) -> None:

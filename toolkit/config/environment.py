@@ -12,7 +12,7 @@ from toolkit.errors import BadInput
 
 ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 
-_OF_TYPE: dict[str, Environment] = {"argo": "argo", "local-container": "local", "local": "process"}
+_OF_TYPE: dict[str, Environment] = {"argo": "argo", "local-container": "local", "local": "process", "mocked": "process"}
 
 
 def choose_environment(

@@ -57,9 +57,8 @@ _SERVICES = (
     _Service(
         ("executor", "pipeline-executor", "pipeline_executor"),
         ExecutorConfig,
-        {"argo": "argo", "local-container": "local-container", "local": "local"},
+        {"argo": "argo", "local-container": "local-container", "local": "local", "mocked": "mocked"},
         {
-            "mocked": "a step is left out by making it a stub",
             "retry": "a run is retried by `toolkit retry RUN`",
         },
     ),
@@ -171,6 +170,7 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
             type=executor_type if executor_type is not None else Executor().type,  # type: ignore[arg-type]
             config=ExecutorConfig(**executor),
             type_given=executor_type is not None,
+            patch_places=_patch_places(located.get("executor")),
         ),
         run_log_store=run_log_store,
         catalog=catalog,
@@ -181,6 +181,14 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
     )
     check_consistency(config, Places(tree.file or None, located))
     return config
+
+
+def _patch_places(executor: Located | None) -> dict[str, str]:
+    """Where each entry of executor.config.patches stands."""
+    tree = executor
+    for key in ("config", "patches"):
+        tree = tree.value.get(key) if tree is not None and isinstance(tree.value, dict) else None
+    return {key: tree.key_where(key) for key in tree.value} if tree is not None and isinstance(tree.value, dict) else {}
 
 
 def _check_top_keys(tree: Located, entries: Mapping[str, Located]) -> None:

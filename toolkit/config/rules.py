@@ -48,6 +48,12 @@ def check_some(text: str) -> None:
         raise ValueError("must be one line without control characters")
 
 
+def check_patch(text: str) -> None:
+    """A command; a shell's may have several lines."""
+    if not text.strip():
+        raise ValueError("must not be empty")
+
+
 def check_word(text: str) -> None:
     """The text is not empty and holds no white space."""
     check_some(text)
@@ -198,6 +204,7 @@ def _rules() -> Rules:
             (s.BackOff, "factor"): between(1),
             (s.BackOff, "max_duration"): between(1),
             (s.RetryStrategy, "limit"): between(0),
+            (s.Patch, "command"): check_patch,
             (s.Toleration, "key"): check_label_key,
             (s.Toleration, "value"): check_label_value,
             (s.Toleration, "toleration_seconds"): between(0),
@@ -221,6 +228,7 @@ def _rules() -> Rules:
     )
     key_checks.update({(cls, "environment"): check_variable for cls in (s.ExecutorConfig, s.Override)})
     key_checks[(s.ExecutorConfig, "overrides")] = check_some
+    key_checks[(s.ExecutorConfig, "patches")] = check_some
     amounts: set[tuple[type, str]] = {(s.ResourceList, "cpu"), (s.ResourceList, "memory")}
     amounts |= {(cls, key) for cls in (s.ExecutorConfig, s.Override) for key in ("shm_size", "scratch_size")}
     return Rules(

@@ -90,6 +90,13 @@ class Override(NamedTuple):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
 
 
+class Patch(NamedTuple):
+    """What runs in place of a task where the executor is mocked."""
+
+    command: str
+    """As the task's own is: a function's dotted path, a shell command, or a notebook."""
+
+
 class ExecutorConfig(NamedTuple):
     # Spec keys: every container backend renders them or refuses them by name.
     image: str | None = None
@@ -117,6 +124,8 @@ class ExecutorConfig(NamedTuple):
     retry_strategy: RetryStrategy = RetryStrategy()
     parallelism: int | None = None
     """Steps that may run at once; None is no limit of ours on a cluster, and elsewhere as many as there are processors."""
+    patches: dict[str, Patch] = _NOTHING
+    """For the type mocked alone: the tasks, by name or path, that run, each with a command of its own."""
     pods_per_map: int = 500
     """On a cluster, the most pods that a step of a map's branch has: above it each pod runs several items in order."""
 
@@ -143,10 +152,12 @@ class ExecutorConfig(NamedTuple):
 
 
 class Executor(NamedTuple):
-    type: Literal["local", "local-container", "argo"] = "local-container"
+    type: Literal["local", "local-container", "argo", "mocked"] = "local-container"
     config: ExecutorConfig = ExecutorConfig()
     type_given: bool = False
     """No key of the file: whether the file names the type, which then chooses the environment if nothing else does."""
+    patch_places: dict[str, str] = _NOTHING
+    """No key of the file either: where each patch stands, as ``file:line``."""
 
 
 class RunLogStore(NamedTuple):

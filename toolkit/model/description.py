@@ -39,6 +39,19 @@ def to_pipeline(description: dict[str, Any], file: str) -> Pipeline:
     return _Reader(file).pipeline(description)
 
 
+def to_function(answer: dict[str, Any]) -> tuple[Function, Takes]:
+    """A function that the runtime has found, and what it takes."""
+    return _function(answer["function"]), _takes(answer["takes"])
+
+
+def _function(node: dict[str, Any]) -> Function:
+    return Function(node["module"], node["qualname"], node.get("file"))
+
+
+def _takes(node: dict[str, Any]) -> Takes:
+    return Takes(tuple(node["names"]), tuple(node["required"]), node["everything"])
+
+
 class _Reader:
     def __init__(self, file: str) -> None:
         self._file = file
@@ -88,8 +101,7 @@ class _Reader:
         if kind == "map":
             reducer = node.get("reducer")
             if isinstance(reducer, dict):
-                reference = reducer["function"]
-                reducer = Function(reference["module"], reference["qualname"], reference.get("file"))
+                reducer = _function(reducer["function"])
             return Map(
                 name,
                 self.pipeline(node["branch"]),
@@ -133,9 +145,9 @@ class _Reader:
         return Task(
             name=name,
             kind=node["kind"],
-            function=Function(function["module"], function["qualname"], function.get("file")) if function else None,
+            function=_function(function) if function else None,
             command=self._command(node, where),
-            takes=Takes(tuple(takes["names"]), tuple(takes["required"]), takes["everything"]) if takes else None,
+            takes=_takes(takes) if takes else None,
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(one, where) for one in node.get("secrets") or ()),
             catalog=CatalogUse(tuple(catalog.get("get") or ()), tuple(put), catalog.get("store_copy", True)),

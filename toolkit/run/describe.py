@@ -12,8 +12,8 @@ from toolkit.backends.describing import NOTE, Answer, Ask
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
-from toolkit.model.description import to_pipeline
-from toolkit.model.pipeline import Pipeline
+from toolkit.model.description import to_function, to_pipeline
+from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 from toolkit.runtime.protocol import PROTOCOL
@@ -34,7 +34,22 @@ def describe(project: Project, reference: PipelineReference, ask: Ask) -> Pipeli
         request.update(file=reference.relative(project), name=reference.name, nth=reference.nth)
         request["arguments"] = list(reference.arguments)
         description = _pipeline_of(ask(request), file)
-    return to_pipeline(description, file)
+    pipeline = to_pipeline(description, file)
+    executor = project.config.executor
+    if executor.type != "mocked":
+        return pipeline
+    from toolkit.model import mocked
+
+    patches = {name: patch.command for name, patch in executor.config.patches.items()}
+
+    def resolve(dotted: list[str]) -> dict[str, tuple[Function, Takes] | str]:
+        answer = ask({**_request(project, reference), "functions": dotted})
+        if "functions" not in answer:
+            _pipeline_of(answer, file)
+        found = answer["functions"]
+        return {one: found[one].get("refused") or to_function(found[one]) for one in dotted}
+
+    return mocked.applied(pipeline, patches, executor.patch_places, resolve)
 
 
 def _request(project: Project, reference: PipelineReference) -> dict[str, Any]:

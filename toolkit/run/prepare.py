@@ -36,9 +36,11 @@ def check_parameters(made: Plan, given: Mapping[str, Any]) -> None:
     if missing:
         step, name = missing[0]
         where = step.task.line if step.task is not None else None
+        stubs = any(one.type == "stub" for one in made.steps)
         raise BadInput(
             f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "
-            f"give it with --param {name}=… or a parameters file",
+            f"give it with --param {name}=… or a parameters file"
+            + (" (a stub, as each mocked step is, returns nothing)" if stubs else ""),
             where,
         )
 
