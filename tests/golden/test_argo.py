@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tests.golden.argo import cases
 from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.workflow import LARGEST_CONFIG_MAP, LONGEST_CRON, Objects
 from toolkit.errors import BadInput
+from toolkit.model.pipeline import Map, Pipeline
 from toolkit.runtime.records import encode
 
 FOLDER = Path(__file__).parent / "argo"
@@ -115,9 +117,9 @@ def test_another_process_with_another_hash_seed_makes_the_same_bytes() -> None:
     assert len(made) == 1
 
 
-def test_each_step_waits_for_the_one_before_it_alone(case: tuple[str, Objects]) -> None:
-    name, objects = case
-    chain = tasks(objects)
+@pytest.mark.parametrize("name", cases.FLAT)
+def test_each_step_waits_for_the_one_before_it_alone(name: str) -> None:
+    chain = tasks(cases.CASES[name]())
     assert "depends" not in chain[0]
     assert [one.get("depends") for one in chain[1:]] == [f"{one['name']}.Succeeded" for one in chain[:-1]]
     assert len({one["name"] for one in chain}) == len(chain)
@@ -129,8 +131,30 @@ def test_every_template_is_used_and_no_two_are_of_one_shape(case: tuple[str, Obj
     _, objects = case
     shapes = [json.dumps({**one, "name": ""}, sort_keys=True) for one in templates(objects)]
     assert len(set(shapes)) == len(shapes)
-    named = {one["name"] for one in workflow_spec(objects)["templates"][1:]}
-    assert named == {one["template"] for one in tasks(objects)}
+    every = workflow_spec(objects)["templates"]
+    named = [one["name"] for one in every[1:]]
+    assert len(set(named)) == len(named)
+    assert set(named) == {task["template"] for one in every for task in one.get("dag", {"tasks": []})["tasks"]}
+
+
+def test_every_task_gives_the_template_that_it_names_what_it_takes(case: tuple[str, Objects]) -> None:
+    _, objects = case
+    taken = {
+        one["name"]: [each["name"] for each in one.get("inputs", {"parameters": []})["parameters"]]
+        for one in workflow_spec(objects)["templates"]
+    }
+    for one in workflow_spec(objects)["templates"]:
+        names = [task["name"] for task in one.get("dag", {"tasks": []})["tasks"]]
+        assert len(set(names)) == len(names)
+        for task in one.get("dag", {"tasks": []})["tasks"]:
+            given = task.get("arguments", {"parameters": []})["parameters"]
+            assert sorted(each["name"] for each in given) == sorted(taken[task["template"]]), task
+            # What it refers to is there: the template's own inputs, and outputs of tasks beside it.
+            for text in texts(task):
+                for own in re.findall(r"inputs\.parameters\.(\w+)", text):
+                    assert own in taken[one["name"]], text
+                for beside in re.findall(r"{{tasks\.([-\w]+)\.", text):
+                    assert beside in names, text
 
 
 @pytest.mark.parametrize(
@@ -192,12 +216,16 @@ def test_no_secrets_value_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_argo_and_kubernetes_find_nothing_of_the_users_to_replace() -> None:
     # Of the many places of a manifest in which Argo looks for {{…}}, ours are the only ones.
-    ours = {"{{workflow.name}}", "{{inputs.parameters.path}}", "{{=asInt(retries) + 1}}"}
+    ours = re.compile(
+        r"{{(workflow\.name|inputs\.parameters\.(path|[pcag]\d+)|item(\.(i|[cg]\d+))?|=asInt\(retries\) \+ 1"
+        r"|=asInt\(inputs\.parameters\.p\d+\) \+ \d|tasks\.[-\w]+\.outputs\.parameters\.[cag]\d+)}}"
+    )
     for name in cases.CASES:
         spec = workflow_spec(cases.CASES[name]())
-        assert {
-            text for text in texts(spec) if "{{" in text or "}}" in text.replace("}}]", "").replace("}}}", "")
-        } <= ours | {one["podSpecPatch"] for one in spec["templates"] if "podSpecPatch" in one}
+        patches = {one["podSpecPatch"] for one in spec["templates"] if "podSpecPatch" in one}
+        for text in set(texts(spec)) - patches:
+            rest = ours.sub("", text)
+            assert "{{" not in rest and "}}" not in rest, text
         assert not any("{{" in one.get("podSpecPatch", "") for one in spec["templates"])
     # Every $ of the user's is doubled, which is how Kubernetes writes one.
     for one in templates(cases.hostile()):
@@ -228,6 +256,30 @@ def test_a_long_chain_is_as_long_as_its_steps_and_far_from_every_limit(capsys: p
     # A Workflow and its status share a MiB, of which the status of a thousand steps takes its part compressed.
     assert sizes[1000][0] < 256 * 1024
     assert sizes[1000][1] < LARGEST_CONFIG_MAP / 10
+
+
+def test_a_manifest_is_as_large_for_many_items_as_for_few() -> None:
+    sizes = [
+        len(
+            encode(
+                cases.run(
+                    [Map("m", cases.sequence(cases.task("a")), "xs", "x")], parameters={"xs": [0] * count}
+                ).workflow
+            )
+        )
+        for count in (10, 100_000)
+    ]
+    assert sizes[1] - sizes[0] < 10
+
+
+def test_a_deep_tree_is_as_large_as_its_steps() -> None:
+    def tree(levels: int) -> Pipeline:
+        if not levels:
+            return cases.sequence(cases.task("a"))
+        return cases.sequence(cases.task("b"), Map("m", tree(levels - 1), "xs", "x"))
+
+    sizes = [len(encode(cases.run(tree(levels).steps, parameters={"xs": []}).workflow)) for levels in (1, 3, 6)]
+    assert sizes[2] - sizes[1] < 2 * (sizes[1] - sizes[0])
 
 
 def test_parameters_that_no_config_map_holds_are_refused() -> None:

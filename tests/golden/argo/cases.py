@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,22 @@ from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.workflow import Image, Objects, Submission, compile_run, compile_schedule
 from toolkit.config.load import load
 from toolkit.config.settings import Config
-from toolkit.model.pipeline import Function, Pipeline, Step, Stub, Task
+from toolkit.model.pipeline import (
+    Conditional,
+    Function,
+    Loop,
+    Map,
+    Nested,
+    Parallel,
+    Pipeline,
+    Return,
+    Step,
+    Stub,
+    Task,
+)
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
+from toolkit.run.prepare import given_controls
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "getting-started"
 IMAGE = "registry.example:5000/team/app:0123456789abcdef"
@@ -135,10 +149,17 @@ OVERRIDES: dict[str, Any] = {
 """Each key of an override."""
 
 
-def task(name: str, secrets: tuple[str, ...] = (), override: str | None = None) -> Task:
+def task(
+    name: str, secrets: tuple[str, ...] = (), override: str | None = None, returns: str = "", **options: Any
+) -> Task:
     """A step that runs in a container."""
     chosen = {"argo": override} if override is not None else {}
-    return Task(name, "python", Function("steps", "step"), secrets=secrets, overrides=chosen)
+    names = tuple(Return(one) for one in returns.split())
+    return Task(name, "python", Function("steps", "step"), secrets=secrets, overrides=chosen, returns=names, **options)
+
+
+def sequence(*steps: Step) -> Pipeline:
+    return Pipeline(steps)
 
 
 def configured(executor: dict[str, Any]) -> Config:
@@ -178,7 +199,9 @@ def planned(steps: Sequence[Step], config: Config) -> Plan:
 def run(steps: Sequence[Step], executor: dict[str, Any] | None = None, **changed: Any) -> Objects:
     """The objects of a run of these steps."""
     config = configured(executor or {})
-    return compile_run(planned(steps, config), config, submission(**changed))
+    made = planned(steps, config)
+    known = submission(**changed)
+    return compile_run(made, config, replace(known, controls=given_controls(made, known.parameters)[1]))
 
 
 def schedule(steps: Sequence[Step], executor: dict[str, Any], **changed: Any) -> Objects:
@@ -235,6 +258,64 @@ def stubs_between() -> Objects:
     return run([Stub("before"), task("a"), Stub("between"), Stub("too"), task("b"), Stub("after")])
 
 
+def mapped() -> Objects:
+    """Counted by the step before, and of no more than three at once; its branch can't share pods."""
+    branch = sequence(task("a"), Nested("inner", sequence(task("b", returns="square"))))
+    return run([task("give", returns="xs"), Map("m", branch, "xs", "x", concurrency=3), task("after")])
+
+
+def maps_in_maps() -> Objects:
+    """Nothing but the parameters says how often each runs."""
+    inner = Map("o", sequence(task("a")), "y", "z")
+    middle = Map("n", sequence(inner), "x", "y")
+    return run([Map("m", sequence(middle), "xs", "x")], parameters={"xs": [[[1, 2], [3]], []]})
+
+
+def grouped() -> Objects:
+    branch = sequence(task("a", returns="y"), task("b"))
+    return run([Map("m", branch, "xs", "x"), task("after")], {"pods_per_map": 3}, parameters={"xs": list(range(10))})
+
+
+def conditional() -> Objects:
+    """The value that the second decides by comes out of the first, or past it."""
+    branches = (("it's {{a}}", sequence(task("a", returns="z"))), ("b", sequence(Stub("nothing"))))
+    first = Conditional("c", "x", branches, default=sequence(task("d", returns="z"), task("e")))
+    second = Conditional("d", "z", (("1", sequence(task("f"))),))
+    return run([task("give", returns="x z"), first, second])
+
+
+def loop() -> Objects:
+    """With what a later iteration needs to know before it starts, and more of them than its template holds."""
+    again = Conditional("c", "w", (("a", sequence(task("a", returns="w done"))),), sequence(Stub("none")))
+    body = sequence(again, task("b", returns="done"))
+    return run([Loop("l", body, 20, "done", "i"), task("after")], parameters={"w": "a"})
+
+
+def parallel() -> Objects:
+    branches = (("one", sequence(task("a"), task("b"))), ("two", sequence(task("a", returns="xs"))))
+    return run([Parallel("p", branches), Map("m", sequence(task("c")), "xs", "x")])
+
+
+def handlers() -> Objects:
+    inner = sequence(task("a", on_failure=sequence(task("mend"))), task("b"))
+    whole = Nested("inner", inner, on_failure=sequence(Stub("ignore")))
+    return run(
+        [task("first", on_failure=sequence(task("tell"), Stub("s", terminate_with_failure=True))), whole, task("c")]
+    )
+
+
+def ends() -> Objects:
+    early = Nested("early", sequence(task("a", terminate_with_success=True), task("never")))
+    return run([early, task("b", terminate_with_failure=True, on_failure=sequence(task("mend"))), task("never")])
+
+
+def hostile_inside() -> Objects:
+    """A path that Argo would change, around a position."""
+    name = "{{x}} $(HOME) \N{PARTY POPPER}"
+    branch = sequence(task(name, returns="y"), Loop("$(HOME)", sequence(task("a", returns="y")), 2, "y", "i"))
+    return run([Map(name, branch, "xs", "x"), task("after")], parameters={"xs": [1]})
+
+
 CASES: dict[str, Callable[[], Objects]] = {
     "getting-started": getting_started,
     "everything": everything,
@@ -245,7 +326,18 @@ CASES: dict[str, Callable[[], Objects]] = {
     "chain": chain,
     "stubs-alone": stubs_alone,
     "stubs-between": stubs_between,
+    "map": mapped,
+    "maps-in-maps": maps_in_maps,
+    "grouped": grouped,
+    "conditional": conditional,
+    "loop": loop,
+    "parallel": parallel,
+    "handlers": handlers,
+    "ends": ends,
+    "hostile-inside": hostile_inside,
 }
+FLAT = tuple(CASES)[: tuple(CASES).index("map")]
+"""Those without composites, handlers and ends."""
 
 
 def kept_text(objects: Objects) -> str:

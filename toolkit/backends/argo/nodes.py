@@ -271,7 +271,8 @@ class Ends:
                     return f"the step {path} ends its pipeline with a failure"
             for name, value in inputs.items():
                 if _CONTROL.fullmatch(name) and value.startswith(_ERROR):
-                    return value[len(_ERROR) :]
+                    # Of an item's it has the escapes of the list that it was in.
+                    return value[len(_ERROR) :].replace('\\"', '"')
         return self._of_loop()
 
     def _of_loop(self) -> str:
