@@ -360,6 +360,18 @@ def test_what_only_user_code_can_make_of_values_is_described(tmp_path: Path) -> 
     assert run.view()["parameters"]["y"] == {"reducer": "functions.total", "items": 2}
 
 
+def test_a_large_value_that_every_item_takes_is_shown_once(tmp_path: Path) -> None:
+    run = RecordedRun(tmp_path, mapped())
+    many = list(range(2000))
+    run.attempt("make", returns={"xs": many}, controls={"m": 2000})
+    run.attempt("m/7/a", returns={"y": 1}, inputs={"x": ("m", "x"), "xs": ("make", "xs")})
+    run.attempt("end", inputs={"xs": ("make", "xs")})
+    rows = shown(run)
+    reference = {"from": "make", "name": "xs", "size": len(json.dumps(many))}
+    assert rows["m/7/a"]["attempts"][0]["input_parameters"] == {"x": 7, "xs": reference}
+    assert rows["end"]["attempts"][0]["input_parameters"] == {"xs": many}
+
+
 # --- runs that nobody drives ------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from toolkit.runtime import scope
 from toolkit.runtime.scope import Plan, Records, Scope, Unsuitable
 from toolkit.store.verdict import Attempt
+
+LARGE = 4096
+"""Characters as JSON above which a value that an item or an iteration takes from outside of it is shown by where it is from."""
 
 
 class Known(Records):
@@ -36,26 +40,25 @@ class Values:
         self._plan = plan
         self._known = known
         self._items: dict[str, list[Any]] = {}
-        self._returned: dict[tuple[str, str], Any] = {}
+        self._found: dict[tuple[str, str], tuple[Any, int]] = {}
 
     def taken(self, path: str, taken: Mapping[str, Any]) -> Any:
         """What the step at ``path`` took, of which its record says where it is from; None where that is not there any more."""
         if "value" in taken:
             return taken["value"]
         source, name = taken["from"], taken["name"]
-        if source == scope.ROOT:
-            return self._plan.parameters.get(name)
-        row = self._row(source)
-        if row.get("type") == "task":
-            record = self._known.record(source)
-            stored = record["returns"].get(name) if record is not None else None
-            return shown(stored) if stored is not None else None
+        row = self._row(source) if source != scope.ROOT else {}
         inside = path[len(source) + 1 :].partition("/")[0] if path.startswith(source + "/") else ""
         if inside.isdigit() and row.get("item") == name:
             return self._item(row, source, int(inside))
-        if (source, name) not in self._returned:
-            self._returned[source, name] = self._of_composite(row, source, name)
-        return self._returned[source, name]
+        if (source, name) not in self._found:
+            value = self._of(row, source, name)
+            self._found[source, name] = value, len(json.dumps(value))
+        value, size = self._found[source, name]
+        if size > LARGE and any(part.isdigit() for part in path.split("/")):
+            # Each of many items may take the whole list that they are of.
+            return {"from": source, "name": name, "size": size}
+        return value
 
     def last(self) -> dict[str, Any]:
         """The run's own parameters as they are at its end: the newest of each name, else what the run was given."""
@@ -88,9 +91,16 @@ class Values:
         items = self._items[path]
         return items[position] if position < len(items) else None
 
-    def _of_composite(self, row: dict[str, Any], path: str, name: str) -> Any:
+    def _of(self, row: dict[str, Any], path: str, name: str) -> Any:
+        """What the run was given, or a step has returned."""
+        if path == scope.ROOT:
+            return self._plan.parameters.get(name)
         if not row:
             return None
+        if row["type"] == "task":
+            record = self._known.record(path)
+            stored = record["returns"].get(name) if record is not None else None
+            return shown(stored) if stored is not None else None
         try:
             found = Scope(self._plan, self._known, path).parameter(name, row["path"])
         except Unsuitable as error:
