@@ -19,7 +19,7 @@ def problems(case: Case, seen: Seen) -> Iterator[str]:
         yield f"the exit code is {result.code} and not {expect.code}: {result.err[-3000:]}"
     if expect.said not in result.err:
         yield f"the command did not say {expect.said!r}: {result.err[-2000:]}"
-    if "Traceback" in result.err and "Traceback" not in json.dumps(seen.outputs()):
+    if "Traceback" in result.err and "Traceback" not in json.dumps(seen.logs):
         yield f"the command shows a traceback of ours: {result.err[-3000:]}"
     for one in seen.left:
         yield f"it left {one}"
