@@ -1,0 +1,96 @@
+"""What a Workflow's nodes say of composites: which instance a pod was, and why a run failed that no step of it did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolkit.backends.argo.dag import handler_task
+from toolkit.backends.argo.follow import outcome_of
+from toolkit.backends.argo.names import task_name
+from toolkit.backends.argo.nodes import Paths, attempts
+
+TASKS = ["first", "m/*/a", "m/*/l/*/b", "m/on_failure/mend", "{{x}}/*/c", "last"]
+RECORD = {"exit_code": 1, "message": "it broke", "out_of_memory": False, "cancelled": False}
+
+
+def node(name: str, type: str = "Pod", phase: str = "Failed", **inputs: str) -> dict[str, Any]:
+    parameters = [{"name": key, "value": value} for key, value in inputs.items()]
+    return {
+        "id": f"{name}-{inputs}",
+        "displayName": name,
+        "name": f"run.{name}",
+        "type": type,
+        "phase": phase,
+        "inputs": {"parameters": parameters},
+    }
+
+
+def workflow(*nodes: dict[str, Any], phase: str = "Failed") -> dict[str, Any]:
+    status = {"phase": phase, "nodes": {one["id"]: one for one in nodes}}
+    return {"metadata": {"name": "run"}, "status": status}
+
+
+def test_an_attempt_is_known_by_its_path_or_by_its_name_and_positions() -> None:
+    found = attempts(
+        workflow(
+            node(task_name("m/*/a"), path="m/3/a"),
+            node(task_name("m/*/a"), path="m/group-2/a"),
+            node(task_name("{{x}}/*/c") + "(1)", p0="7"),
+            node(task_name("first")),
+            node("not-ours", "DAG", path="first"),
+        ),
+        TASKS,
+    )
+    assert [(one.path, one.number) for one in found] == [
+        ("first", 1),
+        ("m/3/a", 1),
+        ("m/group-2/a", 1),
+        ("{{x}}/7/c", 2),
+    ]
+
+
+def test_paths_are_found_in_the_plan_and_in_its_order() -> None:
+    paths = Paths(TASKS)
+    assert paths.template("m/3/l/10/b") == "m/*/l/*/b"
+    assert paths.template("m/group-3/a") == "m/*/a"
+    assert paths.template("m/on_failure/mend") == "m/on_failure/mend"
+    assert paths.template("m/x/a") is paths.template("m/3") is paths.template("absent") is None
+    ran = ["last", "m/10/a", "m/2/l/10/b", "m/2/l/9/b", "m/2/a", "m/on_failure/mend", "first"]
+    assert sorted(ran, key=paths.order) == [
+        "first",
+        "m/2/a",
+        "m/2/l/9/b",
+        "m/2/l/10/b",
+        "m/10/a",
+        "m/on_failure/mend",
+        "last",
+    ]
+
+
+def test_a_run_failed_of_its_first_step_whose_failure_nothing_mended() -> None:
+    records = {("last", 1): RECORD, ("m/10/a", 1): RECORD, ("m/2/a", 1): RECORD}
+    assert outcome_of(workflow(), TASKS, records, None).reason == "the step m/2/a failed: it broke"
+    mended = workflow(node(handler_task("m"), "DAG", "Succeeded"))
+    assert outcome_of(mended, TASKS, records, None).reason == "the step last failed: it broke"
+    # of one item
+    mended = workflow(node(handler_task("m/*/a"), "DAG", "Succeeded", p0="2"))
+    assert outcome_of(mended, TASKS, records, None).reason == "the step m/10/a failed: it broke"
+    # and a handler that failed itself mends nothing.
+    broken = workflow(node(handler_task("m"), "DAG", "Failed"))
+    assert outcome_of(broken, TASKS, records, None).reason == "the step m/2/a failed: it broke"
+
+
+def test_a_run_that_succeeded_did_so_whatever_failed_in_it() -> None:
+    assert outcome_of(workflow(phase="Succeeded"), TASKS, {("first", 1): RECORD}, None).status == "succeeded"
+
+
+def test_what_a_composite_lacked_is_the_reason() -> None:
+    lacking = node(task_name("m"), "DAG", "Error", c1='error: the map m iterates on \\"x\\"')
+    assert outcome_of(workflow(lacking), TASKS, {}, None).reason == 'the map m iterates on "x"'
+    mended = workflow(lacking, node(handler_task("m"), "DAG", "Succeeded"))
+    assert "iterates" not in outcome_of(mended, TASKS, {}, None).reason
+
+
+def test_a_step_that_ends_its_pipeline_with_a_failure_is_the_reason() -> None:
+    ends = {**node("x", "DAG", "Error", path="m/2/a"), "templateName": "fails"}
+    assert outcome_of(workflow(ends), TASKS, {}, None).reason == "the step m/2/a ends its pipeline with a failure"
