@@ -1,0 +1,5 @@
+"""What stands in for it."""
+
+
+def a_good_model():
+    return 0.95
