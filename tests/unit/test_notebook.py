@@ -137,9 +137,10 @@ def test_a_notebook_in_yaml_is_the_same_step(project: LocalProject) -> None:
 
 
 def test_what_cells_write_is_the_steps_output_once(project: LocalProject) -> None:
-    run(project, "", "import os, sys\nprint('one')\nprint('two', file=sys.stderr)", "os.system('echo three')\nNone",
+    run(project, "", "import os, sys\nprint('one')\nprint('two', file=sys.stderr)", "os.system('echo three')\nNone", "!echo more",
         "from IPython.display import display\ndisplay('four')\n'five'")  # fmt: skip
-    assert project.output() == b"one\ntwo\nthree\n'four'\n'five'\n"
+    # IPython gives what it runs a terminal.
+    assert project.output() == b"one\ntwo\nthree\nmore\r\n'four'\n'five'\n"
 
 
 def test_secrets_reach_the_notebook_and_nothing_that_is_kept(project: LocalProject) -> None:

@@ -144,6 +144,91 @@ def test_what_a_driver_can_not_do_is_bad_input_with_its_line(
         assert caught.value.where == ("driver.py" if line is None else f"driver.py:{first + line}")
 
 
+COMPOSITES = """\
+from toolkit import *
+each = PythonTask(tasks.one, returns=["e"]).as_pipeline()
+@pipeline
+def inner(value):
+    x = one()
+    y = take(x, value)
+    return x, y
+@pipeline
+def newer(x):
+    x2 = one()
+    take(x)
+"""
+
+
+def composed(project: LocalProject, body: str, arguments: str = "") -> dict[str, Any]:
+    """The rows of a driver's plan by path: the bindings of a task, the type of anything else."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    project.write("driver.py", f"{HEAD}{DECLARED}{COMPOSITES}@pipeline\ndef main({arguments}):\n{lines}")
+    return {one.path: dict(one.bind) if one.task else one.type for one in project.plan("driver.py:main").steps}
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "expected"),
+    [
+        # what a step of the SDK returns is handed on as what a task does
+        ("code = ShellTask('s', 'x', returns=['code'])()\nother(code)", "",
+         {"s": {}, "other": {"value": {"name": "code", "step": "s"}}}),
+        ("x = one()\nShellTask('s', 'x')(given=x)", "", {"one": {}, "s": {"given": {"name": "x", "step": "one"}}}),
+        ("x = one()\nPythonTask(tasks.other)(x, flag=True)", "",
+         {"one": {}, "other": {"value": {"name": "x", "step": "one"}, "flag": {"value": True}}}),
+        ("Stub('s')()\nSuccess('done')()", "", {"s": "stub", "done": "stub"}),
+        # of a composite, what is inside it
+        ("l = Map('m', each, 'items', 'item')()\nother(l)", "items",
+         {"m": "map", "m/*/one": {}, "other": {"value": {"name": "e", "step": "m"}}}),
+        ("b = Parallel('p', {'l': each, 'r': ShellTask('s', 'x', returns=['c', 'e']).as_pipeline()})()\n"
+         "e, c = b\nother(b.c)", "",
+         {"p": "parallel", "p/l/one": {}, "p/r/s": {}, "other": {"value": {"name": "c", "step": "p"}}}),
+        # one step called twice is two
+        ("m = Map('m', each, 'items', 'item')\nm()\nm()", "items",
+         {"m": "map", "m/*/one": {}, "m-2": "map", "m-2/*/one": {}}),
+        # another driver is a pipeline inside, and gives what its function gives
+        ("x, y = inner(5)\nother(y)", "",
+         {"inner": "pipeline", "inner/one": {}, "inner/take": {"y": {"value": 5}},
+          "other": {"value": {"name": "z", "step": "inner"}}}),
+        # what it is given and not called so there is found by its name
+        ("z = take(1)\nx, y = inner(z)", "",
+         {"take": {"x": {"value": 1}}, "inner": "pipeline", "inner/one": {}, "inner/take": {"y": {"name": "z"}}}),
+        ("inner()", "value", {"inner": "pipeline", "inner/one": {}, "inner/take": {"y": {"name": "value"}}}),
+        ("inner(rate)", "rate", {"inner": "pipeline", "inner/one": {}, "inner/take": {"y": {"name": "rate"}}}),
+        ("newer(x)", "x", {"newer": "pipeline", "newer/one": {}, "newer/take": {"x": {"name": "x", "step": ""}}}),
+        # drivers as branches and as steps of pipelines
+        ("Loop('l', inner, 3, 'z')()", "value",
+         {"l": "loop", "l/*/one": {}, "l/*/take": {"y": {"name": "value"}}}),
+        ("Pipeline(name='outer', steps=[inner])()", "value",
+         {"outer": "pipeline", "outer/inner": "pipeline", "outer/inner/one": {}, "outer/inner/take": {"y": {"name": "value"}}}),
+    ],
+)  # fmt: skip
+def test_all_that_is_called_in_a_driver_is_a_step_of_it(
+    project: LocalProject, body: str, arguments: str, expected: dict[str, Any]
+) -> None:
+    assert composed(project, body, arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "message"),
+    [
+        ("l = Map('m', each, 'items', 'item')()\nfor x in l: pass", "items", "e of the step m has no value"),
+        ("x = one()\nnewer(x)", "", "x is given to a step of an inner pipeline, which finds a newer x under that name"),
+        ("Map('m', each, 'items', 'item')(1)", "items", "the step m takes arguments by name"),
+        ("Map('m', each, 'items', 'item')(x=1)", "items", "the step m takes no arguments"),
+        ("main()", "", "the driver main calls itself"),
+        ("inner(1, 2)", "", "inner() is called with the wrong arguments"),
+        ("PythonTask(tasks.take)(nowhere=1)", "", "take() is called with the wrong arguments"),
+        ("Pipeline(steps=[Stub('a')])()", "", "needs a name"),
+    ],
+)
+def test_what_can_not_be_called_in_a_driver_is_told(
+    project: LocalProject, body: str, arguments: str, message: str
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        composed(project, body, arguments)
+    assert message in caught.value.message and str(caught.value.where).startswith("driver.py:")
+
+
 def test_the_command_names_file_and_line_and_ends_with_2(project: LocalProject) -> None:
     project.write("driver.py", driver("x = one()\nif x:\n    take(x)"))
     assert project.run("driver.py") == 2

@@ -292,8 +292,7 @@ class _Session:
             transport="ipc",
             key=os.urandom(16).hex().encode("ascii"),
         )
-        # Not quiet: what is printed, and what other programs write for it, goes to the step's output directly. Of the
-        # latter Jupyter's own messages may come too late to be seen.
+        # What other programs write for it goes to the step's output directly: a kernel that passes it on loses what comes late.
         self._kernel = subprocess.Popen(
             [
                 sys.executable,
@@ -302,7 +301,7 @@ class _Session:
                 "-f",
                 file,
                 "--HistoryManager.enabled=False",
-                "--IPKernelApp.quiet=False",
+                "--IPKernelApp.capture_fd_output=False",
             ],
             env={**self._environment, **own},
             cwd=self._step.places.work,
@@ -381,10 +380,14 @@ def _client(notebook: Any, kernel: Any) -> Any:
 
 
 def show(kind: str, content: dict[str, Any]) -> None:
-    """Writes an output of a cell to the step's own output, where the kernel itself does not."""
-    if kind == "error":
+    """Writes an output of a cell to the step's own output."""
+    if kind == "stream":
+        stream = sys.stderr if content["name"] == "stderr" else sys.stdout
+        stream.write(content["text"])
+        stream.flush()
+    elif kind == "error":
         print(_plain("\n".join(content["traceback"])), file=sys.stderr, flush=True)
-    elif kind != "stream":
+    else:
         print(content.get("data", {}).get("text/plain", ""), flush=True)
 
 
