@@ -256,12 +256,13 @@ class Scheduler:
             if self._earlier is not None and self._earlier.handled(rows[position], step.path):
                 return _SUCCEEDED
             outcome = yield from self._row(rows[position], step, following)
+            if outcome.status == "succeeded" and not step.ends:
+                continue
+            self._forget(following)
             if outcome.status == "succeeded":
                 if step.ends == "success":
                     return _SUCCEEDED
-                if step.ends == "failure":
-                    return Outcome("failed", f"the step {step.path} ends its pipeline with a failure")
-                continue
+                return Outcome("failed", f"the step {step.path} ends its pipeline with a failure")
             if outcome.status == "failed" and step.handler is not None and not self._stopping:
                 return (yield from self._sequence(step.handler, join(step.path, HANDLER)))
             return outcome
@@ -417,6 +418,13 @@ class Scheduler:
             first = self._first_attempt(step.path)
             if step.path not in self._prepared and first and not self._stopping:
                 self._prepared[step.path] = self._launcher.prepare(step, first, self._ended)
+
+    def _forget(self, steps: Sequence[PlannedStep]) -> None:
+        """Puts away what was started ahead and does not come to its turn, which others may have the place of."""
+        for step in steps:
+            job = self._prepared.pop(step.path, None)
+            if job is not None:
+                job.discard()
 
     def _attempt(
         self, step: PlannedStep, number: int, first: int, following: Sequence[PlannedStep]
