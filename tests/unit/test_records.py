@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from toolkit.runtime import records
@@ -30,7 +30,8 @@ def test_equal_records_are_equal_bytes() -> None:
     assert records.encode({"a": 1, "b": 2}) == records.encode({"b": 2, "a": 1})
 
 
-@settings(max_examples=30)
+# A busy machine may take its time over examples.
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
 def test_a_record_says_again_what_it_was_made_of(value: object) -> None:

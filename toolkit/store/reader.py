@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from toolkit.runtime import layout, records
+from toolkit.runtime import records
 from toolkit.runtime.protocol import CONTINUED_FOLDER, END_RECORD, OUTPUT_FILE, RUN_RECORD
-from toolkit.store.verdict import Attempt, merge
+from toolkit.store.verdict import Attempt, merge_all
 
 
 class NoRun(Exception):
@@ -91,7 +91,7 @@ class RunLog:
     @staticmethod
     def attempts(run: Run, path: str) -> list[Attempt]:
         """The attempts of a step, in order."""
-        return [merge(run.folder, path, number, run.active) for number in layout.attempts(str(run.folder), path)]
+        return merge_all(run.folder, path, run.active)
 
     @staticmethod
     def output(attempt: Attempt) -> Path:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional
 
 from toolkit.runtime import layout, records
-from toolkit.runtime.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT
+from toolkit.runtime.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT, STEPS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,24 @@ def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt
     Args:
         run_active: whether something is still there that could end it; else an attempt without an end is lost.
     """
-    folder = layout.attempt_folder(str(run_folder), path, number)
+    return _merged(run_folder, layout.attempt_folder(str(run_folder), path, number), number, run_active)
+
+
+def merge_all(run_folder: Path, path: str, run_active: bool) -> list[Attempt]:
+    """All attempts of the step at ``path``, in order; as :func:`merge`, and cheap, since a run may have many steps."""
+    folder = os.path.join(run_folder, STEPS_FOLDER, *(_folder_name(part) for part in path.split("/")))
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    numbers = sorted(int(name) for name in names if name.isdigit())
+    return [_merged(run_folder, f"{folder}/{number}", number, run_active) for number in numbers]
+
+
+_folder_name = lru_cache(maxsize=4096)(layout.folder_name)
+
+
+def _merged(run_folder: Path, folder: str, number: int, run_active: bool) -> Attempt:
     begin = _read(folder, BEGIN_RECORD) or {}
     end = _read(folder, END_RECORD)
     engine = _read(folder, ENGINE_RECORD)
@@ -55,7 +73,7 @@ def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt
 def _read(folder: str, name: str) -> Optional[dict[str, Any]]:
     """A record; one that a broken disk has damaged says no more than one that is not there."""
     try:
-        return records.read(os.path.join(folder, name))
+        return records.read(f"{folder}/{name}")
     except ValueError:
         return None
 
