@@ -324,3 +324,59 @@ def test_a_script_that_executes_twice_makes_two_runs(project: LocalProject) -> N
     done = script(project)
     assert done.returncode == 0, done.stderr
     assert [run["pipeline"] for run in project.show("runs")] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("inner = Pipeline(steps=[Stub('a')])\np = Parallel('x', {'one': inner}).as_pipeline()",
+         {"x": "parallel", "x/one/a": "stub"}),
+        ("inner = Pipeline(name='i', steps=[Stub('a')])\np = Pipeline(steps=[inner, Nested('j', inner)])",
+         {"i": "pipeline", "i/a": "stub", "j": "pipeline", "j/a": "stub"}),
+        ("h = Stub('h').as_pipeline()\np = Pipeline(steps=[PythonTask(f, on_failure=h)])",
+         {"f": "task", "f/on_failure/h": "stub"}),
+        ("h = Stub('h').as_pipeline()\ni = Pipeline(name='i', steps=[Stub('a')], on_failure=h)\np = Pipeline(steps=[i])",
+         {"i": "pipeline", "i/a": "stub", "i/on_failure/h": "stub"}),
+        ("step = task(f)\n@pipeline\ndef inner(): step()\n@pipeline\ndef main(): inner()",
+         {"inner": "pipeline", "inner/f": "task"}),
+        ("p = Pipeline(steps=[Success(), Fail('b')])", {"success": "stub success", "b": "stub failure"}),
+        ("p = Pipeline(steps=[Stub('a', command='x', terminate_with_failure=True)])", {"a": "stub failure"}),
+        ("p = Pipeline(steps=[AsyncPythonTask(f, terminate_with_success=True)])", {"f": "task success"}),
+        ("j = PythonJob(f, returns=['x'])", {"f": "task"}),
+        ("ShellJob('true', max_attempts=3).execute(job_id='x')", {"shell": "task"}),
+        ("import asyncio\np = AsyncPipeline(steps=[Stub('a')])\nasyncio.run(p.execute())", {"a": "stub"}),
+        ("class T:\n    @classmethod\n    def r(cls, values): return 1\n"
+         "p = Map('m', Stub('a').as_pipeline(), 'l', 'i', T.r).as_pipeline()", {"m": "map", "m/*/a": "stub"}),
+        ("p = Map('m', Stub('a').as_pipeline(), 'l', 'i', max).as_pipeline()", {"m": "map", "m/*/a": "stub"}),
+        ("p = Map('m', Stub('a').as_pipeline(), 'l', 'i', 'statistics.mean').as_pipeline()", {"m": "map", "m/*/a": "stub"}),
+    ],
+)  # fmt: skip
+def test_every_kind_of_step_is_described(project: LocalProject, text: str, rows: dict[str, str]) -> None:
+    project.write("pipeline.py", HEAD + text)
+    assert {one.path: f"{one.type} {one.ends}".strip() for one in project.plan("pipeline.py").steps} == rows
+
+
+def test_a_reducer_is_found_again_by_its_name_and_file(project: LocalProject) -> None:
+    project.write("01-x/pipeline.py", HEAD + "def r(values): return 1\n"
+                  "p = Map('m', Stub('a').as_pipeline(), 'l', 'i', r).as_pipeline()")  # fmt: skip
+    inside = project.plan("01-x/pipeline.py").steps[0].inside
+    assert inside is not None and not isinstance(inside.reducer, str) and inside.reducer is not None
+    assert (inside.reducer.module, inside.reducer.qualname) == ("pipeline", "r")
+
+
+def test_a_script_may_be_a_job_or_await_its_pipeline(project: LocalProject) -> None:
+    project.write(
+        "pipeline.py",
+        HEAD + "if __name__ == '__main__':\n    PythonJob(f, returns=['x']).execute()\n    print('after')",
+    )
+    assert script(project).stdout == "after\n"
+    assert project.show()["parameters"] == {"x": 1}
+    project.write(
+        "pipeline.py",
+        HEAD + "import asyncio\np = AsyncPipeline(steps=[PythonTask(f, returns=['y'])])\n"
+        "async def main():\n    await p.execute()\n    print('after')\n    async for event in p.execute_streaming(): pass\n"
+        "if __name__ == '__main__':\n    asyncio.run(main())\n",
+    )
+    done = script(project)
+    assert done.stdout == "after\n" and project.show()["parameters"] == {"y": 1}
+    assert done.returncode == 1 and "execute_streaming() is not supported" in done.stderr

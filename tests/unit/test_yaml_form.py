@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,3 +213,41 @@ def test_steps_with_pipelines_inside_reach_the_model(tmp_path: Path) -> None:
         "max",
     )
     assert isinstance(loop, Loop) and loop.branch.steps == (Stub("s"),)
+
+
+def test_an_on_failure_is_the_steps_from_the_one_that_it_names_or_a_dag_in_its_place(tmp_path: Path) -> None:
+    # Given steps that share a handler, whose own step has one, and steps that name an end,
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        dag(
+            "a: {command: m.f, on_failure: mend, next: b}\n"
+            "b: {type: pipeline, branch: " + INNER + ", on_failure: mend, next: c}\n"
+            "c: {command: m.f, on_failure: failed, next: d}\n"
+            "d: {command: m.f, on_failure: done, next: e}\n"
+            "e: {command: m.f, on_failure: {dag: " + INNER + "}, next: g}\n"
+            "g: {command: m.f, on_failure: giving_up, next_node: done}\n"
+            "giving_up: {type: stub, next_node: failed}\n"
+            "mend: {command: m.f, on_failure: last, next: after}\n"
+            "after: {type: stub, next: done}\n"
+            "last: {type: stub, terminate_with_failure: true}\n"
+            "done: {type: success}\n"
+            "failed: {type: fail}\n"
+        )
+    )
+    # when it is read,
+    steps = to_pipeline(yaml_form.read(file), "p.yaml").steps
+    # then each has a copy of its own.
+    assert [step.name for step in steps] == ["a", "b", "c", "d", "e", "g"]
+
+    def handler(step: Any) -> Any:
+        return step.on_failure and [(one.name, type(one).__name__) for one in step.on_failure.steps]
+
+    a, b, c, d, e, g = steps
+    assert handler(a) == handler(b) == [("mend", "Task"), ("after", "Stub")]
+    assert isinstance(a, Task) and a.on_failure is not None and handler(a.on_failure.steps[0]) == [("last", "Stub")]
+    assert handler(c) is None and handler(d) == [("done", "Stub")] and handler(e) == [("s", "Stub")]
+    assert handler(g) == [("giving_up", "Stub"), ("failed", "Stub")]
+    assert isinstance(g, Task) and g.on_failure is not None
+    assert g.on_failure.steps[1] == Stub("failed", terminate_with_failure=True)
+    assert isinstance(d, Task) and d.on_failure is not None
+    assert d.on_failure.steps == (Stub("done", terminate_with_success=True),)
