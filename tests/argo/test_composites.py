@@ -47,6 +47,20 @@ def odd(x: int):
 
 def last():
     pass
+
+def second(where: str):
+    import pathlib
+    if not pathlib.Path(where).exists():
+        pathlib.Path(where).touch()
+        raise ValueError("not at first")
+    return [1, 2, 3, 4]
+
+def slow():
+    import time
+    time.sleep(6)
+
+def word(words: list, i: int):
+    return words[int(i)]
 """
 HEAD = """\
 import functions as f
@@ -119,6 +133,46 @@ p = Pipeline(steps=[
     task(f.last, "third"),
 ])
 """,
+    "passed": """
+p = Pipeline(steps=[
+    task(f.pick, returns=["chosen"]),
+    Conditional("c", "chosen", {
+        "changed": Pipeline(steps=[task(f.word, returns=["chosen"], bind={"i": "first"})]),
+        "kept": Pipeline(steps=[Stub("nothing")]),
+    }),
+    Conditional("d", "chosen", {"a": Pipeline(steps=[task(f.last, "da")]), "kept": Pipeline(steps=[task(f.last, "dk")])}),
+    Parallel("p", {"one": Pipeline(steps=[task(f.give, returns=["xs"])]), "two": Pipeline(steps=[task(f.last, "l")])}),
+    Map("m", Pipeline(steps=[Stub("s"), Loop("l", Pipeline(steps=[
+        Conditional("e", "word", {"a": Pipeline(steps=[Stub("s")]), "b": Pipeline(steps=[task(f.last, "eb")])}),
+        task(f.word, returns=["word"]),
+        task(f.never, returns=["done"]),
+    ]), 3, "done", "i")]), "xs", "x", concurrency=1),
+])
+""",
+    "retried": """
+p = Pipeline(steps=[
+    task(f.second, returns=["xs"], max_attempts=2),
+    Map("m", Pipeline(steps=[task(f.slow)]), "xs", "x", concurrency=2),
+])
+""",
+    "uncounted": """
+p = Pipeline(steps=[
+    task(f.pick, returns=["chosen"]),
+    Parallel("p", {
+        "map": Pipeline(steps=[Map("m", Pipeline(steps=[task(f.last)]), "chosen", "x")]),
+        "loop": Pipeline(steps=[Loop("l", Pipeline(steps=[task(f.pick, "again", returns=["done"])]), 3, "done", "i")]),
+    }),
+    task(f.last),
+])
+""",
+    "{{hostile}}": """
+p = Pipeline(steps=[
+    Map("{{x}} $(HOME) \N{PARTY POPPER}", Pipeline(steps=[
+        task(f.give, "{{item}} $$(A)", returns=["y"], bind={"count": "x"}),
+        Map("plain", Pipeline(steps=[task(f.last, "a\u2028 'q' \\\\ \\"")]), "y", "z"),
+    ]), "xs", "x"),
+])
+""",
     "grouped": """
 p = Pipeline(steps=[
     task(f.give, returns=["xs"]),
@@ -159,6 +213,12 @@ def ran(session: Session, run_id: str) -> list[str]:
         main = next(one for one in pod["spec"]["containers"] if one["name"] == "main")
         found.append(main["args"][2])
     return sorted(found)
+
+
+def span(pod: dict[str, Any]) -> tuple[str, str]:
+    """When a pod's step began and ended; Kubernetes tells whole seconds."""
+    main = next(one for one in pod["status"]["containerStatuses"] if one["name"] == "main")
+    return main["state"]["terminated"]["startedAt"], main["state"]["terminated"]["finishedAt"]
 
 
 def test_a_map_has_as_many_items_as_the_step_before_it_gives(session: Session) -> None:
@@ -216,6 +276,51 @@ def test_a_loop_ends_at_its_limit(session: Session) -> None:
     result = run(session, "long")
     assert result.code == 0, result.err
     assert ran(session, "run-long") == [f"l/{index}/never" for index in range(10)]
+
+
+def test_what_composites_need_to_know_comes_out_of_and_into_others(session: Session) -> None:
+    words = ["a", "b", "a"]
+    result = run(session, "passed", choice="kept", word="b", words=words, count=2, first=0)
+    assert result.code == 0, result.err
+    # Of the first iteration the run's own parameter decides, of each other one the iteration before it.
+    items = [f"m/{item}/l/{index}" for item in range(2) for index in range(3)]
+    branches = [f"{items[index]}/e/b/eb" for index in (0, 2, 3, 5)]
+    steps = [f"{item}/{step}" for item in items for step in ("never", "word")]
+    assert ran(session, "run-passed") == sorted(["pick", "d/kept/dk", "p/one/give", "p/two/l", *branches, *steps])
+    result = run(session, "passed", "run-changed", choice="changed", word="a", words=words, count=0, first=0)
+    assert result.code == 0, result.err
+    assert ran(session, "run-changed") == ["c/changed/word", "d/a/da", "p/one/give", "p/two/l", "pick"]
+
+
+def test_a_count_is_that_of_the_attempt_that_succeeded_and_no_more_run_at_once_than_may(session: Session) -> None:
+    result = run(session, "retried", where="/mnt/second")
+    assert result.code == 0, result.err
+    assert ran(session, "run-retried") == [*(f"m/{item}/slow" for item in range(4)), "second", "second"]
+    spans = [span(pod) for pod in session.pods("run-retried")]
+    assert max(sum(first <= begun < last for first, last in spans) for begun, _ in spans) <= 2
+
+
+def test_what_can_not_be_counted_or_told_ends_the_run_and_is_named(session: Session) -> None:
+    result = run(session, "uncounted", choice="{{workflow.name}} 'neither' \"nor\"")
+    assert result.code == 1, result.err
+    assert "the map p/map/m iterates on chosen, which is no list" in result.err
+    assert ran(session, "run-uncounted") == ["p/loop/l/0/again", "pick"]
+    shown = statuses(session, "run-uncounted")
+    assert (shown["p/map/m"], shown["p/loop/l"], shown["last"]) == ("failed", "failed", "skipped")
+
+
+def test_names_may_be_any_text(session: Session) -> None:
+    result = run(session, "{{hostile}}", "run-hostile", xs=[2])
+    assert result.code == 0, result.err
+    item = "{{x}} $(HOME) \N{PARTY POPPER}/0"
+    name = "a\u2028 'q' \\ \""
+    shown = statuses(session, "run-hostile")
+    assert {path for path, status in shown.items() if status == "succeeded"} >= {
+        f"{item}/{{{{item}}}} $$(A)",
+        f"{item}/plain/0/{name}",
+        f"{item}/plain/1/{name}",
+    }
+    assert len(ran(session, "run-hostile")) == 3
 
 
 def test_a_branch_that_fails_lets_the_others_go_on(session: Session) -> None:

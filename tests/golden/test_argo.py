@@ -282,6 +282,12 @@ def test_a_deep_tree_is_as_large_as_its_steps() -> None:
     assert sizes[2] - sizes[1] < 2 * (sizes[1] - sizes[0])
 
 
+def test_a_pipeline_that_no_workflow_holds_is_refused() -> None:
+    steps = [Map(f"m{number}", cases.sequence(cases.task("a" * 60)), "xs", "x") for number in range(1500)]
+    with pytest.raises(BadInput, match="the Workflow of this pipeline is"):
+        cases.run(steps, parameters={"xs": []})
+
+
 def test_parameters_that_no_config_map_holds_are_refused() -> None:
     # What can't be compressed away.
     large = base64.b64encode(b"".join(os.urandom(1024) for _ in range(1024))).decode()

@@ -47,6 +47,8 @@ REQUEST_ANNOTATION = "dev.toolkit/request"
 """A hash of plan, parameters and image: who starts a run of the same id again, and the same run, attaches to it."""
 LARGEST_CONFIG_MAP = 900_000
 """Bytes; Kubernetes' own limit is 1 MiB for the whole object."""
+LARGEST_WORKFLOW = 900_000
+"""Bytes; its status has to have room beside it, compressed, in the same MiB."""
 LONGEST_CRON = 29
 """Characters of a CronWorkflow's name: its runs add a time to it, and a run id has at most 40."""
 _KEPT_SECONDS = 7 * 24 * 3600
@@ -240,6 +242,12 @@ class _Compiler:
             known["parallelism"] = executor.parallelism
         if executor.max_workflow_duration_in_seconds is not None:
             known["activeDeadlineSeconds"] = executor.max_workflow_duration_in_seconds
+        size = len(encode(known))
+        if size > LARGEST_WORKFLOW:
+            raise BadInput(
+                f"the Workflow of this pipeline is {size:,} bytes, and a cluster takes {LARGEST_WORKFLOW:,}: make its branches "
+                "steps of one map, or pipelines of their own"
+            )
         return known
 
     def config_map(self) -> Object:
