@@ -182,6 +182,9 @@ def composed(project: LocalProject, body: str, arguments: str = "") -> dict[str,
         ("b = Parallel('p', {'l': each, 'r': ShellTask('s', 'x', returns=['c', 'e']).as_pipeline()})()\n"
          "e, c = b\nother(b.c)", "",
          {"p": "parallel", "p/l/one": {}, "p/r/s": {}, "other": {"value": {"name": "c", "step": "p"}}}),
+        ("x, y = two()\nMap('m', each, x, 'item')()\nConditional('c', y, {'1': each})()", "",
+         {"two": {}, "m": "map", "m/*/one": {}, "c": "conditional", "c/1/one": {}}),
+        ("Map('m', each, items, 'item')()", "items", {"m": "map", "m/*/one": {}}),
         # one step called twice is two
         ("m = Map('m', each, 'items', 'item')\nm()\nm()", "items",
          {"m": "map", "m/*/one": {}, "m-2": "map", "m-2/*/one": {}}),
@@ -215,6 +218,11 @@ def test_all_that_is_called_in_a_driver_is_a_step_of_it(
         ("x = one()\nnewer(x)", "", "x is given to a step of an inner pipeline, which finds a newer x under that name"),
         ("Map('m', each, 'items', 'item')(1)", "items", "the step m takes arguments by name"),
         ("Map('m', each, 'items', 'item')(x=1)", "items", "the step m takes no arguments"),
+        (
+            "a = one()\nb = one()\nMap('m', each, a, 'item')()",
+            "",
+            "the step m goes by x, and another step has returned a newer x",
+        ),
         ("main()", "", "the driver main calls itself"),
         ("inner(1, 2)", "", "inner() is called with the wrong arguments"),
         ("PythonTask(tasks.take)(nowhere=1)", "", "take() is called with the wrong arguments"),

@@ -247,7 +247,7 @@ class Map(_Composite):
 
     Args:
         name: the step's name. branch: the pipeline for an item.
-        iterate_on: the list parameter. iterate_as: what an item is called in the branch.
+        iterate_on: the list parameter (in a driver also its handle). iterate_as: what an item is called in the branch.
         reducer: what is made of the list of the items' values, for each name that the branch returns: a function at module
             level, its dotted path, or one of list, sum, max, min and last; the list when absent.
         concurrency: how many items may run at once. on_failure: a pipeline that runs when it has failed.
@@ -306,7 +306,7 @@ class Conditional(_Composite):
     """The one branch that a parameter's value names.
 
     Args:
-        name: the step's name. parameter: whose value, as text, is the name of a branch.
+        name: the step's name. parameter: whose value, as text, is the name of a branch (in a driver also its handle).
         branches: a pipeline by each value. default: for any other value; without one, that fails the step.
         on_failure: a pipeline that runs when it has failed.
     """

@@ -141,11 +141,24 @@ def add(step: Step, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         )
     if given:
         added.__dict__["bind"] = _bindings(trace, step.__dict__["bind"], given)
+    for key in ("iterate_on", "parameter", "break_on"):
+        if isinstance(added.__dict__.get(key), Handle):
+            added.__dict__[key] = _name_of(trace, added.name, added.__dict__[key])
     names = step.returned()
     handles = trace.add(added, names)
     if len(handles) <= 1:
         return handles[0] if handles else None
     return namedtuple("Returned", names, rename=True)(*handles)
+
+
+def _name_of(trace: _Trace, step: str, value: Handle) -> str:
+    """The name under which a composite finds a value, which it can't be bound to."""
+    if _binding(trace, value._name, value) is not None:
+        raise Refusal(
+            f"the step {step} goes by {value._name}, and another step has returned a newer {value._name} by then: return one of "
+            "the two under another name"
+        )
+    return value._name
 
 
 def _arguments(
