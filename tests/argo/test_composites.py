@@ -169,7 +169,7 @@ p = Pipeline(steps=[
 p = Pipeline(steps=[
     Map("{{x}} $(HOME) \N{PARTY POPPER}", Pipeline(steps=[
         task(f.give, "{{item}} $$(A)", returns=["y"], bind={"count": "x"}),
-        Map("plain", Pipeline(steps=[task(f.last, "a\u2028 'q' \\\\ \\"")]), "y", "z"),
+        Map("plain", Pipeline(steps=[task(f.last, "\u8bad a 'q' \\\\ \\"")]), "y", "z"),
     ]), "xs", "x"),
 ])
 """,
@@ -313,7 +313,7 @@ def test_names_may_be_any_text(session: Session) -> None:
     result = run(session, "{{hostile}}", "run-hostile", xs=[2])
     assert result.code == 0, result.err
     item = "{{x}} $(HOME) \N{PARTY POPPER}/0"
-    name = "a\u2028 'q' \\ \""
+    name = "\u8bad a 'q' \\ \""
     shown = statuses(session, "run-hostile")
     assert {path for path, status in shown.items() if status == "succeeded"} >= {
         f"{item}/{{{{item}}}} $$(A)",
