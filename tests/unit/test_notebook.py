@@ -131,6 +131,10 @@ def test_a_notebook_in_yaml_is_the_same_step(project: LocalProject) -> None:
     assert project.run("pipeline.yaml", "--param", "rate=1") == 0
     project.write("pipeline.py", HEAD + "NotebookJob('report.ipynb', name='step', returns=['total']).execute()\n")
     assert project.plan("pipeline.py").to_json() == project.plan("pipeline.yaml").to_json()
+    (project.root / "report.ipynb").unlink()
+    for file in ("pipeline.py", "pipeline.yaml"):
+        with pytest.raises(BadInput, match="there is no notebook report"):
+            project.plan(file)
 
 
 # --- output -----------------------------------------------------------------------------------------------------------

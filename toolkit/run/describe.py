@@ -66,7 +66,12 @@ def _pipeline_of(answer: Answer, file: str) -> dict[str, Any]:
 
 
 def _resolve_functions(node: Any, project: Project, reference: PipelineReference, ask: Ask) -> None:
-    tasks = list(_python_tasks(node))
+    for notebook in _tasks(node, "notebook"):
+        if not (project.root / notebook["command"]).is_file():
+            where = f"{shown(reference.file)}:{notebook['line']}"
+            raise BadInput(f"there is no notebook {notebook['command']} in the project", where)
+    # A map's reducer is looked up as a step's function is.
+    tasks = list(_tasks(node, "python"))
     if not tasks:
         return
     dotted = sorted({_dotted(task) for task in tasks})
@@ -86,15 +91,15 @@ def _dotted(task: dict[str, Any]) -> str:
     return f"{function['module']}.{function['qualname']}" if function["module"] else str(function["qualname"])
 
 
-def _python_tasks(node: Any) -> Any:
+def _tasks(node: Any, kind: str) -> Any:
     if isinstance(node, dict):
-        if node.get("kind") == "python" and "function" in node:
+        if node.get("kind") == kind and ("function" in node or "command" in node):
             yield node
         for value in node.values():
-            yield from _python_tasks(value)
+            yield from _tasks(value, kind)
     elif isinstance(node, list):
         for value in node:
-            yield from _python_tasks(value)
+            yield from _tasks(value, kind)
 
 
 def cached(folder: Path, image: str, ask: Ask) -> Ask:
