@@ -78,6 +78,16 @@ def test_a_failed_step_whose_handler_succeeded_leaves_its_pipeline_succeeded(tmp
     assert rows["n/a"]["on_failure"] == "succeeded" and "on_failure" not in rows["n"]
 
 
+def test_a_step_that_was_handled_does_not_end_its_pipeline_with_a_failure(tmp_path: Path) -> None:
+    run = RecordedRun(
+        tmp_path, of(Nested("n", of(task("a", terminate_with_failure=True, on_failure=of(task("mend"))))))
+    )
+    run.attempt("n/a", "failed")
+    run.attempt("n/a/on_failure/mend")
+    run.end()
+    assert statuses(run)["n"] == "succeeded"
+
+
 def test_a_handler_that_fails_says_why_its_pipeline_failed(tmp_path: Path) -> None:
     run = RecordedRun(tmp_path, handled())
     run.attempt("n/a", "failed")

@@ -57,10 +57,11 @@ class Row:
 
 
 class States(NamedTuple):
-    """All rows in the order of the plan, and the state of the pipeline itself."""
+    """All rows in the order of the plan, the state of the pipeline itself, and the control values by instance path."""
 
     rows: list[Row]
     root: State
+    controls: Mapping[str, Any]
 
 
 class _Turn(Enum):
@@ -97,7 +98,7 @@ def states(
     """
     walk = _Walk(tree, attempts, dict(controls), active, single, unfinished)
     root = walk.sequence("", "", _Turn.NOW)
-    return States(walk.rows, root)
+    return States(walk.rows, root, walk.controls)
 
 
 class _Walk:
@@ -112,7 +113,7 @@ class _Walk:
     ) -> None:
         self._tree = tree
         self._attempts = attempts
-        self._controls = controls
+        self.controls = controls
         self._active = active
         self._single = single
         self._unfinished = unfinished
@@ -133,7 +134,7 @@ class _Walk:
             if over:
                 continue
             if state.status == "succeeded":
-                if row.get("ends") == "failure":
+                if row.get("ends") == "failure" and not state.ends:
                     state = State("failed", f"the step {join(instance, row['name'])} ends its pipeline with a failure")
                 elif row.get("ends") != "success" and not state.ends:
                     continue
@@ -221,10 +222,10 @@ class _Walk:
             if attempt.status == "succeeded":
                 values = attempt.end.get("controls") or {}
                 if turn is _Turn.NOW:
-                    self._controls.update(values)
+                    self.controls.update(values)
                 else:
                     for path, value in values.items():
-                        self._controls.setdefault(path, value)
+                        self.controls.setdefault(path, value)
                 return
 
     def _may_be_retried(self, row: dict[str, Any], last: Attempt) -> bool:
@@ -262,7 +263,7 @@ class _Walk:
             return self._all([self.sequence(scope, join(path, label), turn) for label, scope in branches(row)], turn)
         if row["type"] == "loop":
             return self._loop(shown, turn)
-        control = self._controls.get(path)
+        control = self.controls.get(path)
         if row["type"] == "conditional":
             return self._conditional(shown, control, turn)
         if not isinstance(control, int):
@@ -295,7 +296,7 @@ class _Walk:
             shown.iterations += state.status not in ("waiting", "skipped")
             if state.status != "succeeded" or position + 1 == shown.row["limit"]:
                 break
-            again = self._controls.get(iteration)
+            again = self.controls.get(iteration)
             if not isinstance(again, bool):
                 state = self._undecided(again, turn, f"whether the loop {shown.path} goes on")
                 break
