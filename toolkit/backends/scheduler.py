@@ -253,7 +253,7 @@ class Scheduler:
                 if other.type != "task":
                     break
                 following.append(other)
-            if self._earlier is not None and self._earlier.handled(rows[position], step.path):
+            if self._earlier is not None and self._earlier.handled(step.path):
                 return _SUCCEEDED
             outcome = yield from self._row(rows[position], step, following)
             if outcome.status == "succeeded" and not step.ends:
