@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from tests.argo.conftest import Workplace
 from tests.argo.session import Session
 from tests.conftest import without_images
-from tests.scratch import Result
+from tests.scratch import Result, finish
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 
@@ -58,6 +59,11 @@ def second(where: str):
 def slow():
     import time
     time.sleep(6)
+
+def waits():
+    import time
+    print("ready", flush=True)
+    time.sleep(1000)
 
 def word(words: list, i: int):
     return words[int(i)]
@@ -155,6 +161,10 @@ p = Pipeline(steps=[
     Map("m", Pipeline(steps=[task(f.slow)]), "xs", "x", concurrency=2),
 ])
 """,
+    "waiting": """
+branch = Pipeline(steps=[task(f.waits, on_failure=Pipeline(steps=[task(f.last, "mend")]))])
+p = Pipeline(steps=[Parallel("p", {"m": Pipeline(steps=[Map("m", branch, "xs", "x")])}), task(f.last)])
+""",
     "uncounted": """
 p = Pipeline(steps=[
     task(f.pick, returns=["chosen"]),
@@ -215,10 +225,18 @@ def ran(session: Session, run_id: str) -> list[str]:
     return sorted(found)
 
 
+def state(pod: dict[str, Any]) -> dict[str, Any]:
+    """Kubernetes' word for how a pod's step is."""
+    known: dict[str, Any] = next(
+        (one["state"] for one in pod["status"].get("containerStatuses", ()) if one["name"] == "main"), {}
+    )
+    return known
+
+
 def span(pod: dict[str, Any]) -> tuple[str, str]:
     """When a pod's step began and ended; Kubernetes tells whole seconds."""
-    main = next(one for one in pod["status"]["containerStatuses"] if one["name"] == "main")
-    return main["state"]["terminated"]["startedAt"], main["state"]["terminated"]["finishedAt"]
+    ended = state(pod)["terminated"]
+    return ended["startedAt"], ended["finishedAt"]
 
 
 def test_a_map_has_as_many_items_as_the_step_before_it_gives(session: Session) -> None:
@@ -378,3 +396,15 @@ def test_items_of_a_group_share_a_pod_and_one_that_fails_stops_itself_alone(sess
     squares = [shown[f"m/{item}/square"] for item in range(10)]
     assert squares == ["succeeded", "skipped", *["succeeded"] * 8]
     assert shown["m/1/odd"] == "failed" and shown["collect"] == "skipped"
+
+
+def test_a_run_that_is_cancelled_starts_no_handler(session: Session) -> None:
+    process = session.scratch.start("run", "waiting.py", "--run-id", "run-waiting", "--param", "xs=[1, 2]")
+    session.scratch.wait_for(lambda: len(ran(session, "run-waiting")) == 2)
+    session.scratch.wait_for(lambda: all("running" in state(pod) for pod in session.pods("run-waiting")))
+    result = finish(process, signal.SIGINT)
+    assert result.code == 130, result.err
+    assert ran(session, "run-waiting") == ["p/m/m/0/waits", "p/m/m/1/waits"]
+    shown = statuses(session, "run-waiting")
+    assert shown["p/m/m/0/waits"] == shown["p/m/m"] == shown["p"] == "cancelled"
+    assert shown["p/m/m/0/waits/on_failure/mend"] == shown["last"] == "skipped"
