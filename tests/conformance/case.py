@@ -125,6 +125,7 @@ class Case:
         also: further pipelines of the project, which must give the very same.
         script: whether it is run as `python FILE`.
         cancel_at: a text; when the first step has printed it, the command gets SIGTERM.
+        mended: variables of the environment with which `toolkit retry` goes on once the run has failed; none is no retry.
         exempt: why an environment does not run the case.
     """
 
@@ -144,6 +145,7 @@ class Case:
     also: Sequence[str] = ()
     script: bool = False
     cancel_at: str = ""
+    mended: Mapping[str, str] = field(default_factory=dict)
     exempt: Mapping[Environment, Exemption] = field(default_factory=dict)
 
     @property

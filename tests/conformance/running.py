@@ -62,6 +62,7 @@ class Place:
         self.case = case
         self.root = root
         self._workplace = workplace
+        self._shown_in = environment
         environ: dict[str, str | None] = dict(case.environ)
         if workplace is not None:
             environ.update(workplace.project(root).environ)
@@ -78,6 +79,8 @@ class Place:
         """Runs a pipeline of the case's to its end."""
         run_id = f"{self.case.name}-{self.environment}" + (f"-{nth}" if nth else "")
         result = self._command(pipeline, run_id)
+        if self.case.mended:
+            result = self._retry(run_id, result)
         seen = Seen(self.environment, run_id, result, left=self._left(run_id))
         if not self.case.expect.nothing:
             # The logs first: they bring the records along from a cluster, so that the second needs no pod.
@@ -104,7 +107,7 @@ class Place:
         return _finished(self.scratch.start(*arguments), " ".join(arguments))
 
     def _json(self, command: str, *arguments: str) -> Any:
-        result = self.toolkit(command, *arguments, "--env", self.environment, "--json")
+        result = self.toolkit(command, *arguments, "--env", self._shown_in, "--json")
         assert result.code == 0, f"{self.environment}: toolkit {command}: {result.err}"
         return json.loads(result.out)
 
@@ -118,6 +121,13 @@ class Place:
             self._wait_for(run_id, process)
             process.send_signal(signal.SIGTERM)
         return _finished(process, f"run {pipeline}")
+
+    def _retry(self, run_id: str, failed: Result) -> Result:
+        """Goes on with a run that failed; with one of a cluster's on this machine."""
+        assert failed.code == 1, f"{self.environment}: the run did not fail but ended with {failed.code}: {failed.err}"
+        self._shown_in = "local" if self.environment == "argo" else self.environment
+        mended = Scratch(self.root, {**self.scratch.environ, **self.case.mended})
+        return _finished(mended.start("retry", run_id, "--env", self._shown_in), f"retry {run_id}")
 
     def _wait_for(self, run_id: str, process: subprocess.Popen[str]) -> None:
         """Waits until the step has said so in its output, as `toolkit logs -f` shows it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import SKIPPED, Case, Expect, cancelled, functions
+from tests.conformance.case import SKIPPED, Case, Expect, Step, cancelled, functions, written
 
 POLITE = """\
 import signal
@@ -21,7 +21,22 @@ child = subprocess.Popen(["sleep", "1000"])
 print("ready", flush=True)
 time.sleep(1000)
 """
+IN_COMPOSITES = """\
+def sleeps(n):
+    print("ready", flush=True)
+    time.sleep(1000)
 
+p = Pipeline(steps=[
+    Nested("pipeline", Pipeline(steps=[
+        Map("map", iterate_on="ns", iterate_as="n", concurrency=1, branch=Pipeline(steps=[
+            PythonTask(sleeps, on_failure=ShellTask("helps", "true").as_pipeline(), max_attempts=3),
+            Stub("then"),
+        ]), on_failure=ShellTask("helps", "true").as_pipeline()),
+    ]), on_failure=ShellTask("helps", "true").as_pipeline()),
+    Stub("never"),
+])
+"""
+ENDED = Step("cancelled")
 
 CASES = (
     Case(
@@ -53,6 +68,30 @@ CASES = (
         cancel_at="ready",
         expect=Expect(
             code=130, steps={"deaf": cancelled(137), "never": SKIPPED}, output={"deaf": "ready"}, reason="cancelled"
+        ),
+    ),
+    Case(
+        "cancel-in-composites",
+        "What holds a step that was told to end is cancelled too: no other item, attempt or handler begins.",
+        **written(IN_COMPOSITES),
+        arguments=["--param", "ns=[1, 2]"],
+        cancel_at="ready",
+        expect=Expect(
+            code=130,
+            steps={
+                "pipeline": ENDED,
+                "pipeline/map": ENDED,
+                "pipeline/map/0/sleeps": cancelled(143),
+                "pipeline/map/0/sleeps/on_failure/helps": SKIPPED,
+                "pipeline/map/0/then": SKIPPED,
+                "pipeline/map/1/sleeps": SKIPPED,
+                "pipeline/map/1/sleeps/on_failure/helps": SKIPPED,
+                "pipeline/map/1/then": SKIPPED,
+                "pipeline/map/on_failure/helps": SKIPPED,
+                "pipeline/on_failure/helps": SKIPPED,
+                "never": SKIPPED,
+            },
+            reason="cancelled",
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conformance.case import OVERRIDDEN_BY, SKIPPED, Case, Expect, attempt, failed, functions, tried
+from tests.conformance.case import OVERRIDDEN_BY, SKIPPED, Case, Expect, attempt, failed, functions, tried, written
 
 
 def retry(limit: int, **more: Any) -> dict[str, Any]:
@@ -22,7 +22,101 @@ def after(word):
     return word + "!"
 """
 
+AGAIN = """\
+import signal
+
+def broken():
+    return os.environ["MENDED"] == "no"
+
+def begins():
+    return [1, 2, 3], "a", "by begins"
+
+def item(n):
+    open("item.txt", "w").write(f"{n} {broken() and n == 2}")
+    if broken() and n == 2:
+        raise ValueError("item 2")
+    return n * 10
+
+def killed():
+    if broken():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "chosen"
+
+def round(i, total):
+    if broken() and i == 1:
+        sys.exit(7)
+    return total + i, i == 2
+
+def puts():
+    if not broken():
+        open("late.txt", "w").write("late")
+
+def helper():
+    sys.exit(9 if broken() else 0)
+
+def never_mended():
+    raise RuntimeError("this is what the handler is for")
+
+def together(squares, word, total, handled, made):
+    return [squares, word, total, handled, made, open("late.txt").read(), open("1/item.txt").read()]
+
+p = Pipeline(steps=[
+    PythonTask(begins, returns=["ns", "choice", "made"]),
+    Parallel("all", {
+        "map": Pipeline(steps=[
+            Map("items", iterate_on="ns", iterate_as="n", branch=Pipeline(steps=[
+                PythonTask(item, returns=["squares"], catalog=Catalog(put=["item.txt"])),
+                ShellTask("then", "echo $squares"),
+            ])),
+            Stub("after the map"),
+        ]),
+        "conditional": Conditional("choice?", "choice", {
+            "a": PythonTask(killed, returns=["word"]).as_pipeline(), "b": Stub("b").as_pipeline(),
+        }).as_pipeline(),
+        "loop": Loop("rounds", max_iterations=5, break_on="over", index_as="i", branch=Pipeline(steps=[
+            PythonTask(round, returns=["total", "over"]),
+        ])).as_pipeline(),
+        "nested": Nested("inner", Pipeline(steps=[
+            PythonTask(puts, catalog=Catalog(put=["late.txt"])),
+            ShellTask("reads", "cat late.txt", catalog=Catalog(get=["late.txt"])),
+        ])).as_pipeline(),
+        "handler": PythonTask(never_mended, on_failure=Pipeline(steps=[PythonTask(helper)])).as_pipeline(),
+        "handled": Pipeline(steps=[
+            PythonTask(never_mended, on_failure=ShellTask("helps", "export handled=1", returns=["handled"]).as_pipeline()),
+            Stub("not after a handler"),
+        ]),
+        "fine": ShellTask("fine", "true").as_pipeline(),
+    }),
+    PythonTask(together, returns=["together"], catalog=Catalog(get=["late.txt", "1/item.txt"])),
+])
+"""
+REFUSED = failed(1, "RuntimeError: this is what the handler is for")
+
 CASES = (
+    Case(
+        "retry-of-a-run",
+        "A run that failed in composites of every kind goes on where each failed; what succeeded is not run again.",
+        **written(AGAIN),
+        config={"environment": {"MENDED": "$MENDED"}},
+        environ={"TOOLKIT_VAR_MENDED": "no"},
+        mended={"TOOLKIT_VAR_MENDED": "yes"},
+        arguments=["--param", "total=0"],
+        expect=Expect(
+            among={
+                "all/map/items/1/item": tried(attempt(1, "ValueError: item 2"), attempt(0)),
+                "all/conditional/choice?/a/killed": tried(attempt(137), attempt(0)),
+                "all/conditional/choice?/b/b": SKIPPED,
+                "all/loop/rounds/1/round": tried(attempt(7), attempt(0)),
+                "all/nested/inner/puts": tried(attempt(1, "did not write late.txt"), attempt(0)),
+                "all/handler/never_mended": tried(*[attempt(1, "RuntimeError: this is what the handler is for")] * 2),
+                "all/handler/never_mended/on_failure/helper": tried(attempt(9), attempt(0)),
+                "all/handled/never_mended": REFUSED,
+                "all/handled/not after a handler": SKIPPED,
+            },
+            parameters={"together": [[10, 20, 30], "chosen", 3, 1, "by begins", "late", "2 False"]},
+            output={"all/map/items/1/then": "20\n", "all/nested/inner/reads": "late"},
+        ),
+    ),
     Case(
         "third-attempt",
         "A step that fails is tried again as often as the settings say, and the run goes on with what then came of it.",
