@@ -152,7 +152,7 @@ def test_a_key_may_name_the_step_that_put_it(names: list[str], key: str, expecte
         (
             [
                 task("a", "list"),
-                Map("m", Pipeline((task("b", "x"),)), "list", "i"),
+                Map("m", Pipeline((task("b", "x"),)), "list", "i", "max"),
                 Map("n", Pipeline((task("c"),)), "x", "i", line="p.py:3"),
             ],
             "depends on 'x', which the map 'm' before it makes out of several containers",
