@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, failed, written
+from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, Step, failed, written
 
 PARALLEL = """\
 def before():
@@ -133,9 +133,9 @@ p = Pipeline(steps=[
 PLACE = "the 'branches' {{x}}"
 
 
-def odd_steps(chosen: str) -> dict[str, object]:
+def odd_steps(chosen: str) -> dict[str, Step]:
     """The rows of ODD_NAMES when one of them is chosen."""
-    rows: dict[str, object] = {PLACE: PASSED}
+    rows: dict[str, Step] = {PLACE: PASSED}
     for name in ODD:
         inside = f"{PLACE}/{name}/if: {name}"
         rows[inside] = PASSED
@@ -242,7 +242,7 @@ CASES = (
         **written(ODD_NAMES),
         arguments=["--param", 'choice="\\"quoted\\" $HOME"'],
         expect=Expect(
-            steps=odd_steps('"quoted" $HOME'),  # type: ignore[arg-type]
+            steps=odd_steps('"quoted" $HOME'),
             puts={
                 f'{PLACE}/"quoted" $HOME/if: "quoted" $HOME/"quoted" $HOME/"quoted" $HOME': {"said": '"quoted" $HOME'}
             },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, failed, written
+from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, Step, failed, written
 
 CONDITIONAL = """\
 def decides(given):
@@ -98,9 +98,9 @@ p = Pipeline(steps=[
 """
 
 
-def conditional_steps() -> dict[str, object]:
+def conditional_steps() -> dict[str, Step]:
     """The rows of CONDITIONAL."""
-    rows: dict[str, object] = {"decides": OK}
+    rows: dict[str, Step] = {"decides": OK}
     for parameter, (names, taken) in BRANCHES.items():
         rows[f"by {parameter}"] = PASSED
         for name in names:
@@ -116,7 +116,7 @@ CASES = (
         **written(CONDITIONAL),
         arguments=["--param", "given=y"],
         expect=Expect(
-            steps=conditional_steps(),  # type: ignore[arg-type]
+            steps=conditional_steps(),
             parameters={
                 "by_text": ["text is b", ["b", 3]],
                 "by_number": ["number is 3", ["b", 3]],

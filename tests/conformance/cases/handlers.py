@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, attempt, failed, tried, written
+from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, Step, attempt, failed, tried, written
 
 TASK = """\
 def fails(x):
@@ -125,7 +125,7 @@ p = Pipeline(steps=[
 """
 
 
-def handled(name: str, *inner: tuple[str, object], why: int) -> dict[str, object]:
+def handled(name: str, *inner: tuple[str, Step | None], why: int) -> dict[str, Step]:
     """The rows of a composite of OF_EVERYTHING with its handler."""
     place = f"with {name}/{name}"
     return {
@@ -194,7 +194,7 @@ CASES = (
                 "inside/left/after": SKIPPED,
                 "inside/right/fine": OK,
                 "shows": OK,
-            },  # type: ignore[arg-type]
+            },
             parameters={"helped": "begun pipeline parallel map conditional loop a branch", "fine": 1},
             output={"shows": "begun pipeline parallel map conditional loop a branch 1\n"},
         ),

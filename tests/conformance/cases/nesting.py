@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.conformance.case import PASSED, SKIPPED, Case, Expect, written
 
 FIRST = """\
@@ -44,7 +46,7 @@ p = Pipeline(steps=[
     PythonTask(collects, name="collects again", returns=["second"]),
 ])
 """
-TOGETHER = {
+TOGETHER: dict[str, list[Any]] = {
     "which": [["loop 1", None], [], None],
     "letter_of": [[None, ["x of map in 2", "y of map in 2"]], [], None],
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.conformance.case import OK, Case, Expect, failed, written
 
@@ -13,7 +14,7 @@ REQUIREMENTS = (Path(__file__).parents[3] / "examples" / "notebook" / "requireme
 
 def notebook(*cells: tuple[str, str]) -> str:
     """A notebook of code cells, each as its tag (or nothing) and its source."""
-    made = [
+    made: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": f"cell-{number}",
