@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conformance.case import PASSED, SKIPPED, Case, Expect, written
+from tests.conformance.case import PASSED, SKIPPED, Case, Expect, failed, written
 
 FIRST = """\
 def lists(groups):
@@ -105,6 +105,62 @@ p = Pipeline(steps=[
     Stub("not reached"),
 ])
 """
+AFTER_EACH_OTHER = """\
+def fails():
+    sys.exit(1)
+
+def two():
+    return [1, 2], "a"
+
+def three():
+    return [1, 2, 3], "b"
+
+def tenfold(n):
+    return n * 10
+
+def outer_file():
+    open("outer.txt", "w").write("outer")
+
+def item_file(n):
+    open("item.txt", "w").write(str(n))
+    return n
+
+def files(k, n):
+    return [k, n, open("item.txt").read(), open("outer.txt").read()]
+
+def ends(i):
+    return i == 2
+
+def tens(name, returns):
+    return PythonTask(tenfold, name=name, returns=[returns]).as_pipeline()
+
+p = Pipeline(steps=[
+    PythonTask(outer_file, catalog=Catalog(put=["outer.txt"])),
+    Nested("load", Pipeline(steps=[
+        PythonTask(fails, returns=["ns", "word"], on_failure=PythonTask(two, returns=["ns", "word"]).as_pipeline()),
+    ])),
+    Map("after a handler", iterate_on="ns", iterate_as="n", branch=tens("tenfold", "m")),
+    Map("after a map", iterate_on="m", iterate_as="n", branch=tens("tenfold", "o")),
+    Parallel("both", {
+        "two": PythonTask(two, returns=["ns", "word"]).as_pipeline(),
+        "three": PythonTask(three, returns=["ns", "word"]).as_pipeline(),
+    }),
+    Conditional("after a parallel", "word", {
+        "a": Stub("a").as_pipeline(), "b": ShellTask("b", "export said=b", returns=["said"]).as_pipeline(),
+    }),
+    Map("outer", iterate_on="ns", iterate_as="n", branch=Pipeline(steps=[
+        PythonTask(item_file, returns=["q"], catalog=Catalog(put=["item.txt"])),
+        Map("inner", iterate_on="ks", iterate_as="k",
+            branch=PythonTask(files, returns=["r"], catalog=Catalog(get=["item.txt", "outer.txt"])).as_pipeline()),
+    ])),
+    Loop("loop", max_iterations=5, break_on="over", index_as="i", branch=Pipeline(steps=[
+        Map("over what it made", iterate_on="ns", iterate_as="n", branch=tens("tenfold", "ns")),
+        PythonTask(ends, returns=["over"]),
+    ])),
+    ShellTask("shows", 'echo "$m $o $said $ns"'),
+])
+p.execute()
+"""
 
 CASES = (
     Case(
@@ -177,6 +233,28 @@ CASES = (
                 PASSED,
             )
             | dict.fromkeys(("conditional/a/x", "pipeline/y", "not reached"), SKIPPED),
+        ),
+    ),
+    Case(
+        "after-each-other",
+        "What a handler, a map, a parallel or an iteration made is what the next composite goes by; files are seen from within.",
+        **written(AFTER_EACH_OTHER),
+        arguments=["--param", 'ks=["k"]'],
+        expect=Expect(
+            among={
+                "load/fails": failed(1, "sys.exit(1)"),
+                "after a parallel/a/a": SKIPPED,
+            },
+            parameters={
+                "m": [10, 20],
+                "o": [100, 200],
+                "said": "b",
+                "word": "b",
+                "q": [1, 2, 3],
+                "r": [[["k", n, str(n), "outer"]] for n in (1, 2, 3)],
+                "ns": [1000, 2000, 3000],
+            },
+            output={"shows": "[10, 20] [100, 200] b [1000, 2000, 3000]\n"},
         ),
     ),
 )
