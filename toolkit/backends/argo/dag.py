@@ -21,6 +21,8 @@ NOTHING = "nothing"
 """Makes no pod and succeeds."""
 FAILS = "fails"
 """Makes no pod and fails; its input says which step ended its pipeline so."""
+_End = tuple[str, "str | None"]
+"""A task that may be a composite's last, and the scope that it runs; None where it is the composite again."""
 _UNROLLED = 8
 """Iterations of a loop that its template holds before it calls itself: Argo follows a hundred calls within calls at most."""
 
@@ -242,29 +244,31 @@ class Graph:
             "map": self._map,
             "loop": self._loop,
         }
-        dag, ends = makers[row.type](row)
+        dag, last = makers[row.type](row)
         made: Object = {"name": _row_name(row)}
         inputs = _declared(depth(row.path) + (row.type == "loop"), self._arguments.get(row.path, ()))
         if inputs:
             made["inputs"] = inputs
         made["dag"] = dag
-        outputs = [_output(one, [_term(end, one) for end in ends]) for one in self._gives.get(row.path, ())]
+        outputs = []
+        for one in self._gives.get(row.path, ()):
+            ends = [task for task, scope in last if scope is None or one in self._exports.get(scope, {})]
+            outputs.append(_output(one, [_term(end, one) for end in ends]))
         if outputs:
             made["outputs"] = {"parameters": outputs}
         if row.type == "map" and row.inside is not None and row.inside.limit is not None:
             made["parallelism"] = row.inside.limit
         return made
 
-    def _parallel(self, row: PlannedStep) -> tuple[Object, list[str]]:
+    def _parallel(self, row: PlannedStep) -> tuple[Object, list[_End]]:
         tasks = []
         for scope in _scopes(row):
             values = [*_passed(depth(scope)), *map(_taken, self._inputs.get(scope, ()))]
             tasks.append(self._call(names.task_name(scope), _scope_name(scope), values, ""))
         # Else the others would be judged before they have ended.
-        giving = [scope for scope in _scopes(row) if self._exports.get(scope)]
-        return {"failFast": False, "tasks": tasks}, [names.task_name(scope) for scope in giving]
+        return {"failFast": False, "tasks": tasks}, [(names.task_name(scope), scope) for scope in _scopes(row)]
 
-    def _conditional(self, row: PlannedStep) -> tuple[Object, list[str]]:
+    def _conditional(self, row: PlannedStep) -> tuple[Object, list[_End]]:
         tasks = []
         for position, scope in enumerate(_scopes(row)):
             values = [*_passed(depth(scope)), *map(_taken, self._inputs.get(scope, ()))]
@@ -272,9 +276,9 @@ class Graph:
             # Not in quotes: what is no number is the sentence that says why, makes no expression, and so fails.
             task["when"] = f"{_input(key(self._numbers[row.path]))} == {position}"
             tasks.append(task)
-        return {"tasks": tasks}, [task["name"] for task in tasks]
+        return {"tasks": tasks}, [(names.task_name(scope), scope) for scope in _scopes(row)]
 
-    def _map(self, row: PlannedStep) -> tuple[Object, list[str]]:
+    def _map(self, row: PlannedStep) -> tuple[Object, list[_End]]:
         assert row.inside is not None
         [scope] = _scopes(row)
         number, level = self._numbers[row.path], depth(row.path)
@@ -307,7 +311,7 @@ class Graph:
             tasks.append(self._call(names.task_name("/end"), self._nothing(), [], every))
         return {"name": _group_name(row), "inputs": _declared(depth(scope), ()), "dag": {"tasks": tasks}}
 
-    def _loop(self, row: PlannedStep) -> tuple[Object, list[str]]:
+    def _loop(self, row: PlannedStep) -> tuple[Object, list[_End]]:
         assert row.inside is not None and row.inside.limit is not None
         [scope] = _scopes(row)
         again, level = key(self._numbers[row.path], "again"), depth(row.path)
@@ -332,7 +336,8 @@ class Graph:
             if last:
                 task["when"] = f"{{{{tasks.{last}.outputs.parameters.{again}}}}} == true"
             tasks.append(task)
-        return {"tasks": tasks}, [task["name"] for task in reversed(tasks)]
+        own = _row_name(row)
+        return {"tasks": tasks}, [(one["name"], None if one["template"] == own else scope) for one in reversed(tasks)]
 
     # --- what makes no pod --------------------------------------------------------------------------------------------
 
