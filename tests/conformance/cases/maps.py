@@ -218,6 +218,12 @@ def then(m, n):
     assert m == n * 10 and open("left.txt").read() == str(n)
     return m + 1
 
+def shaky(n):
+    before = volume.attempts(f"shaky {n}")
+    if n in (3, 4) and before < 1:
+        sys.exit(n)
+    return before
+
 p = Pipeline(steps=[
     Pipeline(name="handled", steps=[
         Map("grouped", iterate_on="ns", iterate_as="n", branch=Pipeline(steps=[
@@ -228,6 +234,9 @@ p = Pipeline(steps=[
     Map("doubled", iterate_on="ns", iterate_as="n", branch=ShellTask(
         "doubles", "export double=$((n * 2))", returns=["double"]).as_pipeline()),
     ShellTask("shows", 'echo "$double"'),
+    Map("tried again", iterate_on="ns", iterate_as="n",
+        branch=PythonTask(shaky, returns=["before"], max_attempts=2).as_pipeline()),
+    ShellTask("and then", 'echo "$before"'),
     Map("too many", iterate_on="ns", iterate_as="n", branch=Pipeline(steps=[Stub("which no pod"), Stub("could have in it")])),
 ])
 """
@@ -392,10 +401,12 @@ CASES = (
                 "handled/grouped": BROKEN,
                 "handled/grouped/2/works": failed(1, "ValueError: not 2"),
                 "handled/grouped/2/then": SKIPPED,
+                "tried again/3/shaky": tried(attempt(3), attempt(0)),
+                "tried again/4/shaky": tried(attempt(4), attempt(0)),
                 "too many": BROKEN,
             },
-            rows=27,
-            parameters={"double": [0, 2, 4, 6, 8, 10, 12]},
+            rows=36,
+            parameters={"before": [0, 0, 0, 1, 1, 0, 0], "double": [0, 2, 4, 6, 8, 10, 12]},
             output={
                 "shows": "[0, 2, 4, 6, 8, 10, 12]\n",
                 "handled/grouped/on_failure/looks": "06",
