@@ -11,6 +11,7 @@ from toolkit.config.load import load
 from toolkit.model.pipeline import Function, Pipeline, Task
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
+from toolkit.runtime.protocol import PROTOCOL
 from toolkit.spec.container import GROUP, ContainerSpec, Mount, container_spec
 
 EVERYTHING = """\
@@ -54,7 +55,7 @@ def spec(made: Plan, position: int = 0) -> ContainerSpec:
 def test_without_settings_a_container_is_an_ordinary_users_with_nothing_it_does_not_need(tmp_path: Path) -> None:
     made = spec(planned(tmp_path, ""))
     assert (made.user, made.group) == (1000, GROUP)
-    assert made.argv[0] == "python3" and made.argv[2:] == ("1", "run-1", "a b", "2")
+    assert made.argv[0] == "python3" and made.argv[2:] == (str(PROTOCOL), "run-1", "a b", "2")
     assert made.environment == (("PYTHONHASHSEED", "0"),)
     assert made.dropped_capabilities == ("ALL",) and made.no_new_privileges
     assert (made.memory, made.cpu, made.gpu) == (None, None, None)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, Proto
 
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from toolkit.runtime.records import encode
@@ -345,7 +345,7 @@ def test_what_json_can_not_hold_is_refused_by_name(value: Any, message: str) -> 
         as_json("r", value)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner)
                     | st.dictionaries(st.text(), inner)))  # fmt: skip
 def test_any_value_is_recorded_as_it_is_or_refused(value: Any) -> None:

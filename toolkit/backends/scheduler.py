@@ -124,7 +124,7 @@ class Scheduler:
         self._controls: dict[str, Any] = {**(controls or {}), **(earlier.controls if earlier is not None else {})}
         self._earlier = earlier
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        self._slots = parallelism or max(1, os.cpu_count() or 1)
+        self._at_once = self._slots = parallelism or max(1, os.cpu_count() or 1)
         self._prepared: dict[str, Job] = {}
         self._running: dict[Job, _Resume] = {}
         self._waiting: deque[tuple[PlannedStep, _Resume]] = deque()
@@ -291,7 +291,7 @@ class Scheduler:
         [(_, scope)] = branches(row)
         items = ((scope, f"{step.path}/{position}") for position in range(control))
         # No more at once than can be of use: what waits costs memory.
-        return (yield from self._all(items, row.get("limit") or self._slots + self._launcher.ahead))
+        return (yield from self._all(items, row.get("limit") or self._at_once + self._launcher.ahead))
 
     def _loop(self, row: dict[str, Any], step: PlannedStep) -> _Routine:
         [(_, scope)] = branches(row)

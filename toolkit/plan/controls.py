@@ -168,7 +168,7 @@ class _Finder:
                 self._same[wanted.path] = row.path
                 self._needs[wanted.path] = needs = self._needs[row.path]
                 continue
-            if row.inside is not None and any(index in scope.returns.get(name, ()) for name in needs):
+            if row.inside is not None and any(needs & set(self._scopes[one].returns) for one in row.inside.scopes()):
                 return self._inside(scope, index, needs, wanted)
         return Entry()
 

@@ -123,7 +123,7 @@ class Remote:
         last = [row.attempts[-1] for row in found.rows if row.attempts]
         if status == "cancelled":
             return Outcome("failed", "its Workflow was deleted while a step ran", fault=True)
-        if status != "failed" or any(not one.end for one in last):
+        if status != "failed" or reason == LOST or any(not one.end for one in last):
             return Outcome("failed", LOST, fault=True)
         return Outcome("failed", reason, any(one.fault for one in last if one.status == "failed"))
 
