@@ -110,3 +110,18 @@ def test_steps_do_not_see_each_others_files_and_the_project_is_not_written_into(
     # then it sees the code and none of that, and neither is it in the project.
     assert project.show()["parameters"] == {"x": 0, "y": "theirs"}
     assert not (project.root / "new").exists() and not (project.root / "src" / "new").exists()
+
+
+def test_what_a_reducer_can_not_make_is_nothing_to_a_shell_and_named_to_who_wants_it(project: LocalProject) -> None:
+    project.write("functions.py", "def want(y):\n    return y\n")
+    project.write(
+        "pipeline.py",
+        "from toolkit import Map, Pipeline, PythonTask, ShellTask\nimport functions\n"
+        "branch = Pipeline(steps=[ShellTask('t', 'export y=1', returns=['y'])])\n"
+        "Pipeline(steps=[Map('m', branch=branch, iterate_on='xs', iterate_as='x', reducer='max'),\n"
+        "  ShellTask('shell', 'export seen=${y-none}', returns=['seen']), PythonTask(functions.want)]).execute()\n",
+    )
+    assert project.run("pipeline.py", "--param", "xs=[]") == 1
+    shown = project.show()
+    assert shown["parameters"]["seen"] == "none"
+    assert "the reducer max of the map m can't make one value of y: there are no items" in shown["reason"]

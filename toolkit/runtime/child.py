@@ -90,7 +90,13 @@ class Step:
             self.inputs[name] = {"value": binding["value"]}
             return {"kind": "json", "value": binding["value"]}
         source_name = binding["name"] if binding is not None else name
-        found = self.scope.parameter(source_name, binding.get("step") if binding is not None else None)
+        try:
+            found = self.scope.parameter(source_name, binding.get("step") if binding is not None else None)
+        except Unsuitable:
+            # The largest of no items, say: to a shell, which takes all there is, there is none.
+            if objects:
+                raise
+            return None
         if found is None:
             return None
         path, stored = found
