@@ -75,9 +75,13 @@ def test_a_run_failed_of_its_first_step_whose_failure_nothing_mended() -> None:
     # of one item
     mended = workflow(node(handler_task("m/*/a"), "DAG", "Succeeded", p0="2"))
     assert outcome_of(mended, TASKS, records, None).reason == "the step m/10/a failed: it broke"
-    # and a handler that failed itself mends nothing.
+    # Of a handler that failed itself its own step is the reason,
     broken = workflow(node(handler_task("m"), "DAG", "Failed"))
-    assert outcome_of(broken, TASKS, records, None).reason == "the step m/2/a failed: it broke"
+    records = {("m/2/a", 1): RECORD, ("m/on_failure/mend", 1): RECORD}
+    assert outcome_of(broken, TASKS, records, None).reason == "the step m/on_failure/mend failed: it broke"
+    # and one that was left out mends nothing.
+    left_out = workflow(node(handler_task("m"), "Skipped", "Omitted"))
+    assert outcome_of(left_out, TASKS, records, None).reason == "the step m/2/a failed: it broke"
 
 
 def test_a_run_that_succeeded_did_so_whatever_failed_in_it() -> None:

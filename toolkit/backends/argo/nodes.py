@@ -248,11 +248,11 @@ class Ends:
         self._nodes = [node for node in workflow_nodes(workflow).values() if node.get("type") != "Pod"]
         for node in self._nodes:
             handler = _by_name(node, self._handlers.get(node.get("displayName", "")))
-            if handler is not None and node.get("phase") == "Succeeded":
+            if handler is not None and node.get("type") == "DAG":
                 self._handled.add(handler.rpartition("/")[0])
 
     def handled(self, path: str) -> bool:
-        """Whether a handler of a step, or of what it ran in, has mended its failure."""
+        """Whether a handler of a step, or of what it ran in, has run: what became of it is what counts then."""
         parts = path.split("/")
         return any("/".join(parts[:count]) in self._handled for count in range(1, len(parts) + 1))
 
