@@ -254,7 +254,8 @@ class Ends:
     def handled(self, path: str) -> bool:
         """Whether a handler of a step, or of what it ran in, has run: what became of it is what counts then."""
         parts = path.split("/")
-        return any("/".join(parts[:count]) in self._handled for count in range(1, len(parts) + 1))
+        own = (count for count in range(1, len(parts) + 1) if parts[count : count + 1] != [HANDLER])
+        return any("/".join(parts[:count]) in self._handled for count in own)
 
     def reason(self) -> str:
         """Why a run failed of which no step did: a control value that could not be, or a step that ends its pipeline so."""
