@@ -73,10 +73,18 @@ def test_where_a_branch_begins_with_a_composite_the_map_around_it_has_it_compute
         ),
         (
             Nested("n", of(task("b", "x", terminate_with_success=True), task("c", "x"))),
-            {"n/b": ["m:start"], "n/c": ["m:start"]},
+            {"n/b": ["m:start"]},
+        ),
+        (
+            Nested("n", of(task("b", "x"), Stub("e", terminate_with_success=True), task("c", "x"))),
+            {"n/b": ["m:start"]},
+        ),
+        (
+            Parallel("p", (("l", of(task("b"))), ("r", of(task("c")))), on_failure=of(task("h", "x"))),
+            {"a": ["m:start"]},
         ),
     ],
-    ids=["nested", "branch", "both", "neither", "conditional", "loop", "handler", "shorter"],
+    ids=["nested", "branch", "both", "neither", "conditional", "loop", "handler", "ended", "stub", "its-handler"],
 )
 def test_a_composite_that_returns_the_value_computes_it_at_each_of_its_ends(
     between: Step, expected: dict[str, list[str]]
@@ -95,6 +103,12 @@ def test_a_map_right_after_a_map_is_as_long_as_that_one() -> None:
     )
     assert values == {"m": 2, "n": 2, "o": 2}
     assert sorted(files.values()) == ["0", "0", "0", "2", "2", "2"]
+
+
+def test_a_map_in_a_nested_pipeline_is_as_long_as_the_one_before_that() -> None:
+    inner = Nested("n", of(Nested("o", of(each("k", "y")))))
+    made = planned(task("a", "x"), each("m", "x", task("t", "y"), each("l", "i", item="j")), inner)
+    assert sorted(emissions(made)["a"]) == ["m:start", "n/o/k:start"]
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,12 @@ class _Finder:
         self._controls: dict[str, list[Control]] = {}
         self._given: dict[str, None] = {}
         self._same: dict[str, str] = {}
+        self._done: set[str] = set()
+        # A map has to know what else it is to compute before it is asked where that comes from.
+        self._inside_out = sorted(self._rows, key=lambda one: -one.count("/"))
 
     def find(self) -> Found:
-        # From the inside out: a map has to know by then what else it is to compute.
-        for path in sorted(self._rows, key=lambda one: -one.count("/")):
+        for path in self._inside_out:
             self._composite(self._rows[path])
         order = {path: number for number, path in enumerate(self._rows)}
         rows = []
@@ -115,8 +117,9 @@ class _Finder:
         return Found(tuple(rows), {path: tuple(found) for path, found in self._controls.items()}, given)
 
     def _composite(self, row: PlannedStep) -> None:
-        if row.inside is None or row.type in ("parallel", "pipeline"):
+        if row.inside is None or row.type in ("parallel", "pipeline") or row.path in self._done:
             return
+        self._done.add(row.path)
         needs = {row.inside.parameter}
         for part in self._parts.get(row.path, ()):
             needs |= self._needs[part]
@@ -165,6 +168,9 @@ class _Finder:
                 return Emitted(row.path)
             if self._is_as_long(wanted, row, needs):
                 # Its count is that of the other, wherever that comes from.
+                for path in self._inside_out:
+                    if path == row.path or path.startswith(row.path + "/"):
+                        self._composite(self._rows[path])
                 self._same[wanted.path] = row.path
                 self._needs[wanted.path] = needs = self._needs[row.path]
                 continue
@@ -198,13 +204,13 @@ class _Finder:
     def _at_end(self, scope: Scope, needs: set[str], wanted: PlannedStep) -> Source:
         """What computes a value as it is when the sequence has ended well: after its last step, or by a shorter way."""
         shorter: list[Emitted | Inner] = []
-        for index, path in enumerate(scope.steps):
+        # Whatever ends it, nothing after that runs.
+        ends = next((index for index, path in enumerate(scope.steps) if self._rows[path].ends), len(scope.steps) - 1)
+        for index, path in enumerate(scope.steps[: ends + 1]):
             row = self._rows[path]
             if row.handler is not None:
                 shorter.append(self._inner(scope, index, [row.handler], needs, wanted, handler=True))
-            if row.ends == "success" and row.type == "task":
-                shorter.append(Emitted(row.path))
-        last = self._before(scope, len(scope.steps), needs, wanted)
+        last = self._before(scope, ends + 1, needs, wanted)
         shorter = [one for one in shorter if one != last]
         return Choice(tuple(shorter), last) if shorter else last
 
