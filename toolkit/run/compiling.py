@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from toolkit.backends.argo import names
 from toolkit.backends.argo.manifest import to_text
-from toolkit.backends.argo.workflow import LONGEST_CRON, Submission, compile_run, compile_schedule
-from toolkit.run.prepare import given_controls
+from toolkit.backends.argo.workflow import LONGEST_CRON, compile_run, compile_schedule
 from toolkit.run.prepared import Prepared
 from toolkit.run.request import Note, Request
 
@@ -31,19 +28,14 @@ def manifest(request: Request, note: Note) -> str:
         # Each run of the schedule takes these from itself, when it begins.
         for key in ("run_id", "started", "driver"):
             del record[key]
-        objects = compile_schedule(prepared.plan, config, with_controls(prepared.submission(name, record), prepared))
+        objects = compile_schedule(prepared.plan, config, prepared.submission(name, record))
     else:
         assert request.run_id is not None
         record = prepared.record(request.run_id, {key: value for key, value in context.items() if value})
-        submission = with_controls(prepared.submission(request.run_id, record), prepared)
+        submission = prepared.submission(request.run_id, record)
         objects = compile_run(prepared.plan, config, submission)
     namespace = request.namespace or executor.namespace
     if namespace is not None:
         for one in (objects.config_map, objects.workflow):
             one["metadata"]["namespace"] = namespace
     return to_text(objects)
-
-
-def with_controls(submission: Submission, prepared: Prepared) -> Submission:
-    """A submission with what composites need to know before they start, as far as it follows from the parameters."""
-    return replace(submission, controls=given_controls(prepared.plan, submission.parameters)[1])

@@ -22,7 +22,6 @@ from toolkit.backends.argo.workflow import Objects, compile_run
 from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
-from toolkit.run.compiling import with_controls
 from toolkit.run.execute import Reporter
 from toolkit.run.prepare import write_end
 from toolkit.run.prepared import Prepared
@@ -83,7 +82,7 @@ def _submit(prepared: Prepared, cluster: Cluster, mirror: Mirror, run_id: str, r
     images = prepared.images()
     context = {"context": cluster.context, "namespace": cluster.namespace}
     record = {**prepared.record(run_id, context), "submission": os.urandom(8).hex()}
-    submission = with_controls(prepared.submission(run_id, record), prepared)
+    submission = prepared.submission(run_id, record)
     objects = compile_run(prepared.plan, project.config, submission)
     _write_output_file(project, objects)
     found = preflight.check(cluster, preflight.needs_of(prepared.plan, project.config, images))

@@ -11,7 +11,7 @@ from toolkit.build.deliver import deliver
 from toolkit.build.image import BuiltImage
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
-from toolkit.run.prepare import check_parameters, run_record
+from toolkit.run.prepare import check_parameters, given_controls, run_record
 from toolkit.run.request import Note, Request
 from toolkit.run.sides import Local
 from toolkit.runtime.records import encode
@@ -95,4 +95,5 @@ class Prepared:
             record=record,
             user=self.user,
             request=self.request_hash(),
+            controls=given_controls(self.plan, self.request.parameters)[1],
         )
