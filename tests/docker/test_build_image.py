@@ -28,6 +28,7 @@ from toolkit.config.settings import (
 from toolkit.engine import Raw, resolve_endpoint
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
+from toolkit.runtime.protocol import PROTOCOL
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -256,7 +257,7 @@ def test_an_image_whose_runtime_speaks_another_protocol_is_refused(bench: Bench)
     (bench.root / "Dockerfile").write_text(f"FROM {image.reference}\nLABEL dev.toolkit.protocol=999\n")
     command = [*client.command, "-q", "-t", other, str(bench.root)]
     subprocess.run(command, env=os.environ | client.settings, check=True, capture_output=True)
-    with pytest.raises(BadInput, match="speaks protocol 999, this toolkit 1: build it again"):
+    with pytest.raises(BadInput, match=f"speaks protocol 999, this toolkit {PROTOCOL}: build it again"):
         bench.build(image=other)
 
 

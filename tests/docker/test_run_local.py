@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.scratch import Scratch
+from toolkit.runtime.protocol import PROTOCOL
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
@@ -121,7 +122,7 @@ executor:
     begin = json.loads(Path(attempt["log"]).with_name("begin.json").read_text())
     assert begin["limits"] == {"memory": 128 << 20, "cpu": 500}
     assert begin["user"]["gid"] == 1000
-    assert begin["image"]["protocol"] == 1
+    assert begin["image"]["protocol"] == PROTOCOL
     assert "GREETING" in begin["environment"]
 
 
