@@ -24,6 +24,7 @@ from tests.golden.argo import cases
 from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.nodes import FINISHED, attempts
 from toolkit.backends.argo.workflow import Image, Objects
+from toolkit.runtime.protocol import PROTOCOL
 
 pytestmark = pytest.mark.argo
 
@@ -285,7 +286,9 @@ def test_names_and_values_reach_a_step_byte_for_byte(workplace: Workplace, image
     assert workflow["status"]["phase"] == "Succeeded", workflow["status"].get("message")
     # then each step got its own name, the run's, and every value as it was,
     seen = [ran.seen(pod) for pod in ran.pods()]
-    assert sorted(one["argv"] for one in seen) == sorted(["1", "hostile", name, "1"] for name in cases.HOSTILE_NAMES)
+    assert sorted(one["argv"] for one in seen) == sorted(
+        [str(PROTOCOL), "hostile", name, "1"] for name in cases.HOSTILE_NAMES
+    )
     for one in seen:
         values = {name: value for name, value in one["environment"].items() if name in cases.HOSTILE_VALUES}
         assert values == cases.HOSTILE_VALUES
@@ -317,7 +320,7 @@ def test_a_step_is_tried_again_by_the_rule_of_the_other_environments(
     ran = Ran(workplace, cases.run([cases.task("a b")], given, name=name, images={None: image}))
     assert ran.wait()["status"]["phase"] == phase
     pods = ran.pods()
-    assert [ran.seen(pod)["argv"] for pod in pods] == [["1", name, "a b", number] for number in numbers]
+    assert [ran.seen(pod)["argv"] for pod in pods] == [[str(PROTOCOL), name, "a b", number] for number in numbers]
     assert [pod["metadata"]["annotations"]["dev.toolkit/attempt"] for pod in pods] == numbers
 
 
@@ -415,7 +418,7 @@ def test_a_schedule_starts_runs_whose_ids_are_their_own(workplace: Workplace, im
         (pod,) = pods["items"]
         log = workplace.kubectl("logs", pod["metadata"]["name"], "-c", "main")
         # and its step knows it.
-        assert json.loads(log.splitlines()[0].removeprefix("SEEN"))["argv"] == ["1", name, "a", "1"]
+        assert json.loads(log.splitlines()[0].removeprefix("SEEN"))["argv"] == [str(PROTOCOL), name, "a", "1"]
 
 
 def test_a_token_and_a_secret_are_where_they_belong(workplace: Workplace, image: Image) -> None:
