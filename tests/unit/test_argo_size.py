@@ -1,0 +1,34 @@
+"""A Workflow does not grow with what its maps iterate on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.golden.argo import cases
+from toolkit.backends.argo.workflow import Objects
+from toolkit.model.pipeline import Map, Pipeline, Step
+from toolkit.run.prepare import given_controls
+
+
+def map_of(items: int) -> Objects:
+    """A map over as many items, and a step that collects."""
+    branch = Pipeline((cases.task("first"), cases.task("second")))
+    steps: list[Step] = [Map("items", branch, "numbers", "number"), cases.task("collect")]
+    given = {"retry_strategy": {"limit": 2}}
+    parameters = {"numbers": list(range(items))}
+    controls = given_controls(cases.planned(steps, cases.configured(given)), parameters)[1]
+    return cases.run(steps, given, parameters=parameters, name="a-map", controls=controls)
+
+
+def size(document: dict[str, Any]) -> int:
+    return len(json.dumps(document, separators=(",", ":")))
+
+
+def test_a_workflow_is_the_same_size_whatever_its_maps_iterate_on() -> None:
+    made = {items: map_of(items) for items in (10, 10_000, 100_000)}
+    sizes = [size(one.workflow) for one in made.values()]
+    # But for the digits of two numbers.
+    assert max(sizes) - min(sizes) < 10
+    assert max(sizes) < 200_000
+    assert size(made[100_000].config_map) < 900_000
