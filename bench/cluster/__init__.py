@@ -90,25 +90,9 @@ def _ends_by_exception() -> Iterator[None]:
 
 
 def _measure(place: Namespace, root: Path, pairs: int) -> None:
-    variables = place.cluster.variables()
     counts: list[list[int]] = [[], [], []]
 
-    def whole() -> float:
-        run_id = fresh("bench")
-        taken = seconds([*_command(place), "--run-id", run_id], root, variables)
-        counts[0][:] = [len(place.pods(run_id))]
-        place.forget(run_id)
-        return taken
-
-    def written() -> float:
-        name, taken = place.create_and_wait(manifest)
-        counts[1][:] = [len(place.pods(name))]
-        place.forget(name)
-        return taken
-
-    manifest = _hand_written(place, root, "chain", _command(place))
-    own = Side("toolkit run --env argo: all of it", whole)
-    other = Side("hand-written: kubectl create to its end", written)
+    own, other = _sides(place, root, "chain", _command(place), counts)
     with peer.sides(place.cluster, root.parent / "peer", STEPS, counts[2]) as theirs:
         sides = [own, other, *(theirs if isinstance(theirs, list) else [])]
         figures = in_turn(sides, pairs)
@@ -131,18 +115,19 @@ def _measure(place: Namespace, root: Path, pairs: int) -> None:
     _examples(place)
 
 
-def _shape(place: Namespace, root: Path, shape: str, pairs: int) -> None:
-    """A composite beside the DAG of the same shape."""
-    (root / f"{shape}.py").write_text(_HEAD + _SHAPES[shape])
-    variables = place.cluster.variables()
-    given = [] if shape != "map" else ["--param", f"numbers={list(range(_ITEMS))}"]
-    command = [console("toolkit"), "run", f"{shape}.py", "--env", "argo", *given, *place.options()]
+def _sides(
+    place: Namespace, root: Path, shape: str, command: Sequence[str], counts: Sequence[list[int]]
+) -> tuple[Side, Side]:
+    """A command's run and the hand-written DAG of a shape; the first two of ``counts`` take how many pods each had last.
+
+    Raises:
+        Broken: a run failed, or its pods are no longer like the manifest's.
+    """
     manifest = _hand_written(place, root, shape, command)
-    counts: list[list[int]] = [[], []]
 
     def whole() -> float:
         run_id = fresh("bench")
-        taken = seconds([*command, "--run-id", run_id], root, variables)
+        taken = seconds([*command, "--run-id", run_id], root, place.cluster.variables())
         counts[0][:] = [len(place.pods(run_id))]
         place.forget(run_id)
         return taken
@@ -153,8 +138,20 @@ def _shape(place: Namespace, root: Path, shape: str, pairs: int) -> None:
         place.forget(name)
         return taken
 
-    own = Side("toolkit run --env argo: all of it", whole)
-    other = Side("hand-written: kubectl create to its end", written)
+    return (
+        Side("toolkit run --env argo: all of it", whole),
+        Side("hand-written: kubectl create to its end", written),
+    )
+
+
+def _shape(place: Namespace, root: Path, shape: str, pairs: int) -> None:
+    """A composite beside the DAG of the same shape."""
+    (root / f"{shape}.py").write_text(_HEAD + _SHAPES[shape])
+    given = [] if shape != "map" else ["--param", f"numbers={list(range(_ITEMS))}"]
+    command = [console("toolkit"), "run", f"{shape}.py", "--env", "argo", *given, *place.options()]
+    counts: list[list[int]] = [[], []]
+
+    own, other = _sides(place, root, shape, command, counts)
     figures = in_turn([own, other], pairs)
     show(f"cluster: {shape} on Kubernetes with Argo", pairs)
     show_times(own.name, figures[0])
