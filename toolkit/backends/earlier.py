@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from toolkit.backends.launcher import Verdict
 from toolkit.runtime import layout
 from toolkit.runtime.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD
 from toolkit.runtime.tree import Tree
@@ -63,14 +64,5 @@ class Earlier:
         known = [name for name in (END_RECORD, ENGINE_RECORD) if os.path.exists(os.path.join(folder, name))]
         if known or not os.path.exists(os.path.join(folder, BEGIN_RECORD)):
             return
-        lost = {
-            "version": 1,
-            "exit_code": None,
-            "cancelled": False,
-            "out_of_memory": False,
-            "message": _LOST,
-            "container": "",
-            "image": "",
-            "fault": True,
-        }
-        write_engine(self._run_folder, path, number, lost)
+        lost = Verdict(None, message=_LOST, fault=True)
+        write_engine(self._run_folder, path, number, lost.record(cancelled=False))

@@ -71,8 +71,17 @@ def make_shared(folder: Path, user: int) -> None:
     try:
         make_shared(folder.parent, user) if not folder.parent.exists() else None
         folder.mkdir(exist_ok=True)
-        if os.geteuid() == 0:
-            os.chown(folder, user, GROUP)
-        os.chmod(folder, SHARED)
+        share(folder, user)
     except OSError as error:
         raise Infrastructure(f"{folder} can't be made: {error.strerror}") from None
+
+
+def share(path: Path, user: int, mode: int = SHARED) -> None:
+    """Gives a folder or file to the steps' user and group.
+
+    Raises:
+        OSError: that can't be done.
+    """
+    if os.geteuid() == 0:
+        os.chown(path, user, GROUP)
+    os.chmod(path, mode)

@@ -24,7 +24,6 @@ from toolkit.run.prepare import (
     check_parameters,
     continue_run,
     create_run,
-    given_controls,
     run_record,
     secret_names,
     write_end,
@@ -102,7 +101,7 @@ def execute(request: Request, reporter: Reporter, going: Going | None = None) ->
         every = [one.environment_variable for one in made.settings_of(step).secrets]
         return {key: values[key] for key in [*every, *step.task.secrets] if key in values}
 
-    controls = given_controls(made, request.parameters)[0]
+    controls = record["controls"]
     earlier = Earlier(Tree(made.document()), run_folder, kept, controls) if going is not None else None
     cancel = Cancel()
     try:

@@ -16,7 +16,7 @@ from toolkit.run.found import Found, local_log
 from toolkit.run.request import Note
 from toolkit.runtime.protocol import END_RECORD, MOVED_RECORD, STEPS_FOLDER
 from toolkit.runtime.records import encode, now, read
-from toolkit.spec.container import GROUP, driver_user
+from toolkit.spec.container import driver_user
 from toolkit.store.reader import NoRun
 
 _COMING = ".coming"
@@ -92,7 +92,7 @@ def _copy_objects(there: Path, here: Path, digests: list[str], user: int) -> Non
             volumes.make_shared(target.parent, user)
             coming = target.with_name(f"{digest}{_COMING}-{os.getpid()}")
             shutil.copyfile(source, coming)
-            _share(coming, user, _FILE)
+            volumes.share(coming, user, _FILE)
             os.rename(coming, target)
     except OSError as error:
         raise Infrastructure(f"{error.filename or here} can't be written: {error.strerror}") from None
@@ -104,16 +104,10 @@ def _copy_run(source: Path, target: Path, user: int) -> None:
     try:
         shutil.copytree(source, coming, ignore=shutil.ignore_patterns(MOVED_RECORD, "*.tmp"))
         for folder, _, files in os.walk(coming):
-            _share(Path(folder), user, volumes.SHARED)
+            volumes.share(Path(folder), user)
             for name in files:
-                _share(Path(folder, name), user, _FILE)
+                volumes.share(Path(folder, name), user, _FILE)
         os.rename(coming, target)
     except OSError as error:
         shutil.rmtree(coming, ignore_errors=True)
         raise Infrastructure(f"{error.filename or target} can't be written: {error.strerror}") from None
-
-
-def _share(path: Path, user: int, mode: int) -> None:
-    if os.geteuid() == 0:
-        os.chown(path, user, GROUP)
-    os.chmod(path, mode)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import socket
 from collections.abc import Mapping
 from functools import partial
@@ -22,7 +21,6 @@ from toolkit.runtime import scope
 from toolkit.runtime.controls import Controls
 from toolkit.runtime.protocol import PARAMETERS_FILE, PLAN_FILE
 from toolkit.runtime.records import encode, now
-from toolkit.spec.container import GROUP
 from toolkit.store import records
 
 
@@ -109,7 +107,7 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], user: int) ->
     """
 
     try:
-        return records.create_run(run_log, run_id, record, partial(_share, user))
+        return records.create_run(run_log, run_id, record, partial(volumes.share, user=user))
     except records.Taken:
         raise BadInput(f"there is a run {run_id} already: choose another --run-id") from None
     except OSError as error:
@@ -123,17 +121,11 @@ def continue_run(run_folder: Path, record: dict[str, Any], user: int) -> Path:
         BadInput: another client goes on with it. Infrastructure: the run log can't be written.
     """
     try:
-        return records.create_continuation(run_folder, record, partial(_share, user))
+        return records.create_continuation(run_folder, record, partial(volumes.share, user=user))
     except records.Taken:
         raise BadInput(f"another client goes on with the run {run_folder.name} just now") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_folder} can't be written: {error.strerror}") from None
-
-
-def _share(user: int, folder: Path) -> None:
-    if os.geteuid() == 0:
-        os.chown(folder, user, GROUP)
-    os.chmod(folder, volumes.SHARED)
 
 
 def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> None:

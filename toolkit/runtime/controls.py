@@ -2,8 +2,8 @@
 
 The task that ended last before a composite computes its value, so that a cluster can go on without a container of ours; the
 same values, out of the same records, lead a run on this machine. A value is kept by the instance path of what it is for: of a map
-its count, of a conditional the label of its branch, of a loop's iteration whether another one follows. What can't be computed is a
-:class:`Failed`, and fails the composite.
+its count, of a conditional the label of its branch, of a loop's iteration whether another one follows. What can't be computed is an
+error with its sentence (:func:`failed`), and fails the composite.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import json
 import os
 
 from .scope import Plan, Records, Scope, Unsuitable
-from .tree import ANY, DEFAULT, branches, fill, join
+from .tree import ANY, DEFAULT, branches, fill
+from .values import parsed, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,9 +114,9 @@ class Controls:
             raise Unsuitable(
                 f"the map {instance} iterates on {name}, which a reducer makes and no record holds: return it from a task first"
             )
-        found = _decoded(self._plain(stored))
+        found = parsed(self._plain(stored))
         if not isinstance(found, list):
-            raise Unsuitable(f"the map {instance} iterates on {name}, which is no list but {_shown(found)}")
+            raise Unsuitable(f"the map {instance} iterates on {name}, which is no list but {shown(found)}")
         return len(found)
 
     def _each(self, row: dict[str, Any], instance: str, count: int, values: dict[str, Any]) -> dict[str, str]:
@@ -176,7 +177,7 @@ class Controls:
             return DEFAULT
         if chosen is None:
             raise Unsuitable(
-                f"the conditional {instance} has no branch for {name} = {_shown(value)}: it has {', '.join(labels)}"
+                f"the conditional {instance} has no branch for {name} = {shown(value)}: it has {', '.join(labels)}"
             )
         return chosen
 
@@ -248,16 +249,6 @@ def write_files(files: dict[str, str], folder: str = CONTROL_FOLDER) -> None:
             file.write(text)
 
 
-def _decoded(value: Any) -> Any:
-    """Text that is a list as JSON: so a shell step exports it."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            pass
-    return value
-
-
 def _texts(value: Any) -> list[str]:
     """How a value may be written as a branch's name: true and false also as Python writes them."""
     if isinstance(value, bool):
@@ -283,12 +274,7 @@ def _truth(value: Any, loop: str, name: str) -> bool:
         return True
     if isinstance(value, str) and value.strip().lower() in ("false", "0", "no", ""):
         return False
-    raise Unsuitable(f"the loop {loop} breaks on {name}, which is neither true nor false but {_shown(value)}")
+    raise Unsuitable(f"the loop {loop} breaks on {name}, which is neither true nor false but {shown(value)}")
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-__all__ = ["CONTROL_FOLDER", "ERROR", "Controls", "failed", "group_ranges", "join", "key", "write_files"]
+__all__ = ["CONTROL_FOLDER", "ERROR", "Controls", "failed", "group_ranges", "key", "write_files"]

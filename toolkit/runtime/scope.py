@@ -14,6 +14,7 @@ from . import layout, records
 from .catalog import BadKey, is_pattern, matches
 from .protocol import END_RECORD, PARAMETERS_FILE, PLAN_FILE
 from .tree import ANY, HANDLER, Place, Tree, branches, fill, join
+from .values import parsed, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,16 +224,10 @@ class Scope:
         found = Scope(self._plan, self._records, path).parameter(name)
         if found is None:
             raise Unsuitable(f"the map {path} iterates on {name}, which is nowhere")
-        value = found[1].get("value")
-        if isinstance(value, str):
-            # As a shell step exports it.
-            try:
-                value = json.loads(value)
-            except ValueError:
-                pass
+        value = parsed(found[1].get("value"))
         if not isinstance(value, list):
-            shown = "an object" if found[1]["kind"] == "object" else _shown(value)
-            raise Unsuitable(f"the map {path} iterates on {name}, which is no list but {shown}")
+            what = "an object" if found[1]["kind"] == "object" else shown(value)
+            raise Unsuitable(f"the map {path} iterates on {name}, which is no list but {what}")
         return value
 
     def _of_sequence(self, scope: str, instance: str, name: str, before: Optional[int]) -> Optional[Found]:
@@ -452,11 +447,6 @@ def reduced(reducer: Optional[str], values: list[Any], path: str, name: str) -> 
     except (TypeError, ValueError, IndexError) as error:
         what = "there are no items" if not values else str(error)
         raise Unsuitable(f"the reducer {reducer} of the map {path} can't make one value of {name}: {what}") from None
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 __all__ = ["ANY", "ROOT", "Plan", "Records", "Scope", "Unsuitable", "load_json", "read_plan", "reduced"]

@@ -78,7 +78,7 @@ def as_metric(name: str, value: Any) -> Any:
     """
     plain = as_json(name, value)
     if isinstance(plain, bool) or not isinstance(plain, (int, float, dict)):
-        raise BadValue(f"the metric {name} is {_shown(plain)}: a metric is a number, or a dict of them")
+        raise BadValue(f"the metric {name} is {shown(plain)}: a metric is a number, or a dict of them")
     return plain
 
 
@@ -94,7 +94,8 @@ def as_object(name: str, value: Any) -> tuple[bytes, str]:
         raise BadValue(f"{name} can't be pickled: {type(error).__name__}: {error}") from None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as messages have it: JSON, cut to 60 characters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -168,12 +169,12 @@ def _to_bool(value: Any) -> Any:
         return False
     if value in (0, 1) and isinstance(value, (int, float)):
         return bool(value)
-    raise BadValue(f"it is {_shown(value)}")
+    raise BadValue(f"it is {shown(value)}")
 
 
 def _to_int(value: Any) -> Any:
     if isinstance(value, bool):
-        raise BadValue(f"it is {_shown(value)}")
+        raise BadValue(f"it is {shown(value)}")
     if isinstance(value, int):
         return value
     if isinstance(value, float) and value.is_integer():
@@ -183,7 +184,7 @@ def _to_int(value: Any) -> Any:
             return int(value.strip())
         except ValueError:
             pass
-    raise BadValue(f"it is {_shown(value)}")
+    raise BadValue(f"it is {shown(value)}")
 
 
 def _to_float(value: Any) -> Any:
@@ -194,7 +195,7 @@ def _to_float(value: Any) -> Any:
             return float(value.strip())
         except ValueError:
             pass
-    raise BadValue(f"it is {_shown(value)}")
+    raise BadValue(f"it is {shown(value)}")
 
 
 def _to_str(value: Any) -> Any:
@@ -202,22 +203,22 @@ def _to_str(value: Any) -> Any:
         return value
     if isinstance(value, (bool, int, float)):
         return json.dumps(value) if isinstance(value, bool) else str(value)
-    raise BadValue(f"it is {_shown(value)}")
+    raise BadValue(f"it is {shown(value)}")
 
 
 def _container(kind: type) -> Any:
     def convert(value: Any) -> Any:
-        decoded = _decoded(value)
+        decoded = parsed(value)
         if kind is dict and isinstance(decoded, dict):
             return decoded
         if kind is not dict and isinstance(decoded, list):
             return decoded if kind is list else kind(decoded)
-        raise BadValue(f"it is {_shown(value)}")
+        raise BadValue(f"it is {shown(value)}")
 
     return convert
 
 
-def _decoded(value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """Text that is JSON, as what it says: a shell step exports lists and objects as text."""
     if isinstance(value, str):
         try:
@@ -250,7 +251,7 @@ def _cast_class(value: Any, kind: type) -> Any:
     validate = getattr(kind, "model_validate", None)
     if callable(validate):
         try:
-            return validate(_decoded(value))
+            return validate(parsed(value))
         except Exception as error:
             raise BadValue(f"{type(error).__name__}: {error}") from None
     if hasattr(kind, "__dataclass_fields__"):
@@ -260,7 +261,7 @@ def _cast_class(value: Any, kind: type) -> Any:
         try:
             return kind(value)
         except ValueError:
-            raise BadValue(f"it is {_shown(value)}, which is none of its values") from None
+            raise BadValue(f"it is {shown(value)}, which is none of its values") from None
     pathlib = sys.modules.get("pathlib")
     if pathlib is not None and issubclass(kind, pathlib.PurePath) and isinstance(value, str):
         return kind(value)
@@ -268,9 +269,9 @@ def _cast_class(value: Any, kind: type) -> Any:
 
 
 def _to_dataclass(value: Any, kind: Any) -> Any:
-    decoded = _decoded(value)
+    decoded = parsed(value)
     if not isinstance(decoded, dict):
-        raise BadValue(f"it is {_shown(value)}")
+        raise BadValue(f"it is {shown(value)}")
     hints = hints_of(kind)
     names = {one.name for one in kind.__dataclass_fields__.values() if one.init}
     unknown = sorted(set(decoded) - names)
@@ -294,7 +295,7 @@ def _cast_union(value: Any, members: Sequence[Any]) -> Any:
             return _cast(value, member)
         except BadValue:
             continue
-    raise BadValue(f"it is {_shown(value)}")
+    raise BadValue(f"it is {shown(value)}")
 
 
 def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
@@ -309,7 +310,7 @@ def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
         for member in members:
             if isinstance(value, str) and str(member) == value:
                 return member
-        raise BadValue(f"it is {_shown(value)}")
+        raise BadValue(f"it is {shown(value)}")
     if getattr(annotation, "__metadata__", None) is not None:
         return _cast(value, origin)
     if isinstance(origin, type) and issubclass(origin, (list, set, frozenset, tuple)):
