@@ -469,9 +469,8 @@ class ReaderPod:
             # The node has not run anything: there is no such container yet, or not any more.
             raise _NotYet(_one_line(str(status.get("message"))))
         if codes[0] in ("137", "143"):
-            raise Broken(
-                f"the pod {self.name} that reads the volume was killed while it answered (exit code {codes[0]})"
-            )
+            # The container ended around it. Before the first word of an answer the pod's state says why.
+            raise _NotYet(f"it was killed (exit code {codes[0]})")
         if codes[0] == str(FAULT):
             said = said.rpartition("toolkit runtime: ")[2]
         raise Infrastructure(f"the pod that reads the volume failed: {said or f'exit code {codes[0]}'}")
