@@ -74,10 +74,7 @@ class RunLog:
             NoRun: there is none, or its record can't be read.
         """
         folder = self._folder / run_id
-        newest = folder
-        times = continuations(folder)
-        if times:
-            newest = folder / CONTINUED_FOLDER / str(times[-1])
+        newest = newest_part(folder)
         try:
             record = records.read(str(newest / RUN_RECORD))
             end = records.read(str(newest / END_RECORD))
@@ -107,6 +104,12 @@ def continuations(folder: Path) -> list[int]:
         return []
     there = [one for one in found if one.isdigit() and (folder / CONTINUED_FOLDER / one / RUN_RECORD).exists()]
     return sorted(int(one) for one in there)
+
+
+def newest_part(folder: Path) -> Path:
+    """Where the run.json and the end.json lie that count: of the last time that a run went on, else the run's own folder."""
+    times = continuations(folder)
+    return folder / CONTINUED_FOLDER / str(times[-1]) if times else folder
 
 
 def chunks(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:
