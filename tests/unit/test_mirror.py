@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
-from tests.unit.test_serve import LocalReader, attempt, make_run, run_record
+from tests.unit.test_serve import LocalReader, attempt, go_on, make_run, run_record
 from toolkit.backends.argo.cluster import Cluster
 from toolkit.backends.argo.mirror import Mirror
 from toolkit.backends.argo.reader_pod import Broken
@@ -206,6 +206,80 @@ def test_two_processes_may_sync_one_run_while_it_grows(lab: Lab) -> None:
     assert files_of(here) == files_of(folder)
 
 
+def test_a_run_that_went_on_is_fetched_and_complete_with_its_newest_end(lab: Lab) -> None:
+    # Given a run that is here whole and goes on on the cluster,
+    folder = make_run(lab.log, "r", {"a": "x"})
+    here = lab.mirror.sync(lab.pod, "r")
+    assert lab.mirror.is_complete("r")
+    part = go_on(folder, 1)
+    attempt(folder, "a", "again", number=2)
+    # then this machine can't know; once it is told, the run goes on here as well,
+    assert lab.mirror.is_complete("r")
+    lab.mirror.sync(lab.pod, "r")
+    assert not lab.mirror.is_complete("r") and files_of(here) == files_of(folder)
+    assert RunLog(lab.mirror.run_log, lambda record: True).run("r").active
+    # until its new end is here, too.
+    records.write(str(part / "end.json"), {"status": "succeeded"})
+    lab.mirror.sync(lab.pod, "r")
+    assert lab.mirror.is_complete("r") and files_of(here) == files_of(folder)
+    run = RunLog(lab.mirror.run_log, lambda record: False).run("r")
+    assert run.record["part"] == 1 and run.end == {"status": "succeeded"}
+    # What this machine begins itself is not complete either.
+    go_on(here, 2)
+    lab.mirror.sync(lab.pod, "r")
+    assert not lab.mirror.is_complete("r")
+
+
+def test_a_part_that_this_machine_began_and_saw_end_is_published(lab: Lab) -> None:
+    folder = make_run(lab.log, "r", {"a": "x"})
+    here = lab.mirror.sync(lab.pod, "r")
+    go_on(here, 1, "failed")
+    assert lab.mirror.push(lab.pod, "r") == ["continued/1/run.json", "continued/1/end.json"]
+    assert files_of(folder) == files_of(here)
+
+
+@pytest.mark.parametrize("left", [1, 300])
+def test_no_end_is_here_before_the_answer_was_whole(lab: Lab, left: int) -> None:
+    folder = make_run(lab.log, "r", {"a": os.urandom(200_000).hex()})
+    go_on(folder, 1, "failed")
+    with pytest.raises(Broken, match="cut off"):
+        lab.mirror.sync(LocalReader(cut=lambda data: data[:-left]), "r")
+    here = files_of(lab.mirror.run_folder("r"))
+    assert "continued/1/run.json" in here and "end.json" not in here and "continued/1/end.json" not in here
+    assert not [path for path in here if path.endswith(".tmp")]
+
+
+def test_a_listing_that_an_older_version_kept_is_fetched_again(lab: Lab) -> None:
+    make_run(lab.log, "r")
+    first = lab.mirror.runs(lab.pod)
+    (listed,) = (lab.root / ".toolkit" / "cluster").glob("*/listing/r")
+    document = json.loads(listed.read_bytes())
+    document["end_size"] = 65
+    del document["mark"]
+    listed.write_text(json.dumps(document))
+    assert lab.mirror.runs(lab.pod) == first and lab.pod.asked[-1]["have"] == {}
+    lab.mirror.runs(lab.pod)
+    assert list(lab.pod.asked[-1]["have"]) == ["r"]
+
+
+def test_a_run_is_marked_as_moved_once_and_the_mark_goes_when_it_has_come_back(lab: Lab) -> None:
+    folder = make_run(lab.log, "r", {"a": "x"})
+    here = lab.mirror.sync(lab.pod, "r")
+    mine, theirs = {"to": {"host": "a", "folder": "/x"}}, {"to": {"host": "b", "folder": "/x"}}
+    assert lab.mirror.mark_moved(lab.pod, "r", mine) == mine
+    assert lab.mirror.mark_moved(lab.pod, "r", theirs) == mine
+    assert files_of(here) == files_of(folder)
+    # It is another's in the meantime, whose mark has the same size.
+    (folder / "moved.json").write_bytes(records.encode(theirs))
+    lab.mirror.sync(lab.pod, "r")
+    assert json.loads((here / "moved.json").read_bytes()) == theirs
+    # Back again: this machine's stale mark is neither kept nor published.
+    (folder / "moved.json").unlink()
+    assert lab.mirror.push(lab.pod, "r") == []
+    lab.mirror.sync(lab.pod, "r")
+    assert not (folder / "moved.json").exists() and not (here / "moved.json").exists()
+
+
 # --- what clients write ---------------------------------------------------------------------------------------------
 
 
@@ -339,6 +413,9 @@ def everything_in(root: Path) -> set[str]:
         "steps/" + "a/" * 300 + "1/end.json",
         "steps/a\0/1/end.json",
         "steps/a\n/1/end.json",
+        "continued/1/../../../end.json",
+        "continued/x/end.json",
+        "continued/1/output.log",
         7,
         None,
     ],

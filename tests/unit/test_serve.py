@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 import toolkit.runtime
-from toolkit.backends.argo.mirror import _Documents, _Stream
+from toolkit.backends.argo.answer import Documents, Stream
 from toolkit.backends.argo.reader_pod import _line
 from toolkit.errors import Infrastructure
-from toolkit.runtime import layout, records, serve
+from toolkit.runtime import layout, records, serve, volume
 from toolkit.runtime.catalog import FileStore
 from toolkit.runtime.protocol import FAULT, PROTOCOL
 
@@ -73,8 +73,8 @@ class LocalReader:
 
 def ask(request: dict[str, Any], reader: LocalReader | None = None) -> list[tuple[dict[str, Any], bytes]]:
     """The items of an answer."""
-    documents = _Documents()
-    stream = _Stream(documents)
+    documents = Documents()
+    stream = Stream(documents)
     (reader or LocalReader()).exec(request, stream.feed)
     assert stream.whole
     return documents.items
@@ -97,6 +97,17 @@ def make_run(run_log: Path, run_id: str, steps: Mapping[str, str] = {}, ended: b
     if ended:
         records.write(str(folder / "end.json"), {"version": 1, "status": "succeeded", "ended": "2026", "reason": ""})
     return folder
+
+
+def go_on(folder: Path, number: int, status: str = "") -> Path:
+    """Another part of a run, which has ended if it has a status."""
+    part = folder / "continued" / str(number)
+    part.mkdir(parents=True)
+    first = json.loads((folder / "run.json").read_bytes())
+    records.write(str(part / "run.json"), {**first, "continued": f"2026-02-{number:02}", "part": number})
+    if status:
+        records.write(str(part / "end.json"), {"version": 1, "status": status, "ended": "2026", "reason": ""})
+    return part
 
 
 def attempt(run_folder: Path, path: str, output: str, number: int = 1, ended: bool = True) -> Path:
@@ -141,7 +152,7 @@ def test_runs_come_without_their_plans_and_what_is_no_run_is_passed_over(tmp_pat
 def test_a_run_that_the_client_has_is_only_named(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "a-1")
     make_run(tmp_path, "b-2", ended=False)
-    have = {"a-1": (folder / "end.json").stat().st_size, "b-2": None}
+    have = {"a-1": f"0:{(folder / 'end.json').stat().st_size}", "b-2": None}
     items = ask({"do": "runs", "run_log": str(tmp_path), "have": have})
     assert items[0] == ({"item": "run", "run": "a-1", "kept": True, "size": 0}, b"")
     assert "kept" not in items[1][0]
@@ -161,7 +172,7 @@ def test_all_files_of_a_run_come_and_each_verdict_after_what_it_is_about(tmp_pat
     (store / "end.json.7.tmp").write_text("half")
     (store / "other.txt").write_text("not a record")
     items = ask(records_of(tmp_path, "r"))
-    assert items[0][0] == {"item": "records", "new": True, "ended": True, "size": 0}
+    assert items[0][0] == {"item": "records", "new": True, "part": 0, "ended": True, "moved": False, "size": 0}
     assert paths(items) == [
         "run.json",
         "steps/a/1/begin.json",
@@ -179,12 +190,12 @@ def test_all_files_of_a_run_come_and_each_verdict_after_what_it_is_about(tmp_pat
 def test_only_what_the_client_has_not_comes_and_a_log_from_where_it_ended(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "r", {"a": "hello\n"}, ended=False)
     attempt(folder, "b", "first second", ended=False)
-    identity = serve.identity(run_record("r"))
+    identity = volume.identity(run_record("r"))
     have = {"run.json": 1, "steps/a/1/begin.json": 1, "steps/a/1/output.log": 6, "steps/a/1/end.json": 1}
     have.update({"steps/b/1/begin.json": 1, "steps/b/1/output.log": 6})
     items = ask(records_of(tmp_path, "r", identity=identity, have=have))
     assert items == [
-        ({"item": "records", "new": False, "ended": False, "size": 0}, b""),
+        ({"item": "records", "new": False, "part": 0, "ended": False, "moved": False, "size": 0}, b""),
         ({"item": "file", "path": "steps/b/1/output.log", "offset": 6, "size": 6}, b"second"),
     ]
 
@@ -192,14 +203,14 @@ def test_only_what_the_client_has_not_comes_and_a_log_from_where_it_ended(tmp_pa
 def test_a_log_that_is_shorter_than_the_clients_comes_whole(tmp_path: Path) -> None:
     make_run(tmp_path, "r", {"a": "new\n"})
     have = {"steps/a/1/output.log": 100}
-    items = ask(records_of(tmp_path, "r", identity=serve.identity(run_record("r")), have=have))
+    items = ask(records_of(tmp_path, "r", identity=volume.identity(run_record("r")), have=have))
     assert [data for fields, data in items if fields.get("path") == "steps/a/1/output.log"] == [b"new\n"]
 
 
 def test_another_run_of_the_same_id_comes_whole(tmp_path: Path) -> None:
     make_run(tmp_path, "r", {"a": "x"}, submission="second")
     have = {"run.json": 1, "steps/a/1/begin.json": 1, "steps/a/1/output.log": 1, "steps/a/1/end.json": 1}
-    items = ask(records_of(tmp_path, "r", identity=serve.identity(run_record("r", submission="first")), have=have))
+    items = ask(records_of(tmp_path, "r", identity=volume.identity(run_record("r", submission="first")), have=have))
     assert items[0][0]["new"] is True and len(paths(items)) == 5
 
 
@@ -268,7 +279,7 @@ def test_a_line_that_is_no_request_is_refused_with_a_sentence(line: bytes) -> No
     done = subprocess.run([sys.executable, MAIN, "--store", str(PROTOCOL)], input=line, capture_output=True, timeout=60)
     assert done.returncode == 0 and not done.stderr
     with pytest.raises(Infrastructure, match="request"):
-        _Stream(_Documents()).feed(done.stdout)
+        Stream(Documents()).feed(done.stdout)
 
 
 def test_another_protocol_is_refused(tmp_path: Path) -> None:
@@ -280,6 +291,58 @@ def test_a_volume_that_can_not_be_read_is_told_of_and_is_never_an_answer(tmp_pat
     (tmp_path / "run_log").write_text("a file")
     with pytest.raises(Infrastructure, match=r"toolkit runtime: .*run_log: Not a directory"):
         ask({"do": "runs", "run_log": str(tmp_path / "run_log")})
+
+
+# --- a run that went on ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_went_on_is_listed_as_it_was_the_last_time(tmp_path: Path) -> None:
+    # Given a run that the client knows with its first end,
+    folder = make_run(tmp_path, "r")
+    size = (folder / "end.json").stat().st_size
+    have = {"r": f"0:{size}"}
+    assert ask({"do": "runs", "run_log": str(tmp_path), "have": have})[0][0]["kept"] is True
+    # which goes on: then it is told of again, first without an end,
+    part = go_on(folder, 1)
+    listed = json.loads(ask({"do": "runs", "run_log": str(tmp_path), "have": have})[0][1])
+    assert listed["run"]["part"] == 1 and listed["end"] is None and listed["mark"] is None
+    # and then with one of the very size that the first one had. A folder without a record is no part (yet).
+    (folder / "continued" / "2").mkdir()
+    (folder / "continued" / "x").mkdir()
+    (part / "end.json").write_bytes((folder / "end.json").read_bytes())
+    listed = json.loads(ask({"do": "runs", "run_log": str(tmp_path), "have": have})[0][1])
+    assert listed["end"] and listed["mark"] == f"1:{size}"
+    assert ask({"do": "runs", "run_log": str(tmp_path), "have": {"r": listed["mark"]}})[0][0]["kept"] is True
+
+
+def test_the_parts_of_a_run_come_and_the_newest_end_last(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "r", {"a": "x"})
+    for number in (1, 2, 10):
+        go_on(folder, number, "failed")
+    items = ask(records_of(tmp_path, "r"))
+    assert items[0][0]["part"] == 10 and items[0][0]["ended"] is True
+    found = paths(items)
+    assert found[0] == "run.json" and found[-1] == "continued/10/end.json"
+    # No end comes before the record of the part that goes on after it.
+    assert found.index("continued/10/run.json") < found.index("end.json")
+    assert len(found) == 5 + 6 and all(data == (folder / one["path"]).read_bytes() for one, data in items[1:])
+    # What the client has is not sent again; an end of its own that is not the published one is.
+    have = {path: (folder / path).stat().st_size for path in found}
+    identity = volume.identity(run_record("r"))
+    assert paths(ask(records_of(tmp_path, "r", identity=identity, have=have))) == []
+    have["continued/2/end.json"] += 1
+    assert paths(ask(records_of(tmp_path, "r", identity=identity, have=have))) == ["continued/2/end.json"]
+    # While it goes on, it has not ended.
+    go_on(folder, 11)
+    assert ask(records_of(tmp_path, "r", identity=identity))[0][0]["ended"] is False
+
+
+def test_where_a_run_has_moved_is_told_every_time(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "r")
+    (folder / "moved.json").write_text("{}")
+    fields = {"identity": volume.identity(run_record("r")), "have": {"moved.json": 2, "end.json": 65}}
+    items = ask(records_of(tmp_path, "r", **fields))
+    assert items[0][0]["moved"] is True and "moved.json" in paths(items)
 
 
 # --- objects --------------------------------------------------------------------------------------------------------
@@ -316,12 +379,12 @@ def test_a_large_object_takes_no_memory(tmp_path: Path) -> None:
     # then all of it comes.
     assert done.returncode == 0, done.stderr
     counted = _Counted()
-    stream = _Stream(counted)
+    stream = Stream(counted)
     stream.feed(done.stdout)
     assert stream.whole and counted.size == 400_000_000
 
 
-class _Counted(_Documents):
+class _Counted(Documents):
     """Counts instead of keeping."""
 
     size = 0
@@ -341,7 +404,7 @@ class _Counted(_Documents):
 
 def write(run_log: Path, files: dict[str, str], submission: str = "one") -> list[str]:
     """A request to write; what was written."""
-    identity = serve.identity(run_record("r", submission=submission))
+    identity = volume.identity(run_record("r", submission=submission))
     request = {"do": "write", "run_log": str(run_log), "run": "r", "identity": identity, "files": files}
     written: list[str] = json.loads(ask(request)[0][1])
     return written
@@ -371,7 +434,7 @@ def test_records_of_the_client_are_published_once(tmp_path: Path) -> None:
 
 def test_of_many_clients_at_once_exactly_one_writes(tmp_path: Path) -> None:
     make_run(tmp_path, "r", submission="one", ended=False)
-    identity = serve.identity(run_record("r", submission="one"))
+    identity = volume.identity(run_record("r", submission="one"))
     command = [sys.executable, str(MAIN), "--store", str(PROTOCOL)]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(8)]
     for number, process in enumerate(processes):
@@ -386,9 +449,40 @@ def test_of_many_clients_at_once_exactly_one_writes(tmp_path: Path) -> None:
     assert writers == [json.loads((tmp_path / "r" / "end.json").read_bytes())["by"]]
 
 
+def test_a_part_is_published_in_an_order_in_which_it_can_be_read(tmp_path: Path) -> None:
+    make_run(tmp_path, "r", submission="one")
+    files = {"continued/2/end.json": "{}", "continued/1/end.json": "{}", "end.json": "{}"}
+    files.update({"continued/2/run.json": "{}", "continued/1/run.json": "{}", "steps/b/1/engine.json": "{}"})
+    assert write(tmp_path, files) == [
+        "continued/1/run.json",
+        "continued/2/run.json",
+        "steps/b/1/engine.json",
+        "continued/1/end.json",
+        "continued/2/end.json",
+    ]
+    assert write(tmp_path, files) == []
+    with pytest.raises(Infrastructure, match="another one of this id"):
+        write(tmp_path, {"continued/3/run.json": "{}"}, submission="two")
+    (tmp_path / "r" / "run.json").unlink()
+    with pytest.raises(Infrastructure, match="no-run"):
+        write(tmp_path, {"continued/3/run.json": "{}"})
+
+
 @pytest.mark.parametrize(
     "path",
-    ["steps/a/1/end.json", "steps/a/1/begin.json", "steps/a/engine.json", "steps/../1/engine.json", "other.json"],
+    [
+        "steps/a/1/end.json",
+        "steps/a/1/begin.json",
+        "steps/a/engine.json",
+        "steps/../1/engine.json",
+        "other.json",
+        "continued/0/run.json",
+        "continued/01/end.json",
+        "continued/../run.json",
+        "continued/1/moved.json",
+        "continued/1/x/run.json",
+        "continued/1234567890/run.json",
+    ],
 )
 def test_a_client_writes_no_record_of_the_runtimes(tmp_path: Path, path: str) -> None:
     make_run(tmp_path, "r", submission="one")
@@ -400,7 +494,7 @@ def test_nothing_is_written_through_a_link_or_into_another_run(tmp_path: Path) -
     folder = make_run(tmp_path / "log", "r", submission="one")
     (tmp_path / "elsewhere" / "1").mkdir(parents=True)
     (folder / "steps" / "out").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Infrastructure, match="no folder of the run's"):
+    with pytest.raises(Infrastructure, match="no folder on the volume"):
         write(tmp_path / "log", {"steps/out/1/engine.json": "{}"})
     with pytest.raises(Infrastructure, match="another one of this id"):
         write(tmp_path / "log", {"steps/a/1/engine.json": "{}"}, submission="two")
@@ -428,11 +522,11 @@ def test_an_answer_that_lacks_any_of_its_bytes_is_never_taken_for_whole(tmp_path
     LocalReader().exec(records_of(tmp_path, "r"), kept.append)
     data = b"".join(kept)
     for cut in [*range(0, len(data), 7), len(data) - 1]:
-        stream = _Stream(_Documents())
+        stream = Stream(Documents())
         stream.feed(data[:cut])
         assert not stream.whole
     for broken in range(len(serve.MAGIC), len(data), 11):
-        stream = _Stream(_Documents())
+        stream = Stream(Documents())
         try:
             stream.feed(data[:broken] + bytes([data[broken] ^ 0x55]) + data[broken + 1 :])
         except Infrastructure:
@@ -444,8 +538,8 @@ def test_an_answer_taken_byte_by_byte_is_the_same(tmp_path: Path) -> None:
     make_run(tmp_path, "r", {"a": "x" * 300})
     kept: list[bytes] = []
     LocalReader().exec(records_of(tmp_path, "r"), kept.append)
-    documents = _Documents()
-    stream = _Stream(documents)
+    documents = Documents()
+    stream = Stream(documents)
     for byte in b"".join(kept):
         stream.feed(bytes([byte]))
     assert stream.whole and len(paths(documents.items)) == 5

@@ -6,36 +6,32 @@ output.
 
 **The request** is a JSON object, or its zlib form in base64 when it is long; ``do`` names one of:
 
-- ``runs`` (run_log, have): all runs but those that the client has (``have``: the size of end.json by run id).
+- ``runs`` (run_log, have): all runs but those that the client has (``have``: the mark of the end by run id).
 - ``records`` (run_log, run, identity, have, logs, steps): the files of a run that the client has not (``have``: sizes by path).
 - ``objects`` (catalog, objects): objects of the catalog by their SHA-256.
 - ``write`` (run_log, run, identity, files): publishes records of the client's that are not there yet; nothing is replaced.
+- ``lacking``, ``put``, ``arrival`` and ``bring``: a run that comes from a client's machine, see ``bringing.py``.
 
 **The answer** is MAGIC, then blocks: one letter for its kind, four bytes for its length, and its bytes. PLAIN and PACKED (zlib)
 blocks are pieces of one stream, ALIVE says that the answer goes on, and END holds the stream's length and CRC: without it the
 answer is cut off, which an exec's connection does now and then without saying so. The stream is a row of items: a JSON
 object on a line, whose ``size`` says how many bytes follow it. An item with ``error`` is the last one. What goes wrong later
 than that is told on standard error, with the exit code FAULT and no END.
-
-Names and paths are checked here although the client is trusted: a step's code writes on the volume too, so no link is followed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import signal
-import stat
 import struct
 import sys
 import time
 import zlib
 
-from . import layout, records
+from . import layout
 from .protocol import (
-    BEGIN_RECORD,
+    CONTINUED_FOLDER,
     END_RECORD,
     ENGINE_RECORD,
     FAULT,
@@ -44,6 +40,31 @@ from .protocol import (
     PROTOCOL,
     RUN_RECORD,
     STEPS_FOLDER,
+)
+from .volume import (
+    DEEPEST,
+    DIGEST,
+    FOLDER,
+    RUN_ID,
+    STEP_FILES,
+    Refused,
+    checked_run,
+    identity,
+    is_file_of_run,
+    made_folder,
+    made_root,
+    open_file,
+    open_folder,
+    open_part,
+    open_root,
+    open_run,
+    order,
+    parts_of,
+    publish,
+    record_in,
+    record_of_part,
+    size_of,
+    write_all,
 )
 
 TYPE_CHECKING = False
@@ -64,46 +85,14 @@ LONGEST_REQUEST = 64 * 1024 * 1024
 NO_RUN = "no-run"
 """The ``error`` of a request about a run that does not exist."""
 
-RUN_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
-DIGEST = re.compile(r"[0-9a-f]{64}")
-_FOLDER = re.compile(r"[A-Za-z0-9_%~-]{1,255}")
-_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
-STEP_FILES = (BEGIN_RECORD, OUTPUT_FILE, END_RECORD, ENGINE_RECORD)
-"""The files of an attempt in the order in which a reader may come to see them: a verdict never before what it is about."""
-
 _PULSE = 5.0
 """Seconds after which a client hears that the answer goes on."""
 _UNPACKED = 15
 """How many blocks go as they are after one that got no smaller: what is packed already does not shrink later either."""
-_DEEPEST = 200
-
-
-class Refused(Exception):
-    """The request can't be answered; the message is the answer."""
 
 
 class Fault(Exception):
     """The answer can't be finished."""
-
-
-def is_file_of_run(path: str) -> bool:
-    """Whether a path, relative to a run's folder, is one that a run's records and outputs have."""
-    parts = path.split("/")
-    if len(parts) == 1:
-        return path in (RUN_RECORD, END_RECORD, MOVED_RECORD)
-    return (
-        4 <= len(parts) <= _DEEPEST
-        and parts[0] == STEPS_FOLDER
-        and all(_FOLDER.fullmatch(part) for part in parts[1:-2])
-        and _ATTEMPT.fullmatch(parts[-2]) is not None
-        and parts[-1] in STEP_FILES
-    )
-
-
-def identity(record: dict[str, Any]) -> str:
-    """What tells a run from another that had its id before; of its record, which may be written in two ways."""
-    known = [record.get(key) for key in ("run_id", "started", "plan_hash", "submission")]
-    return hashlib.sha256(records.encode(known)).hexdigest()
 
 
 def main(argv: list[str]) -> NoReturn:
@@ -198,7 +187,7 @@ class Answer:
         self._crc = 0
         self._skip = 0
         self._last = time.monotonic()
-        _write_all(self._to, MAGIC)
+        write_all(self._to, MAGIC)
 
     def item(self, data: bytes = b"", **fields: Any) -> None:
         """An item with all of its bytes; of more than ``data``, ``size`` among the fields says how many."""
@@ -242,14 +231,8 @@ class Answer:
         self._block(PLAIN, data)
 
     def _block(self, kind: bytes, data: bytes) -> None:
-        _write_all(self._to, BLOCK_HEAD.pack(kind, len(data)) + data)
+        write_all(self._to, BLOCK_HEAD.pack(kind, len(data)) + data)
         self._last = time.monotonic()
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _answer(line: bytes) -> None:
@@ -285,48 +268,42 @@ def _parsed(line: bytes) -> dict[str, Any]:
 def _runs(request: dict[str, Any], answer: Answer) -> None:
     have = request.get("have") or {}
     try:
-        top = _root(request["run_log"])
+        top = open_root(request["run_log"])
     except FileNotFoundError:
         names = []
     else:
         names = sorted(name for name in os.listdir(top) if RUN_ID.fullmatch(name))
     for name in names:
         answer.alive()
-        folder = _folder(top, [name])
+        folder = open_folder(top, [name])
         if folder is None:
             continue
         try:
-            end_size = _size(folder, END_RECORD)
-            if end_size is not None and have.get(name) == end_size:
+            number = parts_of(folder)[-1]
+            part = open_part(folder, number)
+        finally:
+            os.close(folder)
+        try:
+            end_size = size_of(part, END_RECORD)
+            # Of two parts the ends may have one size.
+            mark = None if end_size is None else f"{number}:{end_size}"
+            if mark is not None and have.get(name) == mark:
                 answer.item(item="run", run=name, kept=True)
                 continue
             # The end first: a run that has one then has all else too.
-            end = _record(folder, END_RECORD) if end_size is not None else None
-            record = _record(folder, RUN_RECORD)
+            end = record_in(part, END_RECORD) if mark is not None else None
+            record = record_in(part, RUN_RECORD)
         finally:
-            os.close(folder)
+            os.close(part)
         if record is not None:
             record.pop("plan", None)
-            known = {"run": record, "end": end, "end_size": end_size}
+            known = {"run": record, "end": end, "mark": mark}
             answer.item(json.dumps(known).encode("ascii"), item="run", run=name)
 
 
-def _record(folder: int, name: str) -> Optional[dict[str, Any]]:
-    """A record; a damaged one is passed over here, and told of by whoever shows its run."""
-    file = _file(folder, name)
-    if file is None:
-        return None
-    with open(file, "rb") as opened:
-        try:
-            record = json.loads(opened.read())
-        except (ValueError, RecursionError):
-            return None
-    return record if isinstance(record, dict) else None
-
-
 def _records(request: dict[str, Any], answer: Answer) -> None:
-    folder = _run_folder(request)
-    record = _record(folder, RUN_RECORD) if folder is not None else None
+    folder = open_run(request["run_log"], request["run"])
+    record = record_in(folder, RUN_RECORD) if folder is not None else None
     if folder is None or record is None:
         raise Refused(NO_RUN)
     have: dict[str, int] = request.get("have") or {}
@@ -334,23 +311,45 @@ def _records(request: dict[str, Any], answer: Answer) -> None:
     if not same:
         # Another run had this id when the client looked last, or it never looked.
         have = {}
+    *earlier, newest = parts_of(folder)
     # Opened before the steps are read and sent after them: a client that has it has all of the run.
-    end = _file(folder, END_RECORD)
-    answer.item(item="records", new=not same, ended=end is not None)
+    part = open_part(folder, newest)
+    end = open_file(part, END_RECORD)
+    moved = size_of(folder, MOVED_RECORD) is not None
+    answer.item(item="records", new=not same, part=newest, ended=end is not None, moved=moved)
     if not same:
         _send_file(answer, folder, RUN_RECORD, RUN_RECORD, 0)
-    if MOVED_RECORD not in have and _size(folder, MOVED_RECORD) is not None:
+    if moved:
+        # Even if the client has one: by its size it can't be told from that of another place.
         _send_file(answer, folder, MOVED_RECORD, MOVED_RECORD, 0)
+    if newest:
+        _send_record(answer, part, newest, RUN_RECORD, have)
+    for number in earlier:
+        # Not before the newest part's beginning: without it the run would seem to have ended.
+        one = open_part(folder, number)
+        if number:
+            _send_record(answer, one, number, RUN_RECORD, have)
+        _send_record(answer, one, number, END_RECORD, have)
+        os.close(one)
     sender = _Sender(answer, have, bool(request.get("logs", True)))
     for parts in _wanted_steps(request.get("steps")):
-        inner = _folder(folder, [STEPS_FOLDER, *parts])
+        inner = open_folder(folder, [STEPS_FOLDER, *parts])
         if inner is not None:
             sender.folder(inner, "/".join([STEPS_FOLDER, *parts]))
     if end is not None:
-        if have.get(END_RECORD) == os.fstat(end).st_size:
+        path = record_of_part(newest, END_RECORD)
+        if have.get(path) == os.fstat(end).st_size:
             os.close(end)
         else:
-            _send_open(answer, end, END_RECORD, 0)
+            _send_open(answer, end, path, 0)
+
+
+def _send_record(answer: Answer, part: int, number: int, name: str, have: dict[str, int]) -> None:
+    """Sends a part's record unless the client has it; what is published counts, also where the client wrote its own."""
+    path = record_of_part(number, name)
+    size = size_of(part, name)
+    if size is not None and have.get(path) != size:
+        _send_file(answer, part, name, path, 0)
 
 
 def _wanted_steps(paths: Optional[list[str]]) -> Iterator[list[str]]:
@@ -380,8 +379,8 @@ class _Sender:
                 found = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
             self._files(folder, path, found)
             for name in sorted(found):
-                if found[name] and _FOLDER.fullmatch(name) and depth < _DEEPEST:
-                    inner = _folder(folder, [name])
+                if found[name] and FOLDER.fullmatch(name) and depth < DEEPEST:
+                    inner = open_folder(folder, [name])
                     if inner is not None:
                         self.folder(inner, f"{path}/{name}", depth + 1)
         finally:
@@ -391,11 +390,11 @@ class _Sender:
         paths = {name: f"{path}/{name}" for name in STEP_FILES if name in found}
         wanted = [name for name, one in paths.items() if name != OUTPUT_FILE and one not in self._have]
         # The last first, so that each verdict is about what is sent before it, and all of it.
-        opened = {name: _file(folder, name) for name in reversed(wanted) if is_file_of_run(paths[name])}
+        opened = {name: open_file(folder, name) for name in reversed(wanted) if is_file_of_run(paths[name])}
         for name in STEP_FILES:
             if name == OUTPUT_FILE and name in paths and self._logs and is_file_of_run(paths[name]):
                 known = self._have.get(paths[name])
-                size = _size(folder, name)
+                size = size_of(folder, name)
                 if size is not None and size != known:
                     # A log that has become shorter is another one.
                     start = known if known is not None and known < size else 0
@@ -406,7 +405,7 @@ class _Sender:
 
 
 def _send_file(answer: Answer, folder: int, name: str, path: str, start: int) -> None:
-    file = _file(folder, name)
+    file = open_file(folder, name)
     if file is not None:
         _send_open(answer, file, path, start)
 
@@ -433,14 +432,17 @@ def _copy(answer: Answer, file: int, size: int, name: str) -> None:
 
 def _objects(request: dict[str, Any], answer: Answer) -> None:
     try:
-        top = _root(request["catalog"])
+        top = open_root(request["catalog"])
     except FileNotFoundError:
         top = -1
     for digest in request["objects"]:
         if not DIGEST.fullmatch(digest):
             raise Refused(f"{digest!r} is no object's hash")
-        folder = _folder(top, ["objects", digest[:2]]) if top >= 0 else None
-        file = _file(folder, digest) if folder is not None else None
+        file = None
+        folder = open_folder(top, ["objects", digest[:2]]) if top >= 0 else None
+        if folder is not None:
+            file = open_file(folder, digest)
+            os.close(folder)
         if file is None:
             answer.item(item="object", sha256=digest, missing=True)
             continue
@@ -458,171 +460,57 @@ def _objects(request: dict[str, Any], answer: Answer) -> None:
 def _write(request: dict[str, Any], answer: Answer) -> None:
     files: dict[str, str] = request["files"]
     for path in files:
-        if not is_file_of_run(path) or path.rpartition("/")[2] not in _writable(path):
+        if not is_file_of_run(path) or not _is_clients(path):
             raise Refused(f"{path!r} is no record that a client writes")
     if RUN_RECORD in files:
         _make_run_folder(request)
-    folder = _run_folder(request)
+    folder = open_run(request["run_log"], request["run"])
     if folder is None:
         raise Refused(NO_RUN)
-    record = _record(folder, RUN_RECORD)
+    record = record_in(folder, RUN_RECORD)
     if record is not None and identity(record) != request["identity"]:
         raise Refused(f"the run {request['run']} on the volume is another one of this id")
+    if record is None and RUN_RECORD not in files and any(path.startswith(CONTINUED_FOLDER) for path in files):
+        raise Refused(NO_RUN)
     written = []
     # The run's beginning first, its end last: whoever sees the one may look for the others.
-    for path in sorted(files, key=lambda path: (path == END_RECORD, path != RUN_RECORD, path)):
+    for path in sorted(files, key=order):
         answer.alive()
         *parts, name = path.split("/")
-        inner = _made_folder(folder, parts)
-        if _publish(inner, name, files[path].encode("utf-8")):
+        inner = made_folder(folder, parts)
+        if publish(inner, name, files[path].encode("utf-8")):
             written.append(path)
         os.close(inner)
     answer.item(json.dumps(written).encode("ascii"), item="written")
 
 
-def _writable(path: str) -> tuple[str, ...]:
-    return (ENGINE_RECORD,) if "/" in path else (RUN_RECORD, END_RECORD, MOVED_RECORD)
+def _is_clients(path: str) -> bool:
+    """Whether a file of a run is one that clients write; the others are the runtime's."""
+    return not path.startswith(STEPS_FOLDER + "/") or path.endswith("/" + ENGINE_RECORD)
 
 
 def _make_run_folder(request: dict[str, Any]) -> None:
-    os.makedirs(request["run_log"], exist_ok=True)
-    top = _root(request["run_log"])
-    name = _checked_run(request)
+    top = made_root(request["run_log"])
     try:
-        os.mkdir(name, 0o775, dir_fd=top)
-        # What is made inside belongs to the group, also where the volume's own folder does not say so.
-        os.chmod(name, 0o2775, dir_fd=top)
-    except FileExistsError:
-        pass
+        os.close(made_folder(top, [checked_run(request["run"])]))
     finally:
         os.close(top)
 
 
-def _made_folder(folder: int, parts: list[str]) -> int:
-    """The folder below another, made where it is missing."""
-    inner = os.dup(folder)
-    for part in parts:
-        try:
-            os.mkdir(part, 0o775, dir_fd=inner)
-        except FileExistsError:
-            pass
-        try:
-            following = os.open(part, _AS_FOLDER, dir_fd=inner)
-        except OSError as error:
-            raise Refused(f"{'/'.join(parts)} is no folder of the run's: {error.strerror}") from None
-        finally:
-            os.close(inner)
-        inner = following
-    return inner
+def _bring(request: dict[str, Any], answer: Answer) -> None:
+    # Seldom needed, and each request is a process of its own.
+    from .bringing import REQUESTS
+
+    REQUESTS[request["do"]](request, answer)
 
 
-def _publish(folder: int, name: str, data: bytes) -> bool:
-    """Publishes a record, whole or not at all, unless one is there; whether it did.
-
-    Not ``records.publish``: process ids are no names in two pods at once, and of two clients the first is to win.
-    """
-    if _size(folder, name) is not None:
-        return False
-    temporary = f"{name}.{os.urandom(8).hex()}.tmp"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o664, dir_fd=folder)
-    try:
-        try:
-            _write_all(file, data)
-        finally:
-            # A network file system may tell of a full disk only now.
-            os.close(file)
-        try:
-            os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-        except FileExistsError:
-            return False
-        except OSError:
-            # A file system without hard links: of two clients in the same instant the second one's stays.
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        return True
-    finally:
-        try:
-            os.unlink(temporary, dir_fd=folder)
-        except FileNotFoundError:
-            pass
-
-
-# --- paths ----------------------------------------------------------------------------------------------------------
-
-_AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def _root(path: str) -> int:
-    """The folder of the run log or of the catalog; it is the client's configuration and may lie behind a link."""
-    if not os.path.isabs(path):
-        raise Refused(f"{path!r} is no absolute path")
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _checked_run(request: dict[str, Any]) -> str:
-    run: str = request["run"]
-    if not RUN_ID.fullmatch(run):
-        raise Refused(f"{run!r} is no run id")
-    return run
-
-
-def _run_folder(request: dict[str, Any]) -> Optional[int]:
-    name = _checked_run(request)
-    try:
-        top = _root(request["run_log"])
-    except FileNotFoundError:
-        return None
-    try:
-        return _folder(top, [name])
-    finally:
-        os.close(top)
-
-
-def _folder(folder: int, parts: list[str]) -> Optional[int]:
-    """A folder below another; None where there is none, or a link in its place."""
-    inner = os.dup(folder)
-    for part in parts:
-        try:
-            following = os.open(part, _AS_FOLDER, dir_fd=inner)
-        except OSError as error:
-            if _is_absent(error):
-                return None
-            raise
-        finally:
-            os.close(inner)
-        inner = following
-    return inner
-
-
-def _file(folder: int, name: str) -> Optional[int]:
-    """A regular file, opened; None where there is none, or something else in its place."""
-    try:
-        # Not blocking: whoever reads a named pipe waits for its writer.
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except OSError as error:
-        if _is_absent(error):
-            return None
-        raise
-    if stat.S_ISREG(os.fstat(file).st_mode):
-        return file
-    os.close(file)
-    return None
-
-
-def _size(folder: int, name: str) -> Optional[int]:
-    try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if _is_absent(error):
-            return None
-        raise
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
-
-
-def _is_absent(error: OSError) -> bool:
-    import errno
-
-    # A socket can't be opened at all (ENXIO).
-    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO)
-
-
-_REQUESTS = {"runs": _runs, "records": _records, "objects": _objects, "write": _write}
+_REQUESTS = {
+    "runs": _runs,
+    "records": _records,
+    "objects": _objects,
+    "write": _write,
+    "lacking": _bring,
+    "put": _bring,
+    "arrival": _bring,
+    "bring": _bring,
+}

@@ -12,37 +12,47 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from toolkit import names
 from toolkit.backends import volumes
+from toolkit.backends.argo.answer import Documents, Meter, Progress, Sink, Stream, Told, unreadable
 from toolkit.backends.argo.cluster import Cluster
+from toolkit.backends.argo.mirror_files import Objects, Records, have, identity_of, object_path, temporary
 from toolkit.backends.argo.reader_pod import Broken, Reader
+from toolkit.backends.argo.sending import Piece, batches
 from toolkit.config.consistency import volume_of
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
-from toolkit.runtime import serve
+from toolkit.runtime import bringing, serve
 from toolkit.runtime.catalog import StoreFault
-from toolkit.runtime.protocol import END_RECORD, ENGINE_RECORD, MOVED_RECORD, OUTPUT_FILE, RUN_RECORD, STEPS_FOLDER
+from toolkit.runtime.protocol import END_RECORD, ENGINE_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
 from toolkit.runtime.records import encode, read
-from toolkit.store.reader import NoRun
-
-Progress = Callable[[int, int, float], None]
-"""Told of a transfer now and then and at its end: bytes so far, bytes announced so far, bytes a second."""
+from toolkit.runtime.volume import RUN_ID, order, record_of_part
+from toolkit.store.reader import NoRun, newest_part
 
 _TRIES = 3
 """How often something is asked for when the connection breaks; what came whole is not asked for again."""
-_NOISE = 64 * 1024
-_LONGEST_HEADER = 64 * 1024
-_LONGEST_DOCUMENT = 64 * 1024 * 1024
 _BATCH = 4 * 1024 * 1024
 """Bytes of records in one request to write."""
-_TOLD = 0.1
+_S = TypeVar("_S", bound=Sink)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What a run that would come to the volume meets there.
+
+    Attributes:
+        state: absent, returns (it had been moved to where it comes from), there, or elsewhere (see ``runtime/bringing.py``).
+        have: the files that are there already, with their sizes. to: where it has gone, of one that is elsewhere.
+    """
+
+    state: str
+    have: Mapping[str, int]
+    to: Mapping[str, Any]
 
 
 class Mirror:
@@ -88,18 +98,18 @@ class Mirror:
             Infrastructure: there is no answer.
         """
         known = {name: document for name in _files_in(self._listing) if (document := self._listed(name)) is not None}
-        have = {name: document["end_size"] for name, document in known.items()}
+        marks = {name: document["mark"] for name, document in known.items()}
 
-        def make() -> tuple[dict[str, Any], _Documents]:
-            return {"do": "runs", "run_log": self._remote_log, "have": have}, _Documents()
+        def make() -> tuple[dict[str, Any], Documents]:
+            return {"do": "runs", "run_log": self._remote_log, "have": marks}, Documents()
 
         answer = self._ask(pod, make)
         found = []
         for fields, data in answer.items:
             name = fields.get("run")
-            if not isinstance(name, str) or not serve.RUN_ID.fullmatch(name):
-                raise _unreadable("a run id")
-            document = known.get(name) if fields.get("kept") else _checked_listing(data)
+            if not isinstance(name, str) or not RUN_ID.fullmatch(name):
+                raise unreadable("a run id")
+            document = known.get(name) if fields.get("kept") else checked_listing(data)
             if document is None:
                 continue
             found.append(document)
@@ -113,7 +123,7 @@ class Mirror:
 
     def _listed(self, name: str) -> dict[str, Any] | None:
         try:
-            return _checked_listing((self._listing / name).read_bytes())
+            return checked_listing((self._listing / name).read_bytes())
         except (OSError, Infrastructure):
             return None
 
@@ -131,13 +141,17 @@ class Mirror:
             raise NoRun(run_id) from None
 
     def is_complete(self, run_id: str) -> bool:
-        """Whether the run has ended and all of its records and logs are here, so that no pod is needed."""
+        """Whether the run had ended when it was looked at, and all of its records and logs are here, so that no pod is needed.
+
+        It may have gone on since, from another machine; only who asks the cluster learns that, and :meth:`forget` has it fetched.
+        """
         folder = self.run_folder(run_id)
         try:
             marked = (self._complete / run_id).read_text()
         except OSError:
             return False
-        return marked == _identity_of(folder) and (folder / END_RECORD).exists()
+        end = newest_part(folder) / END_RECORD
+        return marked == _mark(folder, end.relative_to(folder).as_posix()) and end.exists()
 
     def forget(self, run_id: str) -> None:
         """Has the run looked at on the cluster again: something goes on with it, or one of its id begins."""
@@ -166,51 +180,171 @@ class Mirror:
         folder = self.run_folder(run_id)
         wanted = list(steps) if steps is not None else None
 
-        def make() -> tuple[dict[str, Any], _Records]:
+        def make() -> tuple[dict[str, Any], Records]:
             request: dict[str, Any] = {
                 "do": "records",
                 "run_log": self._remote_log,
                 "run": run_id,
-                "identity": _identity_of(folder),
-                "have": dict(_have(folder)),
+                "identity": identity_of(folder),
+                "have": dict(have(folder)),
                 "logs": logs,
             }
             if wanted is not None:
                 request["steps"] = wanted
-            return request, _Records(folder, request["identity"], self._trash, _Meter(progress))
+            return request, Records(folder, request["identity"], self._trash, Meter(progress))
 
         try:
             answer = self._ask(pod, make)
-        except _Told as error:
+        except Told as error:
             if error.message == serve.NO_RUN:
                 raise NoRun(run_id) from None
             raise
         if answer.ended and logs and wanted is None:
-            _write(self._complete / run_id, (_identity_of(folder) or "").encode())
+            _write(self._complete / run_id, _mark(folder, record_of_part(answer.part, END_RECORD)).encode())
         return folder
 
     def push(self, pod: Reader, run_id: str) -> list[str]:
         """Publishes on the volume what clients write of a run and only this machine has; returns the paths written.
 
-        These are the run's record, what the engine said of attempts, and at last the run's end. Nothing there is replaced.
+        These are the run's records of each part, what the engine said of attempts, and at last the ends. Nothing there is
+        replaced. That it was moved is not among them (:meth:`mark_moved`): it may have come back since.
 
         Raises:
             NoRun: this machine knows of no such run. Infrastructure: there is no answer, or the volume can't be written.
         """
         folder = self.run_folder(run_id)
-        identity = _identity_of(folder)
-        if identity is None:
-            raise NoRun(run_id)
         written: list[str] = []
         for files in _batches(folder):
-            request = {"do": "write", "run_log": self._remote_log, "run": run_id, "identity": identity, "files": files}
-
-            def make(request: dict[str, Any] = request) -> tuple[dict[str, Any], _Documents]:
-                return request, _Documents()
-
-            for _, data in self._ask(pod, make).items:
-                written += [str(path) for path in json.loads(data)]
+            written += self._publish(pod, run_id, files)
         return written
+
+    def mark_moved(self, pod: Reader, run_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Marks a run on the volume as moved elsewhere; returns the mark that counts, which is that of the first client.
+
+        Raises:
+            NoRun: this machine knows of no such run. Infrastructure: there is no answer, or the volume can't be written.
+        """
+        folder = self.run_folder(run_id)
+        try:
+            # The run's record too: the volume may have nothing of it, when none of its containers came as far.
+            files = {RUN_RECORD: (folder / RUN_RECORD).read_text("utf-8"), MOVED_RECORD: encode(dict(record)).decode()}
+        except OSError:
+            raise NoRun(run_id) from None
+        written = self._publish(pod, run_id, files)
+        self.sync(pod, run_id)
+        if MOVED_RECORD in written:
+            return dict(record)
+        try:
+            return read(str(folder / MOVED_RECORD)) or {}
+        except (OSError, ValueError):
+            return {}
+
+    def _publish(self, pod: Reader, run_id: str, files: Mapping[str, str]) -> list[str]:
+        identity = identity_of(self.run_folder(run_id))
+        if identity is None:
+            raise NoRun(run_id)
+        request = {"do": "write", "run_log": self._remote_log, "run": run_id, "identity": identity, "files": files}
+        written: list[str] = []
+        for _, data in self._ask(pod, lambda: (request, Documents())).items:
+            written += [str(path) for path in json.loads(data)]
+        return written
+
+    # --- a run of this machine's that comes to the volume -------------------------------------------------------------
+
+    def arrival(self, pod: Reader, source: Path, origin: Mapping[str, Any]) -> Arrival:
+        """What a run would meet on the volume.
+
+        Args:
+            source: the run's folder on this machine. origin: where it comes from, as a mark that it was moved says it.
+
+        Raises:
+            Infrastructure: another run has its id there, or there is no answer.
+        """
+        request = self._coming("arrival", source, origin)
+        for fields, data in self._ask(pod, lambda: (request, Documents())).items:
+            try:
+                known = json.loads(data)
+                files = {str(path): int(size) for path, size in known["have"].items()}
+                return Arrival(str(fields.get("state")), files, known["to"] or {})
+            except (ValueError, TypeError, KeyError, AttributeError):
+                break
+        raise unreadable("a run's arrival")
+
+    def bring(self, pod: Reader, source: Path, origin: Mapping[str, Any], progress: Progress | None = None) -> None:
+        """Brings a run's records and logs to the volume: all at once where it is not there; else what is missing is added.
+
+        A run that comes back is the volume's again afterwards. One that is there already is left as it is.
+
+        Args:
+            source, origin: as of :meth:`arrival`.
+
+        Raises:
+            BadInput: it has gone on elsewhere. Infrastructure: another run has its id there, the volume can't be written,
+            or there is no answer.
+        """
+        found = self.arrival(pod, source, origin)
+        if found.state == bringing.THERE:
+            return
+        if found.state == bringing.ELSEWHERE:
+            raise BadInput(f"the run {source.name} has gone on elsewhere")
+        whole = found.state == bringing.ABSENT
+        paths = [path for path, _ in have(source) if path != MOVED_RECORD and path not in found.have]
+        request = {**self._coming("bring", source, origin), "whole": whole}
+        self._send(pod, request, [(path, source / path) for path in sorted(paths, key=order)], progress)
+        self.forget(source.name)
+
+    def _coming(self, what: str, source: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
+        identity = identity_of(source)
+        if identity is None:
+            raise NoRun(source.name)
+        of_run = {"run_log": self._remote_log, "run": source.name, "identity": identity}
+        return {"do": what, **of_run, "origin": dict(origin)}
+
+    def put_objects(
+        self, pod: Reader, catalog: Path, digests: Iterable[str], progress: Progress | None = None
+    ) -> list[str]:
+        """Brings objects of a catalog on this machine to the volume's, those that it has not; returns their hashes.
+
+        What this machine has not either was put without a copy, and is passed over.
+
+        Raises:
+            Infrastructure: an object is damaged, the volume can't be written, or there is no answer.
+        """
+        if self._remote_catalog is None:
+            return []
+        wanted = {digest: path for digest in digests if (path := object_path(catalog, digest)).is_file()}
+        request: dict[str, Any] = {"do": "lacking", "catalog": self._remote_catalog, "objects": list(wanted)}
+        lacking: list[str] = []
+        if wanted:
+            for _, data in self._ask(pod, lambda: (request, Documents())).items:
+                lacking += [str(digest) for digest in json.loads(data)]
+        if not set(lacking) <= set(wanted):
+            raise unreadable("an object")
+        if lacking:
+            request = {"do": "put", "catalog": self._remote_catalog}
+            self._send(pod, request, [(digest, wanted[digest]) for digest in lacking], progress)
+        return lacking
+
+    def _send(
+        self, pod: Reader, request: dict[str, Any], files: list[tuple[str, Path]], progress: Progress | None
+    ) -> None:
+        """Sends files in as many requests as it takes; each may be asked twice."""
+        meter = Meter(progress)
+        meter.announce(sum(path.stat().st_size for _, path in files))
+        request = {**request, "token": os.urandom(8).hex(), "first": True, "last": False}
+        held: list[Piece] | None = None
+        for pieces in batches(files):
+            if held is not None:
+                self._send_batch(pod, request, held, meter)
+                request["first"] = False
+            held = pieces
+        self._send_batch(pod, {**request, "last": True}, held or [], meter)
+        meter.tell()
+
+    def _send_batch(self, pod: Reader, request: dict[str, Any], pieces: list[Piece], meter: Meter) -> None:
+        asked = {**request, "pieces": [piece.document() for piece in pieces]}
+        self._ask(pod, lambda: (asked, Documents()))
+        meter.count(sum(len(piece.data) for piece in pieces))
 
     # --- the catalog ------------------------------------------------------------------------------------------------
 
@@ -227,13 +361,13 @@ class Mirror:
         if self.catalog is None:
             raise StoreFault("this catalog stores nothing (its type is do-nothing), so nothing can be got from it")
         catalog = self.catalog
-        paths = {digest: _object_path(catalog, digest) for digest in digests}
-        meter = _Meter(progress)
+        paths = {digest: object_path(catalog, digest) for digest in digests}
+        meter = Meter(progress)
 
-        def make() -> tuple[dict[str, Any], _Objects]:
+        def make() -> tuple[dict[str, Any], Objects]:
             missing = [digest for digest, path in paths.items() if not path.exists()]
             request = {"do": "objects", "catalog": self._remote_catalog, "objects": missing}
-            return request, _Objects(catalog, set(missing), meter)
+            return request, Objects(catalog, set(missing), meter)
 
         if not all(path.exists() for path in paths.values()):
             self._ask(pod, make)
@@ -245,7 +379,7 @@ class Mirror:
         """Asks until an answer came whole, at most ``_TRIES`` times."""
         for left in reversed(range(_TRIES)):
             request, sink = make()
-            stream = _Stream(sink)
+            stream = Stream(sink)
             try:
                 pod.exec(request, stream.feed)
                 if not stream.whole:
@@ -290,49 +424,16 @@ def _key(cluster: Cluster, claim: str) -> str:
     return f"{claim[:40]}-{hashlib.sha256(encode([part.hex() for part in parts])).hexdigest()[:16]}"
 
 
-# --- what is here ---------------------------------------------------------------------------------------------------
-
-
-def _identity_of(folder: Path) -> str | None:
-    try:
-        record = read(str(folder / RUN_RECORD))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return serve.identity(record) if record is not None else None
-
-
-def _have(folder: Path) -> Iterator[tuple[str, int]]:
-    """The files of a run that are here, with their sizes."""
-    for name in (RUN_RECORD, END_RECORD, MOVED_RECORD):
-        try:
-            yield name, (folder / name).stat().st_size
-        except OSError:
-            pass
-    for path, entry in _below(folder / STEPS_FOLDER, STEPS_FOLDER):
-        if serve.is_file_of_run(path):
-            yield path, entry.stat(follow_symlinks=False).st_size
-
-
-def _below(folder: Path, path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda one: one.name)
-    except OSError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(folder / entry.name, f"{path}/{entry.name}")
-        elif entry.is_file(follow_symlinks=False):
-            yield f"{path}/{entry.name}", entry
+def _mark(folder: Path, end: str) -> str:
+    """What says of a run that it is here whole up to this end, that of its newest part."""
+    return f"{identity_of(folder) or ''} {end}"
 
 
 def _batches(folder: Path) -> Iterator[dict[str, str]]:
-    """The records that a client writes, in requests of a size; the run's own first, its end last."""
-    engines = [path for path, _ in _have(folder) if path.rpartition("/")[2] == ENGINE_RECORD]
-    ends = [END_RECORD] if (folder / END_RECORD).exists() else []
+    """The records that a client writes, in requests of a size; the run's own first, its ends last."""
     files: dict[str, str] = {}
     size = 0
-    moved = [MOVED_RECORD] if (folder / MOVED_RECORD).exists() else []
-    for path in [RUN_RECORD, *moved, *engines, *ends]:
+    for path in sorted((path for path, _ in have(folder) if _is_pushed(path)), key=order):
         text = (folder / path).read_text("utf-8")
         if files and size + len(text) > _BATCH:
             yield files
@@ -342,9 +443,14 @@ def _batches(folder: Path) -> Iterator[dict[str, str]]:
     yield files
 
 
+def _is_pushed(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name == ENGINE_RECORD or (not path.startswith(STEPS_FOLDER + "/") and name in (RUN_RECORD, END_RECORD))
+
+
 def _files_in(folder: Path) -> list[str]:
     try:
-        return [name for name in os.listdir(folder) if serve.RUN_ID.fullmatch(name)]
+        return [name for name in os.listdir(folder) if RUN_ID.fullmatch(name)]
     except FileNotFoundError:
         return []
 
@@ -352,389 +458,18 @@ def _files_in(folder: Path) -> list[str]:
 def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(path)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        coming = temporary(path)
+        coming.write_bytes(data)
+        os.replace(coming, path)
     except OSError as error:
         raise Infrastructure(f"{path} can't be written: {error.strerror}") from None
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-
-
-def _object_path(catalog: Path, digest: str) -> Path:
-    if not serve.DIGEST.fullmatch(digest):
-        raise StoreFault(f"{digest!r} is no object's hash")
-    return catalog / "objects" / digest[:2] / digest
-
-
-# --- an answer ------------------------------------------------------------------------------------------------------
-
-
-class _Told(Infrastructure):
-    """What the other side says is wrong."""
-
-
-def _unreadable(what: str) -> Infrastructure:
-    return Infrastructure(
-        f"the pod that reads the volume gave an answer that can't be understood ({what}): is its image of this version?"
-    )
-
-
-class _Sink:
-    """Takes an answer's items, one after the other."""
-
-    def begin(self, fields: Mapping[str, Any], size: int) -> None:
-        raise NotImplementedError
-
-    def data(self, data: bytes) -> None:
-        """A piece of the item that was begun last."""
-
-    def end(self) -> None:
-        """The item is whole."""
-
-    def finish(self) -> None:
-        """The answer is whole."""
-
-    def close(self) -> None:
-        """Lets go of what an answer that was cut off left half done."""
-
-
-_S = TypeVar("_S", bound=_Sink)
-
-
-class _Stream:
-    """Takes an answer apart, piece by piece as it comes (see ``runtime/serve.py``).
-
-    Attributes:
-        whole: whether its end was seen and nothing is missing.
-    """
-
-    def __init__(self, sink: _Sink) -> None:
-        self._sink = sink
-        self._raw = bytearray()
-        self._begun = False
-        self._total = 0
-        self._crc = 0
-        self._header = bytearray()
-        self._left = 0
-        self._open = False
-        self.whole = False
-
-    def feed(self, data: bytes) -> None:
-        """The next bytes of the exec's output."""
-        self._raw += data
-        if not self._begun:
-            start = self._raw.find(serve.MAGIC)
-            if start < 0:
-                if len(self._raw) > _NOISE:
-                    raise _unreadable("it does not begin")
-                return
-            del self._raw[: start + len(serve.MAGIC)]
-            self._begun = True
-        used = 0
-        while len(self._raw) - used >= serve.BLOCK_HEAD.size:
-            kind, length = serve.BLOCK_HEAD.unpack_from(self._raw, used)
-            if length > serve.BLOCK + 1024:
-                raise _unreadable("a block's length")
-            end = used + serve.BLOCK_HEAD.size + length
-            if len(self._raw) < end:
-                break
-            self._block(kind, bytes(self._raw[used + serve.BLOCK_HEAD.size : end]))
-            used = end
-        del self._raw[:used]
-
-    def _block(self, kind: bytes, data: bytes) -> None:
-        if self.whole:
-            raise _unreadable("it goes on after its end")
-        if kind == serve.PACKED:
-            data = _unpacked(data)
-        if kind in (serve.PLAIN, serve.PACKED):
-            self._total += len(data)
-            self._crc = zlib.crc32(data, self._crc)
-            self._items(data)
-        elif kind == serve.END:
-            if data != serve.BLOCK_END.pack(self._total, self._crc) or self._open or self._header:
-                raise Broken("the answer of the pod that reads the volume came damaged")
-            self.whole = True
-        elif kind != serve.ALIVE:
-            raise _unreadable("a block's kind")
-
-    def _items(self, data: bytes) -> None:
-        position = 0
-        while position < len(data):
-            if self._open:
-                piece = data[position : position + self._left]
-                position += len(piece)
-                self._left -= len(piece)
-                self._sink.data(piece)
-                self._end_if_whole()
-                continue
-            line_end = data.find(b"\n", position)
-            self._header += data[position : line_end if line_end >= 0 else len(data)]
-            if len(self._header) > _LONGEST_HEADER:
-                raise _unreadable("a header's length")
-            if line_end < 0:
-                return
-            position = line_end + 1
-            self._begin()
-
-    def _begin(self) -> None:
-        try:
-            fields = json.loads(bytes(self._header))
-            size = fields["size"]
-        except (ValueError, TypeError, KeyError):
-            raise _unreadable("a header") from None
-        self._header.clear()
-        if not isinstance(fields, dict) or not isinstance(size, int) or size < 0:
-            raise _unreadable("a size")
-        if "error" in fields:
-            raise _Told(str(fields["error"])[:1000])
-        self._sink.begin(fields, size)
-        self._left, self._open = size, True
-        self._end_if_whole()
-
-    def _end_if_whole(self) -> None:
-        if self._left == 0:
-            self._open = False
-            self._sink.end()
-
-
-def _unpacked(data: bytes) -> bytes:
-    unpacker = zlib.decompressobj()
-    try:
-        plain = unpacker.decompress(data, serve.BLOCK)
-    except zlib.error:
-        raise Broken("the answer of the pod that reads the volume came damaged") from None
-    if not unpacker.eof:
-        raise _unreadable("a packed block")
-    return plain
-
-
-class _Meter:
-    """Counts a transfer and tells of it, not too often."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._began = time.monotonic()
-        self._told = 0.0
-        self._done = 0
-        self._announced = 0
-
-    def announce(self, size: int) -> None:
-        self._announced += size
-
-    def count(self, size: int) -> None:
-        self._done += size
-        if self._progress is not None and time.monotonic() - self._told >= _TOLD:
-            self.tell()
-
-    def tell(self) -> None:
-        if self._progress is not None:
-            self._told = time.monotonic()
-            self._progress(self._done, self._announced, self._done / max(self._told - self._began, 1e-6))
-
-
-class _Documents(_Sink):
-    """Keeps each item in memory."""
-
-    def __init__(self) -> None:
-        self.items: list[tuple[dict[str, Any], bytes]] = []
-        self._fields: dict[str, Any] = {}
-        self._data = bytearray()
-
-    def begin(self, fields: Mapping[str, Any], size: int) -> None:
-        if size > _LONGEST_DOCUMENT:
-            raise _unreadable("a document's size")
-        self._fields, self._data = dict(fields), bytearray()
-
-    def data(self, data: bytes) -> None:
-        self._data += data
-
-    def end(self) -> None:
-        self.items.append((self._fields, bytes(self._data)))
-
-
-def _checked_listing(data: bytes) -> dict[str, Any]:
+def checked_listing(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
         if isinstance(document["run"], dict) and isinstance(document["end"], dict | None):
-            return {key: document[key] for key in ("run", "end", "end_size")}
+            return {key: document[key] for key in ("run", "end", "mark")}
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
-    raise _unreadable("a run")
-
-
-class _Records(_Sink):
-    """Writes the files of a run."""
-
-    def __init__(self, folder: Path, identity: str | None, trash: Path, meter: _Meter) -> None:
-        self.ended = False
-        self._folder = folder
-        self._identity = identity
-        self._trash = trash
-        self._meter = meter
-        self._made: set[Path] = set()
-        self._path = Path()
-        self._temporary: Path | None = None
-        self._file = -1
-        self._position = 0
-        self._end: Path | None = None
-
-    def begin(self, fields: Mapping[str, Any], size: int) -> None:
-        if fields.get("item") == "records":
-            self.ended = fields.get("ended") is True
-            # Only the run that was asked about: another process may have put the new one here since then.
-            if (
-                fields.get("new") is True
-                and self._identity is not None
-                and _identity_of(self._folder) == self._identity
-            ):
-                self._clear()
-            return
-        path, offset = fields.get("path"), fields.get("offset")
-        if not isinstance(path, str) or not serve.is_file_of_run(path) or not isinstance(offset, int) or offset < 0:
-            raise _unreadable("a file's name")
-        self._meter.announce(size)
-        self._path = self._folder / path
-        if self._path.parent not in self._made:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(self._path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        if self._path.name == OUTPUT_FILE and self._goes_on(offset):
-            # Written where it belongs and not appended: of two processes each writes the same there.
-            self._file, self._position = os.open(self._path, flags, 0o600), offset
-            return
-        if offset:
-            raise _unreadable("a file's beginning")
-        self._temporary, self._position = _temporary(self._path), 0
-        self._file = os.open(self._temporary, flags | os.O_EXCL, 0o600)
-
-    def _goes_on(self, offset: int) -> bool:
-        try:
-            here = os.stat(self._path, follow_symlinks=False).st_size
-        except FileNotFoundError:
-            here = 0
-        # From its beginning although there is something here: it is another log.
-        return offset <= here and not (offset == 0 and here > 0)
-
-    def _clear(self) -> None:
-        """Puts away the run that had this id before."""
-        self._trash.mkdir(parents=True, exist_ok=True)
-        away = self._trash / os.urandom(8).hex()
-        try:
-            os.rename(self._folder, away)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(away, ignore_errors=True)
-
-    def data(self, data: bytes) -> None:
-        if self._file < 0:
-            raise _unreadable("an item's size")
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._file, view, self._position)
-            self._position += written
-            view = view[written:]
-        self._meter.count(len(data))
-
-    def end(self) -> None:
-        if self._file < 0:
-            return
-        file, self._file = self._file, -1
-        os.close(file)
-        if self._temporary is None:
-            return
-        if self._path == self._folder / END_RECORD:
-            # Not before the whole answer is known to be right: it says that the run is here whole.
-            self._end, self._temporary = self._temporary, None
-            return
-        os.replace(self._temporary, self._path)
-        self._temporary = None
-
-    def finish(self) -> None:
-        if self._end is not None:
-            os.replace(self._end, self._folder / END_RECORD)
-            self._end = None
-        self._meter.tell()
-
-    def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-        for left in (self._temporary, self._end):
-            if left is not None:
-                left.unlink(missing_ok=True)
-
-
-class _Objects(_Sink):
-    """Writes objects of the catalog."""
-
-    def __init__(self, catalog: Path, wanted: set[str], meter: _Meter) -> None:
-        self._catalog = catalog
-        self._wanted = wanted
-        self._meter = meter
-        self._digest = ""
-        self._hasher = hashlib.sha256()
-        self._absent: list[str] = []
-        self._file = -1
-        self._temporary: Path | None = None
-
-    def begin(self, fields: Mapping[str, Any], size: int) -> None:
-        digest = fields.get("sha256")
-        if digest not in self._wanted:
-            raise _unreadable("an object")
-        if fields.get("missing"):
-            self._absent.append(f"the object {digest} is not in the catalog (was it put with store_copy: false?)")
-            self._wanted.discard(str(digest))
-            return
-        self._digest, self._hasher = str(digest), hashlib.sha256()
-        incoming = self._catalog / "incoming"
-        incoming.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(incoming).free) < size:
-            raise Infrastructure(f"{self._catalog} has {free} bytes free, and the object {digest} has {size}")
-        self._meter.announce(size)
-        self._temporary = incoming / os.urandom(8).hex()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.open(self._temporary, flags, 0o600)
-
-    def data(self, data: bytes) -> None:
-        if self._file < 0:
-            raise _unreadable("an item's size")
-        self._hasher.update(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
-        self._meter.count(len(data))
-
-    def end(self) -> None:
-        if self._temporary is None:
-            return
-        file, self._file = self._file, -1
-        os.close(file)
-        self._wanted.discard(self._digest)
-        if self._hasher.hexdigest() != self._digest:
-            self._absent.append(f"the object {self._digest} in the catalog is damaged: its content has another hash")
-            self._temporary.unlink()
-        else:
-            path = _object_path(self._catalog, self._digest)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self._temporary, path)
-        self._temporary = None
-
-    def finish(self) -> None:
-        if self._wanted:
-            raise _unreadable("an object that was asked for is not in it")
-        self._meter.tell()
-        if self._absent:
-            # Only now: the others are wanted all the same.
-            more = f" (and {len(self._absent) - 1} more)" if len(self._absent) > 1 else ""
-            raise StoreFault(self._absent[0] + more)
-
-    def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
+    raise unreadable("a run")

@@ -1,0 +1,276 @@
+"""A run that moves between this machine and a cluster, to and fro, whoever is killed in between.
+
+The cluster has no Workflows here, and its pod is ``LocalReader``: the runtime's own answering process on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.test_bringing import Killed, UntilKilled
+from tests.unit.test_mirror import Lab, cluster_at, files_of
+from tests.unit.test_serve import LocalReader, attempt, go_on, make_run
+from toolkit.backends import volumes
+from toolkit.backends.argo.mirror import Mirror
+from toolkit.errors import BadInput, Infrastructure
+from toolkit.run import moving
+from toolkit.run.found import Found, local_log
+from toolkit.run.moving import bring_here, bring_there, gone
+from toolkit.run.remote import Remote
+from toolkit.runtime import records
+from toolkit.runtime.catalog import FileStore
+
+
+class OneCluster(Remote):
+    """A cluster without Workflows, whose volume lies in a folder."""
+
+    def __init__(self, lab: Lab, namespace: str = "lab") -> None:
+        super().__init__(lab.project, cluster_at("https://one:6443", namespace), lambda sentence: None)
+        self.pod: Any = LocalReader()
+        self.cluster.find = lambda *_: None  # type: ignore[method-assign]
+
+    @contextmanager
+    def reader(self, record: Any) -> Iterator[Any]:  # type: ignore[override]
+        """The pod."""
+        yield self.pod
+
+
+class Place:
+    """A machine with a project, and the cluster that it uses."""
+
+    def __init__(self, root: Path) -> None:
+        self.lab = Lab(root)
+        self.there = self.lab.log / "r"
+        self.catalog = volumes.on_host(self.lab.project, str(self.lab.volume / "catalog"))
+        self.here = volumes.on_host(self.lab.project, str(self.lab.log)) / "r"
+        self.said: list[str] = []
+
+    def begin(self, run_log: Path, catalog: Path) -> None:
+        """A run that failed, with an object of each kind."""
+        store = FileStore(str(catalog))
+        plan = {
+            "steps": [
+                {"path": one, "name": one, "type": "task", "catalog": {"store_copy": one == "a"}} for one in "ab"
+            ],
+            "scopes": {"": {"steps": ["a", "b"]}},
+            "stores": {"catalog": str(self.lab.volume / "catalog")},
+        }
+        fields: dict[str, Any] = {"driver": None, "environment": "local", "context": {}, "plan": json.dumps(plan)}
+        folder = make_run(run_log, "r", ended=False, **fields)
+        at = attempt(folder, "a", "hello\n", ended=False)
+        put, made = store.put_bytes(b"file" * 1000), store.put_bytes(b"pickle")
+        returns = {"one": {"kind": "object", **made}, "two": {"kind": "json", "value": 1}}
+        end = {"status": "succeeded", "catalog": {"put": [{"name": "x", **put}]}, "returns": returns}
+        records.write(str(at / "end.json"), end)
+        uncopied = {"status": "succeeded", "catalog": {"put": [{"name": "y", "sha256": "0" * 64, "size": 7}]}}
+        records.write(str(attempt(folder, "b", "", ended=False) / "end.json"), uncopied)
+        records.write(str(folder / "end.json"), {"status": "failed", "reason": "x"})
+
+    def remote(self, pod: Any = None) -> OneCluster:
+        """The cluster as a new command sees it."""
+        remote = OneCluster(self.lab)
+        remote.pod = pod or remote.pod
+        return remote
+
+    def local(self) -> Found:
+        """The run here."""
+        log = local_log(self.lab.project)
+        return Found(self.lab.project, log, log.run("r"))
+
+    def to_cluster(self, pod: Any = None) -> Found:
+        """One command that moves it there."""
+        return bring_there(self.local(), self.remote(pod), self.said.append)
+
+    def to_here(self, pod: Any = None) -> Found:
+        """One command that moves it here."""
+        remote = self.remote()
+        found = Found(self.lab.project, remote.log, remote.run("r"), remote)
+        remote.pod = pod or remote.pod
+        return bring_here(found, self.said.append)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A machine and a cluster without runs."""
+    return Place(tmp_path)
+
+
+def objects_of(catalog: Path) -> dict[str, bytes]:
+    """The objects of a catalog."""
+    return files_of(catalog / "objects")
+
+
+def test_a_run_goes_to_the_cluster_and_back_any_number_of_times(place: Place) -> None:
+    # Given a run that failed on this machine,
+    place.begin(place.here.parent, place.catalog)
+    before = files_of(place.here)
+    # when it goes to the cluster, then all of it is there, with its objects, and here it is marked.
+    assert gone(place.here) == ""
+    found = place.to_cluster()
+    assert found.remote is not None and found.run.end == {"status": "failed", "reason": "x"}
+    assert files_of(place.there) == before and objects_of(place.lab.volume / "catalog") == objects_of(place.catalog)
+    assert len(objects_of(place.catalog)) == 2
+    assert gone(place.here) == "on the cluster lab, in the namespace lab"
+    assert place.said == ["the run r goes to lab, namespace lab"]
+    # It goes on there, and comes back with what is new:
+    for number in (1, 3):
+        go_on(place.there, number, "failed")
+        attempt(place.there, "a", f"{number}", number=number + 1)
+        back = place.to_here()
+        assert back.remote is None and back.run.record["part"] == number
+        assert gone(place.there) == f"on the machine {os.uname().nodename}, in {place.here.parent}"
+        assert files_of(place.here) == {k: v for k, v in files_of(place.there).items() if k != "moved.json"}
+        assert gone(place.here) == "" and (place.here / "steps/a/2/output.log").stat().st_mode & 0o777 == 0o664
+        # and there again.
+        go_on(place.here, number + 1, "failed")
+        attempt(place.here, "a", "more\n", number=number + 2)
+        found = place.to_cluster()
+        assert found.run.record["part"] == number + 1 and not (place.there / "moved.json").exists()
+        assert files_of(place.there) == {k: v for k, v in files_of(place.here).items() if k != "moved.json"}
+    assert [one.name for one in place.lab.log.iterdir()] == ["r"]
+    assert [one.name for one in place.here.parent.iterdir()] == ["r"]
+
+
+def test_a_run_of_the_cluster_comes_here_and_goes_back(place: Place) -> None:
+    place.begin(place.lab.log, place.lab.volume / "catalog")
+    before = files_of(place.there)
+    place.to_here()
+    assert files_of(place.here) == before and len(objects_of(place.catalog)) == 2
+    assert [run.id for run in local_log(place.lab.project).runs()] == ["r"]
+    place.to_cluster()
+    assert files_of(place.there) == before
+
+
+@pytest.mark.parametrize("requests", range(6))
+def test_a_client_that_was_killed_on_the_way_there_is_done_again(place: Place, requests: int) -> None:
+    # Given a client that was killed after so many requests: before the mark, after it, with objects or all there,
+    place.begin(place.here.parent, place.catalog)
+    before = files_of(place.here)
+    with pytest.raises(Killed):
+        place.to_cluster(UntilKilled(requests))
+    # then the run is in one place, and the same command finishes it.
+    assert bool(gone(place.here)) == (requests > 0)
+    found = place.to_cluster()
+    assert found.remote is not None and files_of(place.there) == before
+    assert objects_of(place.lab.volume / "catalog") == objects_of(place.catalog)
+    # The way back is as open as ever.
+    place.to_here()
+    assert not gone(place.here) and gone(place.there)
+
+
+@pytest.mark.parametrize("step", ["_copy_objects", "_add_files"])
+def test_a_client_that_was_killed_on_the_way_back_is_done_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    place.begin(place.here.parent, place.catalog)
+    place.to_cluster()
+    go_on(place.there, 1, "failed")
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, step, killed)
+        with pytest.raises(Killed):
+            place.to_here()
+    # Both are marked now, and each with the other: either direction finishes it.
+    assert gone(place.here) and gone(place.there)
+    place.to_cluster()
+    assert gone(place.here) and not gone(place.there)
+    place.to_here()
+    assert not gone(place.here) and local_log(place.lab.project).run("r").record["part"] == 1
+
+
+def test_what_has_gone_elsewhere_is_refused(place: Place) -> None:
+    place.begin(place.here.parent, place.catalog)
+    place.to_cluster()
+    # Another namespace is another place.
+    elsewhere = OneCluster(place.lab, "other")
+    with pytest.raises(
+        BadInput, match="the run r has gone on elsewhere, on the cluster lab, in the namespace lab: go on with it"
+    ):
+        bring_there(place.local(), elsewhere, place.said.append)
+    # A run that is on the volume and has been taken by another machine,
+    mark = {"version": 1, "to": {"host": "desk", "folder": "/home/log"}}
+    (place.there / "moved.json").write_bytes(records.encode(mark))
+    with pytest.raises(BadInput, match="has gone on elsewhere, on the machine desk, in /home/log"):
+        place.to_here()
+    with pytest.raises(BadInput, match="has gone on elsewhere, on the machine desk, in /home/log"):
+        place.to_cluster()
+    # and one that is in both places without a mark.
+    (place.there / "moved.json").unlink()
+    (place.here / "moved.json").unlink()
+    with pytest.raises(BadInput, match="on this machine, too: `toolkit retry r --env local`"):
+        place.to_here()
+    with pytest.raises(BadInput, match="on the cluster, too: `toolkit retry r --env argo`"):
+        place.to_cluster()
+    assert not gone(place.here) and not gone(place.there)
+
+
+def test_another_run_of_the_id_is_refused_before_anything_is_marked(place: Place) -> None:
+    place.begin(place.here.parent, place.catalog)
+    make_run(
+        place.lab.log, "r", submission="theirs", driver=None, plan='{"steps":[],"scopes":{},"stores":{"catalog":null}}'
+    )
+    with pytest.raises(Infrastructure, match="the volume has another run r"):
+        place.to_cluster()
+    assert not gone(place.here)
+    # Back from a cluster that was emptied meanwhile, and has given the id again.
+    (place.here / "moved.json").write_bytes(
+        records.encode({"to": {"context": "lab", "namespace": "lab", "claim": "claim"}})
+    )
+    with pytest.raises(BadInput, match="there is another run r on this machine"):
+        place.to_here()
+    assert gone(place.here) and not gone(place.there)
+
+
+def test_a_run_that_began_while_it_was_looked_at_does_not_leave(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.begin(place.here.parent, place.catalog)
+    found = place.local()
+    go_on(place.here, 1)
+    monkeypatch.setattr("toolkit.backends.driver.drives", lambda record: True)
+    with pytest.raises(BadInput, match="the run r is going on"):
+        bring_there(found, place.remote(), place.said.append)
+    assert not gone(place.here) and not place.there.exists()
+
+
+def test_two_commands_do_not_move_at_once(place: Place) -> None:
+    place.begin(place.here.parent, place.catalog)
+
+    class Meanwhile(LocalReader):
+        """A second command comes while the first one asks."""
+
+        def exec(self, request: Any, sink: Callable[[bytes], None]) -> None:
+            with pytest.raises(BadInput, match="another command moves a run just now"):
+                place.to_cluster()
+            super().exec(request, sink)
+
+    place.to_cluster(Meanwhile())
+    assert gone(place.here)
+
+
+def test_a_mark_that_can_not_be_read_is_one_all_the_same(place: Place) -> None:
+    place.begin(place.here.parent, place.catalog)
+    for text in ("{half", "[]", "{}", '{"to": 7}'):
+        (place.here / "moved.json").write_text(text)
+        assert gone(place.here) == "in a place that its mark does not name"
+        with pytest.raises(BadInput, match="has gone on elsewhere, in a place"):
+            place.to_cluster()
+
+
+def test_another_machine_with_the_mirror_learns_that_the_run_came_back(place: Place, tmp_path: Path) -> None:
+    place.begin(place.lab.log, place.lab.volume / "catalog")
+    other = Mirror(place.lab.of("claim", str(place.lab.volume)), cluster_at("https://one:6443", "seen-elsewhere"))
+    place.to_here()
+    seen = other.sync(place.lab.pod, "r")
+    assert gone(seen)
+    place.to_cluster()
+    other.sync(place.lab.pod, "r")
+    assert not gone(seen)
