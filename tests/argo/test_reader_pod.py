@@ -479,3 +479,29 @@ def test_a_cluster_that_has_gone_is_one_sentence(place: Place, tmp_path: Path) -
     with place.pod(place.connect(tmp_path / "kubeconfig")) as pod, pytest.raises(Infrastructure) as caught:
         pod.exec({"do": "runs", "run_log": f"{MOUNT}/log"}, lambda data: None)
     assert "does not answer" in str(caught.value) and not isinstance(caught.value, Broken)
+
+
+def test_a_run_and_its_objects_go_to_the_claim_in_pieces(place: Place, tmp_path: Path) -> None:
+    # Given a run of this machine with an object and a log of many pieces, and many small objects,
+    source = tmp_path / "log" / "brought"
+    for name, data in run_files("brought", {"a": b"hello\n", "map/0/b": os.urandom(20_000_000), "empty": b""}).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    store = FileStore(str(tmp_path / "mine"))
+    digests = [store.put_bytes(data)["sha256"] for data in (os.urandom(LARGE // 2), *map(os.urandom, [50] * 300))]
+    mirror = place.mirror(tmp_path)
+    origin = {"host": "laptop", "folder": "/log"}
+    with place.pod() as pod:
+        # when it goes to the claim,
+        assert sorted(mirror.put_objects(pod, tmp_path / "mine", digests)) == sorted(digests)
+        mirror.bring(pod, source, origin)
+        # then all of it is there as the pod's user can read it,
+        assert below(mirror.sync(pod, "brought"), "x") == below(source, "x") and mirror.is_complete("brought")
+        mirror.objects(pod, digests)
+        assert mirror.put_objects(pod, tmp_path / "mine", digests) == []
+        # and a run that has its id and is another one is refused.
+        (source / "run.json").write_bytes(records.encode({"run_id": "brought", "started": "another"}))
+        with pytest.raises(Infrastructure, match="the volume has another run brought"):
+            mirror.bring(pod, source, origin)
+    assert FileStore(str(mirror.catalog)).get_bytes(digests[0]) == store.get_bytes(digests[0])
