@@ -26,17 +26,17 @@ class Earlier:
         controls: control values that follow from the run's parameters.
 
     Attributes:
-        controls: those, and what the tasks that are kept computed.
+        states: what has become of each row, of what is kept. controls: those, and what the tasks that are kept computed.
     """
 
     def __init__(self, tree: Tree, run_folder: Path, kept: frozenset[str], controls: Mapping[str, Any]) -> None:
         self._tree = tree
         self._run_folder = run_folder
         self._kept = kept
-        found = states(tree, self._kept_attempts, controls, active=False)
-        self.controls = found.controls
-        self._done = {row.path for row in found.rows if row.attempts and row.status == "succeeded"}
-        self._handled = {row.path for row in found.rows if row.on_failure == "succeeded"}
+        self.states = states(tree, self._kept_attempts, controls, active=False)
+        self.controls = self.states.controls
+        self._done = {row.path for row in self.states.rows if row.attempts and row.status == "succeeded"}
+        self._handled = {row.path for row in self.states.rows if row.on_failure == "succeeded"}
 
     def first_attempt(self, path: str) -> int:
         """The number of a task's next attempt; 0 is one that has succeeded and is not run again."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toolkit.cli.building import note
 from toolkit.cli.loading import pipeline_of, project_at
-from toolkit.run.found import Where, find
+from toolkit.run.found import Where, find, open_remote
 from toolkit.run.retry import Going, request_of
 from toolkit.run.start import start
 
@@ -17,9 +17,14 @@ def retry(options: argparse.Namespace) -> int:
     project, reference = project_at(options.config, Path.cwd()), None
     if options.pipeline is not None:
         project, reference = pipeline_of(options)
-    found = find(project, options.run, Where(None, options.context, options.namespace), note)
-    request, environment = request_of(project, found, reference, options.env)
-    if found.remote is not None:
+    where = Where(None, options.context, options.namespace)
+    found = find(project, options.run, where, note)
+    request, environment = request_of(project, found, reference, options.env, where)
+    if environment == "argo" and found.remote is None:
+        from toolkit.run.moving import bring_there
+
+        found = bring_there(found, open_remote(project, Where(None, request.context, request.namespace), note), note)
+    elif environment != "argo" and found.remote is not None:
         from toolkit.run.moving import bring_here
 
         found = bring_here(found, note)

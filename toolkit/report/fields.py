@@ -76,6 +76,11 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "controls": "status",
         "source": "source",
         "driver": "client",
+        "submission": "client",
+        "continued": "times",
+        "part": "attempt number",
+        "attempts": "attempt number",
+        "again": "attempt number",
     },
     "begin.json": {
         "version": "record version",

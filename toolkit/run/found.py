@@ -16,7 +16,7 @@ from toolkit.project import Project
 from toolkit.run.request import Note
 from toolkit.runtime.protocol import RUN_RECORD
 from toolkit.runtime.records import read
-from toolkit.store.reader import NoRun, Run, RunLog
+from toolkit.store.reader import NoRun, Run, RunLog, moved_to
 
 if TYPE_CHECKING:
     from toolkit.run.remote import Remote
@@ -102,10 +102,16 @@ def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = F
     mirrored = _mirrored(project, run_id)
     ordered = where.environment is not None
     only_there = chosen == "argo" if ordered else _asked(project, where) == "argo" and bool(mirrored)
+    left: Found | None = None
     if not only_there:
         log = local_log(project)
         try:
-            return Found(project, log, log.run(run_id))
+            here = Found(project, log, log.run(run_id))
+            to = moved_to(here.run.folder) or {}
+            if ordered or "namespace" not in to:
+                return here
+            # It goes on on a cluster, unless whoever brought it there was killed before it was.
+            left, where = here, Where(None, where.context or to.get("context"), where.namespace or to["namespace"])
         except NoRun:
             if ordered or not (mirrored or chosen == "argo" or where.is_cluster):
                 raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists them") from None
@@ -117,6 +123,8 @@ def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = F
     try:
         return Found(project, remote.log, remote.run(run_id, logs), remote)
     except NoRun:
+        if left is not None:
+            return left
         cluster = remote.cluster
         raise BadInput(
             f"there is no run {run_id!r}, neither here nor in the namespace {cluster.namespace} of {cluster.context}"
@@ -160,6 +168,9 @@ def every(project: Project, where: Where, note: Note) -> list[Found]:
                 found += [Found(project, remote.log, run, remote) for run in remote.known_runs()]
             except ToolkitError as error:
                 note(f"the runs in the namespace {namespace} of {context} are not listed: {error}")
+        # One that has been moved is where it goes on.
+        there = {one.run.id for one in found if moved_to(one.run.folder) is None}
+        found = [one for one in found if one.run.id not in there or moved_to(one.run.folder) is None]
     return sorted(found, key=lambda one: (one.run.record["started"], one.run.id))
 
 

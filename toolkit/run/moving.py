@@ -29,7 +29,7 @@ from toolkit.runtime.records import encode, now, read
 from toolkit.runtime.tree import Tree
 from toolkit.runtime.volume import identity, is_file_of_run, order
 from toolkit.spec.container import driver_user
-from toolkit.store.reader import NoRun
+from toolkit.store.reader import NoRun, moved_to
 
 if TYPE_CHECKING:
     from toolkit.run.remote import Remote
@@ -40,18 +40,8 @@ _FILE = 0o664
 
 def gone(folder: Path) -> str:
     """Where the run in a folder has been moved to, as it stands after "has gone on elsewhere,"; empty for one that has not."""
-    to = _mark(folder)
+    to = moved_to(folder)
     return "" if to is None else _place(to)
-
-
-def _mark(folder: Path) -> dict[str, Any] | None:
-    """Where the run has been moved to; None for one that has not."""
-    try:
-        record = read(str(folder / MOVED_RECORD))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    to = record.get("to") if record is not None else None
-    return None if record is None else to if isinstance(to, dict) else {}
 
 
 def _place(to: Mapping[str, Any]) -> str:
@@ -99,7 +89,7 @@ def bring_here(found: Found, note: Note) -> Found:
         if returns and identity(_record(here)) != identity(_record(folder)):
             raise BadInput(f"there is another run {run_id} on this machine, so this one can't go on here under its id")
         mine = _here(project)
-        to = _mark(folder)
+        to = moved_to(folder)
         if to is None:
             with remote.reader(run.record) as pod:
                 mark = remote.mirror.mark_moved(pod, run_id, {"version": 1, "moved": now(), "to": mine})
@@ -139,7 +129,7 @@ def _may_come_back(project: Project, run_id: str, there: Mapping[str, str]) -> b
         here = local_log(project).run(run_id).folder
     except NoRun:
         return False
-    to = _mark(here)
+    to = moved_to(here)
     if to is None:
         raise BadInput(
             f"there is a run {run_id} on this machine, too: `toolkit retry {run_id} --env local` goes on with it"
@@ -215,7 +205,7 @@ def bring_there(found: Found, remote: Remote, note: Note) -> Found:
     assert found.remote is None
     project, run, here, there = found.project, found.run, _here(found.project), _there(remote)
     with _alone(project):
-        to = _mark(run.folder)
+        to = moved_to(run.folder)
         if to is not None and to != there:
             raise BadInput(f"the run {run.id} has gone on elsewhere, {_place(to)}: go on with it there")
         # The run's own image may be on this machine alone.
@@ -245,6 +235,27 @@ def bring_there(found: Found, remote: Remote, note: Note) -> Found:
     return Found(project, remote.log, remote.run(run.id), remote)
 
 
+def still_there(found: Found) -> Found:
+    """The run of a cluster as its volume has it now, for whoever goes on with it there.
+
+    Raises:
+        BadInput: it has been moved elsewhere. Infrastructure: the cluster can't be asked.
+    """
+    assert found.remote is not None
+    remote, run_id = found.remote, found.run.id
+    # What was fetched before may be older than a mark; with the logs, which are here by now, it is complete as before.
+    remote.mirror.forget(run_id)
+    run = remote.run(run_id, logs=True)
+    to = moved_to(run.folder)
+    if to is not None:
+        here = to == _here(found.project)
+        where = (
+            f"here: `toolkit retry {run_id} --env local`" if here else f"elsewhere, {_place(to)}: go on with it there"
+        )
+        raise BadInput(f"the run {run_id} has gone on {where}")
+    return Found(found.project, found.log, run, remote)
+
+
 def _leave(project: Project, run_id: str, there: Mapping[str, str]) -> None:
     """Marks a run of this machine as moved.
 
@@ -263,7 +274,7 @@ def _leave(project: Project, run_id: str, there: Mapping[str, str]) -> None:
             coming.unlink(missing_ok=True)
     except FileExistsError:
         raise BadInput(
-            f"the run {run_id} has gone on elsewhere, {_place(_mark(mark.parent) or {})}: go on with it there"
+            f"the run {run_id} has gone on elsewhere, {_place(moved_to(mark.parent) or {})}: go on with it there"
         ) from None
     except OSError as error:
         raise Infrastructure(f"{mark} can't be written: {error.strerror}") from None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from toolkit import names
 from toolkit.backends import volumes
@@ -18,17 +19,25 @@ from toolkit.backends.argo.cluster import Cluster, connect
 from toolkit.backends.argo.follow import Follower, end_run
 from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.mirror import Mirror
+from toolkit.backends.argo.resumed import Resumed
 from toolkit.backends.argo.workflow import Objects, compile_run
+from toolkit.backends.earlier import Earlier
 from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.run.execute import Reporter
-from toolkit.run.prepare import write_end
+from toolkit.run.prepare import given_controls, write_end
 from toolkit.run.prepared import Prepared
 from toolkit.run.request import Request
-from toolkit.runtime.protocol import RUN_RECORD
+from toolkit.runtime.protocol import AGAIN, ATTEMPTS, PART, RUN_RECORD
+from toolkit.runtime.records import now
 from toolkit.runtime.records import write as write_record
+from toolkit.runtime.tree import Tree
 from toolkit.store import records
+from toolkit.store.reader import newest_number, newest_part, part_folder
+
+if TYPE_CHECKING:
+    from toolkit.run.retry import Going
 
 _SHARED_LIBRARIES = ("requests", "websocket")
 """What Docker's and Kubernetes' client libraries both import: two threads that begin with it at once find half of it."""
@@ -40,10 +49,13 @@ def open_cluster(project: Project, context: str | None, namespace: str | None) -
     return connect(context or executor.context, namespace or executor.namespace)
 
 
-def execute_on_cluster(request: Request, reporter: Reporter) -> Outcome | None:
+def execute_on_cluster(request: Request, reporter: Reporter, going: Going | None = None) -> Outcome | None:
     """Submits a pipeline and follows it to its end; None when it was to be left to itself.
 
     A run of the same id that is there already is followed if it is the same one.
+
+    Args:
+        going: the run to go on with, whose records are on the cluster's volume and in the mirror; None begins one.
 
     Raises:
         BadInput: configuration, pipeline or parameters are wrong; nothing was submitted.
@@ -65,7 +77,10 @@ def execute_on_cluster(request: Request, reporter: Reporter) -> Outcome | None:
     cancel = Cancel()
     mirror = Mirror(project, cluster)
     with _signals(cancel, run_id):
-        if submit.existing(cluster, run_id, prepared.request_hash()):
+        resumed = None
+        if going is not None:
+            resumed = _resume(prepared, cluster, mirror, going, reporter)
+        elif submit.existing(cluster, run_id, prepared.request_hash()):
             reporter.note(f"the run {run_id} is on the cluster already: following it")
         else:
             _submit(prepared, cluster, mirror, run_id, reporter)
@@ -74,28 +89,68 @@ def execute_on_cluster(request: Request, reporter: Reporter) -> Outcome | None:
                 end_run(cluster, run_id, kill=False)
                 return Outcome("cancelled", "cancelled")
             return None
-        return _follow(prepared, cluster, mirror, run_id, cancel, reporter)
+        return _follow(prepared, cluster, mirror, run_id, cancel, reporter, resumed)
 
 
 def _submit(prepared: Prepared, cluster: Cluster, mirror: Mirror, run_id: str, reporter: Reporter) -> None:
-    project = prepared.request.project
-    images = prepared.images()
-    context = {"context": cluster.context, "namespace": cluster.namespace}
-    record = {**prepared.record(run_id, context), "submission": os.urandom(8).hex()}
-    submission = prepared.submission(run_id, record)
-    objects = compile_run(prepared.plan, project.config, submission)
-    _write_output_file(project, objects)
-    found = preflight.check(cluster, preflight.needs_of(prepared.plan, project.config, images))
-    for finding in found:
-        if finding.level == "warning":
-            reporter.note(f"{finding.what}: {finding.remedy}" if finding.remedy else finding.what)
-    preflight.require(found)
+    objects, record = _compiled(prepared, cluster, run_id, reporter)
     folder = mirror.run_folder(run_id)
     if (folder / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     submit.submit(cluster, objects)
     folder.mkdir(parents=True, exist_ok=True)
     write_record(str(folder / RUN_RECORD), record)
+
+
+def _resume(prepared: Prepared, cluster: Cluster, mirror: Mirror, going: Going, reporter: Reporter) -> Resumed:
+    """Submits what is left to do of a run; returns what was before it."""
+    run, plan = going.run, prepared.plan
+    kept = going.kept(plan, reporter.note)
+    tree = Tree(plan.document())
+    controls = given_controls(plan, prepared.request.parameters)[0]
+    resumed = Resumed(tree, run.folder, Earlier(tree, run.folder, kept, controls))
+    more = {
+        "started": run.record["started"],
+        "continued": now(),
+        PART: newest_number(run.folder) + 1,
+        ATTEMPTS: resumed.attempts,
+        AGAIN: sorted(step.path for step in plan.tasks() if step.path not in kept),
+    }
+    objects, record = _compiled(prepared, cluster, run.id, reporter, more, resumed)
+    submit.make_room(cluster, run.id)
+    submit.submit(cluster, objects)
+    folder = part_folder(mirror.run_folder(run.id), record[PART])
+    mirror.forget(run.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(str(folder / RUN_RECORD), record)
+    return resumed
+
+
+def _compiled(
+    prepared: Prepared,
+    cluster: Cluster,
+    run_id: str,
+    reporter: Reporter,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    resumed: Resumed | None = None,
+) -> tuple[Objects, dict[str, Any]]:
+    """The objects of a run, of which the cluster says that it can run them, and its record.
+
+    Args:
+        more: of the record.
+    """
+    project = prepared.request.project
+    images = prepared.images()
+    context = {"context": cluster.context, "namespace": cluster.namespace}
+    record = {**prepared.record(run_id, context), "submission": os.urandom(8).hex(), **more}
+    objects = compile_run(prepared.plan, project.config, prepared.submission(run_id, record, resumed))
+    _write_output_file(project, objects)
+    found = preflight.check(cluster, preflight.needs_of(prepared.plan, project.config, images))
+    for finding in found:
+        if finding.level == "warning":
+            reporter.note(f"{finding.what}: {finding.remedy}" if finding.remedy else finding.what)
+    preflight.require(found)
+    return objects, record
 
 
 def _write_output_file(project: Project, objects: Objects) -> None:
@@ -111,7 +166,13 @@ def _write_output_file(project: Project, objects: Objects) -> None:
 
 
 def _follow(
-    prepared: Prepared, cluster: Cluster, mirror: Mirror, run_id: str, cancel: Cancel, reporter: Reporter
+    prepared: Prepared,
+    cluster: Cluster,
+    mirror: Mirror,
+    run_id: str,
+    cancel: Cancel,
+    reporter: Reporter,
+    resumed: Resumed | None,
 ) -> Outcome:
     project = prepared.request.project
     executor = project.config.executor.config
@@ -133,12 +194,13 @@ def _follow(
         private,
         start_limit=executor.start_timeout_in_seconds,
         time_limit=executor.max_workflow_duration_in_seconds,
+        resumed=resumed,
     )
     try:
         outcome = follower.run()
     finally:
         shutil.rmtree(private, ignore_errors=True)
-    write_end(folder, outcome, follower.ended())
+    write_end(newest_part(folder), outcome, follower.ended())
     reporter.finished(outcome)
     return outcome
 

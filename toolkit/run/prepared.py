@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from toolkit.backends.argo.resumed import Resumed
 from toolkit.backends.argo.workflow import Image, Submission
 from toolkit.build.deliver import deliver
 from toolkit.build.image import BuiltImage
@@ -84,8 +85,12 @@ class Prepared:
             driver={"workflow": run_id},
         )
 
-    def submission(self, run_id: str, record: dict[str, Any]) -> Submission:
-        """What the objects are made of."""
+    def submission(self, run_id: str, record: dict[str, Any], resumed: Resumed | None = None) -> Submission:
+        """What the objects are made of.
+
+        Args:
+            resumed: of a run that goes on, what is done of it.
+        """
         return Submission(
             name=run_id,
             pipeline=self.name,
@@ -96,4 +101,5 @@ class Prepared:
             user=self.user,
             request=self.request_hash(),
             controls=given_controls(self.plan, self.request.parameters)[1],
+            resumed=resumed,
         )

@@ -15,7 +15,7 @@ from toolkit.backends.argo.mirror import Mirror
 from toolkit.backends.argo.nodes import FINISHED, NODE_ANNOTATION, WORKFLOW_LABEL, attempts
 from toolkit.backends.argo.pod import toleration
 from toolkit.backends.argo.reader_pod import ReaderPod
-from toolkit.backends.argo.workflow import DEFAULT_ACCOUNT, MANAGED
+from toolkit.backends.argo.workflow import DEFAULT_ACCOUNT, MANAGED, PART_ANNOTATION
 from toolkit.backends.scheduler import Outcome
 from toolkit.build.deliver import deliver
 from toolkit.build.image import build
@@ -25,11 +25,11 @@ from toolkit.report.view import LOST_ON_CLUSTER as LOST
 from toolkit.report.view import states_of
 from toolkit.run.prepare import write_end
 from toolkit.run.request import Note
-from toolkit.runtime.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
+from toolkit.runtime.protocol import ATTEMPTS, END_RECORD, PART, RUN_RECORD, RUN_RECORD_FILE
 from toolkit.runtime.records import write as write_record
 from toolkit.spec.container import driver_user
 from toolkit.store import records
-from toolkit.store.reader import NoRun, Run, RunLog
+from toolkit.store.reader import NoRun, Run, RunLog, newest_number, newest_part, part_folder
 
 Object = dict[str, Any]
 
@@ -62,7 +62,7 @@ class Remote:
         Raises:
             NoRun: neither cluster nor volume has it. Infrastructure: they can't be asked.
         """
-        if self.mirror.is_complete(run_id):
+        if self.mirror.is_complete(run_id) and not self._may_have_gone_on(run_id):
             return self.log.run(run_id)
         workflow = self.cluster.find(WORKFLOWS, "workflows", run_id)
         reads = True
@@ -83,6 +83,17 @@ class Remote:
                 self._take_workflow(run_id, workflow)
         return self.log.run(run_id)
 
+    def _may_have_gone_on(self, run_id: str) -> bool:
+        """Whether another client has gone on with a run that is here whole. What has succeeded needs the cluster no more."""
+        run = self.log.run(run_id)
+        if run.end is None or run.end["status"] == "succeeded":
+            return run.end is None
+        try:
+            workflow = self.cluster.find(WORKFLOWS, "workflows", run_id)
+        except Infrastructure:
+            return False
+        return workflow is not None and _part(workflow) > newest_number(run.folder)
+
     def _read(self, run_id: str, workflow: Object | None, logs: bool) -> None:
         record = self.log.run(run_id).record if self.known(run_id) else None
         with self.reader(record) as pod:
@@ -99,6 +110,8 @@ class Remote:
         """Whether a client gave the run up before its first container ran: then no volume has anything of it."""
         if not gave_up(workflow) or workflow_status(workflow) not in FINISHED or not self.known(run_id):
             return False
+        if _part(workflow):
+            return False
         tasks = _tasks(self.log.run(run_id).record)
         return all(one.number == 1 and (one.exit_code is None or one.shut_down) for one in attempts(workflow, tasks))
 
@@ -110,7 +123,7 @@ class Remote:
             # The plan, which says what the nodes are, may have come only now.
             self._take_workflow(run_id, workflow)
         elif self.log.run(run_id).end is None:
-            write_end(self.mirror.run_folder(run_id), self._by_records(run_id))
+            write_end(newest_part(self.mirror.run_folder(run_id)), self._by_records(run_id))
         self.mirror.push(pod, run_id)
 
     def _by_records(self, run_id: str) -> Outcome:
@@ -186,19 +199,24 @@ class Remote:
         """Keeps what the Workflow says of the run, as far as the run's plan is known."""
         self._take_record(run_id, workflow)
         folder = self.mirror.run_folder(run_id)
-        if self.known(run_id) and workflow_status(workflow) in FINISHED and not (folder / END_RECORD).exists():
+        # Of a run that went on since then its Workflow says nothing.
+        counts = self.known(run_id) and _part(workflow) == newest_number(folder)
+        if counts and workflow_status(workflow) in FINISHED and not (newest_part(folder) / END_RECORD).exists():
             self._take_end(folder, workflow)
 
     def _take_record(self, run_id: str, workflow: Object) -> None:
         """Keeps that there is such a run, and whether it goes on."""
         self._active[run_id] = workflow_status(workflow) not in FINISHED
-        if self.known(run_id):
+        part = _part(workflow)
+        folder = part_folder(self.mirror.run_folder(run_id), part)
+        if (folder / RUN_RECORD).exists() or (part and not self.known(run_id)):
+            # It is here, or comes from the volume with what was before it.
             return
         record = self._submitted_record(run_id)
-        if record is not None:
-            folder = self.mirror.run_folder(run_id)
+        if record is not None and record.get(PART, 0) == part:
             folder.mkdir(parents=True, exist_ok=True)
             write_record(str(folder / RUN_RECORD), record)
+            self.mirror.forget(run_id)
 
     def _submitted_record(self, run_id: str) -> Object | None:
         """run.json as it was submitted: until the first step runs it is only there."""
@@ -220,11 +238,11 @@ class Remote:
         by_node = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in pods}
         limit = (workflow.get("spec") or {}).get("activeDeadlineSeconds")
         verdicts: dict[tuple[str, int], Object] = {}
-        for one in attempts(workflow, tasks):
+        for one in attempts(workflow, tasks, record.get(ATTEMPTS, {})):
             verdicts[one.path, one.number] = engine_record(one, by_node.get(one.node), workflow, limit)
         for (path, number), verdict in verdicts.items():
             records.write_engine(folder, path, number, verdict)
-        write_end(folder, outcome_of(workflow, tasks, verdicts, limit), ended_at(workflow))
+        write_end(newest_part(folder), outcome_of(workflow, tasks, verdicts, limit), ended_at(workflow))
 
     # --- the pod ----------------------------------------------------------------------------------------------------
 
@@ -259,6 +277,11 @@ class Remote:
         built = build(self._project, report=self._note)
         delivered = deliver(self._project, built, quiet, context=self.cluster.context)
         return delivered.reference, "Never" if delivered.pull_policy_never else "IfNotPresent"
+
+
+def _part(workflow: Object) -> int:
+    """Which part of its run a Workflow is: 0 is the run as it began."""
+    return int((workflow["metadata"].get("annotations") or {}).get(PART_ANNOTATION, "0"))
 
 
 def _tasks(record: Object) -> list[str]:

@@ -32,7 +32,7 @@ def start(request: Request, option: str | None, going: Going | None = None) -> i
             # Only here: the client library of Kubernetes is the largest thing that there is to import.
             from toolkit.run.on_cluster import execute_on_cluster
 
-            outcome = execute_on_cluster(request, reporter)
+            outcome = execute_on_cluster(request, reporter, going)
         elif request.detach:
             raise BadInput("--detach is for --env argo: the other environments need their client until the run ends")
         else:

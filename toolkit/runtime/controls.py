@@ -17,8 +17,10 @@ from .values import parsed, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
+
+    from .tree import Tree
 
     Reduce = Callable[[dict[str, Any], list[dict[str, Any]]], Any]
     """Applies a reducer that is a function to stored values; gives JSON data."""
@@ -47,7 +49,7 @@ class Controls:
         self._plan = plan
         self._records = records
         self._reduce = reduce
-        self._numbers = {path: number for number, path in enumerate(plan.rows)}
+        self._texts = Texts(plan)
 
     def of_emissions(self, emissions: list[list[str]], path: str) -> tuple[dict[str, Any], dict[str, str]]:
         """What the task at the instance path ``path`` emits: the values by instance path, and the same as a cluster takes them.
@@ -75,26 +77,20 @@ class Controls:
             files.update(self._start(self._plan.rows[template], fill(template, []), values))
         return values, files
 
-    def key(self, row: dict[str, Any], when: str = "start") -> str:
-        """The name of a value as a cluster knows it."""
-        return key(self._numbers[row["path"]], when)
-
     def _start(self, row: dict[str, Any], instance: str, values: dict[str, Any]) -> dict[str, str]:
         """Computes what a composite needs before it starts, with all that is to be computed with it."""
         try:
             if row["type"] == "conditional":
-                label = self._choice(row, instance)
-                values[instance] = label
-                # Its position, as a label may be any text.
-                return {self.key(row): str([one for one, _ in branches(row)].index(label))}
-            return self._map(row, instance, values)
+                values[instance] = self._choice(row, instance)
+            else:
+                values[instance] = self._count(row, instance)
+                self._texts.check_pods(row, instance, values[instance])
+                for _, part, where in self._texts.parts(row, instance, values[instance]):
+                    self._start(self._plan.rows[part], where, values)
+            return self._texts.of(row, instance, values)
         except Unsuitable as error:
             values[instance] = {ERROR: str(error)}
-            return {self.key(row): _told(error), **({self.key(row, "groups"): "0"} if row.get("grouped") else {})}
-
-    def _map(self, row: dict[str, Any], instance: str, values: dict[str, Any]) -> dict[str, str]:
-        count = self._count(row, instance)
-        return (self._each if row.get("parts") else self._counted)(row, instance, count, values)
+            return self._texts.of(row, instance, values)
 
     def _count(self, row: dict[str, Any], instance: str) -> int:
         """How many items a map has.
@@ -118,48 +114,6 @@ class Controls:
         if not isinstance(found, list):
             raise Unsuitable(f"the map {instance} iterates on {name}, which is no list but {shown(found)}")
         return len(found)
-
-    def _each(self, row: dict[str, Any], instance: str, count: int, values: dict[str, Any]) -> dict[str, str]:
-        """A count, with what the composites inside need that nothing in the branch runs before."""
-        values[instance] = count
-        if count > row["pods"]:
-            raise Unsuitable(
-                f"the map {instance} has {count} items, and {row['pods']} is the most that may run on a cluster where a branch "
-                "begins with a map, a conditional or a loop (executor.config.pods_per_map)"
-            )
-        items = []
-        for position in range(count):
-            item: dict[str, Any] = {"i": str(position)}
-            for part in row["parts"]:
-                where = self._below(part, row["path"], f"{instance}/{position}")
-                for name, text in self._start(self._plan.rows[part], where, values).items():
-                    # A list within the list: of a text a cluster would hand on the escapes too.
-                    item[name] = json.loads(text) if text.startswith("[") else text
-            items.append(item)
-        text = json.dumps(items, separators=(",", ":"))
-        if len(text) > LARGEST_FAN_OUT:
-            raise Unsuitable(
-                f"the map {instance} has {count} items whose own counts and choices take {len(text):,} bytes, "
-                f"and a cluster takes {LARGEST_FAN_OUT:,}: begin its branch with a task"
-            )
-        return {self.key(row): text}
-
-    def _counted(self, row: dict[str, Any], instance: str, count: int, values: dict[str, Any]) -> dict[str, str]:
-        """How a cluster runs that many items: each in a pod, or in groups that run one after the other in a pod."""
-        values[instance] = count
-        if not row.get("grouped"):
-            if count > row["pods"]:
-                raise Unsuitable(
-                    f"the map {instance} has {count} items, more than the {row['pods']} pods that it may have on a cluster "
-                    "(executor.config.pods_per_map), and a branch of more than tasks can't run several items in one"
-                )
-            return {self.key(row): str(count)}
-        groups = 0 if count <= row["pods"] else len(group_ranges(count, row["pods"]))
-        return {self.key(row): str(count if not groups else 0), self.key(row, "groups"): str(groups)}
-
-    def _below(self, part: str, owner: str, instance: str) -> str:
-        """The instance path of a composite inside a branch; a loop in between has its first iteration."""
-        return instance + fill(part[len(owner) + len("/*") :], [])
 
     def _choice(self, row: dict[str, Any], instance: str) -> str:
         """The label of the branch that a conditional takes.
@@ -187,7 +141,7 @@ class Controls:
         """Whether a loop goes on after an iteration, and what its next one needs before it starts."""
         name = row["parameter"]
         iteration = f"{loop}/{position}"
-        where = self.key(row, "again")
+        where = self._texts.key(row, "again")
         [(_, scope)] = branches(row)
         try:
             found = Scope(self._plan, self._records, loop).last(name, scope, iteration)
@@ -197,13 +151,13 @@ class Controls:
             again = not _truth(value, loop, name) and int(position) + 1 < row["limit"]
         except Unsuitable as error:
             values[iteration] = {ERROR: str(error)}
-            files[where] = _told(error)
+            files[where] = _told(str(error))
             return
         values[iteration] = again
         files[where] = "true" if again else "false"
         for part in row.get("parts", ()):
             if again:
-                inner = self._below(part, row["path"], f"{loop}/{int(position) + 1}")
+                inner = below(part, row["path"], f"{loop}/{int(position) + 1}")
                 files.update(self._start(self._plan.rows[part], inner, values))
 
     def _value(self, path: str, name: str) -> Any:
@@ -224,14 +178,100 @@ class Controls:
 _NOWHERE = object()
 
 
+class Texts:
+    """Control values as a cluster takes them, each under a key: texts without anything of the user's."""
+
+    def __init__(self, plan: Tree) -> None:
+        self._rows = plan.rows
+        self._numbers = {path: number for number, path in enumerate(plan.rows)}
+
+    def key(self, row: dict[str, Any], when: str = "start") -> str:
+        """The name of a value as a cluster knows it."""
+        return key(self._numbers[row["path"]], when)
+
+    def of(self, row: dict[str, Any], instance: str, values: Mapping[str, Any]) -> dict[str, str]:
+        """What a map or a conditional needs before it starts.
+
+        Args:
+            values: those of the composite at ``instance``, and of what is computed with it, by instance path.
+
+        Raises:
+            Unsuitable: a cluster can't take so much.
+        """
+        value = values[instance]
+        if failed(value):
+            return {
+                self.key(row): _told(failed(value)),
+                **({self.key(row, "groups"): "0"} if row.get("grouped") else {}),
+            }
+        if row["type"] == "conditional":
+            # Its position, as a label may be any text.
+            return {self.key(row): str([one for one, _ in branches(row)].index(value))}
+        if row.get("parts"):
+            return {self.key(row): self._each(row, instance, values)}
+        self.check_pods(row, instance, value)
+        if not row.get("grouped"):
+            return {self.key(row): str(value)}
+        groups = 0 if value <= row["pods"] else len(group_ranges(value, row["pods"]))
+        return {self.key(row): str(value if not groups else 0), self.key(row, "groups"): str(groups)}
+
+    def check_pods(self, row: dict[str, Any], instance: str, count: int) -> None:
+        """Refuses more items than may have pods, where several can't run in one.
+
+        Raises:
+            Unsuitable
+        """
+        if count <= row["pods"] or row.get("grouped"):
+            return
+        if row.get("parts"):
+            raise Unsuitable(
+                f"the map {instance} has {count} items, and {row['pods']} is the most that may run on a cluster where a branch "
+                "begins with a map, a conditional or a loop (executor.config.pods_per_map)"
+            )
+        raise Unsuitable(
+            f"the map {instance} has {count} items, more than the {row['pods']} pods that it may have on a cluster "
+            "(executor.config.pods_per_map), and a branch of more than tasks can't run several items in one"
+        )
+
+    def parts(self, row: dict[str, Any], instance: str, count: int) -> Iterator[tuple[int, str, str]]:
+        """What is computed with a map: the position, its path in the plan, and where it runs."""
+        for position in range(count):
+            for part in row.get("parts", ()):
+                yield position, part, below(part, row["path"], f"{instance}/{position}")
+
+    def _each(self, row: dict[str, Any], instance: str, values: Mapping[str, Any]) -> str:
+        """The items with what the composites need that come first in their branch."""
+        items: list[dict[str, Any]] = [{"i": str(position)} for position in range(values[instance])]
+        for position, part, where in self.parts(row, instance, len(items)):
+            for name, text in self.of(self._rows[part], where, values).items():
+                # A list within the list: of a text a cluster would hand on the escapes too.
+                items[position][name] = json.loads(text) if text.startswith("[") else text
+        text = json.dumps(items, separators=(",", ":"))
+        if len(text) > LARGEST_FAN_OUT:
+            raise Unsuitable(
+                f"the map {instance} has {len(items)} items whose own counts and choices take {len(text):,} bytes, "
+                f"and a cluster takes {LARGEST_FAN_OUT:,}: begin its branch with a task"
+            )
+        return text
+
+
+def below(part: str, owner: str, instance: str) -> str:
+    """The instance path of a composite inside a branch; a loop in between has its first iteration.
+
+    Args:
+        part, owner: paths in the plan, the one inside the other. instance: of an item or iteration of the owner.
+    """
+    return instance + fill(part[len(owner) + len("/*") :], [])
+
+
 def key(number: int, when: str = "start") -> str:
     """The name under which a cluster knows the value of the plan's row ``number``: without characters of the user's."""
     return {"start": "c", "again": "a", "groups": "g"}[when] + str(number)
 
 
-def _told(error: Unsuitable) -> str:
+def _told(why: str) -> str:
     """Why there is no value, as a cluster may pass it on: it would look for variables in braces, and spoil rare characters."""
-    text = "".join(one if one.isprintable() and ord(one) < 0x10000 else "?" for one in str(error)[:1000])
+    text = "".join(one if one.isprintable() and ord(one) < 0x10000 else "?" for one in why[:1000])
     return "error: " + text.replace("{", "(").replace("}", ")")
 
 
@@ -277,4 +317,4 @@ def _truth(value: Any, loop: str, name: str) -> bool:
     raise Unsuitable(f"the loop {loop} breaks on {name}, which is neither true nor false but {shown(value)}")
 
 
-__all__ = ["CONTROL_FOLDER", "ERROR", "Controls", "failed", "group_ranges", "key", "write_files"]
+__all__ = ["CONTROL_FOLDER", "ERROR", "Controls", "Texts", "below", "failed", "group_ranges", "key", "write_files"]

@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 
 from . import records
-from .protocol import RUN_RECORD, RUN_RECORD_FILE, STEPS_FOLDER
+from .protocol import CONTINUED_FOLDER, PART, RUN_RECORD, RUN_RECORD_FILE, STEPS_FOLDER
 from .scope import load_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _SHARED = 0o2775
 
@@ -19,32 +23,40 @@ class NotThisRun(Exception):
     """The volume is not the run's, or the run id is another run's there."""
 
 
-def publish_run(run_folder: str, run_id: str, given: str) -> None:
-    """Makes sure that run.json is there and this run's.
+def given_record(folder: str) -> dict[str, Any]:
+    """The record that came with the plan; empty where the client writes it itself."""
+    try:
+        return load_json(os.path.join(folder, RUN_RECORD_FILE))
+    except FileNotFoundError:
+        return {}
+
+
+def publish_run(run_folder: str, run_id: str, given: dict[str, Any]) -> None:
+    """Makes sure that run.json is there and this run's; of a run that goes on, that of its part.
 
     Args:
-        given: the folder of the plan, where the record may lie.
+        given: the record that came with the plan.
 
     Raises:
         NotThisRun: there is no record and none was given, or there is another run's. OSError: the volume can't be written.
     """
     target = os.path.join(run_folder, RUN_RECORD)
     known = records.read(target)
-    try:
-        mine = load_json(os.path.join(given, RUN_RECORD_FILE))
-    except FileNotFoundError:
-        if known is None:
-            raise NotThisRun(
-                f"{run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's"
-            ) from None
+    if known is None and (not given or PART in given):
+        raise NotThisRun(f"{run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's")
+    if not given:
         return
+    if PART in given:
+        target = os.path.join(run_folder, CONTINUED_FOLDER, str(given[PART]), RUN_RECORD)
+        known = records.read(target)
     if known is None:
-        mine["run_id"] = run_id
+        mine = dict(given, run_id=run_id)
         mine.setdefault("started", records.now())
         _make_shared(os.path.join(run_folder, STEPS_FOLDER))
+        _make_shared(os.path.dirname(target))
         _publish_once(target, records.encode(mine))
         known = records.read(target) or {}
-    if known.get("submission") != mine.get("submission"):
+    if known.get("submission") != given.get("submission"):
         raise NotThisRun(f"the run id {run_id} is another run's on this volume: choose another --run-id")
 
 

@@ -15,6 +15,8 @@ from .controls import Controls, group_ranges, write_files
 from .output import Output
 from .places import Places, find
 from .protocol import (
+    AGAIN,
+    ATTEMPTS,
     BEGIN_RECORD,
     CODE_FILE,
     END_RECORD,
@@ -26,7 +28,7 @@ from .protocol import (
     PROTOCOL,
     RECORD_VERSION,
 )
-from .publish import NotThisRun, publish_run
+from .publish import NotThisRun, given_record, publish_run
 from .redact import Redactor
 from .scope import Plan, Records, Scope, Unsuitable, load_json, read_plan
 from .tree import GROUP, SEVERAL
@@ -112,10 +114,19 @@ def _run(argv: list[str]) -> int:
         raise Fault(f"the plan has no step {path}")
     gated = os.environ.pop(GATE_VARIABLE, "") == "stdin"
     secrets = _pass_gate() if gated else None
+    os.umask(0o002)
+    given = given_record(places.run)
+    first = given.get(ATTEMPTS, {}).get(path, 1)
+    if attempt is not None:
+        # The engine counts from 1; the run may go on with a task that had attempts before.
+        attempt += first - 1
+    publish_run(os.path.join(places.translate(plan.document["stores"]["run_log"]), run_id), run_id, given)
     several = _group(plan, places, run_id, path)
     if several is None:
         return Attempt(run_id, path, attempt, places, plan, step, secrets).run()
-    return _run_group(run_id, path, several, attempt, places, plan, step, secrets)
+    # Of an item that had succeeded nothing is run again, unless it is asked for.
+    least = first if step["path"] in given.get(AGAIN, ()) else 1
+    return _run_group(run_id, path, several, attempt, least, places, plan, step, secrets)
 
 
 def _group(plan: Plan, places: Places, run_id: str, path: str) -> Optional[list[str]]:
@@ -141,6 +152,7 @@ def _run_group(
     group: str,
     paths: list[str],
     attempt: Optional[int],
+    least: int,
     places: Places,
     plan: Plan,
     step: dict[str, Any],
@@ -149,13 +161,15 @@ def _run_group(
     """Runs items one after the other, each an attempt of its own; a failing one lets the others go on.
 
     An item goes no further whose step before this one failed, and one that succeeded in an earlier attempt is not run again.
+
+    Args:
+        least: the number of the first attempt whose success counts.
     """
     run_folder = os.path.join(places.translate(plan.document["stores"]["run_log"]), run_id)
     work, worst = places.work, 0
     for path in paths:
-        known = Records(run_folder)
         before = _step_before(plan, path)
-        if known.record(path) is not None or (before is not None and known.record(before) is None):
+        if _succeeded(run_folder, path, least) or (before is not None and not _succeeded(run_folder, before, least)):
             continue
         places.work = work
         os.chdir(work)
@@ -165,6 +179,15 @@ def _run_group(
         if one.cancelled:
             break
     return worst
+
+
+def _succeeded(run_folder: str, path: str, least: int) -> bool:
+    for number in layout.attempts(run_folder, path):
+        if number >= least:
+            record = records.read(os.path.join(layout.attempt_folder(run_folder, path, number), END_RECORD))
+            if record is not None and record["status"] == "succeeded":
+                return True
+    return False
 
 
 def _step_before(plan: Plan, path: str) -> Optional[str]:
@@ -256,9 +279,7 @@ class Attempt:
         self.put: list[dict[str, Any]] = []
 
     def run(self) -> int:
-        os.umask(0o002)
         started = records.now()
-        publish_run(self.run_folder, self.run_id, self.places.run)
         if self.folder:
             os.makedirs(self.folder, exist_ok=True)
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from toolkit.runtime import records
-from toolkit.runtime.protocol import CONTINUED_FOLDER, END_RECORD, OUTPUT_FILE, RUN_RECORD
+from toolkit.runtime.protocol import CONTINUED_FOLDER, END_RECORD, MOVED_RECORD, OUTPUT_FILE, RUN_RECORD
 from toolkit.store.verdict import Attempt, merge_all
 
 
@@ -106,10 +106,29 @@ def continuations(folder: Path) -> list[int]:
     return sorted(int(one) for one in there)
 
 
+def newest_number(folder: Path) -> int:
+    """Which part of a run counts: 0 is the run as it began, a higher one the last time that it went on."""
+    return (continuations(folder) or [0])[-1]
+
+
+def part_folder(folder: Path, number: int) -> Path:
+    """Where the run.json and the end.json of a part of a run lie."""
+    return folder / CONTINUED_FOLDER / str(number) if number else folder
+
+
 def newest_part(folder: Path) -> Path:
-    """Where the run.json and the end.json lie that count: of the last time that a run went on, else the run's own folder."""
-    times = continuations(folder)
-    return folder / CONTINUED_FOLDER / str(times[-1]) if times else folder
+    """Where the run.json and the end.json lie that count."""
+    return part_folder(folder, newest_number(folder))
+
+
+def moved_to(folder: Path) -> dict[str, Any] | None:
+    """Where a run goes on that has been moved: host and folder, or context, namespace and claim; None for one that is here."""
+    try:
+        record = records.read(str(folder / MOVED_RECORD))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    to = record.get("to") if record is not None else None
+    return None if record is None else to if isinstance(to, dict) else {}
 
 
 def chunks(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:

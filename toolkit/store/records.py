@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.runtime import layout, records
-from toolkit.runtime.protocol import CONTINUED_FOLDER, END_RECORD, ENGINE_RECORD, RUN_RECORD, STEPS_FOLDER
-from toolkit.store.reader import continuations
+from toolkit.runtime.protocol import END_RECORD, ENGINE_RECORD, RUN_RECORD, STEPS_FOLDER
+from toolkit.store.reader import newest_number, part_folder
 
 
 class Taken(Exception):
@@ -43,12 +43,11 @@ def create_continuation(run_folder: Path, record: dict[str, Any], make_folder: C
     Raises:
         Taken: another client has just begun it. OSError: the volume can't be written.
     """
-    number = (continuations(run_folder) or [0])[-1] + 1
-    top = run_folder / CONTINUED_FOLDER
+    folder = part_folder(run_folder, newest_number(run_folder) + 1)
+    top = folder.parent
     if not top.is_dir():
         top.mkdir(exist_ok=True)
         make_folder(top)
-    folder = top / str(number)
     try:
         folder.mkdir()
     except FileExistsError:

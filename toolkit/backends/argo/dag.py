@@ -7,10 +7,12 @@ too, or goes out of it, where no task beside the composite computes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toolkit.backends.argo import names
 from toolkit.backends.argo.pod import PATH_INPUT, Object, can_be_input, filled, literal, position_name
+from toolkit.backends.argo.resumed import Positions, Resumed
 from toolkit.plan.controls import Choice, Control, Emitted, Entry, Inner, Source, holds_entry
 from toolkit.plan.plan import Emission, Plan, PlannedStep, Scope, When
 from toolkit.runtime.controls import key
@@ -42,12 +44,20 @@ class Graph:
 
     Args:
         constants: the control values that follow from the run's parameters, by key.
-        pod: gives the name of the template whose pods run a step.
+        pod: gives the name of the template whose pods run a step. resumed: of a run that goes on, what is done of it.
     """
 
-    def __init__(self, plan: Plan, constants: Mapping[str, str], pod: Callable[[PlannedStep], str]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        constants: Mapping[str, str],
+        pod: Callable[[PlannedStep], str],
+        resumed: Resumed | None = None,
+    ) -> None:
+        self._plan = plan
         self._constants = constants
         self._pod = pod
+        self._resumed = resumed
         self._rows = {row.path: row for row in plan.steps}
         self._numbers = {row.path: number for number, row in enumerate(plan.steps)}
         self._scopes = {scope.path: scope for scope in plan.scopes}
@@ -158,7 +168,8 @@ class Graph:
         outputs = []
         known = {task["name"] for task in tasks}
         for one, sources in self._exports.get(scope.path, {}).items():
-            outputs.append(_output(one, [text for source in sources for text in self._terms(source, one, known)]))
+            terms = [text for source in sources for text in self._terms(source, scope.path, one, known)]
+            outputs.append(_output(one, terms))
         made["dag"] = {"tasks": tasks}
         if outputs:
             made["outputs"] = {"parameters": outputs}
@@ -169,27 +180,39 @@ class Graph:
         handlers: list[str] = []
         last = ""
         for row in self._live(scope):
-            after = f"{last}.Succeeded" if last else ""
-            if row.type != "stub":
-                last = names.task_name(row.path)
-                tasks.append(self._call(last, self._called(row), self._values(row, scope.path), after))
-                after = f"{last}.Succeeded"
+            passed = self._passed(row.path)
+            # Of what runs once it is known now whether it does.
+            if row.type != "stub" and () not in passed:
+                name = names.task_name(row.path)
+                task = self._call(name, self._called(row), self._values(row, scope.path), last)
+                if passed:
+                    task["when"] = f"{{{{=!({_at(passed)})}}}}"
+                tasks.append(task)
+                last = _came_well(task)
                 if row.handler is not None:
                     handlers.append(handler_task(row.path))
                     values = self._resolved(row.handler, scope.path)
-                    failed = f"{last}.Failed || {last}.Errored"
+                    failed = f"{name}.Failed || {name}.Errored"
                     tasks.append(self._call(handlers[-1], _scope_name(row.handler), values, failed))
-            if row.ends == "failure":
-                last = names.task_name(f"{row.path}/{FAILS}/")
-                tasks.append(self._call(last, self._fails(), [_path_argument(row.path)], after))
+            over = self._resumed.over(row.path) if self._resumed is not None else []
+            if row.ends == "failure" and () not in over:
+                name = names.task_name(f"{row.path}/{FAILS}/")
+                task = self._call(name, self._fails(), [_path_argument(row.path)], last)
+                if over:
+                    task["when"] = f"{{{{=!({_at(over)})}}}}"
+                tasks.append(task)
+                last = _came_well(task)
         if handlers:
             # Argo judges a DAG by its last tasks; this one is left out, and so takes on a failure, unless one of these came well.
-            ends = " || ".join(f"{one}.Succeeded" for one in (last, *handlers))
+            ends = " || ".join([last, *(f"{one}.Succeeded" for one in handlers)])
             tasks.append(self._call(names.task_name("/end"), self._nothing(), [], ends))
         if not tasks:
             # Argo wants a task.
             tasks.append(self._call(NOTHING, self._nothing(), [], ""))
         return tasks
+
+    def _passed(self, path: str) -> list[Positions]:
+        return self._resumed.passed(path) if self._resumed is not None else []
 
     @staticmethod
     def _call(name: str, template: str, values: list[Object], depends: str) -> Object:
@@ -222,18 +245,51 @@ class Graph:
 
     def _reference(self, source: Source, scope: str, one: str) -> str:
         assert not isinstance(source, Choice), "only at the end of a sequence"
-        if not isinstance(source, Entry):
-            return f"{{{{tasks.{_task_of(source)}.outputs.parameters.{one}}}}}"
-        return self._constants[one] if scope == "" else _input(one)
+        if isinstance(source, Entry):
+            return self._constants[one] if scope == "" else _input(one)
+        known = self._known(source, scope, one)
+        if () in known:
+            return known[()]
+        task = _task_of(source)
+        if known:
+            return f"{{{{={_task_output(task, one)} ?? {_at_position(known)}}}}}"
+        return f"{{{{tasks.{task}.outputs.parameters.{one}}}}}"
 
-    def _terms(self, source: Source, one: str, known: Iterable[str]) -> list[str]:
+    def _terms(self, source: Source, scope: str, one: str, tasks: Iterable[str]) -> list[str]:
         """Expressions of which the first that is not empty is the value at the end of a sequence."""
         if isinstance(source, Choice):
-            return [text for each in (*source.first, source.otherwise) for text in self._terms(each, one, known)]
+            every = (*source.first, source.otherwise)
+            return [text for each in every for text in self._terms(each, scope, one, tasks)]
         if isinstance(source, Entry):
             return [f"inputs.parameters.{one}"]
         name = _task_of(source)
-        return [_term(name, one)] if name in known else []
+        terms = [_term(name, one)] if name in tasks else []
+        known = self._known(source, scope, one)
+        if () in known:
+            return [json.dumps(known[()])]
+        return [*terms, f"({_at_position(known)} ?? '')"] if known else terms
+
+    def _known(self, source: Emitted | Inner, scope: str, one: str) -> dict[Positions, str]:
+        """The values that what does not run again had computed, by position."""
+        if self._resumed is None:
+            return {}
+        handled = isinstance(source, Inner) and source.handler
+        positions = self._resumed.over(source.step) if handled else self._resumed.passed(source.step)
+        composite = self._plan.steps[int(one[1:])].path
+        # Out of a loop's body comes what its next iteration begins with, if that is its to compute.
+        loop = next(
+            (
+                row.path
+                for row in self._rows.values()
+                if row.type == "loop"
+                and row.inside is not None
+                and composite in row.inside.parts
+                and scope.startswith(f"{row.path}/{ANY}")
+            ),
+            None,
+        )
+        found = {each: self._resumed.value(one, composite, scope, each, loop) for each in positions}
+        return {each: text for each, text in found.items() if text is not None}
 
     # --- composites ---------------------------------------------------------------------------------------------------
 
@@ -304,10 +360,17 @@ class Graph:
         tasks: list[Object] = []
         for step in self._live(self._scopes[scope]):
             last = tasks[-1]["name"] if tasks else ""
-            after = " || ".join(f"{last}.{phase}" for phase in ("Succeeded", "Failed", "Errored")) if last else ""
-            tasks.append(self._call(names.task_name(step.path), self._pod(step), self._values(step, scope), after))
+            passed = self._passed(step.path)
+            skipped = [] if not self._resumed else ["Skipped"]
+            after = (
+                " || ".join(f"{last}.{phase}" for phase in ("Succeeded", "Failed", "Errored", *skipped)) if last else ""
+            )
+            task = self._call(names.task_name(step.path), self._pod(step), self._values(step, scope), after)
+            if passed:
+                task["when"] = f"{{{{=!({_at(passed)})}}}}"
+            tasks.append(task)
         if len(tasks) > 1:
-            every = " && ".join(f"{task['name']}.Succeeded" for task in tasks)
+            every = " && ".join(_came_well(task) for task in tasks)
             tasks.append(self._call(names.task_name("/end"), self._nothing(), [], every))
         return {"name": _group_name(row), "inputs": _declared(depth(scope), ()), "dag": {"tasks": tasks}}
 
@@ -404,7 +467,33 @@ def _path_argument(path: str) -> Object:
 
 
 def _term(task: str, one: str) -> str:
-    return f"(tasks['{task}']?.outputs?.parameters?.{one} ?? '')"
+    return f"({_task_output(task, one)} ?? '')"
+
+
+def _task_output(task: str, one: str) -> str:
+    return f"tasks['{task}']?.outputs?.parameters?.{one}"
+
+
+def _came_well(task: Object) -> str:
+    """On what a task depends that comes after another."""
+    name = task["name"]
+    return f"({name}.Succeeded || {name}.Skipped)" if "when" in task else f"{name}.Succeeded"
+
+
+def _here(positions: int) -> str:
+    """The positions of a template as one text, in Argo's expressions."""
+    return " + '/' + ".join(f"inputs.parameters.{position_name(level)}" for level in range(positions))
+
+
+def _at(positions: Sequence[Positions]) -> str:
+    """An expression that is true at some positions."""
+    return f"{_here(len(positions[0]))} in {json.dumps(['/'.join(one) for one in positions])}"
+
+
+def _at_position(values: Mapping[Positions, str]) -> str:
+    """An expression that is the value of the position that a template is at, or nil."""
+    known = {"/".join(one): text for one, text in values.items()}
+    return f"get({json.dumps(known)}, {_here(len(next(iter(values))))})"
 
 
 def _output(name: str, terms: list[str]) -> Object:

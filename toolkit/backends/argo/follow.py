@@ -31,6 +31,7 @@ from toolkit.backends.argo.nodes import (
     waits_by_events,
     workflow_nodes,
 )
+from toolkit.backends.argo.resumed import Resumed
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedStep
@@ -154,6 +155,7 @@ class Follower:
         keep: is given path, attempt and engine.json of each attempt that has ended.
         note: says a sentence to the user. private: a folder for the ends of failing steps' outputs.
         start_limit: seconds in which a pod must have started.
+        resumed: of a run that goes on, what was before it.
     """
 
     def __init__(
@@ -168,8 +170,11 @@ class Follower:
         private: Path,
         start_limit: float,
         time_limit: int | None,
+        resumed: Resumed | None = None,
     ) -> None:
         self._cluster = cluster
+        self._first = resumed.attempts if resumed is not None else {}
+        self._done = {one.path for one in plan.steps if resumed is not None and () in resumed.passed(one.path)}
         self._name = name
         self._plan = plan
         self._steps = {step.path: step for step in plan.tasks()}
@@ -296,7 +301,11 @@ class Follower:
             self._take_attempts()
 
     def _take_attempts(self) -> None:
-        found = [one for one in attempts(self._workflow, self._steps) if self._paths.template(one.path) is not None]
+        found = [
+            one
+            for one in attempts(self._workflow, self._steps, self._first)
+            if self._paths.template(one.path) is not None
+        ]
         pods = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in self._pods.values()}
         told = was_told(self._workflow, self._time_limit)
         for one in sorted(found, key=lambda each: (self._paths.order(each.path), each.number)):
@@ -306,7 +315,7 @@ class Follower:
             step = self._step(one.path)
             pod = pods.get(one.node)
             if key not in self._started and (one.finished or (pod is not None and has_started(pod))):
-                if one.number > 1:
+                if one.number > self._first.get(one.path, 1):
                     self._listener.retrying(step, one.number, 0)
                 self._started.add(key)
                 self._listener.started(step, one.number)
@@ -356,7 +365,7 @@ class Follower:
                 if path not in self._passed:
                     self._passed.add(path)
                     self._listener.passed(rows[path])
-            elif task_name(path) not in ended:
+            elif path not in self._done and task_name(path) not in ended:
                 return
             if rows[path].ends:
                 return

@@ -6,9 +6,10 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from toolkit.backends.argo.dag import FAILS, handler_task
@@ -175,11 +176,11 @@ class _Branch:
         self.below: dict[str, _Branch] = {}
 
 
-def attempts(workflow: Object, paths: Iterable[str]) -> list[Seen]:
+def attempts(workflow: Object, paths: Iterable[str], first: Mapping[str, int] = MappingProxyType({})) -> list[Seen]:
     """The attempts that have a pod or were to have one, by step and number.
 
     Args:
-        paths: of the plan's tasks.
+        paths: of the plan's tasks. first: of tasks that had attempts before this Workflow, the number of its first one.
     """
     by_task = {task_name(path): path for path in paths}
     found = []
@@ -188,7 +189,6 @@ def attempts(workflow: Object, paths: Iterable[str]) -> list[Seen]:
             continue
         display = node.get("displayName", "")
         retried = _RETRIED.search(display)
-        number = int(retried.group(1)) + 1 if retried else 1
         path = _input_path(node) or _by_name(node, by_task.get(_RETRIED.sub("", display)))
         if path is None or node.get("phase") in ("Omitted", "Skipped"):
             continue
@@ -196,7 +196,7 @@ def attempts(workflow: Object, paths: Iterable[str]) -> list[Seen]:
         found.append(
             Seen(
                 path,
-                number,
+                first.get(path, 1) + (int(retried.group(1)) if retried else 0),
                 node.get("phase", "Pending"),
                 node.get("message", ""),
                 int(code) if code not in (None, "") else None,

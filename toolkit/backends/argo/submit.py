@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Conflict, NotFound, Object, Unreachable
+from toolkit.backends.argo.nodes import FINISHED, WORKFLOW_LABEL
 from toolkit.backends.argo.workflow import API_VERSION, REQUEST_ANNOTATION, Objects
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, Infrastructure
+
+_LONGEST_REMOVAL = 60.0
 
 
 def existing(cluster: Cluster, name: str, request: str) -> bool:
@@ -25,6 +30,39 @@ def existing(cluster: Cluster, name: str, request: str) -> bool:
         )
     _own(cluster, name, found["metadata"]["uid"])
     return True
+
+
+def make_room(cluster: Cluster, name: str) -> None:
+    """Removes the Workflow of a run that goes on under another, and waits until it and its pods are gone.
+
+    The new one's pods have the names of the old one's. What they had to say is in the run's records by now.
+
+    Raises:
+        BadInput: it is not at its end. Infrastructure: it does not go.
+    """
+    found = cluster.find(WORKFLOWS, "workflows", name)
+    if found is not None and (found.get("status") or {}).get("phase") not in FINISHED:
+        raise BadInput(
+            f"the run {name} is going on: `toolkit logs -f {name}` follows it, `toolkit cancel {name}` ends it"
+        )
+    uid = found["metadata"]["uid"] if found is not None else None
+    until = time.monotonic() + _LONGEST_REMOVAL
+    while True:
+        if found is not None and not found["metadata"].get("deletionTimestamp"):
+            cluster.delete(WORKFLOWS, "workflows", name)
+        pods = cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={name}")["items"]
+        for pod in pods:
+            if not pod["metadata"].get("deletionTimestamp"):
+                cluster.delete(CORE, "pods", pod["metadata"]["name"], grace=0)
+        if found is None and not pods:
+            return
+        if time.monotonic() > until:
+            left = ", ".join([f"the Workflow {name}"] * (found is not None) + [one["metadata"]["name"] for one in pods])
+            raise Infrastructure(f"what was left of the run does not go within {_LONGEST_REMOVAL:.0f} s: {left}")
+        time.sleep(0.1)
+        found = cluster.find(WORKFLOWS, "workflows", name)
+        if found is not None and found["metadata"]["uid"] != uid:
+            raise BadInput(f"another client goes on with the run {name} just now")
 
 
 def submit(cluster: Cluster, objects: Objects) -> None:

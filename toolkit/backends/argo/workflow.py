@@ -26,10 +26,11 @@ from toolkit.backends.argo.pod import (
     template,
     volume_name,
 )
+from toolkit.backends.argo.resumed import Resumed
 from toolkit.config.settings import Config, ExecutorConfig, Override, RetryStrategy
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.protocol import PARAMETERS_FILE, PLAN_FILE, RUN_RECORD_FILE
+from toolkit.runtime.protocol import PARAMETERS_FILE, PART, PLAN_FILE, RUN_RECORD_FILE
 from toolkit.runtime.records import encode
 from toolkit.spec.container import container_spec
 
@@ -43,6 +44,8 @@ SCHEDULE_LABEL = "dev.toolkit/schedule"
 PIPELINE_ANNOTATION = "dev.toolkit/pipeline"
 TAG_ANNOTATION = "dev.toolkit/tag"
 IMAGE_ANNOTATION = "dev.toolkit/image"
+PART_ANNOTATION = "dev.toolkit/part"
+"""Of a run that goes on: which part of it this is."""
 REQUEST_ANNOTATION = "dev.toolkit/request"
 """A hash of plan, parameters and image: who starts a run of the same id again, and the same run, attaches to it."""
 LARGEST_CONFIG_MAP = 900_000
@@ -85,6 +88,7 @@ class Submission:
         record: run.json, without a run id where each run of a schedule has its own.
         user: of steps whose settings name none.
         controls: what composites need to know before they start and what follows from the parameters alone, by key.
+        resumed: of a run that goes on, what is done of it.
     """
 
     name: str
@@ -96,6 +100,7 @@ class Submission:
     user: int
     request: str = ""
     controls: Mapping[str, str] = field(default_factory=dict)
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ class _Compiler:
         self._label = label
         self._values = Values(config_map, {})
         self._templates: dict[str, Object] = {}
-        self._graph = Graph(plan, submission.controls, self._template_of)
+        self._graph = Graph(plan, submission.controls, self._template_of, submission.resumed)
         _refuse(self._executor)
 
     def metadata(self) -> Object:
@@ -215,6 +220,7 @@ class _Compiler:
             TAG_ANNOTATION: given.tag,
             IMAGE_ANNOTATION: given.images[None].reference,
             REQUEST_ANNOTATION: given.request,
+            PART_ANNOTATION: str(given.record.get(PART, "")),
         }
         return {
             "name": given.name,
