@@ -21,8 +21,8 @@ from toolkit.backends import volumes
 from toolkit.backends.argo.mirror import Mirror
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.run import moving
-from toolkit.run.found import Found, local_log
-from toolkit.run.moving import bring_here, bring_there, gone
+from toolkit.run.found import Found, Where, find, local_log
+from toolkit.run.moving import bring_here, bring_there, gone, still_there
 from toolkit.run.remote import Remote
 from toolkit.runtime import records
 from toolkit.runtime.catalog import FileStore
@@ -212,6 +212,54 @@ def test_what_has_gone_elsewhere_is_refused(place: Place) -> None:
     with pytest.raises(BadInput, match="on the cluster, too: `toolkit retry r --env argo`"):
         place.to_cluster()
     assert not gone(place.here) and not gone(place.there)
+
+
+def test_who_goes_on_there_learns_that_the_run_has_left_since(place: Place) -> None:
+    # Given a run that this machine has whole, and therefore asks for no more,
+    place.begin(place.lab.log, place.lab.volume / "catalog")
+    remote = place.remote()
+    remote.run("r", logs=True)
+    assert remote.mirror.is_complete("r")
+    found = Found(place.lab.project, remote.log, remote.run("r"), remote)
+    assert still_there(found).run.end == {"status": "failed", "reason": "x"} and remote.mirror.is_complete("r")
+    # when another one has taken it, or this one,
+    (place.there / "moved.json").write_bytes(records.encode({"to": {"host": "desk", "folder": "/log"}}))
+    with pytest.raises(BadInput, match="has gone on elsewhere, on the machine desk, in /log: go on with it there"):
+        still_there(found)
+    (place.there / "moved.json").unlink()
+    place.to_here()
+    with pytest.raises(BadInput, match="has gone on here: `toolkit retry r --env local`"):
+        still_there(found)
+
+
+@pytest.mark.parametrize("variable", ["", "argo", "local"])
+def test_whoever_asks_is_led_to_where_the_run_is(place: Place, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv("TOOLKIT_ENV", variable)
+    monkeypatch.setattr("toolkit.run.found.open_remote", lambda *_: place.remote())
+
+    def is_there(environment: str | None = None) -> bool:
+        return find(place.lab.project, "r", Where(environment), place.said.append).remote is not None
+
+    place.begin(place.here.parent, place.catalog)
+    assert not is_there()
+    # A client that is killed on its way leaves it here, to be brought there by the next one.
+    with pytest.raises(Killed):
+        place.to_cluster(UntilKilled(2))
+    assert not is_there()
+    place.to_cluster()
+    assert is_there()
+    # So does one on its way back.
+    go_on(place.there, 1, "failed")
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(moving, "_add_files", lambda *_: UntilKilled(0).exec({}, print))
+        place.to_here()
+    place.to_here()
+    assert not is_there() and is_there("argo") and not is_there("local")
+    with pytest.raises(Killed):
+        place.to_cluster(UntilKilled(2))
+    assert gone(place.here) and gone(place.there) and not is_there()
+    place.to_cluster()
+    assert is_there() and not is_there("local")
 
 
 def test_another_run_of_the_id_is_refused_before_anything_is_marked(place: Place) -> None:

@@ -24,8 +24,14 @@ def retry(options: argparse.Namespace) -> int:
         from toolkit.run.moving import bring_there
 
         found = bring_there(found, open_remote(project, Where(None, request.context, request.namespace), note), note)
-    elif environment != "argo" and found.remote is not None:
+    elif environment == "argo":
+        from toolkit.run.moving import still_there
+
+        found = still_there(found)
+    elif found.remote is not None:
         from toolkit.run.moving import bring_here
 
         found = bring_here(found, note)
+    # Where it is now, more may have become of it than was known here.
+    request, _ = request_of(project, found, reference, environment, where)
     return start(request, environment, Going(found.run, options.changed_shape))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,14 @@ def local_log(project: Project) -> RunLog:
     return RunLog(volumes.on_host(project, project.config.run_log_store.log_folder), driver.drives)
 
 
+def this_machine(project: Project) -> dict[str, str]:
+    """This machine, as the mark of a run that has moved names it."""
+    return {
+        "host": socket.gethostname(),
+        "folder": str(volumes.on_host(project, project.config.run_log_store.log_folder)),
+    }
+
+
 def open_remote(project: Project, where: Where, note: Note) -> Remote:
     """The cluster's runs.
 
@@ -121,7 +130,7 @@ def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = F
         where = Where(where.environment, known.get("context") or None, known.get("namespace"))
     remote = open_remote(project, where, note)
     try:
-        return Found(project, remote.log, remote.run(run_id, logs), remote)
+        found = Found(project, remote.log, remote.run(run_id, logs), remote)
     except NoRun:
         if left is not None:
             return left
@@ -129,6 +138,14 @@ def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = F
         raise BadInput(
             f"there is no run {run_id!r}, neither here nor in the namespace {cluster.namespace} of {cluster.context}"
         ) from None
+    if not ordered and moved_to(found.run.folder) == this_machine(project):
+        # Also when both are marked: of a run that was on its way back, the records there are the older ones.
+        try:
+            log = local_log(project)
+            return Found(project, log, log.run(run_id))
+        except NoRun:
+            pass
+    return found
 
 
 def newest(project: Project, where: Where, note: Note, logs: bool = False) -> Found:

@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from urllib.parse import unquote
 from toolkit.backends import volumes
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
-from toolkit.run.found import Found, local_log
+from toolkit.run.found import Found, local_log, this_machine
 from toolkit.run.request import Note
 from toolkit.runtime import bringing
 from toolkit.runtime.catalog import StoreFault
@@ -50,11 +49,6 @@ def _place(to: Mapping[str, Any]) -> str:
     if "namespace" in to:
         return f"on the cluster {to.get('context') or '(without a context)'}, in the namespace {to['namespace']}"
     return "in a place that its mark does not name"
-
-
-def _here(project: Project) -> dict[str, str]:
-    """This machine, as a mark names it."""
-    return {"host": socket.gethostname(), "folder": str(_log_folder(project))}
 
 
 def _there(remote: Remote) -> dict[str, str]:
@@ -88,7 +82,7 @@ def bring_here(found: Found, note: Note) -> Found:
         run = remote.run(run_id, logs=True)
         if returns and identity(_record(here)) != identity(_record(folder)):
             raise BadInput(f"there is another run {run_id} on this machine, so this one can't go on here under its id")
-        mine = _here(project)
+        mine = this_machine(project)
         to = moved_to(folder)
         if to is None:
             with remote.reader(run.record) as pod:
@@ -203,7 +197,7 @@ def bring_there(found: Found, remote: Remote, note: Note) -> Found:
         BadInput: it goes on, has been moved elsewhere, or a run of its id is there. Infrastructure: the cluster or the disk.
     """
     assert found.remote is None
-    project, run, here, there = found.project, found.run, _here(found.project), _there(remote)
+    project, run, here, there = found.project, found.run, this_machine(found.project), _there(remote)
     with _alone(project):
         to = moved_to(run.folder)
         if to is not None and to != there:
@@ -248,7 +242,7 @@ def still_there(found: Found) -> Found:
     run = remote.run(run_id, logs=True)
     to = moved_to(run.folder)
     if to is not None:
-        here = to == _here(found.project)
+        here = to == this_machine(found.project)
         where = (
             f"here: `toolkit retry {run_id} --env local`" if here else f"elsewhere, {_place(to)}: go on with it there"
         )
