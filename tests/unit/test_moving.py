@@ -16,16 +16,18 @@ import pytest
 
 from tests.unit.test_bringing import Killed, UntilKilled
 from tests.unit.test_mirror import Lab, cluster_at, files_of
-from tests.unit.test_serve import LocalReader, attempt, go_on, make_run
+from tests.unit.test_serve import LocalReader, attempt, go_on, make_run, run_record
 from toolkit.backends import volumes
 from toolkit.backends.argo.mirror import Mirror
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.run import moving
 from toolkit.run.found import Found, Where, find, local_log
 from toolkit.run.moving import bring_here, bring_there, gone, still_there
+from toolkit.run.prepare import continue_run
 from toolkit.run.remote import Remote
 from toolkit.runtime import records
 from toolkit.runtime.catalog import FileStore
+from toolkit.runtime.publish import NotThisRun, publish_run
 
 
 class OneCluster(Remote):
@@ -287,6 +289,22 @@ def test_a_run_that_began_while_it_was_looked_at_does_not_leave(place: Place, mo
     with pytest.raises(BadInput, match="the run r is going on"):
         bring_there(found, place.remote(), place.said.append)
     assert not gone(place.here) and not place.there.exists()
+
+
+def test_a_run_that_is_marked_does_not_go_on_where_it_was(place: Place) -> None:
+    # Who looked before the mark was there sees it when it begins,
+    place.begin(place.here.parent, place.catalog)
+    place.to_cluster()
+    before = files_of(place.here)
+    with pytest.raises(BadInput, match="is being moved to a cluster just now"):
+        continue_run(place.here, run_record("r"), os.geteuid())
+    assert files_of(place.here) == before and place.local().run.end is not None
+    # also on the volume, in the first container that would publish the part.
+    place.to_here()
+    before = files_of(place.there)
+    with pytest.raises(NotThisRun, match="moved away from this volume"):
+        publish_run(str(place.there), "r", {**run_record("r"), "part": 1})
+    assert files_of(place.there) == before
 
 
 def test_two_commands_do_not_move_at_once(place: Place) -> None:

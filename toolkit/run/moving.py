@@ -80,6 +80,8 @@ def bring_here(found: Found, note: Note) -> Found:
         # What was fetched before may be older than the mark.
         remote.mirror.forget(run_id)
         run = remote.run(run_id, logs=True)
+        if run.active:
+            raise BadInput(f"the run {run_id} is going on: `toolkit cancel {run_id}` ends it")
         if returns and identity(_record(here)) != identity(_record(folder)):
             raise BadInput(f"there is another run {run_id} on this machine, so this one can't go on here under its id")
         mine = this_machine(project)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import socket
 from collections.abc import Mapping
 from functools import partial
@@ -22,6 +23,7 @@ from toolkit.runtime.controls import Controls
 from toolkit.runtime.protocol import PARAMETERS_FILE, PLAN_FILE
 from toolkit.runtime.records import encode, now
 from toolkit.store import records
+from toolkit.store.reader import moved_to
 
 
 def check_parameters(made: Plan, given: Mapping[str, Any]) -> None:
@@ -118,10 +120,15 @@ def continue_run(run_folder: Path, record: dict[str, Any], user: int) -> Path:
     """Begins another part of a run that has ended; returns the folder of its record and its end.
 
     Raises:
-        BadInput: another client goes on with it. Infrastructure: the run log can't be written.
+        BadInput: another client goes on with it, or moves it. Infrastructure: the run log can't be written.
     """
     try:
-        return records.create_continuation(run_folder, record, partial(volumes.share, user=user))
+        part = records.create_continuation(run_folder, record, partial(volumes.share, user=user))
+        if moved_to(run_folder) is not None:
+            # Whoever moves a run marks it first and then looks whether it goes on here: one of the two sees the other.
+            shutil.rmtree(part)
+            raise BadInput(f"the run {run_folder.name} is being moved to a cluster just now")
+        return part
     except records.Taken:
         raise BadInput(f"another client goes on with the run {run_folder.name} just now") from None
     except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from . import records
-from .protocol import CONTINUED_FOLDER, PART, RUN_RECORD, RUN_RECORD_FILE, STEPS_FOLDER
+from .protocol import CONTINUED_FOLDER, MOVED_RECORD, PART, RUN_RECORD, RUN_RECORD_FILE, STEPS_FOLDER
 from .scope import load_json
 
 TYPE_CHECKING = False
@@ -38,7 +38,8 @@ def publish_run(run_folder: str, run_id: str, given: dict[str, Any]) -> None:
         given: the record that came with the plan.
 
     Raises:
-        NotThisRun: there is no record and none was given, or there is another run's. OSError: the volume can't be written.
+        NotThisRun: there is no record and none was given, there is another run's, or it was moved away.
+        OSError: the volume can't be written.
     """
     target = os.path.join(run_folder, RUN_RECORD)
     known = records.read(target)
@@ -49,6 +50,8 @@ def publish_run(run_folder: str, run_id: str, given: dict[str, Any]) -> None:
     if PART in given:
         target = os.path.join(run_folder, CONTINUED_FOLDER, str(given[PART]), RUN_RECORD)
         known = records.read(target)
+        if known is None and os.path.exists(os.path.join(run_folder, MOVED_RECORD)):
+            raise NotThisRun(f"the run {run_id} was moved away from this volume before it could go on here")
     if known is None:
         mine = dict(given, run_id=run_id)
         mine.setdefault("started", records.now())
