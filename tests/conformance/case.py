@@ -122,7 +122,8 @@ class Case:
         config: of the executor. services: the rest of the configuration.
         pipeline: what is run. arguments: of `toolkit run`, after it. environ: added to the command's environment.
         secrets: values by name. common: secrets of every step (secrets_from_k8s), by name.
-        also: further pipelines of the project, which must give the very same.
+        also: further pipelines of the project, which must give the very same. compiles: whether a cluster is only asked to compile
+        them: what is submitted is the same, and so is what comes of it.
         script: whether it is run as `python FILE`.
         cancel_at: a text; when the first step has printed it, the command gets SIGTERM.
         mended: variables of the environment with which `toolkit retry` goes on once the run has failed; none is no retry.
@@ -143,6 +144,7 @@ class Case:
     secrets: Mapping[str, str] = field(default_factory=dict)
     common: Mapping[str, str] = field(default_factory=dict)
     also: Sequence[str] = ()
+    compiles: bool = False
     script: bool = False
     cancel_at: str = ""
     mended: Mapping[str, str] = field(default_factory=dict)

@@ -34,6 +34,9 @@ def problems(case: Case, seen: Seen) -> Iterator[str]:
         yield f"the run is {seen.run['status']}"
     if expect.reason not in seen.run["reason"]:
         yield f"the run's reason is {seen.run['reason']!r}"
+    attempts = sum(len(row["attempts"]) for row in seen.run["steps"])
+    if seen.pods not in (None, attempts):
+        yield f"there were {seen.pods} pods for {attempts} attempts"
     yield from _steps(case, seen.run)
     yield from _values(case, seen.run)
     yield from _texts(case, seen)

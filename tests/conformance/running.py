@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import re
@@ -10,11 +12,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
 
 from tests.conformance.case import Case, Environment
 from tests.scratch import Result, Scratch
@@ -22,9 +26,10 @@ from tests.scratch import Result, Scratch
 if TYPE_CHECKING:
     from tests.argo.conftest import Workplace
 
-COMMAND_LIMIT = 240.0
+COMMAND_LIMIT = 600.0
 """Seconds after which a command is taken to hang and is ended; nothing is measured by it."""
 _POLITE = 20.0
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -33,7 +38,7 @@ class Seen:
 
     Attributes:
         run: `toolkit show --json`; None where there is no run. logs: `toolkit logs --json`.
-        left: what still ran after the command had ended.
+        left: what still ran after the command had ended. pods: how many there were; None where that says nothing.
     """
 
     environment: Environment
@@ -42,10 +47,18 @@ class Seen:
     run: dict[str, Any] | None = None
     logs: list[dict[str, Any]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    pods: int | None = None
 
     def outputs(self) -> dict[str, str]:
         """What each step wrote in its last attempt."""
         return {row["step"]: row["output"] for row in self.logs}
+
+
+class Ask(NamedTuple):
+    """A command that looks at what is there, and the project that it is asked in."""
+
+    scratch: Scratch
+    arguments: Sequence[str]
 
 
 class Place:
@@ -62,7 +75,7 @@ class Place:
         self.case = case
         self.root = root
         self._workplace = workplace
-        self._shown_in = environment
+        self._pods: int | None = None
         environ: dict[str, str | None] = dict(case.environ)
         if workplace is not None:
             environ.update(workplace.project(root).environ)
@@ -82,34 +95,50 @@ class Place:
         if self.case.mended:
             result = self._retry(run_id, result)
         seen = Seen(self.environment, run_id, result, left=self._left(run_id))
-        if not self.case.expect.nothing:
-            # The logs first: they bring the records along from a cluster, so that the second needs no pod.
-            try:
-                seen.logs = self._json("logs", run_id)
-                seen.run = self._json("show", run_id)
-            except AssertionError as error:
-                raise AssertionError(f"{error}\nwhat the run itself said ({result.code}): {result.err}") from None
-        elif self.toolkit("show", run_id, "--env", self.environment, "--json").code == 0:
-            seen.run = {}
+        # A group of items has pods together, and what a run that goes on had done before has none.
+        if not (self.case.mended or "pods_per_map" in self.case.config):
+            seen.pods = self._pods
         return seen
 
-    def diff(self, other: Seen, mine: Seen) -> dict[str, Any]:
+    def manifest(self, pipeline: str) -> Any:
+        """What `toolkit compile` prints, read, but for the run's record, of which only the plan is kept."""
+        result = self._finish(("compile", pipeline, "--run-id", self.case.name, *self.case.arguments))
+        assert result.code == 0, result.err
+        config_map, workflow = yaml.safe_load_all(result.out)
+        record = json.loads(gzip.decompress(base64.b64decode(config_map["binaryData"].pop("run.json.gz"))))
+        return {"objects": [config_map, workflow], "plan": json.loads(record["plan"])}
+
+    def asks_of(self, seen: Seen) -> list[Ask]:
+        """What is asked about a run once it is over."""
+        where = ("--env", self.environment, "--json")
+        show = Ask(self.scratch, ("show", seen.run_id, *where))
+        if self.case.expect.nothing:
+            # On a cluster it has been looked for itself, which needs no pod.
+            return [] if self.environment == "argo" else [show]
+        # The logs first: they bring the records along from a cluster, so that what comes then needs no pod.
+        return [Ask(self.scratch, ("logs", seen.run_id, *where)), show]
+
+    def take(self, seen: Seen, answers: Sequence[Result]) -> Iterator[str]:
+        """Keeps the answers to what :meth:`asks_of` asks; yields what is wrong with them."""
+        if self.case.expect.nothing:
+            seen.run = {} if answers and answers[0].code == 0 else None
+            return
+        for command, one in zip(("logs", "show"), answers, strict=True):
+            if one.code != 0:
+                yield f"{self.environment}: toolkit {command} ends with {one.code}: {one.err}"
+            elif command == "logs":
+                seen.logs = json.loads(one.out)
+            else:
+                seen.run = json.loads(one.out)
+
+    def diff_of(self, other: Seen, mine: Seen) -> Ask:
         """`toolkit diff --json` of two runs of this project."""
         # One of the two may be elsewhere, so it is not told where to look.
         anywhere = Scratch(self.root, {**self.scratch.environ, "TOOLKIT_ENV": None})
-        result = _finished(anywhere.start("diff", other.run_id, mine.run_id, "--json", "--no-bytes"), "diff")
-        assert result.code in (0, 1), result.err
-        document: dict[str, Any] = json.loads(result.out)
-        return document
+        return Ask(anywhere, ("diff", other.run_id, mine.run_id, "--json", "--no-bytes"))
 
-    def toolkit(self, *arguments: str) -> Result:
-        """A command, ended when it hangs."""
+    def _finish(self, arguments: Sequence[str]) -> Result:
         return _finished(self.scratch.start(*arguments), " ".join(arguments))
-
-    def _json(self, command: str, *arguments: str) -> Any:
-        result = self.toolkit(command, *arguments, "--env", self._shown_in, "--json")
-        assert result.code == 0, f"{self.environment}: toolkit {command}: {result.err}"
-        return json.loads(result.out)
 
     def _command(self, pipeline: str, run_id: str) -> Result:
         if self.case.script:
@@ -123,11 +152,10 @@ class Place:
         return _finished(process, f"run {pipeline}")
 
     def _retry(self, run_id: str, failed: Result) -> Result:
-        """Goes on with a run that failed; with one of a cluster's on this machine."""
+        """Goes on with a run that failed, where it is."""
         assert failed.code == 1, f"{self.environment}: the run did not fail but ended with {failed.code}: {failed.err}"
-        self._shown_in = "local" if self.environment == "argo" else self.environment
         mended = Scratch(self.root, {**self.scratch.environ, **self.case.mended})
-        return _finished(mended.start("retry", run_id, "--env", self._shown_in), f"retry {run_id}")
+        return _finished(mended.start("retry", run_id, "--env", self.environment), f"retry {run_id}")
 
     def _wait_for(self, run_id: str, process: subprocess.Popen[str]) -> None:
         """Waits until the step has said so in its output, as `toolkit logs -f` shows it."""
@@ -177,12 +205,39 @@ class Place:
             )
             return listed.stdout.splitlines()
         assert self._workplace is not None
-        pods: Any = self._workplace.get("pods", "-l", f"workflows.argoproj.io/workflow={run_id}")
+        if self.case.expect.nothing:
+            listed = self._workplace.kubectl("get", "workflows.argoproj.io,configmaps,pods", "-o", "name")
+            return [one for one in listed.split() if f"/{run_id}" in one]
+        pods: Any = self._workplace.get("pods", "-l", f"workflows.argoproj.io/workflow={run_id}")["items"]
+        self._pods = len(pods)
         return [
-            one["metadata"]["name"]
-            for one in pods["items"]
-            if one.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+            one["metadata"]["name"] for one in pods if one.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
+
+
+def ask(asks: Sequence[Ask], cluster: Scratch | None) -> list[Result]:
+    """The answers to several commands, one after the other, as :mod:`tests.conformance.asking` has them.
+
+    Args:
+        cluster: the project of those that are about a cluster; None when none is.
+    """
+    if not asks:
+        return []
+    questions = [
+        {"folder": str(one.scratch.root), "environ": one.scratch._environment(), "arguments": list(one.arguments)}
+        for one in asks
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.conformance.asking"],
+        cwd=REPOSITORY,
+        env=(cluster or asks[0].scratch)._environment(),
+        input=json.dumps({"cluster": cluster is not None, "questions": questions}),
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    return [Result(one["code"], one["out"], one["err"]) for one in json.loads(done.stdout)]
 
 
 def _processes() -> Iterator[str]:

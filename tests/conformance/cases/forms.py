@@ -214,6 +214,7 @@ CASES = (
         "Each kind of step, written in the SDK, in a driver and in YAML, is the same plan and the same run.",
         pipeline="sdk.py",
         also=("driver.py", "pipeline.yaml"),
+        compiles=True,
         code=FUNCTIONS,
         files={"sdk.py": SDK, "driver.py": DRIVER, "pipeline.yaml": YAML},
         arguments=["--param", "size=3"],

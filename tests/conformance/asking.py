@@ -1,0 +1,57 @@
+"""Several `toolkit` commands for one start of Python: each is a fork of a process that has imported what they need, no more.
+
+    python -m tests.conformance.asking <QUESTIONS >ANSWERS
+
+Most of what a short command takes is imports, half a second of them for a cluster, and the suite asks many after each run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from importlib import import_module
+from typing import Any
+
+IMPORTS = ("toolkit.__main__", "toolkit.cli.main", "toolkit.cli.showing", "toolkit.cli.comparing")
+OF_A_CLUSTER = ("toolkit.run.remote", "kubernetes.client")
+"""Whose import looks at the environment: a question about a cluster has the environment that this was started in."""
+
+
+def answer(question: dict[str, Any]) -> dict[str, Any]:
+    """One command in a process of its own: its exit code and both streams."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        child = os.fork()
+        if child == 0:
+            try:
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                os.chdir(question["folder"])
+                os.environ.clear()
+                os.environ.update(question["environ"])
+                sys.argv = ["toolkit", *question["arguments"]]
+                import_module("toolkit.__main__").main()
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                sys.stderr.flush()
+                os._exit(99)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode("utf-8", "replace"))
+    return {"code": code, "out": texts[0], "err": texts[1]}
+
+
+def main() -> None:
+    """Answers what standard input asks."""
+    asked = json.load(sys.stdin)
+    for name in (*IMPORTS, *(OF_A_CLUSTER if asked["cluster"] else ())):
+        import_module(name)
+    json.dump([answer(one) for one in asked["questions"]], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
