@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from tests.unit.local_project import LocalProject
+from toolkit.backends.argo.resumed import Resumed
+from toolkit.backends.earlier import Earlier
+from toolkit.runtime.tree import Tree, fill
 
 HEAD = "from toolkit import Catalog, Conditional, Loop, Map, Nested, Parallel, Pipeline, ShellTask, Stub\n"
 WORD = (
@@ -33,6 +36,15 @@ def write(project: LocalProject, steps: str) -> None:
 def attempts(shown: dict[str, Any]) -> dict[str, list[str]]:
     """The statuses of the attempts of each task that has any, by path."""
     return {one["path"]: [each["status"] for each in one["attempts"]] for one in shown["steps"] if one["attempts"]}
+
+
+def not_run_on_a_cluster(project: LocalProject) -> set[str]:
+    """The paths of what a Workflow that goes on with the run leaves out."""
+    [folder] = (project.root / ".toolkit" / "volumes").glob("*/run_log_store/r")
+    record = json.loads((folder / "run.json").read_text())
+    tree = Tree(json.loads(record["plan"]))
+    resumed = Resumed(tree, folder, Earlier(tree, folder, frozenset(tree.rows), record["controls"]))
+    return {fill(path, list(positions)) for path in tree.rows for positions in resumed.passed(path)}
 
 
 ONCE, AGAIN = ["succeeded"], ["failed", "succeeded"]
@@ -97,6 +109,8 @@ def test_what_failed_runs_again_and_what_follows_it(
     # Given a run that failed,
     write(project, steps.replace("NOT", repr(NOT_YET)))
     assert project.run("p.py", "--run-id", "r") == 1, project.err
+    left_out = not_run_on_a_cluster(project)
+    before = attempts(project.show())
     # when its fault is mended and it goes on,
     project.write("mended", "")
     assert project.toolkit("retry", "r") == 0, project.err
@@ -105,6 +119,10 @@ def test_what_failed_runs_again_and_what_follows_it(
     assert shown["status"] == "succeeded" and shown["run_id"] == "r"
     assert attempts(shown) == expected
     assert not {one["status"] for one in shown["steps"]} & {"running", "waiting", "cancelled"}
+    # A Workflow of it would have left out what did not run again (but for a handler that failed, should its step fail again).
+    same = {path for path in attempts(shown) if before.get(path) == attempts(shown)[path]}
+    same -= {path for path in same if "/on_failure/" in path and before[path][-1] == "failed"}
+    assert {path for path in attempts(shown) if any(f"{path}/".startswith(f"{one}/") for one in left_out)} == same
     # A second time there is nothing to do.
     assert project.toolkit("retry", "r") == 2
     assert "the run r has succeeded" in project.err
@@ -178,7 +196,7 @@ def test_a_run_whose_client_was_killed_goes_on(project: LocalProject) -> None:
     ("arguments", "message"),
     [
         (("none",), "there is no run 'none' here"),
-        (("r", "--env", "argo"), "can't go on on a cluster"),
+        (("r", "--env", "argo"), "there is no kubeconfig"),
         (("r", "other.py"), "does not exist"),
     ],
 )
