@@ -160,10 +160,14 @@ def _add_run(commands: _Commands) -> None:
     _with_parameters(parser)
     parser.add_argument("--run-id", metavar="ID", help="the run's id (default: made from the time)")
     parser.add_argument("--tag", default="", help="a word to find the run by")
+    _with_detach(parser)
+    _with_cluster(parser)
+
+
+def _with_detach(parser: _Parser) -> None:
     parser.add_argument(
         "--detach", action="store_true", help="with argo: submit, print the run id and leave it to itself"
     )
-    _with_cluster(parser)
 
 
 def _add_retry(commands: _Commands) -> None:
@@ -178,6 +182,7 @@ def _add_retry(commands: _Commands) -> None:
         action="store_true",
         help="accept other steps, another order or other returns, and run all again from the first that differs",
     )
+    _with_detach(parser)
     _with_config(parser)
     _with_cluster(parser)
 

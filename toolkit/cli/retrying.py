@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from toolkit.cli.building import note
 from toolkit.cli.loading import pipeline_of, project_at
 from toolkit.run.found import Where, find, open_remote
 from toolkit.run.retry import Going, request_of
-from toolkit.run.start import start
+from toolkit.run.start import check_detached, start
 
 
 def retry(options: argparse.Namespace) -> int:
@@ -20,6 +21,9 @@ def retry(options: argparse.Namespace) -> int:
     where = Where(None, options.context, options.namespace)
     found = find(project, options.run, where, note)
     request, environment = request_of(project, found, reference, options.env, where)
+    if options.detach:
+        # Before it is moved.
+        check_detached(environment)
     if environment == "argo" and found.remote is None:
         from toolkit.run.moving import bring_there
 
@@ -34,4 +38,8 @@ def retry(options: argparse.Namespace) -> int:
         found = bring_here(found, note)
     # Where it is now, more may have become of it than was known here.
     request, _ = request_of(project, found, reference, environment, where)
-    return start(request, environment, Going(found.run, options.changed_shape))
+    request = replace(request, detach=options.detach)
+    code = start(request, options.env, Going(found.run, options.changed_shape))
+    if options.detach:
+        print(request.run_id)
+    return code

@@ -21,10 +21,13 @@ def start(request: Request, option: str | None, going: Going | None = None) -> i
     """Runs a pipeline and returns the exit code.
 
     Args:
-        request: its environment is chosen here.
+        request: its environment is chosen here, unless a run goes on in its own.
         option: what ``--env`` says; None when it was not given. going: the run to go on with.
     """
-    environment, why = choose_environment(option, request.project.config)
+    if going is not None and option is None:
+        environment, why = request.environment, "the run's own"
+    else:
+        environment, why = choose_environment(option, request.project.config)
     request = replace(request, environment=environment)
     with progress() as reporter:
         reporter.note(f"environment: {environment} ({why})")
@@ -33,11 +36,21 @@ def start(request: Request, option: str | None, going: Going | None = None) -> i
             from toolkit.run.on_cluster import execute_on_cluster
 
             outcome = execute_on_cluster(request, reporter, going)
-        elif request.detach:
-            raise BadInput("--detach is for --env argo: the other environments need their client until the run ends")
         else:
+            if request.detach:
+                check_detached(environment)
             outcome = execute(request, reporter, going)
     return exit_code(outcome) if outcome is not None else errors.SUCCEEDED
+
+
+def check_detached(environment: str) -> None:
+    """Refuses to leave a run to itself that can't go on so.
+
+    Raises:
+        BadInput
+    """
+    if environment != "argo":
+        raise BadInput("--detach is for --env argo: the other environments need their client until the run ends")
 
 
 def exit_code(outcome: Outcome) -> int:
