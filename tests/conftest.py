@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,8 +40,11 @@ def without_images(root: Path) -> Iterator[None]:
 @pytest.fixture
 def containers(tmp_path: Path) -> Iterator[Scratch]:
     """A project whose steps run in containers; its images are removed, and nothing of its may be left running."""
-    # A name of its own, since images are tagged by the folder's name.
-    root = tmp_path / f"test-{tmp_path.name[:24].strip('_-.')}-{tmp_path.parent.name}".lower().replace("_", "-")
+    # A name of its own, since images are tagged by the folder's name; and an image of its own, since tests run side by side:
+    # an engine that is told to remove one name of an image may not have seen yet that somebody gives it another.
+    unique = os.urandom(4).hex()
+    root = tmp_path / f"test-{tmp_path.name[:24].strip('_-.')}-{unique}".lower().replace("_", "-")
     root.mkdir()
+    (root / "this-test").write_text(unique)
     with without_images(root):
         yield Scratch(root, {"TOOLKIT_ENV": "local"})

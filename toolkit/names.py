@@ -28,7 +28,8 @@ def step_name(name: str, where: str | None = None) -> str:
     for character in normal:
         if character == "/" or not character.isprintable():
             raise BadInput(f"the step name {name!r} holds {character!r}: names are printable and without /", where)
-    if normal in (".", ".."):
+    # The last stands for positions in the paths of a plan.
+    if normal in (".", "..", "*"):
         raise BadInput(f"{name!r} can't be a step's name", where)
     return normal
 

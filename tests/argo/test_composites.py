@@ -1,4 +1,4 @@
-"""Composites on a cluster: each runs as it does elsewhere, and the pods are the attempts of the user's steps and no others."""
+"""Composites on a cluster: which pods there are. That they run as elsewhere, and how many pods, the conformance suite has."""
 
 from __future__ import annotations
 
@@ -77,52 +77,6 @@ def task(function, name="", **options):
 
 """
 PIPELINES = {
-    "mapped": """
-p = Pipeline(steps=[
-    task(f.give, returns=["xs"]),
-    Map("m", Pipeline(steps=[task(f.square, returns=["squares"]), task(f.show)]), "xs", "x"),
-    task(f.collect),
-])
-""",
-    "deep": """
-inner = Pipeline(steps=[task(f.show)])
-middle = Pipeline(steps=[Map("n", Pipeline(steps=[Map("o", inner, "y", "z")]), "x", "y")])
-p = Pipeline(steps=[Map("m", middle, "xs", "x"), task(f.last)])
-""",
-    "chosen": """
-p = Pipeline(steps=[
-    task(f.pick, returns=["chosen"]),
-    Conditional("c", "chosen", {
-        "it's {{a}}": Pipeline(steps=[task(f.show, "a")]),
-        "b": Pipeline(steps=[task(f.show, "b"), task(f.show, "b2")]),
-    }),
-    task(f.last),
-])
-""",
-    "looped": """
-p = Pipeline(steps=[
-    Loop("l", Pipeline(steps=[task(f.count, returns=["done"]), task(f.show)]), 20, "done", "i"),
-    task(f.last),
-])
-""",
-    "long": """
-p = Pipeline(steps=[Loop("l", Pipeline(steps=[task(f.never, returns=["done"])]), 10, "done", "i")])
-""",
-    "beside": """
-p = Pipeline(steps=[
-    Parallel("p", {
-        "good": Pipeline(steps=[task(f.last, "g1"), task(f.last, "g2"), task(f.last, "g3")]),
-        "bad": Pipeline(steps=[task(f.bad), task(f.last, "never")]),
-    }),
-    task(f.last),
-])
-""",
-    "mended": """
-p = Pipeline(steps=[
-    task(f.bad, on_failure=Pipeline(steps=[task(f.show, "mend")])),
-    task(f.last),
-])
-""",
     "mended-inside": """
 p = Pipeline(steps=[
     Pipeline(name="inner", steps=[
@@ -130,13 +84,6 @@ p = Pipeline(steps=[
         Map("m", Pipeline(steps=[task(f.odd), task(f.show)]), "xs", "x"),
     ], on_failure=Pipeline(steps=[Stub("ignore")])),
     task(f.last),
-])
-""",
-    "ended": """
-p = Pipeline(steps=[
-    Pipeline(name="inner", steps=[task(f.last, "first", terminate_with_success=True), task(f.last, "never")]),
-    task(f.last, "second", terminate_with_failure=True),
-    task(f.last, "third"),
 ])
 """,
     "passed": """
@@ -164,16 +111,6 @@ p = Pipeline(steps=[
     "waiting": """
 branch = Pipeline(steps=[task(f.waits, on_failure=Pipeline(steps=[task(f.last, "mend")]))])
 p = Pipeline(steps=[Parallel("p", {"m": Pipeline(steps=[Map("m", branch, "xs", "x")])}), task(f.last)])
-""",
-    "uncounted": """
-p = Pipeline(steps=[
-    task(f.pick, returns=["chosen"]),
-    Parallel("p", {
-        "map": Pipeline(steps=[Map("m", Pipeline(steps=[task(f.last)]), "chosen", "x")]),
-        "loop": Pipeline(steps=[Loop("l", Pipeline(steps=[task(f.pick, "again", returns=["done"])]), 3, "done", "i")]),
-    }),
-    task(f.last),
-])
 """,
     "{{hostile}}": """
 p = Pipeline(steps=[
@@ -239,70 +176,13 @@ def span(pod: dict[str, Any]) -> tuple[str, str]:
     return ended["startedAt"], ended["finishedAt"]
 
 
-def test_a_map_has_as_many_items_as_the_step_before_it_gives(session: Session) -> None:
-    result = run(session, "mapped", count=3)
-    assert result.code == 0, result.err
-    items = [f"m/{item}/{step}" for item in range(3) for step in ("show", "square")]
-    assert ran(session, "run-mapped") == ["collect", "give", *items]
-    assert "collected [0, 1, 4]" in session.scratch.toolkit("logs", "run-mapped", "collect").out
-    assert set(statuses(session, "run-mapped").values()) == {"succeeded"}
-
-
-def test_a_map_of_nothing_goes_on(session: Session) -> None:
-    result = run(session, "mapped", "run-empty", count=0)
-    assert result.code == 0, result.err
-    assert ran(session, "run-empty") == ["collect", "give"]
-    assert "collected []" in session.scratch.toolkit("logs", "run-empty", "collect").out
-
-
-def test_maps_within_maps_need_no_step_before_them(session: Session) -> None:
-    result = run(session, "deep", xs=[[[1, 2], [3]], [], [[], [4]]])
-    assert result.code == 0, result.err
-    items = ["m/0/n/0/o/0", "m/0/n/0/o/1", "m/0/n/1/o/0", "m/2/n/1/o/0"]
-    assert ran(session, "run-deep") == ["last", *(f"{item}/show" for item in items)]
-    assert "shown [[1, 2], [3]] [1, 2] 2 None" in session.scratch.toolkit("logs", "run-deep", "m/0/n/0/o/1/show").out
-
-
-@pytest.mark.parametrize(
-    ("choice", "steps"), [("it's {{a}}", ["c/it's {{a}}/a"]), ("b", ["c/b/b", "c/b/b2"])], ids=["hostile", "plain"]
-)
-def test_a_conditional_takes_the_branch_of_its_value(session: Session, choice: str, steps: list[str]) -> None:
-    run_id = f"run-chosen-{len(steps)}"
-    result = run(session, "chosen", run_id, choice=choice)
-    assert result.code == 0, result.err
-    shown = statuses(session, run_id)
-    assert [path for path in steps if shown[path] == "succeeded"] == steps
-    assert len(ran(session, run_id)) == len(steps) + 2
-
-
-def test_a_conditional_without_a_branch_for_its_value_fails_and_says_so(session: Session) -> None:
-    result = run(session, "chosen", "run-unchosen", choice="neither {{x}} nor 'y'")
-    assert result.code == 1, result.err
-    assert "has no branch for chosen" in result.err and "neither " in result.err
-    assert ran(session, "run-unchosen") == ["pick"]
-    assert statuses(session, "run-unchosen")["last"] == "skipped"
-
-
-def test_a_loop_goes_on_until_it_is_told_to_end(session: Session) -> None:
-    result = run(session, "looped")
-    assert result.code == 0, result.err
-    iterations = [f"l/{index}/{step}" for index in range(3) for step in ("count", "show")]
-    assert ran(session, "run-looped") == [*iterations, "last"]
-
-
-def test_a_loop_ends_at_its_limit(session: Session) -> None:
-    result = run(session, "long")
-    assert result.code == 0, result.err
-    assert ran(session, "run-long") == [f"l/{index}/never" for index in range(10)]
-
-
 def test_what_composites_need_to_know_comes_out_of_and_into_others(session: Session) -> None:
     words = ["a", "b", "a"]
-    result = run(session, "passed", choice="kept", word="b", words=words, count=2, first=0)
+    result = run(session, "passed", choice="kept", word="b", words=words, count=1, first=0)
     assert result.code == 0, result.err
     # Of the first iteration the run's own parameter decides, of each other one the iteration before it.
-    items = [f"m/{item}/l/{index}" for item in range(2) for index in range(3)]
-    branches = [f"{items[index]}/e/b/eb" for index in (0, 2, 3, 5)]
+    items = [f"m/0/l/{index}" for index in range(3)]
+    branches = [f"{items[index]}/e/b/eb" for index in (0, 2)]
     steps = [f"{item}/{step}" for item in items for step in ("never", "word")]
     assert ran(session, "run-passed") == sorted(["pick", "d/kept/dk", "p/one/give", "p/two/l", *branches, *steps])
     result = run(session, "passed", "run-changed", choice="changed", word="a", words=words, count=0, first=0)
@@ -316,15 +196,6 @@ def test_a_count_is_that_of_the_attempt_that_succeeded_and_no_more_run_at_once_t
     assert ran(session, "run-retried") == [*(f"m/{item}/slow" for item in range(4)), "second", "second"]
     spans = [span(pod) for pod in session.pods("run-retried")]
     assert max(sum(first <= begun < last for first, last in spans) for begun, _ in spans) <= 2
-
-
-def test_what_can_not_be_counted_or_told_ends_the_run_and_is_named(session: Session) -> None:
-    result = run(session, "uncounted", choice="{{workflow.name}} 'neither' \"nor\"")
-    assert result.code == 1, result.err
-    assert "the map p/map/m iterates on chosen, which is no list" in result.err
-    assert ran(session, "run-uncounted") == ["p/loop/l/0/again", "pick"]
-    shown = statuses(session, "run-uncounted")
-    assert (shown["p/map/m"], shown["p/loop/l"], shown["last"]) == ("failed", "failed", "skipped")
 
 
 def test_names_may_be_any_text(session: Session) -> None:
@@ -341,43 +212,13 @@ def test_names_may_be_any_text(session: Session) -> None:
     assert len(ran(session, "run-hostile")) == 3
 
 
-def test_a_branch_that_fails_lets_the_others_go_on(session: Session) -> None:
-    result = run(session, "beside")
-    assert result.code == 1, result.err
-    assert ran(session, "run-beside") == ["p/bad/bad", "p/good/g1", "p/good/g2", "p/good/g3"]
-    assert "never well" in result.err
-    shown = statuses(session, "run-beside")
-    assert (shown["p/bad/never"], shown["p/good/g3"], shown["last"]) == ("skipped", "succeeded", "skipped")
-
-
-def test_a_handler_that_succeeds_mends_its_sequence(session: Session) -> None:
-    result = run(session, "mended")
-    assert result.code == 0, result.err
-    assert ran(session, "run-mended") == ["bad", "bad/on_failure/mend"]
-    assert statuses(session, "run-mended")["last"] == "skipped"
-
-
 def test_a_handler_without_pods_mends_what_failed_deep_inside(session: Session) -> None:
-    result = run(session, "mended-inside", choice="x", xs=[0, 1, 2])
+    result = run(session, "mended-inside", choice="x", xs=[0, 1])
     assert result.code == 0, result.err
-    items = ["inner/m/0/odd", "inner/m/0/show", "inner/m/1/odd", "inner/m/2/odd", "inner/m/2/show"]
+    items = ["inner/m/0/odd", "inner/m/0/show", "inner/m/1/odd"]
     assert ran(session, "run-mended-inside") == [*items, "inner/pick"]
     shown = statuses(session, "run-mended-inside")
     assert (shown["inner"], shown["inner/m/1/show"], shown["last"]) == ("failed", "skipped", "skipped")
-
-
-def test_a_step_may_end_its_pipeline(session: Session) -> None:
-    result = run(session, "ended")
-    assert result.code == 1, result.err
-    assert "the step second ends its pipeline with a failure" in result.err
-    assert ran(session, "run-ended") == ["inner/first", "second"]
-    shown = statuses(session, "run-ended")
-    assert (shown["inner"], shown["inner/never"], shown["second"], shown["third"]) == (
-        "succeeded",
-        "skipped",
-        "succeeded",
-        "skipped",
-    )
 
 
 def test_a_map_of_no_more_items_than_pods_is_not_grouped(session: Session) -> None:

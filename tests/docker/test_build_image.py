@@ -30,7 +30,8 @@ from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.protocol import PROTOCOL
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+# One after the other: their images are the same but for the name.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900), pytest.mark.xdist_group("build")]
 
 SIX = "six==1.17.0"
 SIX_HASH = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"

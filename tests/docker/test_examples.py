@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ NOT_IN_CONTAINERS = {"notebook"}
 def copied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scratch]:
     """A copy of an example, as a project of its own."""
     name, environment = request.param
-    root = tmp_path / f"example-{name}-{tmp_path.parent.name}".lower()
+    root = tmp_path / f"example-{name}-{os.urandom(4).hex()}".lower()
     shutil.copytree(EXAMPLES / name, root, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     scratch = Scratch(root, {"TOOLKIT_ENV": environment})
     if environment == "process":

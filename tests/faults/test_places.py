@@ -178,7 +178,8 @@ def test_an_image_that_does_not_exist(containers: Scratch) -> None:
 
 
 def test_an_image_without_python(containers: Scratch) -> None:
-    name = import_image("toolkit-test-empty:1", {"etc/empty": b""})
+    repository = f"toolkit-test-empty-{os.getpid()}"
+    name = import_image(f"{repository}:1", {"etc/empty": b""})
     try:
         containers.write({"toolkit.yaml": f"executor: {{type: local-container, config: {{image: '{name}'}}}}\n"})
         containers.steps(only="pass")
@@ -188,7 +189,7 @@ def test_an_image_without_python(containers: Scratch) -> None:
         assert "Traceback" not in result.err
     finally:
         subprocess.run(["docker", "rmi", "-f", name], capture_output=True)
-        remove_images("toolkit-test-empty-toolkit")
+        remove_images(f"{repository}-toolkit")
 
 
 def import_image(name: str, files: dict[str, bytes]) -> str:

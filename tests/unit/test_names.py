@@ -38,6 +38,7 @@ BAD = {
     "\ue000": r"'\\ue000'",
     ".": "can't be a step's name",
     "..": "can't be a step's name",
+    "*": "can't be a step's name",
 }
 
 
