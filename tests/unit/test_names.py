@@ -17,7 +17,7 @@ from toolkit.runtime import layout
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 GOOD = ["a", "Two Words", "Ünï ☃", "🎉", "训练", "שלום", "a.b", "a:b", "-rf", "--help", "$(id)", "{{x}}", "%41", "~", "...",
-        "'\"`\\", "1", "*", "NUL", "x" * 200, "é" * 200, "🎉" * 200]  # fmt: skip
+        "'\"`\\", "1", "**", "a*b", "NUL", "x" * 200, "é" * 200, "🎉" * 200]  # fmt: skip
 BAD = {
     "": "empty",
     " a": "begins or ends with a space",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Emission, PlannedStep, Scope, When
-from toolkit.runtime.tree import ANY
+from toolkit.runtime.tree import depth
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class _Finder:
         if row.inside is None or row.inside.reducer not in (None, "list") or row.handler is not None:
             return False
         [(_, branch)] = row.inside.branches
-        same_depth = row.path.count(ANY) == wanted.path.count(ANY)
+        same_depth = depth(row.path) == depth(wanted.path)
         return same_depth and len(needs) == 1 and self._returns_surely(self._scopes[branch], *needs)
 
     def _returns_surely(self, scope: Scope, name: str) -> bool:

@@ -12,7 +12,7 @@ import json
 import os
 
 from .scope import Plan, Records, Scope, Unsuitable
-from .tree import ANY, DEFAULT, branches, fill
+from .tree import DEFAULT, branches, depth, fill
 from .values import parsed, shown
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ class Controls:
             row = self._plan.rows[template]
             instance = fill(template, positions)
             if when == "again":
-                self._again(row, instance, positions[template.count(ANY)], values, files)
+                self._again(row, instance, positions[depth(template)], values, files)
             else:
                 files.update(self._start(row, instance, values))
         return values, files

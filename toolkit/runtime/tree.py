@@ -47,6 +47,11 @@ def fill(template: str, positions: list[str]) -> str:
     return "/".join(next(left, "0") if part == ANY else part for part in template.split("/"))
 
 
+def depth(template: str) -> int:
+    """How many positions a template path has."""
+    return template.split("/").count(ANY)
+
+
 class Tree:
     """The rows and scopes of a plan.
 

@@ -16,7 +16,7 @@ from toolkit.backends.argo.resumed import Positions, Resumed
 from toolkit.plan.controls import Choice, Control, Emitted, Entry, Inner, Source, holds_entry
 from toolkit.plan.plan import Emission, Plan, PlannedStep, Scope, When
 from toolkit.runtime.controls import key
-from toolkit.runtime.tree import ANY, GROUP, HANDLER
+from toolkit.runtime.tree import ANY, GROUP, HANDLER, depth
 
 ENTRY = "pipeline"
 NOTHING = "nothing"
@@ -27,11 +27,6 @@ _End = tuple[str, "str | None"]
 """A task that may be a composite's last, and the scope that it runs; None where it is the composite again."""
 _UNROLLED = 8
 """Iterations of a loop that its template holds before it calls itself: Argo follows a hundred calls within calls at most."""
-
-
-def depth(path: str) -> int:
-    """How many positions a path has."""
-    return path.split("/").count(ANY)
 
 
 def handler_task(path: str) -> str:

@@ -17,7 +17,7 @@ from toolkit.backends.argo.names import task_name
 from toolkit.backends.argo.pod import PATH_INPUT, plain, position_name
 from toolkit.backends.launcher import Verdict
 from toolkit.runtime.protocol import FAULT
-from toolkit.runtime.tree import ANY, GROUP, HANDLER, fill
+from toolkit.runtime.tree import ANY, GROUP, HANDLER, depth, fill
 
 Object = dict[str, Any]
 
@@ -230,7 +230,7 @@ def _by_name(node: Object, template: str | None) -> str | None:
     if template is None or ANY not in template:
         return template
     inputs = _inputs(node)
-    return fill(template, [inputs.get(position_name(level), "0") for level in range(template.count(ANY))])
+    return fill(template, [inputs.get(position_name(level), "0") for level in range(depth(template))])
 
 
 class Ends:

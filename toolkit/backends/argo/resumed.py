@@ -16,7 +16,7 @@ from toolkit.backends.earlier import Earlier
 from toolkit.runtime import layout
 from toolkit.runtime.controls import Texts, group_ranges, key
 from toolkit.runtime.scope import Unsuitable
-from toolkit.runtime.tree import ANY, GROUP, Tree, branches
+from toolkit.runtime.tree import ANY, GROUP, Tree, branches, depth
 from toolkit.store.states import Row
 
 Positions = tuple[str, ...]
@@ -68,11 +68,10 @@ class Resumed:
         if name == key(self._number(composite), "again"):
             return self._texts.get((name, positions))
         if loop is not None:
-            level = loop.split("/").count(ANY)
+            level = depth(loop)
             wanted[level] = str(int(wanted[level]) + 1)
-        depth = composite.split("/").count(ANY)
         # What lies in loops between the scope and the composite begins with their first iteration.
-        wanted = (wanted + ["0"] * depth)[:depth]
+        wanted = (wanted + ["0"] * depth(composite))[: depth(composite)]
         return self._texts.get((name, tuple(wanted)))
 
     # --- what is done -------------------------------------------------------------------------------------------------
