@@ -274,11 +274,15 @@ class Ran:
         return shown
 
 
+LATE_NAMES = [name for name in cases.HOSTILE_NAMES if set(name) & set("{$'-\U0002ebf0") or name in ("1e3", "true")]
+"""Which somebody behind the YAML could take for his own; that Go reads all of them as they are is tested above."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_names_and_values_reach_a_step_byte_for_byte(workplace: Workplace, image: Image) -> None:
     # Given every name and value that any of the languages between here and there could take for its own,
-    steps = [cases.task(name) for name in cases.HOSTILE_NAMES]
+    steps = [cases.task(name) for name in LATE_NAMES]
     objects = cases.run(steps, {"environment": cases.HOSTILE_VALUES}, name="hostile", images={None: image})
     # when they run in a row,
     ran = Ran(workplace, objects)
@@ -286,27 +290,25 @@ def test_names_and_values_reach_a_step_byte_for_byte(workplace: Workplace, image
     assert workflow["status"]["phase"] == "Succeeded", workflow["status"].get("message")
     # then each step got its own name, the run's, and every value as it was,
     seen = [ran.seen(pod) for pod in ran.pods()]
-    assert sorted(one["argv"] for one in seen) == sorted(
-        [str(PROTOCOL), "hostile", name, "1"] for name in cases.HOSTILE_NAMES
-    )
+    assert sorted(one["argv"] for one in seen) == sorted([str(PROTOCOL), "hostile", name, "1"] for name in LATE_NAMES)
     for one in seen:
         values = {name: value for name, value in one["environment"].items() if name in cases.HOSTILE_VALUES}
         assert values == cases.HOSTILE_VALUES
     # and what Argo says of each is found again under its name.
-    assert {one.path for one in attempts(workflow, cases.HOSTILE_NAMES)} == set(cases.HOSTILE_NAMES)
+    assert {one.path for one in attempts(workflow, LATE_NAMES)} == set(LATE_NAMES)
 
 
-FAIL_UNTIL_THIRD = "sys.exit(0 if sys.argv[-1] == '3' else {code})"
+FAIL_UNTIL = "sys.exit(0 if sys.argv[-1] == '{number}' else {code})"
 
 
 @pytest.mark.parametrize(
     ("policy", "code", "numbers", "phase"),
     [
-        ("Always", 1, ["1", "2", "3"], "Succeeded"),
-        ("OnFailure", 1, ["1", "2", "3"], "Succeeded"),
+        ("Always", 1, ["1", "2"], "Succeeded"),
+        ("OnFailure", 1, ["1", "2"], "Succeeded"),
         ("OnFailure", 117, ["1"], "Failed"),
         ("OnError", 1, ["1"], "Failed"),
-        ("OnError", 117, ["1", "2", "3"], "Succeeded"),
+        ("OnError", 117, ["1", "2"], "Succeeded"),
     ],
 )
 def test_a_step_is_tried_again_by_the_rule_of_the_other_environments(
@@ -314,8 +316,8 @@ def test_a_step_is_tried_again_by_the_rule_of_the_other_environments(
 ) -> None:
     name = f"retry-{policy.lower()}-{code}"
     given = {
-        "environment": {"THEN": FAIL_UNTIL_THIRD.format(code=code)},
-        "retry_strategy": {"limit": 2, "retry_policy": policy},
+        "environment": {"THEN": FAIL_UNTIL.format(number=2, code=code)},
+        "retry_strategy": {"limit": 1, "retry_policy": policy},
     }
     ran = Ran(workplace, cases.run([cases.task("a b")], given, name=name, images={None: image}))
     assert ran.wait()["status"]["phase"] == phase
@@ -359,7 +361,7 @@ def test_an_attempt_whose_pod_is_gone_counts_as_an_error_and_the_next_has_the_ne
 def test_attempts_are_apart_by_a_back_off_that_grows(workplace: Workplace, image: Image) -> None:
     back_off = {"duration_in_seconds": 3, "factor": 3, "max_duration": 120}
     given = {
-        "environment": {"THEN": FAIL_UNTIL_THIRD.format(code=1)},
+        "environment": {"THEN": FAIL_UNTIL.format(number=3, code=1)},
         "retry_strategy": {"limit": 2, "back_off": back_off},
     }
     ran = Ran(workplace, cases.run([cases.task("a")], given, name="back-off", images={None: image}))
@@ -374,19 +376,6 @@ def test_attempts_are_apart_by_a_back_off_that_grows(workplace: Workplace, image
 
 def moment(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-
-
-@pytest.mark.parametrize("steps", ["alone", "between"])
-def test_stubs_cost_no_pod(workplace: Workplace, image: Image, steps: str) -> None:
-    made = cases.stubs_alone() if steps == "alone" else cases.stubs_between()
-    name = f"stubs-{steps}"
-    text = (
-        to_text(made).replace('"run-1"', json.dumps(name)).replace(json.dumps(cases.IMAGE), json.dumps(image.reference))
-    )
-    config_map, workflow = yaml.safe_load_all(text)
-    ran = Ran(workplace, Objects(config_map, workflow))
-    assert ran.wait()["status"]["phase"] == "Succeeded"
-    assert len(ran.pods()) == (0 if steps == "alone" else 2)
 
 
 def test_a_schedule_starts_runs_whose_ids_are_their_own(workplace: Workplace, image: Image) -> None:

@@ -33,14 +33,8 @@ def collect(squares: list):
 def square(x: int):
     return x * x
 
-def count(i: int):
-    return int(i) >= 2
-
 def never():
     return False
-
-def bad():
-    raise ValueError("never well")
 
 def odd(x: int):
     if x == 1:

@@ -64,6 +64,13 @@ def test_a_run_wanders_and_each_place_has_what_was_done_in_the_others(clustered:
         done = clustered.toolkit("retry", "wanders", "--env", environment)
         assert done.code == (0 if mended == 3 else 1), done.err
         assert mended == 3 or f"{mended + 1} is not mended" in done.err, done.err
+        if mended == 1:
+            knows = Scratch(tmp_path / "knows", clustered.environ)
+            shutil.copytree(clustered.root, knows.root, ignore=shutil.ignore_patterns("volumes"))
+        elif mended == 2:
+            # (another client, which knows the run from the cluster, can't go on with it a second time)
+            second = knows.toolkit("retry", "wanders", "--env", "local")
+            assert second.code == 2 and "has gone on elsewhere" in second.err, second.err
     # then whoever asks for it is led to where it is, and no step that had succeeded ran again.
     shown = json.loads(clustered.toolkit("show", "wanders", "--json").out)
     assert (shown["status"], shown["environment"]) == ("succeeded", "argo")

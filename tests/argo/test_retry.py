@@ -1,10 +1,8 @@
-"""A run goes on on a cluster and on this machine in turn, with what was done before; and by one client alone."""
+"""A run that failed on the cluster goes on there: no pod of what is done, the rest as further attempts, as often as it takes."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,33 +14,60 @@ pytestmark = [pytest.mark.argo, pytest.mark.docker, pytest.mark.timeout(600)]
 
 PIPELINE = """\
 import functions
-from toolkit import Catalog, Map, Pipeline, PythonTask, pickled
+from toolkit import Conditional, Fail, Loop, Map, Pipeline, PythonTask, Stub
 
-branch = Pipeline(steps=[
-    PythonTask(functions.measure, returns=[pickled("measured")], catalog=Catalog(put=["out.txt"])),
+item = Pipeline(steps=[
+    PythonTask(functions.measure, returns=["parity", "parts"]),
+    Conditional("decide", "parity", {
+        "even": Pipeline(steps=[PythonTask(functions.even, returns=["halved"])]),
+        "odd": Pipeline(steps=[PythonTask(functions.odd, returns=["halved"])]),
+    }),
+    Map("inner", Pipeline(steps=[PythonTask(functions.part, returns=["weights"])]), "parts", "part", reducer=sum),
+    PythonTask(functions.after, returns=["sums"]),
 ])
-p = Pipeline(name="moved", steps=[
+rounds = Pipeline(steps=[PythonTask(functions.round, returns=["count", "enough"]), PythonTask(functions.rest)])
+p = Pipeline(name="there", steps=[
     PythonTask(functions.make, returns=["numbers"]),
-    Map("each", branch=branch, iterate_on="numbers", iterate_as="number"),
-    PythonTask(functions.total, returns=["sum"], catalog=Catalog(get=["1/out.txt"])),
+    Map("each", item, "numbers", "number"),
+    Stub("between"),
+    Loop("rounds", branch=rounds, max_iterations=5, break_on="enough", index_as="i"),
+    PythonTask(functions.total, returns=["sum"]),
 ])
 """
 FUNCTIONS = """\
 MENDED = 0
 
 def make():
-    return [1, 2, 3]
+    return [2, 3]
 
 def measure(number):
-    if MENDED < 1 and number == 2:
-        raise ValueError("the second is not yet mended")
-    open("out.txt", "w").write(str(number))
-    return {number}
+    return ("odd" if number % 2 else "even"), list(range(number))
 
-def total(measured):
-    if MENDED < 2:
-        raise ValueError("the sum is not yet mended")
-    return sum(sum(one) for one in measured) + int(open("1/out.txt").read())
+def even(number):
+    if MENDED < 1:
+        raise ValueError("halves are not mended")
+    return number // 2
+
+def odd(number):
+    return number
+
+def part(number, part):
+    if MENDED < 2 and number == 3 and part == 1:
+        raise ValueError("parts are not mended")
+    return part + 1
+
+def after(weights, halved):
+    return weights + halved
+
+def round(i, count=0):
+    return count + 1, int(i) == 2
+
+def rest(i):
+    if MENDED < 3 and int(i) == 1:
+        raise ValueError("rounds are not mended")
+
+def total(sums, count):
+    return sum(sums) + count
 """
 VOLUMES = [{"name": "toolkit", "mount_path": "/mnt"}]
 
@@ -50,42 +75,45 @@ VOLUMES = [{"name": "toolkit", "mount_path": "/mnt"}]
 @pytest.fixture
 def project(clustered: Scratch) -> Scratch:
     configuration = {"executor": {"type": "argo", "config": {"persistent_volumes": VOLUMES}}}
-    files = {"pipeline.py": PIPELINE, "functions.py": FUNCTIONS, "toolkit.yaml": json.dumps(configuration)}
-    clustered.write(files)
+    clustered.write({"pipeline.py": PIPELINE, "functions.py": FUNCTIONS, "toolkit.yaml": json.dumps(configuration)})
     return clustered
 
 
-def test_from_here_to_there_and_back(project: Scratch, workplace: Workplace, tmp_path: Path) -> None:
-    # Given a run that failed here in an item of a map,
-    failed = project.toolkit("run", "pipeline.py", "--run-id", "moved", "--env", "local")
-    assert failed.code == 1 and "the second is not yet mended" in failed.err, failed.err
-    # when that is mended and it goes on on the cluster,
-    project.write({"functions.py": FUNCTIONS.replace("MENDED = 0", "MENDED = 1")})
-    there = project.toolkit("retry", "moved", "--env", "argo")
-    assert there.code == 1 and "the sum is not yet mended" in there.err, there.err
-    # then only what was left ran there, with the values and the objects of what ran here,
-    assert attempts_of(project)[1] == {**DONE, "each/1/measure": 2, "total": 1}
-    assert len(workplace.get("pods", "-l", "workflows.argoproj.io/workflow=moved")["items"]) == 2
-    elsewhere = Scratch(tmp_path / "elsewhere", project.environ)
-    shutil.copytree(project.root, elsewhere.root, ignore=shutil.ignore_patterns("volumes"))
-    # and when the rest is mended and it goes on here again, then it comes back with what the cluster did.
-    project.write({"functions.py": FUNCTIONS.replace("MENDED = 0", "MENDED = 2")})
-    done = project.toolkit("retry", "moved", "--env", "local")
-    assert done.code == 0, done.err
-    shown, attempts = attempts_of(project)
-    assert (shown["status"], shown["environment"], shown["parameters"]["sum"]) == ("succeeded", "local", 8)
-    assert attempts == {**DONE, "each/1/measure": 2, "total": 2}
-    # Another client, which knows the run from the cluster, can't go on with it a second time.
-    again = elsewhere.toolkit("retry", "moved", "--env", "local")
-    assert again.code == 2 and "has gone on elsewhere" in again.err, again.err
-
-
-DONE = {"make": 1, "each/0/measure": 1, "each/1/measure": 1, "each/2/measure": 1}
-
-
-def attempts_of(project: Scratch) -> tuple[dict[str, Any], dict[str, int]]:
-    """The run as it is shown wherever it is, and how many attempts each task had."""
-    shown = project.toolkit("show", "moved", "--json")
+def tasks_of(project: Scratch, run: str) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """A run as it is shown, and the numbers of the attempts of each task."""
+    shown = project.toolkit("show", run, "--json")
     assert shown.code == 0, shown.err
     document: dict[str, Any] = json.loads(shown.out)
-    return document, {one["path"]: len(one["attempts"]) for one in document["steps"] if one["type"] == "task"}
+    return document, {
+        row["path"]: [one["number"] for one in row["attempts"]] for row in document["steps"] if row["type"] == "task"
+    }
+
+
+def pods_of(workplace: Workplace, run: str) -> int:
+    return len(workplace.get("pods", "-l", f"workflows.argoproj.io/workflow={run}")["items"])
+
+
+def test_it_goes_on_there_with_no_pod_of_what_is_done(project: Scratch, workplace: Workplace) -> None:
+    # Given a run of which an item fails in its second step, another one in an item of its own, and a loop in its second iteration,
+    failed = project.toolkit("run", "pipeline.py", "--run-id", "there")
+    assert failed.code == 1 and "halves are not mended" in failed.err, failed.err
+    before = tasks_of(project, "there")[1]
+    # when one after the other is mended,
+    ends = [(1, 1, "parts are not mended"), (2, 1, "rounds are not mended"), (3, 0, "")]
+    made = []
+    for mended, code, why in ends:
+        project.write({"functions.py": FUNCTIONS.replace("MENDED = 0", f"MENDED = {mended}")})
+        done = project.toolkit("retry", "there")
+        assert (done.code, why in done.err) == (code, True), done.err
+        document, after = tasks_of(project, "there")
+        # then the pods are the attempts that have come, and no others.
+        made.append(sum(map(len, after.values())) - sum(map(len, before.values())))
+        assert pods_of(workplace, "there") == made[-1], after
+        before = after
+    assert (document["status"], document["environment"]) == ("succeeded", "argo")
+    assert document["parameters"]["sum"] == (3 + 1) + (6 + 3) + 3
+    again = {path: numbers for path, numbers in after.items() if len(numbers) > 1}
+    assert again == {"each/0/decide/even/even": [1, 2], "each/1/inner/1/part": [1, 2, 3], "rounds/1/rest": [1, 2]}
+    # even, its inner items and what is after them, the part that fails again; that part and what is after it, two
+    # rounds of two; the rest of a round, one more, the sum.
+    assert made == [1 + 2 + 1 + 1, 1 + 1 + 4, 1 + 2 + 1]
