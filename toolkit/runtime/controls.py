@@ -13,7 +13,7 @@ import os
 
 from .scope import Plan, Records, Scope, Unsuitable
 from .tree import DEFAULT, branches, depth, fill
-from .values import parsed, shown
+from .values import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,18 +102,7 @@ class Controls:
             # Its list is not there yet, and will be as long as that map has items.
             other = self._plan.rows[row["as_long_as"]]
             return self._count(other, fill(other["path"], self._plan.positions(instance)))
-        name = row["parameter"]
-        stored = Scope(self._plan, self._records, instance).parameter(name)
-        if stored is None:
-            raise Unsuitable(f"the map {instance} iterates on {name}, which is nowhere")
-        if isinstance(stored[1].get("reducer"), dict):
-            raise Unsuitable(
-                f"the map {instance} iterates on {name}, which a reducer makes and no record holds: return it from a task first"
-            )
-        found = parsed(self._plain(stored))
-        if not isinstance(found, list):
-            raise Unsuitable(f"the map {instance} iterates on {name}, which is no list but {shown(found)}")
-        return len(found)
+        return len(Scope(self._plan, self._records, instance).items(row, instance))
 
     def _choice(self, row: dict[str, Any], instance: str) -> str:
         """The label of the branch that a conditional takes.

@@ -224,10 +224,15 @@ class Scope:
         found = Scope(self._plan, self._records, path).parameter(name)
         if found is None:
             raise Unsuitable(f"the map {path} iterates on {name}, which is nowhere")
-        value = parsed(found[1].get("value"))
+        if isinstance(found[1].get("reducer"), dict):
+            raise Unsuitable(
+                f"the map {path} iterates on {name}, which a reducer makes and no record holds: return it from a task first"
+            )
+        if found[1]["kind"] in ("list", "object"):
+            raise Unsuitable(f"the map {path} iterates on {name}, a pickled object, which can't be counted: return JSON")
+        value = parsed(found[1]["value"])
         if not isinstance(value, list):
-            what = "an object" if found[1]["kind"] == "object" else shown(value)
-            raise Unsuitable(f"the map {path} iterates on {name}, which is no list but {what}")
+            raise Unsuitable(f"the map {path} iterates on {name}, which is no list but {shown(value)}")
         return value
 
     def _of_sequence(self, scope: str, instance: str, name: str, before: Optional[int]) -> Optional[Found]:
