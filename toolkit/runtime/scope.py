@@ -229,7 +229,9 @@ class Scope:
                 f"the map {path} iterates on {name}, which a reducer makes and no record holds: return it from a task first"
             )
         if found[1]["kind"] in ("list", "object"):
-            raise Unsuitable(f"the map {path} iterates on {name}, a pickled object, which can't be counted: return JSON")
+            raise Unsuitable(
+                f"the map {path} iterates on {name}, a pickled object, which can't be counted: return JSON"
+            )
         value = parsed(found[1]["value"])
         if not isinstance(value, list):
             raise Unsuitable(f"the map {path} iterates on {name}, which is no list but {shown(value)}")

@@ -190,7 +190,7 @@ def attempts(workflow: Object, paths: Iterable[str], first: Mapping[str, int] = 
         display = node.get("displayName", "")
         retried = _RETRIED.search(display)
         path = _input_path(node) or _by_name(node, by_task.get(_RETRIED.sub("", display)))
-        if path is None or node.get("phase") in ("Omitted", "Skipped"):
+        if path is None or node.get("phase") in ("Omitted", "Skipped") or _was_shut_out(node):
             continue
         code = (node.get("outputs") or {}).get("exitCode")
         found.append(
@@ -205,6 +205,12 @@ def attempts(workflow: Object, paths: Iterable[str], first: Mapping[str, int] = 
             )
         )
     return sorted(found, key=lambda one: (one.path, one.number))
+
+
+def _was_shut_out(node: Object) -> bool:
+    """Whether a step's turn came only when its run had been told to end: Argo ends such a node as it begins, without a pod."""
+    never = not node.get("hostNodeName") and node.get("startedAt") == node.get("finishedAt")
+    return never and node.get("message", "").startswith(_SHUT_DOWN)
 
 
 def succeeded_rows(workflow: Object) -> set[str]:
