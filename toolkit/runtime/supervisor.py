@@ -33,7 +33,7 @@ from .redact import Redactor
 from .scope import Plan, Records, Scope, Unsuitable, load_json, read_plan
 from .tree import GROUP, SEVERAL
 from .values import BadValue
-from .watch import Child
+from .watch import Child, Witness
 from .workfolder import listed, make, own_copy
 
 TYPE_CHECKING = False
@@ -402,7 +402,8 @@ class Attempt:
     def _watch(self, environment: dict[str, str]) -> dict[str, Any]:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
         job = self._job(self.scope)
-        watched = Child(lambda result: child.run(job, environment, result), output, 0 if self.gated else None)
+        witness = Witness() if self.places.in_container and os.getpid() != 1 else None
+        watched = Child(lambda result: child.run(job, environment, result), output, 0 if self.gated else None, witness)
         outcome = watched.wait(self.settings["time_limit"], self.settings["grace_period"])
         output.close()
         if output.fault is not None:

@@ -16,8 +16,48 @@ if TYPE_CHECKING:
     from .output import Output
 
 _CHUNK = 1 << 16
+_SAME_INSTANT = 0.02
+"""Seconds in which a signal that was sent to all processes has come to each of them."""
 _AFTER_EXIT = 0.5
 """Seconds in which output may still arrive after the child's end, from processes that it left running."""
+
+
+class Witness:
+    """A process that does nothing, and whose end by SIGTERM says that every process of the container was sent it.
+
+    Argo's program does so, at the same instant as its own child: passed on once more, the step would be told to end twice.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.setsid()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                os.closerange(0, 256)
+                while True:
+                    signal.pause()
+            finally:
+                os._exit(0)
+
+    def saw_term(self) -> bool:
+        """Whether it has been sent SIGTERM; it may not have come to ending of it yet."""
+        time.sleep(_SAME_INSTANT)
+        try:
+            with open(f"/proc/{self._pid}/status", "rb") as file:
+                fields = dict(line.split(b":\t", 1) for line in file.read().splitlines() if b":\t" in line)
+        except FileNotFoundError:
+            return True
+        pending = int(fields[b"ShdPnd"], 16) | int(fields[b"SigPnd"], 16)
+        return fields[b"State"][:1] in b"ZX" or bool(pending >> (signal.SIGTERM - 1) & 1)
+
+    def end(self) -> None:
+        try:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
 
 
 class Child:
@@ -27,10 +67,18 @@ class Child:
         body: runs in the child with the descriptor for its result; returns its exit code.
         output: takes what the child writes to either stream.
         client: a descriptor that ends when the client is gone, who alone could go on with the run; None has no such.
+        witness: where another program is the container's first process, what notices to whom that passes a signal on.
     """
 
-    def __init__(self, body: Callable[[int], int], output: Output, client: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        body: Callable[[int], int],
+        output: Output,
+        client: Optional[int] = None,
+        witness: Optional[Witness] = None,
+    ) -> None:
         self._output = output
+        self._witness = witness
         self._client = client
         self._result = b""
         self._terms = 0
@@ -82,14 +130,17 @@ class Child:
             cancelled = self._terms > 0 or self._client_gone
             if ending is None and (cancelled or over_time):
                 ending = now + grace
-                self._signal_group(signal.SIGTERM)
-            elif ending is not None and (now >= ending or self._terms > 1):
+                if over_time or self._witness is None or not self._witness.saw_term():
+                    self._signal_group(signal.SIGTERM)
+            elif ending is not None and (now >= ending or (self._terms > 1 and self._witness is None)):
                 self._signal_group(signal.SIGKILL)
                 ending = now + 1.0
             self._move(poll, self._patience(began, time_limit, ending))
             status = self._ended()
         self._drain(poll)
         self._signal_group(signal.SIGKILL)
+        if self._witness is not None:
+            self._witness.end()
         return self._outcome(status, over_time, time_limit)
 
     def _patience(self, began: float, time_limit: Optional[float], ending: Optional[float]) -> float:

@@ -7,7 +7,9 @@ from tests.conformance.case import SKIPPED, Case, Expect, Step, cancelled, funct
 POLITE = """\
 import signal
 def leave(*_):
+    # Told once more meanwhile it would say so again.
     print("good bye", flush=True)
+    time.sleep(0.5)
     open("half.txt", "w").write("half")
     sys.exit(0)
 signal.signal(signal.SIGTERM, leave)
