@@ -40,6 +40,8 @@ _BENCHES: dict[str, _Bench] = {
     "fan-out": fan_out.main,
     "peer": peer.main,
     "cluster": cluster.main,
+    "cluster-shapes": cluster.main_shapes,
+    "cluster-client": cluster.main_client,
 }
 
 

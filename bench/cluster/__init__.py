@@ -10,7 +10,7 @@ import json
 import shutil
 import signal
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
@@ -55,11 +55,25 @@ _EXAMPLE = ROOT / "examples" / "getting-started"
 
 
 def main(pairs: int) -> None:
-    """Prints the figures; without a cluster a line that says so.
+    """The chain, beside the hand-written DAG and the peer's workflow; without a cluster a line that says so.
 
     Raises:
         Broken: a side did not run.
     """
+    _on_cluster(_chain, pairs)
+
+
+def main_shapes(pairs: int) -> None:
+    """Composites beside hand-written DAGs of their shapes (see :func:`main`)."""
+    _on_cluster(_shapes, pairs)
+
+
+def main_client(pairs: int) -> None:
+    """What the client costs, and how many pods an example takes (see :func:`main`)."""
+    _on_cluster(_client_and_examples, pairs)
+
+
+def _on_cluster(measure: Callable[[Namespace, Path, int], None], pairs: int) -> None:
     try:
         cluster = find()
     except Absent as error:
@@ -70,7 +84,7 @@ def main(pairs: int) -> None:
         with _ends_by_exception(), project(STEPS) as root:
             try:
                 with namespace(cluster, restricted=True, claims=[CLAIM, "runnable-volume"]) as place:
-                    _measure(place, root, pairs)
+                    measure(place, root, pairs)
             finally:
                 cluster.forget_images(_repository(root))
     except Failed as failed:
@@ -89,7 +103,7 @@ def _ends_by_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _measure(place: Namespace, root: Path, pairs: int) -> None:
+def _chain(place: Namespace, root: Path, pairs: int) -> None:
     counts: list[list[int]] = [[], [], []]
 
     own, other = _sides(place, root, "chain", _command(place), counts)
@@ -109,8 +123,14 @@ def _measure(place: Namespace, root: Path, pairs: int) -> None:
     for name, count in zip(("toolkit run", "hand-written", "the peer's"), counts, strict=True):
         if count:
             print(f"  {'pods of ' + name:<44} {count[0]}", flush=True)
+
+
+def _shapes(place: Namespace, root: Path, pairs: int) -> None:
     for shape in _SHAPES:
         _shape(place, root, shape, pairs)
+
+
+def _client_and_examples(place: Namespace, root: Path, pairs: int) -> None:
     _client(place, root, pairs)
     _examples(place)
 
