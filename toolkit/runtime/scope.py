@@ -77,11 +77,12 @@ class Records:
 
     Args:
         run_folder: the folder of the run's records, on this side.
-        known: records that are not written yet, by path.
+        known: records that are not written yet, by path. least: the number of the first attempt whose success counts.
     """
 
-    def __init__(self, run_folder: str, known: Optional[dict[str, dict[str, Any]]] = None) -> None:
+    def __init__(self, run_folder: str, known: Optional[dict[str, dict[str, Any]]] = None, least: int = 1) -> None:
         self._run_folder = run_folder
+        self._least = least
         self._read: dict[str, Optional[dict[str, Any]]] = dict(known or {})
 
     def record(self, path: str) -> Optional[dict[str, Any]]:
@@ -89,6 +90,8 @@ class Records:
         if path not in self._read:
             self._read[path] = None
             for attempt in reversed(layout.attempts(self._run_folder, path)):
+                if attempt < self._least:
+                    break
                 record = records.read(os.path.join(layout.attempt_folder(self._run_folder, path, attempt), END_RECORD))
                 if record is not None and record.get("status") == "succeeded":
                     self._read[path] = record

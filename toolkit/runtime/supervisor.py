@@ -168,8 +168,9 @@ def _run_group(
     run_folder = os.path.join(places.translate(plan.document["stores"]["run_log"]), run_id)
     work, worst = places.work, 0
     for path in paths:
+        known = Records(run_folder, least=least)
         before = _step_before(plan, path)
-        if _succeeded(run_folder, path, least) or (before is not None and not _succeeded(run_folder, before, least)):
+        if known.record(path) is not None or (before is not None and known.record(before) is None):
             continue
         places.work = work
         os.chdir(work)
@@ -179,15 +180,6 @@ def _run_group(
         if one.cancelled:
             break
     return worst
-
-
-def _succeeded(run_folder: str, path: str, least: int) -> bool:
-    for number in layout.attempts(run_folder, path):
-        if number >= least:
-            record = records.read(os.path.join(layout.attempt_folder(run_folder, path, number), END_RECORD))
-            if record is not None and record["status"] == "succeeded":
-                return True
-    return False
 
 
 def _step_before(plan: Plan, path: str) -> Optional[str]:

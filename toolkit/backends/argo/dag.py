@@ -180,22 +180,18 @@ class Graph:
             if row.type != "stub" and () not in passed:
                 name = names.task_name(row.path)
                 task = self._call(name, self._called(row), self._values(row, scope.path), last)
-                if passed:
-                    task["when"] = f"{{{{=!({_at(passed)})}}}}"
-                tasks.append(task)
+                tasks.append(_left_out(task, passed))
                 last = _came_well(task)
                 if row.handler is not None:
                     handlers.append(handler_task(row.path))
                     values = self._resolved(row.handler, scope.path)
                     failed = f"{name}.Failed || {name}.Errored"
                     tasks.append(self._call(handlers[-1], _scope_name(row.handler), values, failed))
-            over = self._resumed.over(row.path) if self._resumed is not None else []
+            over = self._over(row.path)
             if row.ends == "failure" and () not in over:
                 name = names.task_name(f"{row.path}/{FAILS}/")
                 task = self._call(name, self._fails(), [_path_argument(row.path)], last)
-                if over:
-                    task["when"] = f"{{{{=!({_at(over)})}}}}"
-                tasks.append(task)
+                tasks.append(_left_out(task, over))
                 last = _came_well(task)
         if handlers:
             # Argo judges a DAG by its last tasks; this one is left out, and so takes on a failure, unless one of these came well.
@@ -208,6 +204,9 @@ class Graph:
 
     def _passed(self, path: str) -> list[Positions]:
         return self._resumed.passed(path) if self._resumed is not None else []
+
+    def _over(self, path: str) -> list[Positions]:
+        return self._resumed.over(path) if self._resumed is not None else []
 
     @staticmethod
     def _call(name: str, template: str, values: list[Object], depends: str) -> Object:
@@ -269,7 +268,7 @@ class Graph:
         if self._resumed is None:
             return {}
         handled = isinstance(source, Inner) and source.handler
-        positions = self._resumed.over(source.step) if handled else self._resumed.passed(source.step)
+        positions = self._over(source.step) if handled else self._passed(source.step)
         composite = self._plan.steps[int(one[1:])].path
         # Out of a loop's body comes what its next iteration begins with, if that is its to compute.
         loop = next(
@@ -361,9 +360,7 @@ class Graph:
                 " || ".join(f"{last}.{phase}" for phase in ("Succeeded", "Failed", "Errored", *skipped)) if last else ""
             )
             task = self._call(names.task_name(step.path), self._pod(step), self._values(step, scope), after)
-            if passed:
-                task["when"] = f"{{{{=!({_at(passed)})}}}}"
-            tasks.append(task)
+            tasks.append(_left_out(task, passed))
         if len(tasks) > 1:
             every = " && ".join(_came_well(task) for task in tasks)
             tasks.append(self._call(names.task_name("/end"), self._nothing(), [], every))
@@ -480,9 +477,12 @@ def _here(positions: int) -> str:
     return " + '/' + ".join(f"inputs.parameters.{position_name(level)}" for level in range(positions))
 
 
-def _at(positions: Sequence[Positions]) -> str:
-    """An expression that is true at some positions."""
-    return f"{_here(len(positions[0]))} in {json.dumps(['/'.join(one) for one in positions])}"
+def _left_out(task: Object, positions: Sequence[Positions]) -> Object:
+    """A task that makes no pod at some positions."""
+    if positions:
+        known = json.dumps(["/".join(one) for one in positions])
+        task["when"] = f"{{{{=!({_here(len(positions[0]))} in {known})}}}}"
+    return task
 
 
 def _at_position(values: Mapping[Positions, str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from toolkit.backends.earlier import Earlier
 from toolkit.runtime import layout
-from toolkit.runtime.controls import Texts, group_ranges, key
+from toolkit.runtime.controls import Texts, group_ranges
 from toolkit.runtime.scope import Unsuitable
 from toolkit.runtime.tree import ANY, GROUP, Tree, branches, depth
 from toolkit.store.states import Row
@@ -34,6 +34,7 @@ class Resumed:
 
     def __init__(self, tree: Tree, run_folder: Path, earlier: Earlier) -> None:
         self._tree = tree
+        self._keys = Texts(tree)
         self._run_folder = str(run_folder)
         self._passed: dict[str, dict[Positions, None]] = defaultdict(dict)
         self._over: dict[str, dict[Positions, None]] = defaultdict(dict)
@@ -65,7 +66,7 @@ class Resumed:
             loop: the path of the loop that it is for the next iteration of; None where it is for none.
         """
         wanted = list(positions)
-        if name == key(self._number(composite), "again"):
+        if name == self._keys.key(self._tree.rows[composite], "again"):
             return self._texts.get((name, positions))
         if loop is not None:
             level = depth(loop)
@@ -163,18 +164,15 @@ class Resumed:
 
     # --- control values -----------------------------------------------------------------------------------------------
 
-    def _number(self, path: str) -> int:
-        return list(self._tree.rows).index(path)
-
     def _all_texts(self, controls: Mapping[str, Any]) -> dict[tuple[str, Positions], str]:
         """Each control value that the records hold, by its key and the positions that it is for."""
-        texts, found = Texts(self._tree), {}
+        found: dict[tuple[str, Positions], str] = {}
         for instance, value in controls.items():
             trail = self._tree.trail(instance)
             if trail is not None:
                 row, positions = trail[-1].row, tuple(self._tree.positions(instance))
                 try:
-                    known = texts.of(row, instance, controls)
+                    known = self._keys.of(row, instance, controls)
                 except (Unsuitable, KeyError):
                     # Of another shape, or more than the cluster is set to take by now: its own task says so again.
                     continue
@@ -182,7 +180,7 @@ class Resumed:
             elif (trail := self._tree.trail(instance.rpartition("/")[0])) is not None and isinstance(value, bool):
                 loop, _, iteration = instance.rpartition("/")
                 positions = (*self._tree.positions(loop), iteration)
-                found[texts.key(trail[-1].row, "again"), positions] = "true" if value else "false"
+                found[self._keys.key(trail[-1].row, "again"), positions] = "true" if value else "false"
         return found
 
 
