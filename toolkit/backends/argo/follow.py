@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ _SILENCE_LIMIT = 600.0
 """Seconds without any answer of the API after which the client gives up; the run goes on without it."""
 _ODD_AFTER = 5.0
 """Seconds after which a pod that has not started is looked into."""
+_LOOK_AGAIN = 2.0
+"""Seconds until the next look; more for one that waits long."""
 _HOPELESS_AFTER = 30.0
 """Seconds for which a reason that nothing mends by itself is waited for: somebody may be just about to mend it."""
 _END_LIMIT = 120.0
@@ -196,6 +199,7 @@ class Follower:
         self._gone: set[str] = set()
         self._next_list = 0.0
         self._unstarted: dict[str, _Unstarted] = {}
+        self._next_look = 0.0
         self._gave_up = ""
         self._asked = 0
         self._end_by: float | None = None
@@ -381,12 +385,16 @@ class Follower:
                 f"does it look at the namespace {self._cluster.namespace}? (`toolkit doctor --env argo`)"
             )
             return
-        for name, one in list(self._unstarted.items()):
-            age = now - one.since
-            if age < _ODD_AFTER or now < one.next_look:
-                continue
-            one.next_look = now + 2.0
-            reason = self._why(name)
+        if now < self._next_look:
+            return
+        waiting = [(name, one) for name, one in self._unstarted.items() if now - one.since >= _ODD_AFTER]
+        if not waiting:
+            return
+        # Twenty pods that start at once on a small node wait long for nothing but each other.
+        self._next_look = now + max(_LOOK_AGAIN, (now - waiting[0][1].since) / 4)
+        reasons = self._why([name for name, _ in waiting])
+        for name, one in waiting:
+            age, reason = now - one.since, reasons[name]
             if reason.word and reason.word != one.told:
                 one.told = reason.word
                 self._note(f"  the pod {name} has not started: {_short(reason.sentence)}")
@@ -396,15 +404,17 @@ class Follower:
                 self._give_up(f"the pod {name} has not started {spent}: {_short(reason.sentence or 'no reason given')}")
                 return
 
-    def _why(self, name: str) -> Waits:
-        reason = waits(self._pods[name])
-        if reason.word:
-            return reason
-        try:
-            events = self._cluster.list(CORE, "events", fields=f"involvedObject.name={name}")["items"]
-        except (ApiError, Unreachable):
-            return reason
-        return waits_by_events(events)
+    def _why(self, names: Sequence[str]) -> dict[str, Waits]:
+        """Why pods have not started; where they don't say it themselves, by the events, which are asked for once for all."""
+        found = {name: waits(self._pods[name]) for name in names}
+        silent = {name: list[Object]() for name, reason in found.items() if not reason.word}
+        if silent:
+            # The API server reads all events of the namespace for any such question, so one of a single pod is no cheaper.
+            fields = "involvedObject.kind=Pod,type=Warning"
+            with suppress(ApiError, Unreachable):
+                for event in self._cluster.list(CORE, "events", fields=fields)["items"]:
+                    silent.get(event["involvedObject"].get("name", ""), []).append(event)
+        return found | {name: waits_by_events(events) for name, events in silent.items()}
 
     def _give_up(self, sentence: str) -> None:
         self._gave_up = sentence
@@ -474,7 +484,6 @@ def _short(sentence: str) -> str:
 class _Unstarted:
     def __init__(self, since: float) -> None:
         self.since = since
-        self.next_look = 0.0
         self.told = ""
 
 
