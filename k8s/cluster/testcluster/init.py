@@ -42,6 +42,9 @@ def set_up(settings: dict[str, Any]) -> None:
     run("mount", "--make-rshared", "/")
     for folder in settings["hide"]:
         hide(folder, settings["keep"])
+    for folder in settings["in_memory"]:
+        run("mount", "-t", "tmpfs", "-o", "mode=755", "toolkit-cluster", folder)
+    os.environ.update(settings["environment"])
     # The kubelet wants these to have certain values and would set them for the whole machine.
     for name, value in settings["sysctls"].items():
         path = Path("/proc/sys") / name

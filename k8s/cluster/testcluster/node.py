@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ SYSCTLS = {
     "kernel/keys/root_maxkeys": 1000000,
     "kernel/keys/root_maxbytes": 25000000,
 }
+
+_MUCH_MEMORY = 12 << 30
 
 DISABLED_PLUGINS = [
     "io.containerd.internal.v1.opt",  # would make /opt/containerd
@@ -234,6 +237,15 @@ def network() -> list[list[str]]:
     ]
 
 
+def has_memory() -> bool:
+    """Whether the machine has so much memory that the node may trade some for time.
+
+    Argo's executor is 110 MB that are copied into a folder of each pod, which on a disk is most of what a small pod costs it;
+    and the daemons are collecting garbage for a fifth of their time when they keep to little memory.
+    """
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >= _MUCH_MEMORY
+
+
 def settings(cgroups: list[str]) -> dict[str, Any]:
     """What process 1 is told; see init.py."""
     keep = [HERE, cache(), state(), Path(sys.prefix), Path(sys.base_prefix)]
@@ -243,6 +255,8 @@ def settings(cgroups: list[str]) -> dict[str, Any]:
         "ended": str(state() / "ended"),
         "cgroups": cgroups,
         "hide": HIDDEN,
+        "in_memory": [str(state() / name) for name in ("etcd", "kubelet")] if has_memory() else [],
+        "environment": {"GOGC": "400"} if has_memory() else {},
         "keep": [str(path) for path in keep],
         "sysctls": SYSCTLS,
         "network": network(),
@@ -250,7 +264,7 @@ def settings(cgroups: list[str]) -> dict[str, Any]:
 
 
 def write_configuration(tools: Tools, pause: str, snapshotter: str, registry_port: int) -> None:
-    for folder in ("addresses", "cni", "ended", "kubelet", "registry", "volumes", "volume-plugins"):
+    for folder in ("addresses", "cni", "ended", "etcd", "kubelet", "registry", "volumes", "volume-plugins"):
         (state() / folder).mkdir(exist_ok=True)
     # Pods run as any user and must get through to their folder; what is above it is nobody else's business.
     hosts = state() / "registries" / f"127.0.0.1:{registry_port}"
