@@ -56,12 +56,6 @@ LONGEST_CRON = 29
 """Characters of a CronWorkflow's name: its runs add a time to it, and a run id has at most 40."""
 _KEPT_SECONDS = 7 * 24 * 3600
 _PODS_KEPT = "600s"
-_HOW_TO_END_WAIT = "workflows.argoproj.io/kill-cmd-wait"
-"""Names the command by which Argo's controller ends its own container of a pod, a JSON list; anything else says that there is none.
-
-That container ends by itself once the step's has. But while it still reports, the controller starts a process of its 110 MB
-program in it to tell it to end, up to three times in each pod, which takes longer than the report.
-"""
 _RUNS_KEPT = 100
 """Of a schedule, of either end. Not Argo's 3 and 1: while a Workflow is there, a client can still learn how its pods ended."""
 _LATEST_START = 3600
@@ -243,14 +237,13 @@ class _Compiler:
             "volumes": self._volumes(),
             "automountServiceAccountToken": False,
             "serviceAccountName": executor.service_account_name or DEFAULT_ACCOUNT,
-            "podMetadata": {
-                "labels": {**executor.labels, MANAGED[0]: MANAGED[1]},
-                "annotations": {**executor.annotations, _HOW_TO_END_WAIT: "none"},
-            },
+            "podMetadata": {"labels": {**executor.labels, MANAGED[0]: MANAGED[1]}},
             # What a client reads of a finished pod is on the volume and in the Workflow's status as well.
             "podGC": {"strategy": "OnWorkflowSuccess", "deleteDelayDuration": _PODS_KEPT},
             "ttlStrategy": {"secondsAfterCompletion": _KEPT_SECONDS},
         }
+        if executor.annotations:
+            known["podMetadata"]["annotations"] = dict(executor.annotations)
         if executor.parallelism is not None:
             known["parallelism"] = executor.parallelism
         if executor.max_workflow_duration_in_seconds is not None:
