@@ -22,9 +22,15 @@ def scratch(tmp_path: Path) -> Scratch:
 
 @contextmanager
 def without_images(root: Path) -> Iterator[None]:
-    """Removes what a project made in the engine; nothing of its may be left running."""
+    """Removes what a project made in the engine; nothing of its may be left running.
+
+    Its image is made its own by a file, since tests run side by side: an engine that is told to remove one name of an image may
+    not have seen yet that somebody gives it another, and the image is gone for both.
+    """
     import docker
 
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "this-test").write_text(root.name)
     client = docker.from_env()
     yield
     left = client.api.containers(all=True, filters={"label": f"dev.toolkit.project={root}"})
@@ -40,11 +46,8 @@ def without_images(root: Path) -> Iterator[None]:
 @pytest.fixture
 def containers(tmp_path: Path) -> Iterator[Scratch]:
     """A project whose steps run in containers; its images are removed, and nothing of its may be left running."""
-    # A name of its own, since images are tagged by the folder's name; and an image of its own, since tests run side by side:
-    # an engine that is told to remove one name of an image may not have seen yet that somebody gives it another.
+    # A name of its own, since images are tagged by the folder's name.
     unique = os.urandom(4).hex()
     root = tmp_path / f"test-{tmp_path.name[:24].strip('_-.')}-{unique}".lower().replace("_", "-")
-    root.mkdir()
-    (root / "this-test").write_text(unique)
     with without_images(root):
         yield Scratch(root, {"TOOLKIT_ENV": "local"})

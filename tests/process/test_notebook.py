@@ -147,6 +147,13 @@ def test_what_cells_write_is_the_steps_output_once(project: LocalProject) -> Non
     assert project.output() == b"one\ntwo\nthree\nmore\r\n'four'\n'five'\n"
 
 
+def test_what_is_printed_at_the_kernels_end_is_output_and_what_its_threads_log_then_is_not(project: LocalProject) -> None:
+    # As the kernel's own threads do on a busy machine, where one has closed what another writes to.
+    log = "logging.getLogger('tornado.general').error('Uncaught exception in zmqstream callback')"
+    run(project, "", f"import atexit, logging\natexit.register(lambda: (print('at the end'), {log}))\nprint('before')")
+    assert project.output() == b"before\nat the end\n"
+
+
 def test_secrets_reach_the_notebook_and_nothing_that_is_kept(project: LocalProject) -> None:
     project.write(".env", "KEY=s3cret-of-mine\n")
     attempt = run(project, "secrets=['KEY'], returns=['n']", "import os\nprint(os.environ['KEY'])\nn = len(os.environ['KEY'])",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 
@@ -73,3 +74,17 @@ def give(user: dict[str, Any], folder: str, returns: list[dict[str, str]]) -> No
             answers[name] = {"refused": str(error)}
     with open(os.path.join(folder, "returned.json"), "w", encoding="ascii") as file:
         json.dump(answers, file)
+
+
+def end() -> None:
+    """Makes the kernel's end an interpreter's: what is printed from here on (atexit functions) goes to the step's output.
+
+    Nobody reads the kernel's messages any more. Its threads log that they write to sockets which another has closed just now,
+    on a busy machine; that is no word of the notebook's.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for stream in ("stdout", "stderr"):
+        setattr(sys, stream, getattr(sys, f"__{stream}__"))
+    for library in ("asyncio", "tornado"):
+        logging.getLogger(library).setLevel(logging.CRITICAL + 1)

@@ -272,6 +272,7 @@ class _Session:
         if failure is None:
             declared = self._step.step["returns"]
             failure = await self._call(client, f"give({_VARIABLES}, {self._folder!r}, {declared!r})")
+        await self._call(client, "end()")
         await self._end(client)
         return failure
 
