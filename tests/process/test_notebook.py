@@ -147,7 +147,7 @@ def test_what_cells_write_is_the_steps_output_once(project: LocalProject) -> Non
     assert project.output() == b"one\ntwo\nthree\nmore\r\n'four'\n'five'\n"
 
 
-def test_what_is_printed_at_the_kernels_end_is_output_and_what_its_threads_log_then_is_not(project: LocalProject) -> None:
+def test_what_is_printed_at_the_kernels_end_is_output_and_its_threads_complaints_are_not(project: LocalProject) -> None:
     # As the kernel's own threads do on a busy machine, where one has closed what another writes to.
     log = "logging.getLogger('tornado.general').error('Uncaught exception in zmqstream callback')"
     run(project, "", f"import atexit, logging\natexit.register(lambda: (print('at the end'), {log}))\nprint('before')")

@@ -37,8 +37,6 @@ SYSCTLS = {
     "kernel/keys/root_maxbytes": 25000000,
 }
 
-_MUCH_MEMORY = 12 << 30
-
 DISABLED_PLUGINS = [
     "io.containerd.internal.v1.opt",  # would make /opt/containerd
     "io.containerd.snapshotter.v1.aufs",
@@ -237,6 +235,10 @@ def network() -> list[list[str]]:
     ]
 
 
+_MUCH_MEMORY = 12 << 30
+"""Bytes of the machine's."""
+
+
 def has_memory() -> bool:
     """Whether the machine has so much memory that the node may trade some for time.
 
@@ -249,14 +251,15 @@ def has_memory() -> bool:
 def settings(cgroups: list[str]) -> dict[str, Any]:
     """What process 1 is told; see init.py."""
     keep = [HERE, cache(), state(), Path(sys.prefix), Path(sys.base_prefix)]
+    spends_memory = has_memory()
     return {
         "state": str(state()),
         "logs": str(logs()),
         "ended": str(state() / "ended"),
         "cgroups": cgroups,
         "hide": HIDDEN,
-        "in_memory": [str(state() / name) for name in ("etcd", "kubelet")] if has_memory() else [],
-        "environment": {"GOGC": "400"} if has_memory() else {},
+        "in_memory": [str(state() / name) for name in ("etcd", "kubelet")] if spends_memory else [],
+        "environment": {"GOGC": "400"} if spends_memory else {},
         "keep": [str(path) for path in keep],
         "sysctls": SYSCTLS,
         "network": network(),

@@ -47,8 +47,8 @@ _SILENCE_LIMIT = 600.0
 """Seconds without any answer of the API after which the client gives up; the run goes on without it."""
 _ODD_AFTER = 5.0
 """Seconds after which a pod that has not started is looked into."""
-_LOOK_AGAIN = 2.0
-"""Seconds until the next look; more for one that waits long."""
+_LOOK_AGAIN = (2.0, 10.0)
+"""Seconds until the next look, at least and at most; in between, a quarter of what the oldest has waited."""
 _HOPELESS_AFTER = 30.0
 """Seconds for which a reason that nothing mends by itself is waited for: somebody may be just about to mend it."""
 _END_LIMIT = 120.0
@@ -391,7 +391,8 @@ class Follower:
         if not waiting:
             return
         # Twenty pods that start at once on a small node wait long for nothing but each other.
-        self._next_look = now + max(_LOOK_AGAIN, (now - waiting[0][1].since) / 4)
+        least, most = _LOOK_AGAIN
+        self._next_look = now + min(max(least, (now - waiting[0][1].since) / 4), most)
         reasons = self._why([name for name, _ in waiting])
         for name, one in waiting:
             age, reason = now - one.since, reasons[name]
