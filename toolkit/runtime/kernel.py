@@ -82,9 +82,6 @@ def end() -> None:
     Nobody reads the kernel's messages any more. Its threads log that they write to sockets which another has closed just now,
     on a busy machine; that is no word of the notebook's.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for stream in ("stdout", "stderr"):
-        setattr(sys, stream, getattr(sys, f"__{stream}__"))
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     for library in ("asyncio", "tornado"):
         logging.getLogger(library).setLevel(logging.CRITICAL + 1)
