@@ -2,14 +2,14 @@
 #
 # The secrets are mounted below /dev/shm, which is memory, so that not even an empty file of theirs stays in a layer; what
 # they hold is no part of the cache's key. A "step:" is what toolkit shows while it runs. There is no `# syntax=` line, since
-# it would have to be pulled.
+# it would have to be pulled. A resolver that loses single answers is asked more often than by default (RES_OPTIONS).
 ARG BASE
 FROM ${BASE} AS system
 USER root
 ARG SYSTEM_PACKAGES=""
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-apt,target=/var/cache/apt,sharing=locked \
-    : "step: system packages"; set -e; \
+    : "step: system packages"; set -e; export RES_OPTIONS="timeout:3 attempts:5"; \
     if [ -n "${SYSTEM_PACKAGES}" ]; then \
         export DEBIAN_FRONTEND=noninteractive; \
         if [ -s /dev/shm/toolkit-ca.pem ]; then set -- -o Acquire::https::CaInfo=/dev/shm/toolkit-ca.pem; fi; \
@@ -26,7 +26,7 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=secret,id=pip_config,target=/dev/shm/toolkit-pip.conf \
     --mount=type=secret,id=netrc,target=/dev/shm/toolkit-netrc \
     --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
-    : "step: installing the dependencies"; set -e; \
+    : "step: installing the dependencies"; set -e; export RES_OPTIONS="timeout:3 attempts:5"; \
     if [ -s /dev/shm/toolkit-ca.pem ]; then export PIP_CERT=/dev/shm/toolkit-ca.pem SSL_CERT_FILE=/dev/shm/toolkit-ca.pem; fi; \
     if [ -s /dev/shm/toolkit-pip.conf ]; then export PIP_CONFIG_FILE=/dev/shm/toolkit-pip.conf; fi; \
     if [ -s /dev/shm/toolkit-netrc ]; then export NETRC=/dev/shm/toolkit-netrc; fi; \

@@ -161,6 +161,19 @@ def test_a_system_package_is_a_packages_name_and_nothing_else(package: str) -> N
         ("The lockfile at `uv.lock` needs to be updated, but `--locked` was provided", BadInput, "uv lock"),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM", BadInput, "hash"),
         ("NewConnectionError ... No matching distribution found for six", Infrastructure, "network"),
+        (
+            "#8 9.1 WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by 'NewConnectionError'\n"
+            "#8 9.9 ERROR: No matching distribution found for nosuch",
+            BadInput,
+            "cannot be installed",
+        ),
+        (
+            "WARNING: Retrying (Retry(total=1, connect=None)) after connection broken by 'NewConnectionError'\n"
+            "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError'\n"
+            "ERROR: No matching distribution found for six",
+            Infrastructure,
+            "network",
+        ),
         ("ERROR: No matching distribution found for nosuch", BadInput, "cannot be installed"),
         ("E: Unable to locate package nosuch", BadInput, "system_packages"),
         ("write /x: No space left on device", Infrastructure, "full"),

@@ -91,6 +91,8 @@ _NETWORK = (
     r"dns error|tcp connect error|error sending request|Could not connect to|Connection timed out|ProxyError|"
     r"502 Bad Gateway|503 Service Unavailable"
 )
+# pip's warning of a try that another one follows: what failed for good warns of a try with none left (total=0) as well.
+_PASSED_OVER = re.compile(r"^.*Retrying \(Retry\(total=[1-9].*$", re.MULTILINE)
 _FAILURES: tuple[tuple[str, str, bool], ...] = (
     # (what its output says, what the user is told, whether it is the user's input); {lock} is the lock file. The first
     # one that matches is told: a lock's fault is certain, while without a network packages are "not found" as well.
@@ -136,8 +138,9 @@ def explain_failure(text: str, wanted: Wanted) -> ToolkitError:
     where = lock or wanted.base
     if "toolkit-refused:" in text.replace('echo "toolkit-refused:', ""):
         return refuse_stranger(where)
+    final = _PASSED_OVER.sub("", text)
     for pattern, sentence, input_is_wrong in _FAILURES:
-        if re.search(pattern, text):
+        if re.search(pattern, final):
             message = sentence.replace("{lock}", lock or "the lock")
             return BadInput(message, where) if input_is_wrong else Infrastructure(message)
     if re.search(

@@ -43,8 +43,7 @@ def print_run(document: dict[str, Any]) -> None:
         print(f"no effect   {', '.join(document['without_effect'])} (in this environment)")
     print()
     shown = lines(document["steps"])
-    nested = any(line.depth for line in shown)
-    table: list[tuple[str, ...]] = [("STEP", "TYPE", "STATUS", "TOOK", "RESULT" if nested else "RETURNS", "FILES")]
+    table: list[tuple[str, ...]] = [("STEP", "TYPE", "STATUS", "TOOK", "RESULT", "FILES")]
     for line in shown:
         table.append(_step_row(line))
     _print_table(table)
