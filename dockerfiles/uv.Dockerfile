@@ -39,7 +39,7 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     : "step: installing the dependencies"; set -e; export RES_OPTIONS="timeout:3 attempts:5"; \
     if [ -s /dev/shm/toolkit-ca.pem ]; then export SSL_CERT_FILE=/dev/shm/toolkit-ca.pem; fi; \
     if [ -s /dev/shm/toolkit-netrc ]; then export NETRC=/dev/shm/toolkit-netrc; fi; \
-    export UV_PROJECT_ENVIRONMENT=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_NO_PROGRESS=1; \
+    export UV_PROJECT_ENVIRONMENT=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_NO_PROGRESS=1 UV_HTTP_RETRIES=5; \
     export UV_PYTHON_DOWNLOADS=never UV_PYTHON="$(command -v python3)"; \
     /opt/uv/bin/uv sync --locked --no-install-project --no-dev --no-install-package samerun; \
     if ls /opt/venv/lib/python3*/site-packages | grep -q '^toolkit-[^-]*\.dist-info$'; then \

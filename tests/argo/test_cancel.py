@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -27,6 +28,13 @@ POLITE = (
     "signal.signal(signal.SIGTERM, lambda *_: (print('good bye', flush=True), sys.exit(0)));"
     f"print('{READY}', flush=True); time.sleep(1000)"
 )
+COUNTS = (
+    "told = []; signal.signal(signal.SIGTERM, lambda number, _: told.append(number));"
+    f"print('{READY}', flush=True);"
+    "[time.sleep(0.1) for _ in iter(lambda: told, [])]; print('told to end', flush=True);"
+    "time.sleep(4); print('told', len(told), 'in all', flush=True); sys.exit(0)"
+)
+"""Takes its time to end, as a step does that saves its work."""
 DEAF = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
 
 
@@ -75,6 +83,35 @@ def test_a_signal_cancels(
     is_cancelled(session, run_id, result)
     if how is POLITE:
         assert "good bye" in session.scratch.toolkit("logs", run_id).out
+
+
+def signal_as_the_controller_does(session: Session, pod: str, number: int) -> None:
+    """Runs the pod's own command for it; the controller runs it again when it thinks that the first was not heeded."""
+    found = session.workplace.kubectl("get", "pod", pod, "-o", "yaml")
+    command = json.loads(yaml.safe_load(found)["metadata"]["annotations"]["workflows.argoproj.io/kill-cmd-main"])
+    argv = [part % number if "%d" in part else part for part in command]
+    session.workplace.kubectl("exec", pod, "-c", "main", "--", *argv)
+
+
+def test_a_step_is_told_to_end_once_however_often_the_controller_tells_its_container(session: Session) -> None:
+    process = session.start("counts", COUNTS, config="patient")
+    pod = session.wait_for_output("counts")
+    signal_as_the_controller_does(session, pod, signal.SIGTERM)
+    session.wait_for_output("counts", "told to end")
+    signal_as_the_controller_does(session, pod, signal.SIGTERM)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode != 0, err
+    assert "told 1 in all" in session.scratch.toolkit("logs", "counts").out
+
+
+def test_the_controllers_kill_leaves_nothing_of_a_step(session: Session) -> None:
+    process = session.start("killed", f"os.fork(); {DEAF}", config="patient")
+    pod = session.wait_for_output("killed")
+    signal_as_the_controller_does(session, pod, signal.SIGKILL)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1, err
+    assert session.scratch.show("killed")["steps"][0]["attempts"][0]["exit_code"] == 137
+    session.scratch.wait_for(lambda: not session.running("killed"))
 
 
 def test_a_third_signal_leaves_and_says_what_is_there(session: Session) -> None:

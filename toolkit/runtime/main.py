@@ -1,7 +1,8 @@
 """The entry: cuts the user's module names off the import path before anything is imported, then hands over.
 
 ``python3 main.py PROTOCOL RUN_ID PATH ATTEMPT`` runs one attempt of a step; ``python3 main.py --describe PROTOCOL``
-describes a pipeline from a request on standard input; ``--serve`` and ``--store`` answer a client that can't see the volume.
+describes a pipeline from a request on standard input; ``--serve`` and ``--store`` answer a client that can't see the volume;
+``--signal`` passes a signal on to the runtime that runs in the same container.
 """
 
 import sys
@@ -30,6 +31,8 @@ if __name__ == "__main__":
         from _toolkit_runtime.describe import main  # type: ignore[import-not-found]
     elif sys.argv[1:2] in (["--serve"], ["--store"]):
         from _toolkit_runtime.serve import main  # type: ignore[import-not-found]
+    elif sys.argv[1:2] == ["--signal"]:
+        from _toolkit_runtime.signalling import main  # type: ignore[import-not-found]
     else:
         from _toolkit_runtime.supervisor import main  # type: ignore[import-not-found]
     main(sys.argv)

@@ -99,7 +99,7 @@ def _run(argv: list[str]) -> int:
         raise Fault("the runtime was called with the wrong arguments")
     run_id, path = argv[2], argv[3]
     attempt = None if argv[4] == NEXT_ATTEMPT else int(argv[4])
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _leave_on_term)
     # Ctrl-C at the container's own terminal: without this nothing would be recorded of its end.
     signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     places = find()
@@ -127,6 +127,10 @@ def _run(argv: list[str]) -> int:
     # Of an item that had succeeded nothing is run again, unless it is asked for.
     least = first if step["path"] in given.get(AGAIN, ()) else 1
     return _run_group(run_id, path, several, attempt, least, places, plan, step, secrets)
+
+
+def _leave_on_term(*_: Any) -> None:
+    os._exit(128 + signal.SIGTERM)
 
 
 def _group(plan: Plan, places: Places, run_id: str, path: str) -> Optional[list[str]]:
@@ -167,18 +171,21 @@ def _run_group(
     """
     run_folder = os.path.join(places.translate(plan.document["stores"]["run_log"]), run_id)
     work, worst = places.work, 0
+    one: Optional[Attempt] = None
     for path in paths:
         known = Records(run_folder, least=least)
         before = _step_before(plan, path)
         if known.record(path) is not None or (before is not None and known.record(before) is None):
             continue
+        # Until the next one begins there is nothing to end but this process; what came during the last one counts.
+        signal.signal(signal.SIGTERM, _leave_on_term)
+        if one is not None and one.told_to_end:
+            break
         places.work = work
         os.chdir(work)
         one = Attempt(run_id, path, attempt, places, plan, step, secrets, group=group)
         code = one.run()
         worst = worst or code
-        if one.cancelled:
-            break
     return worst
 
 
@@ -225,8 +232,6 @@ class Attempt:
     Args:
         group: the path of the group of items that share this container; empty where it is one step's alone.
 
-    Attributes:
-        cancelled: whether it was told to end.
     """
 
     def __init__(
@@ -253,7 +258,7 @@ class Attempt:
         self.store = FileStore(places.translate(location) if location else None)
         self.data_folder = stores["data_folder"]
         self.group = group
-        self.cancelled = False
+        self._watched: Optional[Child] = None
         self.scope = Scope(plan, Records(self.run_folder), path)
         names = self.step["secrets"] + [one["environment_variable"] for one in self.settings["secrets"]]
         # Where there is no gate the engine has put them into the environment by reference.
@@ -269,6 +274,11 @@ class Attempt:
             self.private += "-" + path.split("/")[-2]
         self.got: list[dict[str, Any]] = []
         self.put: list[dict[str, Any]] = []
+
+    @property
+    def told_to_end(self) -> bool:
+        """Whether it was asked to end since its child was started, be it after the child's end."""
+        return self._watched is not None and self._watched.told_to_end
 
     def run(self) -> int:
         started = records.now()
@@ -309,7 +319,6 @@ class Attempt:
         record = self._end_record(started, outcome)
         if outcome["exit_code"] == 0 and self.step.get("emits"):
             self._emit(record, environment)
-        self.cancelled = bool(outcome.get("cancelled"))
         records.write(os.path.join(self.folder, END_RECORD), record)
         if record.get("reason"):
             _tell_engine(record["reason"])
@@ -395,8 +404,9 @@ class Attempt:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
         job = self._job(self.scope)
         witness = Witness() if self.places.in_container and os.getpid() != 1 else None
-        watched = Child(lambda result: child.run(job, environment, result), output, 0 if self.gated else None, witness)
-        outcome = watched.wait(self.settings["time_limit"], self.settings["grace_period"])
+        client = 0 if self.gated else None
+        self._watched = Child(lambda result: child.run(job, environment, result), output, client, witness)
+        outcome = self._watched.wait(self.settings["time_limit"], self.settings["grace_period"])
         output.close()
         if output.fault is not None:
             outcome["fault"] = f"{OUTPUT_FILE} can't be written: {output.fault}"

@@ -30,7 +30,7 @@ from toolkit.backends.argo.resumed import Resumed
 from toolkit.config.settings import Config, ExecutorConfig, Override, RetryStrategy
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.protocol import PARAMETERS_FILE, PART, PLAN_FILE, RUN_RECORD_FILE
+from toolkit.runtime.protocol import PARAMETERS_FILE, PART, PLAN_FILE, PROTOCOL, RUN_RECORD_FILE, RUNTIME_MAIN
 from toolkit.runtime.records import encode
 from toolkit.spec.container import container_spec
 
@@ -56,6 +56,16 @@ LONGEST_CRON = 29
 """Characters of a CronWorkflow's name: its runs add a time to it, and a run id has at most 40."""
 _KEPT_SECONDS = 7 * 24 * 3600
 _PODS_KEPT = "600s"
+_HOW_TO_SIGNAL = {
+    "workflows.argoproj.io/kill-cmd-main": json.dumps(["python3", RUNTIME_MAIN, "--signal", str(PROTOCOL), "%d"]),
+    "workflows.argoproj.io/kill-cmd-wait": "none",
+}
+"""How Argo's controller signals a pod's containers: a command as a JSON list; anything else says that there is none.
+
+Its own command tells all processes of a container, as often as the controller thinks of it; ours tells the runtime, which
+tells the step once (runtime/signalling.py). Argo's own container ends by itself when the step's has ended; told to, while
+it still reports, the controller starts a process of its 110 MB program in it, up to three times in each pod.
+"""
 _RUNS_KEPT = 100
 """Of a schedule, of either end. Not Argo's 3 and 1: while a Workflow is there, a client can still learn how its pods ended."""
 _LATEST_START = 3600
@@ -237,13 +247,14 @@ class _Compiler:
             "volumes": self._volumes(),
             "automountServiceAccountToken": False,
             "serviceAccountName": executor.service_account_name or DEFAULT_ACCOUNT,
-            "podMetadata": {"labels": {**executor.labels, MANAGED[0]: MANAGED[1]}},
+            "podMetadata": {
+                "labels": {**executor.labels, MANAGED[0]: MANAGED[1]},
+                "annotations": {**executor.annotations, **_HOW_TO_SIGNAL},
+            },
             # What a client reads of a finished pod is on the volume and in the Workflow's status as well.
             "podGC": {"strategy": "OnWorkflowSuccess", "deleteDelayDuration": _PODS_KEPT},
             "ttlStrategy": {"secondsAfterCompletion": _KEPT_SECONDS},
         }
-        if executor.annotations:
-            known["podMetadata"]["annotations"] = dict(executor.annotations)
         if executor.parallelism is not None:
             known["parallelism"] = executor.parallelism
         if executor.max_workflow_duration_in_seconds is not None:
