@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -104,6 +106,40 @@ def test_an_unchanged_build_does_nothing_and_a_changed_line_keeps_the_environmen
 
     bench.write(app_py="VALUE = 1\n")
     assert bench.build().reference == first.reference
+
+
+def test_the_runtime_is_compiled_for_the_images_python_and_always_to_the_same_bytes(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = bench.build()
+    without = (
+        "import importlib.util as u, pathlib as p; "
+        "print([str(f) for f in p.Path('/opt/toolkit').rglob('*.py') if not p.Path(u.cache_from_source(str(f))).is_file()])"
+    )
+    assert bench.run(first.reference, "python3", "-c", without) == "[]\n"
+    (kept,) = (tmp_path / "cache").rglob("*.tar")
+    content = kept.read_bytes()
+
+    for broken in (None, content[:-5000]):
+        # As on another machine; and what a full disk may leave is not taken for bytecode.
+        kept.unlink()
+        if broken is not None:
+            kept.write_bytes(broken)
+        shutil.rmtree(bench.root / ".toolkit")
+        bench.raw.call("DELETE", f"/images/{first.reference}?force=true")
+        assert bench.build() == first
+        assert kept.read_bytes()[:32] == content[:32]
+
+
+def test_an_image_whose_python_cannot_compile_the_runtime_is_built_all_the_same(bench: Bench) -> None:
+    existing = f"{bench.repository}-bare"
+    archive = bench.root.parent / "bare.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(bench.root / "app.py", "app.py")
+    subprocess.run(["docker", "import", str(archive), f"{existing}:1"], check=True, capture_output=True)
+    image = bench.build(image=f"{existing}:1")
+    assert image.changed and image.reference.startswith(f"{existing}-toolkit:")
 
 
 def test_another_checkout_gives_the_same_image(bench: Bench, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from toolkit.build.archive import compose
 from toolkit.build.bases import Image
 from toolkit.build.built import BuiltImage
+from toolkit.build.bytecode import bytecode
 from toolkit.build.code_layer import Entry, write_layer
 from toolkit.build.contents import keep
 from toolkit.build.load import describe, has, load
@@ -20,7 +21,7 @@ _TAG_LENGTH = 16
 
 
 def assemble(
-    raw: Raw, source: str, image: Image, entries: list[Entry], target: Reference, folder: Path,
+    raw: Raw, source: str, image: Image, user: list[Entry], runtime: list[Entry], target: Reference, folder: Path,
     report: Callable[[str], None], upload: Upload,
 ) -> BuiltImage:  # fmt: skip
     """The final image, loaded unless the engine has it already: from another checkout, or from before an undone change.
@@ -38,7 +39,8 @@ def assemble(
     environment = describe(raw, source, image, folder)
     layer = folder / f"layer-{os.getpid()}-{os.urandom(4).hex()}.tar"
     try:
-        code = write_layer(entries, environment.config_digest, layer)
+        compiled = bytecode(raw, str(image["Id"]), runtime)
+        code = write_layer([*user, *runtime], environment.config_digest, layer, compiled)
         composed = compose(environment, code)
         reference = f"{target.repository}:{composed.digest.partition(':')[2][:_TAG_LENGTH]}"
         if not has(raw, reference, composed.identity, composed.diff_ids):

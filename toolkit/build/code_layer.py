@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,7 +21,7 @@ from toolkit.runtime.protocol import IMAGE_FILE, PROTOCOL, SDK_FOLDER, WORKSPACE
 
 MTIME = 315_619_200
 """The one time of all files, in seconds since 1970: 1980-01-02. Not 0, which a zip written by user code refuses."""
-_TOOLKIT_FOLDER = "/opt/toolkit"
+TOOLKIT_FOLDER = "/opt/toolkit"
 _RUNTIME_FOLDER = "/opt/toolkit/runtime"
 
 
@@ -33,6 +34,7 @@ class Entry:
         mode: permission bits. Those of user code let any user id write, since the step's user is not known here.
         digest: the content's SHA-256 in hex, a link's target, or nothing for a folder.
         source: the file on this machine; None for a folder or a link.
+        content: of a file that is on no machine: of what is derived from the others.
     """
 
     path: str
@@ -40,6 +42,7 @@ class Entry:
     mode: int
     digest: str = ""
     source: str | None = None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ def runtime_entries(hashes: Hashes) -> list[Entry]:
             f"{target}/{path.relative_to(package / folder).as_posix()}": path
             for path in (package / folder).rglob("*.py")
         }
-    folders = {_TOOLKIT_FOLDER}
+    folders = {TOOLKIT_FOLDER}
     for path in sources:
         parent = os.path.dirname(path)
-        while len(parent) > len(_TOOLKIT_FOLDER):
+        while len(parent) > len(TOOLKIT_FOLDER):
             folders.add(parent)
             parent = os.path.dirname(parent)
     entries = [Entry(path, "dir", 0o755) for path in folders]
@@ -114,36 +117,47 @@ def image_file(entries: list[Entry], environment: str) -> bytes:
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
-def write_layer(entries: list[Entry], environment: str, destination: Path) -> Layer:
+def write_layer(entries: list[Entry], environment: str, destination: Path, derived: Sequence[Entry] = ()) -> Layer:
     """Writes the layer's tar.
 
     Args:
         environment: the config digest of the environment's image, which the id file names.
+        derived: what follows from both, and does not count as code.
+
+    Raises:
+        BadInput: a file cannot be read, or changed since it was hashed.
+    """
+    identity = Entry(IMAGE_FILE, "file", 0o644, content=image_file(entries, environment))
+    with destination.open("wb") as raw:
+        stream = _Digesting(raw)
+        write_tar([*entries, *derived, identity], stream)
+    return Layer(destination, f"sha256:{stream.digest.hexdigest()}", stream.size)
+
+
+def write_tar(entries: list[Entry], stream: IO[bytes] | _Digesting) -> None:
+    """Writes these entries, in one order and with one time.
 
     Raises:
         BadInput: a file cannot be read, or changed since it was hashed.
     """
     import tarfile
 
-    identity = image_file(entries, environment)
-    with destination.open("wb") as raw:
-        stream = _Digesting(raw)
-        with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            for entry in sorted([*entries, Entry(IMAGE_FILE, "file", 0o644)], key=_order):
-                info = tarfile.TarInfo(entry.path.lstrip("/"))
-                info.mtime, info.mode = MTIME, entry.mode
-                if entry.kind == "dir":
-                    info.type = tarfile.DIRTYPE
-                    tar.addfile(info)
-                elif entry.kind == "symlink":
-                    info.type, info.linkname = tarfile.SYMTYPE, entry.digest
-                    tar.addfile(info)
-                elif entry.source is None:
-                    info.size = len(identity)
-                    tar.addfile(info, io.BytesIO(identity))
-                else:
-                    _add_file(tar, info, entry.source, entry.digest)
-    return Layer(destination, f"sha256:{stream.digest.hexdigest()}", stream.size)
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        for entry in sorted(entries, key=_order):
+            info = tarfile.TarInfo(entry.path.lstrip("/"))
+            info.mtime, info.mode = MTIME, entry.mode
+            if entry.kind == "dir":
+                info.type = tarfile.DIRTYPE
+                tar.addfile(info)
+            elif entry.kind == "symlink":
+                info.type, info.linkname = tarfile.SYMTYPE, entry.digest
+                tar.addfile(info)
+            elif entry.content is not None:
+                info.size = len(entry.content)
+                tar.addfile(info, io.BytesIO(entry.content))
+            else:
+                assert entry.source is not None
+                _add_file(tar, info, entry.source, entry.digest)
 
 
 def _add_file(tar: object, info: object, source: str, digest: str) -> None:

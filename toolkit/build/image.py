@@ -144,8 +144,7 @@ def _build_code(
         # Only what has to be built pays for the imports of building, while the engine gets ready.
         from toolkit.build.assembly import assemble
 
-        entries = [*user, *runtime]
-        built = assemble(job.raw, wanted.reference, environment, entries, target, job.folder, job.report, upload)
+        built = assemble(job.raw, wanted.reference, environment, user, runtime, target, job.folder, job.report, upload)
     remember(job.folder, target, Remembered(inputs, wanted.base, wanted.base_id, replace(built, changed=False)))
     return built
 
