@@ -283,7 +283,7 @@ def test_a_deep_tree_is_as_large_as_its_steps() -> None:
 
 
 def test_a_pipeline_that_no_workflow_holds_is_refused() -> None:
-    steps = [Map(f"m{number}", cases.sequence(cases.task("a" * 60)), "xs", "x") for number in range(1500)]
+    steps = [Map(f"m{number}", cases.sequence(cases.task("a" * 60)), "xs", "x") for number in range(800)]
     with pytest.raises(BadInput, match="the Workflow of this pipeline is"):
         cases.run(steps, parameters={"xs": []})
 
