@@ -117,3 +117,72 @@ def test_it_goes_on_there_with_no_pod_of_what_is_done(project: Scratch, workplac
     # even, its inner items and what is after them, the part that fails again; that part and what is after it, two
     # rounds of two; the rest of a round, one more, the sum.
     assert made == [1 + 2 + 1 + 1, 1 + 1 + 4, 1 + 2 + 1]
+
+
+GROUPED = """\
+import functions
+from toolkit import Map, Pipeline, PythonTask
+
+item = Pipeline(steps=[PythonTask(functions.works, returns=["m"]), PythonTask(functions.then, returns=["more"])])
+p = Pipeline(name="grouped", steps=[
+    Map("each", item, "ns", "n"),
+    PythonTask(functions.total, returns=["sum"]),
+])
+"""
+OF_ITEMS = """\
+MENDED = 0
+
+def works(n):
+    if MENDED < 1 and n == 3:
+        raise ValueError("items are not mended")
+    return n * 10
+
+def then(m, n):
+    return m + n
+
+def more_of_it(more):
+    return [one * 100 for one in more]
+
+def total(more):
+    if MENDED < 2:
+        raise ValueError("the total is not mended")
+    return sum(more)
+"""
+
+
+def test_items_that_share_pods_go_on_and_so_does_a_run_of_another_shape(
+    clustered: Scratch, workplace: Workplace
+) -> None:
+    # Given five items in two pods for each of their steps, of which one fails,
+    settings = {"persistent_volumes": VOLUMES, "pods_per_map": 2}
+    clustered.write(
+        {
+            "pipeline.py": GROUPED,
+            "functions.py": OF_ITEMS,
+            "toolkit.yaml": json.dumps({"executor": {"type": "argo", "config": settings}}),
+        }
+    )
+    items = ["--param", "ns=[0, 1, 2, 3, 4]"]
+    failed = clustered.toolkit("run", "pipeline.py", "--run-id", "shared", *items)
+    assert failed.code == 1 and "items are not mended" in failed.err, failed.err
+    assert pods_of(workplace, "shared") == 4
+    # when that item is mended, then only what it lacks is run again, in one pod for each of its steps,
+    clustered.write({"functions.py": OF_ITEMS.replace("MENDED = 0", "MENDED = 1")})
+    failed = clustered.toolkit("retry", "shared")
+    assert failed.code == 1 and "the total is not mended" in failed.err, failed.err
+    attempts = tasks_of(clustered, "shared")[1]
+    again = {path: numbers for path, numbers in attempts.items() if numbers != [1]}
+    assert again == {"each/3/works": [1, 2]}
+    assert pods_of(workplace, "shared") == 3
+    # and another shape is refused, and done where it is asked for: from what differs on.
+    mended = OF_ITEMS.replace("MENDED = 0", "MENDED = 2")
+    added = 'PythonTask(functions.more_of_it, returns=["more"]),\n    PythonTask(functions.total'
+    clustered.write({"functions.py": mended, "pipeline.py": GROUPED.replace("PythonTask(functions.total", added)})
+    refused = clustered.toolkit("retry", "shared")
+    assert refused.code == 2 and "is not the one that the run shared began with" in refused.err, refused.err
+    done = clustered.toolkit("retry", "shared", "--changed-shape")
+    assert done.code == 0 and "all is run again from there on" in done.err, done.err
+    document, attempts = tasks_of(clustered, "shared")
+    assert document["parameters"]["sum"] == 100 * (0 + 11 + 22 + 33 + 44)
+    assert (attempts["more_of_it"], attempts["total"], attempts["each/0/works"]) == ([1], [1, 2], [1])
+    assert pods_of(workplace, "shared") == 2

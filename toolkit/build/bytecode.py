@@ -13,6 +13,7 @@ import json
 import os
 import re
 import tarfile
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +47,7 @@ def bytecode(raw: Raw, image: str, runtime: list[Entry]) -> list[Entry]:
     known = _read(kept)
     if known is not None:
         return _entries(known, "", runtime)
-    made = _entries(_compiled(raw, image, runtime), os.path.dirname(TOOLKIT_FOLDER), runtime)
+    made = _compiled(raw, image, runtime)
     if made:
         _keep(kept, _tar(made))
     return made
@@ -76,17 +77,18 @@ def _keep(kept: Path, content: bytes) -> None:
         pass  # it is made again by the next build
 
 
-def _compiled(raw: Raw, image: str, runtime: list[Entry]) -> bytes:
-    """The folder of the runtime as a container of the image leaves it, a tar; nothing where that fails."""
+def _compiled(raw: Raw, image: str, runtime: list[Entry]) -> list[Entry]:
+    """What a container of the image makes of the runtime; nothing where that fails."""
     import docker
     import requests
 
     try:
         with closing(connect(raw.endpoint)) as client:
-            return _compile_in(client, image, _tar(runtime))
-    except (docker.errors.APIError, requests.exceptions.RequestException, ToolkitError):
+            archive = _compile_in(client, image, _tar(runtime))
+        return _entries(archive, os.path.dirname(TOOLKIT_FOLDER), runtime)
+    except (docker.errors.APIError, requests.exceptions.RequestException, tarfile.TarError, ToolkitError):
         # Bytecode is a matter of speed. What is wrong with the image or the engine is told by what can't do without.
-        return b""
+        return []
 
 
 def _compile_in(client: docker.DockerClient, image: str, sources: bytes) -> bytes:
@@ -116,9 +118,9 @@ def _compile_in(client: docker.DockerClient, image: str, sources: bytes) -> byte
         api.remove_container(container, force=True, v=True)
 
 
-def _limited(chunks: object) -> bytes:
+def _limited(chunks: Iterable[bytes]) -> bytes:
     content = b""
-    for chunk in chunks:  # type: ignore[attr-defined]
+    for chunk in chunks:
         content += chunk
         if len(content) > _LARGEST:
             return b""
