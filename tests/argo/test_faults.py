@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +49,21 @@ def evict_pod(session: Session, run_id: str) -> None:
     }
     path = f"/api/v1/namespaces/{session.workplace.namespace}/pods/{pod}/eviction"
     session.workplace.kubectl("create", "--raw", path, "-f", "-", text=json.dumps(eviction))
+
+
+def kill_first_process(session: Session, run_id: str) -> None:
+    """As the kernel may do when a container takes more memory than it has; it takes all of the container's with it."""
+    session.wait_for_output(run_id)
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            first = re.search(r"^NSpid:.*\t1$", (folder / "status").read_text(), re.MULTILINE)
+            environ = (folder / "environ").read_text("utf-8", "replace") if first else ""
+        except OSError:  # it has ended, or is none of ours
+            continue
+        if "ARGO_CONTAINER_NAME=main" in environ and run_id in environ:
+            os.kill(int(folder.name), signal.SIGKILL)
+            return
+    raise AssertionError(f"no process 1 of {run_id} on this machine")
 
 
 def delete_workflow(session: Session, run_id: str) -> None:
@@ -192,6 +209,20 @@ def test_a_workflow_that_is_deleted(session: Session, tmp_path: Path) -> None:
         assert run["steps"][0]["status"] in ("failed", "cancelled") and run["steps"][1]["status"] == "skipped"
         assert run["steps"][0]["attempts"][0]["reason"]
     assert not [one for one in session.left() if "cut-short" in one]
+
+
+def test_a_container_whose_first_process_is_killed(session: Session) -> None:
+    """Then nothing in the container can say how it ended, and Argo's own container of the pod has to be told."""
+    if session.workplace.folder is None:
+        pytest.skip("the node is not on this machine")
+    process = session.start("first-killed", SLEEP, pipeline="two.py")
+    kill_first_process(session, "first-killed")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    run = session.scratch.show("first-killed")
+    assert run["steps"][0]["attempts"][-1]["exit_code"] == 137
+    assert "without its record" in run["steps"][0]["attempts"][-1]["reason"]
+    assert session.running("first-killed") == []
 
 
 def test_a_pod_deleted_when_its_end_is_recorded(session: Session, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.environment import explain_failure
+from toolkit.build.environment import explain_failure, failed_in_passing
 from toolkit.build.locks import Lock, find_lock
 from toolkit.build.wanted import Wanted, check_packages
 from toolkit.errors import BadInput, Infrastructure
@@ -185,3 +185,22 @@ def test_a_failed_build_is_explained(text: str, kind: type[Exception], message: 
     error = explain_failure(text, Wanted("base:1", "sha256:1", (), Lock("uv", "uv.lock")))
     assert type(error) is kind
     assert message in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "passing"),
+    [
+        ("Err:1 bookworm\n  Temporary failure resolving 'a.example'\nE: Unable to locate package tree", True),
+        ("  503  Service Unavailable [IP: 192.0.2.1 80]\nE: Unable to fetch some archives", True),
+        ("error: Failed to fetch: error sending request for url", True),
+        ("CERTIFICATE_VERIFY_FAILED ... Temporary failure in name resolution", False),
+        ("Temporary failure resolving 'a.example'\nDO NOT MATCH THE HASHES", False),
+        ("E: Unable to locate package nosuch", False),
+        (
+            "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'\nNo solution found",
+            False,
+        ),
+    ],
+)
+def test_a_build_is_tried_again_only_when_the_network_may_be_well_soon(text: str, passing: bool) -> None:
+    assert failed_in_passing(text) is passing

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from toolkit.data import data_path
 from toolkit.engine import Raw
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
+_PAUSES = (5, 20)
+"""Seconds before a build is tried again that the network failed: what is lost on the way once is mostly there soon after."""
 _TAIL = 30
 """Lines of a failed build that are shown."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -65,6 +68,12 @@ def _build(raw: Raw, wanted: Wanted, secrets: dict[str, Path], folder: Path, rep
             secrets=secrets,
         )
         outcome = buildkit.run(client, request, report)
+        for pause in _PAUSES:
+            if outcome.succeeded or not failed_in_passing(outcome.text):
+                break
+            report(f"the network failed the build: trying again in {pause} s")
+            time.sleep(pause)
+            outcome = buildkit.run(client, request, report)
     finally:
         shutil.rmtree(context, ignore_errors=True)
     if not outcome.succeeded:
@@ -85,12 +94,15 @@ def _arguments(wanted: Wanted) -> dict[str, str]:
     return arguments
 
 
-_NETWORK = (
-    r"Temporary failure in name resolution|Temporary failure resolving|Name or service not known|NewConnectionError|"
-    r"Network is unreachable|Connection refused|ConnectTimeout|Read timed out|CERTIFICATE_VERIFY_FAILED|UnknownIssuer|"
-    r"dns error|tcp connect error|error sending request|Could not connect to|Connection timed out|ProxyError|"
-    r"502 Bad Gateway|503 Service Unavailable"
+_PASSING = (
+    r"Temporary failure in name resolution|Temporary failure resolving|NewConnectionError|ConnectTimeout|Read timed out|"
+    r"dns error|tcp connect error|error sending request|Could not connect to|Connection timed out|Connection failed|"
+    r"Connection reset by peer|502 +Bad Gateway|503 +Service Unavailable"
 )
+"""What a network says that may be well a moment later."""
+_STANDING = r"Network is unreachable|Connection refused|CERTIFICATE_VERIFY_FAILED|UnknownIssuer|ProxyError"
+"""What it says that will be the same: trying again would only cost time."""
+_NETWORK = rf"{_PASSING}|{_STANDING}|Name or service not known"
 # pip's warning of a try that another one follows: what failed for good warns of a try with none left (total=0) as well.
 _PASSED_OVER = re.compile(r"^.*Retrying \(Retry\(total=[1-9].*$", re.MULTILINE)
 _FAILURES: tuple[tuple[str, str, bool], ...] = (
@@ -130,6 +142,13 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
 )
+
+
+def failed_in_passing(text: str) -> bool:
+    """Whether a failed build's output speaks of a network that may be well a moment later, and of nothing that is certain."""
+    final = _PASSED_OVER.sub("", text)
+    first = next((pattern for pattern, _, _ in _FAILURES if re.search(pattern, final)), None)
+    return first is _NETWORK and bool(re.search(_PASSING, final)) and not re.search(_STANDING, final)
 
 
 def explain_failure(text: str, wanted: Wanted) -> ToolkitError:

@@ -58,13 +58,12 @@ _KEPT_SECONDS = 7 * 24 * 3600
 _PODS_KEPT = "600s"
 _HOW_TO_SIGNAL = {
     "workflows.argoproj.io/kill-cmd-main": json.dumps(["python3", RUNTIME_MAIN, "--signal", str(PROTOCOL), "%d"]),
-    "workflows.argoproj.io/kill-cmd-wait": "none",
 }
-"""How Argo's controller signals a pod's containers: a command as a JSON list; anything else says that there is none.
+"""How Argo's controller signals a step's container: a command as a JSON list.
 
 Its own command tells all processes of a container, as often as the controller thinks of it; ours tells the runtime, which
-tells the step once (runtime/signalling.py). Argo's own container ends by itself when the step's has ended; told to, while
-it still reports, the controller starts a process of its 110 MB program in it, up to three times in each pod.
+tells the step once (runtime/signalling.py). Argo's own container of the pod is told by Argo's command: it ends by itself
+only when the step's first process says how it ended, which one that the kernel killed for its memory cannot.
 """
 _RUNS_KEPT = 100
 """Of a schedule, of either end. Not Argo's 3 and 1: while a Workflow is there, a client can still learn how its pods ended."""
