@@ -10,6 +10,30 @@ from pathlib import Path
 import pytest
 
 from tests.scratch import Scratch
+from tests.support import tiers
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    tiers.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--tiers"):
+        config.option.collectonly = True
+        config.option.verbose = -2
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    tiers.select(config, items)
+    for item in items:
+        # Tests of a file share what its fixtures made on the cluster, so one worker has them all.
+        if item.get_closest_marker("argo") is not None and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("--tiers"):
+        print(*tiers.lines(session.items), sep="\n")
 
 
 @pytest.fixture

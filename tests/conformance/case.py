@@ -94,6 +94,7 @@ class Expect:
         absent: texts that are nowhere in output, records and what the command printed.
         said: a text that the command printed on standard error.
         reason: a part of the run's reason.
+        labels: on a cluster, of each pod.
         nothing: whether not even a run may be there.
     """
 
@@ -107,6 +108,7 @@ class Expect:
     absent: Sequence[str] = ()
     said: str = ""
     reason: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     nothing: bool = False
 
 
@@ -128,11 +130,14 @@ class Case:
         cancel_at: a text; when the first step has printed it, the command gets SIGTERM.
         mended: variables of the environment with which `toolkit retry` goes on once the run has failed; none is no retry.
         exempt: why an environment does not run the case.
+        core: why `task test` runs it in all environments; without a reason it is a plain process there, and what a cluster would
+        be given is held by a golden file.
     """
 
     name: str
     rule: str
     expect: Expect = field(default_factory=Expect)
+    core: str = ""
     steps: Sequence[str] = ()
     code: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -149,6 +154,11 @@ class Case:
     cancel_at: str = ""
     mended: Mapping[str, str] = field(default_factory=dict)
     exempt: Mapping[Environment, Exemption] = field(default_factory=dict)
+
+    def environments(self, tier: str) -> tuple[Environment, ...]:
+        """Where the case runs in a tier of the tests."""
+        where: tuple[Environment, ...] = ENVIRONMENTS if tier == "full" or self.core else ("process",)
+        return tuple(one for one in where if one not in self.exempt)
 
     @property
     def secret_name(self) -> str:

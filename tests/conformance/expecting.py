@@ -37,6 +37,9 @@ def problems(case: Case, seen: Seen) -> Iterator[str]:
     attempts = sum(len(row["attempts"]) for row in seen.run["steps"])
     if seen.pods not in (None, attempts):
         yield f"there were {seen.pods} pods for {attempts} attempts"
+    for labels in seen.labels:
+        if not expect.labels.items() <= labels.items():
+            yield f"a pod has the labels {labels}"
     yield from _steps(case, seen.run)
     yield from _values(case, seen.run)
     yield from _texts(case, seen)

@@ -39,6 +39,7 @@ class Seen:
     Attributes:
         run: `toolkit show --json`; None where there is no run. logs: `toolkit logs --json`.
         left: what still ran after the command had ended. pods: how many there were; None where that says nothing.
+        labels: of each pod.
     """
 
     environment: Environment
@@ -48,6 +49,7 @@ class Seen:
     logs: list[dict[str, Any]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     pods: int | None = None
+    labels: list[dict[str, str]] = field(default_factory=list)
 
     def outputs(self) -> dict[str, str]:
         """What each step wrote in its last attempt."""
@@ -75,7 +77,7 @@ class Place:
         self.case = case
         self.root = root
         self._workplace = workplace
-        self._pods: int | None = None
+        self._pods: list[dict[str, Any]] = []
         environ: dict[str, str | None] = dict(case.environ)
         if workplace is not None:
             environ.update(workplace.project(root).environ)
@@ -95,9 +97,10 @@ class Place:
         if self.case.mended:
             result = self._retry(run_id, result)
         seen = Seen(self.environment, run_id, result, left=self._left(run_id))
+        seen.labels = [one["metadata"]["labels"] for one in self._pods]
         # A group of items has pods together, and what a run that goes on had done before has none.
-        if not (self.case.mended or "pods_per_map" in self.case.config):
-            seen.pods = self._pods
+        if self.environment == "argo" and not (self.case.mended or "pods_per_map" in self.case.config):
+            seen.pods = len(self._pods)
         return seen
 
     def manifest(self, pipeline: str) -> Any:
@@ -209,17 +212,17 @@ class Place:
             listed = self._workplace.kubectl("get", "workflows.argoproj.io,configmaps,pods", "-o", "name")
             return [one for one in listed.split() if f"/{run_id}" in one]
         pods: Any = self._workplace.get("pods", "-l", f"workflows.argoproj.io/workflow={run_id}")["items"]
-        self._pods = len(pods)
+        self._pods = pods
         return [
             one["metadata"]["name"] for one in pods if one.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
 
-def ask(asks: Sequence[Ask], cluster: Scratch | None) -> list[Result]:
+def ask(asks: Sequence[Ask], on_cluster: Sequence[tuple[Scratch, str]]) -> list[Result]:
     """The answers to several commands, one after the other, as :mod:`tests.conformance.asking` has them.
 
     Args:
-        cluster: the project of those that are about a cluster; None when none is.
+        on_cluster: runs on a cluster, each with its project; their records are fetched first, by one pod for all of them.
     """
     if not asks:
         return []
@@ -227,11 +230,12 @@ def ask(asks: Sequence[Ask], cluster: Scratch | None) -> list[Result]:
         {"folder": str(one.scratch.root), "environ": one.scratch._environment(), "arguments": list(one.arguments)}
         for one in asks
     ]
+    runs = [{"folder": str(scratch.root), "run": run_id} for scratch, run_id in on_cluster]
     done = subprocess.run(
         [sys.executable, "-m", "tests.conformance.asking"],
         cwd=REPOSITORY,
-        env=(cluster or asks[0].scratch)._environment(),
-        input=json.dumps({"cluster": cluster is not None, "questions": questions}),
+        env=(on_cluster[0][0] if on_cluster else asks[0].scratch)._environment(),
+        input=json.dumps({"runs": runs, "questions": questions}),
         capture_output=True,
         text=True,
         timeout=COMMAND_LIMIT,

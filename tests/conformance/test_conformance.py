@@ -7,14 +7,16 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
 from tests.conformance import exemptions
-from tests.conformance.case import Case, Environment
+from tests.conformance.case import Case
 from tests.conformance.cases import CASES
+from tests.conformance.conftest import selected
 from tests.conformance.expecting import problems
 from tests.conformance.running import Place, Seen, ask, differences, normalised
 from tests.conftest import without_images
@@ -22,39 +24,103 @@ from tests.conftest import without_images
 if TYPE_CHECKING:
     from tests.argo.conftest import Workplace
 
-pytestmark = [pytest.mark.docker, pytest.mark.argo, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.timeout(1800)]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
+CASES_OF_A_GROUP = 10
+"""Cases that a worker runs before it asks for what is known of them: on a cluster, one pod answers for all of them."""
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_case_is_the_same_everywhere(
-    case: Case, environments: tuple[Environment, ...], workplace: Workplace | None, tmp_path: Path
-) -> None:
-    where = [one for one in environments if one not in case.exempt]
-    if not where:
-        pytest.skip(f"exempt in {', '.join(environments)}")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" not in metafunc.fixturenames:
+        return
+    rows = [(case, selected(metafunc.config, case)) for case in CASES]
+    # What needs no cluster is run when it is looked at.
+    needed = {"argo"} if metafunc.function is test_a_case_runs else set()
+    rows = [(case, environments) for case, environments in rows if environments and needed <= set(environments)]
+    on_cluster = [case.name for case, environments in rows if "argo" in environments]
+    groups = -(-len(on_cluster) // CASES_OF_A_GROUP) or 1
+    params = []
+    for case, environments in rows:
+        marks = [pytest.mark.docker] if set(environments) - {"process"} else []
+        if "argo" in environments:
+            # Those with many pods come first in CASES, and so each group gets its share of them.
+            group = on_cluster.index(case.name) % groups
+            marks += [pytest.mark.argo, pytest.mark.xdist_group(f"conformance-{group}")]
+        if case.core:
+            marks.append(pytest.mark.core(case.core))
+        params.append(pytest.param(case, id=case.name, marks=marks))
+    metafunc.parametrize("case", params)
+
+
+@dataclass
+class Played:
+    """A case that has run in its environments.
+
+    Attributes:
+        runs: for each environment a run of each of the case's pipelines. problems: what is wrong with them, as far as is known.
+        asked: whether what is known of the runs has been asked for.
+    """
+
+    case: Case
+    places: list[Place]
+    runs: list[list[Seen]]
+    problems: list[str] = field(default_factory=list)
+    asked: bool = False
+
+
+PLAYED: dict[str, Played | None] = {}
+"""The cases that this worker has run, by name; None is one whose commands did not come to their ends."""
+
+
+def play(case: Case, pytestconfig: pytest.Config, workplace: Workplace | None, folder: Path) -> Played:
+    """Runs a case in all of its environments at once."""
     # Given a project that all environments share, under a name of its own, since images are tagged by it.
-    root = tmp_path / f"{case.name}-{os.urandom(2).hex()}"
+    root = folder / f"{case.name}-{os.urandom(2).hex()}"
     for name, text in case.project().items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    places = [Place(one, case, root, tmp_path / one, workplace if one == "argo" else None) for one in where]
+    where = selected(pytestconfig, case)
+    places = [Place(one, case, root, folder / one, workplace if one == "argo" else None) for one in where]
     with ExitStack() as stack:
-        if where != ["process"]:
+        if set(where) - {"process"}:
             stack.enter_context(without_images(root))
-        # When it runs in all of them at once.
         with ThreadPoolExecutor(len(places)) as pool:
             runs = list(pool.map(lambda place: run_all(place, case), places))
-        # Then it is as expected in each of them, and in all else the same.
-        pairs = pairs_of(places, runs)
-        found = list(asked(places, runs, pairs))
-        found += [f"{one.environment}: {line}" for seen in runs for one in seen for line in problems(case, one)]
-        for _, one, other in pairs:
-            named = f"{one.run_id} and {other.run_id}"
-            lines = differences(normalised(one, root), normalised(other, root))
-            found += [f"{named} differ: {line}" for line in lines]
-        found += [line for place in places if only_compiles(place) for line in compiled(place)]
+        found = [line for place in places if only_compiles(place) for line in compiled(place)]
+    return Played(case, places, runs, found)
+
+
+@pytest.fixture
+def played(case: Case, pytestconfig: pytest.Config, request: pytest.FixtureRequest, tmp_path: Path) -> Played:
+    """The case, run by this worker before or now."""
+    if case.name not in PLAYED:
+        on_cluster = "argo" in selected(pytestconfig, case)
+        workplace: Workplace | None = request.getfixturevalue("workplace") if on_cluster else None
+        PLAYED[case.name] = None
+        PLAYED[case.name] = play(case, pytestconfig, workplace, tmp_path)
+    found = PLAYED[case.name]
+    if found is None:
+        pytest.fail("it did not run: test_a_case_runs of the same case says why")
+    return found
+
+
+def test_a_case_runs(case: Case, played: Played) -> None:
+    """The commands come to their ends; a run takes as long as its case has steps, one after the other on a cluster."""
+    assert played.case is case
+
+
+def test_a_case_is_the_same_everywhere(case: Case, played: Played) -> None:
+    """The first of a worker's cases asks for all of them, which is what it takes its time for."""
+    if not played.asked:
+        ask_for([one for one in PLAYED.values() if one is not None and not one.asked])
+    found = list(played.problems)
+    # It is as expected in each environment, and in all else the same.
+    found += [f"{one.environment}: {line}" for seen in played.runs for one in seen for line in problems(case, one)]
+    for place, one, other in pairs_of(played):
+        named = f"{one.run_id} and {other.run_id}"
+        lines = differences(normalised(one, place.root), normalised(other, place.root))
+        found += [f"{named} differ: {line}" for line in lines]
     assert not found, "\n" + "\n".join(found)
 
 
@@ -80,34 +146,45 @@ def compiled(place: Place) -> Iterator[str]:
 Pair: TypeAlias = tuple[Place, Seen, Seen]
 
 
-def pairs_of(places: list[Place], runs: list[list[Seen]]) -> list[Pair]:
+def pairs_of(played: Played) -> list[Pair]:
     """Those that must be the same: a run and the one in the environment before, and each form and the first one."""
     pairs: list[Pair] = []
-    for position, (place, seen) in enumerate(zip(places, runs, strict=True)):
+    for position, (place, seen) in enumerate(zip(played.places, played.runs, strict=True)):
         pairs += [(place, seen[0], other) for other in seen[1:]]
         if position:
-            pairs.append((place, runs[position - 1][0], seen[0]))
+            pairs.append((place, played.runs[position - 1][0], seen[0]))
     return pairs
 
 
-def asked(places: list[Place], runs: list[list[Seen]], pairs: list[Pair]) -> Iterator[str]:
-    """Asks for what is known of all runs and keeps it; yields what could not be told, and what `toolkit diff` finds."""
-    of_runs = [(place, one, place.asks_of(one)) for place, seen in zip(places, runs, strict=True) for one in seen]
-    diffs = [] if places[0].case.expect.nothing else pairs
-    asks = [ask for _, _, several in of_runs for ask in several]
-    asks += [place.diff_of(one, other) for place, one, other in diffs]
-    cluster = next((place.scratch for place in places if place.environment == "argo"), None)
-    answers = iter(ask(asks, cluster))
-    for place, one, several in of_runs:
-        for line in place.take(one, [next(answers) for _ in several]):
-            yield f"{line}\nwhat the run itself said ({one.result.code}): {one.result.err}"
-    for (_, one, other), answer in zip(diffs, answers, strict=True):
+def ask_for(several: list[Played]) -> None:
+    """Asks for what is known of the cases' runs and keeps it, with what could not be told and what `toolkit diff` finds."""
+    of_runs = [
+        (played, place, one, place.asks_of(one))
+        for played in several
+        for place, seen in zip(played.places, played.runs, strict=True)
+        for one in seen
+    ]
+    of_pairs = [
+        (played, one, other, place.diff_of(one, other))
+        for played in several
+        if not played.case.expect.nothing
+        for place, one, other in pairs_of(played)
+    ]
+    on_cluster = [
+        (place.scratch, one.run_id) for _, place, one, asks in of_runs if place.environment == "argo" and asks
+    ]
+    answers = iter(ask([*(one for *_, asks in of_runs for one in asks), *(one for *_, one in of_pairs)], on_cluster))
+    for played, place, one, asks in of_runs:
+        for line in place.take(one, [next(answers) for _ in asks]):
+            played.problems.append(f"{line}\nwhat the run itself said ({one.result.code}): {one.result.err}")
+    for (played, one, other, _), answer in zip(of_pairs, answers, strict=True):
         named = f"toolkit diff of {one.run_id} and {other.run_id}"
         if answer.code not in (0, 1):
-            yield f"{named} ends with {answer.code}: {answer.err}"
+            played.problems.append(f"{named} ends with {answer.code}: {answer.err}")
             continue
-        for row in json.loads(answer.out)["differences"]:
-            yield f"{named}: {row}"
+        played.problems += [f"{named}: {row}" for row in json.loads(answer.out)["differences"]]
+    for played in several:
+        played.asked = True
 
 
 def test_the_page_explains_each_exemption_and_no_other() -> None:

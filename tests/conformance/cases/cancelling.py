@@ -44,6 +44,7 @@ CASES = (
     Case(
         "cancel-polite",
         "A step that handles SIGTERM ends by itself, and what it had put is kept.",
+        core="what a step writes when it is asked to stop would be lost",
         **{
             **functions(polite=POLITE, never="pass"),
             "steps": [
@@ -65,6 +66,7 @@ CASES = (
     Case(
         "cancel-deaf",
         "A step that ignores SIGTERM is killed after its grace period, with all that it started.",
+        core="a step that does not stop would run for ever",
         **functions(deaf=DEAF, never="pass"),
         config={"grace_period_in_seconds": 2},
         cancel_at="ready",

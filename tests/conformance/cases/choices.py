@@ -10,36 +10,30 @@ def decides(given):
 
 def chosen(name, text, number):
     open("chosen.txt", "w").write(name)
-    return name, [text, number]
+    return [name, [text, number]]
 
-def branch(name):
-    takes = {"name": {"value": name}}
+def branch(parameter, value):
+    takes = {"name": {"value": f"{parameter} is {value}"}}
     return Pipeline(steps=[
-        PythonTask(chosen, returns=["chosen", "seen"], bind=takes, catalog=Catalog(put=["chosen.txt"])),
+        PythonTask(chosen, returns=["by_" + parameter], bind=takes, catalog=Catalog(put=["chosen.txt"])),
     ])
 
-def after(chosen, seen):
-    assert open("chosen.txt").read() == chosen
-    return [chosen, seen]
+def after(by_given):
+    assert open("chosen.txt").read() == by_given[0], "the newest file"
 
 def by(parameter, *names, default=None):
-    branches = {name: branch(f"{parameter} is {name}") for name in names}
-    return Conditional("by " + parameter, parameter, branches=branches, default=default and branch(default))
-
-def steps(parameter, *names, default=None):
-    return [
-        by(parameter, *names, default=default),
-        PythonTask(after, name="after " + parameter, returns=["by_" + parameter], catalog=Catalog(get=["chosen.txt"])),
-    ]
+    branches = {name: branch(parameter, name) for name in names}
+    return Conditional("by " + parameter, parameter, branches=branches, default=default and branch(parameter, default))
 
 p = Pipeline(steps=[
     PythonTask(decides, returns=["text", "number", "flag", "nothing", "real"]),
-    *steps("text", "a", "b"),
-    *steps("number", "2", "3"),
-    *steps("flag", "False", "True"),
-    *steps("nothing", "null"),
-    *steps("real", "2", "2.5"),
-    *steps("given", "x", default="given is something else"),
+    by("text", "a", "b"),
+    by("number", "2", "3"),
+    by("flag", "False", "True"),
+    by("nothing", "null"),
+    by("real", "2", "2.5"),
+    by("given", "x", default="something else"),
+    PythonTask(after, catalog=Catalog(get=["chosen.txt"])),
     Conditional("by lower", "flag", branches={"true": Stub("nothing to do").as_pipeline()}),
 ])
 p.execute()
@@ -105,8 +99,7 @@ def conditional_steps() -> dict[str, Step]:
         rows[f"by {parameter}"] = PASSED
         for name in names:
             rows[f"by {parameter}/{name}/chosen"] = OK if name == taken else SKIPPED
-        rows[f"after {parameter}"] = OK
-    return {**rows, "by lower": PASSED, "by lower/true/nothing to do": PASSED}
+    return {**rows, "after": OK, "by lower": PASSED, "by lower/true/nothing to do": PASSED}
 
 
 CASES = (
@@ -130,6 +123,7 @@ CASES = (
     Case(
         "no-branch",
         "A value without a branch fails the conditional, which names it and what there is; its handler may help.",
+        core="the client and Argo end a run whose conditional has no branch",
         **written(NO_BRANCH),
         arguments=["--param", "flag=true"],
         expect=Expect(

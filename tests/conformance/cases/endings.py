@@ -98,6 +98,7 @@ async def waits(x):
     Case(
         "kills-the-runtime",
         "A step whose runtime was killed has failed, although nobody wrote how it ended.",
+        core="without its record a failure could be taken for a success",
         **functions(only="os.kill(os.getppid(), 9)\ntime.sleep(100)", never="pass"),
         exempt={"process": ORPHANS},
         expect=Expect(code=1, steps={"only": failed(137, "without its record"), "never": SKIPPED}),
@@ -118,6 +119,7 @@ async def waits(x):
     Case(
         "memory-of-a-child",
         "A memory kill of any process of the step fails it, even if the step itself went on to its end.",
+        core="a memory kill that the step survives could be taken for a success",
         **functions(
             only=f"import subprocess\ncode = subprocess.run([sys.executable, '-c', {EAT!r}]).returncode\n"
             "print('it ended with', code)",
@@ -146,6 +148,7 @@ async def waits(x):
     Case(
         "step-time-limit",
         "A step that takes too long is ended, for that reason, and what it had written is kept.",
+        core="a step would run for ever",
         **functions(only="print('begins', flush=True)\ntime.sleep(1000)", never="pass"),
         config={"max_step_duration_in_seconds": 1, "grace_period_in_seconds": 1},
         expect=Expect(
@@ -157,6 +160,7 @@ async def waits(x):
     Case(
         "run-time-limit",
         "A run that takes too long is ended, for that reason.",
+        core="a run would go on for ever",
         **functions(only="time.sleep(1000)", never="pass"),
         config={"max_workflow_duration_in_seconds": 15, "grace_period_in_seconds": 1},
         expect=Expect(

@@ -235,6 +235,7 @@ CASES = (
     Case(
         "ends-with-failure",
         "A step that ends its pipeline with a failure has itself succeeded; what is around it failed, and may have a handler.",
+        core="what Argo calls succeeded is a run that failed, with a handler",
         **written(FAILURE),
         expect=Expect(
             code=1,
@@ -256,6 +257,7 @@ CASES = (
     Case(
         "run-ends-with-failure",
         "A step that ends the run with a failure: exit code 1, though all that ran succeeded.",
+        core="what Argo calls succeeded is a run that failed",
         **written(FAIL_AT_ROOT),
         expect=Expect(
             code=1,

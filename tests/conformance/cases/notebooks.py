@@ -69,7 +69,27 @@ p = Pipeline(steps=[
 ])
 """
 
+ONE = notebook(
+    ("parameters", "n = 0"),
+    ("", "print('n is', n)\nopen('out.txt', 'w').write(str(n))\ndoubled = n * 2"),
+)
+
 CASES = (
+    Case(
+        "one-notebook",
+        "A notebook takes a parameter, returns a variable and puts a file.",
+        core="a notebook step",
+        **written(
+            """\
+p = Pipeline(steps=[
+    NotebookTask("explore", "explore.ipynb", returns=["doubled"], catalog=Catalog(put=["out.txt"])),
+])
+""",
+            {"explore.ipynb": ONE, "requirements.txt": REQUIREMENTS},
+        ),
+        arguments=["--param", "n=21"],
+        expect=Expect(rows=1, parameters={"doubled": 42}, output={"explore": "n is 21\n"}),
+    ),
     Case(
         "notebooks",
         "Values of every kind go into notebooks and out of them; each is kept as it was executed, a failing one too.",

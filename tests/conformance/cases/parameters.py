@@ -148,6 +148,7 @@ CASES = (
     Case(
         "large-values",
         "Values of 100 kB and 2 MB reach python steps as they are, and shell steps as files.",
+        core="values beyond an environment string, parameters beyond an argument",
         steps=[
             "PythonTask(functions.makes, returns=['large', 'huge'])",
             "PythonTask(functions.looks, returns=['sizes'])",

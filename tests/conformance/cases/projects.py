@@ -128,6 +128,7 @@ CASES = (
         "SDK, driver and YAML form of one pipeline give one plan and one run.",
         pipeline="sdk.py",
         also=("driver.py", "pipeline.yaml"),
+        compiles=True,
         code=FORMS,
         files={"sdk.py": SDK, "driver.py": DRIVER, "pipeline.yaml": YAML},
         expect=Expect(parameters={"x": 3, "y": 4, "sum": 8}, puts={"generate": {"data.csv": "1,2,3"}}),
@@ -144,6 +145,7 @@ CASES = (
     Case(
         "failing-script",
         "A script's exit code is the run's.",
+        core="a script runs on a cluster too, and its exit code is that of the run",
         pipeline="sdk.py",
         script=True,
         code="def generate():\n    sys.exit(7)\n\ndef consume(x, y):\n    pass\n",

@@ -29,7 +29,7 @@ def broken():
     return os.environ["MENDED"] == "no"
 
 def begins():
-    return [1, 2, 3], "a", "by begins"
+    return [1, 2], "a", "by begins"
 
 def item(n):
     open("item.txt", "w").write(f"{n} {broken() and n == 2}")
@@ -45,7 +45,7 @@ def killed():
 def round(i, total):
     if broken() and i == 1:
         sys.exit(7)
-    return total + i, i == 2
+    return total + i, i == 1
 
 def puts():
     if not broken():
@@ -92,7 +92,40 @@ p = Pipeline(steps=[
 """
 REFUSED = failed(1, "RuntimeError: this is what the handler is for")
 
+ONCE_MORE = """\
+def begins():
+    return [1, 2]
+
+def item(n):
+    open("item.txt", "w").write(os.environ["MENDED"])
+    if n == 2 and os.environ["MENDED"] == "no":
+        raise ValueError("item 2")
+    return n * 10
+
+p = Pipeline(steps=[
+    PythonTask(begins, returns=["ns"]),
+    Map("items", iterate_on="ns", iterate_as="n", branch=PythonTask(
+        item, returns=["m"], catalog=Catalog(put=["item.txt"])).as_pipeline()),
+    ShellTask("after", 'cat 0/item.txt 1/item.txt && echo " $m"', catalog=Catalog(get=["*/item.txt"])),
+])
+"""
+
 CASES = (
+    Case(
+        "retry-of-an-item",
+        "A run that failed continues at the item that failed; what succeeded is not run again, and what it made is there.",
+        core="a run that continues as another Workflow",
+        **written(ONCE_MORE),
+        config={"environment": {"MENDED": "$MENDED"}},
+        environ={"TOOLKIT_VAR_MENDED": "no"},
+        mended={"TOOLKIT_VAR_MENDED": "yes"},
+        expect=Expect(
+            among={"items/1/item": tried(attempt(1, "ValueError: item 2"), attempt(0))},
+            rows=5,
+            parameters={"m": [10, 20]},
+            output={"after": "noyes [10, 20]\n"},
+        ),
+    ),
     Case(
         "retry-of-a-run",
         "A run that failed in composites of every kind goes on where each failed; what succeeded is not run again.",
@@ -113,13 +146,14 @@ CASES = (
                 "all/handled/never_mended": REFUSED,
                 "all/handled/not after a handler": SKIPPED,
             },
-            parameters={"together": [[10, 20, 30], "chosen", 3, 1, "by begins", "late", "2 False"]},
+            parameters={"together": [[10, 20], "chosen", 1, 1, "by begins", "late", "2 False"]},
             output={"all/map/items/1/then": "20\n", "all/nested/inner/reads": "late"},
         ),
     ),
     Case(
         "third-attempt",
         "A step that fails is tried again as often as the settings say, and the run goes on with what then came of it.",
+        core="a further attempt is another pod, after a wait",
         steps=["PythonTask(functions.third, returns=['word'])", "PythonTask(functions.after, returns=['word'])"],
         code=THIRD,
         config=retry(2, back_off={"duration_in_seconds": 1, "factor": 1}),

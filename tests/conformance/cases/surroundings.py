@@ -60,7 +60,7 @@ SHELL_LOOK = """\
 test "$(cat)" = "" && test ! -t 1 && test "$0" = sh && test $# = 0 && test "$PWD" = "$(pwd)" && test -w "$HOME" &&
 umask && cat data.txt && echo x > new.txt && ls data.txt new.txt sub/nested.txt
 """
-SEES = """\
+LIMIT = """\
 def limit(v2, v1):
     for path in (f"/sys/fs/cgroup/{v2}", f"/sys/fs/cgroup/{v1}"):
         try:
@@ -68,6 +68,8 @@ def limit(v2, v1):
         except FileNotFoundError:
             pass
 
+"""
+SEES = """\
 def looks():
     sizes = {p: os.statvfs(p).f_blocks * os.statvfs(p).f_frsize for p in ("/tmp", "/dev/shm")}
     quota = limit("cpu.max", "cpu/cpu.cfs_quota_us").split()
@@ -124,6 +126,91 @@ def who():
     }
 """
 
+EVERY_SETTING = """\
+def seen(name, variable):
+    limits = {"memory": limit("memory.max", "memory/memory.limit_in_bytes")}
+    sizes = {p: os.statvfs(p).f_blocks * os.statvfs(p).f_frsize >> 20 for p in ("/tmp", "/dev/shm")}
+    status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines() if ":" in line)
+    written = {}
+    for path in ("/etc/x", "/workspace/x", "/tmp/x", "/mnt/x-" + name, "/more/x-" + name, os.environ["HOME"] + "/x"):
+        try:
+            open(path, "w").close()
+            written[path.replace(os.environ["HOME"], "~").replace(name, "NAME")] = True
+        except OSError:
+            written[path] = False
+    return {
+        "uid": os.getuid(), "gid": os.getgid(), "limits": int(limits["memory"]) >> 20, "sizes": sizes, "written": written,
+        "capabilities": int(status["CapEff"], 16), "no new privileges": int(status["NoNewPrivs"]),
+        "variable": variable, "common": len(os.environ["common"]),
+    }
+
+def first():
+    return seen("first", os.environ["MODE"])
+
+def second():
+    return seen("second", os.environ["MODE"])
+"""
+EVERY_CONFIG = {
+    "environment": {"MODE": "one {{x}} $$(HOME)"},
+    "persistent_volumes": [{"name": "toolkit", "mount_path": "/mnt"}, {"name": "more", "mount_path": "/more"}],
+    "resources": {"limits": {"memory": "192Mi", "cpu": "500m"}, "requests": {"memory": "32Mi", "cpu": "50m"}},
+    "user": 1234,
+    "shm_size": "96Mi",
+    "scratch_size": "32Mi",
+    "read_only_root": True,
+    "grace_period_in_seconds": 5,
+    "image_pull_secrets": ["conformance-registry"],
+    "max_workflow_duration_in_seconds": 3600,
+    "max_step_duration_in_seconds": 600,
+    "retry_strategy": {
+        "limit": 1,
+        "retry_policy": "OnError",
+        "back_off": {"duration_in_seconds": 1, "max_duration": 60},
+    },
+    "parallelism": 2,
+    "pids_limit": 500,
+    "auto_remove_container": False,
+    "annotations": {"example.org/note": 'it\'s "noted"'},
+    "labels": {"example.org/team": "y"},
+    "node_selector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "example.org/none", "operator": "Exists", "effect": "NoSchedule"}],
+    "service_account_name": "toolkit-runner",
+    "start_timeout_in_seconds": 240,
+    "overrides": {
+        "own": {
+            "environment": {"MODE": "two"},
+            "resources": {"limits": {"memory": "128Mi"}},
+            "user": 4321,
+            "shm_size": "16Mi",
+            "scratch_size": "8Mi",
+            "max_step_duration_in_seconds": 300,
+            "retry_strategy": {"limit": 0},
+            "node_selector": {"kubernetes.io/arch": "amd64"},
+            "tolerations": [],
+            "service_account_name": "toolkit-runner",
+        },
+    },
+}
+"""All settings of the executor that go together, each with another value than its default (tests/golden has the others)."""
+
+
+def seen(uid: int, memory: int, tmp: int, shm: int, variable: str) -> dict[str, object]:
+    """What a step of the case `every-setting` sees."""
+    return {
+        "uid": uid,
+        "gid": 1000,
+        "limits": memory,
+        "sizes": {"/tmp": tmp, "/dev/shm": shm},
+        "written": {
+            **{"/etc/x": False, "/workspace/x": False},
+            **{path: True for path in ("/tmp/x", "/mnt/x-NAME", "/more/x-NAME", "~/x")},
+        },
+        "capabilities": 0,
+        "no new privileges": 1,
+        "variable": variable,
+        "common": len("of-every-step"),
+    }
+
 
 def user(uid: int) -> dict[str, object]:
     """What a step of a user finds."""
@@ -140,6 +227,26 @@ def user(uid: int) -> dict[str, object]:
 
 
 CASES = (
+    Case(
+        "every-setting",
+        "All settings of the executor together, and a step's own above them.",
+        core="each setting of the executor, on two pods",
+        steps=[
+            "PythonTask(functions.first, returns=['one'])",
+            f"PythonTask(functions.second, returns=['two'], overrides={{{OVERRIDDEN_BY!r}: 'own'}})",
+        ],
+        code=LIMIT + EVERY_SETTING,
+        config=EVERY_CONFIG,
+        common={"common": "of-every-step"},
+        exempt={"process": NO_CONTAINER},
+        expect=Expect(
+            parameters={
+                "one": seen(1234, 192, 32, 96, "one {{x}} $(HOME)"),
+                "two": seen(4321, 128, 8, 16, "two"),
+            },
+            labels={"example.org/team": "y"},
+        ),
+    ),
     Case(
         "surroundings",
         "Folders, input, arguments, umask, hash seed; what a step writes beside its code no other step sees.",
@@ -212,7 +319,7 @@ def check():
             f"PythonTask(functions.looks, name='own', returns=['own'], overrides={{{OVERRIDDEN_BY!r}: 'own'}})",
             "PythonTask(functions.fills)",
         ],
-        code=SEES + FILLS,
+        code=LIMIT + SEES + FILLS,
         config={
             "resources": {"limits": {"memory": "192Mi", "cpu": "500m"}, "requests": {"memory": "32Mi", "cpu": "100m"}},
             "shm_size": "96Mi",
