@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.scratch import Scratch
-from tests.support import tiers
+from tests.support import pods, tiers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +29,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # Tests of a file share what its fixtures made on the cluster, so one worker has them all.
         if item.get_closest_marker("argo") is not None and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def _pods_made(config: pytest.Config) -> int | None:
+    """By the cluster that tests are about to use or have used; None without one that is ours to ask."""
+    if hasattr(config, "workerinput") or not {"argo", "conformance"} & {Path(one).name for one in config.args}:
+        return None
+    from tests.argo.cluster_fixture import Failed, kube, lifecycle
+
+    try:
+        status = lifecycle.status()
+        return (
+            pods.made(kube.own().must("get", "--raw", "/metrics")) if status["up"] and not status["foreign"] else None
+        )
+    except Failed:
+        return None
+
+
+PODS_BEFORE = pytest.StashKey[int]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if (count := _pods_made(session.config)) is not None:
+        session.config.stash[PODS_BEFORE] = count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many pods the tests made."""
+    before = terminalreporter.config.stash.get(PODS_BEFORE, None)
+    if before is not None and (count := _pods_made(terminalreporter.config)) is not None:
+        terminalreporter.write_line(f"pods: {count - before}", bold=True)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -62,6 +62,13 @@ class Session:
         executor = {"type": "argo", "config": {"grace_period_in_seconds": 2, **config}}
         self.scratch.write({f"{name}.yaml": json.dumps({"executor": executor})})
 
+    def deliver(self) -> None:
+        """Brings the image to where pods find it, so that runs at once don't each do it."""
+        cluster = self.workplace.cluster
+        options = ("--push",) if cluster.foreign else ("--load", "--node", str(cluster.containerd))
+        built = self.scratch.toolkit("build", *options)
+        assert built.code == 0, built.err
+
     def elsewhere(self, folder: Path) -> Scratch:
         """The same project as another client has it, who knows nothing of its runs."""
         root = folder / self.scratch.root.name

@@ -78,6 +78,7 @@ def check(document: Object) -> None:
     jsonschema.Draft202012Validator({**schema(), "$ref": reference}).validate(document)
 
 
+@pytest.mark.core("Argo's own schema; no pod")
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.stem)
 def test_a_manifest_is_one_by_argos_own_schema(manifest: Path) -> None:
     config_map, workflow = read(manifest)
@@ -175,6 +176,7 @@ def pod_of(spec: Object, template: Object, workplace: Workplace) -> Object:
     return patched
 
 
+@pytest.mark.core("the API server's own judgement of the pods; no pod is made")
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.stem)
 def test_its_pods_are_pods_and_fit_the_restricted_standard(workplace: Workplace, manifest: Path) -> None:
     workflow = read(manifest)[1]
@@ -278,7 +280,6 @@ LATE_NAMES = [name for name in cases.HOSTILE_NAMES if set(name) & set("{$'-\U000
 """Which somebody behind the YAML could take for his own; that Go reads all of them as they are is tested above."""
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_names_and_values_reach_a_step_byte_for_byte(workplace: Workplace, image: Image) -> None:
     # Given every name and value that any of the languages between here and there could take for its own,
@@ -378,6 +379,7 @@ def moment(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
+@pytest.mark.core("the setting schedules")
 def test_a_schedule_starts_runs_whose_ids_are_their_own(workplace: Workplace, image: Image) -> None:
     # Given a schedule,
     given = {"schedules": ["@every 5s"], "labels": {"team": "y"}}

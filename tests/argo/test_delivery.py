@@ -116,6 +116,7 @@ def full(reference: str) -> str:
     return f"docker.io/library/{reference}"
 
 
+@pytest.mark.core("an image could arrive as another in a registry; no pod")
 def test_a_pushed_image_is_pulled_by_its_digest_as_the_same_and_a_change_sends_one_layer(
     delivery: Delivery, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ def test_a_pushed_image_is_pulled_by_its_digest_as_the_same_and_a_change_sends_o
     assert delivery.build("--push", scratch=other) == (first, "none")
 
 
+@pytest.mark.core("half an image could be left; no pod")
 def test_a_killed_push_leaves_nothing_to_be_seen_and_is_taken_up_again(delivery: Delivery, tmp_path: Path) -> None:
     delivery.make_base(tmp_path, 40_000_000)
     delivery.scratch.environ["TOOLKIT_REGISTRY"] = delivery.cluster.need_registry()
@@ -163,6 +165,7 @@ def test_a_registry_that_is_gone_is_one_sentence(delivery: Delivery, tmp_path: P
     assert result.err.splitlines()[-1].startswith("toolkit: the registry 127.0.0.1:1 cannot be reached")
 
 
+@pytest.mark.core("a node could run other code; no pod")
 def test_a_node_gets_the_code_alone_and_the_image_stays_whole(delivery: Delivery, tmp_path: Path) -> None:
     base = delivery.make_base(tmp_path, 300_000)
     first, sent = delivery.load()
@@ -213,6 +216,7 @@ def test_loads_at_once_do_not_disturb_each_other(delivery: Delivery, tmp_path: P
         assert delivery.on_node(full(reference)) == delivery.image_id(reference)
 
 
+@pytest.mark.core("a pod could run other code than what was built")
 def test_pods_run_what_was_loaded_and_what_was_pushed(delivery: Delivery, namespace: str, tmp_path: Path) -> None:
     # Given a project in an environment with a Python,
     scratch = delivery.project(tmp_path / delivery.name)

@@ -156,6 +156,7 @@ def below(folder: Path, prefix: str) -> dict[str, bytes]:
     return {f"{prefix}/{path.relative_to(folder)}": path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.core("records or files could come incomplete")
 def test_a_run_and_its_objects_come_whole_and_are_then_there_without_a_pod(place: Place, tmp_path: Path) -> None:
     # Given a run and a large object on a claim,
     files = run_files("whole", {"a": b"hello\n", "map/0/b": os.urandom(300_000), "%C3%A4": b""})
@@ -184,6 +185,7 @@ def test_a_run_and_its_objects_come_whole_and_are_then_there_without_a_pod(place
         assert mirror.object(none, digest) == path and none.name == ""
 
 
+@pytest.mark.core("what a client alone saw would be lost")
 def test_what_only_the_client_saw_is_published_with_the_volumes_group(place: Place, tmp_path: Path) -> None:
     mirror = place.mirror(tmp_path)
     here = mirror.run_folder("pushed")
@@ -206,6 +208,7 @@ def test_what_only_the_client_saw_is_published_with_the_volumes_group(place: Pla
 # --- a pod that goes ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core("an answer could be cut off")
 def test_a_pod_that_goes_while_it_answers_is_made_again(place: Place, tmp_path: Path) -> None:
     content = os.urandom(LARGE // 2)
     digest = hashlib.sha256(content).hexdigest()
@@ -481,6 +484,7 @@ def test_a_cluster_that_has_gone_is_one_sentence(place: Place, tmp_path: Path) -
     assert "does not answer" in str(caught.value) and not isinstance(caught.value, Broken)
 
 
+@pytest.mark.core("a run that moves could arrive incomplete")
 def test_a_run_and_its_objects_go_to_the_claim_in_pieces(place: Place, tmp_path: Path) -> None:
     # Given a run of this machine with an object and a log of many pieces, and many small objects,
     source = tmp_path / "log" / "brought"

@@ -41,7 +41,7 @@ def session(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> I
             account={**SOON, "service_account_name": "absent-account"},
             retrying={"retry_strategy": {"limit": 2}},
         )
-        assert one.run("first").code == 0, "the image is there from now on"
+        one.deliver()
         yield one
 
 
@@ -184,6 +184,7 @@ def test_a_volume_that_the_user_cannot_write(own_workplace: Workplace, tmp_path:
         assert one.running() == []
 
 
+@pytest.mark.core("another run's records could be overwritten")
 def test_a_run_id_that_another_run_has_on_the_volume(session: Session, tmp_path: Path) -> None:
     # Given a run whose Workflow is gone.
     assert session.run("taken", "print('the first')").code == 0
@@ -204,6 +205,7 @@ def test_a_run_id_that_another_run_has_on_the_volume(session: Session, tmp_path:
     assert session.scratch.toolkit("logs", "taken", "only").out == "the first\n"
 
 
+@pytest.mark.core("a run could be lost with its Workflow")
 def test_a_run_is_there_when_its_workflow_is_gone(session: Session, tmp_path: Path) -> None:
     put = "from toolkit import Pipeline, PythonTask, Catalog\nimport functions\n"
     session.scratch.write(
@@ -227,6 +229,7 @@ def test_a_run_is_there_when_its_workflow_is_gone(session: Session, tmp_path: Pa
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core("output could be lost")
 def test_logs_are_followed_to_the_byte(session: Session, tmp_path: Path) -> None:
     how = f"""
 print('{READY}', flush=True)

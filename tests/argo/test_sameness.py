@@ -107,6 +107,7 @@ def differences(scratch: Scratch, a: str, b: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.core("the example of the README, and the proof that both runs are the same")
 def test_the_example_is_the_same_run_in_both_places(own_workplace: Workplace, tmp_path: Path) -> None:
     # Given the example as it is, and what its configuration asks of a cluster,
     claim(own_workplace.cluster, own_workplace.namespace, "runnable-volume")

@@ -87,6 +87,7 @@ def leaks(name: str, data: bytes) -> list[str]:
     return [f"{name}: {spelled!r}" for spelled in spellings() if spelled in data]
 
 
+@pytest.mark.core("a secret could be in a manifest, a log or a record")
 def test_no_secret_is_readable_anywhere(session: Session, tmp_path: Path) -> None:
     scratch, workplace = session.scratch, session.workplace
     # Given a run whose steps print their secrets and fail with them.

@@ -139,17 +139,19 @@ def test_a_container_that_somebody_removes_is_a_failure(containers: Scratch) -> 
     assert containers.show()["steps"][0]["status"] == "failed"
 
 
-def test_every_failure_of_many_short_runs_is_reported(containers: Scratch) -> None:
+def test_every_failure_of_many_short_runs_is_reported(containers: Scratch, pytestconfig: pytest.Config) -> None:
+    """As many runs as it takes to see a race: a client that removed its containers too early missed 9 codes of 300."""
     # Given a step that ends at once: the shortest way for an exit code to be missed.
     containers.steps(only="sys.exit(3)")
     assert containers.toolkit("run", "pipeline.py").code == 1
-    # When it runs 300 times.
+    # When it runs often, two or three at once,
+    times = 300 if pytestconfig.getoption("--tier") == "full" else 30
     codes = []
     waiting = [containers.start("run", "pipeline.py", "--run-id", f"n{number}") for number in range(3)]
-    for number in range(3, 303):
+    for number in range(3, times + 3):
         waiting[0].communicate(timeout=300)
         codes.append(waiting.pop(0).returncode)
-        if number < 300:
+        if number < times:
             waiting.append(containers.start("run", "pipeline.py", "--run-id", f"n{number}"))
-    # Then 300 failures are reported.
-    assert codes == [1] * 300
+    # then every failure is reported.
+    assert codes == [1] * times

@@ -45,7 +45,6 @@ CASES = (
     Case(
         "secrets",
         "A step's own secrets are its alone, the configuration's every step's; in output they are blotted out.",
-        core="a secret reaches its step alone, and no record",
         steps=[
             "PythonTask(functions.own, returns=['same'], secrets=['plain', 'lines', 'odd'])",
             "PythonTask(functions.other, returns=['others'])",
