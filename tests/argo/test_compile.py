@@ -18,9 +18,9 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.argo.conftest import Workplace
-from tests.conftest import without_images
-from tests.golden.argo import cases
+from tests.support import argo_cases as cases
+from tests.support.engine import without_images
+from tests.support.workplace import Workplace
 from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.nodes import FINISHED, attempts
 from toolkit.backends.argo.workflow import Image, Objects

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.argo.conftest import Workplace
-from tests.argo.session import READY, Session
-from tests.conftest import without_images
-from tests.scratch import LIMIT, Result, Scratch
+from tests.support.engine import without_images
+from tests.support.scratch import LIMIT, Result, Scratch
+from tests.support.session import READY, Session
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.argo.conftest import Workplace
-from tests.argo.session import Session
-from tests.conftest import without_images
+from tests.support.engine import without_images
+from tests.support.session import Session
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(600)]
 

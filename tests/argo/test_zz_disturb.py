@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.argo.cluster_fixture import Cluster
-from tests.argo.conftest import Workplace
-from tests.argo.session import READY, Session
-from tests.conftest import without_images
-from tests.scratch import LIMIT
+from tests.support.cluster import Cluster
+from tests.support.engine import without_images
+from tests.support.scratch import LIMIT
+from tests.support.session import READY, Session
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900), pytest.mark.xdist_group("disturb")]
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.argo.cluster_fixture import Cluster, lifecycle
-from tests.argo.cluster_fixture import cluster as cluster
-from tests.argo.cluster_fixture import namespace as made_namespace
-from tests.argo.conftest import Workplace, workplace_in
+from testcluster import lifecycle
 from tests.conformance.case import ENVIRONMENTS, Environment
 from tests.conformance.cases import CASES
+from tests.support.cluster import Cluster
+from tests.support.cluster import cluster as cluster
+from tests.support.cluster import namespace as made_namespace
+from tests.support.workplace import Workplace, workplace_in
 
 CHOICE = "TOOLKIT_CONFORMANCE"
 """Names the environments to run in, with commas; all of them when it is not set."""

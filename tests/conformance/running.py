@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from tests.conformance.case import Case, Environment
-from tests.scratch import Result, Scratch
+from tests.support.scratch import Result, Scratch
 
 if TYPE_CHECKING:
-    from tests.argo.conftest import Workplace
+    from tests.support.workplace import Workplace
 
 COMMAND_LIMIT = 600.0
 """Seconds after which a command is taken to hang and is ended; nothing is measured by it."""

@@ -17,10 +17,10 @@ from tests.conformance.case import Case, Environment
 from tests.conformance.cases import CASES
 from tests.conformance.expecting import problems
 from tests.conformance.running import Place, Seen, ask, differences, normalised
-from tests.conftest import without_images
+from tests.support.engine import without_images
 
 if TYPE_CHECKING:
-    from tests.argo.conftest import Workplace
+    from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.docker, pytest.mark.argo, pytest.mark.timeout(1800)]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.scratch import Scratch
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
+from tests.support.scratch import Scratch
 
 RETURNS = "returns=['x']"
 

@@ -7,16 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.plans import planned, task
 from toolkit.config.settings import (
-    Build,
-    CatalogStore,
-    Config,
-    Executor,
-    ExecutorConfig,
     Override,
-    PersistentVolume,
-    RunLogStore,
-    Secrets,
 )
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
@@ -30,32 +23,9 @@ from toolkit.model.pipeline import (
     Source,
     Step,
     Stub,
-    Takes,
-    Task,
 )
 from toolkit.plan.plan import Plan
-from toolkit.plan.planner import missing_parameters, plan
-
-
-def task(name: str, *returns: str, takes: tuple[str, ...] = (), **more: object) -> Task:
-    return Task(
-        name,
-        "python",
-        Function("functions", "f"),
-        takes=Takes(takes, takes, False),
-        returns=tuple(Return(one) for one in returns),
-        line="p.py:3",
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def config(**more: object) -> Config:
-    settings = ExecutorConfig(persistent_volumes=(PersistentVolume("v", "/mnt"),), **more)  # type: ignore[arg-type]
-    return Config(Executor("argo", settings), RunLogStore(), CatalogStore(), Secrets(), Build())
-
-
-def planned(*steps: Step, **more: object) -> Plan:
-    return plan(Pipeline(steps), config(**more), (".",))  # type: ignore[arg-type]
+from toolkit.plan.planner import missing_parameters
 
 
 def test_the_same_model_and_configuration_give_the_same_bytes() -> None:

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 from toolkit import report
 from toolkit.backends.argo.preflight import (
     ACCOUNT_RIGHTS,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_registry import Project as Builds
-from tests.unit.test_registry import StandIn, digest_of, stand_in
+from tests.support.builds import Builds
+from tests.support.registry import StandIn, digest_of
 from toolkit.build import node as node_module
 from toolkit.build.built import BuiltImage
 from toolkit.build.contents import Contents
@@ -18,8 +18,6 @@ from toolkit.build.node import Loaded, Node
 from toolkit.config.load import load as load_config
 from toolkit.engine import Raw
 from toolkit.errors import BadInput
-
-__all__ = ["stand_in"]
 
 Deliver = Callable[..., Delivered]
 
