@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from toolkit.config.settings import (
     Build,
     CatalogStore,
@@ -17,7 +19,7 @@ from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
 
 
-def task(name: str, *returns: str, takes: tuple[str, ...] = (), **more: object) -> Task:
+def task(name: str, *returns: str, takes: tuple[str, ...] = (), **more: Any) -> Task:
     return Task(
         name,
         "python",
@@ -25,14 +27,14 @@ def task(name: str, *returns: str, takes: tuple[str, ...] = (), **more: object) 
         takes=Takes(takes, takes, False),
         returns=tuple(Return(one) for one in returns),
         line="p.py:3",
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
-def config(**more: object) -> Config:
-    settings = ExecutorConfig(persistent_volumes=(PersistentVolume("v", "/mnt"),), **more)  # type: ignore[arg-type]
+def config(**more: Any) -> Config:
+    settings = ExecutorConfig(persistent_volumes=(PersistentVolume("v", "/mnt"),), **more)
     return Config(Executor("argo", settings), RunLogStore(), CatalogStore(), Secrets(), Build())
 
 
-def planned(*steps: Step, **more: object) -> Plan:
-    return plan(Pipeline(steps), config(**more), (".",))  # type: ignore[arg-type]
+def planned(*steps: Step, **more: Any) -> Plan:
+    return plan(Pipeline(steps), config(**more), (".",))

@@ -7,7 +7,6 @@ import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 PASSWORD = "a-pass-word-of-the-tests"
@@ -15,6 +14,40 @@ PASSWORD = "a-pass-word-of-the-tests"
 
 def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+class Request(BaseHTTPRequestHandler):
+    """A request, which the stand-in answers."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def work(self) -> None:
+        self.server.stand_in.work(self)
+
+    do_GET = do_HEAD = do_POST = do_PUT = work
+
+
+class Server(ThreadingHTTPServer):
+    """Listens on a free port of this machine."""
+
+    daemon_threads = True
+
+    def __init__(self, stand_in: StandIn) -> None:
+        super().__init__(("127.0.0.1", 0), Request)
+        self.stand_in = stand_in
 
 
 class StandIn:
@@ -36,34 +69,11 @@ class StandIn:
         self.headers: list[dict[str, str]] = []
         self.scopes: list[list[str]] = []
         self.mountable = True
-        stand_in = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
-
-            def work(self) -> None:
-                stand_in.work(self)
-
-            do_GET = do_HEAD = do_POST = do_PUT = work
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Server(self)
         self.host = f"127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
-    def work(self, request: Any) -> None:
+    def work(self, request: Request) -> None:
         path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
         self.seen.append(f"{request.command} {path}")
         self.headers.append(dict(request.headers))
@@ -92,7 +102,7 @@ class StandIn:
     def _basic(self) -> str:
         return "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
 
-    def _serve(self, request: Any, path: str, query: dict[str, list[str]], body: bytes) -> None:
+    def _serve(self, request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
         repository, _, rest = path.removeprefix("/v2/").partition("/manifests/" if "/manifests/" in path else "/blobs/")
         if "/manifests/" in path:
             if request.command == "PUT":

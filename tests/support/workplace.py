@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -33,7 +34,7 @@ class Workplace:
         """kubectl in the namespace; its output."""
         return self.cluster.must("-n", self.namespace, *arguments, text=text)
 
-    def get(self, *arguments: str) -> dict[str, object]:
+    def get(self, *arguments: str) -> dict[str, Any]:
         """``kubectl get`` in the namespace, as an object."""
         return self.cluster.get("-n", self.namespace, *arguments)
 

@@ -9,12 +9,11 @@ import base64
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.builds import Builds
-from tests.support.registry import PASSWORD, StandIn, digest_of
+from tests.support.registry import PASSWORD, Request, StandIn, digest_of
 from toolkit.build import registry as registry_module
 from toolkit.build.contents import Contents
 from toolkit.build.registry import Pushed, Registry, push
@@ -180,7 +179,7 @@ def test_credentials_are_not_sent_to_another_host(stand_in: StandIn, project: Bu
         contents, _ = project.build("one")
         original = stand_in._serve
 
-        def serve(request: Any, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        def serve(request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
             if request.command == "POST":
                 return request.answer(202, Location=f"http://{store.host}{path}one?state=a%2Fb")
             return original(request, path, query, body)
@@ -230,7 +229,7 @@ def test_a_ca_that_is_none_is_told(project: Builds, tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_one_sentence(stand_in: StandIn, project: Builds, location: str) -> None:
     contents, _ = project.build("one")
 
-    def serve(request: Any, path: str, query: dict[str, list[str]], body: bytes) -> None:
+    def serve(request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
         if request.command == "POST":
             return request.answer(202, Location=location)
         return request.answer(404)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def deliver_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str])
 
     monkeypatch.setattr(node_module, "load", load)
     monkeypatch.setattr(node_module, "_is_socket", lambda path: True)
-    monkeypatch.setattr(node_module.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
 
     def work(
         reference: str, build: str = "", engine: dict[str, dict[str, Any]] | None = None, existing: bool = False, **options: Any
