@@ -1,16 +1,16 @@
-"""What the tests share: a project of their own, and an engine left as it was found."""
+"""For all tests: their order, and a project of their own, whose steps are plain processes or containers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.scratch import Scratch
 from tests.support import pods, tiers
+from tests.support.engine import without_images
+from tests.support.scratch import Scratch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     tiers.select(config, items)
+    # Tests that change the cluster for all come last.
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
     for item in items:
         # Tests of a file share what its fixtures made on the cluster, so one worker has them all.
         if item.get_closest_marker("argo") is not None and item.get_closest_marker("xdist_group") is None:
@@ -35,7 +37,8 @@ def _pods_made(config: pytest.Config) -> int | None:
     """By the cluster that tests are about to use or have used; None without one that is ours to ask."""
     if hasattr(config, "workerinput") or not {"argo", "conformance"} & {Path(one).name for one in config.args}:
         return None
-    from tests.argo.cluster_fixture import Failed, kube, lifecycle
+    from testcluster import kube, lifecycle
+    from testcluster.places import Failed
 
     try:
         status = lifecycle.status()
@@ -72,29 +75,6 @@ def scratch(tmp_path: Path) -> Scratch:
     root = tmp_path / "project"
     root.mkdir()
     return Scratch(root)
-
-
-@contextmanager
-def without_images(root: Path) -> Iterator[None]:
-    """Removes what a project made in the engine; nothing of its may be left running.
-
-    Its image is made its own by a file, since tests run side by side: an engine that is told to remove one name of an image may
-    not have seen yet that somebody gives it another, and the image is gone for both.
-    """
-    import docker
-
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "this-test").write_text(root.name)
-    client = docker.from_env()
-    yield
-    left = client.api.containers(all=True, filters={"label": f"dev.toolkit.project={root}"})
-    for container in left:
-        client.api.remove_container(container["Id"], force=True)
-    for image in client.images.list(name=root.name):
-        for tag in image.tags:
-            client.api.remove_image(tag, force=True, noprune=True)
-    client.close()
-    assert not left, f"containers were left: {[one['Names'] for one in left]}"
 
 
 @pytest.fixture

@@ -1,83 +1,20 @@
-"""What the tests on a cluster share: namespaces made ready as an admin would, and projects whose runs go there."""
+"""Fixtures for the tests on a cluster: namespaces made ready as an admin would, and projects whose runs go there."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.argo.cluster_fixture import Cluster, claim, cluster
-from tests.argo.cluster_fixture import namespace as made_namespace
-from tests.conftest import without_images
-from tests.scratch import Scratch
+from tests.support.cluster import Cluster, cluster
+from tests.support.cluster import namespace as made_namespace
+from tests.support.engine import without_images
+from tests.support.scratch import Scratch
+from tests.support.workplace import Workplace, workplace_in
 
 __all__ = ["cluster"]
-
-BASES = Path(__file__).resolve().parents[2] / "k8s"
-VOLUME = "toolkit"
-"""The claim that a project without a configuration has."""
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """A namespace in which runs can go: accounts, a claim, and a kubeconfig whose context names it.
-
-    Attributes:
-        folder: behind the claim, where that is on this machine.
-    """
-
-    cluster: Cluster
-    namespace: str
-    kubeconfig: Path
-    folder: Path | None
-
-    def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        """kubectl in the namespace; its output."""
-        return self.cluster.must("-n", self.namespace, *arguments, text=text)
-
-    def get(self, *arguments: str) -> dict[str, object]:
-        """``kubectl get`` in the namespace, as an object."""
-        return self.cluster.get("-n", self.namespace, *arguments)
-
-    def secret(self, name: str, **values: str) -> None:
-        """Makes a Secret."""
-        self.cluster.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"name": name, "namespace": self.namespace},
-                "stringData": values,
-            }
-        )
-
-    def project(self, root: Path) -> Scratch:
-        """A project whose runs go here."""
-        root.mkdir(exist_ok=True)
-        environ: dict[str, str | None] = {"TOOLKIT_ENV": "argo", "KUBECONFIG": str(self.kubeconfig)}
-        if self.cluster.foreign:
-            environ["TOOLKIT_REGISTRY"] = self.cluster.need_registry()
-        return Scratch(root, environ)
-
-
-def workplace_in(cluster: Cluster, name: str, folder: Path, restricted: bool = True) -> Workplace:
-    """Makes a namespace ready: what k8s/ has for an admin, and a claim."""
-    cluster.must("apply", "-n", name, "-k", str(BASES / "accounts"))
-    behind = claim(cluster, name, VOLUME)
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    current = cluster.context or config["current-context"]
-    for one in config["contexts"]:
-        if one["name"] == current:
-            one["context"]["namespace"] = name
-    config["current-context"] = current
-    kubeconfig = folder / f"kubeconfig-{name}"
-    kubeconfig.write_text(json.dumps(config))
-    kubeconfig.chmod(0o600)
-    return Workplace(cluster, name, kubeconfig, behind)
 
 
 def _fresh(base: str) -> str:

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.argo.conftest import Workplace
-from tests.argo.session import READY, SLEEP, Session
-from tests.conftest import without_images
-from tests.scratch import LIMIT, Result, Scratch, finish
+from tests.support.engine import without_images
+from tests.support.scratch import LIMIT, Result, Scratch, finish
+from tests.support.session import READY, SLEEP, Session
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 

@@ -18,9 +18,9 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.argo.conftest import Workplace
-from tests.conftest import without_images
-from tests.golden.argo import cases
+from tests.support import argo_cases as cases
+from tests.support.engine import without_images
+from tests.support.workplace import Workplace
 from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.nodes import FINISHED, attempts
 from toolkit.backends.argo.workflow import Image, Objects
@@ -45,19 +45,20 @@ def schema() -> Object:
     """The JSON schema in Argo's Go module, of the version that the test cluster runs, made strict: it names all fields,
     but forbids no others."""
     from testcluster import build
+    from testcluster.places import GO
 
     version = build.argo_version()
     environment = {**os.environ, "GOFLAGS": "", "GOTOOLCHAIN": "local"}
     answer = json.loads(
         subprocess.run(
             [build.find_go(), "mod", "download", "-json", f"{build.ARGO_MODULE}@{version}"],
-            cwd=build.GO / "argo",
+            cwd=GO / "argo",
             env=environment,
             check=True,
             capture_output=True,
         ).stdout
     )
-    assert f"{build.ARGO_MODULE} {version} {answer['Sum']}\n" in (build.GO / "argo" / "go.sum").read_text()
+    assert f"{build.ARGO_MODULE} {version} {answer['Sum']}\n" in (GO / "argo" / "go.sum").read_text()
     found: Object = json.loads(Path(answer["Dir"], "api", "jsonschema", "schema.json").read_text())
     for definition in found["definitions"].values():
         _make_strict(definition)
@@ -252,7 +253,7 @@ class Ran:
         until = time.monotonic() + limit
         while True:
             found = self.workplace.get("workflow", self.name)
-            if found.get("status", {}).get("phase") in FINISHED:  # type: ignore[attr-defined]
+            if found.get("status", {}).get("phase") in FINISHED:
                 return found
             assert time.monotonic() < until, found.get("status")
             time.sleep(1)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.scratch import Result, Scratch
+from tests.support.scratch import Result, Scratch
 from toolkit.engine import Raw
 
 if TYPE_CHECKING:
-    from tests.argo.cluster_fixture import Cluster
+    from tests.support.cluster import Cluster
 
 pytestmark = pytest.mark.argo
 

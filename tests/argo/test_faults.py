@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.argo.conftest import Workplace
-from tests.argo.session import SLEEP, Session
-from tests.conftest import without_images
-from tests.scratch import Result
+from tests.support.engine import without_images
+from tests.support.scratch import Result
+from tests.support.session import SLEEP, Session
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.argo.cluster_fixture import Cluster
-from tests.argo.cluster_fixture import namespace as made_namespace
+from tests.support.cluster import Cluster
+from tests.support.cluster import namespace as made_namespace
 from toolkit.cli.checking import BASES, manifests
 
 pytestmark = pytest.mark.argo

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.argo.cluster_fixture import Cluster, claim
-from tests.scratch import Scratch
+from tests.support.cluster import Cluster, claim
+from tests.support.scratch import Scratch
 from toolkit.backends.argo import cluster as api
 from toolkit.backends.argo.preflight import Facts, Finding, Needs, Shape, check, gather
 from toolkit.backends.argo.workflow import Image

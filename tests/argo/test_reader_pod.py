@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.conftest import without_images
+from tests.support.engine import without_images
 from toolkit.backends.argo.cluster import Cluster, Forbidden, connect
 from toolkit.backends.argo.mirror import Mirror
 from toolkit.backends.argo.reader_pod import READER_LABEL, Broken, ReaderPod
@@ -42,7 +42,7 @@ from toolkit.runtime.catalog import FileStore
 from toolkit.store.reader import NoRun
 
 if TYPE_CHECKING:
-    from tests.argo.conftest import Workplace
+    from tests.support.workplace import Workplace
 
 pytestmark = pytest.mark.argo
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.argo.conftest import Workplace
-from tests.scratch import Scratch
+from tests.support.scratch import Scratch
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.docker, pytest.mark.timeout(600)]
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.argo.conftest import Workplace
-from tests.argo.session import READY, Session
-from tests.conftest import without_images
-from tests.scratch import LIMIT, Result, Scratch
+from tests.support.engine import without_images
+from tests.support.scratch import LIMIT, Result, Scratch
+from tests.support.session import READY, Session
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 
@@ -315,7 +316,7 @@ def test_the_pods_are_the_attempts_and_no_other(session: Session, tmp_path: Path
     assert added() == run_pods
 
 
-def documents(text: str) -> list[dict[str, dict[str, dict[str, str]]]]:
+def documents(text: str) -> list[dict[str, Any]]:
     """JSON documents one after another; one that is cut off is left out."""
     found, position, decoder = [], 0, json.JSONDecoder()
     while position < len(text):

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.argo.cluster_fixture import claim
-from tests.argo.conftest import Workplace
-from tests.conftest import without_images
-from tests.docker.test_run_local import copy_example
-from tests.scratch import Result, Scratch
+from tests.support.cluster import claim
+from tests.support.engine import without_images
+from tests.support.examples import copy_example
+from tests.support.scratch import Result, Scratch
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.docker, pytest.mark.timeout(600), pytest.mark.xdist_group("sameness")]
 
@@ -48,7 +48,7 @@ BASE: dict[str, Any] = {
     "resources": {"limits": {"memory": "128Mi"}},
     "scratch_size": "32Mi",
 }
-CHANGED = {
+CHANGED: dict[str, tuple[dict[str, Any], tuple[str, str, Any]]] = {
     "user": ({"user": 1234}, ("user", "user", 1234)),
     "memory": ({"resources": {"limits": {"memory": "129Mi"}}}, ("limits", "memory", 129 << 20)),
     "cpu": ({"resources": {"limits": {"memory": "128Mi", "cpu": "500m"}}}, ("limits", "cpu", 500)),

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.argo.conftest import Workplace
-from tests.argo.session import Session
-from tests.conftest import without_images
+from tests.support.engine import without_images
+from tests.support.session import Session
+from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(600)]
 
@@ -110,7 +110,7 @@ def test_no_secret_is_readable_anywhere(session: Session, tmp_path: Path) -> Non
         name = pod["metadata"]["name"]
         texts[f"log of {name}"] = workplace.kubectl("logs", name, "--all-containers")
     found = [leak for name, text in texts.items() for leak in leaks(name, text.encode())]
-    for one in workplace.get("configmaps")["items"]:  # type: ignore[attr-defined]
+    for one in workplace.get("configmaps")["items"]:
         for key, packed in one.get("binaryData", {}).items():
             found += leaks(f"configmap {key}", base64.b64decode(packed))
     files = [scratch.root, other.root, *([workplace.folder] if workplace.folder else [])]

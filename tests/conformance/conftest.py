@@ -1,4 +1,4 @@
-"""Which environments the suite runs in, what it needs of them, and the count at the end."""
+"""What the suite needs of a cluster, and the count at the end."""
 
 from __future__ import annotations
 
@@ -8,29 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.argo.cluster_fixture import Cluster, claim, lifecycle
-from tests.argo.cluster_fixture import cluster as cluster
-from tests.argo.cluster_fixture import namespace as made_namespace
-from tests.argo.conftest import Workplace, workplace_in
-from tests.conformance.case import ENVIRONMENTS, Case, Environment
+from testcluster import lifecycle
+from tests.conformance.case import ENVIRONMENTS
 from tests.conformance.cases import CASES
-
-CHOICE = "TOOLKIT_CONFORMANCE"
-"""Names the environments to run in, with commas; all of them when it is not set."""
-
-
-def chosen() -> tuple[Environment, ...]:
-    """The environments to run in."""
-    named = [one.strip() for one in os.environ.get(CHOICE, "").split(",") if one.strip()]
-    unknown = set(named) - set(ENVIRONMENTS)
-    if unknown:
-        raise pytest.UsageError(f"{CHOICE} names {', '.join(sorted(unknown))}: it takes {', '.join(ENVIRONMENTS)}")
-    return tuple(one for one in ENVIRONMENTS if one in named or not named)
-
-
-def selected(config: pytest.Config, case: Case) -> tuple[Environment, ...]:
-    """Where a case runs this time."""
-    return tuple(one for one in case.environments(config.getoption("--tier")) if one in chosen())
+from tests.conformance.environments import chosen, selected
+from tests.support.cluster import Cluster, claim
+from tests.support.cluster import cluster as cluster
+from tests.support.cluster import namespace as made_namespace
+from tests.support.workplace import Workplace, workplace_in
 
 
 @pytest.fixture(scope="session")

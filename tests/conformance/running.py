@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from tests.conformance.case import Case, Environment
-from tests.scratch import Result, Scratch
+from tests.support.scratch import Result, Scratch
 
 if TYPE_CHECKING:
-    from tests.argo.conftest import Workplace
+    from tests.support.workplace import Workplace
 
 COMMAND_LIMIT = 600.0
 """Seconds after which a command is taken to hang and is ended; nothing is measured by it."""
@@ -209,8 +209,8 @@ class Place:
             return listed.stdout.splitlines()
         assert self._workplace is not None
         if self.case.expect.nothing:
-            listed = self._workplace.kubectl("get", "workflows.argoproj.io,configmaps,pods", "-o", "name")
-            return [one for one in listed.split() if f"/{run_id}" in one]
+            there = self._workplace.kubectl("get", "workflows.argoproj.io,configmaps,pods", "-o", "name")
+            return [one for one in there.split() if f"/{run_id}" in one]
         pods: Any = self._workplace.get("pods", "-l", f"workflows.argoproj.io/workflow={run_id}")["items"]
         self._pods = pods
         return [

@@ -16,13 +16,13 @@ import pytest
 from tests.conformance import exemptions
 from tests.conformance.case import Case
 from tests.conformance.cases import CASES
-from tests.conformance.conftest import selected
+from tests.conformance.environments import selected
 from tests.conformance.expecting import problems
 from tests.conformance.running import Place, Seen, ask, differences, normalised
-from tests.conftest import without_images
+from tests.support.engine import without_images
 
 if TYPE_CHECKING:
-    from tests.argo.conftest import Workplace
+    from tests.support.workplace import Workplace
 
 pytestmark = [pytest.mark.timeout(1800)]
 

@@ -7,13 +7,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.scratch import Result, Scratch
+from tests.support.examples import GETTING_STARTED
+from tests.support.scratch import Result, Scratch
 from toolkit.backends import volumes
 from toolkit.backends.rendering import docker_options
 from toolkit.config.load import load
@@ -24,7 +24,6 @@ from toolkit.spec.container import container_spec
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "getting-started"
 SECRET = "the-$demo-key"
 CONNECTION = "postgresql://demo@localhost/demo"
 
@@ -68,7 +67,7 @@ def project(containers: Scratch) -> Iterator[Project]:
 
 @pytest.fixture
 def example(project: Project) -> Project:
-    for file in EXAMPLE.iterdir():
+    for file in GETTING_STARTED.iterdir():
         if file.is_file() and file.name != ".env":
             shutil.copy(file, project.root)
     project.environ.update(secret_key=SECRET, connection_string=None)

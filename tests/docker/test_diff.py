@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.docker.test_run_local import copy_example
-from tests.scratch import Scratch
+from tests.support.examples import copy_example
+from tests.support.scratch import Scratch
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

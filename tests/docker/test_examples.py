@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import without_images
-from tests.scratch import Scratch
+from tests.support.engine import without_images
+from tests.support.examples import EXAMPLES
+from tests.support.scratch import Scratch
 
 pytestmark = pytest.mark.timeout(600)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(one.parent.name for one in EXAMPLES.glob("*/expected.json"))
 NOT_IN_CONTAINERS = {"notebook"}
 """Whose image needs packages that a test does not fetch."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.scratch import Scratch
+from tests.support.scratch import Scratch
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.scratch import Scratch
+from tests.support.examples import copy_example
+from tests.support.scratch import Scratch
 from toolkit.runtime.protocol import PROTOCOL
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "getting-started"
 FORMS = ("sdk.py", "driver.py", "pipeline.yaml")
-
-
-def copy_example(scratch: Scratch) -> None:
-    for file in EXAMPLE.iterdir():
-        if file.is_file() and file.name != ".env":
-            shutil.copy(file, scratch.root)
-    scratch.write({".env": "secret_key=the-demo-key\nconnection_string=postgresql://demo@localhost/demo\n"})
 
 
 def test_the_example_gives_the_same_in_all_three_forms(containers: Scratch) -> None:

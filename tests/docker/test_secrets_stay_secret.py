@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scratch import Scratch
+from tests.support.scratch import Scratch
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

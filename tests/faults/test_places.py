@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scratch import Scratch, finish
+from tests.support.scratch import Scratch, finish
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 

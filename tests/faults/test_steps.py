@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.scratch import Scratch, finish
+from tests.support.scratch import Scratch, finish
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.golden.argo import cases
+from tests.support import argo_cases as cases
 from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.workflow import LARGEST_CONFIG_MAP, LONGEST_CRON, Objects
 from toolkit.errors import BadInput
@@ -100,7 +100,7 @@ def test_it_is_a_pure_function_of_what_it_is_made_of(name: str) -> None:
 def test_another_process_with_another_hash_seed_makes_the_same_bytes() -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.golden.argo import cases\n"
+        "from tests.support import argo_cases as cases\n"
         "from toolkit.backends.argo.manifest import to_text\n"
         "for name in ('everything', 'overrides', 'hostile', 'schedule', 'secrets'):\n"
         "    sys.stdout.buffer.write(to_text(cases.CASES[name]()).encode())\n"

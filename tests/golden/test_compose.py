@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.examples import GETTING_STARTED
 from toolkit.backends import describing, process
 from toolkit.config.load import load
 from toolkit.plan.planner import plan
 from toolkit.run import composing, describe
 from toolkit.run.reference import parse
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "getting-started"
 GOLDEN = Path(__file__).parent / "compose-getting-started.yaml"
 
 
 @pytest.mark.parametrize("form", ["sdk.py", "driver.py", "pipeline.yaml"])
 def test_the_file_is_as_it_was(tmp_path: Path, form: str) -> None:
     # A copy: a project that is worked on gets a private folder.
-    folder = shutil.copytree(EXAMPLE, tmp_path / "project", ignore=shutil.ignore_patterns(".toolkit", ".env"))
+    folder = shutil.copytree(GETTING_STARTED, tmp_path / "project", ignore=shutil.ignore_patterns(".toolkit", ".env"))
     project = load(None, folder)
     reference = parse(form, folder)
     ask = describing.in_process(sys.executable, process.MAIN, process.environment(project, {}))

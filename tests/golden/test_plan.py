@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.local_project import LocalProject
+from tests.support.examples import GETTING_STARTED
+from tests.support.local_project import LocalProject
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "getting-started"
 GOLDEN = Path(__file__).parent / "plan-getting-started.json"
 FORMS = ("sdk.py", "driver.py", "pipeline.yaml")
 
@@ -20,7 +20,7 @@ FORMS = ("sdk.py", "driver.py", "pipeline.yaml")
 @pytest.fixture
 def example(tmp_path: Path) -> LocalProject:
     """A copy, since a description leaves its cache beside the configuration."""
-    for file in EXAMPLE.iterdir():
+    for file in GETTING_STARTED.iterdir():
         if file.is_file() and not file.name.startswith("."):
             shutil.copy(file, tmp_path)
     return LocalProject(tmp_path)
@@ -45,7 +45,7 @@ def test_another_process_with_another_hash_seed_makes_the_same_bytes(example: Lo
     )
     program = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.unit.local_project import LocalProject\n"
+        "from tests.support.local_project import LocalProject\n"
         "sys.stdout.buffer.write(LocalProject(pathlib.Path(sys.argv[2])).plan('pipeline.yaml').to_json())\n"
     )
     # when processes that order them otherwise make the plan,

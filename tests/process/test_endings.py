@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import base64
-import os
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.scratch import Scratch
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
+from tests.support.scratch import Scratch
 
 RETURNS = "returns=['x']"
 
@@ -308,15 +308,7 @@ def test_a_run_id_is_taken_once(project: LocalProject) -> None:
 
 def test_of_commands_that_take_a_run_id_at_once_exactly_one_runs(project: LocalProject) -> None:
     project.write("pipeline.yaml", "dag: {start_at: a, steps: {a: {type: stub}}}")
-    command = [
-        Path(os.sys.executable).parent / "toolkit",
-        "run",
-        "pipeline.yaml",
-        "--env",
-        "process",
-        "--run-id",
-        "mine",
-    ]  # type: ignore[attr-defined]
+    command = [sys.executable, "-m", "toolkit", "run", "pipeline.yaml", "--env", "process", "--run-id", "mine"]
     codes: list[int] = []
 
     def run() -> None:

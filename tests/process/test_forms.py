@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 
 FUNCTIONS = """\
 def load(rate):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.scratch import Scratch
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
+from tests.support.scratch import Scratch
 from toolkit.errors import BadInput
 from toolkit.runtime import notebook
 

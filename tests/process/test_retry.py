@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 from toolkit.backends.argo.resumed import Resumed
 from toolkit.backends.earlier import Earlier
 from toolkit.runtime.tree import Tree, fill

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 
 HEAD = "from toolkit import Catalog, Pipeline, PythonTask, ShellTask, Stub, pickled\n"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.golden.argo.cases import HOSTILE_NAMES
+from tests.support.argo_cases import HOSTILE_NAMES
 from toolkit.backends.argo.names import label_value, object_name, task_name
 from toolkit.backends.argo.pod import literal, plain
 

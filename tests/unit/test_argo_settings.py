@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.golden.argo import cases
+from tests.support import argo_cases as cases
 from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.workflow import Image, Objects
 from toolkit.config.effect import without_effect

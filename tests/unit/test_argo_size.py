@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.golden.argo import cases
+from tests.support import argo_cases as cases
 from toolkit.backends.argo.workflow import Objects
 from toolkit.model.pipeline import Map, Pipeline, Step
 from toolkit.run.prepare import given_controls

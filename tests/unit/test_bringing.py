@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_mirror import Lab, files_of
-from tests.unit.test_serve import MAIN, LocalReader, ask, attempt, go_on, make_run, run_record
+from tests.support.lab import Lab
+from tests.support.reader import MAIN, Killed, LocalReader, UntilKilled, ask
+from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends.argo import sending
 from toolkit.backends.argo.answer import Documents, Stream
 from toolkit.backends.argo.reader_pod import _line
@@ -30,25 +31,6 @@ from toolkit.runtime.protocol import PROTOCOL
 
 ORIGIN = {"host": "laptop", "folder": "/home/log"}
 TOKEN = "0123456789abcdef"
-
-
-class Killed(BaseException):
-    """The client ends here, whatever it would still have done."""
-
-
-class UntilKilled(LocalReader):
-    """A pod whose client is killed before its n-th request."""
-
-    def __init__(self, requests: int) -> None:
-        super().__init__()
-        self._left = requests
-
-    def exec(self, request: Mapping[str, Any], sink: Callable[[bytes], None]) -> None:
-        """One request, or none."""
-        if not self._left:
-            raise Killed
-        self._left -= 1
-        super().exec(request, sink)
 
 
 class Deaf(LocalReader):

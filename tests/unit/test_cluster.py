@@ -15,11 +15,7 @@ import pytest
 import tomli
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-CLUSTER = ROOT / "k8s" / "cluster"
-sys.path.insert(0, str(CLUSTER))
-
-from testcluster import (  # noqa: E402 (it lies beside the command, not on the path)
+from testcluster import (
     build,
     cgroups,
     images,
@@ -30,6 +26,9 @@ from testcluster import (  # noqa: E402 (it lies beside the command, not on the 
     places,
     processes,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "k8s" / "cluster"
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.recorded_run import CONFIG, task
+from tests.support.recorded_run import CONFIG, task
 from toolkit.backends.compose import (
     Places,
     SecretNames,

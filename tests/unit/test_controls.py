@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_plan import planned, task
+from tests.support.plans import planned, task
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.plan.plan import Plan

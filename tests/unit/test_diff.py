@@ -12,8 +12,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.unit.local_project import LocalProject
-from tests.unit.recorded_run import RecordedRun, task
+from tests.support.local_project import LocalProject
+from tests.support.recorded_run import RecordedRun, task
 from toolkit import report
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Pipeline, Step
 from toolkit.report.diff import ABSENT, Difference, compare, compared_fields

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 
 OF_THE_RUNTIME = ["json", "logging", "typing", "traceback", "pickle", "random", "collections", "re", "types", "time", "enum",
                   "inspect", "hashlib", "gzip", "signal", "select", "importlib_", "dataclasses", "base64", "fnmatch"]  # fmt: skip

@@ -15,72 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes.client import Configuration
 
-from tests.unit.test_serve import LocalReader, attempt, go_on, make_run, run_record
-from toolkit.backends.argo.cluster import Cluster
+from tests.support.lab import Lab, cluster_at
+from tests.support.reader import LocalReader
+from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends.argo.mirror import Mirror
 from toolkit.backends.argo.reader_pod import Broken
-from toolkit.config.settings import (
-    Build,
-    CatalogStore,
-    Config,
-    Executor,
-    ExecutorConfig,
-    PersistentVolume,
-    RunLogStore,
-    Secrets,
-)
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.project import Project
 from toolkit.runtime import records, serve
 from toolkit.runtime.catalog import FileStore, StoreFault
 from toolkit.store.reader import NoRun, RunLog
 from toolkit.store.records import write_end, write_engine
 
 
-def cluster_at(host: str, namespace: str = "lab", authority: Path | None = None) -> Cluster:
-    """A cluster that nobody connects to: its address says which mirror is its."""
-    configuration = Configuration()
-    configuration.host = host
-    configuration.ssl_ca_cert = str(authority) if authority else None
-    return Cluster(configuration, "lab", namespace)
-
-
-class Lab:
-    """A project, and the volume of its claim as a pod would see it."""
-
-    def __init__(self, root: Path) -> None:
-        # The mount path exists on this machine too, because the stand-in for the pod runs here.
-        self.root = root
-        self.volume = root / "volume"
-        self.log = self.volume / "log"
-        self.store = FileStore(str(self.volume / "catalog"))
-        self.project = self.of("claim", str(self.volume))
-        self.pod = LocalReader()
-        self.mirror = Mirror(self.project, cluster_at("https://one:6443"))
-
-    def of(self, claim: str, mount_path: str, catalog: str = "file-system") -> Project:
-        """The project with a volume."""
-        config = Config(
-            Executor(config=ExecutorConfig(persistent_volumes=(PersistentVolume(claim, mount_path),))),
-            RunLogStore(log_folder=str(self.log)),
-            CatalogStore(type=catalog, catalog_location=str(self.volume / "catalog")),  # type: ignore[arg-type]
-            Secrets(),
-            Build(),
-        )
-        return Project(self.root, self.root, config)
-
-
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     """A project with an empty volume."""
     return Lab(tmp_path)
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """All files below a folder, by their relative paths."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------

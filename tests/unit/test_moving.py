@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_bringing import Killed, UntilKilled
-from tests.unit.test_mirror import Lab, cluster_at, files_of
-from tests.unit.test_serve import LocalReader, attempt, go_on, make_run, run_record
+from tests.support.lab import Lab, cluster_at
+from tests.support.reader import Killed, LocalReader, UntilKilled
+from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends import volumes
 from toolkit.backends.argo.mirror import Mirror
 from toolkit.errors import BadInput, Infrastructure

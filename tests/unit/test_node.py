@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_registry import Project
+from tests.support.builds import Builds
 from toolkit.build import node as node_module
 from toolkit.build.archive import oci_manifest, sha256
 from toolkit.build.node import Node, find_nodes, load
@@ -89,16 +89,16 @@ def stand_in(tmp_path: Path) -> StandIn:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Builds:
     (tmp_path / "build").mkdir()
-    return Project(tmp_path / "build")
+    return Builds(tmp_path / "build")
 
 
 def ignore(sentence: str) -> None:
     pass
 
 
-def test_all_is_sent_once_then_the_code_alone_and_then_nothing(stand_in: StandIn, project: Project) -> None:
+def test_all_is_sent_once_then_the_code_alone_and_then_nothing(stand_in: StandIn, project: Builds) -> None:
     contents, engine = project.build("one")
     loaded = load(stand_in.node, contents, ignore)
     assert (len(loaded.sent), loaded.total, engine.saves) == (3, 3, 1)
@@ -114,7 +114,7 @@ def test_all_is_sent_once_then_the_code_alone_and_then_nothing(stand_in: StandIn
     assert stand_in.seen() == [["images", "check"]]
 
 
-def test_a_node_that_lost_layers_gets_those(stand_in: StandIn, project: Project) -> None:
+def test_a_node_that_lost_layers_gets_those(stand_in: StandIn, project: Builds) -> None:
     load(stand_in.node, project.build("one")[0], ignore)
     (stand_in.home / "blobs" / sha256(project.below[1])[7:]).unlink()
     # The image is there by name, but not whole; and a change of the code finds the same.
@@ -126,7 +126,7 @@ def test_a_node_that_lost_layers_gets_those(stand_in: StandIn, project: Project)
 
 
 def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_replaced(
-    stand_in: StandIn, project: Project
+    stand_in: StandIn, project: Builds
 ) -> None:
     contents, _ = project.build("one")
     load(stand_in.node, contents, ignore)
@@ -140,7 +140,7 @@ def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_
     assert file.read_text() != other
 
 
-def test_a_node_that_keeps_nothing_is_an_error_and_no_half_image_stays(stand_in: StandIn, project: Project) -> None:
+def test_a_node_that_keeps_nothing_is_an_error_and_no_half_image_stays(stand_in: StandIn, project: Builds) -> None:
     (stand_in.home / "forgets").touch()
     with pytest.raises(Infrastructure, match="the node does not take the image name:tag"):
         load(stand_in.node, project.build("one")[0], ignore)
@@ -150,7 +150,7 @@ def test_a_node_that_keeps_nothing_is_an_error_and_no_half_image_stays(stand_in:
 @pytest.mark.parametrize(
     "said", ["failed to dial: permission denied", "failed to dial: connection refused", "\x1b[31mx"]
 )
-def test_a_node_that_is_gone_is_one_sentence(stand_in: StandIn, project: Project, said: str) -> None:
+def test_a_node_that_is_gone_is_one_sentence(stand_in: StandIn, project: Builds, said: str) -> None:
     (stand_in.home / "broken").write_text(said)
     with pytest.raises(Infrastructure) as failed:
         load(stand_in.node, project.build("one")[0], ignore)
@@ -159,7 +159,7 @@ def test_a_node_that_is_gone_is_one_sentence(stand_in: StandIn, project: Project
     assert ("root" in message) == ("permission" in said)
 
 
-def test_a_node_that_hangs_is_given_up(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_hangs_is_given_up(project: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_module, "_LONG", 0.5)
     monkeypatch.setattr(node_module, "_QUICK", 0.5)
     program = tmp_path / "ctr"
@@ -291,7 +291,7 @@ def test_a_context_that_does_not_exist_is_refused(places: Places, monkeypatch: p
         names(places, context="far")
 
 
-def test_the_archive_holds_no_name_that_leads_elsewhere(project: Project, tmp_path: Path) -> None:
+def test_the_archive_holds_no_name_that_leads_elsewhere(project: Builds, tmp_path: Path) -> None:
     from toolkit.build.archive import oci_members, stream
 
     contents, _ = project.build("one")

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 from toolkit import report
 from toolkit.backends.argo.preflight import (
     ACCOUNT_RIGHTS,
@@ -153,7 +153,7 @@ def test_what_may_not_be_seen_is_unknown_and_no_error() -> None:
 
 
 def test_a_name_with_spaces_is_quoted_in_commands() -> None:
-    facts = {"context": "my cluster", "claims": of_claim(None)}
+    facts: dict[str, Any] = {"context": "my cluster", "claims": of_claim(None)}
     assert only(**facts).remedy.endswith("kubectl --context 'my cluster' -n team apply -f -")
     assert only(**{**facts, "context": ""}).remedy.endswith("| kubectl -n team apply -f -")
 

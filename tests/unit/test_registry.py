@@ -1,178 +1,23 @@
 """Pushing to a registry: what is sent, how often, with which credentials, and what is said when it does not work.
 
-A stand-in answers as a registry does, and as one that fails does; tests/argo has a real one.
+The registry is a stand-in; tests/argo has a real one.
 """
 
 from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
-import io
 import json
-import tarfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.support.builds import Builds
+from tests.support.registry import PASSWORD, Request, StandIn, digest_of
 from toolkit.build import registry as registry_module
-from toolkit.build.built import BuiltImage
 from toolkit.build.contents import Contents
 from toolkit.build.registry import Pushed, Registry, push
 from toolkit.errors import Infrastructure
-
-PASSWORD = "a-pass-word-of-the-tests"
-
-
-def digest_of(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
-
-
-class StandIn:
-    """A registry in memory.
-
-    Attributes:
-        faults: what to answer to the next requests of a kind (method and beginning of the path's end), one after the other:
-            a status, 0 for none, or "drop" for a connection that ends without an answer.
-        auth: "", "basic" or "bearer".
-        seen: every request, as method and path without the query.
-    """
-
-    def __init__(self) -> None:
-        self.blobs: dict[tuple[str, str], bytes] = {}
-        self.manifests: dict[tuple[str, str], bytes] = {}
-        self.faults: dict[str, list[int | str]] = {}
-        self.auth = ""
-        self.seen: list[str] = []
-        self.headers: list[dict[str, str]] = []
-        self.scopes: list[list[str]] = []
-        self.mountable = True
-        stand_in = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
-
-            def work(self) -> None:
-                stand_in.work(self)
-
-            do_GET = do_HEAD = do_POST = do_PUT = work
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def work(self, request: Any) -> None:
-        path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
-        self.seen.append(f"{request.command} {path}")
-        self.headers.append(dict(request.headers))
-        if path == "/token":
-            self.scopes.append(query.get("scope", []))
-            if request.headers.get("Authorization") == self._basic():
-                return request.answer(200, json.dumps({"token": "good"}).encode())
-            return request.answer(401)
-        kind = f"{request.command} {'blob' if '/blobs/' in path else 'manifest'}"
-        fault = self.faults[kind].pop(0) if self.faults.get(kind) else None
-        if fault == "drop":
-            request.close_connection = True
-            request.connection.close()
-            return None
-        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        if isinstance(fault, int) and fault:
-            return request.answer(fault, b'{"errors":[{"code":"X","message":"a\\nfault"}]}')
-        wanted = {"basic": self._basic(), "bearer": "Bearer good"}.get(self.auth)
-        if wanted and request.headers.get("Authorization") != wanted:
-            realm = f'Bearer realm="http://{self.host}/token",service="s",scope="x"'
-            return request.answer(
-                401, b"{}", WWW_Authenticate=realm if self.auth == "bearer" else 'Basic realm="registry"'
-            )
-        return self._serve(request, path, query, body)
-
-    def _basic(self) -> str:
-        return "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
-
-    def _serve(self, request: Any, path: str, query: dict[str, list[str]], body: bytes) -> None:
-        repository, _, rest = path.removeprefix("/v2/").partition("/manifests/" if "/manifests/" in path else "/blobs/")
-        if "/manifests/" in path:
-            if request.command == "PUT":
-                self.manifests[repository, rest] = self.manifests[repository, digest_of(body)] = body
-                return request.answer(201, Docker_Content_Digest=digest_of(body))
-            found = self.manifests.get((repository, rest))
-        elif request.command == "POST":
-            source = (query.get("from", [""])[0], query.get("mount", [""])[0])
-            if self.mountable and source in self.blobs:
-                self.blobs[repository, source[1]] = self.blobs[source]
-                return request.answer(201)
-            return request.answer(202, Location=f"/v2/{repository}/blobs/uploads/one?state=a%2Fb")
-        elif request.command == "PUT":
-            digest = query["digest"][0]
-            assert query["state"] == ["a/b"] and digest_of(body) == digest
-            self.blobs[repository, digest] = body
-            return request.answer(201)
-        else:
-            found = self.blobs.get((repository, rest))
-        if found is None:
-            return request.answer(404, b'{"errors":[{"code":"UNKNOWN"}]}')
-        return request.answer(200, found, Docker_Content_Digest=digest_of(found))
-
-    def count(self, beginning: str) -> int:
-        return sum(one.startswith(beginning) for one in self.seen)
-
-
-class Engine:
-    """A Docker engine that can only save one image, in the layout that engines before 25 write."""
-
-    def __init__(self, config: bytes, layers: list[bytes]) -> None:
-        self.config, self.layers, self.saves = config, layers, 0
-
-    def save(self, reference: str, destination: BinaryIO) -> None:
-        self.saves += 1
-        names = [f"{number}/layer.tar" for number in range(len(self.layers))]
-        manifest = json.dumps([{"Config": "config.json", "Layers": names}]).encode()
-        files = [("manifest.json", manifest), ("config.json", self.config), *zip(names, self.layers, strict=True)]
-        with tarfile.open(fileobj=destination, mode="w") as tar:
-            for name, content in files:
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-
-
-class Project:
-    """Builds of one project: the environment's two layers and a code layer of one line."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.below = [b"base" * 50_000, b"packages" * 30_000]
-
-    def build(self, line: str, kept: bool = True, changed: bool = True) -> tuple[Contents, Engine]:
-        code = line.encode() * 100
-        layers = [*self.below, code]
-        config = json.dumps({"line": line, "rootfs": {"diff_ids": [digest_of(layer) for layer in layers]}}).encode()
-        image = BuiltImage("name:tag", digest_of(config), digest_of(code), "", "", changed)
-        if kept:
-            made = self.folder / "made"
-            made.mkdir(exist_ok=True)
-            (made / f"{image.digest[7:]}.json").write_bytes(config)
-            (made / f"{image.digest[7:]}.tar").write_bytes(code)
-        engine = Engine(config, layers)
-        return Contents(engine, self.folder, image), engine  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -184,17 +29,9 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stand_in() -> Iterator[StandIn]:
-    stand_in = StandIn()
-    yield stand_in
-    stand_in.server.shutdown()
-    stand_in.server.server_close()
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Builds:
     (tmp_path / "build").mkdir()
-    return Project(tmp_path / "build")
+    return Builds(tmp_path / "build")
 
 
 def login(folder: Path, host: str, password: str) -> None:
@@ -209,7 +46,7 @@ def push_to(stand_in: StandIn, contents: Contents, remembered: str | None = None
 
 
 def test_all_is_sent_once_then_a_changed_line_is_one_layer_and_nothing_is_exported(
-    stand_in: StandIn, project: Project
+    stand_in: StandIn, project: Builds
 ) -> None:
     contents, engine = project.build("one")
     first = push_to(stand_in, contents)
@@ -228,7 +65,7 @@ def test_all_is_sent_once_then_a_changed_line_is_one_layer_and_nothing_is_export
     assert second.digest != first.digest and second.size < 1000
 
 
-def test_an_unchanged_push_is_one_question(stand_in: StandIn, project: Project) -> None:
+def test_an_unchanged_push_is_one_question(stand_in: StandIn, project: Builds) -> None:
     contents, _ = project.build("one")
     first = push_to(stand_in, contents)
     stand_in.seen.clear()
@@ -236,11 +73,11 @@ def test_an_unchanged_push_is_one_question(stand_in: StandIn, project: Project) 
     assert (again.digest, again.layers, stand_in.seen) == (first.digest, 0, ["HEAD /v2/team/name/manifests/tag"])
 
 
-def test_another_machine_finds_the_image_without_an_export(stand_in: StandIn, project: Project, tmp_path: Path) -> None:
+def test_another_machine_finds_the_image_without_an_export(stand_in: StandIn, project: Builds, tmp_path: Path) -> None:
     contents, _ = project.build("one")
     first = push_to(stand_in, contents)
     (tmp_path / "other").mkdir()
-    contents, engine = Project(tmp_path / "other").build("one", kept=False)
+    contents, engine = Builds(tmp_path / "other").build("one", kept=False)
     assert push_to(stand_in, contents).digest == first.digest
     assert engine.saves == 0
     # Where the manifest is gone, it is made again to the same byte, and no layer is sent.
@@ -249,14 +86,14 @@ def test_another_machine_finds_the_image_without_an_export(stand_in: StandIn, pr
     assert (again.digest, again.layers, engine.saves) == (first.digest, 0, 1)
 
 
-def test_a_tag_that_someone_else_holds_is_replaced(stand_in: StandIn, project: Project) -> None:
+def test_a_tag_that_someone_else_holds_is_replaced(stand_in: StandIn, project: Builds) -> None:
     stand_in.manifests["team/name", "tag"] = b'{"config": {"digest": "sha256:other"}, "layers": []}'
     contents, _ = project.build("one")
     assert digest_of(stand_in.manifests["team/name", "tag"]) != push_to(stand_in, contents).digest
     assert len(json.loads(stand_in.manifests["team/name", "tag"])["layers"]) == 3
 
 
-def test_layers_of_another_repository_are_mounted(stand_in: StandIn, project: Project) -> None:
+def test_layers_of_another_repository_are_mounted(stand_in: StandIn, project: Builds) -> None:
     contents, _ = project.build("one")
     push_to(stand_in, contents)
     stand_in.blobs = {("team/other", digest): blob for (_, digest), blob in stand_in.blobs.items()}
@@ -270,7 +107,7 @@ def test_layers_of_another_repository_are_mounted(stand_in: StandIn, project: Pr
 
 
 @pytest.mark.parametrize("fault", [500, 503, 429, "drop"])
-def test_a_fault_that_passes_is_survived(stand_in: StandIn, project: Project, fault: int | str) -> None:
+def test_a_fault_that_passes_is_survived(stand_in: StandIn, project: Builds, fault: int | str) -> None:
     for kind in ("PUT blob", "POST blob", "PUT manifest", "HEAD blob"):
         stand_in.faults[kind] = [fault]
     contents, _ = project.build("one")
@@ -278,7 +115,7 @@ def test_a_fault_that_passes_is_survived(stand_in: StandIn, project: Project, fa
     assert not any(stand_in.faults.values())
 
 
-def test_a_push_that_was_broken_off_goes_on_where_it_was(stand_in: StandIn, project: Project) -> None:
+def test_a_push_that_was_broken_off_goes_on_where_it_was(stand_in: StandIn, project: Builds) -> None:
     # Given a registry that takes one layer and then none for a while,
     stand_in.faults["POST blob"] = [0, *[503] * 4]
     with pytest.raises(Infrastructure, match=r"failed several times.*what it has already is not sent again"):
@@ -290,7 +127,7 @@ def test_a_push_that_was_broken_off_goes_on_where_it_was(stand_in: StandIn, proj
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
 def test_the_credentials_of_docker_login_are_used(
-    stand_in: StandIn, project: Project, tmp_path: Path, auth: str
+    stand_in: StandIn, project: Builds, tmp_path: Path, auth: str
 ) -> None:
     stand_in.auth = auth
     login(tmp_path / "docker", stand_in.host, PASSWORD)
@@ -303,7 +140,7 @@ def test_the_credentials_of_docker_login_are_used(
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
 @pytest.mark.parametrize("password", ["", "wrong-" + PASSWORD])
 def test_wrong_or_no_credentials_say_how_to_log_in_and_nothing_secret(
-    stand_in: StandIn, project: Project, tmp_path: Path, auth: str, password: str
+    stand_in: StandIn, project: Builds, tmp_path: Path, auth: str, password: str
 ) -> None:
     stand_in.auth = auth
     if password:
@@ -318,7 +155,7 @@ def test_wrong_or_no_credentials_say_how_to_log_in_and_nothing_secret(
 
 
 def test_a_credential_helper_is_asked_and_its_identity_token_is_used(
-    stand_in: StandIn, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stand_in: StandIn, project: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper = tmp_path / "bin" / "docker-credential-testing"
     helper.parent.mkdir()
@@ -333,7 +170,7 @@ def test_a_credential_helper_is_asked_and_its_identity_token_is_used(
     assert push_to(stand_in, project.build("one")[0]).layers == 3
 
 
-def test_credentials_are_not_sent_to_another_host(stand_in: StandIn, project: Project, tmp_path: Path) -> None:
+def test_credentials_are_not_sent_to_another_host(stand_in: StandIn, project: Builds, tmp_path: Path) -> None:
     # Given a store of blobs beside the registry, to which its uploads lead,
     store = StandIn()
     try:
@@ -342,7 +179,7 @@ def test_credentials_are_not_sent_to_another_host(stand_in: StandIn, project: Pr
         contents, _ = project.build("one")
         original = stand_in._serve
 
-        def serve(request: Any, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        def serve(request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
             if request.command == "POST":
                 return request.answer(202, Location=f"http://{store.host}{path}one?state=a%2Fb")
             return original(request, path, query, body)
@@ -356,7 +193,7 @@ def test_credentials_are_not_sent_to_another_host(stand_in: StandIn, project: Pr
         store.server.server_close()
 
 
-def test_a_registry_that_is_not_there_is_one_sentence_at_once(project: Project, stand_in: StandIn) -> None:
+def test_a_registry_that_is_not_there_is_one_sentence_at_once(project: Builds, stand_in: StandIn) -> None:
     stand_in.server.shutdown()
     stand_in.server.server_close()
     contents, _ = project.build("one")
@@ -365,7 +202,7 @@ def test_a_registry_that_is_not_there_is_one_sentence_at_once(project: Project, 
 
 
 def test_a_registry_without_tls_is_said_to_be_one(
-    stand_in: StandIn, project: Project, monkeypatch: pytest.MonkeyPatch
+    stand_in: StandIn, project: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents, _ = project.build("one")
     monkeypatch.setattr(registry_module, "is_local", lambda host: False)
@@ -378,7 +215,7 @@ def test_a_registry_without_tls_is_said_to_be_one(
         assert push(registry, "tag", contents, None, lambda sentence: None).layers == 3
 
 
-def test_a_ca_that_is_none_is_told(project: Project, tmp_path: Path) -> None:
+def test_a_ca_that_is_none_is_told(project: Builds, tmp_path: Path) -> None:
     contents, _ = project.build("one")
     (tmp_path / "ca.pem").write_text("no certificate")
     with (
@@ -389,10 +226,10 @@ def test_a_ca_that_is_none_is_told(project: Project, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("location", ["http://[bad/", "ftp://127.0.0.1/", "http://127.0.0.1:port/"])
-def test_an_address_that_is_none_is_one_sentence(stand_in: StandIn, project: Project, location: str) -> None:
+def test_an_address_that_is_none_is_one_sentence(stand_in: StandIn, project: Builds, location: str) -> None:
     contents, _ = project.build("one")
 
-    def serve(request: Any, path: str, query: dict[str, list[str]], body: bytes) -> None:
+    def serve(request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
         if request.command == "POST":
             return request.answer(202, Location=location)
         return request.answer(404)
@@ -404,7 +241,7 @@ def test_an_address_that_is_none_is_one_sentence(stand_in: StandIn, project: Pro
 
 
 def test_a_proxy_is_used_where_no_proxy_does_not_name_the_host(
-    stand_in: StandIn, project: Project, monkeypatch: pytest.MonkeyPatch
+    stand_in: StandIn, project: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents, _ = project.build("one")
     # A stand-in takes whole addresses for paths, as a proxy that serves them itself.
@@ -421,7 +258,7 @@ def test_a_proxy_is_used_where_no_proxy_does_not_name_the_host(
     assert PASSWORD not in str(failed.value)
 
 
-def test_an_engine_with_another_image_under_the_name_pushes_nothing(stand_in: StandIn, project: Project) -> None:
+def test_an_engine_with_another_image_under_the_name_pushes_nothing(stand_in: StandIn, project: Builds) -> None:
     contents, _ = project.build("one", kept=False)
     contents._raw = project.build("two", kept=False)[1]  # type: ignore[assignment]
     with pytest.raises(Infrastructure, match="another image"):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.test_registry import Project as Builds
-from tests.unit.test_registry import StandIn, digest_of, stand_in
+from tests.support.builds import Builds
+from tests.support.registry import StandIn, digest_of
 from toolkit.build import node as node_module
 from toolkit.build.built import BuiltImage
 from toolkit.build.contents import Contents
@@ -18,8 +19,6 @@ from toolkit.build.node import Loaded, Node
 from toolkit.config.load import load as load_config
 from toolkit.engine import Raw
 from toolkit.errors import BadInput
-
-__all__ = ["stand_in"]
 
 Deliver = Callable[..., Delivered]
 
@@ -53,7 +52,7 @@ def deliver_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str])
 
     monkeypatch.setattr(node_module, "load", load)
     monkeypatch.setattr(node_module, "_is_socket", lambda path: True)
-    monkeypatch.setattr(node_module.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
 
     def work(
         reference: str, build: str = "", engine: dict[str, dict[str, Any]] | None = None, existing: bool = False, **options: Any

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 from toolkit.errors import BadInput
 
 HEAD = (

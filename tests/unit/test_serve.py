@@ -1,6 +1,6 @@
 """What answers about a volume, run as it is in a pod: the runtime's own files in a process of their own, asked over its streams.
 
-``LocalReader`` stands in for the transport alone (an exec in a pod); tests/argo/test_reader_pod.py has the real one.
+``LocalReader`` asks it; tests/argo/test_reader_pod.py has a real pod.
 """
 
 from __future__ import annotations
@@ -12,113 +12,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import toolkit.runtime
+from tests.support.reader import MAIN, LocalReader, ask
+from tests.support.volume_runs import attempt, go_on, make_run, run_record
 from toolkit.backends.argo.answer import Documents, Stream
 from toolkit.backends.argo.reader_pod import _line
 from toolkit.errors import Infrastructure
 from toolkit.runtime import layout, records, serve, volume
 from toolkit.runtime.catalog import FileStore
 from toolkit.runtime.protocol import FAULT, PROTOCOL
-
-MAIN = Path(toolkit.runtime.__file__).parent / "main.py"
-CHUNK = 10_000
-
-
-class LocalReader:
-    """Answers requests as a reader pod does, by a process on this machine.
-
-    Attributes:
-        asked: the requests so far. sent: bytes of each answer. cut: for tests, what becomes of an answer on its way.
-    """
-
-    def __init__(self, cut: Callable[[bytes], bytes] | None = None, python: str = sys.executable) -> None:
-        self.asked: list[dict[str, Any]] = []
-        self.sent: list[int] = []
-        self.cut = cut
-        self._python = python
-
-    def exec(self, request: Mapping[str, Any], sink: Callable[[bytes], None]) -> None:
-        """One request."""
-        self.asked.append(dict(request))
-        command = [self._python, str(MAIN), "--store", str(PROTOCOL)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        try:
-            # Standard input stays open, as it does in an exec.
-            process.stdin.write(_line(request))
-            process.stdin.flush()
-            self.sent.append(0)
-            if self.cut is not None:
-                data = self.cut(process.stdout.read())
-                self.sent[-1] = len(data)
-                for start in range(0, len(data), CHUNK):
-                    sink(data[start : start + CHUNK])
-            else:
-                while data := os.read(process.stdout.fileno(), CHUNK):
-                    self.sent[-1] += len(data)
-                    sink(data)
-            error = process.stderr.read().decode()
-            if process.wait(timeout=60):
-                raise Infrastructure(error)
-        finally:
-            process.kill()
-            process.communicate()
-
-
-def ask(request: dict[str, Any], reader: LocalReader | None = None) -> list[tuple[dict[str, Any], bytes]]:
-    """The items of an answer."""
-    documents = Documents()
-    stream = Stream(documents)
-    (reader or LocalReader()).exec(request, stream.feed)
-    assert stream.whole
-    return documents.items
-
-
-def run_record(run_id: str, **fields: Any) -> dict[str, Any]:
-    """A run's record as far as it matters here."""
-    plan = json.dumps({"steps": [], "filler": "x" * 1000})
-    return {"version": 1, "run_id": run_id, "started": "2026-01-02T03:04:05.678Z", "plan": plan, **fields}
-
-
-def make_run(run_log: Path, run_id: str, steps: Mapping[str, str] = {}, ended: bool = True, **fields: Any) -> Path:
-    """A run on the volume: for each step what it wrote."""
-    folder = run_log / run_id
-    folder.mkdir(parents=True)
-    records.write(str(folder / "run.json"), run_record(run_id, **fields))
-    (folder / "steps").mkdir()
-    for path, output in steps.items():
-        attempt(folder, path, output)
-    if ended:
-        records.write(str(folder / "end.json"), {"version": 1, "status": "succeeded", "ended": "2026", "reason": ""})
-    return folder
-
-
-def go_on(folder: Path, number: int, status: str = "") -> Path:
-    """Another part of a run, which has ended if it has a status."""
-    part = folder / "continued" / str(number)
-    part.mkdir(parents=True)
-    first = json.loads((folder / "run.json").read_bytes())
-    records.write(str(part / "run.json"), {**first, "continued": f"2026-02-{number:02}", "part": number})
-    if status:
-        records.write(str(part / "end.json"), {"version": 1, "status": status, "ended": "2026", "reason": ""})
-    return part
-
-
-def attempt(run_folder: Path, path: str, output: str, number: int = 1, ended: bool = True) -> Path:
-    """An attempt's files."""
-    folder = Path(layout.attempt_folder(str(run_folder), path, number))
-    folder.mkdir(parents=True)
-    records.write(str(folder / "begin.json"), {"started": "2026", "step": path})
-    (folder / "output.log").write_text(output)
-    if ended:
-        records.write(str(folder / "end.json"), {"status": "succeeded", "exit_code": 0, "step": path})
-    return folder
 
 
 def records_of(run_log: Path, run_id: str, **fields: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.local_project import LocalProject
-from tests.unit.recorded_run import RecordedRun, task
+from tests.support.local_project import LocalProject
+from tests.support.recorded_run import RecordedRun, task
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.report import text
 from toolkit.report.following import follow, selected

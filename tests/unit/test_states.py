@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.unit.recorded_run import CONFIG, RecordedRun, task
+from tests.support.recorded_run import CONFIG, RecordedRun, task
 from toolkit import report
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.plan.planner import plan

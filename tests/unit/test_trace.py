@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 from toolkit.errors import BadInput
 
 HEAD = "import tasks\nfrom toolkit import pipeline, task\n"

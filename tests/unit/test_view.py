@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.unit.local_project import LocalProject
+from tests.support.local_project import LocalProject
 from toolkit import report
 
 SCHEMAS = Path(report.__file__).parent / "schemas"

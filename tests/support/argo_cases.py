@@ -1,4 +1,4 @@
-"""Pipelines and configurations whose manifests are kept beside this file; made without an engine and without a cluster."""
+"""Pipelines and configurations whose manifests are kept in tests/golden/argo; made without an engine and without a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.unit.local_project import LocalProject
+from tests.support.examples import GETTING_STARTED
+from tests.support.local_project import LocalProject
 from toolkit.backends.argo.manifest import to_text
 from toolkit.backends.argo.workflow import Image, Objects, Submission, compile_run, compile_schedule
 from toolkit.config.load import load
@@ -33,7 +34,6 @@ from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
 from toolkit.run.prepare import given_controls
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "getting-started"
 IMAGE = "registry.example:5000/team/app:0123456789abcdef"
 PLACEHOLDER = "Z3ppcHBlZA=="
 """For what is compressed, whose bytes differ from one zlib to the next."""
@@ -213,7 +213,7 @@ def schedule(steps: Sequence[Step], executor: dict[str, Any], **changed: Any) ->
 def getting_started() -> Objects:
     """The example as it is."""
     with tempfile.TemporaryDirectory() as folder:
-        for file in EXAMPLE.iterdir():
+        for file in GETTING_STARTED.iterdir():
             if file.is_file() and not file.name.startswith("."):
                 shutil.copy(file, folder)
         made = LocalProject(Path(folder)).plan("pipeline.yaml")

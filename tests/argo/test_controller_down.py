@@ -1,4 +1,4 @@
-"""What disturbs the whole cluster: Argo's controller restarted and stopped. Last, and not beside other tests."""
+"""Argo's controller restarted and stopped, which disturbs whatever else runs on the cluster."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.argo.cluster_fixture import Cluster
-from tests.argo.conftest import Workplace
-from tests.argo.session import READY, Session
-from tests.conftest import without_images
-from tests.scratch import LIMIT
+from tests.support.cluster import Cluster
+from tests.support.engine import without_images
+from tests.support.scratch import LIMIT
+from tests.support.session import READY, Session
+from tests.support.workplace import Workplace
 
-pytestmark = [pytest.mark.argo, pytest.mark.timeout(900), pytest.mark.xdist_group("disturb")]
+pytestmark = [pytest.mark.argo, pytest.mark.alone, pytest.mark.timeout(900), pytest.mark.xdist_group("alone")]
 
 CONTROLLER = ("-n", "argo", "deployment/workflow-controller")
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ from toolkit.run.describe import describe
 from toolkit.run.reference import parse
 
 _PIPELINE = "from functions import step\nfrom toolkit import Catalog, Pipeline, PythonTask\n"
+
+
+@contextlib.contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    # contextlib has this from Python 3.11 on.
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 class LocalProject:
@@ -38,11 +50,12 @@ class LocalProject:
 
     def toolkit(self, *argv: str) -> int:
         """One command line; what it printed is in ``out`` and ``err``."""
-        out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
-        with contextlib.chdir(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        written, err = io.BytesIO(), io.StringIO()
+        out = io.TextIOWrapper(written, encoding="utf-8")
+        with _working_in(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = command_line(argv)
             out.flush()
-        self.out, self.err = out.buffer.getvalue().decode("utf-8", "replace"), err.getvalue()  # type: ignore[attr-defined]
+        self.out, self.err = written.getvalue().decode("utf-8", "replace"), err.getvalue()
         return code
 
     def run(self, pipeline: str, *options: str) -> int:
@@ -55,7 +68,7 @@ class LocalProject:
             BadInput: there is none.
         """
         project = load(None, self.root)
-        with contextlib.chdir(self.root):
+        with _working_in(self.root):
             reference = parse(pipeline, self.root)
             ask = describing.in_process(sys.executable, process.MAIN, process.environment(project, {}))
             described = describe(project, reference, ask)

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.argo.cluster_fixture import SCRIPTS, Cluster, namespace
-from tests.argo.conftest import BASES, VOLUME
-from tests.golden.argo import cases
+from tests.support import argo_cases as cases
+from tests.support.cluster import SCRIPTS, Cluster, namespace
+from tests.support.workplace import BASES, VOLUME
 from toolkit.backends.argo.nodes import FINISHED, WORKFLOW_LABEL, workflow_nodes
 from toolkit.backends.argo.workflow import Objects
 from toolkit.model.pipeline import Map, Pipeline, Step
 
 # The timeout is for a machine that builds kwok first.
-pytestmark = [pytest.mark.argo, pytest.mark.timeout(1800), pytest.mark.xdist_group("scale")]
+pytestmark = [pytest.mark.argo, pytest.mark.alone, pytest.mark.timeout(1800), pytest.mark.xdist_group("alone")]
 
 PRETENDS = "dev.toolkit.test/pretends"
 BREAKS = "breaks/group-3/first"

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.argo.conftest import Workplace
-from tests.scratch import Result, Scratch
+from tests.support.scratch import Result, Scratch
+from tests.support.workplace import Workplace
 
 READY = "ready"
 SLEEP = f"print('{READY}', flush=True); time.sleep(1000)"

@@ -1,7 +1,5 @@
 """The cluster that tests run on, one for the session: the one that was named, else the one that runs, else one started here.
 
-    from tests.argo.cluster_fixture import claim, cluster, namespace  # `cluster` is a fixture; conftest.py imports it
-
 With TOOLKIT_TEST_KUBECONFIG nothing is started; what needs an image then needs TOOLKIT_TEST_REGISTRY too, and fails without.
 """
 
@@ -11,7 +9,6 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +16,10 @@ from typing import Any
 
 import pytest
 
-SCRIPTS = str(Path(__file__).resolve().parents[2] / "k8s" / "cluster")
-if SCRIPTS not in sys.path:
-    sys.path.insert(0, SCRIPTS)
+from testcluster import kube, lifecycle
 
-from testcluster import kube, lifecycle  # noqa: E402 (it lies beside the command, not on the path)
-from testcluster.places import Failed  # noqa: E402
+SCRIPTS = str(Path(__file__).resolve().parents[2] / "k8s" / "cluster")
+"""Where ``testcluster`` lies; pytest has it on its path (pyproject.toml)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +121,3 @@ def claim(cluster: Cluster, namespace: str, name: str) -> Path | None:
     metadata = {"name": name, "namespace": namespace}
     cluster.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
     return None
-
-
-__all__ = ["Cluster", "Failed", "claim", "cluster", "namespace", "running"]

@@ -1,6 +1,6 @@
 """What a cluster would be given of each conformance case that `task test` does not run there.
 
-Kept in conformance/, a file a case: the templates of its Workflow, and of each pod only what is otherwise than in a plain step's.
+Kept in tests/golden/conformance/, a file a case: the templates of its Workflow, and of each pod only what a plain step's has not.
 TOOLKIT_REGENERATE=1 writes them again.
 """
 
@@ -18,14 +18,14 @@ import yaml
 
 from tests.conformance.case import Case
 from tests.conformance.cases import CASES
-from tests.golden.argo import cases
-from tests.unit.local_project import LocalProject
+from tests.support import argo_cases as cases
+from tests.support.local_project import LocalProject
 from toolkit.backends.argo.workflow import compile_run
 from toolkit.config.load import load
 from toolkit.run.parameters import read
 from toolkit.run.prepare import given_controls
 
-FOLDER = Path(__file__).parent / "conformance"
+FOLDER = Path(__file__).parents[1] / "golden" / "conformance"
 KEPT = [case for case in CASES if not case.core and not case.expect.nothing and "argo" not in case.exempt]
 
 

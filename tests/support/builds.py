@@ -1,0 +1,52 @@
+"""Builds of a project that no engine made: contents to push or to load, and an engine that can only save them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import BinaryIO
+
+from tests.support.registry import digest_of
+from toolkit.build.built import BuiltImage
+from toolkit.build.contents import Contents
+
+
+class SavingEngine:
+    """A Docker engine that can only save one image, in the layout that engines before 25 write."""
+
+    def __init__(self, config: bytes, layers: list[bytes]) -> None:
+        self.config, self.layers, self.saves = config, layers, 0
+
+    def save(self, reference: str, destination: BinaryIO) -> None:
+        self.saves += 1
+        names = [f"{number}/layer.tar" for number in range(len(self.layers))]
+        manifest = json.dumps([{"Config": "config.json", "Layers": names}]).encode()
+        files = [("manifest.json", manifest), ("config.json", self.config), *zip(names, self.layers, strict=True)]
+        with tarfile.open(fileobj=destination, mode="w") as tar:
+            for name, content in files:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+
+
+class Builds:
+    """Builds of one project: the environment's two layers and a code layer of one line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.below = [b"base" * 50_000, b"packages" * 30_000]
+
+    def build(self, line: str, kept: bool = True, changed: bool = True) -> tuple[Contents, SavingEngine]:
+        code = line.encode() * 100
+        layers = [*self.below, code]
+        config = json.dumps({"line": line, "rootfs": {"diff_ids": [digest_of(layer) for layer in layers]}}).encode()
+        image = BuiltImage("name:tag", digest_of(config), digest_of(code), "", "", changed)
+        if kept:
+            made = self.folder / "made"
+            made.mkdir(exist_ok=True)
+            (made / f"{image.digest[7:]}.json").write_bytes(config)
+            (made / f"{image.digest[7:]}.tar").write_bytes(code)
+        engine = SavingEngine(config, layers)
+        return Contents(engine, self.folder, image), engine  # type: ignore[arg-type]

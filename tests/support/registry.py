@@ -1,0 +1,130 @@
+"""A registry in memory, which answers as a registry does and as one that fails does; tests/argo has a real one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+PASSWORD = "a-pass-word-of-the-tests"
+
+
+def digest_of(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+class Request(BaseHTTPRequestHandler):
+    """A request, which the stand-in answers."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def work(self) -> None:
+        self.server.stand_in.work(self)
+
+    do_GET = do_HEAD = do_POST = do_PUT = work
+
+
+class Server(ThreadingHTTPServer):
+    """Listens on a free port of this machine."""
+
+    daemon_threads = True
+
+    def __init__(self, stand_in: StandIn) -> None:
+        super().__init__(("127.0.0.1", 0), Request)
+        self.stand_in = stand_in
+
+
+class StandIn:
+    """A registry in memory.
+
+    Attributes:
+        faults: what to answer to the next requests of a kind (method and beginning of the path's end), one after the other:
+            a status, 0 for none, or "drop" for a connection that ends without an answer.
+        auth: "", "basic" or "bearer".
+        seen: every request, as method and path without the query.
+    """
+
+    def __init__(self) -> None:
+        self.blobs: dict[tuple[str, str], bytes] = {}
+        self.manifests: dict[tuple[str, str], bytes] = {}
+        self.faults: dict[str, list[int | str]] = {}
+        self.auth = ""
+        self.seen: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.scopes: list[list[str]] = []
+        self.mountable = True
+        self.server = Server(self)
+        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def work(self, request: Request) -> None:
+        path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
+        self.seen.append(f"{request.command} {path}")
+        self.headers.append(dict(request.headers))
+        if path == "/token":
+            self.scopes.append(query.get("scope", []))
+            if request.headers.get("Authorization") == self._basic():
+                return request.answer(200, json.dumps({"token": "good"}).encode())
+            return request.answer(401)
+        kind = f"{request.command} {'blob' if '/blobs/' in path else 'manifest'}"
+        fault = self.faults[kind].pop(0) if self.faults.get(kind) else None
+        if fault == "drop":
+            request.close_connection = True
+            request.connection.close()
+            return None
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        if isinstance(fault, int) and fault:
+            return request.answer(fault, b'{"errors":[{"code":"X","message":"a\\nfault"}]}')
+        wanted = {"basic": self._basic(), "bearer": "Bearer good"}.get(self.auth)
+        if wanted and request.headers.get("Authorization") != wanted:
+            realm = f'Bearer realm="http://{self.host}/token",service="s",scope="x"'
+            return request.answer(
+                401, b"{}", WWW_Authenticate=realm if self.auth == "bearer" else 'Basic realm="registry"'
+            )
+        return self._serve(request, path, query, body)
+
+    def _basic(self) -> str:
+        return "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+
+    def _serve(self, request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        repository, _, rest = path.removeprefix("/v2/").partition("/manifests/" if "/manifests/" in path else "/blobs/")
+        if "/manifests/" in path:
+            if request.command == "PUT":
+                self.manifests[repository, rest] = self.manifests[repository, digest_of(body)] = body
+                return request.answer(201, Docker_Content_Digest=digest_of(body))
+            found = self.manifests.get((repository, rest))
+        elif request.command == "POST":
+            source = (query.get("from", [""])[0], query.get("mount", [""])[0])
+            if self.mountable and source in self.blobs:
+                self.blobs[repository, source[1]] = self.blobs[source]
+                return request.answer(201)
+            return request.answer(202, Location=f"/v2/{repository}/blobs/uploads/one?state=a%2Fb")
+        elif request.command == "PUT":
+            digest = query["digest"][0]
+            assert query["state"] == ["a/b"] and digest_of(body) == digest
+            self.blobs[repository, digest] = body
+            return request.answer(201)
+        else:
+            found = self.blobs.get((repository, rest))
+        if found is None:
+            return request.answer(404, b'{"errors":[{"code":"UNKNOWN"}]}')
+        return request.answer(200, found, Docker_Content_Digest=digest_of(found))
+
+    def count(self, beginning: str) -> int:
+        return sum(one.startswith(beginning) for one in self.seen)
