@@ -46,6 +46,7 @@ def test_the_modules_and_the_command_are_in_the_wheel(wheel: zipfile.ZipFile) ->
     [entry_points] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
 
     assert "toolkit/errors.py" in wheel.namelist()
+    assert "toolkit/py.typed" in wheel.namelist()
     assert "toolkit = toolkit.__main__:main" in wheel.read(entry_points).decode()
 
 
