@@ -321,8 +321,8 @@ class PythonTask(_Task):
         return {"function": self.function, **({"live": self.live} if self.live is not None else {})}
 
 
-AsyncPythonTask = PythonTask
-"""Another name of PythonTask: a coroutine function is awaited in any case."""
+class AsyncPythonTask(PythonTask):
+    """Another name of :class:`PythonTask`, which awaits a coroutine function, too."""
 
 
 class ShellTask(_Task):
