@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -45,6 +46,7 @@ def test_the_modules_and_the_command_are_in_the_wheel(wheel: zipfile.ZipFile) ->
     [entry_points] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
 
     assert "toolkit/errors.py" in wheel.namelist()
+    assert "toolkit/py.typed" in wheel.namelist()
     assert "toolkit = toolkit.__main__:main" in wheel.read(entry_points).decode()
 
 
@@ -61,8 +63,22 @@ def test_the_metadata_says_what_it_is(wheel: zipfile.ZipFile) -> None:
 
     assert (said["Name"], said["Requires-Python"]) == ("samerun", ">=3.10")
     assert said["Summary"] and said["Description-Content-Type"] == "text/markdown"
+    assert (said["License-Expression"], said.get_all("License-File")) == ("Apache-2.0", ["LICENSE"])
     required = {line.split(">")[0].strip() for line in said.get_all("Requires-Dist", [])}
     assert required == {"docker", "kubernetes", "pyyaml", "rich", "tomli"}
+
+
+def test_the_licence_is_in_the_wheel_and_in_the_source_distribution(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    text = (ROOT / "LICENSE").read_bytes()
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    [path] = tmp_path.glob("*.tar.gz")
+
+    assert wheel.read("samerun-0.1.0.dist-info/licenses/LICENSE") == text
+    with tarfile.open(path) as sources:
+        kept = sources.extractfile("samerun-0.1.0/LICENSE")
+        assert kept is not None and kept.read() == text
 
 
 def test_an_installed_wheel_finds_its_data(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.pipeline import Pipeline, execute
 from toolkit.sdk.steps import NotebookTask, PythonTask, ShellTask, Step
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from toolkit.sdk.steps import TaskOptions
 
 
 class _Job:
@@ -22,7 +27,7 @@ class _Job:
         return Pipeline(steps=[self._task], name=self.name).describe()
 
     def describe_inside(self, handled: bool = False) -> dict[str, Any]:
-        """The same, of a branch, a handler or a step."""
+        """The same, where the job is a branch, a handler or a step."""
         return self.describe()
 
     def as_step(self) -> Step:
@@ -30,7 +35,7 @@ class _Job:
         return self._task
 
     def returned(self) -> list[str]:
-        """The names that it may return."""
+        """The names that it may return, in order of definition."""
         return self._task.returned()
 
     def execute(
@@ -42,39 +47,71 @@ class _Job:
         log_level: str = "",
         job_id: str = "",
     ) -> None:
-        """Runs the job; see :meth:`toolkit.Pipeline.execute`. ``job_id`` is another name of ``run_id``."""
+        """Runs the job, as :meth:`Pipeline.execute` runs a pipeline.
+
+        Args:
+            configuration_file: the path of the configuration.
+            run_id: the run's id.
+            tag: a word to find the run by.
+            parameters_file: the path of a YAML or JSON file with the run's parameters.
+            log_level: accepted, and without effect.
+            job_id: another name of ``run_id``.
+
+        Raises:
+            SystemExit: with 1, 2, 3 or 130 when the run did not succeed.
+        """
         execute(self, configuration_file, run_id or job_id, tag, parameters_file)
 
 
 class PythonJob(_Job):
-    """A function that is run by itself.
+    """A function that is run by itself, without a pipeline around it.
+
+    ```python
+    PythonJob(train, returns=[metric("score")]).execute()
+    ```
 
     Args:
-        function: a function at module level, or its dotted path. name: the function's own when absent.
-        options: as PythonTask takes them (returns, secrets, catalog, …).
+        function: a function at module level, or its dotted path as text.
+        name: the name of step and pipeline. The function's own when empty.
+        options: as :class:`PythonTask` takes them.
+
+    Raises:
+        ValueError: as for :class:`PythonTask`.
     """
 
-    def __init__(self, function: Union[Callable[..., Any], str], name: str = "", **options: Any) -> None:
+    def __init__(
+        self, function: Union[Callable[..., Any], str], name: str = "", **options: Unpack[TaskOptions]
+    ) -> None:
         super().__init__(PythonTask(function, name, **options))
 
 
 class ShellJob(_Job):
-    """A command that is run by itself.
+    """A command that is run by itself, without a pipeline around it.
 
     Args:
-        command: for ``/bin/sh -c``. options: as ShellTask takes them.
+        command: the text for ``/bin/sh -c``.
+        name: the name of step and pipeline.
+        options: as :class:`PythonTask` takes them.
+
+    Raises:
+        ValueError: an option has a value that it can't have.
     """
 
-    def __init__(self, command: str, name: str = "shell", **options: Any) -> None:
+    def __init__(self, command: str, name: str = "shell", **options: Unpack[TaskOptions]) -> None:
         super().__init__(ShellTask(name, command, **options))
 
 
 class NotebookJob(_Job):
-    """A notebook that is run by itself.
+    """A notebook that is run by itself, without a pipeline around it.
 
     Args:
-        notebook: path of the .ipynb file. name: the file's when absent. options: as NotebookTask takes them.
+        notebook: the path of the .ipynb file, relative to the project's root.
+        name: the name of step and pipeline. The file's, without its suffix, when absent.
+        options: as :class:`PythonTask` takes them.
+
+    Raises:
+        ValueError: an option has a value that it can't have.
     """
 
-    def __init__(self, notebook: str, name: Optional[str] = None, **options: Any) -> None:
+    def __init__(self, notebook: str, name: Optional[str] = None, **options: Unpack[TaskOptions]) -> None:
         super().__init__(NotebookTask(name or os.path.splitext(os.path.basename(notebook))[0], notebook, **options))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Optional, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.refusal import Refusal, user_line
 from toolkit.sdk.steps import Step, a_pipeline, function_reference
+
+if TYPE_CHECKING:
+    from toolkit.sdk.steps import AnyPipeline
 
 _executed = 0
 """How many times execute() was called in this process: which of a file's pipelines the call is about."""
@@ -17,23 +20,39 @@ _executed = 0
 class Pipeline:
     """Steps that run in the order of the list, each after the one before.
 
-    A pipeline may stand as a step of another, under its name.
+    A pipeline can be a step of another, under its name.
+
+    ```python
+    pipeline = Pipeline(
+        name="getting-started",
+        steps=[
+            PythonTask(generate, returns=["x", "y"], catalog=Catalog(put=["data.csv"])),
+            PythonTask(consume, catalog=Catalog(get=["data.csv"])),
+        ],
+    )
+
+    if __name__ == "__main__":
+        pipeline.execute()
+    ```
 
     Args:
-        steps: at least one step; their names are unique.
-        name: what lists and records call it; the file's name when absent. A pipeline that is a step needs one.
-        description: for readers.
+        steps: at least one step. Their names are unique.
+        name: what lists and records call it. The file's name when empty. A pipeline that is a step needs one.
+        description: a text for readers, without effect.
         on_failure: for a pipeline that is a step: a pipeline that runs when it has failed.
+
+    Raises:
+        ValueError: ``steps`` is no list of steps, or ``on_failure`` is no pipeline.
     """
 
     __toolkit_pipeline__ = True
 
     def __init__(
         self,
-        steps: Sequence[Union[Step, Pipeline]],
+        steps: Sequence[Union[Step, AnyPipeline]],
         name: str = "",
         description: str = "",
-        on_failure: Optional[Pipeline] = None,
+        on_failure: Optional[AnyPipeline] = None,
     ) -> None:
         if isinstance(steps, (Step, Pipeline)) or not all(
             isinstance(step, Step) or _is_pipeline(step) for step in steps
@@ -46,15 +65,19 @@ class Pipeline:
         self.line = user_line()
 
     def describe(self) -> dict[str, Any]:
-        """The pipeline as plain JSON data (functions by name).
+        """The pipeline as plain JSON data. Functions are in it by name.
 
         Raises:
-            ValueError: it has an ``on_failure``, and runs by itself or as a branch.
+            ValueError: it has an ``on_failure``, and is a run of its own or a branch.
         """
         return self.describe_inside()
 
     def describe_inside(self, handled: bool = False) -> dict[str, Any]:
-        """The same, of a branch, a handler, or (``handled``) a step whose on_failure that is."""
+        """The same, where the pipeline is inside another.
+
+        Args:
+            handled: whether it is a step, which can have an ``on_failure``. A branch and a handler can't.
+        """
         if self.on_failure is not None and not handled:
             raise Refusal(
                 f"the pipeline {self.name!r} has an on_failure and is no step of another, so nothing could go on after it: "
@@ -72,7 +95,11 @@ class Pipeline:
         return list(dict.fromkeys(name for step in self.steps for name in as_step(step).returned()))
 
     def __call__(self) -> Any:
-        """Adds the pipeline as a step to the driver that calls it; returns handles for what its steps return."""
+        """Adds the pipeline as a step to the driver that calls it.
+
+        Returns:
+            handles for what its steps return: None, one, or a tuple in order of definition.
+        """
         return self.as_step()()
 
     def execute(
@@ -83,17 +110,21 @@ class Pipeline:
         parameters_file: str = "",
         log_level: str = "",
     ) -> Any:
-        """Runs the pipeline as ``toolkit run`` does; leaves with its exit code when the run did not succeed.
+        """Runs the pipeline as ``toolkit run`` does, and returns when the run has succeeded.
 
-        Inside a step it does nothing, and while a pipeline is described it only says that it is the one. The variables
-        TOOLKIT_ENV, TOOLKIT_CONFIG, TOOLKIT_RUN_ID and TOOLKIT_PARAMETERS_FILE stand in for what is not given.
+        Inside a step it does nothing. While a file is described it only marks this pipeline as the one that is meant. The
+        variables TOOLKIT_ENV, TOOLKIT_CONFIG, TOOLKIT_RUN_ID and TOOLKIT_PARAMETERS_FILE are used for what is not given.
 
         Args:
-            configuration_file: path of the configuration. run_id: the run's id. tag: a word to find the run by.
-            parameters_file: a YAML or JSON file of root parameters. log_level: accepted, and without effect.
+            configuration_file: the path of the configuration.
+            run_id: the run's id. One is made when it is empty.
+            tag: a word to find the run by.
+            parameters_file: the path of a YAML or JSON file with the run's parameters.
+            log_level: accepted, and without effect.
 
         Raises:
-            SystemExit: with 1, 2, 3 or 130, as docs/running.md says.
+            SystemExit: the run did not succeed. Its code is 1 (a step failed), 2 (bad input), 3 (engine, cluster or disk) or
+                130 (cancelled).
         """
         execute(self, configuration_file, run_id, tag, parameters_file)
 
@@ -130,12 +161,20 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
 class AsyncPipeline(Pipeline):
     """A pipeline for a program that awaits it: ``await pipeline.execute()`` is the same run.
 
-    Nothing else of the program's goes on meanwhile: Ctrl-C has to cancel the run as it does elsewhere.
+    It takes what :class:`Pipeline` takes. The program's other tasks wait until the run has ended, because Ctrl-C has to cancel
+    the run here as it does elsewhere.
     """
 
-    async def execute(self, *arguments: Any, **named: Any) -> None:
-        """Runs the pipeline; takes what :meth:`Pipeline.execute` takes."""
-        super().execute(*arguments, **named)
+    async def execute(
+        self,
+        configuration_file: str = "",
+        run_id: str = "",
+        tag: str = "",
+        parameters_file: str = "",
+        log_level: str = "",
+    ) -> None:
+        """Runs the pipeline. Arguments and errors are those of :meth:`Pipeline.execute`."""
+        super().execute(configuration_file, run_id, tag, parameters_file, log_level)
 
     async def execute_streaming(self, *_: Any, **__: Any) -> Any:
         """Not supported.
@@ -174,8 +213,9 @@ def _branches(name: str, given: Any) -> dict[str, Any]:
 
 class _Composite(Step):
     kind = ""
+    """What kind of step it is: ``pipeline``, ``parallel``, ``map``, ``conditional`` or ``loop``."""
 
-    def __init__(self, name: str, on_failure: Optional[Pipeline] = None) -> None:
+    def __init__(self, name: str, on_failure: Optional[AnyPipeline] = None) -> None:
         super().__init__(name)
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
 
@@ -196,18 +236,24 @@ class _Composite(Step):
 
 
 class Nested(_Composite):
-    """A pipeline as a step of another.
+    """A pipeline as a step of another, under a name of the step's own.
 
-    ``Pipeline(steps=[…, Pipeline(name="inner", steps=…), …])`` says the same; this one gives it another name.
+    A pipeline in a list of steps is the same, under the pipeline's name: ``Pipeline(steps=[Pipeline(name="inner", steps=…)])``.
 
     Args:
-        name: the step's name. pipeline: what runs. on_failure: a pipeline that runs when it has failed.
+        name: the step's name.
+        pipeline: what runs.
+        on_failure: a pipeline that runs when it has failed. The pipeline's own when absent.
+        line: the line of the file that errors name. The caller's when absent.
+
+    Raises:
+        ValueError: the name is empty, or ``pipeline`` is no pipeline.
     """
 
     kind = "pipeline"
 
     def __init__(
-        self, name: str, pipeline: Pipeline, on_failure: Optional[Pipeline] = None, line: Optional[int] = None
+        self, name: str, pipeline: AnyPipeline, on_failure: Optional[AnyPipeline] = None, line: Optional[int] = None
     ) -> None:
         if not name:
             raise Refusal("a pipeline that is a step of another needs a name: Pipeline(name=…)", line)
@@ -223,15 +269,29 @@ class Nested(_Composite):
 
 
 class Parallel(_Composite):
-    """Named branches that run side by side, each to its end; it fails when one of them did.
+    """Named branches that run side by side.
+
+    Each branch runs to its end, also when another fails. The step fails afterwards when one of them has failed. Of two branches
+    that return one name, the value of the later in order of definition is taken.
+
+    ```python
+    Parallel("train", branches={"small": small, "large": large})
+    ```
 
     Args:
-        name: the step's name. branches: a pipeline by each name. on_failure: a pipeline that runs when it has failed.
+        name: the step's name.
+        branches: for each branch's name, its pipeline.
+        on_failure: a pipeline that runs when the step has failed.
+
+    Raises:
+        ValueError: ``branches`` is no dict of names and pipelines.
     """
 
     kind = "parallel"
 
-    def __init__(self, name: str, branches: dict[str, Pipeline], on_failure: Optional[Pipeline] = None) -> None:
+    def __init__(
+        self, name: str, branches: Mapping[str, AnyPipeline], on_failure: Optional[AnyPipeline] = None
+    ) -> None:
         super().__init__(name, on_failure)
         self.branches = _branches(name, branches)
 
@@ -245,12 +305,25 @@ class Parallel(_Composite):
 class Map(_Composite):
     """A branch that runs once for each item of a list parameter.
 
+    Each item runs to its end, also when another fails. The step fails afterwards when one of them has failed. After it, a name
+    that the branch returns is the list of the items' values, in the order of the items, or what the reducer makes of that list.
+
+    ```python
+    Map("squares", branch=PythonTask(square, returns=["s"]).as_pipeline(), iterate_on="numbers", iterate_as="n", reducer=sum)
+    ```
+
     Args:
-        name: the step's name. branch: the pipeline for an item.
-        iterate_on: the list parameter (in a driver also its handle). iterate_as: what an item is called in the branch.
-        reducer: what is made of the list of the items' values, for each name that the branch returns: a function at module
-            level, its dotted path, or one of list, sum, max, min and last; the list when absent.
-        concurrency: how many items may run at once. on_failure: a pipeline that runs when it has failed.
+        name: the step's name.
+        branch: the pipeline for one item.
+        iterate_on: the parameter that holds the list. In a driver also its handle.
+        iterate_as: the parameter under which the branch finds its item.
+        reducer: a function of the list, at module level, or its dotted path as text. Or one of ``list``, ``sum``, ``max``,
+            ``min`` and ``"last"``. The list itself when absent.
+        concurrency: how many items may run at once. As many as the run may have steps at once when absent.
+        on_failure: a pipeline that runs when the step has failed.
+
+    Raises:
+        ValueError: the branch is no pipeline, or the reducer can't be found by its name.
     """
 
     kind = "map"
@@ -258,12 +331,12 @@ class Map(_Composite):
     def __init__(
         self,
         name: str,
-        branch: Pipeline,
+        branch: AnyPipeline,
         iterate_on: str,
         iterate_as: str,
         reducer: Union[Callable[..., Any], str, None] = None,
         concurrency: Optional[int] = None,
-        on_failure: Optional[Pipeline] = None,
+        on_failure: Optional[AnyPipeline] = None,
     ) -> None:
         super().__init__(name, on_failure)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
@@ -303,12 +376,21 @@ def _reducer(given: Any) -> Union[dict[str, str], str, None]:
 
 
 class Conditional(_Composite):
-    """The one branch that a parameter's value names.
+    """The one branch that the value of a parameter names. The other branches are skipped.
+
+    ```python
+    Conditional("size", parameter="total", branches={"0": nothing}, default=report)
+    ```
 
     Args:
-        name: the step's name. parameter: whose value, as text, is the name of a branch (in a driver also its handle).
-        branches: a pipeline by each value. default: for any other value; without one, that fails the step.
-        on_failure: a pipeline that runs when it has failed.
+        name: the step's name.
+        parameter: the parameter whose value, as text, is the name of a branch. In a driver also its handle.
+        branches: for each value as text, its pipeline.
+        default: the pipeline for any other value. Without it, another value fails the step.
+        on_failure: a pipeline that runs when the step has failed.
+
+    Raises:
+        ValueError: ``branches`` is no dict of names and pipelines.
     """
 
     kind = "conditional"
@@ -317,9 +399,9 @@ class Conditional(_Composite):
         self,
         name: str,
         parameter: str,
-        branches: dict[str, Pipeline],
-        default: Optional[Pipeline] = None,
-        on_failure: Optional[Pipeline] = None,
+        branches: Mapping[str, AnyPipeline],
+        default: Optional[AnyPipeline] = None,
+        on_failure: Optional[AnyPipeline] = None,
     ) -> None:
         super().__init__(name, on_failure)
         self.parameter = parameter
@@ -338,12 +420,24 @@ class Conditional(_Composite):
 
 
 class Loop(_Composite):
-    """A branch that runs again until a parameter is true, at most ``max_iterations`` times; it always runs once.
+    """A branch that runs again until a parameter is true, at most ``max_iterations`` times. It always runs once.
+
+    An iteration finds what the one before it returned. After the step, a name is what the last iteration returned.
+
+    ```python
+    Loop("until good", branch=improve, max_iterations=10, break_on="good", index_as="round")
+    ```
 
     Args:
-        name: the step's name. branch: the pipeline of an iteration. max_iterations: from 1 on.
-        break_on: the parameter that ends it. index_as: what an iteration's number, from 0, is called in the branch.
-        on_failure: a pipeline that runs when it has failed.
+        name: the step's name.
+        branch: the pipeline of one iteration.
+        max_iterations: how many iterations there are at most, 1 or more.
+        break_on: the parameter that ends the loop when it is true after an iteration. In a driver also its handle.
+        index_as: the parameter under which the branch finds the iteration's number, from 0. None when empty.
+        on_failure: a pipeline that runs when the step has failed.
+
+    Raises:
+        ValueError: the branch is no pipeline.
     """
 
     kind = "loop"
@@ -351,11 +445,11 @@ class Loop(_Composite):
     def __init__(
         self,
         name: str,
-        branch: Pipeline,
+        branch: AnyPipeline,
         max_iterations: int,
         break_on: str,
         index_as: str = "",
-        on_failure: Optional[Pipeline] = None,
+        on_failure: Optional[AnyPipeline] = None,
     ) -> None:
         super().__init__(name, on_failure)
         self.branch = a_pipeline(f"branch of the step {name}", branch)

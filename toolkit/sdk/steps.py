@@ -8,7 +8,27 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 from toolkit.sdk.refusal import Refusal, user_line
 
 if TYPE_CHECKING:
+    # No type checker needs it to be installed: they all bring its types along.
+    from typing_extensions import TypedDict, Unpack
+
+    from toolkit.sdk.job import _Job
     from toolkit.sdk.pipeline import Pipeline
+    from toolkit.sdk.trace import Driver
+
+    AnyPipeline = Union[Pipeline, Driver, _Job]
+
+    class TaskOptions(TypedDict, total=False):
+        """What every task takes, whatever it runs; :class:`PythonTask` says what each means."""
+
+        returns: Optional[Sequence[Union[str, Return]]]
+        secrets: Optional[Sequence[str]]
+        catalog: Optional[Catalog]
+        overrides: Optional[dict[str, str]]
+        bind: Optional[dict[str, Any]]
+        terminate_with_success: bool
+        terminate_with_failure: bool
+        on_failure: Optional[AnyPipeline]
+        max_attempts: Optional[int]
 
 
 class Return:
@@ -26,27 +46,63 @@ _SPELLING = {"json": "json", "object": "pickled", "metric": "metric"}
 
 
 def json(name: str) -> Return:
-    """A return that is JSON data (what a plain name declares too): readable in records, and by shell steps."""
+    """Declares a return that is JSON data. A plain name in ``returns`` declares the same.
+
+    Pydantic models and dataclasses become objects, tuples become lists, numpy scalars become numbers. The value can be read in
+    the records and by shell steps. What JSON can't hold (NaN, a set, a key that is not text) fails the step.
+
+    Args:
+        name: the parameter that later steps find the value under.
+
+    Returns:
+        an entry for the ``returns`` of a task.
+    """
     return Return(name, "json")
 
 
 def pickled(name: str) -> Return:
-    """A return that is any picklable object; it is kept in the catalog."""
+    """Declares a return that is any object that can be pickled. Its bytes are kept in the catalog.
+
+    The steps that take it need the modules of its classes. A shell step neither takes nor returns one.
+
+    Args:
+        name: the parameter that later steps find the object under.
+
+    Returns:
+        an entry for the ``returns`` of a task: ``returns=["rows", pickled("model")]``.
+    """
     return Return(name, "object")
 
 
 def metric(name: str) -> Return:
-    """A return that is a number, or a dict of numbers, to be compared between runs."""
+    """Declares a return that is a number, or a dict of numbers. ``toolkit diff`` compares it between runs.
+
+    Args:
+        name: the parameter that later steps find the value under.
+
+    Returns:
+        an entry for the ``returns`` of a task: ``returns=[metric("score")]``.
+    """
     return Return(name, "metric")
 
 
 class Catalog:
-    """The files that a step takes from the catalog before it runs, and puts into it afterwards.
+    """The files that a step gets from the catalog before it runs, and those that it puts there afterwards.
+
+    A key is a path relative to the step's folder, and stays inside it. Of several steps that put one key, the newest earlier
+    one wins. A failing step's files are put, too.
+
+    ```python
+    PythonTask(train, catalog=Catalog(get=["data/*.csv"], put=["model.bin"]))
+    ```
 
     Args:
-        get: keys to get: relative paths, patterns (``*.csv``, ``data/**``), or ``step:key`` for one step's.
-        put: files to put: relative paths, folders or patterns.
-        store_copy: False records the hash of what is put and stores no copy.
+        get: keys to get: paths, patterns (``*.csv``, ``data/**``), or ``step:key`` for the key of one step.
+        put: files to put: paths, folders or patterns.
+        store_copy: whether the bytes of what is put are stored. With False only their hash is recorded.
+
+    Raises:
+        ValueError: ``get`` or ``put`` is not a list of text.
     """
 
     def __init__(
@@ -57,6 +113,7 @@ class Catalog:
         self.store_copy = store_copy
 
     def describe(self) -> dict[str, Any]:
+        """The two lists and the flag as plain JSON data."""
         return {"get": self.get, "put": self.put, "store_copy": self.store_copy}
 
 
@@ -69,7 +126,14 @@ def _texts(what: str, given: Optional[Sequence[str]]) -> list[str]:
 
 
 class Step:
-    """What all steps have: a name, and the line on which the user made it."""
+    """What all steps have: a name, and the line on which the user made it.
+
+    Args:
+        name: printable Unicode without ``/``, at most 200 characters, unique in its pipeline.
+
+    Raises:
+        ValueError: the name is empty, or no text.
+    """
 
     def __init__(self, name: str) -> None:
         if not isinstance(name, str) or not name:
@@ -78,7 +142,7 @@ class Step:
         self.line = user_line()
 
     def as_pipeline(self) -> Pipeline:
-        """A pipeline of this step alone, to stand as a branch or as an ``on_failure``."""
+        """A pipeline of this step alone, which can be a branch or an ``on_failure``."""
         from toolkit.sdk.pipeline import Pipeline
 
         return Pipeline(steps=[self], name=self.name)
@@ -98,18 +162,23 @@ class Step:
         return []
 
     def describe(self) -> dict[str, Any]:
-        """The step as plain JSON data."""
+        """The step as plain JSON data. This is how a pipeline leaves its own file."""
         raise NotImplementedError
 
 
 class Stub(Step):
     """A step that does nothing and costs no container: a place to fill in later.
 
-    Whatever else it is given (what the task in its place would take) is kept out of the run.
+    It accepts whatever the task in its place would take, and ignores it.
+
+    ```python
+    Pipeline(steps=[Stub("fetch"), PythonTask(train), Stub("publish", secrets=["token"])])
+    ```
 
     Args:
-        terminate_with_success: after it the pipeline ends, succeeded.
-        terminate_with_failure: after it the pipeline has failed.
+        name: the step's name.
+        terminate_with_success: whether the pipeline ends after it, succeeded.
+        terminate_with_failure: whether the pipeline ends after it, failed.
     """
 
     def __init__(
@@ -130,14 +199,22 @@ class Stub(Step):
 
 
 class Success(Stub):
-    """A step that ends its pipeline, succeeded."""
+    """A step that ends its pipeline, succeeded. The steps after it are skipped.
+
+    Args:
+        name: the step's name.
+    """
 
     def __init__(self, name: str = "success") -> None:
         super().__init__(name, terminate_with_success=True)
 
 
 class Fail(Stub):
-    """A step that ends its pipeline with a failure."""
+    """A step that ends its pipeline, failed. The steps after it are skipped.
+
+    Args:
+        name: the step's name.
+    """
 
     def __init__(self, name: str = "fail") -> None:
         super().__init__(name, terminate_with_failure=True)
@@ -145,6 +222,7 @@ class Fail(Stub):
 
 class _Task(Step):
     kind = ""
+    """What the task runs: ``python``, ``shell`` or ``notebook``."""
 
     def __init__(
         self,
@@ -156,7 +234,7 @@ class _Task(Step):
         bind: Optional[dict[str, Any]] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
-        on_failure: Optional[Pipeline] = None,
+        on_failure: Optional[AnyPipeline] = None,
         max_attempts: Optional[int] = None,
     ) -> None:
         super().__init__(name)
@@ -203,26 +281,38 @@ class _Task(Step):
 class PythonTask(_Task):
     """A step that calls a function.
 
+    The function gets parameters by argument name, cast to its annotations: from the newest earlier step that returns the name,
+    else from the run's own parameters. An argument with a default may have no parameter. A coroutine function is awaited.
+
+    ```python
+    PythonTask(generate, returns=["x", "y"], secrets=["secret_key"], catalog=Catalog(put=["data.csv"]))
+    ```
+
     Args:
-        function: a function at module level, or its dotted path; it takes parameters by argument name.
-        name: the step's name; the function's own when absent.
-        returns: the names of what it returns: one name is the value, n names are a sequence of exactly n.
-        secrets: names of secrets that this step alone gets, as environment variables.
-        catalog: files to get before it runs and to put afterwards.
-        overrides: per executor type, the name of an entry of ``executor.config.overrides``.
-        bind: where an argument comes from, if not from the parameter of its own name: ``"parameter"`` or
-            ``"step.parameter"``.
-        terminate_with_success, terminate_with_failure: once it has succeeded, the pipeline ends there: succeeded, or failed.
-        on_failure: a pipeline that runs when the step has failed; its result is then that of the steps around it.
-        max_attempts: how often it is tried at most, in place of the configuration's retry_strategy.
+        function: a function at module level, or its dotted path as text.
+        name: the step's name. The function's own when empty.
+        returns: the names of what it returns. One name is the value itself, n names are a sequence of exactly n values. An
+            entry is a name, or what :func:`json`, :func:`pickled` or :func:`metric` gives.
+        secrets: names of secrets. This step alone gets them, as environment variables.
+        catalog: the files to get before it runs and to put afterwards.
+        overrides: for an executor type, the name of an entry of the configuration's ``executor.config.overrides``.
+        bind: for an argument, the parameter that it takes in place of the one of its own name: ``"parameter"``, or
+            ``"step.parameter"`` for what one step returned.
+        terminate_with_success: whether the pipeline ends after the step has succeeded, succeeded.
+        terminate_with_failure: whether the pipeline ends after the step has succeeded, failed.
+        on_failure: a pipeline that runs when the step has failed. Its result is then the result of the pipeline.
+        max_attempts: how many attempts the step has at most, in place of the configuration's ``retry_strategy``.
 
     Raises:
-        ValueError: the function is a lambda, nested in another, or can't be named.
+        ValueError: the function is a lambda, is nested in another, or can't be found by its name. Or an option has a value
+            that it can't have.
     """
 
     kind = "python"
 
-    def __init__(self, function: Union[Callable[..., Any], str], name: str = "", **options: Any) -> None:
+    def __init__(
+        self, function: Union[Callable[..., Any], str], name: str = "", **options: Unpack[TaskOptions]
+    ) -> None:
         self.function = function_reference(function)
         self.live = None if isinstance(function, str) else getattr(function, "__toolkit_function__", function)
         super().__init__(name or self.function["qualname"].rpartition(".")[2], **options)
@@ -231,20 +321,32 @@ class PythonTask(_Task):
         return {"function": self.function, **({"live": self.live} if self.live is not None else {})}
 
 
-AsyncPythonTask = PythonTask
-"""The same under the name that it has elsewhere: a function that is a coroutine is awaited in any case."""
+class AsyncPythonTask(PythonTask):
+    """Another name of :class:`PythonTask`, which awaits a coroutine function, too."""
 
 
 class ShellTask(_Task):
-    """A step that runs a command by ``/bin/sh -c``: parameters are environment variables, returns what it exports.
+    """A step that runs a command by ``/bin/sh -c``.
+
+    It finds every parameter as an environment variable: text as it is, everything else as JSON. Above 64 kB the variable
+    ``NAME_FILE`` names a file that holds the value. Its returns are the variables that it exports.
+
+    ```python
+    ShellTask("count", "export rows=$(wc -l < data.csv)", returns=["rows"], catalog=Catalog(get=["data.csv"]))
+    ```
 
     Args:
-        name: the step's name. command: for the shell. options: as PythonTask takes them.
+        name: the step's name.
+        command: the text for the shell.
+        options: as :class:`PythonTask` takes them.
+
+    Raises:
+        ValueError: an option has a value that it can't have.
     """
 
     kind = "shell"
 
-    def __init__(self, name: str, command: str, **options: Any) -> None:
+    def __init__(self, name: str, command: str, **options: Unpack[TaskOptions]) -> None:
         self.command = command
         super().__init__(name, **options)
 
@@ -253,16 +355,28 @@ class ShellTask(_Task):
 
 
 class NotebookTask(_Task):
-    """A step that runs a notebook: parameters come after its cell tagged ``parameters``, returns are its variables.
+    """A step that executes a notebook with a Python kernel of its own.
+
+    Parameters are set in a new cell after the cell that is tagged ``parameters``. Its returns are variables of those names. The
+    executed notebook is put into the catalog, with ``_out`` after its name, also when a cell fails. The image needs nbclient,
+    nbformat and ipykernel.
+
+    ```python
+    NotebookTask("report", "notebooks/report.ipynb", returns=["total"])
+    ```
 
     Args:
-        name: the step's name. notebook: path of the .ipynb file, relative to the project's root. options: as PythonTask
-            takes them.
+        name: the step's name.
+        notebook: the path of the .ipynb file, relative to the project's root.
+        options: as :class:`PythonTask` takes them.
+
+    Raises:
+        ValueError: an option has a value that it can't have.
     """
 
     kind = "notebook"
 
-    def __init__(self, name: str, notebook: str, **options: Any) -> None:
+    def __init__(self, name: str, notebook: str, **options: Unpack[TaskOptions]) -> None:
         self.notebook = notebook
         super().__init__(name, **options)
 

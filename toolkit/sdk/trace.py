@@ -15,11 +15,16 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NoReturn, Optional, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, overload
 
 from toolkit.sdk.pipeline import Nested, Pipeline, execute
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import PythonTask, Return, Step, a_pipeline
+from toolkit.sdk.steps import PythonTask, Step, a_pipeline
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from toolkit.sdk.steps import AnyPipeline, TaskOptions
 
 
 class Handle:
@@ -266,23 +271,42 @@ def _keys(value: Any) -> Any:
     return value if isinstance(value, dict) else ()
 
 
+@overload
+def task(function: Callable[..., Any], *, name: str = "", **options: Unpack[TaskOptions]) -> TaskFunction: ...
+
+
+@overload
 def task(
-    function: Optional[Callable[..., Any]] = None,
-    *,
-    name: str = "",
-    returns: Optional[list[Union[str, Return]]] = None,
-    **options: Any,
-) -> Any:
-    """Declares the step around a function, for use in a driver; also as a decorator.
+    function: None = None, *, name: str = "", **options: Unpack[TaskOptions]
+) -> Callable[[Callable[..., Any]], TaskFunction]: ...
+
+
+def task(function: Optional[Callable[..., Any]] = None, *, name: str = "", **options: Any) -> Any:
+    """Declares the step that a call of the function is in a driver. It can be called, or used as a decorator.
+
+    ```python
+    generate = task(functions.generate, returns=["x", "y"])
+
+    @task(returns=["total"])
+    def add(x, y):
+        return x + y
+    ```
 
     Args:
-        function: a function at module level. name: the step's name; the function's own when absent.
-        returns, options: as PythonTask takes them.
+        function: a function at module level. Absent in a decorator with options.
+        name: the step's name. The function's own when empty. A second call of the same name gets ``-2`` after it.
+        options: as :class:`PythonTask` takes them.
+
+    Returns:
+        what is called in a driver. The call gives a handle for the one value that the step returns, a tuple of handles for
+        several, None for none. Outside of a driver it calls the plain function.
+
+    Raises:
+        ValueError: as for :class:`PythonTask`.
     """
-    settings = {"returns": returns, **options}
     if function is None:
-        return lambda plain: TaskFunction(plain, name, settings)
-    return TaskFunction(function, name, settings)
+        return lambda plain: TaskFunction(plain, name, options)
+    return TaskFunction(function, name, options)
 
 
 class Driver:
@@ -290,7 +314,7 @@ class Driver:
 
     __toolkit_pipeline__ = True
 
-    def __init__(self, function: Callable[..., Any], name: str, on_failure: Optional[Pipeline] = None) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, on_failure: Optional[AnyPipeline] = None) -> None:
         self._function = function
         self.name = name
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
@@ -340,7 +364,11 @@ class Driver:
         return made.describe()
 
     def describe_inside(self, handled: bool = False) -> dict[str, Any]:
-        """The same, of a branch, a handler, or (``handled``) a step whose on_failure that is."""
+        """The same, where the driver is inside another pipeline.
+
+        Args:
+            handled: whether it is a step, which can have an ``on_failure``. A branch and a handler can't.
+        """
         made = self.trace(inside=True)
         made.on_failure = self.on_failure
         return made.describe_inside(handled)
@@ -351,7 +379,7 @@ class Driver:
 
     def as_step(self) -> Step:
         """The driver's pipeline as a step of another pipeline, under its name, or the function's."""
-        return Nested(self.name or self._function.__name__, self, self.on_failure)  # type: ignore[arg-type]
+        return Nested(self.name or self._function.__name__, self, self.on_failure)
 
     def execute(
         self,
@@ -361,7 +389,7 @@ class Driver:
         parameters_file: str = "",
         log_level: str = "",
     ) -> None:
-        """Runs the pipeline; see :meth:`toolkit.Pipeline.execute`."""
+        """Runs the pipeline. Arguments and errors are those of :meth:`toolkit.Pipeline.execute`."""
         execute(self, configuration_file, run_id, tag, parameters_file)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
@@ -406,14 +434,44 @@ def _from_inside(value: Any, inner: _Trace, outer: _Trace, name: str) -> Any:
     return value
 
 
+@overload
+def pipeline(function: Callable[..., Any], *, name: str = "", on_failure: Optional[AnyPipeline] = None) -> Driver: ...
+
+
+@overload
 def pipeline(
-    function: Optional[Callable[..., Any]] = None, *, name: str = "", on_failure: Optional[Pipeline] = None
+    function: None = None, *, name: str = "", on_failure: Optional[AnyPipeline] = None
+) -> Callable[[Callable[..., Any]], Driver]: ...
+
+
+def pipeline(
+    function: Optional[Callable[..., Any]] = None, *, name: str = "", on_failure: Optional[AnyPipeline] = None
 ) -> Any:
     """Makes a driver of a function: the steps that it calls, in order, are the pipeline.
 
+    The function is called once, with handles in place of values. A handle can be passed to steps and to nothing else. The
+    function's arguments are parameters of the run and have no defaults.
+
+    ```python
+    @pipeline
+    def main(start):
+        x, y = generate(start)
+        consume(x, y)
+
+    if __name__ == "__main__":
+        main.execute()
+    ```
+
     Args:
-        name: what lists and records call the pipeline; the file's name when absent.
+        function: the function. Absent in a decorator with options.
+        name: what lists and records call the pipeline. The file's name when empty.
         on_failure: for a driver that is called in another: a pipeline that runs when it has failed.
+
+    Returns:
+        the driver. It has the ``execute()`` of a :class:`Pipeline`, and can be a branch, a handler or a step.
+
+    Raises:
+        ValueError: when the pipeline is described: a handle was used as if it had a value, or an argument has a default.
     """
     if function is None:
         return lambda plain: Driver(plain, name, on_failure)
