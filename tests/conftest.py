@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a project of their own, whose steps are plain processes or containers."""
+"""For all tests: their order, and a project of their own, whose steps are plain processes or containers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import pytest
 
 from tests.support.engine import without_images
 from tests.support.scratch import Scratch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that change the cluster for all come last."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What disturbs the whole cluster: Argo's controller restarted and stopped. Last, and not beside other tests."""
+"""Argo's controller restarted and stopped, which disturbs whatever else runs on the cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.scratch import LIMIT
 from tests.support.session import READY, Session
 from tests.support.workplace import Workplace
 
-pytestmark = [pytest.mark.argo, pytest.mark.timeout(900), pytest.mark.xdist_group("disturb")]
+pytestmark = [pytest.mark.argo, pytest.mark.alone, pytest.mark.timeout(900)]
 
 CONTROLLER = ("-n", "argo", "deployment/workflow-controller")
 
