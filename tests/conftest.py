@@ -1,4 +1,4 @@
-"""For all tests: their order, and a project of their own, whose steps are plain processes or containers."""
+"""For all tests: how they are started, their order, and a project of their own that runs as processes or in containers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from tests.support import pods, tiers
 from tests.support.engine import without_images
 from tests.support.scratch import Scratch
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    tiers.add_options(parser)
+FOR_TESTS = ("TOOLKIT_TEST_", "TOOLKIT_REGENERATE", "TOOLKIT_CONFORMANCE")
+"""Variables that tests themselves are told something by."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Takes out of the environment what somebody's shell chooses for the command, which tests also call in this process."""
     if config.getoption("--tiers"):
         config.option.collectonly = True
         config.option.verbose = -2
+    for name in list(os.environ):
+        if name.startswith(("TOOLKIT_", "RUNNABLE_")) and not name.startswith(FOR_TESTS):
+            del os.environ[name]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    tiers.add_options(parser)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from toolkit.sdk import (  # type: ignore[no-redef]
+    from toolkit.sdk import (
         AsyncPipeline,
         AsyncPythonTask,
         Catalog,

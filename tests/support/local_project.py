@@ -67,8 +67,8 @@ class LocalProject:
         Raises:
             BadInput: there is none.
         """
-        project = load(None, self.root)
         with _working_in(self.root):
+            project = load(None, self.root)
             reference = parse(pipeline, self.root)
             ask = describing.in_process(sys.executable, process.MAIN, process.environment(project, {}))
             described = describe(project, reference, ask)

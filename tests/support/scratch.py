@@ -58,7 +58,9 @@ class Scratch:
 
     def _environment(self) -> dict[str, str]:
         # What a test's own shell has set must not choose for the command.
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("TOOLKIT_", "RUNNABLE_"))}
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("TOOLKIT_", "RUNNABLE_", "COMPOSE_"))
+        }
         kept.update({key: value for key, value in self.environ.items() if value is not None})
         return {key: value for key, value in kept.items() if self.environ.get(key, "") is not None}
 
@@ -108,9 +110,10 @@ class Scratch:
 
 def finish(process: subprocess.Popen[str], *signals: signal.Signals) -> Result:
     """Sends signals, a moment apart, and waits for the end."""
-    for number in signals:
+    for position, number in enumerate(signals):
+        if position:
+            # Signals of one kind that a busy machine has not delivered yet become one.
+            time.sleep(1.0)
         process.send_signal(number)
-        # Signals of one kind that a busy machine has not delivered yet become one.
-        time.sleep(1.0)
     out, err = process.communicate(timeout=LIMIT)
     return Result(process.returncode, out, err)

@@ -1,12 +1,17 @@
-"""Fixtures for the unit tests."""
+"""Fixtures for the unit tests, and what generated examples are like."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.registry import StandIn
+
+# The same examples each time, however long a busy machine takes for one.
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ def test_the_process_that_was_recorded_is_ended(sleeper: subprocess.Popen[bytes]
     processes.remember([sleeper.pid])
     assert processes.alive() == [sleeper.pid]
     processes.end_node()
-    assert sleeper.wait(5) == -9
+    assert sleeper.wait(60) == -9
     assert processes.alive() == []
 
 

@@ -285,13 +285,13 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "line", "said"), REFUSED, ids=[row[0][:50] for row in REFUSED])
 def test_refused_with_file_and_line(text: str, line: int, said: list[str]) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(BadInput) as caught:
         loaded(text)
 
     assert caught.value.where == f"toolkit.yaml:{line}"
     assert all(part in caught.value.message for part in said), caught.value.message
-    assert "\n" not in caught.value.message and time.perf_counter() - began < 1
+    assert "\n" not in caught.value.message and time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from toolkit.config.located import Located, read_toml, read_yaml
+from toolkit.config.located import Located, read_toml, read_yaml, shown
 from toolkit.errors import BadInput
 
 _FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -128,7 +128,7 @@ def test_yaml_refused_with_its_line(tmp_path: Path, text: str | bytes, line: int
         yaml_of(tmp_path, text)
 
     assert said in caught.value.message
-    assert caught.value.where == str(tmp_path / "x.yaml") + (f":{line}" if line else "")
+    assert caught.value.where == shown(tmp_path / "x.yaml") + (f":{line}" if line else "")
     assert len(str(caught.value)) < 1000 and "\n" not in str(caught.value)
 
 
@@ -237,7 +237,7 @@ def test_a_file_without_the_table(tmp_path: Path, text: str) -> None:
 def test_toml_refused(tmp_path: Path, text: str, where: str, said: str) -> None:
     with pytest.raises(BadInput) as caught:
         toml_of(tmp_path, text)
-    assert said in caught.value.message and (caught.value.where or "").startswith(str(tmp_path / "x.toml") + where)
+    assert said in caught.value.message and (caught.value.where or "").startswith(shown(tmp_path / "x.toml") + where)
 
 
 @_FUZZ

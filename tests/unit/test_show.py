@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -136,24 +135,27 @@ def test_steps_are_followed_that_come_into_being_while_the_run_goes_on(tmp_path:
     )
     run.attempt("make", None)
     heard: list[tuple[str, int, bytes]] = []
+    listening = {"make": threading.Event(), "m/1/a": threading.Event()}
 
     def listen() -> None:
         for path, number, pieces in follow(run.log, "run", None):
+            if path in listening:
+                listening[path].set()
             heard.append((path, number, b"".join(pieces)))
 
     listener = threading.Thread(target=listen)
     listener.start()
     # when it goes on while somebody follows it,
-    time.sleep(0.3)
+    assert listening["make"].wait(60)
     run.attempt("make", returns={"xs": [1, 2]}, controls={"m": 2})
     run.attempt("m/1/a", None)
-    time.sleep(0.5)
+    assert listening["m/1/a"].wait(60)
     run.attempt("m/0/a", "failed")
     run.attempt("m/0/a", number=2)
     run.attempt("m/1/a")
     run.attempt("end")
     run.end()
-    listener.join(10)
+    listener.join(60)
     # then each attempt is heard once: as it begins, and else in the order of the plan.
     assert [(path, number) for path, number, _ in heard] == [
         ("make", 1),

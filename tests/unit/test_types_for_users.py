@@ -167,7 +167,11 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
 
 
 def test_every_public_name_is_used() -> None:
-    [names] = [node.names for node in ast.walk(ast.parse(PIPELINE)) if getattr(node, "module", "") == "toolkit"]
+    [names] = [
+        node.names
+        for node in ast.walk(ast.parse(PIPELINE))
+        if isinstance(node, ast.ImportFrom) and node.module == "toolkit"
+    ]
 
     assert sorted(one.name for one in names) == sorted(toolkit.__all__)
 

@@ -6,8 +6,8 @@ JSON data.
 
 from __future__ import annotations
 
+from toolkit.sdk.composites import AsyncPipeline, Conditional, Loop, Map, Nested, Parallel, Pipeline
 from toolkit.sdk.job import NotebookJob, PythonJob, ShellJob
-from toolkit.sdk.pipeline import AsyncPipeline, Conditional, Loop, Map, Nested, Parallel, Pipeline
 from toolkit.sdk.steps import (
     AsyncPythonTask,
     Catalog,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from toolkit.sdk.pipeline import Pipeline, execute
+from toolkit.sdk.composites import Pipeline, execute
 from toolkit.sdk.steps import NotebookTask, PythonTask, ShellTask, Step
 
 if TYPE_CHECKING:

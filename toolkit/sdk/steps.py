@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     # No type checker needs it to be installed: they all bring its types along.
     from typing_extensions import TypedDict, Unpack
 
+    from toolkit.sdk.composites import Pipeline
     from toolkit.sdk.job import _Job
-    from toolkit.sdk.pipeline import Pipeline
     from toolkit.sdk.trace import Driver
 
     AnyPipeline = Union[Pipeline, Driver, _Job]
@@ -143,7 +143,7 @@ class Step:
 
     def as_pipeline(self) -> Pipeline:
         """A pipeline of this step alone, which can be a branch or an ``on_failure``."""
-        from toolkit.sdk.pipeline import Pipeline
+        from toolkit.sdk.composites import Pipeline
 
         return Pipeline(steps=[self], name=self.name)
 

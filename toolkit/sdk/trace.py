@@ -17,7 +17,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, overload
 
-from toolkit.sdk.pipeline import Nested, Pipeline, execute
+from toolkit.sdk.composites import Nested, Pipeline, execute
 from toolkit.sdk.refusal import Refusal, user_line
 from toolkit.sdk.steps import PythonTask, Step, a_pipeline
 
