@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ FOR_TESTS = ("TOOLKIT_TEST_", "TOOLKIT_REGENERATE", "TOOLKIT_CONFORMANCE")
 
 def pytest_configure() -> None:
     """Takes out of the environment what somebody's shell chooses for the command, which tests also call in this process."""
+    # Whoever calls `python -m pytest` in this folder has it on the path, where docker/ would stand for the library.
+    sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).parent]
     for name in list(os.environ):
         if name.startswith(("TOOLKIT_", "RUNNABLE_")) and not name.startswith(FOR_TESTS):
             del os.environ[name]
