@@ -14,14 +14,16 @@ from tests.support.scratch import Scratch
 
 FOR_TESTS = ("TOOLKIT_TEST_", "TOOLKIT_REGENERATE", "TOOLKIT_CONFORMANCE")
 """Variables that tests themselves are told something by."""
+TELLING = ("PYTHONDEVMODE", "PYTHONVERBOSE", "PYTHONWARNINGS")
+"""Variables by which every Python prints more than a test expects of it."""
 
 
 def pytest_configure() -> None:
-    """Takes out of the environment what somebody's shell chooses for the command, which tests also call in this process."""
+    """Takes out of the environment what a shell has set for the command or for Python: tests call both."""
     # Whoever calls `python -m pytest` in this folder has it on the path, where docker/ would stand for the library.
     sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).parent]
     for name in list(os.environ):
-        if name.startswith(("TOOLKIT_", "RUNNABLE_")) and not name.startswith(FOR_TESTS):
+        if name in TELLING or (name.startswith(("TOOLKIT_", "RUNNABLE_")) and not name.startswith(FOR_TESTS)):
             del os.environ[name]
 
 
