@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import pods, tiers
 from tests.support.engine import without_images
+from tests.support.groups import GroupScheduling, on_cluster
 from tests.support.scratch import Scratch
 
 FOR_TESTS = ("TOOLKIT_TEST_", "TOOLKIT_REGENERATE", "TOOLKIT_CONFORMANCE")
 """Variables that tests themselves are told something by."""
+TELLING = ("PYTHONDEVMODE", "PYTHONVERBOSE", "PYTHONWARNINGS")
+"""Variables by which every Python prints more than a test expects of it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Takes out of the environment what somebody's shell chooses for the command, which tests also call in this process."""
+    """Takes out of the environment what a shell has set for the command or for Python: tests call both."""
     if config.getoption("--tiers"):
         config.option.collectonly = True
         config.option.verbose = -2
+    # Whoever calls `python -m pytest` in this folder has it on the path, where docker/ would stand for the library.
+    sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).parent]
     for name in list(os.environ):
-        if name.startswith(("TOOLKIT_", "RUNNABLE_")) and not name.startswith(FOR_TESTS):
+        if name in TELLING or (name.startswith(("TOOLKIT_", "RUNNABLE_")) and not name.startswith(FOR_TESTS)):
             del os.environ[name]
 
 
@@ -34,15 +41,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     tiers.select(config, items)
     # Tests that change the cluster for all come last.
     items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
-    for item in items:
-        # Tests of a file share what its fixtures made on the cluster, so one worker has them all.
-        if item.get_closest_marker("argo") is not None and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling | None:
+    """Of tests on a cluster those that share something go to one worker; all others go wherever there is time."""
+    return GroupScheduling(config, log) if on_cluster(config) else None
 
 
 def _pods_made(config: pytest.Config) -> int | None:
     """By the cluster that tests are about to use or have used; None without one that is ours to ask."""
-    if hasattr(config, "workerinput") or not {"argo", "conformance"} & {Path(one).name for one in config.args}:
+    if hasattr(config, "workerinput") or not on_cluster(config):
         return None
     from testcluster import kube, lifecycle
     from testcluster.places import Failed

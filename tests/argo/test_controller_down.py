@@ -14,7 +14,7 @@ from tests.support.scratch import LIMIT
 from tests.support.session import READY, Session
 from tests.support.workplace import Workplace
 
-pytestmark = [pytest.mark.argo, pytest.mark.alone, pytest.mark.timeout(900), pytest.mark.xdist_group("alone")]
+pytestmark = [pytest.mark.argo, pytest.mark.alone, pytest.mark.timeout(900)]
 
 CONTROLLER = ("-n", "argo", "deployment/workflow-controller")
 

@@ -16,7 +16,7 @@ from tests.support.examples import copy_example
 from tests.support.scratch import Result, Scratch
 from tests.support.workplace import Workplace
 
-pytestmark = [pytest.mark.argo, pytest.mark.docker, pytest.mark.timeout(600), pytest.mark.xdist_group("sameness")]
+pytestmark = [pytest.mark.argo, pytest.mark.docker, pytest.mark.timeout(600)]
 
 PIPELINE = """\
 import functions

@@ -24,7 +24,7 @@ from toolkit.backends.argo.workflow import Objects
 from toolkit.model.pipeline import Map, Pipeline, Step
 
 # The timeout is for a machine that builds kwok first.
-pytestmark = [pytest.mark.argo, pytest.mark.alone, pytest.mark.timeout(1800), pytest.mark.xdist_group("alone")]
+pytestmark = [pytest.mark.argo, pytest.mark.alone, pytest.mark.timeout(1800)]
 
 PRETENDS = "dev.toolkit.test/pretends"
 BREAKS = "breaks/group-3/first"

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.timeout(1800)]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
-CASES_OF_A_GROUP = 10
-"""Cases that a worker runs before it asks for what is known of them: on a cluster, one pod answers for all of them."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -38,15 +36,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     # What needs no cluster is run when it is looked at.
     needed = {"argo"} if metafunc.function is test_a_case_runs else set()
     rows = [(case, environments) for case, environments in rows if environments and needed <= set(environments)]
-    on_cluster = [case.name for case, environments in rows if "argo" in environments]
-    groups = -(-len(on_cluster) // CASES_OF_A_GROUP) or 1
     params = []
     for case, environments in rows:
         marks = [pytest.mark.docker] if set(environments) - {"process"} else []
         if "argo" in environments:
-            # Those with many pods come first in CASES, and so each group gets its share of them.
-            group = on_cluster.index(case.name) % groups
-            marks += [pytest.mark.argo, pytest.mark.xdist_group(f"conformance-{group}")]
+            marks.append(pytest.mark.argo)
         if case.core:
             marks.append(pytest.mark.core(case.core))
         params.append(pytest.param(case, id=case.name, marks=marks))

@@ -154,7 +154,10 @@ def test_what_is_printed_at_the_kernels_end_is_output_and_its_threads_complaints
     assert project.output() == b"before\nat the end\n"
 
 
-def test_secrets_reach_the_notebook_and_nothing_that_is_kept(project: LocalProject) -> None:
+def test_secrets_reach_the_notebook_and_nothing_that_is_kept(
+    project: LocalProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KEY", raising=False)
     project.write(".env", "KEY=s3cret-of-mine\n")
     attempt = run(project, "secrets=['KEY'], returns=['n']", "import os\nprint(os.environ['KEY'])\nn = len(os.environ['KEY'])",
                   "os.environ['KEY']")  # fmt: skip

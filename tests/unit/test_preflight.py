@@ -593,8 +593,9 @@ def errors(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalProject:
-    for name in ("TOOLKIT_ENV", "TOOLKIT_CONFIG", "DOCKER_HOST"):
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     return LocalProject(tmp_path)
 
 

@@ -1,0 +1,33 @@
+"""Which tests one worker has together: xdist's own groups by a mark do nothing with the pytest that is used here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+FOLDERS = ("tests/argo/", "tests/conformance/")
+
+
+def on_cluster(config: pytest.Config) -> bool:
+    """Whether tests on a cluster were asked for, by their folder."""
+    return bool({"argo", "conformance"} & {part for one in config.args for part in Path(one.partition("::")[0]).parts})
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """The tests of a file on a cluster share a namespace and an image; a conformance case is run, and then looked at."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if file.endswith("test_conformance.py") and "[" in test:
+            return conformance_group(self.config, test.partition("[")[2].removesuffix("]"))
+        return file if file.startswith(FOLDERS) else nodeid
+
+
+def conformance_group(config: Any, name: str) -> str:
+    """The group of a conformance case: those on a cluster are dealt out evenly, as they come, the large ones first."""
+    from tests.conformance.environments import groups
+
+    return groups(config).get(name, name)
