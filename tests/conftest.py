@@ -75,8 +75,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says how many pods the tests made."""
     before = terminalreporter.config.stash.get(PODS_BEFORE, None)
-    if before is not None and (count := _pods_made(terminalreporter.config)) is not None:
-        terminalreporter.write_line(f"pods: {count - before}", bold=True)
+    if before is not None and (count := _pods_made(terminalreporter.config) or 0) > before:
+        terminalreporter.write_line(f"pods made: {count - before}", bold=True)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -11,11 +11,16 @@ import pytest
 from testcluster import lifecycle
 from tests.conformance.case import ENVIRONMENTS
 from tests.conformance.cases import CASES
-from tests.conformance.environments import chosen, selected
+from tests.conformance.environments import chosen, groups, selected
 from tests.support.cluster import Cluster, claim
 from tests.support.cluster import cluster as cluster
 from tests.support.cluster import namespace as made_namespace
+from tests.support.groups import CASES as CASES_ON_CLUSTER
 from tests.support.workplace import Workplace, workplace_in
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[CASES_ON_CLUSTER] = groups(config)
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+CASES = pytest.StashKey[dict[str, str]]()
+"""The group of each conformance case that runs on a cluster."""
 FOLDERS = ("tests/argo/", "tests/conformance/")
 
 
@@ -19,15 +20,11 @@ def on_cluster(config: pytest.Config) -> bool:
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
     """The tests of a file on a cluster share a namespace and an image; a conformance case is run, and then looked at."""
 
+    config: pytest.Config
+
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
         if file.endswith("test_conformance.py") and "[" in test:
-            return conformance_group(self.config, test.partition("[")[2].removesuffix("]"))
+            case = test.partition("[")[2].removesuffix("]")
+            return self.config.stash.get(CASES, {}).get(case, nodeid)
         return file if file.startswith(FOLDERS) else nodeid
-
-
-def conformance_group(config: Any, name: str) -> str:
-    """The group of a conformance case: those on a cluster are dealt out evenly, as they come, the large ones first."""
-    from tests.conformance.environments import groups
-
-    return groups(config).get(name, name)
