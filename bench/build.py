@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from toolkit.build.buildkit import probe
+from toolkit.build.environment.buildkit import probe
 from toolkit.engine import Raw
 
 PAIRS = 7

@@ -21,10 +21,10 @@ import yaml
 from tests.support import argo_cases as cases
 from tests.support.engine import without_images
 from tests.support.workplace import Workplace
-from toolkit.backends.argo.manifest import to_text
-from toolkit.backends.argo.nodes import FINISHED, attempts
-from toolkit.backends.argo.workflow import Image, Objects
-from toolkit.runtime.protocol import PROTOCOL
+from toolkit.backends.argo.compile.manifest import to_text
+from toolkit.backends.argo.compile.workflow import Image, Objects
+from toolkit.backends.argo.follow.nodes import FINISHED, attempts
+from toolkit.runtime.shared.protocol import PROTOCOL
 
 pytestmark = pytest.mark.argo
 

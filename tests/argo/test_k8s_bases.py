@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.cluster import Cluster
 from tests.support.cluster import namespace as made_namespace
-from toolkit.cli.checking import BASES, manifests
+from toolkit.doctor.manifests import BASES, manifests
 
 pytestmark = pytest.mark.argo
 

@@ -17,8 +17,8 @@ import yaml
 from tests.support.cluster import Cluster, claim
 from tests.support.scratch import Scratch
 from toolkit.backends.argo import cluster as api
+from toolkit.backends.argo.compile.workflow import Image
 from toolkit.backends.argo.preflight import Facts, Finding, Needs, Shape, check, gather
-from toolkit.backends.argo.workflow import Image
 from toolkit.config.settings import ResourceList, Resources
 
 pytestmark = pytest.mark.argo

@@ -23,8 +23,8 @@ import yaml
 
 from tests.support.engine import without_images
 from toolkit.backends.argo.cluster import Cluster, Forbidden, connect
-from toolkit.backends.argo.mirror import Mirror
-from toolkit.backends.argo.reader_pod import READER_LABEL, Broken, ReaderPod
+from toolkit.backends.argo.volume.mirror import Mirror
+from toolkit.backends.argo.volume.reader_pod import READER_LABEL, Broken, ReaderPod
 from toolkit.config.settings import (
     Build,
     CatalogStore,
@@ -37,8 +37,8 @@ from toolkit.config.settings import (
 )
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
-from toolkit.runtime import records
-from toolkit.runtime.catalog import FileStore
+from toolkit.runtime.shared import records
+from toolkit.runtime.shared.catalog import FileStore
 from toolkit.store.reader import NoRun
 
 if TYPE_CHECKING:
@@ -317,13 +317,13 @@ def test_a_pod_that_can_not_start_says_why_in_one_sentence(place: Place, changes
 
 def test_an_image_without_the_runtime_is_told_of(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a pod whose program is not in its image (here: by another name of it),
-    monkeypatch.setattr("toolkit.backends.argo.reader_pod.RUNTIME_MAIN", "/opt/no-such/main.py")
+    monkeypatch.setattr("toolkit.backends.argo.volume.reader_pod.RUNTIME_MAIN", "/opt/no-such/main.py")
     with place.pod() as pod, pytest.raises(Infrastructure, match=r"did not start .*exit code 2"):
         pod.exec({"do": "runs", "run_log": f"{MOUNT}/log"}, lambda data: None)
 
 
 def test_a_runtime_of_another_protocol_is_told_of(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.backends.argo.reader_pod.PROTOCOL", 999)
+    monkeypatch.setattr("toolkit.backends.argo.volume.reader_pod.PROTOCOL", 999)
     with place.pod() as pod, pytest.raises(Infrastructure, match=r"did not start .*called with protocol 999"):
         pod.exec({"do": "runs", "run_log": f"{MOUNT}/log"}, lambda data: None)
 
@@ -387,7 +387,7 @@ CLIENT = """
 import json, sys, time
 from pathlib import Path
 from toolkit.backends.argo.cluster import connect
-from toolkit.backends.argo.reader_pod import ReaderPod
+from toolkit.backends.argo.volume.reader_pod import ReaderPod
 
 options, request = json.loads(sys.argv[1])
 with ReaderPod(connect(None, None), **options) as pod:

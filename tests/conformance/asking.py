@@ -18,8 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-IMPORTS = ("toolkit.__main__", "toolkit.cli.main", "toolkit.cli.showing", "toolkit.cli.comparing")
-OF_A_CLUSTER = ("toolkit.run.remote", "kubernetes.client")
+IMPORTS = ("toolkit.__main__", "toolkit.cli.main", "toolkit.cli.show", "toolkit.cli.diff")
+OF_A_CLUSTER = ("toolkit.runs.cluster_runs", "kubernetes.client")
 """Whose import looks at the environment: a question about a cluster has the environment that this was started in."""
 
 
@@ -52,7 +52,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 def fetch(runs: list[dict[str, str]]) -> None:
     """Fetches runs from one cluster as their commands would, but through one pod, which is that of the first project."""
     from toolkit.config.load import load
-    from toolkit.run.found import Where, open_remote
+    from toolkit.runs.find import Where, open_remote
 
     def opened(folder: str) -> Any:
         os.chdir(folder)

@@ -20,7 +20,7 @@ from tests.conformance.case import Case
 from tests.conformance.cases import CASES
 from tests.support import argo_cases as cases
 from tests.support.local_project import LocalProject
-from toolkit.backends.argo.workflow import compile_run
+from toolkit.backends.argo.compile.workflow import compile_run
 from toolkit.config.load import load
 from toolkit.run.parameters import read
 from toolkit.run.prepare import given_controls

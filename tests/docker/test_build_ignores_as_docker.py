@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.buildkit import probe
-from toolkit.build.ignore import project_files
+from toolkit.build.code.files import project_files
+from toolkit.build.environment.buildkit import probe
 from toolkit.engine import resolve_endpoint
 
 pytestmark = pytest.mark.docker

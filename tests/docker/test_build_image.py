@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.buildkit import probe
-from toolkit.build.image import BuiltImage, build
+from toolkit.build.environment.buildkit import probe
+from toolkit.build.image.builder import BuiltImage, build
 from toolkit.config.settings import (
     Build,
     BuildNetwork,
@@ -30,7 +30,7 @@ from toolkit.config.settings import (
 from toolkit.engine import Raw, resolve_endpoint
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
-from toolkit.runtime.protocol import PROTOCOL
+from toolkit.runtime.shared.protocol import PROTOCOL
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -315,7 +315,7 @@ def test_an_image_that_is_nowhere_to_be_found_is_named(bench: Bench) -> None:
 def test_two_builds_at_once_give_one_image(bench: Bench) -> None:
     bench.write(requirements_txt=f"{SIX}\n")
     program = (
-        "import sys; from pathlib import Path; from toolkit.build.image import build;"
+        "import sys; from pathlib import Path; from toolkit.build.image.builder import build;"
         "from toolkit.config.settings import *; from toolkit.project import Project;"
         "root = Path(sys.argv[1]); executor = Executor(config=ExecutorConfig(image=sys.argv[2]));"
         "config = Config(executor, RunLogStore(), CatalogStore(), Secrets(), Build());"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.archive import compose
-from toolkit.build.code_layer import Entry, write_layer
-from toolkit.build.load import describe, has, load, load_members, saved
+from toolkit.build.code.layer import Entry, write_layer
+from toolkit.build.image.archive import compose
+from toolkit.build.image.engine_images import describe, has, load, load_members, saved
 from toolkit.engine import Raw
 from toolkit.errors import Infrastructure
 

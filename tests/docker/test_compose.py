@@ -15,11 +15,11 @@ import yaml
 from tests.support.examples import GETTING_STARTED
 from tests.support.scratch import Result, Scratch
 from toolkit.backends import volumes
-from toolkit.backends.rendering import docker_options
+from toolkit.backends.docker.rendering import docker_options
 from toolkit.config.load import load
 from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan.planner import plan
-from toolkit.run import composing
+from toolkit.run import compose
 from toolkit.spec.container import container_spec
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -218,7 +218,7 @@ def test_the_container_is_the_one_that_a_run_has(project: Project) -> None:
     made = plan(Pipeline((Task("one", "shell", command="true"),)), loaded.config, (".",))
     spec = container_spec(made, made.tasks()[0], run_id, 1, image, 1234)
     folders = {"toolkit": str(volumes.volume_folder(loaded, "toolkit"))}
-    options = docker_options(spec, f"{run_id}-sameness", folders, str(composing.plan_folder(loaded, run_id)), {})
+    options = docker_options(spec, f"{run_id}-sameness", folders, str(compose.plan_folder(loaded, run_id)), {})
     client = docker.from_env()
     created = client.api.create_container(**options)["Id"]
     try:

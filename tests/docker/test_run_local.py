@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.examples import copy_example
 from tests.support.scratch import Scratch
-from toolkit.runtime.protocol import PROTOCOL
+from toolkit.runtime.shared.protocol import PROTOCOL
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

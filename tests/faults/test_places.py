@@ -229,8 +229,8 @@ def derived(containers: Scratch, name: str, steps: str) -> None:
         (
             "only the runtime says so",
             # Its bytecode too, which Python takes without a look at the file: both lie in an image of another version.
-            "sed -i 's/^PROTOCOL = .*/PROTOCOL = 999/' /opt/toolkit/runtime/protocol.py && "
-            "python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/toolkit/runtime/protocol.py",
+            "sed -i 's/^PROTOCOL = .*/PROTOCOL = 999/' /opt/toolkit/runtime/shared/protocol.py && "
+            "python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/toolkit/runtime/shared/protocol.py",
         ),
     ],
 )

@@ -20,11 +20,11 @@ import pytest
 import yaml
 
 from tests.support import argo_cases as cases
-from toolkit.backends.argo.manifest import to_text
-from toolkit.backends.argo.workflow import LARGEST_CONFIG_MAP, LONGEST_CRON, Objects
+from toolkit.backends.argo.compile.manifest import to_text
+from toolkit.backends.argo.compile.workflow import LARGEST_CONFIG_MAP, LONGEST_CRON, Objects
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Map, Pipeline
-from toolkit.runtime.records import encode
+from toolkit.runtime.shared.records import encode
 
 FOLDER = Path(__file__).parent / "argo"
 
@@ -101,7 +101,7 @@ def test_another_process_with_another_hash_seed_makes_the_same_bytes() -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from tests.support import argo_cases as cases\n"
-        "from toolkit.backends.argo.manifest import to_text\n"
+        "from toolkit.backends.argo.compile.manifest import to_text\n"
         "for name in ('everything', 'overrides', 'hostile', 'schedule', 'secrets'):\n"
         "    sys.stdout.buffer.write(to_text(cases.CASES[name]()).encode())\n"
     )

@@ -14,7 +14,7 @@ import pytest
 from tests.support.local_project import LocalProject
 from tests.support.scratch import Scratch
 from toolkit.errors import BadInput
-from toolkit.runtime import notebook
+from toolkit.runtime.user import notebook
 
 HEAD = "import helper\nfrom toolkit import *\nfrom toolkit import Pipeline\n"
 HELPER = """\

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.support.local_project import LocalProject
-from toolkit.backends.argo.resumed import Resumed
-from toolkit.backends.earlier import Earlier
-from toolkit.runtime.tree import Tree, fill
+from toolkit.backends.argo.compile.omitted_work import Resumed
+from toolkit.backends.completed_work import Earlier
+from toolkit.runtime.shared.tree import Tree, fill
 
 HEAD = "from toolkit import Catalog, Conditional, Loop, Map, Nested, Parallel, Pipeline, ShellTask, Stub\n"
 WORD = (

@@ -13,8 +13,8 @@ from typing import Any
 
 from tests.support.examples import GETTING_STARTED
 from tests.support.local_project import LocalProject
-from toolkit.backends.argo.manifest import to_text
-from toolkit.backends.argo.workflow import Image, Objects, Submission, compile_run, compile_schedule
+from toolkit.backends.argo.compile.manifest import to_text
+from toolkit.backends.argo.compile.workflow import Image, Objects, Submission, compile_run, compile_schedule
 from toolkit.config.load import load
 from toolkit.config.settings import Config
 from toolkit.model.pipeline import (

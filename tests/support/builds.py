@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tests.support.registry import digest_of
-from toolkit.build.built import BuiltImage
-from toolkit.build.contents import Contents
+from toolkit.build.image.build_record import BuiltImage
+from toolkit.build.image.contents import Contents
 
 
 class SavingEngine:

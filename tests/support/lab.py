@@ -8,7 +8,7 @@ from kubernetes.client import Configuration
 
 from tests.support.reader import LocalReader
 from toolkit.backends.argo.cluster import Cluster
-from toolkit.backends.argo.mirror import Mirror
+from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.config.settings import (
     Build,
     CatalogStore,
@@ -20,7 +20,7 @@ from toolkit.config.settings import (
     Secrets,
 )
 from toolkit.project import Project
-from toolkit.runtime.catalog import FileStore
+from toolkit.runtime.shared.catalog import FileStore
 
 
 def cluster_at(host: str, namespace: str = "lab", authority: Path | None = None) -> Cluster:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends import describing, process
+from toolkit.backends import describer, process
 from toolkit.cli.main import run as command_line
 from toolkit.config.load import load
 from toolkit.plan.plan import Plan
@@ -70,7 +70,7 @@ class LocalProject:
         with _working_in(self.root):
             project = load(None, self.root)
             reference = parse(pipeline, self.root)
-            ask = describing.in_process(sys.executable, process.MAIN, process.environment(project, {}))
+            ask = describer.in_process(sys.executable, process.MAIN, process.environment(project, {}))
             described = describe(project, reference, ask)
         return plan(described, project.config, reference.import_roots(project))
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import toolkit.runtime
-from toolkit.backends.argo.answer import Documents, Stream
-from toolkit.backends.argo.reader_pod import _line
+from toolkit.backends.argo.volume.answer import Documents, Stream
+from toolkit.backends.argo.volume.reader_pod import _line
 from toolkit.errors import Infrastructure
-from toolkit.runtime.protocol import PROTOCOL
+from toolkit.runtime.shared.protocol import PROTOCOL
 
 MAIN = Path(toolkit.runtime.__file__).parent / "main.py"
 CHUNK = 10_000

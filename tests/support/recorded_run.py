@@ -10,8 +10,8 @@ from toolkit.config.settings import Build, CatalogStore, Config, Executor, RunLo
 from toolkit.model.pipeline import Pipeline, Return, Task
 from toolkit.plan.planner import plan
 from toolkit.report.view import view
-from toolkit.runtime import layout, records
-from toolkit.store import records as store
+from toolkit.runtime.shared import layout, records
+from toolkit.store import writer as store
 from toolkit.store.reader import RunLog
 
 CONFIG = Config(Executor(), RunLogStore(log_folder="/mnt/log"), CatalogStore(), Secrets(), Build())

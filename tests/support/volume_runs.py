@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from toolkit.runtime import layout, records
+from toolkit.runtime.shared import layout, records
 
 
 def run_record(run_id: str, **fields: Any) -> dict[str, Any]:

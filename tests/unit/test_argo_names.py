@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.argo_cases import HOSTILE_NAMES
-from toolkit.backends.argo.names import label_value, object_name, task_name
-from toolkit.backends.argo.pod import literal, plain
+from toolkit.backends.argo.compile.names import label_value, object_name, task_name
+from toolkit.backends.argo.compile.pod import literal, plain
 
 # What Argo's validation and the language of `depends` make of a task's name.
 TASK = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")

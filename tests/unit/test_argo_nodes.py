@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.backends.argo.dag import handler_task
-from toolkit.backends.argo.follow import outcome_of
-from toolkit.backends.argo.names import task_name
-from toolkit.backends.argo.nodes import Paths, attempts
+from toolkit.backends.argo.compile.dag import handler_task
+from toolkit.backends.argo.compile.names import task_name
+from toolkit.backends.argo.follow.nodes import Paths, attempts
+from toolkit.backends.argo.follow.outcome import outcome_of
 
 TASKS = ["first", "m/*/a", "m/*/l/*/b", "m/on_failure/mend", "{{x}}/*/c", "last"]
 RECORD = {"exit_code": 1, "message": "it broke", "out_of_memory": False, "cancelled": False}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.backends.argo.schedules import Schedules, read
+from toolkit.backends.argo.compile.schedules import Schedules, read
 from toolkit.errors import BadInput
 
 GOOD = ["* * * * *", "0 6 * * *", "*/15 0-6,20-23/2 1,15 jan-MAR sun", "5/10 ? ? 12 6", "  0  6 * * 0 ",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support import argo_cases as cases
-from toolkit.backends.argo.manifest import to_text
-from toolkit.backends.argo.workflow import Image, Objects
+from toolkit.backends.argo.compile.manifest import to_text
+from toolkit.backends.argo.compile.workflow import Image, Objects
 from toolkit.config.effect import without_effect
 from toolkit.config.settings import ExecutorConfig, Override
 from toolkit.errors import BadInput

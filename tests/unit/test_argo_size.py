@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.support import argo_cases as cases
-from toolkit.backends.argo.workflow import Objects
+from toolkit.backends.argo.compile.workflow import Objects
 from toolkit.model.pipeline import Map, Pipeline, Step
 from toolkit.run.prepare import given_controls
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolkit.backends.argo.pod import Object, Placement, Values, template
+from toolkit.backends.argo.compile.pod import Object, Placement, Values, template
 from toolkit.config.settings import BackOff, RetryStrategy, SecretReference, Toleration
 from toolkit.spec.container import ContainerSpec, Mount
 

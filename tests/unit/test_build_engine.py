@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from toolkit.build.archive import compose
-from toolkit.build.built import IDENTITY_LABEL
-from toolkit.build.code_layer import Entry, write_layer
-from toolkit.build.load import describe, load
+from toolkit.build.code.layer import Entry, write_layer
+from toolkit.build.image.archive import compose
+from toolkit.build.image.build_record import IDENTITY_LABEL
+from toolkit.build.image.engine_images import describe, load
 from toolkit.engine import Endpoint, Raw, connect, resolve_endpoint
 from toolkit.errors import Infrastructure
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.ignore import CodeFile, project_files
+from toolkit.build.code.files import CodeFile, project_files
 from toolkit.errors import BadInput
 
 

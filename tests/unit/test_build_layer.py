@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.code_layer import Layer, code_digest, runtime_entries, user_entries, write_layer
-from toolkit.build.hashes import RACY_NS, Hashes
-from toolkit.build.ignore import project_files
+from toolkit.build.code.files import project_files
+from toolkit.build.code.hashes import RACY_NS, Hashes
+from toolkit.build.code.layer import Layer, code_digest, runtime_entries, user_entries, write_layer
 from toolkit.errors import BadInput
 
 ENVIRONMENT = "sha256:" + "0" * 64
@@ -69,7 +69,7 @@ def test_what_is_in_it(tmp_path: Path) -> None:
     assert members["workspace/link"].linkname == "src/app.py"
     assert "opt" not in members
     assert members["opt/toolkit"].mode == 0o755
-    assert members["opt/toolkit/runtime/protocol.py"].mode == 0o644
+    assert members["opt/toolkit/runtime/shared/protocol.py"].mode == 0o644
     assert members["opt/toolkit/sdk/toolkit/__init__.py"].mode == 0o644
     assert not [name for name in members if name.startswith("opt/toolkit/sdk/toolkit/build")]
     assert {(member.uid, member.gid, member.uname, member.gname) for member in members.values()} == {(0, 0, "", "")}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.environment import explain_failure, failed_in_passing
-from toolkit.build.locks import Lock, find_lock
-from toolkit.build.wanted import Wanted, check_packages
+from toolkit.build.environment.definition import Wanted, check_packages
+from toolkit.build.environment.failures import explain_failure, failed_in_passing
+from toolkit.build.environment.locks import Lock, find_lock
 from toolkit.errors import BadInput, Infrastructure
 
 UV = 'version = 1\n\n[[package]]\nname = "demo"\nsource = { virtual = "." }\n'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.runtime.catalog import BadKey, FileStore, StepFiles, StoreFault, check_key, is_pattern, matches
+from toolkit.runtime.shared.catalog import BadKey, FileStore, StepFiles, StoreFault, check_key, is_pattern, matches
 
 WEIRD = ["two words", "line\nbreak", "tab\there", "ünï☃", "-rf", "*", "a[1]", "?", "'\"$(id)`id`", "{{x}}", "a:b", ".hidden",
          "...", "trailing ", "\u202egpj", "x" * 200]  # fmt: skip

@@ -22,14 +22,14 @@ from toolkit.backends.compose import (
     service_names,
     step_service,
 )
-from toolkit.backends.rendering import docker_options
+from toolkit.backends.docker.rendering import docker_options
 from toolkit.backends.yaml_text import to_yaml
 from toolkit.config.load import load
 from toolkit.config.settings import SecretReference
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.plan.planner import plan
-from toolkit.run import composing
+from toolkit.run import compose
 from toolkit.spec.container import ContainerSpec, Mount
 
 SAMENESS = Path(__file__).parents[2] / "docs" / "sameness.md"
@@ -191,8 +191,8 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
     branches = (("left", Pipeline((task("a"),))), ("right", Pipeline((task("a"), Stub("s")))))
     inner = Pipeline((Parallel("p", branches), task("b", on_failure=Pipeline((task("mend"),)))))
     made = plan(Pipeline((task("first"), Nested("n", inner))), CONFIG, (".",))
-    composing.check(made)
-    text = composing.render(load(None, tmp_path), made, "compose-1", {None: "image:1"}, 1000)
+    compose.check(made)
+    text = compose.render(load(None, tmp_path), made, "compose-1", {None: "image:1"}, 1000)
     services = yaml.safe_load(text)["services"]
     labels = {name: one["labels"].get("dev.toolkit.step") for name, one in services.items()}
     steps = ["first", "n/p/left/a", "n/p/right/a", "n/b", "n/b/on_failure/mend"]
@@ -211,4 +211,4 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
 def test_what_is_decided_while_it_runs_is_refused_by_name(step: Step, kind: str) -> None:
     made = plan(Pipeline((Nested("n", Pipeline((task("first"), step))),)), CONFIG, (".",))
     with pytest.raises(BadInput, match=f"docker-compose can't run the {kind} 'n/it', in which steps run as"):
-        composing.check(made)
+        compose.check(made)

@@ -18,7 +18,14 @@ from toolkit.backends.process import MAIN
 from toolkit.config.settings import Build, CatalogStore, Config, Executor, RunLogStore, Secrets
 from toolkit.model.pipeline import Pipeline, Return, Task
 from toolkit.plan.planner import plan
-from toolkit.runtime.protocol import CODE_FILE, PARAMETERS_FILE, PLAN_FILE, PROCESS_VARIABLE, PROTOCOL, RUN_RECORD
+from toolkit.runtime.shared.protocol import (
+    CODE_FILE,
+    PARAMETERS_FILE,
+    PLAN_FILE,
+    PROCESS_VARIABLE,
+    PROTOCOL,
+    RUN_RECORD,
+)
 
 RUN = "compose-1"
 

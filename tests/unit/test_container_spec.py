@@ -11,7 +11,7 @@ from toolkit.config.load import load
 from toolkit.model.pipeline import Function, Pipeline, Task
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
-from toolkit.runtime.protocol import PROTOCOL
+from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.spec.container import GROUP, ContainerSpec, Mount, container_spec
 
 EVERYTHING = """\

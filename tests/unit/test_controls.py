@@ -10,9 +10,9 @@ from tests.support.plans import planned, task
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.plan.plan import Plan
-from toolkit.runtime.controls import Controls, failed, group_ranges
-from toolkit.runtime.scope import Plan as RuntimePlan
-from toolkit.runtime.scope import Records
+from toolkit.runtime.shared.controls import Controls, failed, group_ranges
+from toolkit.runtime.shared.scope import Plan as RuntimePlan
+from toolkit.runtime.shared.scope import Records
 
 
 def of(*steps: Step) -> Pipeline:

@@ -20,10 +20,10 @@ from toolkit.report.diff import ABSENT, Difference, compare, compared_fields
 from toolkit.report.diff_text import document, print_diff, shortened
 from toolkit.report.facts import RunFacts, StepFacts, facts_of, planned_steps
 from toolkit.report.fields import FIELDS, NOT_COMPARED, RECORD_KEYS, WAIVED_BY_PROCESS, engine_image
-from toolkit.runtime import seen
-from toolkit.runtime.places import Places
+from toolkit.runtime.shared.locations import Places
+from toolkit.runtime.step import begin_record
 from toolkit.store.reader import RunLog
-from toolkit.store.records import write_engine
+from toolkit.store.writer import write_engine
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "d" * 64
@@ -624,8 +624,8 @@ def test_a_container_records_under_the_same_keys_as_a_process() -> None:
     class Container(Places):
         in_container = True
 
-    inside = seen.begin_record("", Container(image_file="/nowhere"), "x", {"B": "secret", "A": ""})
-    outside = seen.begin_record("", Places(image_file=""), "x", {})
+    inside = begin_record.begin_record("", Container(image_file="/nowhere"), "x", {"B": "secret", "A": ""})
+    outside = begin_record.begin_record("", Places(image_file=""), "x", {})
     assert set(inside) == set(outside) == set(RECORD_KEYS["begin.json"]) - {"group"}
     assert inside["environment"] == ["A", "B"] and "secret" not in json.dumps(inside)
     assert set(inside["privileges"]) == {"effective", "bounding", "no_new_privileges", "seccomp"}

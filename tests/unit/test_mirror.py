@@ -19,13 +19,14 @@ import pytest
 from tests.support.lab import Lab, cluster_at
 from tests.support.reader import LocalReader
 from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
-from toolkit.backends.argo.mirror import Mirror
-from toolkit.backends.argo.reader_pod import Broken
+from toolkit.backends.argo.volume.mirror import Mirror
+from toolkit.backends.argo.volume.reader_pod import Broken
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.runtime import records, serve
-from toolkit.runtime.catalog import FileStore, StoreFault
+from toolkit.runtime.server import service
+from toolkit.runtime.shared import records, volume_protocol
+from toolkit.runtime.shared.catalog import FileStore, StoreFault
 from toolkit.store.reader import NoRun, RunLog
-from toolkit.store.records import write_end, write_engine
+from toolkit.store.writer import write_end, write_engine
 
 
 @pytest.fixture
@@ -328,7 +329,7 @@ class Spoken:
     def __init__(self, *items: tuple[Mapping[str, Any], bytes], raw: bytes | None = None) -> None:
         reader, writer = os.pipe()
         if raw is None:
-            answer = serve.Answer(writer)
+            answer = service.Answer(writer)
             for fields, data in items:
                 answer.item(data, **dict(fields))
             answer.end()
@@ -413,11 +414,11 @@ def test_an_object_that_was_not_asked_for_is_refused(lab: Lab) -> None:
     "raw",
     [
         b"x" * 100_000,
-        serve.MAGIC + b"Q\0\0\0\1x",
-        serve.MAGIC + b"P\xff\xff\xff\xff",
-        serve.MAGIC + serve.BLOCK_HEAD.pack(b"P", 4) + b"[]\n\n",
-        serve.MAGIC + serve.BLOCK_HEAD.pack(b"P", 9) + b'{"size":\n',
-        serve.MAGIC + (serve.BLOCK_HEAD.pack(b"P", 200_000) + b"x" * 200_000) * 2,
+        volume_protocol.MAGIC + b"Q\0\0\0\1x",
+        volume_protocol.MAGIC + b"P\xff\xff\xff\xff",
+        volume_protocol.MAGIC + volume_protocol.BLOCK_HEAD.pack(b"P", 4) + b"[]\n\n",
+        volume_protocol.MAGIC + volume_protocol.BLOCK_HEAD.pack(b"P", 9) + b'{"size":\n',
+        volume_protocol.MAGIC + (volume_protocol.BLOCK_HEAD.pack(b"P", 200_000) + b"x" * 200_000) * 2,
     ],
 )
 def test_what_is_no_answer_is_an_error_in_one_sentence(lab: Lab, raw: bytes) -> None:
@@ -430,7 +431,9 @@ def test_a_block_that_unpacks_to_more_than_a_block_is_refused(lab: Lab) -> None:
 
     packed = zlib.compress(b"x" * 5_000_000, 9)
     with pytest.raises(Infrastructure, match="can't be understood"):
-        lab.mirror.sync(Spoken(raw=serve.MAGIC + serve.BLOCK_HEAD.pack(b"Z", len(packed)) + packed), "r")
+        lab.mirror.sync(
+            Spoken(raw=volume_protocol.MAGIC + volume_protocol.BLOCK_HEAD.pack(b"Z", len(packed)) + packed), "r"
+        )
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again_and_what_came_whole_is_kept(lab: Lab) -> None:

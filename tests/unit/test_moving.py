@@ -18,16 +18,16 @@ from tests.support.lab import Lab, cluster_at
 from tests.support.reader import Killed, LocalReader, UntilKilled
 from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends import volumes
-from toolkit.backends.argo.mirror import Mirror
+from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.run import moving
-from toolkit.run.found import Found, Where, find, local_log
-from toolkit.run.moving import bring_here, bring_there, gone, still_there
 from toolkit.run.prepare import continue_run
-from toolkit.run.remote import Remote
-from toolkit.runtime import records
-from toolkit.runtime.catalog import FileStore
-from toolkit.runtime.publish import NotThisRun, publish_run
+from toolkit.runs import move
+from toolkit.runs.cluster_runs import Remote
+from toolkit.runs.find import Found, Where, find, local_log
+from toolkit.runs.move import bring_here, bring_there, gone, still_there
+from toolkit.runtime.shared import records
+from toolkit.runtime.shared.catalog import FileStore
+from toolkit.runtime.step.run_record import NotThisRun, publish_run
 
 
 class OneCluster(Remote):
@@ -179,7 +179,7 @@ def test_a_client_that_was_killed_on_the_way_back_is_done_again(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(moving, step, killed)
+        patched.setattr(move, step, killed)
         with pytest.raises(Killed):
             place.to_here()
     # Both are marked now, and each with the other: either direction finishes it.
@@ -237,7 +237,7 @@ def test_who_goes_on_there_learns_that_the_run_has_left_since(place: Place) -> N
 @pytest.mark.parametrize("variable", ["", "argo", "local"])
 def test_whoever_asks_is_led_to_where_the_run_is(place: Place, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv("TOOLKIT_ENV", variable)
-    monkeypatch.setattr("toolkit.run.found.open_remote", lambda *_: place.remote())
+    monkeypatch.setattr("toolkit.runs.find.open_remote", lambda *_: place.remote())
 
     def is_there(environment: str | None = None) -> bool:
         return find(place.lab.project, "r", Where(environment), place.said.append).remote is not None
@@ -253,7 +253,7 @@ def test_whoever_asks_is_led_to_where_the_run_is(place: Place, monkeypatch: pyte
     # So does one on its way back.
     go_on(place.there, 1, "failed")
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(moving, "_add_files", lambda *_: UntilKilled(0).exec({}, print))
+        patched.setattr(move, "_add_files", lambda *_: UntilKilled(0).exec({}, print))
         place.to_here()
     place.to_here()
     assert not is_there() and is_there("argo") and not is_there("local")

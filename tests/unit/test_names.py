@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from toolkit import names
 from toolkit.errors import BadInput
-from toolkit.runtime import layout
+from toolkit.runtime.shared import layout
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 GOOD = ["a", "Two Words", "Ünï ☃", "🎉", "训练", "שלום", "a.b", "a:b", "-rf", "--help", "$(id)", "{{x}}", "%41", "~", "...",

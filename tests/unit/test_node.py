@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.support.builds import Builds
-from toolkit.build import node as node_module
-from toolkit.build.archive import oci_manifest, sha256
-from toolkit.build.node import Node, find_nodes, load
+from toolkit.build.delivery import node as node_module
+from toolkit.build.delivery.node import Node, find_nodes, load
+from toolkit.build.image.archive import oci_manifest, sha256
 from toolkit.errors import BadInput, Infrastructure
 
 CTR = """\
@@ -292,7 +292,7 @@ def test_a_context_that_does_not_exist_is_refused(places: Places, monkeypatch: p
 
 
 def test_the_archive_holds_no_name_that_leads_elsewhere(project: Builds, tmp_path: Path) -> None:
-    from toolkit.build.archive import oci_members, stream
+    from toolkit.build.image.archive import oci_members, stream
 
     contents, _ = project.build("one")
     with contents.exported() as layers:

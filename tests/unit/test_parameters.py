@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from toolkit.errors import BadInput
 from toolkit.run import parameters
-from toolkit.runtime.records import encode
+from toolkit.runtime.shared.records import encode
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from tests.support.local_project import LocalProject
 from toolkit import report
+from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT, Image
 from toolkit.backends.argo.preflight import (
     ACCOUNT_RIGHTS,
     SCHEDULE_RIGHTS,
@@ -31,7 +32,6 @@ from toolkit.backends.argo.preflight import (
     needs_of,
     require,
 )
-from toolkit.backends.argo.workflow import DEFAULT_ACCOUNT, Image
 from toolkit.config.load import load
 from toolkit.config.settings import ResourceList, Resources, Toleration
 from toolkit.data import data_path

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from toolkit.runtime import records
-from toolkit.store import records as store
+from toolkit.runtime.shared import records
+from toolkit.store import writer as store
 from toolkit.store.reader import NoRun, RunLog, chunks
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from toolkit.runtime.redact import MASK, RedactedStream, Redactor
+from toolkit.runtime.shared.redaction import MASK, RedactedStream, Redactor
 
 CANARY = 's3cr3t-Ünïcode/"quo\'ted"+&=%'
 PLAIN = "correct-horse-battery"

@@ -14,9 +14,9 @@ import pytest
 
 from tests.support.builds import Builds
 from tests.support.registry import PASSWORD, Request, StandIn, digest_of
-from toolkit.build import registry as registry_module
-from toolkit.build.contents import Contents
-from toolkit.build.registry import Pushed, Registry, push
+from toolkit.build.delivery import registry as registry_module
+from toolkit.build.delivery.registry import Pushed, Registry, push
+from toolkit.build.image.contents import Contents
 from toolkit.errors import Infrastructure
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from tests.support.builds import Builds
 from tests.support.registry import StandIn, digest_of
-from toolkit.build import node as node_module
-from toolkit.build.built import BuiltImage
-from toolkit.build.contents import Contents
-from toolkit.build.deliver import Delivered, deliver
-from toolkit.build.node import Loaded, Node
+from toolkit.build.delivery import node as node_module
+from toolkit.build.delivery.deliver import Delivered, deliver
+from toolkit.build.delivery.node import Loaded, Node
+from toolkit.build.image.build_record import BuiltImage
+from toolkit.build.image.contents import Contents
 from toolkit.config.load import load as load_config
 from toolkit.engine import Raw
 from toolkit.errors import BadInput

@@ -12,8 +12,8 @@ from tests.support.local_project import LocalProject
 from tests.support.recorded_run import RecordedRun, task
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.report import text
-from toolkit.report.following import follow, selected
 from toolkit.report.view import states_of
+from toolkit.runs.logs import follow, selected
 
 
 def of(*steps: Step) -> Pipeline:

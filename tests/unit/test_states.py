@@ -424,7 +424,7 @@ def test_every_kind_of_row_is_shown_before_anything_has_run(tmp_path: Path, acti
 
 def test_the_rows_are_those_of_the_tree_in_its_order(tmp_path: Path) -> None:
     """The plan's own walk, which leads a run, gives the same paths."""
-    from toolkit.runtime.tree import Tree
+    from toolkit.runtime.shared.tree import Tree
 
     pipeline = of(
         task("make", "xs"), Map("m", of(task("b"), chosen_in()), "xs", "x"), Loop("l", of(task("a", "d")), 3, "d")

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from toolkit.runtime.records import encode
-from toolkit.runtime.values import (
+from toolkit.runtime.shared.records import encode
+from toolkit.runtime.user.conversion import (
     BadValue,
     as_json,
     as_metric,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from toolkit.runtime import records
-from toolkit.store import records as store
+from toolkit.runtime.shared import records
+from toolkit.store import writer as store
 from toolkit.store.verdict import Attempt, merge
 
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from toolkit.backends.yaml_text import to_yaml
 from toolkit.errors import BadInput
-from toolkit.runtime.protocol import RUN_FOLDER, SDK_FOLDER, WORKSPACE
-from toolkit.runtime.supervisor import NEXT_ATTEMPT
+from toolkit.runtime.shared.protocol import NEXT_ATTEMPT, RUN_FOLDER, SDK_FOLDER, WORKSPACE
 from toolkit.spec.container import ContainerSpec
 
 DEV = "dev"

@@ -18,7 +18,7 @@ from toolkit.backends.launcher import Ended, Verdict
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.project import Project
-from toolkit.runtime.protocol import GATE_VARIABLE, PROCESS_VARIABLE, PROTOCOL
+from toolkit.runtime.shared.protocol import GATE_VARIABLE, PROCESS_VARIABLE, PROTOCOL
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = PACKAGE / "runtime" / "main.py"

@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from toolkit.backends.earlier import Earlier
+from toolkit.backends.completed_work import Earlier
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.controls import failed as why_not
-from toolkit.runtime.tree import HANDLER, Tree, branches, join
-from toolkit.store import records
+from toolkit.runtime.shared.controls import failed as why_not
+from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
+from toolkit.store import writer
 from toolkit.store.verdict import Attempt, merge
 
 _BACKSTOP = 30.0
@@ -442,7 +442,7 @@ class Scheduler:
             self._prepare_ahead(following)
 
         verdict = yield wait
-        records.write_engine(self._run_folder, step.path, number, verdict.record(self._cancel.count > 0))
+        writer.write_engine(self._run_folder, step.path, number, verdict.record(self._cancel.count > 0))
         attempt = merge(self._run_folder, step.path, number, run_active=False)
         self._listener.ended(step, attempt, time.monotonic() - began)
         return attempt

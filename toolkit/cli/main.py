@@ -86,13 +86,13 @@ def _version() -> str:
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
-def _command(commands: _Commands, name: str, help_text: str, module: str, function: str) -> _Parser:
-    """A command whose work is the ``function`` of a module of this folder, imported when it is called."""
+def _command(commands: _Commands, name: str, help_text: str) -> _Parser:
+    """A command whose work is the function of its name in the module of its name in this folder, imported when it is called."""
 
     def call(options: argparse.Namespace) -> int:
         from importlib import import_module
 
-        work: Callable[[argparse.Namespace], int] = getattr(import_module(f"toolkit.cli.{module}"), function)
+        work: Callable[[argparse.Namespace], int] = getattr(import_module(f"toolkit.cli.{name}"), name)
         return work(options)
 
     parser: _Parser = commands.add_parser(name, help=help_text, description=help_text)
@@ -134,12 +134,12 @@ def _with_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_init(commands: _Commands) -> None:
-    parser = _command(commands, "init", "make a new project that runs", "init", "init")
+    parser = _command(commands, "init", "make a new project that runs")
     parser.add_argument("folder", nargs="?", default=".", help="where (default: here)")
 
 
 def _add_build(commands: _Commands) -> None:
-    parser = _command(commands, "build", "build the image of this code and print its reference", "building", "build")
+    parser = _command(commands, "build", "build the image of this code and print its reference")
     _with_config(parser)
     parser.add_argument("--explain", action="store_true", help="say what changed since the last build")
     parser.add_argument(
@@ -151,7 +151,7 @@ def _add_build(commands: _Commands) -> None:
 
 
 def _add_run(commands: _Commands) -> None:
-    parser = _command(commands, "run", "run a pipeline, each step a container", "running", "run")
+    parser = _command(commands, "run", "run a pipeline, each step a container")
     parser.add_argument(
         "pipeline", nargs="?", help="file.py, file.py:name or file.yaml (default: `pipeline` of the configuration)"
     )
@@ -171,9 +171,7 @@ def _with_detach(parser: _Parser) -> None:
 
 
 def _add_retry(commands: _Commands) -> None:
-    parser = _command(
-        commands, "retry", "go on with a run that failed: what succeeded is taken as it is", "retrying", "retry"
-    )
+    parser = _command(commands, "retry", "go on with a run that failed: what succeeded is taken as it is")
     parser.add_argument("run", help="the run's id")
     parser.add_argument("pipeline", nargs="?", help="as for run (default: the file that the run was made of)")
     parser.add_argument("--env", metavar="ENV", help="where to go on (default: the run's own environment)")
@@ -188,7 +186,7 @@ def _add_retry(commands: _Commands) -> None:
 
 
 def _add_compile(commands: _Commands) -> None:
-    parser = _command(commands, "compile", "print the Argo objects of a pipeline as YAML", "running", "compile_")
+    parser = _command(commands, "compile", "print the Argo objects of a pipeline as YAML")
     parser.add_argument("pipeline", nargs="?", help="as for run")
     _with_config(parser)
     _with_parameters(parser)
@@ -202,8 +200,6 @@ def _add_compose(commands: _Commands) -> None:
         commands,
         "compose",
         "print a docker-compose file: a service for each step, and a dev shell",
-        "composing",
-        "compose",
     )
     parser.add_argument("pipeline", nargs="?", help="as for run")
     _with_config(parser)
@@ -211,7 +207,7 @@ def _add_compose(commands: _Commands) -> None:
 
 
 def _add_runs(commands: _Commands) -> None:
-    parser = _command(commands, "runs", "list the runs", "showing", "runs")
+    parser = _command(commands, "runs", "list the runs")
     _with_config(parser)
     parser.add_argument("--tag", help="only those with this tag")
     _with_place(parser)
@@ -219,7 +215,7 @@ def _add_runs(commands: _Commands) -> None:
 
 
 def _add_show(commands: _Commands) -> None:
-    parser = _command(commands, "show", "show a run: its steps, values and files", "showing", "show")
+    parser = _command(commands, "show", "show a run: its steps, values and files")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
     _with_config(parser)
     _with_place(parser)
@@ -227,7 +223,7 @@ def _add_show(commands: _Commands) -> None:
 
 
 def _add_logs(commands: _Commands) -> None:
-    parser = _command(commands, "logs", "print what a run's steps wrote", "showing", "logs")
+    parser = _command(commands, "logs", "print what a run's steps wrote")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
     parser.add_argument("step", nargs="?", help="one step's path (default: all)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
@@ -237,7 +233,7 @@ def _add_logs(commands: _Commands) -> None:
 
 
 def _add_catalog(commands: _Commands) -> None:
-    parser = _command(commands, "catalog", "list the files that a run put into the catalog", "showing", "catalog")
+    parser = _command(commands, "catalog", "list the files that a run put into the catalog")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
     parser.add_argument("--get", metavar="KEY", help="write this file's content to standard output")
     _with_config(parser)
@@ -246,9 +242,7 @@ def _add_catalog(commands: _Commands) -> None:
 
 
 def _add_fetch(commands: _Commands) -> None:
-    parser = _command(
-        commands, "fetch", "copy the files that a run put into the catalog to a folder", "fetching", "fetch"
-    )
+    parser = _command(commands, "fetch", "copy the files that a run put into the catalog to a folder")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
     parser.add_argument("keys", nargs="*", metavar="KEY", help="files or patterns, also STEP:KEY (default: all)")
     parser.add_argument("--to", metavar="FOLDER", help="where (default: a new folder named like the run)")
@@ -258,9 +252,7 @@ def _add_fetch(commands: _Commands) -> None:
 
 
 def _add_cancel(commands: _Commands) -> None:
-    parser = _command(
-        commands, "cancel", "end a run that is going on, and wait until it has ended", "cancelling", "cancel"
-    )
+    parser = _command(commands, "cancel", "end a run that is going on, and wait until it has ended")
     parser.add_argument("run", help="the run's id")
     parser.add_argument("--kill", action="store_true", help="without the steps' grace period")
     _with_config(parser)
@@ -268,7 +260,7 @@ def _add_cancel(commands: _Commands) -> None:
 
 
 def _add_diff(commands: _Commands) -> None:
-    parser = _command(commands, "diff", "say whether two runs are the same, and where not", "comparing", "diff")
+    parser = _command(commands, "diff", "say whether two runs are the same, and where not")
     parser.add_argument("a", metavar="RUN", help="a run's id")
     parser.add_argument("b", metavar="RUN", help="another's")
     parser.add_argument("--all", action="store_true", help="also say what is not compared, and why")
@@ -280,9 +272,7 @@ def _add_diff(commands: _Commands) -> None:
 
 
 def _add_doctor(commands: _Commands) -> None:
-    parser = _command(
-        commands, "doctor", "say what an environment lacks for a run, and what mends it", "checking", "doctor"
-    )
+    parser = _command(commands, "doctor", "say what an environment lacks for a run, and what mends it")
     parser.add_argument("pipeline", nargs="?", help="also what this pipeline needs (default: the configuration alone)")
     parser.add_argument("--env", metavar="ENV", help="local, argo or process")
     _with_config(parser)

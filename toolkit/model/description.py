@@ -24,7 +24,7 @@ from toolkit.model.pipeline import (
     Takes,
     Task,
 )
-from toolkit.runtime.catalog import executed_name
+from toolkit.runtime.shared.catalog import executed_name
 
 
 def to_pipeline(description: dict[str, Any], file: str) -> Pipeline:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Emission, PlannedStep, Scope, When
-from toolkit.runtime.tree import depth
+from toolkit.runtime.shared.tree import depth
 
 
 @dataclass(frozen=True)

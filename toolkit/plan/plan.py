@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from toolkit.config.settings import Resources, RetryStrategy, SecretReference
 from toolkit.model.pipeline import Function, Task
-from toolkit.runtime.tree import HANDLER
+from toolkit.runtime.shared.tree import HANDLER
 
 VERSION = 2
 When = Literal["start", "again"]

@@ -25,7 +25,7 @@ from toolkit.model.pipeline import (
 )
 from toolkit.plan import controls
 from toolkit.plan.plan import CatalogGet, Inside, Plan, PlannedStep, Scope, Settings, settings_key
-from toolkit.runtime.tree import ANY, DEFAULT, HANDLER, join
+from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 _TYPES = {Nested: "pipeline", Parallel: "parallel", Map: "map", Conditional: "conditional", Loop: "loop"}
 
@@ -195,7 +195,7 @@ class _Planner:
 
     def _key(self, task: Task, key: str) -> str:
         """A catalog key that stays inside the step's folder; the runtime checks the file itself again."""
-        from toolkit.runtime.catalog import BadKey, check_key
+        from toolkit.runtime.shared.catalog import BadKey, check_key
 
         try:
             check_key(key)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.report.view import View
-from toolkit.runtime import layout, records
-from toolkit.runtime.protocol import ENGINE_RECORD
+from toolkit.runtime.shared import layout, records
+from toolkit.runtime.shared.protocol import ENGINE_RECORD
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from toolkit.report.folding import Line, lines
+from toolkit.report.outline import Line, lines
 
 _LONGEST_VALUE = 80
 _MOST_FAILURES = 10

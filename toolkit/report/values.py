@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from toolkit.runtime import scope
-from toolkit.runtime.scope import Plan, Records, Scope, Unsuitable
+from toolkit.runtime.shared import scope
+from toolkit.runtime.shared.scope import Plan, Records, Scope, Unsuitable
 from toolkit.store.verdict import Attempt
 
 LARGE = 4096

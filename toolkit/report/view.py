@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from toolkit.report.values import Known, Values, shown
-from toolkit.runtime.scope import Plan
+from toolkit.runtime.shared.scope import Plan
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row, State, States, states
 from toolkit.store.verdict import Attempt

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends.describing import NOTE, Answer, Ask
+from toolkit.backends.describer import NOTE, Answer, Ask
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
@@ -16,7 +16,7 @@ from toolkit.model.description import to_function, to_pipeline
 from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
-from toolkit.runtime.protocol import PROTOCOL
+from toolkit.runtime.shared.protocol import PROTOCOL
 
 
 def describe(project: Project, reference: PipelineReference, ask: Ask) -> Pipeline:
@@ -38,7 +38,7 @@ def describe(project: Project, reference: PipelineReference, ask: Ask) -> Pipeli
     executor = project.config.executor
     if executor.type != "mocked":
         return pipeline
-    from toolkit.model import mocked
+    from toolkit.model import mocks
 
     patches = {name: patch.command for name, patch in executor.config.patches.items()}
 
@@ -49,7 +49,7 @@ def describe(project: Project, reference: PipelineReference, ask: Ask) -> Pipeli
         found = answer["functions"]
         return {one: found[one].get("refused") or to_function(found[one]) for one in dotted}
 
-    return mocked.applied(pipeline, patches, executor.patch_places, resolve)
+    return mocks.applied(pipeline, patches, executor.patch_places, resolve)
 
 
 def _request(project: Project, reference: PipelineReference) -> dict[str, Any]:

@@ -16,28 +16,29 @@ from toolkit import names
 from toolkit.backends import volumes
 from toolkit.backends.argo import preflight, submit
 from toolkit.backends.argo.cluster import Cluster, connect
-from toolkit.backends.argo.follow import Follower, end_run
-from toolkit.backends.argo.manifest import to_text
-from toolkit.backends.argo.mirror import Mirror
-from toolkit.backends.argo.resumed import Resumed
-from toolkit.backends.argo.workflow import Objects, compile_run
-from toolkit.backends.earlier import Earlier
+from toolkit.backends.argo.compile.manifest import to_text
+from toolkit.backends.argo.compile.omitted_work import Resumed
+from toolkit.backends.argo.compile.workflow import Objects, compile_run
+from toolkit.backends.argo.follow.follower import Follower
+from toolkit.backends.argo.shutdown import end_run
+from toolkit.backends.argo.volume.mirror import Mirror
+from toolkit.backends.completed_work import Earlier
 from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
-from toolkit.run.execute import Reporter
+from toolkit.report.reporter import Reporter
+from toolkit.run.cluster_preparation import Prepared
 from toolkit.run.prepare import given_controls, write_end
-from toolkit.run.prepared import Prepared
 from toolkit.run.request import Request
-from toolkit.runtime.protocol import AGAIN, ATTEMPTS, PART, RUN_RECORD
-from toolkit.runtime.records import now
-from toolkit.runtime.records import write as write_record
-from toolkit.runtime.tree import Tree
-from toolkit.store import records
+from toolkit.runtime.shared.protocol import AGAIN, ATTEMPTS, PART, RUN_RECORD
+from toolkit.runtime.shared.records import now
+from toolkit.runtime.shared.records import write as write_record
+from toolkit.runtime.shared.tree import Tree
+from toolkit.store import writer
 from toolkit.store.reader import newest_number, newest_part, part_folder
 
 if TYPE_CHECKING:
-    from toolkit.run.retry import Going
+    from toolkit.run.continuation import Going
 
 _SHARED_LIBRARIES = ("requests", "websocket")
 """What Docker's and Kubernetes' client libraries both import: two threads that begin with it at once find half of it."""
@@ -181,7 +182,7 @@ def _follow(
     reporter.began(run_id, prepared.name, prepared.plan, folder)
 
     def keep(path: str, number: int, engine: dict[str, Any]) -> None:
-        records.write_engine(folder, path, number, engine)
+        writer.write_engine(folder, path, number, engine)
 
     follower = Follower(
         cluster,

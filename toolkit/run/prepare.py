@@ -18,11 +18,11 @@ from toolkit.errors import BadInput, Infrastructure
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import missing_parameters
 from toolkit.run.request import Request
-from toolkit.runtime import scope
-from toolkit.runtime.controls import Controls
-from toolkit.runtime.protocol import PARAMETERS_FILE, PLAN_FILE
-from toolkit.runtime.records import encode, now
-from toolkit.store import records
+from toolkit.runtime.shared import scope
+from toolkit.runtime.shared.controls import Controls
+from toolkit.runtime.shared.protocol import PARAMETERS_FILE, PLAN_FILE
+from toolkit.runtime.shared.records import encode, now
+from toolkit.store import writer
 from toolkit.store.reader import moved_to
 
 
@@ -109,8 +109,8 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], user: int) ->
     """
 
     try:
-        return records.create_run(run_log, run_id, record, partial(volumes.share, user=user))
-    except records.Taken:
+        return writer.create_run(run_log, run_id, record, partial(volumes.share, user=user))
+    except writer.Taken:
         raise BadInput(f"there is a run {run_id} already: choose another --run-id") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
@@ -123,13 +123,13 @@ def continue_run(run_folder: Path, record: dict[str, Any], user: int) -> Path:
         BadInput: another client goes on with it, or moves it. Infrastructure: the run log can't be written.
     """
     try:
-        part = records.create_continuation(run_folder, record, partial(volumes.share, user=user))
+        part = writer.create_continuation(run_folder, record, partial(volumes.share, user=user))
         if moved_to(run_folder) is not None:
             # Whoever moves a run marks it first and then looks whether it goes on here: one of the two sees the other.
             shutil.rmtree(part)
             raise BadInput(f"the run {run_folder.name} is being moved to a cluster just now")
         return part
-    except records.Taken:
+    except writer.Taken:
         raise BadInput(f"another client goes on with the run {run_folder.name} just now") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_folder} can't be written: {error.strerror}") from None
@@ -146,7 +146,7 @@ def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> N
     """
     record = {"version": 1, "ended": ended or now(), "status": outcome.status, "reason": outcome.reason}
     try:
-        records.write_end(run_folder, record)
+        writer.write_end(run_folder, record)
     except OSError as error:
         if outcome.status == "succeeded":
             raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None

@@ -9,12 +9,12 @@ from toolkit import errors
 from toolkit.backends.scheduler import Outcome
 from toolkit.config.environment import choose_environment
 from toolkit.errors import BadInput
-from toolkit.run.execute import execute
-from toolkit.run.progress import progress
+from toolkit.report.progress import progress
+from toolkit.run.on_this_machine import execute
 from toolkit.run.request import Request
 
 if TYPE_CHECKING:
-    from toolkit.run.retry import Going
+    from toolkit.run.continuation import Going
 
 
 def start(request: Request, option: str | None, going: Going | None = None) -> int:

@@ -28,11 +28,11 @@ def _isolate() -> None:
 if __name__ == "__main__":
     _isolate()
     if sys.argv[1:2] == ["--describe"]:
-        from _toolkit_runtime.describe import main  # type: ignore[import-not-found]
+        from _toolkit_runtime.user.describe import main  # type: ignore[import-not-found]
     elif sys.argv[1:2] in (["--serve"], ["--store"]):
-        from _toolkit_runtime.serve import main  # type: ignore[import-not-found]
+        from _toolkit_runtime.server.service import main  # type: ignore[import-not-found]
     elif sys.argv[1:2] == ["--signal"]:
-        from _toolkit_runtime.signalling import main  # type: ignore[import-not-found]
+        from _toolkit_runtime.step.signals import main  # type: ignore[import-not-found]
     else:
-        from _toolkit_runtime.supervisor import main  # type: ignore[import-not-found]
+        from _toolkit_runtime.step.supervisor import main  # type: ignore[import-not-found]
     main(sys.argv)

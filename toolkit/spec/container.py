@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from toolkit.config.quantity import parse_cpu, parse_memory
 from toolkit.config.settings import SecretReference
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.protocol import PROTOCOL, RUNTIME_MAIN, WORKSPACE
+from toolkit.runtime.shared.protocol import PROTOCOL, RUNTIME_MAIN, WORKSPACE
 
 ORDINARY_USER = 1000
 """The user of the steps when the driver is root: code never gets root because the person who ran it had it."""

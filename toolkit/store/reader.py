@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from toolkit.runtime import records
-from toolkit.runtime.protocol import CONTINUED_FOLDER, END_RECORD, MOVED_RECORD, OUTPUT_FILE, RUN_RECORD
+from toolkit.runtime.shared import records
+from toolkit.runtime.shared.protocol import CONTINUED_FOLDER, END_RECORD, MOVED_RECORD, OUTPUT_FILE, RUN_RECORD
 from toolkit.store.verdict import Attempt, merge_all
 
 

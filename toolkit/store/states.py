@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from toolkit.runtime.controls import failed
-from toolkit.runtime.tree import HANDLER, Tree, branches, join
+from toolkit.runtime.shared.controls import failed
+from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store.verdict import Attempt
 
 

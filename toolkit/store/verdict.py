@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional
 
-from toolkit.runtime import layout, records
-from toolkit.runtime.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT, STEPS_FOLDER
+from toolkit.runtime.shared import layout, records
+from toolkit.runtime.shared.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT, STEPS_FOLDER
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Conflict, NotFound, Object, Unreachable
-from toolkit.backends.argo.nodes import FINISHED, WORKFLOW_LABEL
-from toolkit.backends.argo.workflow import API_VERSION, REQUEST_ANNOTATION, Objects
+from toolkit.backends.argo.compile.workflow import API_VERSION, REQUEST_ANNOTATION, Objects
+from toolkit.backends.argo.follow.nodes import FINISHED
+from toolkit.backends.argo.pods import WORKFLOW_LABEL
 from toolkit.errors import BadInput, Infrastructure
 
 _LONGEST_REMOVAL = 60.0

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from toolkit.backends.argo.cluster import Cluster
-from toolkit.backends.argo.preflight.asking import gather
 from toolkit.backends.argo.preflight.facts import Account, Claim, Controllers, Denied, Facts, Held
-from toolkit.backends.argo.preflight.judging import judge
+from toolkit.backends.argo.preflight.judgement import judge
 from toolkit.backends.argo.preflight.needs import (
     ACCOUNT_RIGHTS,
     SCHEDULE_RIGHTS,
@@ -21,6 +20,7 @@ from toolkit.backends.argo.preflight.needs import (
     Shape,
     needs_of,
 )
+from toolkit.backends.argo.preflight.questions import gather
 from toolkit.errors import Infrastructure
 
 __all__ = [

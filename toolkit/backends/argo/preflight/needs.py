@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from toolkit.backends.argo.workflow import DEFAULT_ACCOUNT, Image, placement
+from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT, Image, placement
 from toolkit.config.settings import Config, Resources, Toleration
 from toolkit.plan.plan import Plan
 

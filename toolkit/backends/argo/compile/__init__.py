@@ -1,0 +1,1 @@
+"""The Argo objects of a plan. Pure."""

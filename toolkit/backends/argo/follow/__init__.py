@@ -1,0 +1,1 @@
+"""Following a Workflow: its nodes, its outcome, and the watch on it."""

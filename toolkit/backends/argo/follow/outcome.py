@@ -1,0 +1,105 @@
+"""How a Workflow and its attempts ended, by the Workflow's status alone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.follow.nodes import (
+    Ends,
+    Paths,
+    Seen,
+    parse_time,
+    workflow_nodes,
+)
+from toolkit.backends.argo.shutdown import gave_up
+from toolkit.backends.scheduler import Outcome
+from toolkit.store.verdict import Attempt, judge
+
+
+def ended_at(workflow: Object) -> str | None:
+    """When a Workflow ended, as records have it; Kubernetes does not tell the milliseconds."""
+    ended = (workflow.get("status") or {}).get("finishedAt")
+    return ended.replace("Z", ".000Z") if ended and "." not in ended else ended
+
+
+def workflow_status(workflow: Object) -> str:
+    """The phase of a Workflow: Pending, Running, Succeeded, Failed or Error; empty before the controller saw it."""
+    return str((workflow.get("status") or {}).get("phase") or "")
+
+
+def outcome_of(
+    workflow: Object, tasks: Sequence[str], records: Mapping[tuple[str, int], Object], time_limit: int | None
+) -> Outcome:
+    """How a finished Workflow ended.
+
+    Args:
+        tasks: paths of the plan, in its order. records: engine.json of each attempt.
+        time_limit: seconds for the whole run, as the configuration has it.
+    """
+    phase = workflow_status(workflow)
+    if phase == "Succeeded":
+        return Outcome("succeeded")
+    if why := gave_up(workflow):
+        return Outcome("failed", why, fault=True)
+    if (workflow.get("spec") or {}).get("shutdown"):
+        return Outcome("cancelled", "cancelled")
+    message = str((workflow.get("status") or {}).get("message") or "")
+    if time_limit is not None and _ran_out(workflow, time_limit):
+        return Outcome("failed", f"the run took longer than its time limit of {time_limit} s")
+    paths = Paths(tasks)
+    ends = Ends(workflow, paths)
+    last: dict[str, int] = {}
+    for path, number in records:
+        last[path] = max(number, last.get(path, 0))
+    for path in sorted(last, key=paths.order):
+        attempt = judged(last[path], records[path, last[path]])
+        if attempt.status != "succeeded" and not ends.handled(path):
+            return Outcome("failed", f"the step {path} failed: {attempt.reason}", attempt.fault)
+    if why := ends.reason():
+        return Outcome("failed", why)
+    return Outcome("failed", f"Argo says: {message or phase}", fault=True)
+
+
+def _ran_out(workflow: Object, limit: int) -> bool:
+    """Whether what ended last did so when the time of the whole run was over; times have whole seconds."""
+    status = workflow.get("status") or {}
+    ends = [status.get("finishedAt"), *(node.get("finishedAt") for node in workflow_nodes(workflow).values())]
+    ended = max((parse_time(one) for one in ends if one), default=None)
+    if ended is None or not status.get("startedAt"):
+        return False
+    return (ended - parse_time(status["startedAt"])).total_seconds() >= limit
+
+
+def was_told(workflow: Object, time_limit: int | None) -> bool:
+    """Whether the run as a whole was told to end: by somebody, or by its time limit."""
+    shut_down = bool((workflow.get("spec") or {}).get("shutdown"))
+    return shut_down or (time_limit is not None and _ran_out(workflow, time_limit))
+
+
+def engine_record(one: Seen, pod: Object | None, workflow: Object, time_limit: int | None) -> Object:
+    """engine.json of an attempt that has ended: the same from whichever client sees it.
+
+    Args:
+        pod: as it was seen last, None when it never was. time_limit: as for :func:`outcome_of`.
+    """
+    told, why = was_told(workflow, time_limit), gave_up(workflow)
+    verdict = one.verdict(pod, told)
+    if why and (verdict.exit_code is None or one.shut_down):
+        verdict = replace(verdict, exit_code=None, message=why, fault=True)
+    return verdict.record(told and not why)
+
+
+def judged(number: int, engine: Object, folder: str = "") -> Attempt:
+    """An attempt by the engine's word alone, as a client that does not see the volume knows it.
+
+    Exit code 0 is the runtime's promise that its record was written, and its last words are the reason in its record: they
+    stand for the record here.
+    """
+    code = engine["exit_code"]
+    end = {"status": "succeeded", "exit_code": 0} if code == 0 else None
+    if code and engine["message"] and not engine.get("fault") and not engine["cancelled"]:
+        end = {"status": "failed", "exit_code": code, "reason": engine["message"]}
+    status, code, reason, fault = judge(end, engine, run_active=False)
+    return Attempt(number, status, code, reason, fault, folder)

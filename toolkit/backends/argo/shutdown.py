@@ -1,0 +1,35 @@
+"""Shuts a Workflow down, and says why where a client gave it up."""
+
+from __future__ import annotations
+
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, Cluster, Object
+from toolkit.backends.argo.pods import (
+    WORKFLOW_LABEL,
+)
+
+GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
+"""Of a Workflow that a client ended because it could not go on: why."""
+
+
+def gave_up(workflow: Object) -> str:
+    """Why a client ended the run that could not go on; empty when none did."""
+    return str((workflow["metadata"].get("annotations") or {}).get(GAVE_UP_ANNOTATION) or "")
+
+
+def end_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> None:
+    """Asks Argo to end a run; the pods get their grace period, or with ``kill`` none.
+
+    Args:
+        why: the sentence that is the run's reason, where nobody cancelled it and it can't go on.
+
+    Raises:
+        NotFound: there is no such Workflow. ApiError, Unreachable.
+    """
+    change: Object = {"spec": {"shutdown": "Terminate"}}
+    if why:
+        change["metadata"] = {"annotations": {GAVE_UP_ANNOTATION: why}}
+    cluster.patch(WORKFLOWS, "workflows", name, change)
+    if kill:
+        for pod in cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={name}")["items"]:
+            if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+                cluster.delete(CORE, "pods", pod["metadata"]["name"], grace=0)

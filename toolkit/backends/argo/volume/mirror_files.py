@@ -1,0 +1,268 @@
+"""The files of the mirror of a volume: what is here of a run, and how the items of an answer become files.
+
+Only names that a run's files have are written, sizes must be as announced, links are neither followed nor made, and an object's
+content must have its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from toolkit.backends.argo.volume.answer import Meter, Sink, unreadable
+from toolkit.errors import Infrastructure
+from toolkit.runtime.shared import run_files
+from toolkit.runtime.shared.catalog import StoreFault
+from toolkit.runtime.shared.protocol import (
+    CONTINUED_FOLDER,
+    END_RECORD,
+    MOVED_RECORD,
+    OUTPUT_FILE,
+    RUN_RECORD,
+    STEPS_FOLDER,
+)
+from toolkit.runtime.shared.records import read
+
+
+def identity_of(folder: Path) -> str | None:
+    """What tells the run in a folder from another of its id; None without a record."""
+    try:
+        record = read(str(folder / RUN_RECORD))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return run_files.identity(record) if record is not None else None
+
+
+def have(folder: Path) -> Iterator[tuple[str, int]]:
+    """The files of a run that are here, with their sizes."""
+    for name in (RUN_RECORD, END_RECORD, MOVED_RECORD):
+        try:
+            yield name, (folder / name).stat().st_size
+        except OSError:
+            pass
+    for top in (CONTINUED_FOLDER, STEPS_FOLDER):
+        for path, entry in _below(folder / top, top):
+            if run_files.is_file_of_run(path):
+                yield path, entry.stat(follow_symlinks=False).st_size
+
+
+def _below(folder: Path, path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda one: one.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(folder / entry.name, f"{path}/{entry.name}")
+        elif entry.is_file(follow_symlinks=False):
+            yield f"{path}/{entry.name}", entry
+
+
+def temporary(path: Path) -> Path:
+    """A name beside a file's, for what gets that when it is whole."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
+def object_path(catalog: Path, digest: str) -> Path:
+    """Where an object lies in a catalog.
+
+    Raises:
+        StoreFault: that is no hash.
+    """
+    if not run_files.DIGEST.fullmatch(digest):
+        raise StoreFault(f"{digest!r} is no object's hash")
+    return catalog / "objects" / digest[:2] / digest
+
+
+class Records(Sink):
+    """Writes the files of a run.
+
+    Attributes:
+        part: the run's newest part on the volume. ended: whether that has ended.
+    """
+
+    def __init__(self, folder: Path, identity: str | None, trash: Path, meter: Meter) -> None:
+        self.part = 0
+        self.ended = False
+        self._folder = folder
+        self._identity = identity
+        self._trash = trash
+        self._meter = meter
+        self._made: set[Path] = set()
+        self._path = Path()
+        self._temporary: Path | None = None
+        self._file = -1
+        self._position = 0
+        self._ends: list[tuple[Path, Path]] = []
+
+    def begin(self, fields: Mapping[str, Any], size: int) -> None:
+        if fields.get("item") == "records":
+            self._take(fields)
+            return
+        path, offset = fields.get("path"), fields.get("offset")
+        if not isinstance(path, str) or not run_files.is_file_of_run(path) or not isinstance(offset, int) or offset < 0:
+            raise unreadable("a file's name")
+        self._meter.announce(size)
+        self._path = self._folder / path
+        if self._path.parent not in self._made:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(self._path.parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        if self._path.name == OUTPUT_FILE and self._goes_on(offset):
+            # Written where it belongs and not appended: of two processes each writes the same there.
+            self._file, self._position = os.open(self._path, flags, 0o600), offset
+            return
+        if offset:
+            raise unreadable("a file's beginning")
+        self._temporary, self._position = temporary(self._path), 0
+        self._file = os.open(self._temporary, flags | os.O_EXCL, 0o600)
+
+    def _take(self, fields: Mapping[str, Any]) -> None:
+        part = fields.get("part")
+        if not isinstance(part, int) or part < 0:
+            raise unreadable("a part's number")
+        self.part, self.ended = part, fields.get("ended") is True
+        # Only the run that was asked about: another process may have put the new one here since then.
+        if self._identity is None or identity_of(self._folder) != self._identity:
+            return
+        if fields.get("new") is True:
+            self._clear()
+        elif fields.get("moved") is False:
+            # It had been moved away and has come back.
+            (self._folder / MOVED_RECORD).unlink(missing_ok=True)
+
+    def _goes_on(self, offset: int) -> bool:
+        try:
+            here = os.stat(self._path, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            here = 0
+        # From its beginning although there is something here: it is another log.
+        return offset <= here and not (offset == 0 and here > 0)
+
+    def _clear(self) -> None:
+        """Puts away the run that had this id before."""
+        self._trash.mkdir(parents=True, exist_ok=True)
+        away = self._trash / os.urandom(8).hex()
+        try:
+            os.rename(self._folder, away)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(away, ignore_errors=True)
+
+    def data(self, data: bytes) -> None:
+        if self._file < 0:
+            raise unreadable("an item's size")
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._file, view, self._position)
+            self._position += written
+            view = view[written:]
+        self._meter.count(len(data))
+
+    def end(self) -> None:
+        if self._file < 0:
+            return
+        file, self._file = self._file, -1
+        os.close(file)
+        if self._temporary is None:
+            return
+        if self._path.name == END_RECORD and not self._is_steps():
+            # Not before the whole answer is known to be right: the newest says that the run is here whole.
+            self._ends.append((self._temporary, self._path))
+            self._temporary = None
+            return
+        os.replace(self._temporary, self._path)
+        self._temporary = None
+
+    def _is_steps(self) -> bool:
+        return self._path.relative_to(self._folder).parts[0] == STEPS_FOLDER
+
+    def finish(self) -> None:
+        while self._ends:
+            os.replace(*self._ends[0])
+            del self._ends[0]
+        self._meter.tell()
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        for left in (self._temporary, *(one for one, _ in self._ends)):
+            if left is not None:
+                left.unlink(missing_ok=True)
+
+
+class Objects(Sink):
+    """Writes objects of the catalog."""
+
+    def __init__(self, catalog: Path, wanted: set[str], meter: Meter) -> None:
+        self._catalog = catalog
+        self._wanted = wanted
+        self._meter = meter
+        self._digest = ""
+        self._hasher = hashlib.sha256()
+        self._absent: list[str] = []
+        self._file = -1
+        self._temporary: Path | None = None
+
+    def begin(self, fields: Mapping[str, Any], size: int) -> None:
+        digest = fields.get("sha256")
+        if digest not in self._wanted:
+            raise unreadable("an object")
+        if fields.get("missing"):
+            self._absent.append(f"the object {digest} is not in the catalog (was it put with store_copy: false?)")
+            self._wanted.discard(str(digest))
+            return
+        self._digest, self._hasher = str(digest), hashlib.sha256()
+        incoming = self._catalog / "incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(incoming).free) < size:
+            raise Infrastructure(f"{self._catalog} has {free} bytes free, and the object {digest} has {size}")
+        self._meter.announce(size)
+        self._temporary = incoming / os.urandom(8).hex()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.open(self._temporary, flags, 0o600)
+
+    def data(self, data: bytes) -> None:
+        if self._file < 0:
+            raise unreadable("an item's size")
+        self._hasher.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+        self._meter.count(len(data))
+
+    def end(self) -> None:
+        if self._temporary is None:
+            return
+        file, self._file = self._file, -1
+        os.close(file)
+        self._wanted.discard(self._digest)
+        if self._hasher.hexdigest() != self._digest:
+            self._absent.append(f"the object {self._digest} in the catalog is damaged: its content has another hash")
+            self._temporary.unlink()
+        else:
+            path = object_path(self._catalog, self._digest)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(self._temporary, path)
+        self._temporary = None
+
+    def finish(self) -> None:
+        if self._wanted:
+            raise unreadable("an object that was asked for is not in it")
+        self._meter.tell()
+        if self._absent:
+            # Only now: the others are wanted all the same.
+            more = f" (and {len(self._absent) - 1} more)" if len(self._absent) > 1 else ""
+            raise StoreFault(self._absent[0] + more)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)

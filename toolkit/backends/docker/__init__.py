@@ -1,0 +1,1 @@
+"""The ``local`` environment: containers of the Docker engine."""

@@ -1,0 +1,1 @@
+"""The code layer: which files it has, their hashes, and its bytes."""

@@ -1,0 +1,180 @@
+"""Which of a project's files are the user's code: all below its root but what .dockerignore and safety leave out.
+
+Needs neither Docker nor docker-py: the `process` environment takes its files from here as well.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from toolkit.build.code.dockerignore import NAME, Patterns, parse
+from toolkit.errors import BadInput
+
+Kind = Literal["file", "dir", "symlink"]
+
+PRINTED = b"# Printed by `toolkit compose`."
+"""How the file of `toolkit compose` begins."""
+_NEVER = frozenset({".toolkit", ".git", ".venv", "__pycache__"})
+
+
+@dataclass(frozen=True)
+class CodeFile:
+    """One entry below the project's root.
+
+    Attributes:
+        path: relative to the root, POSIX.
+        source: where it is on this machine.
+        executable: whether its owner may execute it (files only).
+        target: what a symbolic link says, unresolved; empty for the others.
+        size: bytes (files only, else 0).
+        stamp: (mtime_ns, ctime_ns, inode), which change when the content may have.
+    """
+
+    path: str
+    kind: Kind
+    source: str
+    executable: bool = False
+    target: str = ""
+    size: int = 0
+    stamp: tuple[int, int, int] = (0, 0, 0)
+
+
+def never_code(name: str) -> bool:
+    """Whether an entry of this name is left out at any depth, whatever .dockerignore says.
+
+    `.env*` holds secrets, `.git` the past (deleted secrets too); the others belong to this machine.
+    """
+    return name in _NEVER or name.startswith(".env")
+
+
+def project_files(
+    root: Path, *, without: Collection[Path] = (), warn: Callable[[str], None] | None = None
+) -> list[CodeFile]:
+    """The user's code below ``root``, sorted by the bytes of the path.
+
+    Args:
+        without: absolute paths of further files that must not leave this machine (a secrets file of another name).
+        warn: is given one sentence for each entry that is left out or may not work elsewhere; None prints them.
+
+    Raises:
+        BadInput: the root or an entry cannot be read, or a name is not UTF-8.
+    """
+    ignore = root / NAME
+    try:
+        patterns = parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
+    except OSError as error:
+        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
+    private = frozenset(os.path.abspath(path) for path in without)
+    walk = _Walk(os.path.realpath(root), patterns, private, warn or _print, _own_output())
+    files = list(walk.below(str(root), "", ()))
+    files.sort(key=lambda file: file.path.encode("utf-8"))
+    return files
+
+
+def _own_output() -> frozenset[tuple[int, int]]:
+    """The files, by device and inode, that this command's own output goes to (``toolkit run … > log``).
+
+    They change while it runs, and are no code.
+    """
+    found = set()
+    for descriptor in (1, 2):
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode):
+            found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
+def _is_printed(source: str) -> bool:
+    """Whether a file is what `toolkit compose` prints: it names the image, so the image can't hold it."""
+    try:
+        with open(source, "rb") as file:
+            return file.read(len(PRINTED)) == PRINTED
+    except OSError:
+        return False
+
+
+def _print(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    root: str
+    patterns: Patterns
+    without: frozenset[str]
+    warn: Callable[[str], None]
+    own_output: frozenset[tuple[int, int]]
+
+    def below(self, folder: str, prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
+        """A folder's entries; below an ignored one only what an exception brings back, with the folders above it."""
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise BadInput(f"the folder cannot be read: {error.strerror}", folder) from error
+        for entry in entries:
+            path = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
+            if never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
+                continue
+            matched = self.patterns.matches(path, above)
+            left_out = self.patterns.verdict(matched)
+            if not left_out:
+                _check_utf8(path, entry.path)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # an editor's temporary file, gone meanwhile
+            except OSError as error:
+                raise BadInput(f"it cannot be read: {error.strerror}", entry.path) from error
+            if stat.S_ISDIR(status.st_mode):
+                found = CodeFile(path, "dir", entry.path)
+                if not left_out:
+                    yield found
+                    yield from self.below(entry.path, path + "/", matched)
+                elif self.patterns.may_keep_below(path):
+                    kept = list(self.below(entry.path, path + "/", matched))
+                    if kept:
+                        yield found
+                        yield from kept
+            elif not left_out:
+                yield from self._leaf(entry, path, status)
+
+    def _leaf(self, entry: os.DirEntry[str], path: str, status: os.stat_result) -> Iterator[CodeFile]:
+        if stat.S_ISLNK(status.st_mode):
+            target = os.fsencode(os.readlink(entry.path)).decode("utf-8", "surrogateescape")
+            _check_utf8(target, entry.path)
+            self._check_link(entry.path, path, target)
+            yield CodeFile(path, "symlink", entry.path, target=target)
+        elif stat.S_ISREG(status.st_mode):
+            if (status.st_dev, status.st_ino) in self.own_output:
+                return
+            if path.endswith((".yaml", ".yml")) and _is_printed(entry.path):
+                return
+            stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            yield CodeFile(path, "file", entry.path, bool(status.st_mode & stat.S_IXUSR), "", status.st_size, stamp)
+        else:
+            self.warn(f"{path} is a socket, pipe or device and is left out of the code")
+
+    def _check_link(self, source: str, path: str, target: str) -> None:
+        inside = os.path.realpath(source).startswith(self.root + os.sep)
+        if os.path.isabs(target) or not inside:
+            self.warn(
+                f"{path} is a link to {target}, outside of the project: in a container it leads elsewhere or nowhere"
+            )
+
+
+def _check_utf8(name: str, source: str) -> None:
+    """Names go into JSON and into an archive, which hold Unicode only."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(source).decode("utf-8", "backslashreplace")
+        raise BadInput("the name is not UTF-8: rename it, or match it by a pattern in .dockerignore", shown) from error

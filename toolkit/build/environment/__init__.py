@@ -1,0 +1,1 @@
+"""The environment image: base, system packages and locked dependencies, built with BuildKit."""

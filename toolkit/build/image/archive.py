@@ -1,0 +1,241 @@
+"""The final image as an archive: its configuration, and a tar in Docker's layout and, where it is true, in OCI's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.build.code.layer import Layer
+from toolkit.build.environment.base_image import Image
+from toolkit.build.image.build_record import ENVIRONMENT_LABEL, IDENTITY_LABEL, PROTOCOL_LABEL
+from toolkit.build.reference import full_name
+from toolkit.errors import Infrastructure
+from toolkit.runtime.shared.protocol import PROTOCOL, WORKSPACE
+
+_CHUNK = 1 << 20
+_OCI = "application/vnd.oci.image"
+MANIFEST = f"{_OCI}.manifest.v1+json"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a file, in bytes."""
+
+    file: Path
+    offset: int
+    size: int
+
+    def read(self) -> Iterator[bytes]:
+        """Its bytes, in pieces.
+
+        Raises:
+            Infrastructure: the file is gone or shorter than it was.
+        """
+        try:
+            with self.file.open("rb") as source:
+                source.seek(self.offset)
+                left = self.size
+                while left and (chunk := source.read(min(left, _CHUNK))):
+                    left -= len(chunk)
+                    yield chunk
+        except OSError as error:
+            raise Infrastructure(f"{self.file} cannot be read: {error.strerror}") from error
+        if left:
+            raise Infrastructure(f"{self.file} was cut while it was read: build again")
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A layer as an engine stores it.
+
+    Attributes:
+        digest: of the stored bytes, which may be compressed.
+        size: of the stored bytes; None when the engine does not tell (its image store keeps no blobs).
+        content: where the bytes are; None when they are left out of the archive.
+    """
+
+    digest: str
+    size: int | None
+    media_type: str = f"{_OCI}.layer.v1.tar"
+    content: Slice | None = None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the final image needs to know of the environment's image.
+
+    Attributes:
+        config_digest: its OCI config digest.
+        layers: from the bottom up, as the engine stores them.
+    """
+
+    image: Image
+    config_digest: str
+    layers: tuple[Blob, ...]
+
+    @property
+    def diff_ids(self) -> list[str]:
+        return list(self.image["RootFS"].get("Layers") or [])
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A final image that is not in an engine yet.
+
+    Attributes:
+        config: the bytes of its OCI config; their digest is the image's.
+        identity: environment and code, whatever the store they are in calls them.
+        diff_ids: all layers', the code's last.
+    """
+
+    config: bytes
+    identity: str
+    diff_ids: tuple[str, ...]
+    code: Layer
+
+    @property
+    def digest(self) -> str:
+        return sha256(self.config)
+
+
+def identity_of(environment: str, code: str) -> str:
+    """The identity of an image from the environment's config digest and the code layer's diff id."""
+    return "sha256:" + hashlib.sha256(f"{environment}\n{code}\n".encode()).hexdigest()
+
+
+def compose(environment: Environment, code: Layer) -> Composed:
+    """The environment with the code on top. Nothing in it depends on when, where or by whom it is built.
+
+    The entrypoint is dropped: a step's command is the same whether an engine honours entrypoints or not. So is the
+    user: every backend sets it.
+    """
+    base: dict[str, Any] = environment.image.get("Config") or {}
+    identity = identity_of(environment.config_digest, code.digest)
+    labels = dict(base.get("Labels") or {})
+    labels |= {
+        IDENTITY_LABEL: identity,
+        PROTOCOL_LABEL: str(PROTOCOL),
+        ENVIRONMENT_LABEL: environment.config_digest,
+    }
+    settings: dict[str, Any] = {"Env": base.get("Env") or [], "Labels": labels, "WorkingDir": WORKSPACE}
+    if base.get("Cmd"):
+        settings["Cmd"] = base["Cmd"]
+    diff_ids = (*environment.diff_ids, code.digest)
+    created = environment.image.get("Created") or "1980-01-02T00:00:00Z"
+    config: dict[str, Any] = {
+        "architecture": environment.image["Architecture"],
+        "os": environment.image["Os"],
+        "created": created,
+        "config": settings,
+        "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        "history": [
+            *({"created": created, "created_by": "toolkit: environment"} for _ in environment.diff_ids),
+            {"created": created, "created_by": "toolkit: code"},
+        ],
+    }
+    if environment.image.get("Variant"):
+        config["variant"] = environment.image["Variant"]
+    content = json.dumps(config, sort_keys=True, separators=(",", ":")).encode()
+    return Composed(content, identity, diff_ids, code)
+
+
+Member = tuple[str, "bytes | Slice"]
+
+
+def members(image: Composed, reference: str, layers: tuple[Blob, ...]) -> list[Member]:
+    """The archive's files.
+
+    Docker's layout is always there. OCI's is there when every layer's stored size is known: a descriptor with a
+    made-up one would be believed, and break a later `docker save`.
+
+    Args:
+        layers: the environment's; those without content are left out of the archive.
+    """
+    code = Blob(image.code.digest, image.code.size, content=Slice(image.code.file, 0, image.code.size))
+    blobs = (*layers, code)
+    files: list[Member] = [(_path(image.digest), image.config)]
+    files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
+    manifest = [
+        {"Config": _path(image.digest), "RepoTags": [reference], "Layers": [_path(blob.digest) for blob in blobs]}
+    ]
+    files.append(("manifest.json", _json(manifest)))
+    if all(blob.size is not None for blob in blobs):
+        files += _oci(image.config, reference, blobs)
+    return files
+
+
+def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
+    """The image's manifest, the same bytes for the same image; every blob's size must be known."""
+    layers = [{"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size} for blob in blobs]
+    return _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": sha256(config), "size": len(config)},
+            "layers": layers,
+        }
+    )
+
+
+def oci_members(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
+    """The files of an archive in OCI's layout alone; layers without content are left out."""
+    files: list[Member] = [(_path(sha256(config)), config)]
+    files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
+    return files + _oci(config, reference, blobs)
+
+
+def _oci(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
+    manifest = oci_manifest(config, blobs)
+    descriptor = {
+        "mediaType": MANIFEST,
+        "digest": sha256(manifest),
+        "size": len(manifest),
+        "annotations": {
+            "io.containerd.image.name": full_name(reference),
+            "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
+        },
+    }
+    index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": [descriptor]}
+    return [
+        (_path(sha256(manifest)), manifest),
+        ("index.json", _json(index)),
+        ("oci-layout", _json({"imageLayoutVersion": "1.0.0"})),
+    ]
+
+
+def sha256(content: bytes) -> str:
+    """The digest of these bytes, ``sha256:…``."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _distinct(blobs: tuple[Blob, ...]) -> list[Blob]:
+    return list({blob.digest: blob for blob in blobs}.values())
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _path(digest: str) -> str:
+    return "blobs/" + digest.replace(":", "/", 1)
+
+
+def stream(files: list[Member]) -> Iterator[bytes]:
+    """The tar, without it ever being in memory or on the disk as a whole."""
+    import tarfile
+
+    for path, content in files:
+        info = tarfile.TarInfo(path)
+        info.mode = 0o644
+        info.size = content.size if isinstance(content, Slice) else len(content)
+        yield info.tobuf(tarfile.PAX_FORMAT)
+        if isinstance(content, bytes):
+            yield content
+        else:
+            yield from content.read()
+        yield b"\0" * (-info.size % 512)
+    yield b"\0" * 1024

@@ -1,0 +1,77 @@
+"""What a build yields, and what is remembered of it until the next one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.build.image.changes import Inputs
+from toolkit.build.reference import Reference
+from toolkit.build.state import write_atomically
+
+IDENTITY_LABEL = "dev.toolkit.identity"
+PROTOCOL_LABEL = "dev.toolkit.protocol"
+ENVIRONMENT_LABEL = "dev.toolkit.environment"
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """An image that the engine has.
+
+    Attributes:
+        reference: by which every backend names it; its tag follows from its content.
+        digest: the OCI config's, ``sha256:…``.
+        code: the code layer's diff id.
+        environment: the config digest of the environment's image.
+        identity: environment and code in one, the same in every store and from every checkout.
+        changed: whether it had to be built.
+        existing: it is the user's own, named by tag or digest, and used as it is.
+    """
+
+    reference: str
+    digest: str
+    code: str
+    environment: str
+    identity: str
+    changed: bool
+    existing: bool = False
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """The last build of one target.
+
+    Attributes:
+        base: the base image's reference, and ``base_id`` the id that it had.
+        result: what came out; not ``changed``.
+    """
+
+    inputs: Inputs
+    base: str
+    base_id: str
+    result: BuiltImage
+
+
+def recall(folder: Path, target: Reference) -> Remembered | None:
+    """The last build; None when there is none, or none that this version of toolkit can read."""
+    try:
+        found: dict[str, Any] = json.loads(_file(folder, target).read_bytes())
+        if found["version"] != _VERSION:
+            return None
+        return Remembered(Inputs(**found["inputs"]), found["base"], found["base_id"], BuiltImage(**found["result"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(folder: Path, target: Reference, build: Remembered) -> None:
+    content = json.dumps({"version": _VERSION, **asdict(build)}, sort_keys=True)
+    write_atomically(_file(folder, target), content.encode())
+
+
+def _file(folder: Path, target: Reference) -> Path:
+    return folder / f"image-{hashlib.sha256(str(target).encode()).hexdigest()[:16]}.json"

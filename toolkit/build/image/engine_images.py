@@ -1,0 +1,194 @@
+"""Brings a composed image into the engine: the code alone where the engine takes it so, else all, and never half."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from toolkit.build.environment.base_image import Image
+from toolkit.build.image.archive import Blob, Composed, Environment, Slice, members, sha256, stream
+from toolkit.build.image.build_record import IDENTITY_LABEL
+from toolkit.build.state import write_atomically
+from toolkit.engine import Raw, Upload
+from toolkit.errors import Infrastructure, ToolkitError
+
+LOAD = "/images/load?quiet=1"
+_MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
+
+
+def describe(raw: Raw, reference: str, image: Image, folder: Path) -> Environment:
+    """An image of the engine's as an environment to build on.
+
+    A graph driver's image id is the config's digest and its layers go by their diff ids. The containerd store names an
+    image by its manifest and has compressed blobs; only an archive of it tells, which is made once and remembered in
+    ``folder``.
+
+    Raises:
+        Infrastructure: the engine cannot save it.
+    """
+    if not keeps_blobs(raw, image):
+        layers = tuple(Blob(diff_id, None) for diff_id in image["RootFS"].get("Layers") or [])
+        return Environment(image, str(image["Id"]), layers)
+    remembered = folder / f"layers-{str(image['Id']).partition(':')[2]}.json"
+    try:
+        known = json.loads(remembered.read_bytes())
+        blobs = tuple(Blob(str(digest), int(size), str(kind)) for digest, size, kind in known["layers"])
+        return Environment(image, str(known["config"]), blobs)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    with saved(raw, reference, folder) as (config, layers):
+        content = {"config": config, "layers": [[layer.digest, layer.size, layer.media_type] for layer in layers]}
+        write_atomically(remembered, json.dumps(content).encode())
+        return Environment(image, config, tuple(replace(layer, content=None) for layer in layers))
+
+
+def keeps_blobs(raw: Raw, image: Image) -> bool:
+    """Whether the engine has containerd's image store; only a graph driver tells where it keeps an image's layers."""
+    if (image.get("GraphDriver") or {}).get("Data"):
+        return False
+    info = raw.json("/info") or {}
+    return any("io.containerd.snapshotter" in str(value) for row in info.get("DriverStatus") or [] for value in row)
+
+
+def load(
+    raw: Raw, image: Composed, environment: Environment, source: str, reference: str, folder: Path,
+    report: Callable[[str], None], upload: Upload | None = None,
+) -> None:  # fmt: skip
+    """Loads the image as ``reference``. When this returns the engine has all of it; when it raises, nothing so named.
+
+    Args:
+        source: the environment's own reference, to be saved from when the engine wants all layers.
+        upload: the request to use first, where it was begun early.
+
+    Raises:
+        Infrastructure: the engine does not take it.
+    """
+    try:
+        if load_members(raw, image, reference, environment.layers, upload) is None:
+            return
+        report("the engine does not take the code alone, so the whole image is loaded, which takes longer")
+        with saved(raw, source, folder) as (_, layers):
+            refusal = load_members(raw, image, reference, layers)
+        if refusal is not None:
+            raise Infrastructure(f"the Docker engine does not take the image {reference}: {refusal}")
+    except BaseException:
+        try:
+            if not has(raw, reference, image.identity, image.diff_ids):
+                untag(raw, reference)
+        except ToolkitError:
+            pass  # the engine is gone, and the first error says so
+        raise
+
+
+def load_members(
+    raw: Raw, image: Composed, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
+) -> str | None:
+    """One load, checked. Returns None when the engine has the image, else its words, and then no tag remains."""
+    with upload or raw.upload(LOAD) as request:
+        reply = request.send(stream(members(image, reference, layers)))
+    refusal = reply.message() if reply.status >= 400 else _complaint(reply.body)
+    if refusal is None and not has(raw, reference, image.identity, image.diff_ids):
+        refusal = "it reported no fault, but what it has is not what was sent"
+    if refusal is not None:
+        untag(raw, reference)
+    return refusal
+
+
+def has(raw: Raw, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> bool:
+    """Whether the engine has this very image under this name; ``diff_ids`` are compared when they are given."""
+    found = raw.image(reference)
+    if found is None or ((found.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) != identity:
+        return False
+    return not diff_ids or tuple(found["RootFS"].get("Layers") or []) == diff_ids
+
+
+def untag(raw: Raw, reference: str) -> None:
+    """Removes a name, and with it an image that has no other."""
+    raw.call("DELETE", f"/images/{reference}")
+
+
+def _complaint(body: bytes) -> str | None:
+    """The fault in a load's progress. The containerd store reports one as text of an otherwise good answer."""
+    for line in body.splitlines():
+        try:
+            progress: Any = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(progress, dict):
+            continue
+        text = str(progress.get("error") or progress.get("stream") or "").strip()
+        if "error" in progress or text.startswith("Error"):
+            return text
+    return None
+
+
+@contextmanager
+def saved(raw: Raw, reference: str, folder: Path) -> Iterator[tuple[str, tuple[Blob, ...]]]:
+    """An image's config digest and its layers with their contents, which lie in a file until the end of the block.
+
+    Raises:
+        Infrastructure: the engine cannot save it, or not in a form that is known.
+    """
+    with exported(raw, reference, folder) as (config, layers):
+        yield sha256(config), layers
+
+
+@contextmanager
+def exported(raw: Raw, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
+    """As :func:`saved`, with the config's bytes."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:
+        file = Path(temporary) / "image.tar"
+        with file.open("wb") as destination:
+            raw.save(reference, destination)
+        try:
+            config, layers = _read_saved(file)
+        except (tarfile.TarError, KeyError, ValueError, IndexError) as error:
+            raise Infrastructure(f"the engine's archive of {reference} cannot be read: {error}") from error
+        yield config, layers
+
+
+def _read_saved(file: Path) -> tuple[bytes, tuple[Blob, ...]]:
+    with tarfile.open(file) as tar:
+        manifest = json.loads(_content(tar, file, "manifest.json"))[0]
+        config = _content(tar, file, manifest["Config"])
+        return config, tuple(_blob(file, _slice(tar, file, path)) for path in manifest["Layers"])
+
+
+def _slice(tar: tarfile.TarFile, file: Path, path: str) -> Slice:
+    member = tar.getmember(path)
+    if member.issym():  # engines before 25 save a layer once and link to it
+        member = tar.getmember(_joined(path, member.linkname))
+    elif member.islnk():
+        member = tar.getmember(member.linkname)
+    return Slice(file, member.offset_data, member.size)
+
+
+def _joined(path: str, target: str) -> str:
+    import posixpath
+
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+
+
+def _content(tar: tarfile.TarFile, file: Path, path: str) -> bytes:
+    part = _slice(tar, file, path)
+    with file.open("rb") as source:
+        source.seek(part.offset)
+        return source.read(part.size)
+
+
+def _blob(file: Path, part: Slice) -> Blob:
+    digest = hashlib.sha256()
+    head = b""
+    for chunk in part.read():
+        head = head or chunk[:4]
+        digest.update(chunk)
+    suffix = next((name for magic, name in _MAGIC if head.startswith(magic)), "")
+    return Blob(f"sha256:{digest.hexdigest()}", part.size, f"application/vnd.oci.image.layer.v1.tar{suffix}", part)

@@ -1,0 +1,58 @@
+"""What most commands begin with: the project, and the pipeline that they are about."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from toolkit import names
+from toolkit.config.load import load
+from toolkit.errors import BadInput
+from toolkit.project import Project
+from toolkit.run import parameters
+from toolkit.run.reference import PipelineReference, parse
+from toolkit.run.request import Request
+
+
+def project_at(config: str | None, start: Path) -> Project:
+    """The project of the configuration that was named, or that is found from ``start`` upward."""
+    return load(Path(config) if config else None, start)
+
+
+def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference]:
+    """The project and the pipeline of ``run`` and ``compose``.
+
+    Raises:
+        BadInput: none is named, or the file does not exist.
+    """
+    if options.pipeline is not None:
+        reference = parse(options.pipeline, Path.cwd())
+        return project_at(options.config, reference.file.parent), reference
+    project = project_at(options.config, Path.cwd())
+    if project.config.pipeline is None:
+        raise BadInput("name a pipeline (toolkit run file.py), or set `pipeline:` in the configuration")
+    return project, parse(project.config.pipeline, project.home)
+
+
+def parameters_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The root parameters of ``run`` and ``compose``."""
+    file = options.parameters or os.environ.get("TOOLKIT_PARAMETERS_FILE")
+    return parameters.read(Path(file) if file else None, options.param, os.environ)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    project, reference = pipeline_of(options)
+    run_id = options.run_id or os.environ.get("TOOLKIT_RUN_ID") or names.new_run_id()
+    return Request(
+        project,
+        "argo",
+        reference,
+        parameters_of(options),
+        names.run_id(run_id),
+        options.tag,
+        options.context,
+        options.namespace,
+        getattr(options, "detach", False),
+    )

@@ -1,0 +1,26 @@
+"""``toolkit build``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from toolkit.build.image.builder import build as build_image
+from toolkit.cli.arguments import project_at
+from toolkit.cli.output import note
+
+
+def build(options: argparse.Namespace) -> int:
+    """Builds the image, delivers it where that is asked for, and prints its reference, alone, on standard output."""
+    project = project_at(options.config, Path.cwd())
+    built = build_image(project, report=note, explain=options.explain)
+    reference = built.reference
+    if options.push or options.load or options.node or options.context:
+        from toolkit.build.delivery.deliver import deliver
+
+        # A context or a node names where to load to.
+        load = options.load or bool(options.node) or (bool(options.context) and not options.push)
+        push = options.push or False
+        reference = deliver(project, built, note, push, load, options.context, node=options.node).reference
+    print(reference)
+    return 0

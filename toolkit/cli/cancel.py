@@ -1,0 +1,15 @@
+"""``toolkit cancel``."""
+
+from __future__ import annotations
+
+import argparse
+
+from toolkit.cli.output import note
+from toolkit.cli.run_handle import opened
+from toolkit.runs.cancel import cancel_run
+
+
+def cancel(options: argparse.Namespace) -> int:
+    """Ends a run that is going on."""
+    note(cancel_run(opened(options, options.run), options.kill))
+    return 0

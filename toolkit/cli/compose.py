@@ -1,0 +1,16 @@
+"""``toolkit compose``."""
+
+from __future__ import annotations
+
+import argparse
+
+from toolkit.cli.arguments import parameters_of, pipeline_of
+from toolkit.cli.output import note
+from toolkit.run.compose import compose_file
+
+
+def compose(options: argparse.Namespace) -> int:
+    """Prints the Compose file, alone, on standard output."""
+    project, reference = pipeline_of(options)
+    print(compose_file(project, reference, parameters_of(options), note), end="")
+    return 0

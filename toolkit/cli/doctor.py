@@ -1,0 +1,54 @@
+"""``toolkit doctor``: what an environment lacks for a run, and the command that fixes each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolkit import errors
+from toolkit.backends.argo.preflight import Finding
+from toolkit.cli.arguments import pipeline_of, project_at
+from toolkit.cli.output import note
+from toolkit.config.environment import choose_environment
+from toolkit.config.located import shown
+from toolkit.doctor.cluster import _on_cluster
+from toolkit.doctor.machine import _here
+from toolkit.doctor.manifests import manifests
+from toolkit.run.reference import PipelineReference
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Looks at the environment; returns 0 when nothing stands in a run's way."""
+    if options.manifests is not None:
+        print(manifests(options.manifests), end="")
+        return errors.SUCCEEDED
+    reference: PipelineReference | None = None
+    if options.pipeline is not None:
+        project, reference = pipeline_of(options)
+    else:
+        project = project_at(options.config, Path.cwd())
+    environment, why = choose_environment(options.env, project.config)
+    note(f"environment: {environment} ({why})")
+    source = shown(project.config.source) if project.config.source else "none, so everything has its default"
+    findings = [Finding("ok", f"configuration: {source}")]
+    place: dict[str, str | None] = {"context": None, "namespace": None}
+    if environment == "argo":
+        findings += _on_cluster(project, reference, options.context, options.namespace, place, note)
+    else:
+        findings += _here(project, reference, environment, note)
+    found = sum(one.level == "error" for one in findings)
+    if options.json:
+        rows = [{"level": one.level, "what": one.what, "remedy": one.remedy} for one in findings]
+        print(json.dumps({"environment": environment, **place, "errors": found, "findings": rows}, indent=2))
+    else:
+        _print(findings)
+    return errors.INFRASTRUCTURE if found else errors.SUCCEEDED
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    for one in findings:
+        print(f"{one.level:<8} {one.what}")
+        if one.remedy:
+            print(f"{'':<8} {one.remedy}")

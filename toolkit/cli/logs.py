@@ -1,0 +1,126 @@
+"""``toolkit logs``."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from toolkit.cli.arguments import project_at
+from toolkit.cli.output import print_json
+from toolkit.cli.run_handle import opened
+from toolkit.errors import BadInput
+from toolkit.report.view import states_of
+from toolkit.runs.find import Found, local_log
+from toolkit.runs.logs import follow, selected
+from toolkit.runtime.shared.tree import Tree
+from toolkit.store.reader import Run, RunLog, chunks
+from toolkit.store.states import Row
+
+
+def logs(options: argparse.Namespace) -> int:
+    """Prints what the steps wrote, step by step; with ``-f`` until the run has ended."""
+    found, step = _opened_for_logs(options)
+    log, run = found.log, found.run
+    rows = states_of(log, run).rows
+    if step is not None:
+        _check_step(step, run, rows, may_come=options.follow and run.active)
+    if options.json:
+        print_json(_lines(log, selected(rows, step)))
+        return 0
+    named = step is None or all(row.path != step for row in selected(rows, step))
+    if not options.follow or not run.active:
+        for row in selected(rows, step):
+            for attempt in row.attempts:
+                _print_head(row.path, attempt.number, named or len(row.attempts) > 1)
+                _print_output(chunks(log.output(attempt), lambda: True, lambda: None))
+        return 0
+    if found.remote is not None:
+        from toolkit.runs.cluster_logs import follow_logs
+
+        following = follow_logs(found.remote, run.id, step)
+    else:
+        following = follow(log, run.id, step)
+    for path, number, pieces in following:
+        _print_head(path, number, named or number > 1)
+        _print_output(pieces)
+    return 0
+
+
+def _print_head(path: str, number: int, wanted: bool) -> None:
+    if wanted:
+        print(f"==> {path}" + (f" (attempt {number})" if number > 1 else ""), flush=True)
+
+
+def _print_output(pieces: Iterable[bytes]) -> None:
+    last = b"\n"
+    for data in pieces:
+        # Bytes as they are: the step's output need not be text.
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        last = data
+    if not last.endswith(b"\n"):
+        print(flush=True)
+
+
+def _check_step(step: str, run: Run, rows: list[Row], may_come: bool = False) -> None:
+    """Refuses the path of what writes nothing.
+
+    Args:
+        may_come: whether a step of which it is not known yet whether it runs is waited for.
+
+    Raises:
+        BadInput: there is no such step; the message has the nearest one.
+    """
+    if selected(rows, step):
+        return
+    trail = Tree(json.loads(run.record["plan"])).trail(step)
+    if trail is not None and trail[-1].row["type"] == "stub":
+        raise BadInput(f"the step {step!r} is a stub, which writes nothing")
+    if trail is not None and (may_come or any(row.path == step for row in rows)):
+        return
+    paths = [row.path for row in rows]
+    # By its path, or by the last name of it.
+    known = {path.rpartition("/")[2]: path for path in reversed(paths)} | {path: path for path in paths}
+    near = difflib.get_close_matches(step, known, n=1)
+    if near:
+        raise BadInput(f"the run has no step {step!r}: is it {known[near[0]]!r}?")
+    tops = [path for path in paths if "/" not in path]
+    shown = ", ".join(map(repr, tops[:_MOST])) + (f" and {len(tops) - _MOST} more" if len(tops) > _MOST else "")
+    raise BadInput(f"the run has no step {step!r}: it has {shown}")
+
+
+_MOST = 20
+
+
+def _opened_for_logs(options: argparse.Namespace) -> tuple[Found, str | None]:
+    """The run and the step; a step alone is the newest run's."""
+    try:
+        return opened(options, options.run, logs=True), options.step
+    except BadInput:
+        if options.step is not None or options.run is None:
+            raise
+        log = local_log(project_at(options.config, Path.cwd()))
+        last = log.runs()[-1:]
+        if not last:
+            raise
+        rows = states_of(log, last[0]).rows
+        if "/" in options.run:
+            # No run has such an id.
+            _check_step(options.run, last[0], rows, may_come=options.follow)
+        elif not selected(rows, options.run) and all(row.path != options.run for row in rows):
+            raise
+        return Found(project_at(options.config, Path.cwd()), log, last[0]), options.run
+
+
+def _lines(log: RunLog, rows: list[Row]) -> list[dict[str, Any]]:
+    found = []
+    for row in rows:
+        for attempt in row.attempts:
+            content = b"".join(chunks(log.output(attempt), lambda: True, lambda: None))
+            found.append({"step": row.path, "attempt": attempt.number, "output": content.decode("utf-8", "replace")})
+    return found

@@ -1,0 +1,17 @@
+"""``toolkit run``."""
+
+from __future__ import annotations
+
+import argparse
+
+from toolkit.cli.arguments import _request
+from toolkit.run.start import start
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs a pipeline; returns the exit code of its outcome."""
+    request = _request(options)
+    code = start(request, options.env)
+    if options.detach:
+        print(request.run_id)
+    return code

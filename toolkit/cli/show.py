@@ -1,0 +1,21 @@
+"""``toolkit show``."""
+
+from __future__ import annotations
+
+import argparse
+
+from toolkit.cli.output import print_json
+from toolkit.cli.run_handle import opened
+from toolkit.report import text
+from toolkit.report.view import view
+
+
+def show(options: argparse.Namespace) -> int:
+    """Shows one run."""
+    found = opened(options, options.run)
+    document = view(found.log, found.run)
+    if options.json:
+        print_json(document)
+    else:
+        text.print_run(document)
+    return 0

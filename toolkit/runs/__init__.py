@@ -1,0 +1,1 @@
+"""Runs that exist: finding, reading, moving, retrying and cancelling them."""

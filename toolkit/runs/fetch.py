@@ -1,0 +1,59 @@
+"""Copies what a run put into the catalog to a folder of the user's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import BadInput, Infrastructure
+from toolkit.runs.find import Found
+from toolkit.runtime.shared.catalog import FileStore, StoreFault, is_pattern, matches
+
+
+def copy_files(found: Found, rows: Sequence[dict[str, Any]], keys: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+    """Copies the newest file of each name; returns the rows of what was copied.
+
+    Args:
+        rows: what the run put, in plan order. keys: names, folders or patterns, also ``step:name``; none is all.
+
+    Raises:
+        BadInput: the run did not put that, or only its hash. Infrastructure: cluster or disk.
+    """
+    chosen: dict[str, dict[str, Any]] = {}
+    for key in keys or [""]:
+        fits = [row for row in rows if _fits(key, row)]
+        if not fits and key:
+            raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog {found.run.id}` lists what it put")
+        chosen.update((row["name"], row) for row in fits)
+    location = found.catalog(row["sha256"] for row in chosen.values())
+    store = FileStore(str(location) if location is not None else None)
+    for name, row in chosen.items():
+        target = folder / name
+        _stays_inside(folder, target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.get_file(row["sha256"], str(target))
+        except StoreFault as error:
+            raise BadInput(f"{name}: {error}") from None
+        except OSError as error:
+            raise Infrastructure(f"{target} can't be written: {error.strerror}") from None
+    return list(chosen.values())
+
+
+def _fits(key: str, row: dict[str, Any]) -> bool:
+    names = (row["name"], f"{row['step']}:{row['name']}")
+    return (
+        not key
+        or key in names
+        or row["name"].startswith(key.rstrip("/") + "/")
+        or (is_pattern(key) and any(matches(key, name) for name in names))
+    )
+
+
+def _stays_inside(folder: Path, target: Path) -> None:
+    """Records come from a volume that step code can write."""
+    inside = os.path.realpath(folder)
+    if not os.path.realpath(target).startswith(inside + os.sep):
+        raise BadInput(f"the name {target.relative_to(folder)} leads out of {folder}")

@@ -1,0 +1,1 @@
+"""What the host and the container share: the records, where they lie, and how they are read."""

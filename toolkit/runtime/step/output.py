@@ -1,0 +1,55 @@
+"""Passes a step's output on, redacted, to the container's own stream and to output.log on the volume."""
+
+from __future__ import annotations
+
+import os
+
+from ..shared.redaction import RedactedStream, Redactor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+
+class Output:
+    """Where the child's two streams go, as one, in the order in which they were written.
+
+    Attributes:
+        fault: why the log could not be written; the attempt then can't be said to have succeeded.
+    """
+
+    def __init__(self, path: str, redactor: Redactor) -> None:
+        self._stream = RedactedStream(redactor)
+        self._log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o664)
+        self._echo: Optional[int] = 1
+        self.fault: Optional[str] = None
+
+    def feed(self, data: bytes) -> None:
+        self._pass_on(self._stream.feed(data))
+
+    def close(self) -> None:
+        """Lets go of what was held back as a secret's possible beginning, and closes the log."""
+        self._pass_on(self._stream.end())
+        try:
+            # A network file system may tell of a full disk only now.
+            os.close(self._log)
+        except OSError as error:
+            self.fault = self.fault or error.strerror
+
+    def _pass_on(self, data: bytes) -> None:
+        if self._echo is not None:
+            try:
+                _write_all(self._echo, data)
+            except OSError:
+                self._echo = None
+        if self.fault is None:
+            try:
+                _write_all(self._log, data)
+            except OSError as error:
+                self.fault = error.strerror
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

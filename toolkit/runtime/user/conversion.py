@@ -1,0 +1,405 @@
+"""Parameters: what a step takes, cast to annotations, and what it returns, as JSON, object or metric."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+from ..shared.values import parsed, shown
+from .imports import own
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs a container's start 5 ms, dataclasses and pickle 10 ms more.
+    from collections.abc import Sequence
+    from typing import Any
+
+
+PICKLE_PROTOCOL = 5
+"""Fixed, so that one object is one byte string on every Python from 3.9 on that pickles it alike."""
+
+
+class BadValue(Exception):
+    """A value that can't be what was declared; the message names it."""
+
+
+def as_json(name: str, value: Any) -> Any:
+    """``value`` as plain JSON data.
+
+    pydantic models and dataclasses become objects, tuples lists, numpy scalars numbers. Nothing is converted silently
+    beyond that: what JSON can't hold is refused.
+
+    Raises:
+        BadValue: the value, or something in it, is not JSON.
+    """
+    return _plain(name, value, 0)
+
+
+def _plain(name: str, value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        # An enumeration's member that is text has its name for str(), and its value for the text itself.
+        return str.__str__(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise BadValue(f"{name} is {float(value)}, which JSON can't hold: return it as text, or pickled({name!r})")
+        return float(value)
+    if depth > 200:
+        raise BadValue(f"{name} is nested more than 200 deep, or holds itself")
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise BadValue(
+                    f"{name} holds a dict with the key {key!r}: JSON keys are text; "
+                    f"make it str, or declare pickled({name!r})"
+                )
+        return {str.__str__(key): _plain(f"{name}[{key!r}]", item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(f"{name}[{position}]", item, depth + 1) for position, item in enumerate(value)]
+    dump = getattr(value, "model_dump", None)
+    if callable(dump) and not isinstance(value, type):
+        return _plain(name, dump(mode="json"), depth + 1)
+    if hasattr(type(value), "__dataclass_fields__"):
+        fields = {key: getattr(value, key) for key in type(value).__dataclass_fields__ if hasattr(value, key)}
+        return _plain(name, fields, depth + 1)
+    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
+        return _plain(name, value.item(), depth + 1)
+    raise BadValue(f"{name} is a {_type_name(type(value))}, which is not JSON: declare it as pickled({name!r})")
+
+
+def _type_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def as_metric(name: str, value: Any) -> Any:
+    """A number, or an object of numbers and text: what can be compared between runs.
+
+    Raises:
+        BadValue: it is something else.
+    """
+    plain = as_json(name, value)
+    if isinstance(plain, bool) or not isinstance(plain, (int, float, dict)):
+        raise BadValue(f"the metric {name} is {shown(plain)}: a metric is a number, or a dict of them")
+    return plain
+
+
+def as_object(name: str, value: Any) -> tuple[bytes, str]:
+    """The pickled bytes and the type's name.
+
+    Raises:
+        BadValue: it can't be pickled.
+    """
+    try:
+        return own("pickle").dumps(value, protocol=PICKLE_PROTOCOL), _type_name(type(value))
+    except Exception as error:
+        raise BadValue(f"{name} can't be pickled: {type(error).__name__}: {error}") from None
+
+
+def named(returns: Sequence[str], result: Any) -> dict[str, Any]:
+    """What a function returned, by the declared names: one name is the value, n names are a sequence of exactly n.
+
+    Raises:
+        BadValue: the count does not fit.
+    """
+    if not returns:
+        return {}
+    if len(returns) == 1:
+        return {returns[0]: result}
+    if isinstance(result, (tuple, list)):
+        if len(result) != len(returns):
+            raise BadValue(
+                f"the step declares {len(returns)} returns ({', '.join(returns)}) but returned {len(result)}"
+            )
+        return dict(zip(returns, result))
+    raise BadValue(
+        f"the step declares {len(returns)} returns ({', '.join(returns)}) but returned one {_type_name(type(result))}"
+    )
+
+
+# --- casts of what comes in -----------------------------------------------------------------------------------------
+
+_TRUE = {"true", "1", "yes", "on"}
+_FALSE = {"false", "0", "no", "off", ""}
+
+
+def cast(name: str, value: Any, annotation: Any) -> Any:
+    """A JSON value as the annotation says; an annotation that says nothing about JSON leaves it as it is.
+
+    Raises:
+        BadValue: it can't be that.
+    """
+    try:
+        return _cast(value, annotation)
+    except BadValue as error:
+        raise BadValue(f"the parameter {name} can't be {_annotation_name(annotation)}: {error}") from None
+
+
+def _annotation_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _cast(value: Any, annotation: Any) -> Any:
+    if annotation is None or isinstance(annotation, str):
+        return value
+    supertype = getattr(annotation, "__supertype__", None)
+    if supertype is not None:
+        return _cast(value, supertype)
+    simple = _SIMPLE.get(annotation) if isinstance(annotation, type) else None
+    if simple is not None:
+        return simple(value)
+    origin = getattr(annotation, "__origin__", None)
+    if origin is None and isinstance(annotation, type):
+        return _cast_class(value, annotation)
+    if origin is None and type(annotation).__name__ == "UnionType":
+        return _cast_union(value, annotation.__args__)
+    return _cast_generic(value, annotation, origin)
+
+
+def _to_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in _TRUE:
+        return True
+    if isinstance(value, str) and value.strip().lower() in _FALSE:
+        return False
+    if value in (0, 1) and isinstance(value, (int, float)):
+        return bool(value)
+    raise BadValue(f"it is {shown(value)}")
+
+
+def _to_int(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise BadValue(f"it is {shown(value)}")
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        try:
+            return int(value.strip())
+        except ValueError:
+            pass
+    raise BadValue(f"it is {shown(value)}")
+
+
+def _to_float(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            return float(value.strip())
+        except ValueError:
+            pass
+    raise BadValue(f"it is {shown(value)}")
+
+
+def _to_str(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value) if isinstance(value, bool) else str(value)
+    raise BadValue(f"it is {shown(value)}")
+
+
+def _container(kind: type) -> Any:
+    def convert(value: Any) -> Any:
+        decoded = parsed(value)
+        if kind is dict and isinstance(decoded, dict):
+            return decoded
+        if kind is not dict and isinstance(decoded, list):
+            return decoded if kind is list else kind(decoded)
+        raise BadValue(f"it is {shown(value)}")
+
+    return convert
+
+
+_SIMPLE: dict[type, Any] = {
+    bool: _to_bool,
+    int: _to_int,
+    float: _to_float,
+    str: _to_str,
+    list: _container(list),
+    tuple: _container(tuple),
+    set: _container(set),
+    frozenset: _container(frozenset),
+    dict: _container(dict),
+}
+
+
+def _cast_class(value: Any, kind: type) -> Any:
+    try:
+        if isinstance(value, kind):
+            return value
+    except TypeError:
+        # Any, a TypedDict, a Protocol: nothing can be an instance of it at run time, so it says nothing about a value.
+        return value
+    validate = getattr(kind, "model_validate", None)
+    if callable(validate):
+        try:
+            return validate(parsed(value))
+        except Exception as error:
+            raise BadValue(f"{type(error).__name__}: {error}") from None
+    if hasattr(kind, "__dataclass_fields__"):
+        return _to_dataclass(value, kind)
+    enum = sys.modules.get("enum")
+    if enum is not None and issubclass(kind, enum.Enum):
+        try:
+            return kind(value)
+        except ValueError:
+            raise BadValue(f"it is {shown(value)}, which is none of its values") from None
+    pathlib = sys.modules.get("pathlib")
+    if pathlib is not None and issubclass(kind, pathlib.PurePath) and isinstance(value, str):
+        return kind(value)
+    return value
+
+
+def _to_dataclass(value: Any, kind: Any) -> Any:
+    decoded = parsed(value)
+    if not isinstance(decoded, dict):
+        raise BadValue(f"it is {shown(value)}")
+    hints = hints_of(kind)
+    names = {one.name for one in kind.__dataclass_fields__.values() if one.init}
+    unknown = sorted(set(decoded) - names)
+    if unknown:
+        raise BadValue(f"it has no field {unknown[0]}")
+    try:
+        return kind(**{key: _cast(item, hints.get(key)) for key, item in decoded.items()})
+    except TypeError as error:
+        raise BadValue(str(error)) from None
+
+
+def _cast_union(value: Any, members: Sequence[Any]) -> Any:
+    if value is None and type(None) in members:
+        return None
+    kinds = [member for member in members if member is not type(None)]
+    for member in kinds:
+        if isinstance(member, type) and type(value) is member:
+            return value
+    for member in kinds:
+        try:
+            return _cast(value, member)
+        except BadValue:
+            continue
+    raise BadValue(f"it is {shown(value)}")
+
+
+def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
+    typing = own("typing")
+    members = getattr(annotation, "__args__", ())
+    if origin is typing.Union:
+        return _cast_union(value, members)
+    if origin is typing.Literal:
+        for member in members:
+            if type(member) is type(value) and member == value:
+                return value
+        for member in members:
+            if isinstance(value, str) and str(member) == value:
+                return member
+        raise BadValue(f"it is {shown(value)}")
+    if getattr(annotation, "__metadata__", None) is not None:
+        return _cast(value, origin)
+    if isinstance(origin, type) and issubclass(origin, (list, set, frozenset, tuple)):
+        items = _container(list)(value)
+        if issubclass(origin, tuple) and members and members[-1] is not Ellipsis:
+            if len(items) != len(members):
+                raise BadValue(f"it has {len(items)} items and not {len(members)}")
+            return tuple(_cast(item, member) for item, member in zip(items, members))
+        return origin(_cast(item, members[0]) for item in items) if members else origin(items)
+    if isinstance(origin, type) and issubclass(origin, dict):
+        known = _container(dict)(value)
+        return {_cast(key, members[0]): _cast(item, members[1]) for key, item in known.items()} if members else known
+    if getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection", "MutableSequence") and members:
+        return [_cast(item, members[0]) for item in _container(list)(value)]
+    return value
+
+
+def hints_of(target: Any) -> dict[str, Any]:
+    """The annotations of a function or class, with those written as text resolved where that is possible."""
+    raw = dict(getattr(target, "__annotations__", {}))
+    if isinstance(target, type) or any(isinstance(one, str) for one in raw.values()):
+        typing = own("typing")
+        try:
+            resolved: dict[str, Any] = typing.get_type_hints(target)
+            return resolved
+        except Exception:
+            # A name that only a type checker knows: the others are resolved one by one.
+            home = sys.modules.get(getattr(target, "__module__", ""))
+            space = getattr(target, "__globals__", None) or (vars(home) if home is not None else {})
+            return {name: _resolved(one, space) for name, one in raw.items()}
+    return raw
+
+
+def _resolved(annotation: Any, space: dict[str, Any]) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, space)
+    except Exception:
+        return None
+
+
+class Signature:
+    """What a callable takes.
+
+    Attributes:
+        positional: names that can only be given by position, in order.
+        named: all other names, in order.
+        required: the names without a default.
+        everything: whether it has ``**kwargs`` and so takes the whole scope.
+    """
+
+    def __init__(
+        self, positional: tuple[str, ...], named: tuple[str, ...], required: frozenset[str], everything: bool
+    ) -> None:
+        self.positional = positional
+        self.named = named
+        self.required = required
+        self.everything = everything
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.positional + self.named
+
+
+def signature(function: Any) -> Signature:
+    """The signature of any callable; ``inspect`` is imported only where a plain function does not tell it all."""
+    code = getattr(function, "__code__", None)
+    if type(function).__name__ == "function" and code is not None and not hasattr(function, "__wrapped__"):
+        count, keyword_only = code.co_argcount, code.co_kwonlyargcount
+        names = code.co_varnames[: count + keyword_only]
+        defaults = function.__defaults__ or ()
+        optional = set(names[count - len(defaults) : count]) | set(function.__kwdefaults__ or ())
+        only = code.co_posonlyargcount
+        return Signature(names[:only], names[only:], frozenset(set(names) - optional), bool(code.co_flags & 0x08))
+    return _inspected(function)
+
+
+def _inspected(function: Any) -> Signature:
+    inspect = own("inspect")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return Signature((), (), frozenset(), False)
+    plain = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    return Signature(
+        tuple(one.name for one in plain if one.kind is one.POSITIONAL_ONLY),
+        tuple(one.name for one in plain if one.kind is not one.POSITIONAL_ONLY),
+        frozenset(one.name for one in plain if one.default is one.empty),
+        any(one.kind is one.VAR_KEYWORD for one in parameters),
+    )
+
+
+def as_text(value: Any) -> str:
+    """A value as a shell step's variable holds it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(", ", ": "))
+
+
+def from_text(text: str) -> Any:
+    """What a shell step exported: JSON where it is, else the text."""
+    try:
+        value = json.loads(text)
+        as_json("", value)
+    except (ValueError, RecursionError, BadValue):
+        return text
+    return value

@@ -1,0 +1,260 @@
+"""Gives user code the import path that a script would have, and finds its functions.
+
+Modules that the runtime itself has imported stay ours by reference; where the user has a module of the same name, the name
+is freed, so that an ``import json`` of theirs finds what it would find in a script.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from ..shared.locations import Places
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType, TracebackType
+    from typing import Any, Optional
+
+
+class NotFound(Exception):
+    """A module, function or file that the pipeline names is not there."""
+
+
+_original: list[str] = []
+_own: set[str] = set()
+
+
+def install(places: Places, roots: Sequence[str]) -> None:
+    """Puts the user's folders first on ``sys.path``, then the image's PYTHONPATH, and the SDK before what is installed."""
+    first = [os.path.normpath(os.path.join(places.code, root)) for root in roots]
+    theirs = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    before = [entry for entry in dict.fromkeys(first + theirs) if os.path.isdir(entry)]
+    _original[:] = [entry for entry in sys.path if entry not in before]
+    sys.path[:] = before + _with_sdk(_original, places.sdk)
+    # In a step, execute() at the end of the user's file does nothing.
+    sys._toolkit_step = True  # type: ignore[attr-defined]
+    _own.update(_own_names(before))
+    if not _own.isdisjoint(_SDK_IMPORTS):
+        # Loaded while these names still are the standard library's.
+        sys.path[:] = _with_sdk(_original, places.sdk)
+        importlib.import_module("toolkit.sdk")
+        sys.path[:] = before + sys.path
+    _free_names()
+    _join_toolkit(before, places.sdk)
+
+
+def own(name: str) -> Any:
+    """A module of the standard library, whatever the user has of that name; theirs stays where it is."""
+    if not _own:
+        return importlib.import_module(name)
+    theirs = {known: module for known, module in sys.modules.items() if known.partition(".")[0] in _own - _ALWAYS}
+    path = sys.path[:]
+    for known in theirs:
+        del sys.modules[known]
+    sys.path[:] = _original
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path[:] = path
+        _free_names()
+        sys.modules.update(theirs)
+
+
+def _with_sdk(installed: list[str], sdk: str) -> list[str]:
+    if sdk in installed:
+        return installed
+    for position, entry in enumerate(installed):
+        if os.path.basename(entry) in ("site-packages", "dist-packages"):
+            return [*installed[:position], sdk, *installed[position:]]
+    return [*installed, sdk]
+
+
+def _own_names(folders: Sequence[str]) -> set[str]:
+    """The names of modules and packages at the top of the user's folders."""
+    names = set()
+    for folder in folders:
+        for name in os.listdir(folder):
+            stem, extension = os.path.splitext(name)
+            if extension == ".py" or (not extension and os.path.isfile(os.path.join(folder, name, "__init__.py"))):
+                names.add(stem)
+    return names
+
+
+def _free_names() -> None:
+    for known in list(sys.modules):
+        if known.partition(".")[0] in _own - _ALWAYS:
+            del sys.modules[known]
+
+
+_ALWAYS = frozenset(
+    {
+        "sys",
+        "builtins",
+        "os",
+        "io",
+        "abc",
+        "codecs",
+        "site",
+        "stat",
+        "posixpath",
+        "__main__",
+        "_toolkit_runtime",
+        "toolkit",
+    }
+)
+"""Loaded before any script's first line, so that a script could not replace them either; and ours."""
+
+
+_SDK_IMPORTS = frozenset(
+    {
+        "collections",
+        "contextlib",
+        "enum",
+        "functools",
+        "inspect",
+        "keyword",
+        "operator",
+        "re",
+        "reprlib",
+        "types",
+        "typing",
+        "warnings",
+        "weakref",
+    }
+)
+"""What the SDK imports, and what that imports."""
+
+
+def _join_toolkit(folders: Sequence[str], sdk: str) -> None:
+    """Where the user has a ``toolkit`` of their own, one package serves both: the SDK's names, then the user's."""
+    ours = os.path.join(sdk, "toolkit", "__init__.py")
+    theirs: Optional[str] = None
+    inside: list[str] = []
+    for folder in folders:
+        package = os.path.join(folder, "toolkit")
+        for candidate in (os.path.join(package, "__init__.py"), package + ".py"):
+            if theirs is None and os.path.isfile(candidate):
+                theirs = candidate
+        if os.path.isdir(package):
+            inside.append(package)
+    if not (theirs or inside) or not os.path.isfile(ours):
+        return
+    if theirs is not None and os.path.realpath(theirs) == os.path.realpath(ours):
+        return
+    joined = sys.modules.get("toolkit") or _load("toolkit", ours, os.path.dirname(ours))
+    # Loaded now, so that looking for it never comes to the user's.
+    joined.__dict__["sdk"] = own("toolkit.sdk")
+    # A package of theirs ends the search for other folders of the name, as it would without ours.
+    joined.__path__.extend(inside if theirs is None else [os.path.dirname(theirs)] if _is_package(theirs) else [])
+    if theirs is not None:
+        _add_names_of(theirs, joined)
+
+
+def _is_package(file: str) -> bool:
+    return os.path.basename(file) == "__init__.py"
+
+
+def _add_names_of(theirs: str, joined: ModuleType) -> None:
+    """What the SDK does not have is looked up in the user's file, which runs when it is first asked for."""
+    loaded: list[ModuleType] = []
+    sdk_getattr = joined.__dict__["__getattr__"]
+
+    def from_theirs(name: str) -> Any:
+        if name in joined.__dict__["__all__"]:
+            return sdk_getattr(name)
+        if not loaded:
+            util = own("importlib.util")
+            package = list(joined.__path__) if _is_package(theirs) else None
+            spec = util.spec_from_file_location("toolkit", theirs, submodule_search_locations=package)
+            loaded.append(util.module_from_spec(spec))
+            spec.loader.exec_module(loaded[0])
+        return getattr(loaded[0], name)
+
+    joined.__dict__["__getattr__"] = from_theirs
+
+
+def _load(name: str, file: str, package: Optional[str] = None) -> ModuleType:
+    util = own("importlib.util")
+    spec = util.spec_from_file_location(name, file, submodule_search_locations=[package] if package else None)
+    if spec is None or spec.loader is None:
+        raise NotFound(f"{file} is not a Python file")
+    module: ModuleType = util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def name_of_file(path: str) -> tuple[str, bool]:
+    """The module name of a pipeline's file in a step, and whether an import of that name finds the file.
+
+    It is the file's own, unless a script of that name could not be imported either, because the interpreter or a package
+    beside it answers to the name.
+    """
+    stem = os.path.splitext(os.path.basename(path))[0]
+    package = os.path.join(os.path.dirname(path), stem, "__init__.py")
+    if stem in sys.builtin_module_names or stem in _ALWAYS or os.path.isfile(package):
+        return f"{stem}_pipeline", False
+    # A dot would make the part before it a package, which pickle would look for.
+    return stem.replace(".", "_"), stem.isidentifier()
+
+
+def without_ours(frames: Optional[TracebackType]) -> Optional[TracebackType]:
+    """A traceback from the first frame on that is not the runtime's or the import system's."""
+    runtime = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    ours = (runtime, os.path.dirname(importlib.__file__))
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        folder = os.path.dirname(os.path.abspath(file))
+        ours_too = folder in ours or os.path.dirname(folder) == runtime or file.startswith("<frozen importlib")
+        if not ours_too:
+            break
+        frames = frames.tb_next
+    return frames
+
+
+def load_module(name: str, file: Optional[str], code: str) -> ModuleType:
+    """A module by its name, or from its file (relative to ``code``) under its own name, never ``__main__``.
+
+    Raises:
+        NotFound: there is no such module or file. Whatever the module's own code raises passes through.
+    """
+    if file is not None:
+        known = sys.modules.get(name)
+        path = os.path.join(code, file)
+        if known is not None and os.path.realpath(getattr(known, "__file__", None) or "") == os.path.realpath(path):
+            return known
+        if not os.path.isfile(path):
+            raise NotFound(f"the file {file} is not in the image")
+        return _load(name, path)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Only a module that is itself missing is our finding; one that it imports is the user's traceback.
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise NotFound(f"there is no module {name}") from None
+        raise
+
+
+def load_function(module: str, file: Optional[str], qualname: str, code: str) -> Any:
+    """The callable that a plan names.
+
+    Raises:
+        NotFound: no such module, file or name, or it can't be called.
+    """
+    found: Any = load_module(module, file, code)
+    for part in qualname.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise NotFound(f"the module {module} has no function {qualname}") from None
+    target = getattr(found, "__toolkit_function__", found)
+    if not callable(target):
+        raise NotFound(f"{module}.{qualname} can't be called: it is {type(target).__name__}")
+    return target
