@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from toolkit.build.environment.buildkit import probe
-from toolkit.engine import Raw
+from toolkit.engine import EngineApi
 
 PAIRS = 7
 BUILD = (sys.executable, "-m", "toolkit", "build")
@@ -55,7 +55,7 @@ def _measure(root: Path, repository: str, build: Sequence[str], pairs: int) -> N
         return done.stdout.strip()
 
     image = run_build()
-    raw = Raw()
+    raw = EngineApi()
     digest = (raw.image(image) or {})["Config"]["Labels"]["dev.toolkit.environment"]
     environment = next(entry["RepoTags"][0] for entry in raw.json("/images/json") if entry["Id"] == digest)
     rebuild = _buildkit(root.parent / "buildkit", environment, repository)
@@ -83,7 +83,7 @@ def _measure(root: Path, repository: str, build: Sequence[str], pairs: int) -> N
 
 def _buildkit(context: Path, environment: str, repository: str) -> Callable[[int], None]:
     """A rebuild as it would be done without toolkit: a Dockerfile on the same environment, and the engine's own cache."""
-    client = probe(Raw().endpoint)
+    client = probe(EngineApi().endpoint)
     context.mkdir()
     (context / "Dockerfile").write_text(f"FROM {environment}\nCOPY . /workspace\n")
 
@@ -120,7 +120,7 @@ def _spread(seconds: list[float]) -> str:
 
 
 def _remove(repository: str) -> None:
-    raw = Raw()
+    raw = EngineApi()
     for image in raw.json("/images/json") or []:
         for tag in image.get("RepoTags") or []:
             if tag.startswith(f"{repository}:"):

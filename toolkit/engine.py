@@ -152,7 +152,7 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-class Raw:
+class EngineApi:
     """The Engine API without docker-py, where the engine is behind a Unix socket.
 
     Requests without a body are HTTP/1.0: the answer then ends with the connection and is never chunked, so that no HTTP

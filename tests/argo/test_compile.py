@@ -22,8 +22,8 @@ from tests.support import argo_cases as cases
 from tests.support.engine import without_images
 from tests.support.workplace import Workplace
 from toolkit.backends.argo.compile.manifest import to_text
-from toolkit.backends.argo.compile.workflow import Image, Objects
-from toolkit.backends.argo.follow.nodes import FINISHED, attempts
+from toolkit.backends.argo.compile.workflow import Image, Manifests
+from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
 from toolkit.runtime.shared.protocol import PROTOCOL
 
 pytestmark = pytest.mark.argo
@@ -240,7 +240,7 @@ def image(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Ite
 class Ran:
     """A Workflow whose pods show what reached them, in place of the runtime."""
 
-    def __init__(self, workplace: Workplace, objects: Objects) -> None:
+    def __init__(self, workplace: Workplace, objects: Manifests) -> None:
         self.workplace = workplace
         self.name = objects.workflow["metadata"]["name"]
         for template in objects.workflow["spec"]["templates"]:
@@ -297,7 +297,7 @@ def test_names_and_values_reach_a_step_byte_for_byte(workplace: Workplace, image
         values = {name: value for name, value in one["environment"].items() if name in cases.HOSTILE_VALUES}
         assert values == cases.HOSTILE_VALUES
     # and what Argo says of each is found again under its name.
-    assert {one.path for one in attempts(workflow, LATE_NAMES)} == set(LATE_NAMES)
+    assert {one.path for one in node_attempts(workflow, LATE_NAMES)} == set(LATE_NAMES)
 
 
 FAIL_UNTIL = "sys.exit(0 if sys.argv[-1] == '{number}' else {code})"
@@ -357,7 +357,7 @@ def test_an_attempt_whose_pod_is_gone_counts_as_an_error_and_the_next_has_the_ne
     # then the second attempt is the one that ends the run. (Argo first makes the lost pod once more, of the same number.)
     workflow = ran.wait()
     assert workflow["status"]["phase"] == "Succeeded"
-    assert [(one.number, one.phase == "Succeeded") for one in attempts(workflow, ["a"])] == [(1, False), (2, True)]
+    assert [(one.number, one.phase == "Succeeded") for one in node_attempts(workflow, ["a"])] == [(1, False), (2, True)]
 
 
 def test_attempts_are_apart_by_a_back_off_that_grows(workplace: Workplace, image: Image) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.scratch import Result, Scratch
-from toolkit.engine import Raw
+from toolkit.engine import EngineApi
 
 if TYPE_CHECKING:
     from tests.support.cluster import Cluster
@@ -34,7 +34,7 @@ class Delivery:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster = cluster
         self.name = f"test-{uuid.uuid4().hex[:12]}"
-        self.raw = Raw()
+        self.raw = EngineApi()
         self.scratch = self.project(folder / "project")
 
     def project(self, root: Path) -> Scratch:

@@ -24,7 +24,7 @@ import yaml
 from tests.support.engine import without_images
 from toolkit.backends.argo.cluster import Cluster, Forbidden, connect
 from toolkit.backends.argo.volume.mirror import Mirror
-from toolkit.backends.argo.volume.reader_pod import READER_LABEL, Broken, ReaderPod
+from toolkit.backends.argo.volume.reader_pod import READER_LABEL, BrokenConnection, ReaderPod
 from toolkit.config.settings import (
     Build,
     CatalogStore,
@@ -479,7 +479,7 @@ def test_a_cluster_that_has_gone_is_one_sentence(place: Place, tmp_path: Path) -
     (tmp_path / "kubeconfig").write_text(json.dumps(config))
     with place.pod(place.connect(tmp_path / "kubeconfig")) as pod, pytest.raises(Infrastructure) as caught:
         pod.exec({"do": "runs", "run_log": f"{MOUNT}/log"}, lambda data: None)
-    assert "does not answer" in str(caught.value) and not isinstance(caught.value, Broken)
+    assert "does not answer" in str(caught.value) and not isinstance(caught.value, BrokenConnection)
 
 
 @pytest.mark.core("a run that moves could arrive incomplete")

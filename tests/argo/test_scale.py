@@ -19,7 +19,7 @@ import yaml
 from tests.support import argo_cases as cases
 from tests.support.cluster import SCRIPTS, Cluster, namespace
 from tests.support.workplace import BASES, VOLUME
-from toolkit.backends.argo.compile.workflow import Objects
+from toolkit.backends.argo.compile.workflow import Manifests
 from toolkit.backends.argo.follow.nodes import FINISHED, workflow_nodes
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
 from toolkit.model.pipeline import Map, Pipeline, Step
@@ -44,7 +44,7 @@ class Place:
     namespace: str
     node: str
 
-    def map_of(self, items: int, name: str = "items", **executor: Any) -> Objects:
+    def map_of(self, items: int, name: str = "items", **executor: Any) -> Manifests:
         """A map over as many items, of two steps each, and a step that collects."""
         placed = {
             "node_selector": {PRETENDS: self.node},
@@ -56,7 +56,7 @@ class Place:
         numbers = {"numbers": list(range(items))}
         return cases.run(steps, {**placed, **executor}, parameters=numbers, name=f"{name}-{items}")
 
-    def ended(self, objects: Objects) -> Ended:
+    def ended(self, objects: Manifests) -> Ended:
         """Submits a run and waits for its end."""
         for one in (objects.config_map, objects.workflow):
             self.cluster.must("create", "-n", self.namespace, "-f", "-", text=json.dumps(one))

@@ -52,11 +52,11 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 def fetch(runs: list[dict[str, str]]) -> None:
     """Fetches runs from one cluster as their commands would, but through one pod, which is that of the first project."""
     from toolkit.config.load import load
-    from toolkit.runs.find import Where, open_remote
+    from toolkit.runs.find import RunSource, open_remote
 
     def opened(folder: str) -> Any:
         os.chdir(folder)
-        return open_remote(load(None, Path(folder)), Where("argo"), lambda sentence: None)
+        return open_remote(load(None, Path(folder)), RunSource("argo"), lambda sentence: None)
 
     with opened(runs[0]["folder"]).reader(None) as pod:
         for one in runs:

@@ -23,7 +23,7 @@ from tests.support.local_project import LocalProject
 from toolkit.backends.argo.compile.workflow import compile_run
 from toolkit.config.load import load
 from toolkit.run.parameters import read
-from toolkit.run.prepare import given_controls
+from toolkit.run.prepare import initial_controls
 
 FOLDER = Path(__file__).parents[1] / "golden" / "conformance"
 KEPT = [case for case in CASES if not case.core and not case.expect.nothing and "argo" not in case.exempt]
@@ -70,7 +70,7 @@ def test_what_a_cluster_would_be_given_is_as_it_was(
     file = next((tmp_path / given[at + 1] for at, word in enumerate(given) if word == "-p"), None)
     parameters = read(file, options, case.environ)
     submission = cases.submission(parameters=parameters)
-    submission = replace(submission, controls=given_controls(plan, parameters)[1])
+    submission = replace(submission, controls=initial_controls(plan, parameters)[1])
     found = kept_text(compile_run(plan, config, submission).workflow["spec"])
     kept = FOLDER / f"{case.name}.yaml"
     if os.environ.get("TOOLKIT_REGENERATE") == "1":

@@ -27,7 +27,7 @@ from toolkit.config.settings import (
     RunLogStore,
     Secrets,
 )
-from toolkit.engine import Raw, resolve_endpoint
+from toolkit.engine import EngineApi, resolve_endpoint
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
@@ -49,7 +49,7 @@ class Bench:
     root: Path
     repository: str
     said: list[str] = field(default_factory=list)
-    raw: Raw = field(default_factory=Raw)
+    raw: EngineApi = field(default_factory=EngineApi)
 
     def write(self, **files: str) -> None:
         for name, content in files.items():

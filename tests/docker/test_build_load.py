@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.code.layer import Entry, write_layer
+from toolkit.build.code.layer import LayerEntry, write_layer
 from toolkit.build.image.archive import compose
-from toolkit.build.image.engine_images import describe, has, load, load_members, saved
-from toolkit.engine import Raw
+from toolkit.build.image.engine_images import environment_image, has_image, load_image, load_members, saved_image
+from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
 
 pytestmark = pytest.mark.docker
@@ -29,7 +29,7 @@ def environment(tmp_path: Path) -> Iterator[str]:
     command = ["docker", "import", "-c", "ENV A=b", str(tmp_path / "root.tar"), name]
     subprocess.run(command, check=True, capture_output=True)
     yield name
-    raw = Raw()
+    raw = EngineApi()
     for tag in ("environment", "code"):
         raw.call("DELETE", f"/images/{name.split(':')[0]}:{tag}?force=true")
 
@@ -37,15 +37,15 @@ def environment(tmp_path: Path) -> Iterator[str]:
 def test_an_engine_without_the_layers_refuses_the_code_alone_and_takes_the_whole(
     environment: str, tmp_path: Path
 ) -> None:
-    raw = Raw()
+    raw = EngineApi()
     reference = environment.replace(":environment", ":code")
     image = raw.image(environment)
     assert image is not None
-    described = describe(raw, environment, image, tmp_path)
-    code = write_layer([Entry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
+    described = environment_image(raw, environment, image, tmp_path)
+    code = write_layer([LayerEntry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
     composed = compose(described, code)
 
-    with saved(raw, environment, tmp_path) as (config, layers):
+    with saved_image(raw, environment, tmp_path) as (config, layers):
         assert config == described.config_digest
         raw.call("DELETE", f"/images/{environment}?force=true")
 
@@ -54,24 +54,24 @@ def test_an_engine_without_the_layers_refuses_the_code_alone_and_takes_the_whole
         assert raw.image(reference) is None
 
         with pytest.raises(Infrastructure):
-            load(raw, composed, described, environment, reference, tmp_path, print)
+            load_image(raw, composed, described, environment, reference, tmp_path, print)
         assert raw.image(reference) is None
 
         assert load_members(raw, composed, reference, layers) is None
-    assert has(raw, reference, composed.identity, composed.diff_ids)
+    assert has_image(raw, reference, composed.identity, composed.diff_ids)
     found = raw.image(reference)
     assert found is not None and found["Id"] == composed.digest and "A=b" in found["Config"]["Env"]
 
 
 def test_a_load_that_is_broken_off_leaves_no_image(environment: str, tmp_path: Path) -> None:
-    raw = Raw()
+    raw = EngineApi()
     reference = environment.replace(":environment", ":code")
     image = raw.image(environment)
     assert image is not None
-    described = describe(raw, environment, image, tmp_path)
-    code = write_layer([Entry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
+    described = environment_image(raw, environment, image, tmp_path)
+    code = write_layer([LayerEntry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
     composed = compose(described, code)
     code.file.write_bytes(b"")  # it is gone when the engine is sent it
     with pytest.raises(Infrastructure, match="was cut while it was read"):
-        load(raw, composed, described, environment, reference, tmp_path, print)
+        load_image(raw, composed, described, environment, reference, tmp_path, print)
     assert raw.image(reference) is None

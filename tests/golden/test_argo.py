@@ -21,7 +21,7 @@ import yaml
 
 from tests.support import argo_cases as cases
 from toolkit.backends.argo.compile.manifest import to_text
-from toolkit.backends.argo.compile.workflow import LARGEST_CONFIG_MAP, LONGEST_CRON, Objects
+from toolkit.backends.argo.compile.workflow import LARGEST_CONFIG_MAP, LONGEST_CRON, Manifests
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Map, Pipeline
 from toolkit.runtime.shared.records import encode
@@ -30,23 +30,23 @@ FOLDER = Path(__file__).parent / "argo"
 
 
 @pytest.fixture(scope="module", params=cases.CASES)
-def case(request: pytest.FixtureRequest) -> tuple[str, Objects]:
+def case(request: pytest.FixtureRequest) -> tuple[str, Manifests]:
     name: str = request.param
     return name, cases.CASES[name]()
 
 
-def workflow_spec(objects: Objects) -> dict[str, Any]:
+def workflow_spec(objects: Manifests) -> dict[str, Any]:
     spec: dict[str, Any] = objects.workflow["spec"]
     workflow: dict[str, Any] = spec.get("workflowSpec", spec)
     return workflow
 
 
-def templates(objects: Objects) -> list[dict[str, Any]]:
+def templates(objects: Manifests) -> list[dict[str, Any]]:
     """Those that make pods."""
     return [one for one in workflow_spec(objects)["templates"] if "container" in one]
 
 
-def tasks(objects: Objects) -> list[dict[str, Any]]:
+def tasks(objects: Manifests) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = workflow_spec(objects)["templates"][0]["dag"]["tasks"]
     return found
 
@@ -64,7 +64,7 @@ def texts(document: Any) -> Iterator[str]:
         yield document
 
 
-def test_the_manifest_is_as_it_was(case: tuple[str, Objects]) -> None:
+def test_the_manifest_is_as_it_was(case: tuple[str, Manifests]) -> None:
     name, objects = case
     kept = FOLDER / f"{name}.yaml"
     found = cases.kept_text(objects)
@@ -78,7 +78,7 @@ def test_no_manifest_is_kept_that_nothing_makes() -> None:
     assert {path.stem for path in FOLDER.glob("*.yaml")} == set(cases.CASES)
 
 
-def test_its_text_is_read_as_what_it_was_made_of(case: tuple[str, Objects]) -> None:
+def test_its_text_is_read_as_what_it_was_made_of(case: tuple[str, Manifests]) -> None:
     _, objects = case
     assert list(yaml.safe_load_all(to_text(objects))) == [objects.config_map, objects.workflow]
 
@@ -127,7 +127,7 @@ def test_each_step_waits_for_the_one_before_it_alone(name: str) -> None:
         assert [one["name"] for one in chain] == ["a", "b"]
 
 
-def test_every_template_is_used_and_no_two_are_of_one_shape(case: tuple[str, Objects]) -> None:
+def test_every_template_is_used_and_no_two_are_of_one_shape(case: tuple[str, Manifests]) -> None:
     _, objects = case
     shapes = [json.dumps({**one, "name": ""}, sort_keys=True) for one in templates(objects)]
     assert len(set(shapes)) == len(shapes)
@@ -137,7 +137,7 @@ def test_every_template_is_used_and_no_two_are_of_one_shape(case: tuple[str, Obj
     assert set(named) == {task["template"] for one in every for task in one.get("dag", {"tasks": []})["tasks"]}
 
 
-def test_every_task_gives_the_template_that_it_names_what_it_takes(case: tuple[str, Objects]) -> None:
+def test_every_task_gives_the_template_that_it_names_what_it_takes(case: tuple[str, Manifests]) -> None:
     _, objects = case
     taken = {
         one["name"]: [each["name"] for each in one.get("inputs", {"parameters": []})["parameters"]]
@@ -165,7 +165,7 @@ def test_steps_of_one_shape_share_a_template(name: str, count: int) -> None:
     assert len(templates(cases.CASES[name]())) == count
 
 
-def test_its_pods_fit_the_restricted_standard_and_user_code_gets_no_token(case: tuple[str, Objects]) -> None:
+def test_its_pods_fit_the_restricted_standard_and_user_code_gets_no_token(case: tuple[str, Manifests]) -> None:
     _, objects = case
     assert workflow_spec(objects)["automountServiceAccountToken"] is False
     for one in templates(objects):

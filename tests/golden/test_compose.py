@@ -28,11 +28,13 @@ def test_the_file_is_as_it_was(tmp_path: Path, form: str) -> None:
     folder = shutil.copytree(GETTING_STARTED, tmp_path / "project", ignore=shutil.ignore_patterns(".toolkit", ".env"))
     project = load(None, folder)
     reference = parse(form, folder)
-    ask = describer.in_process(sys.executable, process.MAIN, process.environment(project, {}))
+    ask = describer.process_describer(sys.executable, process.MAIN, process.environment(project, {}))
     pipeline = describe.describe(project, reference, ask)
     made = plan(pipeline, project.config, reference.import_roots(project))
     run_id = compose.run_id_of(made, {})
-    text = compose.render(project, made, run_id, {None: "image_to_use:TAG"}, 1000).replace(run_id, "compose-RUN")
+    text = compose.render_compose_file(project, made, run_id, {None: "image_to_use:TAG"}, 1000).replace(
+        run_id, "compose-RUN"
+    )
     if os.environ.get("TOOLKIT_REGENERATE") == "1":
         assert not os.environ.get("CI"), "golden files are written by a person, who looks at what changed"
         GOLDEN.write_text(text)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support.local_project import LocalProject
-from toolkit.backends.argo.compile.omitted_work import Resumed
-from toolkit.backends.completed_work import Earlier
+from toolkit.backends.argo.compile.omitted_work import OmittedWork
+from toolkit.backends.completed_work import CompletedWork
 from toolkit.runtime.shared.tree import Tree, fill
 
 HEAD = "from toolkit import Catalog, Conditional, Loop, Map, Nested, Parallel, Pipeline, ShellTask, Stub\n"
@@ -43,8 +43,8 @@ def not_run_on_a_cluster(project: LocalProject) -> set[str]:
     [folder] = (project.root / ".toolkit" / "volumes").glob("*/run_log_store/r")
     record = json.loads((folder / "run.json").read_text())
     tree = Tree(json.loads(record["plan"]))
-    resumed = Resumed(tree, folder, Earlier(tree, folder, frozenset(tree.rows), record["controls"]))
-    return {fill(path, list(positions)) for path in tree.rows for positions in resumed.passed(path)}
+    resumed = OmittedWork(tree, folder, CompletedWork(tree, folder, frozenset(tree.rows), record["controls"]))
+    return {fill(path, list(positions)) for path in tree.rows for positions in resumed.omitted(path)}
 
 
 ONCE, AGAIN = ["succeeded"], ["failed", "succeeded"]

@@ -14,7 +14,7 @@ from typing import Any
 from tests.support.examples import GETTING_STARTED
 from tests.support.local_project import LocalProject
 from toolkit.backends.argo.compile.manifest import to_text
-from toolkit.backends.argo.compile.workflow import Image, Objects, Submission, compile_run, compile_schedule
+from toolkit.backends.argo.compile.workflow import Image, Manifests, Submission, compile_run, compile_schedule
 from toolkit.config.load import load
 from toolkit.config.settings import Config
 from toolkit.model.pipeline import (
@@ -32,7 +32,7 @@ from toolkit.model.pipeline import (
 )
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
-from toolkit.run.prepare import given_controls
+from toolkit.run.prepare import initial_controls
 
 IMAGE = "registry.example:5000/team/app:0123456789abcdef"
 PLACEHOLDER = "Z3ppcHBlZA=="
@@ -196,21 +196,21 @@ def planned(steps: Sequence[Step], config: Config) -> Plan:
     return plan(Pipeline(tuple(steps), name="pipe"), config, (".",))
 
 
-def run(steps: Sequence[Step], executor: dict[str, Any] | None = None, **changed: Any) -> Objects:
+def run(steps: Sequence[Step], executor: dict[str, Any] | None = None, **changed: Any) -> Manifests:
     """The objects of a run of these steps."""
     config = configured(executor or {})
     made = planned(steps, config)
     known = submission(**changed)
-    return compile_run(made, config, replace(known, controls=given_controls(made, known.parameters)[1]))
+    return compile_run(made, config, replace(known, controls=initial_controls(made, known.parameters)[1]))
 
 
-def schedule(steps: Sequence[Step], executor: dict[str, Any], **changed: Any) -> Objects:
+def schedule(steps: Sequence[Step], executor: dict[str, Any], **changed: Any) -> Manifests:
     """The objects of a CronWorkflow of these steps."""
     config = configured(executor)
     return compile_schedule(planned(steps, config), config, submission(**{"name": "nightly", **changed}))
 
 
-def getting_started() -> Objects:
+def getting_started() -> Manifests:
     """The example as it is."""
     with tempfile.TemporaryDirectory() as folder:
         for file in GETTING_STARTED.iterdir():
@@ -220,63 +220,63 @@ def getting_started() -> Objects:
         return compile_run(made, load(None, Path(folder)).config, submission())
 
 
-def everything() -> Objects:
+def everything() -> Manifests:
     return run([task("a"), task("b", ("token",))], EVERYTHING)
 
 
-def overrides() -> Objects:
+def overrides() -> Manifests:
     steps = [task("plain"), task("large", override="large"), task("other", override="other")]
     base = {"retry_strategy": {"limit": 1}, "node_selector": {"pool": "cpu"}, "overrides": OVERRIDES}
     return run([*steps, task("anywhere", override="anywhere"), task("plain again")], base)
 
 
-def scheduled() -> Objects:
+def scheduled() -> Manifests:
     schedules = ["CRON_TZ=Europe/Berlin 0 6 * * mon-fri", "TZ=Europe/Berlin @monthly"]
     given = {"schedules": schedules, "labels": {"team": "y"}, "annotations": {"note": "n"}}
     return schedule([task("a"), task("b")], given, record={"pipeline": "pipe"})
 
 
-def hostile() -> Objects:
+def hostile() -> Manifests:
     return run([task(name) for name in HOSTILE_NAMES], {"environment": HOSTILE_VALUES})
 
 
-def secrets() -> Objects:
+def secrets() -> Manifests:
     references = [{"environment_variable": "DSN", "secret_name": "postgres", "secret_key": "dsn"}]
     steps = [task("none"), task("one", ("token",)), task("two", ("token", "DSN", "other")), task("again", ("token",))]
     return run(steps, {"secrets_from_k8s": references})
 
 
-def chain(length: int = 50) -> Objects:
+def chain(length: int = 50) -> Manifests:
     return run([task(f"step {number:04}") for number in range(length)])
 
 
-def stubs_alone() -> Objects:
+def stubs_alone() -> Manifests:
     return run([Stub("one"), Stub("two")])
 
 
-def stubs_between() -> Objects:
+def stubs_between() -> Manifests:
     return run([Stub("before"), task("a"), Stub("between"), Stub("too"), task("b"), Stub("after")])
 
 
-def mapped() -> Objects:
+def mapped() -> Manifests:
     """Counted by the step before, and of no more than three at once; its branch can't share pods."""
     branch = sequence(task("a"), Nested("inner", sequence(task("b", returns="square"))))
     return run([task("give", returns="xs"), Map("m", branch, "xs", "x", concurrency=3), task("after")])
 
 
-def maps_in_maps() -> Objects:
+def maps_in_maps() -> Manifests:
     """Nothing but the parameters says how often each runs."""
     inner = Map("o", sequence(task("a")), "y", "z")
     middle = Map("n", sequence(inner), "x", "y")
     return run([Map("m", sequence(middle), "xs", "x")], parameters={"xs": [[[1, 2], [3]], []]})
 
 
-def grouped() -> Objects:
+def grouped() -> Manifests:
     branch = sequence(task("a", returns="y"), task("b"))
     return run([Map("m", branch, "xs", "x"), task("after")], {"pods_per_map": 3}, parameters={"xs": list(range(10))})
 
 
-def conditional() -> Objects:
+def conditional() -> Manifests:
     """The value that the second decides by comes out of the first, or past it."""
     branches = (("it's {{a}}", sequence(task("a", returns="z"))), ("b", sequence(Stub("nothing"))))
     first = Conditional("c", "x", branches, default=sequence(task("d", returns="z"), task("e")))
@@ -284,19 +284,19 @@ def conditional() -> Objects:
     return run([task("give", returns="x z"), first, second])
 
 
-def loop() -> Objects:
+def loop() -> Manifests:
     """With what a later iteration needs to know before it starts, and more of them than its template holds."""
     again = Conditional("c", "w", (("a", sequence(task("a", returns="w done"))),), sequence(Stub("none")))
     body = sequence(again, task("b", returns="done"))
     return run([Loop("l", body, 20, "done", "i"), task("after")], parameters={"w": "a"})
 
 
-def parallel() -> Objects:
+def parallel() -> Manifests:
     branches = (("one", sequence(task("a"), task("b"))), ("two", sequence(task("a", returns="xs"))))
     return run([Parallel("p", branches), Map("m", sequence(task("c")), "xs", "x")])
 
 
-def handlers() -> Objects:
+def handlers() -> Manifests:
     inner = sequence(task("a", on_failure=sequence(task("mend"))), task("b"))
     whole = Nested("inner", inner, on_failure=sequence(Stub("ignore")))
     return run(
@@ -304,19 +304,19 @@ def handlers() -> Objects:
     )
 
 
-def ends() -> Objects:
+def ends() -> Manifests:
     early = Nested("early", sequence(task("a", terminate_with_success=True), task("never")))
     return run([early, task("b", terminate_with_failure=True, on_failure=sequence(task("mend"))), task("never")])
 
 
-def hostile_inside() -> Objects:
+def hostile_inside() -> Manifests:
     """A path that Argo would change, around a position."""
     name = "{{x}} $(HOME) \N{PARTY POPPER}"
     branch = sequence(task(name, returns="y"), Loop("$(HOME)", sequence(task("a", returns="y")), 2, "y", "i"))
     return run([Map(name, branch, "xs", "x"), task("after")], parameters={"xs": [1]})
 
 
-CASES: dict[str, Callable[[], Objects]] = {
+CASES: dict[str, Callable[[], Manifests]] = {
     "getting-started": getting_started,
     "everything": everything,
     "overrides": overrides,
@@ -340,8 +340,8 @@ FLAT = tuple(CASES)[: tuple(CASES).index("map")]
 """Those without composites, handlers and ends."""
 
 
-def kept_text(objects: Objects) -> str:
+def kept_text(objects: Manifests) -> str:
     """The manifest as it is kept: without what is compressed."""
     config_map = copy.deepcopy(objects.config_map)
     config_map["binaryData"] = dict.fromkeys(config_map["binaryData"], PLACEHOLDER)
-    return to_text(Objects(config_map, objects.workflow))
+    return to_text(Manifests(config_map, objects.workflow))

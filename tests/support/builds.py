@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from tests.support.registry import digest_of
 from toolkit.build.image.build_record import BuiltImage
-from toolkit.build.image.contents import Contents
+from toolkit.build.image.contents import ImageContents
 
 
 class SavingEngine:
@@ -38,7 +38,7 @@ class Builds:
         self.folder = folder
         self.below = [b"base" * 50_000, b"packages" * 30_000]
 
-    def build(self, line: str, kept: bool = True, changed: bool = True) -> tuple[Contents, SavingEngine]:
+    def build(self, line: str, kept: bool = True, changed: bool = True) -> tuple[ImageContents, SavingEngine]:
         code = line.encode() * 100
         layers = [*self.below, code]
         config = json.dumps({"line": line, "rootfs": {"diff_ids": [digest_of(layer) for layer in layers]}}).encode()
@@ -49,4 +49,4 @@ class Builds:
             (made / f"{image.digest[7:]}.json").write_bytes(config)
             (made / f"{image.digest[7:]}.tar").write_bytes(code)
         engine = SavingEngine(config, layers)
-        return Contents(engine, self.folder, image), engine  # type: ignore[arg-type]
+        return ImageContents(engine, self.folder, image), engine  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ class LocalProject:
         with _working_in(self.root):
             project = load(None, self.root)
             reference = parse(pipeline, self.root)
-            ask = describer.in_process(sys.executable, process.MAIN, process.environment(project, {}))
+            ask = describer.process_describer(sys.executable, process.MAIN, process.environment(project, {}))
             described = describe(project, reference, ask)
         return plan(described, project.config, reference.import_roots(project))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import toolkit.runtime
-from toolkit.backends.argo.volume.answer import Documents, Stream
+from toolkit.backends.argo.volume.answer import AnswerStream, DocumentSink
 from toolkit.backends.argo.volume.reader_pod import _line
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.protocol import PROTOCOL
@@ -65,8 +65,8 @@ class LocalReader:
 
 def ask(request: dict[str, Any], reader: LocalReader | None = None) -> list[tuple[dict[str, Any], bytes]]:
     """The items of an answer."""
-    documents = Documents()
-    stream = Stream(documents)
+    documents = DocumentSink()
+    stream = AnswerStream(documents)
     (reader or LocalReader()).exec(request, stream.feed)
     assert stream.whole
     return documents.items

@@ -6,7 +6,7 @@ from typing import Any
 
 from toolkit.backends.argo.compile.dag import handler_task
 from toolkit.backends.argo.compile.names import task_name
-from toolkit.backends.argo.follow.nodes import Paths, attempts
+from toolkit.backends.argo.follow.nodes import TaskPaths, node_attempts
 from toolkit.backends.argo.follow.outcome import outcome_of
 
 TASKS = ["first", "m/*/a", "m/*/l/*/b", "m/on_failure/mend", "{{x}}/*/c", "last"]
@@ -31,7 +31,7 @@ def workflow(*nodes: dict[str, Any], phase: str = "Failed") -> dict[str, Any]:
 
 
 def test_an_attempt_is_known_by_its_path_or_by_its_name_and_positions() -> None:
-    found = attempts(
+    found = node_attempts(
         workflow(
             node(task_name("m/*/a"), path="m/3/a"),
             node(task_name("m/*/a"), path="m/group-2/a"),
@@ -50,7 +50,7 @@ def test_an_attempt_is_known_by_its_path_or_by_its_name_and_positions() -> None:
 
 
 def test_paths_are_found_in_the_plan_and_in_its_order() -> None:
-    paths = Paths(TASKS)
+    paths = TaskPaths(TASKS)
     assert paths.template("m/3/l/10/b") == "m/*/l/*/b"
     assert paths.template("m/group-3/a") == "m/*/a"
     assert paths.template("m/on_failure/mend") == "m/on_failure/mend"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import argo_cases as cases
 from toolkit.backends.argo.compile.manifest import to_text
-from toolkit.backends.argo.compile.workflow import Image, Objects
+from toolkit.backends.argo.compile.workflow import Image, Manifests
 from toolkit.config.effect import without_effect
 from toolkit.config.settings import ExecutorConfig, Override
 from toolkit.errors import BadInput
@@ -39,7 +39,7 @@ NEEDED: dict[str, dict[str, Any]] = {"start_timeout_in_seconds": {"max_step_dura
 OVERRIDE = {**cases.OVERRIDES["other"], **cases.OVERRIDES["large"]}
 
 
-def objects(executor: dict[str, Any], override: dict[str, Any] | None = None) -> Objects:
+def objects(executor: dict[str, Any], override: dict[str, Any] | None = None) -> Manifests:
     given = {**executor, "overrides": {**executor.get("overrides", {}), "o": override or {}}}
     return (cases.schedule if "schedules" in given else cases.run)(STEPS, given)
 

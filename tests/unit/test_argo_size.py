@@ -6,18 +6,18 @@ import json
 from typing import Any
 
 from tests.support import argo_cases as cases
-from toolkit.backends.argo.compile.workflow import Objects
+from toolkit.backends.argo.compile.workflow import Manifests
 from toolkit.model.pipeline import Map, Pipeline, Step
-from toolkit.run.prepare import given_controls
+from toolkit.run.prepare import initial_controls
 
 
-def map_of(items: int) -> Objects:
+def map_of(items: int) -> Manifests:
     """A map over as many items, and a step that collects."""
     branch = Pipeline((cases.task("first"), cases.task("second")))
     steps: list[Step] = [Map("items", branch, "numbers", "number"), cases.task("collect")]
     given = {"retry_strategy": {"limit": 2}}
     parameters = {"numbers": list(range(items))}
-    controls = given_controls(cases.planned(steps, cases.configured(given)), parameters)[1]
+    controls = initial_controls(cases.planned(steps, cases.configured(given)), parameters)[1]
     return cases.run(steps, given, parameters=parameters, name="a-map", controls=controls)
 
 

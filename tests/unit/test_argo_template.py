@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolkit.backends.argo.compile.pod import Object, Placement, Values, template
+from toolkit.backends.argo.compile.pod import ConfigMapValues, Object, Placement, template
 from toolkit.config.settings import BackOff, RetryStrategy, SecretReference, Toleration
 from toolkit.spec.container import ContainerSpec, Mount
 
@@ -69,7 +69,7 @@ NOT_ON_KUBERNETES = {"pids_limit"}
 
 
 def rendered(spec: ContainerSpec = SPEC, place: Placement = PLACE, retry: RetryStrategy | None = None) -> Object:
-    made = template("step", spec, place, retry or RetryStrategy(), Values("run-1", {}))
+    made = template("step", spec, place, retry or RetryStrategy(), ConfigMapValues("run-1", {}))
     return {**made, "podSpecPatch": json.loads(made["podSpecPatch"])}
 
 

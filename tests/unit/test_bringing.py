@@ -22,7 +22,7 @@ from tests.support.lab import Lab
 from tests.support.reader import MAIN, Killed, LocalReader, UntilKilled, ask
 from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends.argo.volume import pieces
-from toolkit.backends.argo.volume.answer import Documents, Stream
+from toolkit.backends.argo.volume.answer import AnswerStream, DocumentSink
 from toolkit.backends.argo.volume.reader_pod import _line
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared import run_files
@@ -78,7 +78,7 @@ def put(catalog: Path, *pieces: dict[str, Any], token: str = TOKEN, first: bool 
 
 def bring(run_log: Path, *pieces: dict[str, Any], run: str = "r", **fields: Any) -> None:
     """A request to bring pieces of a run's files."""
-    known = {"identity": run_files.identity(run_record(run)), "origin": ORIGIN, "token": TOKEN, "first": True}
+    known = {"identity": run_files.run_identity(run_record(run)), "origin": ORIGIN, "token": TOKEN, "first": True}
     known.update({"last": True, "whole": True, **fields})
     ask({"do": "bring", "run_log": str(run_log), "run": run, "pieces": list(pieces), **known})
 
@@ -204,7 +204,7 @@ def limited(request: dict[str, Any], size: int) -> None:
     code += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     command = [sys.executable, "-c", code, str(MAIN), "--store", str(PROTOCOL)]
     done = subprocess.run(command, input=_line(request), capture_output=True, timeout=60, check=True)
-    Stream(Documents()).feed(done.stdout)
+    AnswerStream(DocumentSink()).feed(done.stdout)
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_nothing(lab: Lab) -> None:
@@ -214,7 +214,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(lab: Lab) -> None:
     request = {"do": "put", "catalog": str(catalog), "token": TOKEN, "first": True, "pieces": [piece(digest, data)]}
     with pytest.raises(Infrastructure, match=f"^the catalog {catalog} can't be written: File too large$"):
         limited(request, 50_000)
-    of_run = {"run": "r", "identity": run_files.identity(run_record("r")), "origin": ORIGIN, "first": True}
+    of_run = {"run": "r", "identity": run_files.run_identity(run_record("r")), "origin": ORIGIN, "first": True}
     request = {"do": "bring", "run_log": str(lab.log), "token": TOKEN, **of_run, "last": False}
     request["pieces"] = [piece("steps/a/1/output.log", data)]
     with pytest.raises(Infrastructure, match=f"^the run log {lab.log} can't be written: File too large$"):

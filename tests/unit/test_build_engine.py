@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from toolkit.build.code.layer import Entry, write_layer
+from toolkit.build.code.layer import LayerEntry, write_layer
 from toolkit.build.image.archive import compose
 from toolkit.build.image.build_record import IDENTITY_LABEL
-from toolkit.build.image.engine_images import describe, load
-from toolkit.engine import Endpoint, Raw, connect, resolve_endpoint
+from toolkit.build.image.engine_images import environment_image, load_image
+from toolkit.engine import Endpoint, EngineApi, connect, resolve_endpoint
 from toolkit.errors import Infrastructure
 
 Answer = Callable[[str, str, bytes], tuple[int, bytes]]
@@ -70,7 +70,7 @@ def test_a_context_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
 
 def test_no_engine_is_one_sentence_with_the_address(tmp_path: Path) -> None:
     endpoint = Endpoint(f"unix://{tmp_path}/none.sock", "DOCKER_HOST")
-    for ask in (lambda: Raw(endpoint).image("a"), lambda: connect(endpoint)):
+    for ask in (lambda: EngineApi(endpoint).image("a"), lambda: connect(endpoint)):
         with pytest.raises(
             Infrastructure, match=r"no Docker engine answers at unix://.*none\.sock .*task setup"
         ) as error:
@@ -137,7 +137,7 @@ def test_an_engines_fault_is_told_in_its_own_words(
 ) -> None:
     engine = stand_in(lambda method, path, body: reply)
     with pytest.raises(Infrastructure, match="out of order"):
-        Raw(engine.endpoint).image("a")
+        EngineApi(engine.endpoint).image("a")
 
 
 class ContainerdStore:
@@ -197,16 +197,16 @@ def test_the_containerd_store_gets_real_descriptors_and_a_full_load_after_its_si
     stand_in: Callable[[Answer], StandIn], tmp_path: Path
 ) -> None:
     store = ContainerdStore(takes_whole=True)
-    raw = Raw(stand_in(store).endpoint)
-    environment = describe(raw, "base:1", store.base(), tmp_path)
+    raw = EngineApi(stand_in(store).endpoint)
+    environment = environment_image(raw, "base:1", store.base(), tmp_path)
     assert environment.config_digest == "sha256:" + hashlib.sha256(store.config).hexdigest()
     (layer,) = environment.layers
     assert (layer.digest, layer.size) == ("sha256:" + hashlib.sha256(store.layer).hexdigest(), len(store.layer))
     assert layer.media_type.endswith("tar+gzip")
 
-    code = write_layer([Entry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
+    code = write_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
     image = compose(environment, code)
-    load(raw, image, environment, "base:1", "demo:1", tmp_path, lambda sentence: None)
+    load_image(raw, image, environment, "base:1", "demo:1", tmp_path, lambda sentence: None)
     partial, whole = store.loads
     assert store.tagged["demo:1"]["Config"]["Labels"][IDENTITY_LABEL] == image.identity
     for files in (partial, whole):
@@ -218,7 +218,7 @@ def test_the_containerd_store_gets_real_descriptors_and_a_full_load_after_its_si
     assert len(whole) == len(partial) + 1
 
     # What was learnt is remembered: the environment is not saved again.
-    before = describe(raw, "base:1", store.base(), tmp_path)
+    before = environment_image(raw, "base:1", store.base(), tmp_path)
     assert before.layers == environment.layers
 
 
@@ -226,9 +226,9 @@ def test_an_engine_that_takes_nothing_is_left_without_the_tag(
     stand_in: Callable[[Answer], StandIn], tmp_path: Path
 ) -> None:
     store = ContainerdStore(takes_whole=False)
-    raw = Raw(stand_in(store).endpoint)
-    environment = describe(raw, "base:1", store.base(), tmp_path)
-    code = write_layer([Entry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
+    raw = EngineApi(stand_in(store).endpoint)
+    environment = environment_image(raw, "base:1", store.base(), tmp_path)
+    code = write_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
     with pytest.raises(Infrastructure, match="does not take the image demo:1"):
-        load(raw, compose(environment, code), environment, "base:1", "demo:1", tmp_path, lambda sentence: None)
+        load_image(raw, compose(environment, code), environment, "base:1", "demo:1", tmp_path, lambda sentence: None)
     assert store.tagged == {}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.environment.definition import Wanted, check_packages
-from toolkit.build.environment.failures import explain_failure, failed_in_passing
+from toolkit.build.environment.definition import EnvironmentDefinition, check_packages
+from toolkit.build.environment.failures import explain_failure, is_transient_failure
 from toolkit.build.environment.locks import Lock, find_lock
 from toolkit.errors import BadInput, Infrastructure
 
@@ -136,16 +136,18 @@ def test_a_broken_uv_lock_is_named(tmp_path: Path, content: str) -> None:
 
 def test_the_environments_name_follows_from_all_that_decides_it() -> None:
     lock = Lock("requirements", "requirements.txt", {"requirements.txt": b"six\n"})
-    wanted = Wanted("base:1", "sha256:1", ("curl",), lock)
+    wanted = EnvironmentDefinition("base:1", "sha256:1", ("curl",), lock)
     others = [
-        Wanted("base:1", "sha256:2", ("curl",), lock),
-        Wanted("base:1", "sha256:1", (), lock),
-        Wanted("base:1", "sha256:1", ("curl",), Lock("requirements", "requirements.txt", {"requirements.txt": b""})),
-        Wanted("base:1", "sha256:1", ("curl",), Lock("none")),
+        EnvironmentDefinition("base:1", "sha256:2", ("curl",), lock),
+        EnvironmentDefinition("base:1", "sha256:1", (), lock),
+        EnvironmentDefinition(
+            "base:1", "sha256:1", ("curl",), Lock("requirements", "requirements.txt", {"requirements.txt": b""})
+        ),
+        EnvironmentDefinition("base:1", "sha256:1", ("curl",), Lock("none")),
     ]
     assert len({wanted.reference, *(other.reference for other in others)}) == 5
-    assert Wanted("another-name:1", "sha256:1", ("curl", "curl"), lock).reference == wanted.reference
-    assert Wanted("base:1", "sha256:1", (), Lock("none")).reference == "base:1"
+    assert EnvironmentDefinition("another-name:1", "sha256:1", ("curl", "curl"), lock).reference == wanted.reference
+    assert EnvironmentDefinition("base:1", "sha256:1", (), Lock("none")).reference == "base:1"
 
 
 @pytest.mark.parametrize("package", ["a b", "$(id)", "-y", "a;b", ""])
@@ -182,7 +184,7 @@ def test_a_system_package_is_a_packages_name_and_nothing_else(package: str) -> N
     ],
 )
 def test_a_failed_build_is_explained(text: str, kind: type[Exception], message: str) -> None:
-    error = explain_failure(text, Wanted("base:1", "sha256:1", (), Lock("uv", "uv.lock")))
+    error = explain_failure(text, EnvironmentDefinition("base:1", "sha256:1", (), Lock("uv", "uv.lock")))
     assert type(error) is kind
     assert message in str(error)
 
@@ -203,4 +205,4 @@ def test_a_failed_build_is_explained(text: str, kind: type[Exception], message: 
     ],
 )
 def test_a_build_is_tried_again_only_when_the_network_may_be_well_soon(text: str, passing: bool) -> None:
-    assert failed_in_passing(text) is passing
+    assert is_transient_failure(text) is passing

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.recorded_run import CONFIG, task
 from toolkit.backends.compose import (
-    Places,
+    HostFolders,
     SecretNames,
     compose_file,
     dev_service,
@@ -33,7 +33,7 @@ from toolkit.run import compose
 from toolkit.spec.container import ContainerSpec, Mount
 
 SAMENESS = Path(__file__).parents[2] / "docs" / "sameness.md"
-PLACES = Places({"data": "./data", "more": "./more"}, "./run", ".")
+PLACES = HostFolders({"data": "./data", "more": "./more"}, "./run", ".")
 SPEC = ContainerSpec(
     image="image:1",
     argv=("python3", "main.py", "1", "run", "step", "1"),
@@ -133,7 +133,7 @@ def test_a_dollar_is_no_variable_of_composes() -> None:
     spec = dataclasses.replace(
         SPEC, environment=(("A", "$HOME ${X} $$"),), mounts=(Mount("data", "/a$b"),), argv=("run", "a $step", "1")
     )
-    step = step_service(spec, Places({"data": "./$d"}, "./$r", "."), SecretNames(), {"label": "a $step"})
+    step = step_service(spec, HostFolders({"data": "./$d"}, "./$r", "."), SecretNames(), {"label": "a $step"})
     assert step["environment"]["A"] == "$$HOME $${X} $$$$"
     assert step["entrypoint"] == ["run", "a $$step", "next"]
     assert [(one["source"], one["target"]) for one in step["volumes"]] == [
@@ -191,8 +191,8 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
     branches = (("left", Pipeline((task("a"),))), ("right", Pipeline((task("a"), Stub("s")))))
     inner = Pipeline((Parallel("p", branches), task("b", on_failure=Pipeline((task("mend"),)))))
     made = plan(Pipeline((task("first"), Nested("n", inner))), CONFIG, (".",))
-    compose.check(made)
-    text = compose.render(load(None, tmp_path), made, "compose-1", {None: "image:1"}, 1000)
+    compose.check_composable(made)
+    text = compose.render_compose_file(load(None, tmp_path), made, "compose-1", {None: "image:1"}, 1000)
     services = yaml.safe_load(text)["services"]
     labels = {name: one["labels"].get("dev.toolkit.step") for name, one in services.items()}
     steps = ["first", "n/p/left/a", "n/p/right/a", "n/b", "n/b/on_failure/mend"]
@@ -211,4 +211,4 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
 def test_what_is_decided_while_it_runs_is_refused_by_name(step: Step, kind: str) -> None:
     made = plan(Pipeline((Nested("n", Pipeline((task("first"), step))),)), CONFIG, (".",))
     with pytest.raises(BadInput, match=f"docker-compose can't run the {kind} 'n/it', in which steps run as"):
-        compose.check(made)
+        compose.check_composable(made)

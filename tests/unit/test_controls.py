@@ -10,9 +10,9 @@ from tests.support.plans import planned, task
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.plan.plan import Plan
-from toolkit.runtime.shared.controls import Controls, failed, group_ranges
-from toolkit.runtime.shared.scope import Plan as RuntimePlan
-from toolkit.runtime.shared.scope import Records
+from toolkit.runtime.shared.controls import Controls, control_error, group_ranges
+from toolkit.runtime.shared.scope import RecordReader
+from toolkit.runtime.shared.scope import RunPlan as RuntimePlan
 
 
 def of(*steps: Step) -> Pipeline:
@@ -98,7 +98,7 @@ def test_a_map_right_after_a_map_is_as_long_as_that_one() -> None:
     assert sorted(emissions(made)["a"]) == ["m:start", "n:start", "o:start"]
     plan = RuntimePlan(made.document(), {})
     record = {"returns": {"x": {"kind": "json", "value": [7, 8]}}}
-    values, files = Controls(plan, Records("", {"a": record}), no_reducer).of_emissions(
+    values, files = Controls(plan, RecordReader("", {"a": record}), no_reducer).of_emissions(
         [["m", "start"], ["n", "start"], ["o", "start"]], "a"
     )
     assert values == {"m": 2, "n": 2, "o": 2}
@@ -144,7 +144,7 @@ def no_reducer(reducer: dict[str, Any], items: list[dict[str, Any]]) -> Any:
 
 
 def given(made: Plan, **parameters: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    return Controls(RuntimePlan(made.document(), parameters), Records(""), no_reducer).given(list(made.given))
+    return Controls(RuntimePlan(made.document(), parameters), RecordReader(""), no_reducer).given(list(made.given))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_map_counts_its_list(value: Any, count: int) -> None:
 @pytest.mark.parametrize("value", [None, 3, "text", {"k": 1}, True])
 def test_what_is_no_list_fails_the_map_and_is_named(value: Any) -> None:
     values, files = given(planned(each("m", "x")), x=value)
-    assert "iterates on x, which is no list but" in failed(values["m"])
+    assert "iterates on x, which is no list but" in control_error(values["m"])
     assert files["c0"].startswith("error: ") and files["g0"] == "0"
 
 
@@ -173,7 +173,7 @@ def test_a_conditional_chooses_by_the_text_of_its_value(value: Any, label: str) 
 
 def test_a_value_without_a_branch_is_named_or_takes_the_default() -> None:
     values, _ = given(planned(choose("c", "y")), y="c")
-    assert 'has no branch for y = "c": it has a, b' in failed(values["c"])
+    assert 'has no branch for y = "c": it has a, b' in control_error(values["c"])
     other = Conditional("c", "y", (("a", of(task("t"))),), default=of(task("d")))
     assert given(planned(other), y="c")[0] == {"c": "default"}
 
@@ -193,4 +193,4 @@ def test_more_items_than_pods_are_grouped_in_order_and_other_branches_are_refuse
     assert [list(one) for one in group_ranges(10, 3)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert [len(one) for one in group_ranges(100_000, 500)] == [200] * 500
     values, _ = given(planned(each("m", "x", choose("c", "i"), task("t")), pods_per_map=3), x=list(range(10)))
-    assert "the map m has 10 items, and 3 is the most" in failed(values["m"])
+    assert "the map m has 10 items, and 3 is the most" in control_error(values["m"])

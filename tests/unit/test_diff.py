@@ -17,10 +17,10 @@ from tests.support.recorded_run import RecordedRun, task
 from toolkit import report
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Pipeline, Step
 from toolkit.report.diff import ABSENT, Difference, compare, compared_fields
-from toolkit.report.diff_text import document, print_diff, shortened
+from toolkit.report.diff_text import document, print_diff, shorten_pair
 from toolkit.report.facts import RunFacts, StepFacts, facts_of, planned_steps
 from toolkit.report.fields import FIELDS, NOT_COMPARED, RECORD_KEYS, WAIVED_BY_PROCESS, engine_image
-from toolkit.runtime.shared.locations import Places
+from toolkit.runtime.shared.locations import Locations
 from toolkit.runtime.step import begin_record
 from toolkit.store.reader import RunLog
 from toolkit.store.writer import write_engine
@@ -621,11 +621,11 @@ def test_every_key_of_the_records_is_compared_or_named(tmp_path: Path) -> None:
 
 
 def test_a_container_records_under_the_same_keys_as_a_process() -> None:
-    class Container(Places):
+    class Container(Locations):
         in_container = True
 
     inside = begin_record.begin_record("", Container(image_file="/nowhere"), "x", {"B": "secret", "A": ""})
-    outside = begin_record.begin_record("", Places(image_file=""), "x", {})
+    outside = begin_record.begin_record("", Locations(image_file=""), "x", {})
     assert set(inside) == set(outside) == set(RECORD_KEYS["begin.json"]) - {"group"}
     assert inside["environment"] == ["A", "B"] and "secret" not in json.dumps(inside)
     assert set(inside["privileges"]) == {"effective", "bounding", "no_new_privileges", "seccomp"}
@@ -767,9 +767,9 @@ def test_of_what_differs_in_many_items_a_person_sees_the_first(
 
 
 def test_long_values_are_shown_from_where_they_differ() -> None:
-    a, b = shortened("x" * 100 + "A" + "y" * 100, "x" * 100 + "B" + "y" * 100)
+    a, b = shorten_pair("x" * 100 + "A" + "y" * 100, "x" * 100 + "B" + "y" * 100)
     assert len(a) == len(b) == 44 and a[12] == "A" and b[12] == "B" and a[0] == a[-1] == "…"
-    assert shortened("x" * 100, ABSENT) == ("x" * 43 + "…", "-")
-    assert shortened(1, "1") == ("1", "1")
-    assert shortened("x" * 50, "x" * 60)[0].endswith("x")
-    assert shortened("new\nline", None) == ("new�line", "null")
+    assert shorten_pair("x" * 100, ABSENT) == ("x" * 43 + "…", "-")
+    assert shorten_pair(1, "1") == ("1", "1")
+    assert shorten_pair("x" * 50, "x" * 60)[0].endswith("x")
+    assert shorten_pair("new\nline", None) == ("new�line", "null")

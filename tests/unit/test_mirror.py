@@ -20,7 +20,7 @@ from tests.support.lab import Lab, cluster_at
 from tests.support.reader import LocalReader
 from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends.argo.volume.mirror import Mirror
-from toolkit.backends.argo.volume.reader_pod import Broken
+from toolkit.backends.argo.volume.reader_pod import BrokenConnection
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.server import service
 from toolkit.runtime.shared import records, volume_protocol
@@ -194,7 +194,7 @@ def test_a_part_that_this_machine_began_and_saw_end_is_published(lab: Lab) -> No
 def test_no_end_is_here_before_the_answer_was_whole(lab: Lab, left: int) -> None:
     folder = make_run(lab.log, "r", {"a": os.urandom(200_000).hex()})
     go_on(folder, 1, "failed")
-    with pytest.raises(Broken, match="cut off"):
+    with pytest.raises(BrokenConnection, match="cut off"):
         lab.mirror.sync(LocalReader(cut=lambda data: data[:-left]), "r")
     here = files_of(lab.mirror.run_folder("r"))
     assert "continued/1/run.json" in here and "end.json" not in here and "continued/1/end.json" not in here
@@ -329,7 +329,7 @@ class Spoken:
     def __init__(self, *items: tuple[Mapping[str, Any], bytes], raw: bytes | None = None) -> None:
         reader, writer = os.pipe()
         if raw is None:
-            answer = service.Answer(writer)
+            answer = service.AnswerWriter(writer)
             for fields, data in items:
                 answer.item(data, **dict(fields))
             answer.end()
@@ -456,12 +456,12 @@ def test_an_answer_that_is_cut_off_is_asked_for_again_and_what_came_whole_is_kep
 def test_an_answer_that_is_cut_off_every_time_is_an_error_and_no_verdict(lab: Lab) -> None:
     make_run(lab.log, "r", {"a": "x" * 50_000})
     pod = LocalReader(cut=lambda data: data[:-1])
-    with pytest.raises(Broken, match="cut off"):
+    with pytest.raises(BrokenConnection, match="cut off"):
         lab.mirror.sync(pod, "r")
     assert len(pod.asked) == 3 and not lab.mirror.is_complete("r")
     assert not (lab.mirror.run_folder("r") / "end.json").exists()
     digest = lab.store.put_bytes(os.urandom(1_000_000))["sha256"]
-    with pytest.raises(Broken, match="cut off"):
+    with pytest.raises(BrokenConnection, match="cut off"):
         lab.mirror.object(LocalReader(cut=lambda data: data[:-400_000]), digest)
     assert not [path for path in everything_in(lab.root / ".toolkit") if path.endswith(".tmp") or "incoming/" in path]
 

@@ -22,15 +22,15 @@ from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.run.prepare import continue_run
 from toolkit.runs import move
-from toolkit.runs.cluster_runs import Remote
-from toolkit.runs.find import Found, Where, find, local_log
-from toolkit.runs.move import bring_here, bring_there, gone, still_there
+from toolkit.runs.cluster_runs import ClusterRuns
+from toolkit.runs.find import RunHandle, RunSource, find_run, local_log
+from toolkit.runs.move import pull_run, push_run, refresh_run, where_moved
 from toolkit.runtime.shared import records
 from toolkit.runtime.shared.catalog import FileStore
-from toolkit.runtime.step.run_record import NotThisRun, publish_run
+from toolkit.runtime.step.run_record import WrongRun, publish_run
 
 
-class OneCluster(Remote):
+class OneCluster(ClusterRuns):
     """A cluster without Workflows, whose volume lies in a folder."""
 
     def __init__(self, lab: Lab, namespace: str = "lab") -> None:
@@ -50,8 +50,8 @@ class Place:
     def __init__(self, root: Path) -> None:
         self.lab = Lab(root)
         self.there = self.lab.log / "r"
-        self.catalog = volumes.on_host(self.lab.project, str(self.lab.volume / "catalog"))
-        self.here = volumes.on_host(self.lab.project, str(self.lab.log)) / "r"
+        self.catalog = volumes.host_path(self.lab.project, str(self.lab.volume / "catalog"))
+        self.here = volumes.host_path(self.lab.project, str(self.lab.log)) / "r"
         self.said: list[str] = []
 
     def begin(self, run_log: Path, catalog: Path) -> None:
@@ -81,21 +81,21 @@ class Place:
         remote.pod = pod or remote.pod
         return remote
 
-    def local(self) -> Found:
+    def local(self) -> RunHandle:
         """The run here."""
         log = local_log(self.lab.project)
-        return Found(self.lab.project, log, log.run("r"))
+        return RunHandle(self.lab.project, log, log.run("r"))
 
-    def to_cluster(self, pod: Any = None) -> Found:
+    def to_cluster(self, pod: Any = None) -> RunHandle:
         """One command that moves it there."""
-        return bring_there(self.local(), self.remote(pod), self.said.append)
+        return push_run(self.local(), self.remote(pod), self.said.append)
 
-    def to_here(self, pod: Any = None) -> Found:
+    def to_here(self, pod: Any = None) -> RunHandle:
         """One command that moves it here."""
         remote = self.remote()
-        found = Found(self.lab.project, remote.log, remote.run("r"), remote)
+        found = RunHandle(self.lab.project, remote.log, remote.run("r"), remote)
         remote.pod = pod or remote.pod
-        return bring_here(found, self.said.append)
+        return pull_run(found, self.said.append)
 
 
 @pytest.fixture
@@ -114,12 +114,12 @@ def test_a_run_goes_to_the_cluster_and_back_any_number_of_times(place: Place) ->
     place.begin(place.here.parent, place.catalog)
     before = files_of(place.here)
     # when it goes to the cluster, then all of it is there, with its objects, and here it is marked.
-    assert gone(place.here) == ""
+    assert where_moved(place.here) == ""
     found = place.to_cluster()
     assert found.remote is not None and found.run.end == {"status": "failed", "reason": "x"}
     assert files_of(place.there) == before and objects_of(place.lab.volume / "catalog") == objects_of(place.catalog)
     assert len(objects_of(place.catalog)) == 2
-    assert gone(place.here) == "on the cluster lab, in the namespace lab"
+    assert where_moved(place.here) == "on the cluster lab, in the namespace lab"
     assert place.said == ["the run r goes to lab, namespace lab"]
     # It goes on there, and comes back with what is new:
     for number in (1, 3):
@@ -127,9 +127,9 @@ def test_a_run_goes_to_the_cluster_and_back_any_number_of_times(place: Place) ->
         attempt(place.there, "a", f"{number}", number=number + 1)
         back = place.to_here()
         assert back.remote is None and back.run.record["part"] == number
-        assert gone(place.there) == f"on the machine {os.uname().nodename}, in {place.here.parent}"
+        assert where_moved(place.there) == f"on the machine {os.uname().nodename}, in {place.here.parent}"
         assert files_of(place.here) == {k: v for k, v in files_of(place.there).items() if k != "moved.json"}
-        assert gone(place.here) == "" and (place.here / "steps/a/2/output.log").stat().st_mode & 0o777 == 0o664
+        assert where_moved(place.here) == "" and (place.here / "steps/a/2/output.log").stat().st_mode & 0o777 == 0o664
         # and there again.
         go_on(place.here, number + 1, "failed")
         attempt(place.here, "a", "more\n", number=number + 2)
@@ -158,13 +158,13 @@ def test_a_client_that_was_killed_on_the_way_there_is_done_again(place: Place, r
     with pytest.raises(Killed):
         place.to_cluster(UntilKilled(requests))
     # then the run is in one place, and the same command finishes it.
-    assert bool(gone(place.here)) == (requests > 0)
+    assert bool(where_moved(place.here)) == (requests > 0)
     found = place.to_cluster()
     assert found.remote is not None and files_of(place.there) == before
     assert objects_of(place.lab.volume / "catalog") == objects_of(place.catalog)
     # The way back is as open as ever.
     place.to_here()
-    assert not gone(place.here) and gone(place.there)
+    assert not where_moved(place.here) and where_moved(place.there)
 
 
 @pytest.mark.parametrize("step", ["_copy_objects", "_add_files"])
@@ -183,11 +183,11 @@ def test_a_client_that_was_killed_on_the_way_back_is_done_again(
         with pytest.raises(Killed):
             place.to_here()
     # Both are marked now, and each with the other: either direction finishes it.
-    assert gone(place.here) and gone(place.there)
+    assert where_moved(place.here) and where_moved(place.there)
     place.to_cluster()
-    assert gone(place.here) and not gone(place.there)
+    assert where_moved(place.here) and not where_moved(place.there)
     place.to_here()
-    assert not gone(place.here) and local_log(place.lab.project).run("r").record["part"] == 1
+    assert not where_moved(place.here) and local_log(place.lab.project).run("r").record["part"] == 1
 
 
 def test_what_has_gone_elsewhere_is_refused(place: Place) -> None:
@@ -198,7 +198,7 @@ def test_what_has_gone_elsewhere_is_refused(place: Place) -> None:
     with pytest.raises(
         BadInput, match="the run r has gone on elsewhere, on the cluster lab, in the namespace lab: go on with it"
     ):
-        bring_there(place.local(), elsewhere, place.said.append)
+        push_run(place.local(), elsewhere, place.said.append)
     # A run that is on the volume and has been taken by another machine,
     mark = {"version": 1, "to": {"host": "desk", "folder": "/home/log"}}
     (place.there / "moved.json").write_bytes(records.encode(mark))
@@ -213,7 +213,7 @@ def test_what_has_gone_elsewhere_is_refused(place: Place) -> None:
         place.to_here()
     with pytest.raises(BadInput, match="on the cluster, too: `toolkit retry r --env argo`"):
         place.to_cluster()
-    assert not gone(place.here) and not gone(place.there)
+    assert not where_moved(place.here) and not where_moved(place.there)
 
 
 def test_who_goes_on_there_learns_that_the_run_has_left_since(place: Place) -> None:
@@ -222,16 +222,16 @@ def test_who_goes_on_there_learns_that_the_run_has_left_since(place: Place) -> N
     remote = place.remote()
     remote.run("r", logs=True)
     assert remote.mirror.is_complete("r")
-    found = Found(place.lab.project, remote.log, remote.run("r"), remote)
-    assert still_there(found).run.end == {"status": "failed", "reason": "x"} and remote.mirror.is_complete("r")
+    found = RunHandle(place.lab.project, remote.log, remote.run("r"), remote)
+    assert refresh_run(found).run.end == {"status": "failed", "reason": "x"} and remote.mirror.is_complete("r")
     # when another one has taken it, or this one,
     (place.there / "moved.json").write_bytes(records.encode({"to": {"host": "desk", "folder": "/log"}}))
     with pytest.raises(BadInput, match="has gone on elsewhere, on the machine desk, in /log: go on with it there"):
-        still_there(found)
+        refresh_run(found)
     (place.there / "moved.json").unlink()
     place.to_here()
     with pytest.raises(BadInput, match="has gone on here: `toolkit retry r --env local`"):
-        still_there(found)
+        refresh_run(found)
 
 
 @pytest.mark.parametrize("variable", ["", "argo", "local"])
@@ -240,7 +240,7 @@ def test_whoever_asks_is_led_to_where_the_run_is(place: Place, monkeypatch: pyte
     monkeypatch.setattr("toolkit.runs.find.open_remote", lambda *_: place.remote())
 
     def is_there(environment: str | None = None) -> bool:
-        return find(place.lab.project, "r", Where(environment), place.said.append).remote is not None
+        return find_run(place.lab.project, "r", RunSource(environment), place.said.append).remote is not None
 
     place.begin(place.here.parent, place.catalog)
     assert not is_there()
@@ -259,7 +259,7 @@ def test_whoever_asks_is_led_to_where_the_run_is(place: Place, monkeypatch: pyte
     assert not is_there() and is_there("argo") and not is_there("local")
     with pytest.raises(Killed):
         place.to_cluster(UntilKilled(2))
-    assert gone(place.here) and gone(place.there) and not is_there()
+    assert where_moved(place.here) and where_moved(place.there) and not is_there()
     place.to_cluster()
     assert is_there() and not is_there("local")
 
@@ -271,24 +271,24 @@ def test_another_run_of_the_id_is_refused_before_anything_is_marked(place: Place
     )
     with pytest.raises(Infrastructure, match="the volume has another run r"):
         place.to_cluster()
-    assert not gone(place.here)
+    assert not where_moved(place.here)
     # Back from a cluster that was emptied meanwhile, and has given the id again.
     (place.here / "moved.json").write_bytes(
         records.encode({"to": {"context": "lab", "namespace": "lab", "claim": "claim"}})
     )
     with pytest.raises(BadInput, match="there is another run r on this machine"):
         place.to_here()
-    assert gone(place.here) and not gone(place.there)
+    assert where_moved(place.here) and not where_moved(place.there)
 
 
 def test_a_run_that_began_while_it_was_looked_at_does_not_leave(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.begin(place.here.parent, place.catalog)
     found = place.local()
     go_on(place.here, 1)
-    monkeypatch.setattr("toolkit.backends.driver.drives", lambda record: True)
+    monkeypatch.setattr("toolkit.backends.driver.is_driven", lambda record: True)
     with pytest.raises(BadInput, match="the run r is going on"):
-        bring_there(found, place.remote(), place.said.append)
-    assert not gone(place.here) and not place.there.exists()
+        push_run(found, place.remote(), place.said.append)
+    assert not where_moved(place.here) and not place.there.exists()
 
 
 def test_a_run_that_is_marked_does_not_go_on_where_it_was(place: Place) -> None:
@@ -302,7 +302,7 @@ def test_a_run_that_is_marked_does_not_go_on_where_it_was(place: Place) -> None:
     # also on the volume, in the first container that would publish the part.
     place.to_here()
     before = files_of(place.there)
-    with pytest.raises(NotThisRun, match="moved away from this volume"):
+    with pytest.raises(WrongRun, match="moved away from this volume"):
         publish_run(str(place.there), "r", {**run_record("r"), "part": 1})
     assert files_of(place.there) == before
 
@@ -319,14 +319,14 @@ def test_two_commands_do_not_move_at_once(place: Place) -> None:
             super().exec(request, sink)
 
     place.to_cluster(Meanwhile())
-    assert gone(place.here)
+    assert where_moved(place.here)
 
 
 def test_a_mark_that_can_not_be_read_is_one_all_the_same(place: Place) -> None:
     place.begin(place.here.parent, place.catalog)
     for text in ("{half", "[]", "{}", '{"to": 7}'):
         (place.here / "moved.json").write_text(text)
-        assert gone(place.here) == "in a place that its mark does not name"
+        assert where_moved(place.here) == "in a place that its mark does not name"
         with pytest.raises(BadInput, match="has gone on elsewhere, in a place"):
             place.to_cluster()
 
@@ -336,7 +336,7 @@ def test_another_machine_with_the_mirror_learns_that_the_run_came_back(place: Pl
     other = Mirror(place.lab.of("claim", str(place.lab.volume)), cluster_at("https://one:6443", "seen-elsewhere"))
     place.to_here()
     seen = other.sync(place.lab.pod, "r")
-    assert gone(seen)
+    assert where_moved(seen)
     place.to_cluster()
     other.sync(place.lab.pod, "r")
-    assert not gone(seen)
+    assert not where_moved(seen)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.builds import Builds
 from toolkit.build.delivery import node as node_module
-from toolkit.build.delivery.node import Node, find_nodes, load
+from toolkit.build.delivery.node import Node, find_nodes, load_into_node
 from toolkit.build.image.archive import oci_manifest, sha256
 from toolkit.errors import BadInput, Infrastructure
 
@@ -100,27 +100,27 @@ def ignore(sentence: str) -> None:
 
 def test_all_is_sent_once_then_the_code_alone_and_then_nothing(stand_in: StandIn, project: Builds) -> None:
     contents, engine = project.build("one")
-    loaded = load(stand_in.node, contents, ignore)
+    loaded = load_into_node(stand_in.node, contents, ignore)
     assert (len(loaded.sent), loaded.total, engine.saves) == (3, 3, 1)
     stand_in.seen()
 
     contents, engine = project.build("two")
-    loaded = load(stand_in.node, contents, ignore)
+    loaded = load_into_node(stand_in.node, contents, ignore)
     assert (list(loaded.sent.values()), loaded.total, engine.saves) == ([300], 3, 0)
     assert stand_in.seen() == [["images", "import", "--no-unpack", "-"], ["images", "check"]]
 
     unchanged, engine = project.build("two", changed=False)
-    assert load(stand_in.node, unchanged, ignore).sent == {}
+    assert load_into_node(stand_in.node, unchanged, ignore).sent == {}
     assert stand_in.seen() == [["images", "check"]]
 
 
 def test_a_node_that_lost_layers_gets_those(stand_in: StandIn, project: Builds) -> None:
-    load(stand_in.node, project.build("one")[0], ignore)
+    load_into_node(stand_in.node, project.build("one")[0], ignore)
     (stand_in.home / "blobs" / sha256(project.below[1])[7:]).unlink()
     # The image is there by name, but not whole; and a change of the code finds the same.
     for (contents, engine), layers in ((project.build("one", changed=False), 1), (project.build("two"), 2)):
         said: list[str] = []
-        loaded = load(stand_in.node, contents, said.append)
+        loaded = load_into_node(stand_in.node, contents, said.append)
         assert (len(loaded.sent), engine.saves) == (layers, 1) and "exported" in said[0]
         (stand_in.home / "blobs" / sha256(project.below[1])[7:]).unlink()
 
@@ -129,21 +129,21 @@ def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_
     stand_in: StandIn, project: Builds
 ) -> None:
     contents, _ = project.build("one")
-    load(stand_in.node, contents, ignore)
+    load_into_node(stand_in.node, contents, ignore)
     file = stand_in.home / "images" / "docker.io%library%name:tag"
     known, config = contents.stored(), contents.config
     assert known is not None and config is not None and file.read_text() == sha256(oci_manifest(config, known))
-    load(stand_in.node, project.build("two")[0], ignore)
+    load_into_node(stand_in.node, project.build("two")[0], ignore)
     other = file.read_text()
     contents, _ = project.build("one", changed=False)
-    load(stand_in.node, contents, ignore)
+    load_into_node(stand_in.node, contents, ignore)
     assert file.read_text() != other
 
 
 def test_a_node_that_keeps_nothing_is_an_error_and_no_half_image_stays(stand_in: StandIn, project: Builds) -> None:
     (stand_in.home / "forgets").touch()
     with pytest.raises(Infrastructure, match="the node does not take the image name:tag"):
-        load(stand_in.node, project.build("one")[0], ignore)
+        load_into_node(stand_in.node, project.build("one")[0], ignore)
     assert not list((stand_in.home / "images").iterdir())
 
 
@@ -153,7 +153,7 @@ def test_a_node_that_keeps_nothing_is_an_error_and_no_half_image_stays(stand_in:
 def test_a_node_that_is_gone_is_one_sentence(stand_in: StandIn, project: Builds, said: str) -> None:
     (stand_in.home / "broken").write_text(said)
     with pytest.raises(Infrastructure) as failed:
-        load(stand_in.node, project.build("one")[0], ignore)
+        load_into_node(stand_in.node, project.build("one")[0], ignore)
     message = str(failed.value)
     assert message.startswith("the node") and message.isprintable()
     assert ("root" in message) == ("permission" in said)
@@ -166,7 +166,7 @@ def test_a_node_that_hangs_is_given_up(project: Builds, tmp_path: Path, monkeypa
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     with pytest.raises(Infrastructure, match="did not answer within"):
-        load(Node("the node", (str(program),)), project.build("one", changed=False)[0], ignore)
+        load_into_node(Node("the node", (str(program),)), project.build("one", changed=False)[0], ignore)
 
 
 class Places:

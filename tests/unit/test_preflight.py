@@ -25,8 +25,8 @@ from toolkit.backends.argo.preflight import (
     Denied,
     Facts,
     Finding,
-    Held,
     Needs,
+    SecretKeys,
     Shape,
     judge,
     needs_of,
@@ -39,7 +39,7 @@ from toolkit.errors import Infrastructure
 
 Object = dict[str, Any]
 DENIED = Denied('nodes is forbidden: User "ann" cannot list resource "nodes"')
-TOKEN = Held("kubernetes.io/service-account-token", {"token": True, "ca.crt": True}, DEFAULT_ACCOUNT)
+TOKEN = SecretKeys("kubernetes.io/service-account-token", {"token": True, "ca.crt": True}, DEFAULT_ACCOUNT)
 
 
 def node(name: str = "one", labels: Mapping[str, str] | None = None, **more: Any) -> Object:
@@ -89,7 +89,7 @@ FACTS = Facts(
     lacking=(),
     accounts={DEFAULT_ACCOUNT: Account({"metadata": {}}, f"{DEFAULT_ACCOUNT}.service-account-token", TOKEN, ())},
     claims={"data": Claim(claim(), volume())},
-    secrets={"postgres": Held("Opaque", {"connection_string": True, "password": True})},
+    secrets={"postgres": SecretKeys("Opaque", {"connection_string": True, "password": True})},
     nodes=(node(),),
 )
 
@@ -316,23 +316,23 @@ def test_a_secret_and_its_keys() -> None:
         "kubectl --context test -n team create secret generic postgres "
         "--from-literal=connection_string=… --from-literal=password=…"
     )
-    lacking = only(secrets={"postgres": Held("Opaque", {"password": True})})
+    lacking = only(secrets={"postgres": SecretKeys("Opaque", {"password": True})})
     assert lacking.what == "the Secret postgres has no key connection_string"
     assert lacking.remedy == (
         """kubectl --context test -n team patch secret postgres --type merge -p '{"stringData": {"connection_string": "…"}}'"""
     )
-    empty = only(secrets={"postgres": Held("Opaque", {"connection_string": True, "password": False})})
+    empty = only(secrets={"postgres": SecretKeys("Opaque", {"connection_string": True, "password": False})})
     assert (empty.level, empty.what) == ("warning", "the key password of the Secret postgres is empty")
 
 
 def test_an_image_pull_secret_must_be_a_login() -> None:
     needs = replace(NEEDS, pull_secrets=("login",))
     secrets = dict(FACTS.secrets)
-    good = Held("kubernetes.io/dockerconfigjson", {".dockerconfigjson": True})
+    good = SecretKeys("kubernetes.io/dockerconfigjson", {".dockerconfigjson": True})
 
     assert found(needs, secrets={**secrets, "login": good}) == []
     assert "there is no image pull secret login" in only(needs, secrets={**secrets, "login": None}).what
-    wrong = only(needs, secrets={**secrets, "login": Held("Opaque", {})})
+    wrong = only(needs, secrets={**secrets, "login": SecretKeys("Opaque", {})})
     assert wrong.level == "error" and "its type is Opaque" in wrong.what
 
 

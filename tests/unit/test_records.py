@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from toolkit.runtime.shared import records
 from toolkit.store import writer as store
-from toolkit.store.reader import NoRun, RunLog, chunks
+from toolkit.store.reader import NoRun, RunLog, follow_file
 
 
 def keep(folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_of_many_that_take_a_run_id_at_once_exactly_one_gets_it(tmp_path: Path) 
         try:
             store.create_run(tmp_path, "mine", {"run_id": "mine", "by": number, "started": ""}, keep)
             took.append(number)
-        except store.Taken:
+        except store.RunExists:
             refused.append(number)
 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(16)]
@@ -148,4 +148,4 @@ def test_a_growing_file_is_followed_to_what_was_written_last(tmp_path: Path) -> 
                 file.write(data)
 
     # when it is followed, then nothing is lost and nothing comes twice.
-    assert b"".join(chunks(log, ended, pause)) == b"one\ntwo three"
+    assert b"".join(follow_file(log, ended, pause)) == b"one\ntwo three"

@@ -54,9 +54,9 @@ def test_each_spelling_is_found_inside_other_text(secret: str) -> None:
     for how, spelling in spelled(secret):
         text = b"before " + spelling + b" after"
         assert redactor.found(text) == "mine", how
-        blotted = redactor.blotted(text)
-        assert MASK in blotted and redactor.found(blotted) is None, how
-        assert blotted.startswith(b"before ") and blotted.endswith(b" after"), how
+        redacted = redactor.redacted(text)
+        assert MASK in redacted and redactor.found(redacted) is None, how
+        assert redacted.startswith(b"before ") and redacted.endswith(b" after"), how
 
 
 @pytest.mark.parametrize("secret", [CANARY, KEY, NASTY])
@@ -66,7 +66,7 @@ def test_each_spelling_is_found_when_it_comes_byte_by_byte(secret: str) -> None:
         text = b"before " + spelling + b" after"
         stream = RedactedStream(redactor)
         passed = b"".join(stream.feed(bytes([byte])) for byte in text) + stream.end()
-        assert passed == redactor.blotted(text), how
+        assert passed == redactor.redacted(text), how
 
 
 def test_base64_that_is_broken_into_lines_is_found_in_what_is_returned() -> None:
@@ -84,13 +84,13 @@ def test_base64_that_is_broken_into_lines_is_found_in_what_is_returned() -> None
 def test_other_text_is_left_as_it_is() -> None:
     redactor = Redactor({"mine": PLAIN})
     for text in (b"", b"correct-horse", b"\xff\x00\xfe", b"Correct-Horse-Battery", b"***", b"correct-horse-batter" * 5):
-        assert redactor.blotted(text) == text
+        assert redactor.redacted(text) == text
         assert redactor.found(text) is None
 
 
 def test_a_secret_of_less_than_four_characters_is_not_searched_for() -> None:
     redactor = Redactor({"empty": "", "one": "1", "three": "abc", "four": "abcd"})
-    assert redactor.blotted(b"1 abc 1 abcd") == b"1 abc 1 ***"
+    assert redactor.redacted(b"1 abc 1 abcd") == b"1 abc 1 ***"
 
 
 def test_without_secrets_everything_passes_at_once() -> None:
@@ -101,7 +101,7 @@ def test_without_secrets_everything_passes_at_once() -> None:
 
 def test_a_line_of_a_secret_of_many_lines_is_found_by_itself() -> None:
     redactor = Redactor({"key": KEY})
-    assert redactor.blotted(b"1: MIIEpAIBAAKCAQEA7\r\n2: indented-line-of-it\r\n") == b"1: ***\r\n2: ***\r\n"
+    assert redactor.redacted(b"1: MIIEpAIBAAKCAQEA7\r\n2: indented-line-of-it\r\n") == b"1: ***\r\n2: ***\r\n"
 
 
 def test_the_longer_of_two_secrets_is_found_whole_though_the_shorter_is_its_beginning() -> None:
@@ -116,7 +116,7 @@ def test_the_longer_of_two_secrets_is_found_whole_though_the_shorter_is_its_begi
 
 def test_a_secret_that_is_not_text_can_be_blotted_out_of_text() -> None:
     redactor = Redactor({"raw": b"\x80abc\xff".decode("utf-8", "surrogateescape")})
-    assert redactor.blotted(b"[\x80abc\xff]") == b"[***]"
+    assert redactor.redacted(b"[\x80abc\xff]") == b"[***]"
     assert "***" in redactor.text("\u0100\udc80") or redactor.text("é\udc80") == "é\udc80"
 
 
@@ -146,7 +146,7 @@ def test_in_any_chunks_a_stream_passes_what_the_whole_would_be(secrets: list[str
     redactor = Redactor({str(number): secret for number, secret in enumerate(secrets)})
     stream = RedactedStream(redactor)
     passed = b"".join(stream.feed(chunk.encode()) for chunk in chunks) + stream.end()
-    assert passed == redactor.blotted("".join(chunks).encode())
+    assert passed == redactor.redacted("".join(chunks).encode())
 
 
 def test_ten_megabytes_without_a_newline_pass_on_as_they_come() -> None:

@@ -15,8 +15,8 @@ import pytest
 from tests.support.builds import Builds
 from tests.support.registry import PASSWORD, Request, StandIn, digest_of
 from toolkit.build.delivery import registry as registry_module
-from toolkit.build.delivery.registry import Pushed, Registry, push
-from toolkit.build.image.contents import Contents
+from toolkit.build.delivery.registry import PushResult, Registry, push_image
+from toolkit.build.image.contents import ImageContents
 from toolkit.errors import Infrastructure
 
 
@@ -40,9 +40,11 @@ def login(folder: Path, host: str, password: str) -> None:
     (folder / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
 
 
-def push_to(stand_in: StandIn, contents: Contents, remembered: str | None = None, mount: str | None = None) -> Pushed:
+def push_to(
+    stand_in: StandIn, contents: ImageContents, remembered: str | None = None, mount: str | None = None
+) -> PushResult:
     with Registry(stand_in.host, "team/name", mount=mount) as registry:
-        return push(registry, "tag", contents, remembered, lambda sentence: None)
+        return push_image(registry, "tag", contents, remembered, lambda sentence: None)
 
 
 def test_all_is_sent_once_then_a_changed_line_is_one_layer_and_nothing_is_exported(
@@ -210,9 +212,9 @@ def test_a_registry_without_tls_is_said_to_be_one(
         pytest.raises(Infrastructure, match=f"set build.registry to http://{stand_in.host}"),
         Registry(stand_in.host, "team/name") as registry,
     ):
-        push(registry, "tag", contents, None, lambda sentence: None)
+        push_image(registry, "tag", contents, None, lambda sentence: None)
     with Registry(stand_in.host, "team/name", plain=True) as registry:
-        assert push(registry, "tag", contents, None, lambda sentence: None).layers == 3
+        assert push_image(registry, "tag", contents, None, lambda sentence: None).layers == 3
 
 
 def test_a_ca_that_is_none_is_told(project: Builds, tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_a_ca_that_is_none_is_told(project: Builds, tmp_path: Path) -> None:
         pytest.raises(Infrastructure, match=r"the CA in .*ca\.pem cannot be read"),
         Registry("registry.example", "team/name", authority=tmp_path / "ca.pem") as registry,
     ):
-        push(registry, "tag", contents, None, lambda sentence: None)
+        push_image(registry, "tag", contents, None, lambda sentence: None)
 
 
 @pytest.mark.parametrize("location", ["http://[bad/", "ftp://127.0.0.1/", "http://127.0.0.1:port/"])
@@ -247,14 +249,14 @@ def test_a_proxy_is_used_where_no_proxy_does_not_name_the_host(
     # A stand-in takes whole addresses for paths, as a proxy that serves them itself.
     monkeypatch.setenv("http_proxy", f"http://me:{PASSWORD}@{stand_in.host}")
     with Registry("registry.example:5000", "team/name", plain=True) as registry:
-        assert push(registry, "tag", contents, None, lambda sentence: None).layers == 3
+        assert push_image(registry, "tag", contents, None, lambda sentence: None).layers == 3
     assert all("Proxy-Authorization" in headers for headers in stand_in.headers)
     monkeypatch.setenv("no_proxy", "example")
     with (
         pytest.raises(Infrastructure, match="cannot be reached") as failed,
         Registry("registry.example:5000", "team/name", plain=True) as registry,
     ):
-        push(registry, "tag", contents, None, lambda sentence: None)
+        push_image(registry, "tag", contents, None, lambda sentence: None)
     assert PASSWORD not in str(failed.value)
 
 

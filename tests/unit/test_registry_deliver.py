@@ -12,18 +12,18 @@ import pytest
 from tests.support.builds import Builds
 from tests.support.registry import StandIn, digest_of
 from toolkit.build.delivery import node as node_module
-from toolkit.build.delivery.deliver import Delivered, deliver
-from toolkit.build.delivery.node import Loaded, Node
+from toolkit.build.delivery.deliver import DeliveredImage, deliver
+from toolkit.build.delivery.node import LoadResult, Node
 from toolkit.build.image.build_record import BuiltImage
-from toolkit.build.image.contents import Contents
+from toolkit.build.image.contents import ImageContents
 from toolkit.config.load import load as load_config
-from toolkit.engine import Raw
+from toolkit.engine import EngineApi
 from toolkit.errors import BadInput
 
-Deliver = Callable[..., Delivered]
+Deliver = Callable[..., DeliveredImage]
 
 
-class Engine(Raw):
+class Engine(EngineApi):
     """A Docker engine with the images of a test."""
 
     def __init__(self, images: dict[str, dict[str, Any]]) -> None:
@@ -47,16 +47,16 @@ def deliver_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str])
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.setattr(node_module, "_SOCKETS", ())
 
-    def load(node: Node, contents: Contents, report: Callable[[str], None]) -> Loaded:
-        return Loaded({"sha256:1": 2100}, 4)
+    def load(node: Node, contents: ImageContents, report: Callable[[str], None]) -> LoadResult:
+        return LoadResult({"sha256:1": 2100}, 4)
 
-    monkeypatch.setattr(node_module, "load", load)
+    monkeypatch.setattr(node_module, "load_into_node", load)
     monkeypatch.setattr(node_module, "_is_socket", lambda path: True)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
 
     def work(
         reference: str, build: str = "", engine: dict[str, dict[str, Any]] | None = None, existing: bool = False, **options: Any
-    ) -> Delivered:  # fmt: skip
+    ) -> DeliveredImage:  # fmt: skip
         (tmp_path / "toolkit.yaml").write_text(f"build: {{{build}}}\n")
         project = load_config(tmp_path / "toolkit.yaml", tmp_path, {})
         (tmp_path / ".toolkit" / "build").mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def test_an_existing_image_is_never_pushed(
     local = {"name:1": {**graph, "RepoDigests": []}}
     host = stand_in.host
 
-    assert deliver_to("name:1", "", pulled, True) == Delivered(f"name@{digest}", False, said[-1])
+    assert deliver_to("name:1", "", pulled, True) == DeliveredImage(f"name@{digest}", False, said[-1])
     assert deliver_to(f"name@{digest}", "", {}, True).reference == f"name@{digest}"
     found = deliver_to(f"{host}/name:1", "", {}, True, push=True)
     assert (found.reference, found.pull_policy_never) == (f"{host}/name:1", False)

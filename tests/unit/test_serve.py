@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.reader import MAIN, LocalReader, ask
 from tests.support.volume_runs import attempt, go_on, make_run, run_record
-from toolkit.backends.argo.volume.answer import Documents, Stream
+from toolkit.backends.argo.volume.answer import AnswerStream, DocumentSink
 from toolkit.backends.argo.volume.reader_pod import _line
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared import layout, records, run_files, volume_protocol
@@ -97,7 +97,7 @@ def test_all_files_of_a_run_come_and_each_verdict_after_what_it_is_about(tmp_pat
 def test_only_what_the_client_has_not_comes_and_a_log_from_where_it_ended(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "r", {"a": "hello\n"}, ended=False)
     attempt(folder, "b", "first second", ended=False)
-    identity = run_files.identity(run_record("r"))
+    identity = run_files.run_identity(run_record("r"))
     have = {"run.json": 1, "steps/a/1/begin.json": 1, "steps/a/1/output.log": 6, "steps/a/1/end.json": 1}
     have.update({"steps/b/1/begin.json": 1, "steps/b/1/output.log": 6})
     items = ask(records_of(tmp_path, "r", identity=identity, have=have))
@@ -110,14 +110,16 @@ def test_only_what_the_client_has_not_comes_and_a_log_from_where_it_ended(tmp_pa
 def test_a_log_that_is_shorter_than_the_clients_comes_whole(tmp_path: Path) -> None:
     make_run(tmp_path, "r", {"a": "new\n"})
     have = {"steps/a/1/output.log": 100}
-    items = ask(records_of(tmp_path, "r", identity=run_files.identity(run_record("r")), have=have))
+    items = ask(records_of(tmp_path, "r", identity=run_files.run_identity(run_record("r")), have=have))
     assert [data for fields, data in items if fields.get("path") == "steps/a/1/output.log"] == [b"new\n"]
 
 
 def test_another_run_of_the_same_id_comes_whole(tmp_path: Path) -> None:
     make_run(tmp_path, "r", {"a": "x"}, submission="second")
     have = {"run.json": 1, "steps/a/1/begin.json": 1, "steps/a/1/output.log": 1, "steps/a/1/end.json": 1}
-    items = ask(records_of(tmp_path, "r", identity=run_files.identity(run_record("r", submission="first")), have=have))
+    items = ask(
+        records_of(tmp_path, "r", identity=run_files.run_identity(run_record("r", submission="first")), have=have)
+    )
     assert items[0][0]["new"] is True and len(paths(items)) == 5
 
 
@@ -186,7 +188,7 @@ def test_a_line_that_is_no_request_is_refused_with_a_sentence(line: bytes) -> No
     done = subprocess.run([sys.executable, MAIN, "--store", str(PROTOCOL)], input=line, capture_output=True, timeout=60)
     assert done.returncode == 0 and not done.stderr
     with pytest.raises(Infrastructure, match="request"):
-        Stream(Documents()).feed(done.stdout)
+        AnswerStream(DocumentSink()).feed(done.stdout)
 
 
 def test_another_protocol_is_refused(tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def test_the_parts_of_a_run_come_and_the_newest_end_last(tmp_path: Path) -> None
     assert len(found) == 5 + 6 and all(data == (folder / one["path"]).read_bytes() for one, data in items[1:])
     # What the client has is not sent again; an end of its own that is not the published one is.
     have = {path: (folder / path).stat().st_size for path in found}
-    identity = run_files.identity(run_record("r"))
+    identity = run_files.run_identity(run_record("r"))
     assert paths(ask(records_of(tmp_path, "r", identity=identity, have=have))) == []
     have["continued/2/end.json"] += 1
     assert paths(ask(records_of(tmp_path, "r", identity=identity, have=have))) == ["continued/2/end.json"]
@@ -247,7 +249,7 @@ def test_the_parts_of_a_run_come_and_the_newest_end_last(tmp_path: Path) -> None
 def test_where_a_run_has_moved_is_told_every_time(tmp_path: Path) -> None:
     folder = make_run(tmp_path, "r")
     (folder / "moved.json").write_text("{}")
-    fields = {"identity": run_files.identity(run_record("r")), "have": {"moved.json": 2, "end.json": 65}}
+    fields = {"identity": run_files.run_identity(run_record("r")), "have": {"moved.json": 2, "end.json": 65}}
     items = ask(records_of(tmp_path, "r", **fields))
     assert items[0][0]["moved"] is True and "moved.json" in paths(items)
 
@@ -286,12 +288,12 @@ def test_a_large_object_takes_no_memory(tmp_path: Path) -> None:
     # then all of it comes.
     assert done.returncode == 0, done.stderr
     counted = _Counted()
-    stream = Stream(counted)
+    stream = AnswerStream(counted)
     stream.feed(done.stdout)
     assert stream.whole and counted.size == 400_000_000
 
 
-class _Counted(Documents):
+class _Counted(DocumentSink):
     """Counts instead of keeping."""
 
     size = 0
@@ -311,7 +313,7 @@ class _Counted(Documents):
 
 def write(run_log: Path, files: dict[str, str], submission: str = "one") -> list[str]:
     """A request to write; what was written."""
-    identity = run_files.identity(run_record("r", submission=submission))
+    identity = run_files.run_identity(run_record("r", submission=submission))
     request = {"do": "write", "run_log": str(run_log), "run": "r", "identity": identity, "files": files}
     written: list[str] = json.loads(ask(request)[0][1])
     return written
@@ -341,7 +343,7 @@ def test_records_of_the_client_are_published_once(tmp_path: Path) -> None:
 
 def test_of_many_clients_at_once_exactly_one_writes(tmp_path: Path) -> None:
     make_run(tmp_path, "r", submission="one", ended=False)
-    identity = run_files.identity(run_record("r", submission="one"))
+    identity = run_files.run_identity(run_record("r", submission="one"))
     command = [sys.executable, str(MAIN), "--store", str(PROTOCOL)]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(8)]
     for number, process in enumerate(processes):
@@ -429,11 +431,11 @@ def test_an_answer_that_lacks_any_of_its_bytes_is_never_taken_for_whole(tmp_path
     LocalReader().exec(records_of(tmp_path, "r"), kept.append)
     data = b"".join(kept)
     for cut in [*range(0, len(data), 7), len(data) - 1]:
-        stream = Stream(Documents())
+        stream = AnswerStream(DocumentSink())
         stream.feed(data[:cut])
         assert not stream.whole
     for broken in range(len(volume_protocol.MAGIC), len(data), 11):
-        stream = Stream(Documents())
+        stream = AnswerStream(DocumentSink())
         try:
             stream.feed(data[:broken] + bytes([data[broken] ^ 0x55]) + data[broken + 1 :])
         except Infrastructure:
@@ -445,8 +447,8 @@ def test_an_answer_taken_byte_by_byte_is_the_same(tmp_path: Path) -> None:
     make_run(tmp_path, "r", {"a": "x" * 300})
     kept: list[bytes] = []
     LocalReader().exec(records_of(tmp_path, "r"), kept.append)
-    documents = Documents()
-    stream = Stream(documents)
+    documents = DocumentSink()
+    stream = AnswerStream(documents)
     for byte in b"".join(kept):
         stream.feed(bytes([byte]))
     assert stream.whole and len(paths(documents.items)) == 5

@@ -13,7 +13,7 @@ from tests.support.recorded_run import RecordedRun, task
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.report import text
 from toolkit.report.view import states_of
-from toolkit.runs.logs import follow, selected
+from toolkit.runs.logs import follow, select_tasks
 
 
 def of(*steps: Step) -> Pipeline:
@@ -123,9 +123,9 @@ def test_why_a_composite_could_not_begin_is_told_once(tmp_path: Path, capsys: py
 def test_the_logs_of_a_composite_are_those_of_all_steps_below_it(tmp_path: Path) -> None:
     run = mapped(12, 0, tmp_path)
     rows = states_of(run.log, run.log.run("run")).rows
-    assert [row.path for row in selected(rows, "m/1")] == ["m/1/a", "m/1/b"]
-    assert [row.path for row in selected(rows, "m")][-3:] == ["m/10/b", "m/11/a", "m/11/b"]
-    assert len(selected(rows, None)) == 2 * 12 + 2 and selected(rows, "m/99") == []
+    assert [row.path for row in select_tasks(rows, "m/1")] == ["m/1/a", "m/1/b"]
+    assert [row.path for row in select_tasks(rows, "m")][-3:] == ["m/10/b", "m/11/a", "m/11/b"]
+    assert len(select_tasks(rows, None)) == 2 * 12 + 2 and select_tasks(rows, "m/99") == []
 
 
 def test_steps_are_followed_that_come_into_being_while_the_run_goes_on(tmp_path: Path) -> None:

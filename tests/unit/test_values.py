@@ -27,7 +27,7 @@ from toolkit.runtime.user.conversion import (
     cast,
     from_text,
     hints_of,
-    named,
+    returns_by_name,
     signature,
 )
 
@@ -392,7 +392,7 @@ def test_what_a_shell_step_exports_is_json_or_else_text(text: str, value: Any) -
 def test_one_name_is_the_value_and_more_are_a_sequence_of_exactly_as_many(
     returns: list[str], result: Any, expected: dict[str, Any]
 ) -> None:
-    assert named(returns, result) == expected
+    assert returns_by_name(returns, result) == expected
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_one_name_is_the_value_and_more_are_a_sequence_of_exactly_as_many(
 )
 def test_another_count_of_returns_is_refused(result: Any, message: str) -> None:
     with pytest.raises(BadValue, match=message):
-        named(["x", "y"], result)
+        returns_by_name(["x", "y"], result)
 
 
 def test_a_metric_is_a_number_or_a_dict() -> None:

@@ -18,7 +18,7 @@ from toolkit.store.writer import write_engine
 _LOST = "lost: its client ended before it did"
 
 
-class Earlier:
+class CompletedWork:
     """The earlier part of a run.
 
     Args:

@@ -36,7 +36,7 @@ which would hide the image's own."""
 
 
 @dataclass(frozen=True)
-class Places:
+class HostFolders:
     """Folders on the engine's machine, absolute or relative to the Compose file.
 
     Attributes:
@@ -62,7 +62,9 @@ class SecretNames:
     suffix: str = ""
 
 
-def step_service(spec: ContainerSpec, places: Places, names: SecretNames, labels: Mapping[str, str]) -> dict[str, Any]:
+def step_service(
+    spec: ContainerSpec, places: HostFolders, names: SecretNames, labels: Mapping[str, str]
+) -> dict[str, Any]:
     """The service of one step: each time that it is run it is the next attempt.
 
     Raises:
@@ -76,7 +78,9 @@ def step_service(spec: ContainerSpec, places: Places, names: SecretNames, labels
     return known
 
 
-def dev_service(spec: ContainerSpec, places: Places, names: SecretNames, labels: Mapping[str, str]) -> dict[str, Any]:
+def dev_service(
+    spec: ContainerSpec, places: HostFolders, names: SecretNames, labels: Mapping[str, str]
+) -> dict[str, Any]:
     """The service with a shell in a step's container: the project's folder over the image's code, no step's own secrets.
 
     Raises:
@@ -98,7 +102,7 @@ def _every(spec: ContainerSpec) -> tuple[str, ...]:
 def _common(
     spec: ContainerSpec,
     argv: Iterable[str],
-    places: Places,
+    places: HostFolders,
     names: SecretNames,
     secrets: Iterable[str],
     labels: Mapping[str, str],

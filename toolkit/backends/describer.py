@@ -19,21 +19,21 @@ TIME_LIMIT = 120.0
 """Seconds that the user's file may take; imports of large libraries are most of it."""
 NOTE = "while it was described (which is done without secrets, network and volumes)"
 
-Answer = dict[str, Any]
-Ask = Callable[[dict[str, Any]], Answer]
+DescribeAnswer = dict[str, Any]
+Describer = Callable[[dict[str, Any]], DescribeAnswer]
 """Sends a request to the runtime's describe and returns its answer."""
 
 
-def in_image(
+def image_describer(
     connect: Callable[[], docker.DockerClient],
     image: str,
     environment: dict[str, str],
     user: str,
     labels: dict[str, str],
-) -> Ask:
+) -> Describer:
     """Asks in a container of the image: no network, no secrets, no volume, a time limit."""
 
-    def ask(request: dict[str, Any]) -> Answer:
+    def ask(request: dict[str, Any]) -> DescribeAnswer:
         client = connect()
         api = client.api
         container = api.create_container(
@@ -58,7 +58,7 @@ def in_image(
         finally:
             api.remove_container(container, force=True, v=True)
 
-    def guarded(request: dict[str, Any]) -> Answer:
+    def guarded(request: dict[str, Any]) -> DescribeAnswer:
         import docker
 
         try:
@@ -77,7 +77,7 @@ def in_image(
     return guarded
 
 
-def _ask_container(api: Any, container: str, request: dict[str, Any], image: str) -> Answer:
+def _ask_container(api: Any, container: str, request: dict[str, Any], image: str) -> DescribeAnswer:
     import requests
 
     stream = api.attach_socket(container, params={"stdin": 1, "stream": 1})
@@ -90,24 +90,24 @@ def _ask_container(api: Any, container: str, request: dict[str, Any], image: str
     finally:
         stream.close()
     said = api.logs(container, stdout=False, stderr=True, tail=40).decode("utf-8", "replace").strip()
-    return _answered(code, api.logs(container, stdout=True, stderr=False), said, image)
+    return _parse_answer(code, api.logs(container, stdout=True, stderr=False), said, image)
 
 
-def _answered(code: int, output: bytes, said: str, image: str) -> Answer:
+def _parse_answer(code: int, output: bytes, said: str, image: str) -> DescribeAnswer:
     if code == FAULT or (code != 0 and "can't open file" in said):
         raise BadInput(f"the runtime in the image {image} is another version's: build it again ({said[-300:]})")
     try:
-        answer: Answer = json.loads(output)
+        answer: DescribeAnswer = json.loads(output)
     except ValueError:
         ending = f": {said}" if said else ""
         raise BadInput(f"the pipeline's file ended the interpreter (exit code {code}) {NOTE}{ending}") from None
     return answer
 
 
-def in_process(python: str, main: Path, environment: dict[str, str]) -> Ask:
+def process_describer(python: str, main: Path, environment: dict[str, str]) -> Describer:
     """Asks in a plain process of the project's own interpreter."""
 
-    def ask(request: dict[str, Any]) -> Answer:
+    def ask(request: dict[str, Any]) -> DescribeAnswer:
         process = subprocess.Popen(
             [python, str(main), "--describe", str(PROTOCOL)],
             stdin=subprocess.PIPE,
@@ -126,6 +126,6 @@ def in_process(python: str, main: Path, environment: dict[str, str]) -> Ask:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        return _answered(process.returncode, output, said.decode("utf-8", "replace").strip(), python)
+        return _parse_answer(process.returncode, output, said.decode("utf-8", "replace").strip(), python)
 
     return ask

@@ -26,7 +26,7 @@ def labels(project: Project) -> dict[str, str]:
     }
 
 
-def drives(record: dict[str, Any]) -> bool:
+def is_driven(record: dict[str, Any]) -> bool:
     """Whether the driver that a run's record names still runs; a run without one (of compose) may always go on."""
     known = record["driver"]
     return known is None or is_alive(known["host"], known["pid"], known["started"])

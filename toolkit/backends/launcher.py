@@ -44,7 +44,7 @@ class Verdict:
         return known
 
 
-Ended = Callable[["Job", Verdict | None, BaseException | None], None]
+OnEnd = Callable[["Job", Verdict | None, BaseException | None], None]
 """Called from another thread, once, when a job has ended or can't be followed any more."""
 
 
@@ -73,7 +73,7 @@ class Launcher(Protocol):
     ahead: int
     """How many attempts may be started before their turn."""
 
-    def prepare(self, step: PlannedStep, attempt: int, ended: Ended) -> Job:
+    def prepare(self, step: PlannedStep, attempt: int, ended: OnEnd) -> Job:
         """Starts an attempt up to its gate, in the background."""
 
     def close(self) -> None:

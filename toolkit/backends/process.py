@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from toolkit.backends import volumes
-from toolkit.backends.launcher import Ended, Verdict
+from toolkit.backends.launcher import OnEnd, Verdict
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.project import Project
@@ -73,7 +73,7 @@ class ProcessLauncher:
             if settings.image is not None:
                 raise BadInput("a step has an image of its own, which --env process can't honour: use --env local")
 
-    def prepare(self, step: PlannedStep, attempt: int, ended: Ended) -> ProcessJob:
+    def prepare(self, step: PlannedStep, attempt: int, ended: OnEnd) -> ProcessJob:
         work = self._work / os.urandom(8).hex()
         work.parent.mkdir(parents=True, exist_ok=True)
         places = {"run": str(self._run_folder), "work": str(work), "hidden": self._hidden}
@@ -89,7 +89,7 @@ class ProcessJob:
     """One process, from its start before its turn to its end."""
 
     def __init__(
-        self, path: str, attempt: int, argv: list[str], variables: dict[str, str], work: Path, ended: Ended
+        self, path: str, attempt: int, argv: list[str], variables: dict[str, str], work: Path, ended: OnEnd
     ) -> None:
         self.path = path
         self.attempt = attempt

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from toolkit.backends.completed_work import Earlier
+from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.shared.controls import failed as why_not
+from toolkit.runtime.shared.controls import control_error as why_not
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store import writer
 from toolkit.store.verdict import Attempt, merge
@@ -95,7 +95,7 @@ class Scheduler:
         time_limit: seconds for the whole run; None is no limit.
         parallelism: attempts that run at once; None is as many as there are processors.
         controls: control values that follow from the run's parameters.
-        earlier: of a run that goes on, what of it is done.
+        completed_work: of a run that goes on, what of it is done.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Scheduler:
         time_limit: float | None = None,
         parallelism: int | None = None,
         controls: Mapping[str, Any] | None = None,
-        earlier: Earlier | None = None,
+        completed_work: CompletedWork | None = None,
     ) -> None:
         self._plan = plan
         self._tree = Tree(plan.document())
@@ -121,8 +121,11 @@ class Scheduler:
         self._cancel = cancel
         self._deadline = time.monotonic() + time_limit if time_limit is not None else None
         self._time_limit = time_limit
-        self._controls: dict[str, Any] = {**(controls or {}), **(earlier.controls if earlier is not None else {})}
-        self._earlier = earlier
+        self._controls: dict[str, Any] = {
+            **(controls or {}),
+            **(completed_work.controls if completed_work is not None else {}),
+        }
+        self._completed_work = completed_work
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._at_once = self._slots = parallelism or max(1, os.cpu_count() or 1)
         self._prepared: dict[str, Job] = {}
@@ -148,10 +151,10 @@ class Scheduler:
                 self._at(self._deadline, self._run_out_of_time)
             self._begin(self._sequence("", ""), ended.append)
             while not ended:
-                self._go_on()
+                self._resume_ready()
                 if not ended:
                     self._take()
-            return self._judged(ended[0])
+            return self._final_outcome(ended[0])
         finally:
             for job in self._running:
                 job.stop(kill=True)
@@ -178,7 +181,7 @@ class Scheduler:
 
         self._ready.append((resume, None))
 
-    def _go_on(self) -> None:
+    def _resume_ready(self) -> None:
         while self._ready:
             resume, answer = self._ready.popleft()
             resume(answer)
@@ -233,7 +236,7 @@ class Scheduler:
             self._out_of_time = True
             self._stop(kill=False)
 
-    def _judged(self, outcome: Outcome) -> Outcome:
+    def _final_outcome(self, outcome: Outcome) -> Outcome:
         if self._cancel.count:
             return _CANCELLED if outcome.status != "succeeded" else outcome
         if self._out_of_time and outcome.status != "succeeded":
@@ -253,7 +256,7 @@ class Scheduler:
                 if other.type != "task":
                     break
                 following.append(other)
-            if self._earlier is not None and self._earlier.handled(step.path):
+            if self._completed_work is not None and self._completed_work.handled(step.path):
                 return _SUCCEEDED
             outcome = yield from self._row(rows[position], step, following)
             if outcome.status == "succeeded" and not step.ends:
@@ -360,7 +363,7 @@ class Scheduler:
             spent = time.monotonic() - began
             late = retry.back_off.max_duration is not None and spent + pause > retry.back_off.max_duration
             over = outcome.status != "failed" or self._stopping or late
-            if over or not _worth_retrying(attempt, retry.retry_policy, number - first + 1, retry.limit):
+            if over or not _may_be_retried(attempt, retry.retry_policy, number - first + 1, retry.limit):
                 self._leave_place()
                 return outcome
             number += 1
@@ -409,7 +412,7 @@ class Scheduler:
         self._at(when, over)
 
     def _first_attempt(self, path: str) -> int:
-        return self._earlier.first_attempt(path) if self._earlier is not None else 1
+        return self._completed_work.first_attempt(path) if self._completed_work is not None else 1
 
     def _prepare_ahead(self, steps: Sequence[PlannedStep]) -> None:
         for step in steps:
@@ -458,7 +461,7 @@ class Scheduler:
         self._messages.put(_Message(job, verdict, error))
 
 
-def _worth_retrying(attempt: Attempt, policy: str, number: int, limit: int) -> bool:
+def _may_be_retried(attempt: Attempt, policy: str, number: int, limit: int) -> bool:
     if number > limit:
         return False
     return policy == "Always" or (policy == "OnError") == attempt.fault

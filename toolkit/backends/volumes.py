@@ -27,7 +27,7 @@ def folders(project: Project) -> dict[str, str]:
     }
 
 
-def on_host(project: Project, path: str) -> Path:
+def host_path(project: Project, path: str) -> Path:
     """A path of the configuration's (run log, catalog) as it is on this machine.
 
     Raises:

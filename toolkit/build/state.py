@@ -60,7 +60,7 @@ def sweep(folder: Path, *patterns: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
+def build_lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
     """One build of a project at a time: a second waits, and finds its work done. A dead one's lock is gone with it."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:

@@ -42,7 +42,7 @@ def parameters_of(options: argparse.Namespace) -> dict[str, Any]:
     return parameters.read(Path(file) if file else None, options.param, os.environ)
 
 
-def _request(options: argparse.Namespace) -> Request:
+def run_request(options: argparse.Namespace) -> Request:
     project, reference = pipeline_of(options)
     run_id = options.run_id or os.environ.get("TOOLKIT_RUN_ID") or names.new_run_id()
     return Request(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from toolkit.cli.output import note
-from toolkit.cli.run_handle import opened
+from toolkit.cli.run_handle import open_run
 from toolkit.runs.cancel import cancel_run
 
 
 def cancel(options: argparse.Namespace) -> int:
     """Ends a run that is going on."""
-    note(cancel_run(opened(options, options.run), options.kill))
+    note(cancel_run(open_run(options, options.run), options.kill))
     return 0

@@ -7,18 +7,18 @@ import sys
 from typing import Any
 
 from toolkit.cli.output import print_json
-from toolkit.cli.run_handle import opened
+from toolkit.cli.run_handle import open_run
 from toolkit.errors import BadInput
 from toolkit.report import text
 from toolkit.report.view import catalog as catalog_rows
 from toolkit.report.view import view
-from toolkit.runs.find import Found
+from toolkit.runs.find import RunHandle
 from toolkit.runtime.shared.catalog import FileStore, StoreFault
 
 
 def catalog(options: argparse.Namespace) -> int:
     """Lists what a run put into the catalog, or writes one file of it to standard output."""
-    found = opened(options, options.run)
+    found = open_run(options, options.run)
     rows = catalog_rows(view(found.log, found.run))
     if options.get is not None:
         return _write_file(found, rows, options.get)
@@ -29,7 +29,7 @@ def catalog(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_file(found: Found, rows: list[dict[str, Any]], key: str) -> int:
+def _write_file(found: RunHandle, rows: list[dict[str, Any]], key: str) -> int:
     fits = [row for row in rows if key in (row["name"], f"{row['step']}:{row['name']}")]
     if not fits:
         raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog` lists what it put")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from toolkit.cli.output import print_json
-from toolkit.cli.run_handle import opened
+from toolkit.cli.run_handle import open_run
 from toolkit.errors import BadInput
 from toolkit.report.diff import compare
 from toolkit.report.diff_text import document, print_diff
@@ -28,7 +28,7 @@ def diff(options: argparse.Namespace) -> int:
 
 
 def _facts(run_id: str, options: argparse.Namespace) -> RunFacts:
-    found = opened(options, run_id)
+    found = open_run(options, run_id)
     status = status_of(found.log, found.run)
     if status in ("running", "waiting"):
         what = "has not ended yet" if status == "running" else "has steps that have not run yet"

@@ -13,8 +13,8 @@ from toolkit.cli.arguments import pipeline_of, project_at
 from toolkit.cli.output import note
 from toolkit.config.environment import choose_environment
 from toolkit.config.located import shown
-from toolkit.doctor.cluster import _on_cluster
-from toolkit.doctor.machine import _here
+from toolkit.doctor.cluster import check_cluster
+from toolkit.doctor.machine import check_machine
 from toolkit.doctor.manifests import manifests
 from toolkit.run.reference import PipelineReference
 
@@ -35,9 +35,9 @@ def doctor(options: argparse.Namespace) -> int:
     findings = [Finding("ok", f"configuration: {source}")]
     place: dict[str, str | None] = {"context": None, "namespace": None}
     if environment == "argo":
-        findings += _on_cluster(project, reference, options.context, options.namespace, place, note)
+        findings += check_cluster(project, reference, options.context, options.namespace, place, note)
     else:
-        findings += _here(project, reference, environment, note)
+        findings += check_machine(project, reference, environment, note)
     found = sum(one.level == "error" for one in findings)
     if options.json:
         rows = [{"level": one.level, "what": one.what, "remedy": one.remedy} for one in findings]

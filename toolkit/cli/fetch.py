@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 
 from toolkit.cli.output import note, print_json
-from toolkit.cli.run_handle import opened
+from toolkit.cli.run_handle import open_run
 from toolkit.report.view import catalog, view
 from toolkit.runs.fetch import copy_files
 
 
 def fetch(options: argparse.Namespace) -> int:
     """Copies files out of a run's catalog."""
-    found = opened(options, options.run)
+    found = open_run(options, options.run)
     folder = Path(options.to if options.to is not None else found.run.id)
     rows = copy_files(found, catalog(view(found.log, found.run)), options.keys, folder)
     if options.json:

@@ -12,32 +12,32 @@ from typing import Any
 
 from toolkit.cli.arguments import project_at
 from toolkit.cli.output import print_json
-from toolkit.cli.run_handle import opened
+from toolkit.cli.run_handle import open_run
 from toolkit.errors import BadInput
 from toolkit.report.view import states_of
-from toolkit.runs.find import Found, local_log
-from toolkit.runs.logs import follow, selected
+from toolkit.runs.find import RunHandle, local_log
+from toolkit.runs.logs import follow, select_tasks
 from toolkit.runtime.shared.tree import Tree
-from toolkit.store.reader import Run, RunLog, chunks
+from toolkit.store.reader import Run, RunLog, follow_file
 from toolkit.store.states import Row
 
 
 def logs(options: argparse.Namespace) -> int:
     """Prints what the steps wrote, step by step; with ``-f`` until the run has ended."""
-    found, step = _opened_for_logs(options)
+    found, step = _open_run_for_logs(options)
     log, run = found.log, found.run
     rows = states_of(log, run).rows
     if step is not None:
         _check_step(step, run, rows, may_come=options.follow and run.active)
     if options.json:
-        print_json(_lines(log, selected(rows, step)))
+        print_json(_lines(log, select_tasks(rows, step)))
         return 0
-    named = step is None or all(row.path != step for row in selected(rows, step))
+    named = step is None or all(row.path != step for row in select_tasks(rows, step))
     if not options.follow or not run.active:
-        for row in selected(rows, step):
+        for row in select_tasks(rows, step):
             for attempt in row.attempts:
                 _print_head(row.path, attempt.number, named or len(row.attempts) > 1)
-                _print_output(chunks(log.output(attempt), lambda: True, lambda: None))
+                _print_output(follow_file(log.output(attempt), lambda: True, lambda: None))
         return 0
     if found.remote is not None:
         from toolkit.runs.cluster_logs import follow_logs
@@ -76,7 +76,7 @@ def _check_step(step: str, run: Run, rows: list[Row], may_come: bool = False) ->
     Raises:
         BadInput: there is no such step; the message has the nearest one.
     """
-    if selected(rows, step):
+    if select_tasks(rows, step):
         return
     trail = Tree(json.loads(run.record["plan"])).trail(step)
     if trail is not None and trail[-1].row["type"] == "stub":
@@ -97,10 +97,10 @@ def _check_step(step: str, run: Run, rows: list[Row], may_come: bool = False) ->
 _MOST = 20
 
 
-def _opened_for_logs(options: argparse.Namespace) -> tuple[Found, str | None]:
+def _open_run_for_logs(options: argparse.Namespace) -> tuple[RunHandle, str | None]:
     """The run and the step; a step alone is the newest run's."""
     try:
-        return opened(options, options.run, logs=True), options.step
+        return open_run(options, options.run, logs=True), options.step
     except BadInput:
         if options.step is not None or options.run is None:
             raise
@@ -112,15 +112,15 @@ def _opened_for_logs(options: argparse.Namespace) -> tuple[Found, str | None]:
         if "/" in options.run:
             # No run has such an id.
             _check_step(options.run, last[0], rows, may_come=options.follow)
-        elif not selected(rows, options.run) and all(row.path != options.run for row in rows):
+        elif not select_tasks(rows, options.run) and all(row.path != options.run for row in rows):
             raise
-        return Found(project_at(options.config, Path.cwd()), log, last[0]), options.run
+        return RunHandle(project_at(options.config, Path.cwd()), log, last[0]), options.run
 
 
 def _lines(log: RunLog, rows: list[Row]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         for attempt in row.attempts:
-            content = b"".join(chunks(log.output(attempt), lambda: True, lambda: None))
+            content = b"".join(follow_file(log.output(attempt), lambda: True, lambda: None))
             found.append({"step": row.path, "attempt": attempt.number, "output": content.decode("utf-8", "replace")})
     return found

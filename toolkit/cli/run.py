@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from toolkit.cli.arguments import _request
+from toolkit.cli.arguments import run_request
 from toolkit.run.start import start
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs a pipeline; returns the exit code of its outcome."""
-    request = _request(options)
+    request = run_request(options)
     code = start(request, options.env)
     if options.detach:
         print(request.run_id)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from toolkit.cli.arguments import project_at
 from toolkit.cli.output import note
-from toolkit.runs.find import Found, Where, find, newest
+from toolkit.runs.find import RunHandle, RunSource, find_run, newest_run
 
 
-def where_of(options: argparse.Namespace) -> Where:
+def run_source(options: argparse.Namespace) -> RunSource:
     """Where the options say that the run is."""
-    return Where(options.env, options.context, options.namespace)
+    return RunSource(options.env, options.context, options.namespace)
 
 
-def opened(options: argparse.Namespace, run_id: str | None, logs: bool = False) -> Found:
+def open_run(options: argparse.Namespace, run_id: str | None, logs: bool = False) -> RunHandle:
     """The run that a command is about: the one named, or the newest.
 
     Raises:
@@ -23,5 +23,5 @@ def opened(options: argparse.Namespace, run_id: str | None, logs: bool = False) 
     """
     project = project_at(options.config, Path.cwd())
     if run_id is not None:
-        return find(project, run_id, where_of(options), note, logs)
-    return newest(project, where_of(options), note, logs)
+        return find_run(project, run_id, run_source(options), note, logs)
+    return newest_run(project, run_source(options), note, logs)

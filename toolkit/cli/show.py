@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 
 from toolkit.cli.output import print_json
-from toolkit.cli.run_handle import opened
+from toolkit.cli.run_handle import open_run
 from toolkit.report import text
 from toolkit.report.view import view
 
 
 def show(options: argparse.Namespace) -> int:
     """Shows one run."""
-    found = opened(options, options.run)
+    found = open_run(options, options.run)
     document = view(found.log, found.run)
     if options.json:
         print_json(document)

@@ -14,7 +14,7 @@ from toolkit.errors import BadInput
 _Step = str | int
 
 
-class Places:
+class SettingLocations:
     """Where the settings stand in their file, by their canonical names."""
 
     def __init__(self, file: str | None, services: Mapping[str, Located]) -> None:
@@ -43,7 +43,7 @@ def volume_of(path: str, volumes: Iterable[PersistentVolume]) -> PersistentVolum
     return next((volume for volume in volumes if lies_in(path, volume.mount_path)), None)
 
 
-def check_consistency(config: Config, places: Places) -> None:
+def check_consistency(config: Config, places: SettingLocations) -> None:
     """Raises BadInput, with the place, for the first thing that does not fit the rest."""
     executor = config.executor.config
     _check_volumes(executor, places)
@@ -59,7 +59,7 @@ def check_consistency(config: Config, places: Places) -> None:
         raise BadInput(message, places.of("executor", "config", "patches"))
 
 
-def _check_volumes(executor: ExecutorConfig, places: Places) -> None:
+def _check_volumes(executor: ExecutorConfig, places: SettingLocations) -> None:
     volumes = executor.persistent_volumes
     scratch = executor.scratch_size is not None or any(
         each.scratch_size is not None for each in executor.overrides.values()
@@ -86,7 +86,7 @@ def _check_volumes(executor: ExecutorConfig, places: Places) -> None:
                 raise BadInput(message, places.of("executor", "config", "persistent_volumes", number, "mount_path"))
 
 
-def _check_stores(config: Config, places: Places) -> None:
+def _check_stores(config: Config, places: SettingLocations) -> None:
     volumes = config.executor.config.persistent_volumes
     log_folder, location = config.run_log_store.log_folder, config.catalog.catalog_location
     paths = [("run_log_store", "log_folder", log_folder)]
@@ -104,14 +104,14 @@ def _check_stores(config: Config, places: Places) -> None:
         raise BadInput(message, _place_of_path(places, service, key))
 
 
-def _place_of_path(places: Places, service: str, key: str) -> str | None:
+def _place_of_path(places: SettingLocations, service: str, key: str) -> str | None:
     """Where the path is set; for one that is a default, where the volumes are, which it then fails to suit."""
     if service in places.services:
         return places.of(service, "config", key)
     return places.of("executor", "config", "persistent_volumes")
 
 
-def _check_secrets(executor: ExecutorConfig, places: Places) -> None:
+def _check_secrets(executor: ExecutorConfig, places: SettingLocations) -> None:
     others = {name: "environment" for name in executor.environment}
     for override, setting in executor.overrides.items():
         others.update({name: f"the environment of the override {override}" for name in setting.environment})
@@ -126,7 +126,7 @@ def _check_secrets(executor: ExecutorConfig, places: Places) -> None:
             raise BadInput(f"{name} is both in secrets_from_k8s and in {others[name]}; keep one", where)
 
 
-def _check_resources(resources: Resources, places: Places, *path: str) -> None:
+def _check_resources(resources: Resources, places: SettingLocations, *path: str) -> None:
     limits, requests = resources.limits, resources.requests
     parse = {"cpu": parse_cpu, "memory": parse_memory}
     for key in ("cpu", "memory"):
@@ -139,7 +139,7 @@ def _check_resources(resources: Resources, places: Places, *path: str) -> None:
         raise BadInput(message, places.of("executor", "config", *path, "requests", "gpu"))
 
 
-def _check_tolerations(executor: ExecutorConfig, places: Places) -> None:
+def _check_tolerations(executor: ExecutorConfig, places: SettingLocations) -> None:
     lists = [(executor.tolerations, ("config", "tolerations"))]
     for name, override in executor.overrides.items():
         lists.append((override.tolerations or (), ("config", "overrides", name, "tolerations")))  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.config.settings import Environment, ExecutorConfig
+from toolkit.config.settings import EnvironmentName, ExecutorConfig
 
 PLACEMENT = (
     "name",
@@ -36,7 +36,7 @@ ALWAYS = ("auto_remove_container",)
 """Accepted because runnable has it; containers are removed in any case, their output and records stay."""
 
 
-def without_effect(config: ExecutorConfig, environment: Environment) -> tuple[str, ...]:
+def without_effect(config: ExecutorConfig, environment: EnvironmentName) -> tuple[str, ...]:
     """The keys of ``executor.config`` that are set, and that this environment does not act on, in the order of the settings."""
     # How many processes a container may have is the node's own matter on Kubernetes.
     idle = {"argo": ("pids_limit", *ALWAYS), "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[

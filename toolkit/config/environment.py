@@ -7,17 +7,22 @@ from collections.abc import Mapping
 from typing import get_args
 
 from toolkit.config.decode import nearest
-from toolkit.config.settings import Config, Environment
+from toolkit.config.settings import Config, EnvironmentName
 from toolkit.errors import BadInput
 
-ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
+ENVIRONMENTS: tuple[EnvironmentName, ...] = get_args(EnvironmentName)
 
-_OF_TYPE: dict[str, Environment] = {"argo": "argo", "local-container": "local", "local": "process", "mocked": "process"}
+_OF_TYPE: dict[str, EnvironmentName] = {
+    "argo": "argo",
+    "local-container": "local",
+    "local": "process",
+    "mocked": "process",
+}
 
 
 def choose_environment(
     option: str | None, config: Config, environ: Mapping[str, str] | None = None
-) -> tuple[Environment, str]:
+) -> tuple[EnvironmentName, str]:
     """The environment, and the end of the sentence that says why it was chosen (``because --env says so``).
 
     Args:
@@ -38,7 +43,7 @@ def choose_environment(
     return "local", "the default"
 
 
-def _named(name: str, origin: str) -> Environment:
+def _named(name: str, origin: str) -> EnvironmentName:
     for environment in ENVIRONMENTS:
         if name == environment:
             return environment

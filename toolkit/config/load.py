@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from toolkit.config.consistency import Places, check_consistency
+from toolkit.config.consistency import SettingLocations, check_consistency
 from toolkit.config.decode import decode, decode_fields, expect_mapping, nearest, unknown_key
 from toolkit.config.located import Located, read_toml, read_yaml, shown
 from toolkit.config.root import find_root
@@ -179,7 +179,7 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
         pipeline=_pipeline(entries.get("pipeline")),
         source=source,
     )
-    check_consistency(config, Places(tree.file or None, located))
+    check_consistency(config, SettingLocations(tree.file or None, located))
     return config
 
 

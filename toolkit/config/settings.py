@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-Environment = Literal["local", "argo", "process"]
+EnvironmentName = Literal["local", "argo", "process"]
 
 
 _NOTHING: dict[str, Any] = {}

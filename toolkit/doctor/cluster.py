@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from toolkit.backends.argo.preflight import Finding
-from toolkit.doctor.pipeline import _planned
+from toolkit.doctor.pipeline import plan_pipeline
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan
 from toolkit.project import Project
-from toolkit.run.environment import Local, Side
+from toolkit.run.environment import Environment, LocalEnvironment
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Note
 
 
-def _on_cluster(
+def check_cluster(
     project: Project,
     reference: PipelineReference | None,
     context: str | None,
@@ -38,7 +38,7 @@ def _on_cluster(
     made, images = None, None
     if reference is not None:
         try:
-            made, side = _planned(project, reference, "argo", note)
+            made, side = plan_pipeline(project, reference, "argo", note)
             images = _images(project, made, side, context)
         except Infrastructure as error:
             yield Finding(
@@ -47,12 +47,12 @@ def _on_cluster(
     yield from preflight.check(cluster, preflight.needs_of(made, project.config, images))
 
 
-def _images(project: Project, made: Plan, side: Side, context: str | None) -> dict[str | None, Any]:
+def _images(project: Project, made: Plan, side: Environment, context: str | None) -> dict[str | None, Any]:
     """The images as a cluster would name them; none is sent anywhere."""
     from toolkit.backends.argo.compile.workflow import Image
     from toolkit.build.delivery.deliver import deliver
 
-    assert isinstance(side, Local)
+    assert isinstance(side, LocalEnvironment)
     side.check(made)
     found: dict[str | None, Any] = {}
     for own, built in side.images().items():

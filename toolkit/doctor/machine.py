@@ -12,8 +12,8 @@ from toolkit import secrets as providers
 from toolkit.backends import volumes
 from toolkit.backends.argo.preflight import Finding
 from toolkit.config.located import shown
-from toolkit.config.settings import Environment
-from toolkit.doctor.pipeline import _planned
+from toolkit.config.settings import EnvironmentName
+from toolkit.doctor.pipeline import plan_pipeline
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.run.prepare import secret_names
@@ -27,8 +27,8 @@ _OLDEST_API = (1, 40)
 """The Engine API that devices (GPUs) can first be asked of; Docker 19.03."""
 
 
-def _here(
-    project: Project, reference: PipelineReference | None, environment: Environment, note: Note
+def check_machine(
+    project: Project, reference: PipelineReference | None, environment: EnvironmentName, note: Note
 ) -> Iterator[Finding]:
     """What this machine lacks.
 
@@ -45,16 +45,16 @@ def _here(
     yield from _volumes(project, environment)
     names = tuple(one.environment_variable for one in project.config.executor.config.secrets_from_k8s)
     if reference is not None and works:
-        names = secret_names(_planned(project, reference, environment, note)[0])
+        names = secret_names(plan_pipeline(project, reference, environment, note)[0])
     yield from _secrets(project, names)
     yield from _space(project.home, "this project")
 
 
 def _engine(project: Project) -> Iterator[Finding]:
     from toolkit.build.environment.base_image import local_base
-    from toolkit.engine import Raw
+    from toolkit.engine import EngineApi
 
-    raw = Raw()
+    raw = EngineApi()
     try:
         version, info = raw.json("/version"), raw.json("/info")
     except Infrastructure as error:
@@ -100,7 +100,7 @@ def _interpreter(project: Project) -> Finding:
     return Finding("ok", f"the steps' Python is {python}, {said}")
 
 
-def _volumes(project: Project, environment: Environment) -> Iterator[Finding]:
+def _volumes(project: Project, environment: EnvironmentName) -> Iterator[Finding]:
     configured = project.config.executor.config.user
     user = os.getuid() if environment == "process" else configured if configured is not None else driver_user()
     for mount, name in volumes.folders(project).items():

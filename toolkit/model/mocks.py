@@ -28,7 +28,9 @@ Resolve = Callable[[list[str]], Mapping[str, tuple[Function, Takes] | str]]
 """Finds functions by their dotted paths; gives a sentence in place of one that can't be found."""
 
 
-def applied(pipeline: Pipeline, patches: Mapping[str, str], places: Mapping[str, str], resolve: Resolve) -> Pipeline:
+def apply_mocks(
+    pipeline: Pipeline, patches: Mapping[str, str], places: Mapping[str, str], resolve: Resolve
+) -> Pipeline:
     """The pipeline with a stub in place of each task that no patch keeps.
 
     Args:

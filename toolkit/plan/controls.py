@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from toolkit.errors import BadInput
-from toolkit.plan.plan import Emission, PlannedStep, Scope, When
+from toolkit.plan.plan import Emission, PlannedScope, PlannedStep, When
 from toolkit.runtime.shared.tree import depth
 
 
 @dataclass(frozen=True)
-class Emitted:
+class TaskSource:
     """By a task of the scope."""
 
     step: str
 
 
 @dataclass(frozen=True)
-class Inner:
+class InnerSource:
     """By what runs inside a composite (or handler) of the scope.
 
     Attributes:
@@ -40,19 +40,19 @@ class Inner:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChoiceSource:
     """By the first of these whose step (or handler) has succeeded, else by the last."""
 
-    first: tuple[Emitted | Inner, ...]
+    first: tuple[TaskSource | InnerSource, ...]
     otherwise: Source
 
 
 @dataclass(frozen=True)
-class Entry:
+class EntrySource:
     """Nothing in the scope runs before: it is known when the scope is entered."""
 
 
-Source = Emitted | Inner | Choice | Entry
+Source = TaskSource | InnerSource | ChoiceSource | EntrySource
 
 
 class Control(NamedTuple):
@@ -67,7 +67,7 @@ class Control(NamedTuple):
     at: Mapping[str, Source]
 
 
-class Found(NamedTuple):
+class ControlAnalysis(NamedTuple):
     """What the analysis adds to a plan."""
 
     steps: tuple[PlannedStep, ...]
@@ -75,7 +75,7 @@ class Found(NamedTuple):
     given: tuple[str, ...]
 
 
-def find(steps: Iterable[PlannedStep], scopes: Iterable[Scope]) -> Found:
+def analyse_controls(steps: Iterable[PlannedStep], scopes: Iterable[PlannedScope]) -> ControlAnalysis:
     """Adds to tasks what they emit, and to maps and loops the composites whose values they compute with their own.
 
     Raises:
@@ -85,7 +85,7 @@ def find(steps: Iterable[PlannedStep], scopes: Iterable[Scope]) -> Found:
 
 
 class _Finder:
-    def __init__(self, rows: dict[str, PlannedStep], scopes: dict[str, Scope]) -> None:
+    def __init__(self, rows: dict[str, PlannedStep], scopes: dict[str, PlannedScope]) -> None:
         self._rows = rows
         self._scopes = scopes
         self._scope_of = {path: scope for scope in scopes.values() for path in scope.steps}
@@ -99,7 +99,7 @@ class _Finder:
         # A map has to know what else it is to compute before it is asked where that comes from.
         self._inside_out = sorted(self._rows, key=lambda one: -one.count("/"))
 
-    def find(self) -> Found:
+    def find(self) -> ControlAnalysis:
         for path in self._inside_out:
             self._composite(self._rows[path])
         order = {path: number for number, path in enumerate(self._rows)}
@@ -114,7 +114,7 @@ class _Finder:
                 row = replace(row, emits=tuple(self._emits[row.path]))
             rows.append(row)
         given = tuple(sorted(self._given, key=order.__getitem__))
-        return Found(tuple(rows), {path: tuple(found) for path, found in self._controls.items()}, given)
+        return ControlAnalysis(tuple(rows), {path: tuple(found) for path, found in self._controls.items()}, given)
 
     def _composite(self, row: PlannedStep) -> None:
         if row.inside is None or row.type in ("parallel", "pipeline") or row.path in self._done:
@@ -160,12 +160,12 @@ class _Finder:
 
     # --- what computes a value ----------------------------------------------------------------------------------------
 
-    def _before(self, scope: Scope, position: int, needs: set[str], wanted: PlannedStep) -> Source:
+    def _before(self, scope: PlannedScope, position: int, needs: set[str], wanted: PlannedStep) -> Source:
         """What computes a value as it is before the step at ``position``, or after the last one."""
         for index in range(position - 1, -1, -1):
             row = self._rows[scope.steps[index]]
             if row.type == "task":
-                return Emitted(row.path)
+                return TaskSource(row.path)
             if self._is_as_long(wanted, row, needs):
                 # Its count is that of the other, wherever that comes from.
                 for path in self._inside_out:
@@ -176,9 +176,9 @@ class _Finder:
                 continue
             if row.inside is not None and any(needs & set(self._scopes[one].returns) for one in row.inside.scopes()):
                 return self._inside(scope, index, needs, wanted)
-        return Entry()
+        return EntrySource()
 
-    def _inside(self, scope: Scope, index: int, needs: set[str], wanted: PlannedStep) -> Source:
+    def _inside(self, scope: PlannedScope, index: int, needs: set[str], wanted: PlannedStep) -> Source:
         row = self._rows[scope.steps[index]]
         assert row.inside is not None
         if row.type == "map":
@@ -195,15 +195,21 @@ class _Finder:
         return self._inner(scope, index, scopes, needs, wanted)
 
     def _inner(
-        self, scope: Scope, index: int, scopes: list[str], needs: set[str], wanted: PlannedStep, handler: bool = False
-    ) -> Inner:
+        self,
+        scope: PlannedScope,
+        index: int,
+        scopes: list[str],
+        needs: set[str],
+        wanted: PlannedStep,
+        handler: bool = False,
+    ) -> InnerSource:
         found = tuple((one, self._at_end(self._scopes[one], needs, wanted)) for one in scopes)
         before = self._before(scope, index, needs, wanted) if any(holds_entry(one) for _, one in found) else None
-        return Inner(scope.steps[index], found, before, handler)
+        return InnerSource(scope.steps[index], found, before, handler)
 
-    def _at_end(self, scope: Scope, needs: set[str], wanted: PlannedStep) -> Source:
+    def _at_end(self, scope: PlannedScope, needs: set[str], wanted: PlannedStep) -> Source:
         """What computes a value as it is when the sequence has ended well: after its last step, or by a shorter way."""
-        shorter: list[Emitted | Inner] = []
+        shorter: list[TaskSource | InnerSource] = []
         # Whatever ends it, nothing after that runs.
         ends = next((index for index, path in enumerate(scope.steps) if self._rows[path].ends), len(scope.steps) - 1)
         for index, path in enumerate(scope.steps[: ends + 1]):
@@ -212,7 +218,7 @@ class _Finder:
                 shorter.append(self._inner(scope, index, [row.handler], needs, wanted, handler=True))
         last = self._before(scope, ends + 1, needs, wanted)
         shorter = [one for one in shorter if one != last]
-        return Choice(tuple(shorter), last) if shorter else last
+        return ChoiceSource(tuple(shorter), last) if shorter else last
 
     def _is_as_long(self, wanted: PlannedStep, row: PlannedStep, needs: set[str]) -> bool:
         """Whether what a map iterates on is the list that another map, just before, makes of its items."""
@@ -224,7 +230,7 @@ class _Finder:
         same_depth = depth(row.path) == depth(wanted.path)
         return same_depth and len(needs) == 1 and self._returns_surely(self._scopes[branch], *needs)
 
-    def _returns_surely(self, scope: Scope, name: str) -> bool:
+    def _returns_surely(self, scope: PlannedScope, name: str) -> bool:
         """Whether a sequence that succeeds always returns a name."""
         for path in scope.steps:
             row = self._rows[path]
@@ -237,14 +243,14 @@ class _Finder:
 
     def _emitted(self, source: Source, path: str, when: When) -> None:
         """Tells the tasks of a source what they compute."""
-        if isinstance(source, Emitted):
+        if isinstance(source, TaskSource):
             self._emits.setdefault(source.step, {})[Emission(path, when)] = None
-        elif isinstance(source, Inner):
+        elif isinstance(source, InnerSource):
             for _, inner in source.scopes:
                 self._emitted(inner, path, when)
             if source.before is not None:
                 self._emitted(source.before, path, when)
-        elif isinstance(source, Choice):
+        elif isinstance(source, ChoiceSource):
             for one in (*source.first, source.otherwise):
                 self._emitted(one, path, when)
 
@@ -267,10 +273,10 @@ class _Finder:
 
 def holds_entry(source: Source) -> bool:
     """Whether what comes from there may be what was known when the scope was entered."""
-    if isinstance(source, Entry):
+    if isinstance(source, EntrySource):
         return True
-    if isinstance(source, Inner):
+    if isinstance(source, InnerSource):
         return source.before is not None and holds_entry(source.before)
-    if isinstance(source, Choice):
+    if isinstance(source, ChoiceSource):
         return any(holds_entry(one) for one in (*source.first, source.otherwise))
     return False

@@ -68,7 +68,7 @@ class Emission:
 
 
 @dataclass(frozen=True)
-class Inside:
+class PlannedComposite:
     """What a composite holds.
 
     Attributes:
@@ -120,7 +120,7 @@ class PlannedStep:
     task: Task | None = None
     bind: Mapping[str, Any] = field(default_factory=dict)
     get: tuple[CatalogGet, ...] = ()
-    inside: Inside | None = None
+    inside: PlannedComposite | None = None
     handler: str | None = None
     ends: str = ""
     emits: tuple[Emission, ...] = ()
@@ -128,7 +128,7 @@ class PlannedStep:
 
 
 @dataclass(frozen=True)
-class Scope:
+class PlannedScope:
     """One sequence of steps: which of them return a name and which put files, as positions in order.
 
     Candidates for a parameter are the positions before the step's own, newest first, then the enclosing scope's. A composite
@@ -160,7 +160,7 @@ class Plan:
     """
 
     steps: tuple[PlannedStep, ...]
-    scopes: tuple[Scope, ...]
+    scopes: tuple[PlannedScope, ...]
     settings: tuple[Settings, ...]
     import_roots: tuple[str, ...]
     run_log: str
@@ -172,7 +172,7 @@ class Plan:
     def step(self, path: str) -> PlannedStep:
         return next(step for step in self.steps if step.path == path)
 
-    def scope(self, path: str) -> Scope:
+    def scope(self, path: str) -> PlannedScope:
         return next(scope for scope in self.scopes if scope.path == path)
 
     def tasks(self) -> list[PlannedStep]:
@@ -228,7 +228,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _scope_json(scope: Scope) -> dict[str, Any]:
+def _scope_json(scope: PlannedScope) -> dict[str, Any]:
     return {
         "steps": list(scope.steps),
         "positions": {path: position for position, path in enumerate(scope.steps)},
@@ -270,7 +270,7 @@ def _step_json(step: PlannedStep) -> dict[str, Any]:
     return document
 
 
-def _inside_json(inside: Inside) -> dict[str, Any]:
+def _inside_json(inside: PlannedComposite) -> dict[str, Any]:
     """What is set of it."""
     document: dict[str, Any] = {
         "branches": [list(one) for one in inside.branches],

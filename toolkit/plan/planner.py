@@ -24,7 +24,7 @@ from toolkit.model.pipeline import (
     Task,
 )
 from toolkit.plan import controls
-from toolkit.plan.plan import CatalogGet, Inside, Plan, PlannedStep, Scope, Settings, settings_key
+from toolkit.plan.plan import CatalogGet, Plan, PlannedComposite, PlannedScope, PlannedStep, Settings, settings_key
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 _TYPES = {Nested: "pipeline", Parallel: "parallel", Map: "map", Conditional: "conditional", Loop: "loop"}
@@ -49,13 +49,13 @@ class _Planner:
         self._settings: dict[str, int] = {}
         self._kept: list[Settings] = []
         self._rows: list[PlannedStep] = []
-        self._scopes: list[Scope] = []
+        self._scopes: list[PlannedScope] = []
 
     def plan(self, pipeline: Pipeline, import_roots: tuple[str, ...]) -> Plan:
         self._sequence(pipeline, "", None)
         self._scopes.sort(key=lambda scope: scope.path)
         store = self._config.catalog
-        found = controls.find(self._rows, self._scopes)
+        found = controls.analyse_controls(self._rows, self._scopes)
         return Plan(
             steps=found.steps,
             scopes=tuple(self._scopes),
@@ -68,7 +68,7 @@ class _Planner:
             given=found.given,
         )
 
-    def _sequence(self, pipeline: Pipeline, scope: str, owner: str | None) -> Scope:
+    def _sequence(self, pipeline: Pipeline, scope: str, owner: str | None) -> PlannedScope:
         returns: dict[str, list[int]] = {}
         puts: list[int] = []
         siblings = _Siblings(pipeline, scope)
@@ -91,7 +91,7 @@ class _Planner:
                 returns.setdefault(name, []).append(position)
             if stores:
                 puts.append(position)
-        found = Scope(
+        found = PlannedScope(
             scope,
             tuple(join(scope, step.name) for step in pipeline.steps),
             {name: tuple(positions) for name, positions in returns.items()},
@@ -105,9 +105,11 @@ class _Planner:
         """Adds the rows of a composite; the names that it may return, and whether it may put files."""
         place = len(self._rows)
         handler = join(path, HANDLER) if step.on_failure is not None else None
-        row = PlannedStep(path, _TYPES[type(step)], step.name, inside=Inside(()), handler=handler, line=step.line)
+        row = PlannedStep(
+            path, _TYPES[type(step)], step.name, inside=PlannedComposite(()), handler=handler, line=step.line
+        )
         self._rows.append(row)
-        inner: list[Scope] = []
+        inner: list[PlannedScope] = []
 
         def sequence(pipeline: Pipeline, scope: str) -> str:
             inner.append(self._sequence(pipeline, scope, path))
@@ -115,13 +117,15 @@ class _Planner:
 
         if isinstance(step, Nested):
             _check_labels(step, [one.name for one in step.pipeline.steps], handler)
-            inside = Inside((("", sequence(step.pipeline, path)),))
+            inside = PlannedComposite((("", sequence(step.pipeline, path)),))
         elif isinstance(step, Parallel):
             _check_labels(step, [name for name, _ in step.branches], handler)
-            inside = Inside(tuple((name, sequence(branch, join(path, name))) for name, branch in step.branches))
+            inside = PlannedComposite(
+                tuple((name, sequence(branch, join(path, name))) for name, branch in step.branches)
+            )
         elif isinstance(step, Conditional):
             _check_labels(step, [name for name, _ in step.branches], handler, step.default is not None)
-            inside = Inside(
+            inside = PlannedComposite(
                 tuple((name, sequence(branch, join(path, name))) for name, branch in step.branches),
                 default=sequence(step.default, join(path, DEFAULT)) if step.default is not None else None,
                 parameter=step.parameter,
@@ -132,7 +136,7 @@ class _Planner:
                     f"the map {step.name!r} has the reducer {step.reducer!r}: it is a function, or one of {', '.join(REDUCERS)}",
                     step.line,
                 )
-            inside = Inside(
+            inside = PlannedComposite(
                 ((ANY, sequence(step.branch, join(path, ANY))),),
                 parameter=step.iterate_on,
                 item=step.iterate_as,
@@ -142,7 +146,7 @@ class _Planner:
                 grouped=_can_be_grouped(step.branch),
             )
         else:
-            inside = Inside(
+            inside = PlannedComposite(
                 ((ANY, sequence(step.branch, join(path, ANY))),),
                 parameter=step.break_on,
                 item=step.index_as,

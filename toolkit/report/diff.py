@@ -15,15 +15,15 @@ from toolkit.report.facts import RunFacts, StepFacts, put_files
 from toolkit.report.fields import (
     ASKED_AS,
     FIELDS,
+    OBSERVED_FIELDS,
     PROXIES,
-    SEEN,
     WAIVED_BY_PROCESS,
-    Seen,
-    Values,
-    ended,
+    FieldValues,
+    ObservedField,
     engine_image,
     file_text,
-    returned,
+    outcome_values,
+    returned_values,
 )
 
 
@@ -76,7 +76,7 @@ def same(a: Any, b: Any) -> bool:
     return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
 
 
-def _differing(a: Values, b: Values) -> Iterator[tuple[str, Any, Any]]:
+def _differences(a: FieldValues, b: FieldValues) -> Iterator[tuple[str, Any, Any]]:
     for name in [*a, *(name for name in b if name not in a)]:
         one, other = a.get(name, ABSENT), b.get(name, ABSENT)
         if not same(one, other):
@@ -155,10 +155,10 @@ class _Comparison:
         if step is not None:
             steps[step] = None
 
-    def _values(self, field: str, a: Values, b: Values, step: str | None = None) -> set[str]:
+    def _values(self, field: str, a: FieldValues, b: FieldValues, step: str | None = None) -> set[str]:
         """Compares values by name; returns the names of those that differ."""
         names = set()
-        for name, one, other in _differing(a, b):
+        for name, one, other in _differences(a, b):
             names.add(name)
             self._note(field, name, one, other, step)
         return names
@@ -205,7 +205,7 @@ class _Comparison:
         self._values("attempts", {"number": a.attempts}, {"number": b.attempts}, a.path)
         if a.begin and b.begin:
             wheres["image"] = self._image(a, b)
-            for one in SEEN:
+            for one in OBSERVED_FIELDS:
                 # In a root that can't be written the runtime works in a folder of links.
                 roots = [step.begin.get("read_only_root") for step in (a, b)]
                 if one.name != "working_folder" or (alone and same(*roots)):
@@ -216,7 +216,7 @@ class _Comparison:
         self._asked(a, b, wheres)
         self._inputs_digest(a, b)
 
-    def _seen(self, one: Seen, a: StepFacts, b: StepFacts) -> set[str]:
+    def _seen(self, one: ObservedField, a: StepFacts, b: StepFacts) -> set[str]:
         if one.name in self._waived:
             return set()
         mine, theirs = dict(one.read(self._a, a)), dict(one.read(self._b, b))
@@ -230,16 +230,16 @@ class _Comparison:
 
     def _outcome(self, a: StepFacts, b: StepFacts) -> set[str]:
         """Status, and what came out of the step; of two that ended otherwise, only that they did."""
-        if self._values("status", ended(a), ended(b), a.path):
+        if self._values("status", outcome_values(a), outcome_values(b), a.path):
             self._changed_steps.update(_and_around(a.path))
             self._told_inside.update(_and_around(a.path))
             return set()
         names = set()
         for field, metric in (("returns", False), ("metrics", True)):
-            names |= self._values(field, returned(a, metric), returned(b, metric), a.path)
+            names |= self._values(field, returned_values(a, metric), returned_values(b, metric), a.path)
         self._changed_values |= {(path, name) for name in names for path in _and_around(a.path)}
         mine, theirs = ({name: file_text(one) for name, one in put_files(step).items()} for step in (a, b))
-        for name, one, other in _differing(mine, theirs):
+        for name, one, other in _differences(mine, theirs):
             self._changed_files.add((a.path, name))
             self._note("catalog", f"put {name}", one, other, a.path)
         return names
@@ -270,7 +270,7 @@ class _Comparison:
 
     def _inputs(self, a: StepFacts, b: StepFacts) -> set[str]:
         names = set()
-        for name, one, other in _differing(a.end.get("inputs", {}), b.end.get("inputs", {})):
+        for name, one, other in _differences(a.end.get("inputs", {}), b.end.get("inputs", {})):
             names.add(name)
             if not any(self._follows(taken) for taken in (one, other)):
                 self._note("inputs", name, one, other, a.path)
@@ -285,7 +285,7 @@ class _Comparison:
     def _got(self, a: StepFacts, b: StepFacts) -> None:
         mine, theirs = ({one["name"]: one for one in step.end["catalog"]["get"]} for step in (a, b))
         shown = [{name: file_text(one) for name, one in got.items()} for got in (mine, theirs)]
-        for name, one, other in _differing(*shown):
+        for name, one, other in _differences(*shown):
             sources = [got[name]["from"] for got in (mine, theirs) if name in got]
             if not any(path in self._changed_steps or self._is_changed(path, name) for path in sources):
                 self._note("catalog", f"got {name}", one, other, a.path)
@@ -346,7 +346,7 @@ class _Comparison:
         changed = {name for _, name in self._changed_values}
         if self._changed_steps:
             return
-        for name, one, other in _differing(self._a.parameters, self._b.parameters):
+        for name, one, other in _differences(self._a.parameters, self._b.parameters):
             if name not in changed:
                 self._note("parameters", f"{name} at the end", one, other)
 
@@ -360,7 +360,7 @@ class _Comparison:
 
     def _plan(self) -> None:
         a, b = self._a, self._b
-        for name, one, other in _differing(_types(a), _types(b)):
+        for name, one, other in _differences(_types(a), _types(b)):
             self._note("plan", f"steps[{name}]", one, other)
         orders = [[path for path in run.rows if path in a.rows and path in b.rows] for run in (a, b)]
         self._values("plan", {"order of steps": orders[0]}, {"order of steps": orders[1]})
@@ -404,7 +404,7 @@ class _Comparison:
                 self._note("catalog.object", digest, one, other)
 
 
-def _types(run: RunFacts) -> Values:
+def _types(run: RunFacts) -> FieldValues:
     return {path: row["type"] for path, row in run.rows.items()}
 
 

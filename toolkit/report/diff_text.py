@@ -9,7 +9,7 @@ from typing import Any
 from toolkit.report.diff import ABSENT, Absent, Difference, compared_fields
 from toolkit.report.facts import RunFacts
 from toolkit.report.fields import NOT_COMPARED, WAIVED_BY_PROCESS
-from toolkit.report.text import _clean, _print_table
+from toolkit.report.text import clean, print_table
 
 _LONGEST = 44
 _MOST = 3
@@ -71,7 +71,7 @@ def print_diff(compared: dict[str, Any], everything: bool) -> None:
         print(f"the runs {a} and {b} differ in {fields}: {looked}\n")
         attempted = counts["attempted"]
         rows = list(_rows(compared["differences"], attempted))
-        _print_table([("FIELD", "STEPS", "WHERE", "A", "B"), *rows])
+        print_table([("FIELD", "STEPS", "WHERE", "A", "B"), *rows])
         print()
     if compared["waived"]:
         print(f"not compared, because a plain process has none: {', '.join(compared['waived'])}")
@@ -115,11 +115,11 @@ def _row(one: dict[str, Any], attempted: int) -> tuple[str, ...]:
     shown = "all" if len(of) == attempted > 1 else ", ".join(of[:_MOST])
     if len(of) > _MOST and shown != "all":
         shown += f" and {len(of) - _MOST:,} more"
-    a, b = shortened(one.get("a", ABSENT), one.get("b", ABSENT))
+    a, b = shorten_pair(one.get("a", ABSENT), one.get("b", ABSENT))
     return (one["field"], shown, one["where"], a, b)
 
 
-def shortened(a: Any, b: Any) -> tuple[str, str]:
+def shorten_pair(a: Any, b: Any) -> tuple[str, str]:
     """Two values as text, long ones from shortly before the first place at which they differ."""
     one, other = _text(a), _text(b)
     if max(len(one), len(other)) <= _LONGEST:
@@ -138,4 +138,4 @@ def _cut(text: str, start: int) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, Absent):
         return "-"
-    return _clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True))
+    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True))

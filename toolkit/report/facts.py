@@ -94,10 +94,10 @@ def planned_steps(document: Record) -> dict[str, Record]:
     Settings stand in the row, because a number would differ with any step before it; what is a list of named things is by
     their names; a function is one text.
     """
-    return {step["path"]: _planned(step, document) for step in document["steps"]}
+    return {step["path"]: _planned_row(step, document) for step in document["steps"]}
 
 
-def _planned(step: Record, document: Record) -> Record:
+def _planned_row(step: Record, document: Record) -> Record:
     row = dict(step)
     if "function" in row:
         row["command"] = command_text(row.pop("function"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from toolkit.report.facts import Record, RunFacts, StepFacts, command_text
 
-Values = Mapping[str, Any]
+FieldValues = Mapping[str, Any]
 """What a field holds, each value by its name."""
 
 FIELDS: Mapping[str, str] = {
@@ -155,7 +155,7 @@ _PRIVATE = re.compile(r"^/tmp/toolkit-\d+(-\d+)?(?=/)")
 """The runtime's private folder has its process id in its name, and an item's position where several share a container."""
 
 
-def _command(run: RunFacts, step: StepFacts) -> Values:
+def _command(run: RunFacts, step: StepFacts) -> FieldValues:
     argv = list(step.begin["argv"])
     if len(argv) == 6:
         # protocol, run id, path, attempt; of items that share a container the path is that of all of them
@@ -164,17 +164,17 @@ def _command(run: RunFacts, step: StepFacts) -> Values:
     return {"command": command_text(step.begin["command"]), "argv": argv}
 
 
-def _user(run: RunFacts, step: StepFacts) -> Values:
+def _user(run: RunFacts, step: StepFacts) -> FieldValues:
     user = step.begin["user"]
     # The primary group counts: an fsGroup is listed among the groups, and Docker's is not.
     return {"user": user["uid"], "group": user["gid"], "groups": sorted({user["gid"], *user["groups"]})}
 
 
-def _environment(run: RunFacts, step: StepFacts) -> Values:
+def _environment(run: RunFacts, step: StepFacts) -> FieldValues:
     return {name: "set" for name in step.begin["environment"]}
 
 
-def _mounts(run: RunFacts, step: StepFacts) -> Values:
+def _mounts(run: RunFacts, step: StepFacts) -> FieldValues:
     return {
         one["path"]: "read-only" if one["read_only"] else "read-write"
         for one in step.begin["mounts"]
@@ -182,7 +182,7 @@ def _mounts(run: RunFacts, step: StepFacts) -> Values:
     }
 
 
-def _working_folder(run: RunFacts, step: StepFacts) -> Values:
+def _working_folder(run: RunFacts, step: StepFacts) -> FieldValues:
     return {"working_folder": _PRIVATE.sub("/tmp/toolkit-PID", step.begin["working_folder"])}
 
 
@@ -191,11 +191,11 @@ def _size_of(path: str, step: StepFacts) -> Any:
     return sizes[0] if sizes else None
 
 
-def _shm_size(run: RunFacts, step: StepFacts) -> Values:
+def _shm_size(run: RunFacts, step: StepFacts) -> FieldValues:
     return {"shm_size": _size_of("/dev/shm", step)}
 
 
-def _scratch_size(run: RunFacts, step: StepFacts) -> Values:
+def _scratch_size(run: RunFacts, step: StepFacts) -> FieldValues:
     # Where no size was asked for there is a /tmp of its own only beside a read-only root, and as large as its machine allows.
     asked = (step.planned.get("settings") or {}).get("scratch_size") is not None
     own = any(one["path"] == "/tmp" for one in step.begin["mounts"])
@@ -204,8 +204,8 @@ def _scratch_size(run: RunFacts, step: StepFacts) -> Values:
     return {"scratch_size": _size_of("/tmp", step)} if own else {}
 
 
-def _plain(key: str) -> Callable[[RunFacts, StepFacts], Values]:
-    def read(run: RunFacts, step: StepFacts) -> Values:
+def _plain(key: str) -> Callable[[RunFacts, StepFacts], FieldValues]:
+    def read(run: RunFacts, step: StepFacts) -> FieldValues:
         value = step.begin.get(key)
         return value if isinstance(value, Mapping) else {key: value}
 
@@ -213,7 +213,7 @@ def _plain(key: str) -> Callable[[RunFacts, StepFacts], Values]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedField:
     """A field that the runtime saw inside.
 
     Attributes:
@@ -222,25 +222,25 @@ class Seen:
     """
 
     name: str
-    read: Callable[[RunFacts, StepFacts], Values]
+    read: Callable[[RunFacts, StepFacts], FieldValues]
     asked: tuple[tuple[str, ...], ...] = ()
 
 
-SEEN = (
-    Seen("command", _command, (("command",),)),
-    Seen("environment", _environment, (("settings", "environment"), ("secrets",))),
-    Seen("mounts", _mounts, (("settings", "volumes"),)),
-    Seen("user", _user, (("settings", "user"),)),
-    Seen("umask", _plain("umask")),
-    Seen("working_folder", _working_folder),
-    Seen("limits", _plain("limits"), (("settings", "resources", "limits"),)),
-    Seen("shm_size", _shm_size, (("settings", "shm_size"),)),
-    Seen("scratch_size", _scratch_size, (("settings", "scratch_size"),)),
-    Seen("read_only_root", _plain("read_only_root"), (("settings", "read_only_root"),)),
-    Seen("privileges", _plain("privileges")),
+OBSERVED_FIELDS = (
+    ObservedField("command", _command, (("command",),)),
+    ObservedField("environment", _environment, (("settings", "environment"), ("secrets",))),
+    ObservedField("mounts", _mounts, (("settings", "volumes"),)),
+    ObservedField("user", _user, (("settings", "user"),)),
+    ObservedField("umask", _plain("umask")),
+    ObservedField("working_folder", _working_folder),
+    ObservedField("limits", _plain("limits"), (("settings", "resources", "limits"),)),
+    ObservedField("shm_size", _shm_size, (("settings", "shm_size"),)),
+    ObservedField("scratch_size", _scratch_size, (("settings", "scratch_size"),)),
+    ObservedField("read_only_root", _plain("read_only_root"), (("settings", "read_only_root"),)),
+    ObservedField("privileges", _plain("privileges")),
 )
 ASKED_AS = {
-    **{path: one.name for one in SEEN for path in one.asked},
+    **{path: one.name for one in OBSERVED_FIELDS for path in one.asked},
     ("settings", "image"): "image",
     ("bind",): "inputs",
     ("returns",): "returns",
@@ -258,7 +258,7 @@ def engine_image(engine: Record) -> tuple[str | None, str | None]:
     return config, digest if at else None
 
 
-def ended(step: StepFacts) -> Values:
+def outcome_values(step: StepFacts) -> FieldValues:
     exception = step.end.get("exception") or {}
     return {
         "status": step.status,
@@ -268,7 +268,7 @@ def ended(step: StepFacts) -> Values:
     }
 
 
-def returned(step: StepFacts, metric: bool) -> Values:
+def returned_values(step: StepFacts, metric: bool) -> FieldValues:
     found = {}
     for name, stored in step.end.get("returns", {}).items():
         if (stored["kind"] == "metric") == metric:

@@ -29,7 +29,7 @@ _MARK = {"succeeded": "ok", "failed": "FAILED", "cancelled": "cancelled"}
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A reporter for the terminal, or for whatever standard error is."""
-    reporter = Live() if sys.stderr.isatty() else Progress()
+    reporter = LiveProgress() if sys.stderr.isatty() else Progress()
     try:
         yield reporter
     finally:
@@ -129,7 +129,7 @@ class Progress(Reporter):
         print(text, file=sys.stderr, flush=True)
 
 
-class Live(Progress):
+class LiveProgress(Progress):
     """The same lines, and below them what runs now and for how long."""
 
     def __init__(self) -> None:

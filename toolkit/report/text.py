@@ -24,7 +24,7 @@ def print_runs(rows: Sequence[dict[str, Any]]) -> None:
         took = _took(row["started"], row["ended"])
         started = row["started"].replace("T", " ")[:19]
         table.append((row["run_id"], row["pipeline"], row["environment"], row["status"], started, took, row["tag"]))
-    _print_table(table)
+    print_table(table)
 
 
 def print_run(document: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ def print_run(document: dict[str, Any]) -> None:
     table: list[tuple[str, ...]] = [("STEP", "TYPE", "STATUS", "TOOK", "RESULT", "FILES")]
     for line in shown:
         table.append(_step_row(line))
-    _print_table(table)
+    print_table(table)
     if document["parameters"]:
         print("\nparameters")
         for name, value in document["parameters"].items():
@@ -103,9 +103,9 @@ def _print_failures(document: dict[str, Any]) -> None:
     parts = {part for step in failed for part in _around(step["path"])}
     failed = [step for step in failed if step["attempts"] or step["path"] not in parts]
     good = {step["path"] for step in document["steps"] if step.get("on_failure") == "succeeded"}
-    failed.sort(key=lambda step: _made_good(step["path"], good))
+    failed.sort(key=lambda step: _is_handled(step["path"], good))
     for step in failed[:_MOST_FAILURES]:
-        _print_failure(step, _made_good(step["path"], good))
+        _print_failure(step, _is_handled(step["path"], good))
     if len(failed) > _MOST_FAILURES:
         print(f"\nand {_count(len(failed) - _MOST_FAILURES, 'more failed step')}: `toolkit show --json` has them all")
     reason = document["reason"]
@@ -120,7 +120,7 @@ def _around(path: str) -> list[str]:
     return ["/".join(parts[:length]) for length in range(1, len(parts))]
 
 
-def _made_good(path: str, good: set[str]) -> bool:
+def _is_handled(path: str, good: set[str]) -> bool:
     """Whether the on_failure of a step, or of a composite around it, has succeeded instead of it."""
     return any(one in good and not path.startswith(f"{one}/on_failure/") for one in [*_around(path), path])
 
@@ -145,25 +145,25 @@ def print_catalog(rows: Sequence[dict[str, Any]]) -> None:
         return
     table: list[tuple[str, ...]] = [("FILE", "STEP", "SIZE", "SHA256")]
     table += [(row["name"], row["step"], _size(row["size"]), row["sha256"][:16]) for row in rows]
-    _print_table(table)
+    print_table(table)
 
 
-def _print_table(rows: Iterable[tuple[str, ...]]) -> None:
-    kept = [tuple(_clean(cell) for cell in row) for row in rows]
+def print_table(rows: Iterable[tuple[str, ...]]) -> None:
+    kept = [tuple(clean(cell) for cell in row) for row in rows]
     used = [column for column in range(len(kept[0])) if any(row[column] for row in kept[1:])]
     widths = {column: max(len(row[column]) for row in kept) for column in used}
     for row in kept:
         print("  ".join(row[column].ljust(widths[column]) for column in used).rstrip())
 
 
-def _clean(cell: str) -> str:
+def clean(cell: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in cell)
 
 
 def _value(value: Any, longest: int = _LONGEST_VALUE) -> str:
     if isinstance(value, dict) and set(value) == {"object", "sha256", "size"}:
         return f"<{value['object']}, {_size(value['size'])}>"
-    shown = _clean(json.dumps(value, ensure_ascii=False))
+    shown = clean(json.dumps(value, ensure_ascii=False))
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 

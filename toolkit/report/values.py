@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.runtime.shared import scope
-from toolkit.runtime.shared.scope import Plan, Records, Scope, Unsuitable
+from toolkit.runtime.shared.scope import RecordReader, RunPlan, Scope, UnsuitableValue
 from toolkit.store.verdict import Attempt
 
 LARGE = 4096
 """Characters as JSON above which a value that an item or an iteration takes from outside of it is shown by where it is from."""
 
 
-class Known(Records):
+class KnownRecords(RecordReader):
     """Records that were read before.
 
     Args:
@@ -33,10 +33,10 @@ class Known(Records):
         return next((one.end for one in reversed(self._attempts[path]) if one.status == "succeeded"), None)
 
 
-class Values:
+class RunValues:
     """Finds values; what belongs to many steps (the list that a map iterates on, what it has returned) is looked for once."""
 
-    def __init__(self, plan: Plan, known: Known) -> None:
+    def __init__(self, plan: RunPlan, known: KnownRecords) -> None:
         self._plan = plan
         self._known = known
         self._items: dict[str, list[Any]] = {}
@@ -68,11 +68,11 @@ class Values:
         for name in root["returns"]:
             try:
                 found = top.last(name, scope.ROOT, "")
-            except Unsuitable as error:
+            except UnsuitableValue as error:
                 values[name] = {"error": str(error)}
                 continue
             if found is not None:
-                values[name] = shown(found[1])
+                values[name] = describe_stored(found[1])
         return dict(sorted(values.items()))
 
     def _row(self, path: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Values:
         if path not in self._items:
             try:
                 self._items[path] = Scope(self._plan, self._known, path).items(row, path)
-            except Unsuitable:
+            except UnsuitableValue:
                 self._items[path] = []
         items = self._items[path]
         return items[position] if position < len(items) else None
@@ -100,15 +100,15 @@ class Values:
         if row["type"] == "task":
             record = self._known.record(path)
             stored = record["returns"].get(name) if record is not None else None
-            return shown(stored) if stored is not None else None
+            return describe_stored(stored) if stored is not None else None
         try:
             found = Scope(self._plan, self._known, path).parameter(name, row["path"])
-        except Unsuitable as error:
+        except UnsuitableValue as error:
             return {"error": str(error)}
-        return shown(found[1]) if found is not None else None
+        return describe_stored(found[1]) if found is not None else None
 
 
-def shown(stored: Mapping[str, Any]) -> Any:
+def describe_stored(stored: Mapping[str, Any]) -> Any:
     """A stored parameter: its value, or a description of what is no JSON or is made where it is needed."""
     if stored["kind"] == "object":
         return {"object": stored["type"], "sha256": stored["sha256"], "size": stored["size"]}
@@ -116,8 +116,8 @@ def shown(stored: Mapping[str, Any]) -> Any:
         return stored["value"]
     reducer, items = stored["reducer"], stored["items"]
     if reducer is None or reducer == "list":
-        return [shown(one) for one in items]
+        return [describe_stored(one) for one in items]
     if reducer == "last":
-        return shown(items[-1])
+        return describe_stored(items[-1])
     named = f"{reducer['module']}.{reducer['qualname']}" if isinstance(reducer, dict) else reducer
     return {"reducer": named, "items": len(items)}

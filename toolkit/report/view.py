@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from toolkit.report.values import Known, Values, shown
-from toolkit.runtime.shared.scope import Plan
+from toolkit.report.values import KnownRecords, RunValues, describe_stored
+from toolkit.runtime.shared.scope import RunPlan
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row, State, States, states
 from toolkit.store.verdict import Attempt
@@ -36,11 +36,11 @@ def _is_undriven(run: Run) -> bool:
 
 def states_of(log: RunLog, run: Run) -> States:
     """All that is known to run, in the order of the plan, each with its attempts, which are read here."""
-    plan = Plan(json.loads(run.record["plan"]), run.record["parameters"])
+    plan = RunPlan(json.loads(run.record["plan"]), run.record["parameters"])
     return _states(log, run, plan)
 
 
-def _states(log: RunLog, run: Run, plan: Plan) -> States:
+def _states(log: RunLog, run: Run, plan: RunPlan) -> States:
     unfinished = State("failed", reason_of(run) or "the run ended before it did")
     if run.end is not None and run.end["status"] == "cancelled":
         unfinished = State("cancelled", "cancelled")
@@ -98,14 +98,14 @@ class View:
     """
 
     def __init__(self, log: RunLog, run: Run) -> None:
-        self.plan = Plan(json.loads(run.record["plan"]), run.record["parameters"])
+        self.plan = RunPlan(json.loads(run.record["plan"]), run.record["parameters"])
         found = _states(log, run, self.plan)
         self.rows = found.rows
         self._run = run
         self._summary = summary(log, run, found)
         self.status: str = self._summary["status"]
         attempts = {row.path: row.attempts for row in self.rows if row.row["type"] == "task"}
-        self._values = Values(self.plan, Known(run.folder, attempts))
+        self._values = RunValues(self.plan, KnownRecords(run.folder, attempts))
 
     def document(self) -> dict[str, Any]:
         record = self._run.record
@@ -158,7 +158,7 @@ class View:
                 for name, taken in sorted(end.get("inputs", {}).items())
                 if taken is not None
             },
-            "output_parameters": {name: shown(stored) for name, stored in end.get("returns", {}).items()},
+            "output_parameters": {name: describe_stored(stored) for name, stored in end.get("returns", {}).items()},
             "catalog": {
                 "get": [_entry(one) for one in end.get("catalog", {}).get("get", [])],
                 "put": [_entry(one) for one in end.get("catalog", {}).get("put", [])],

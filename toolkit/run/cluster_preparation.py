@@ -6,19 +6,19 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.backends.argo.compile.omitted_work import Resumed
+from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.workflow import Image, Submission
 from toolkit.build.delivery.deliver import deliver
 from toolkit.build.image.builder import BuiltImage
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
-from toolkit.run.environment import Local
-from toolkit.run.prepare import check_parameters, given_controls, run_record
+from toolkit.run.environment import LocalEnvironment
+from toolkit.run.prepare import check_parameters, initial_controls, run_record
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared.records import encode
 
 
-class Prepared:
+class ClusterPreparation:
     """A pipeline that is ready to be submitted or printed: planned, its images where the nodes find them.
 
     Args:
@@ -29,7 +29,7 @@ class Prepared:
         self.request = request
         self._note = note
         self._deliver = deliver_images
-        side = Local(request, note)
+        side = LocalEnvironment(request, note)
         self.user = side.user
         pipeline = side.describe()
         self.name = pipeline.name or request.reference.file.stem
@@ -85,11 +85,11 @@ class Prepared:
             driver={"workflow": run_id},
         )
 
-    def submission(self, run_id: str, record: dict[str, Any], resumed: Resumed | None = None) -> Submission:
+    def submission(self, run_id: str, record: dict[str, Any], omitted_work: OmittedWork | None = None) -> Submission:
         """What the objects are made of.
 
         Args:
-            resumed: of a run that goes on, what is done of it.
+            omitted_work: of a run that goes on, what is done of it.
         """
         return Submission(
             name=run_id,
@@ -100,6 +100,6 @@ class Prepared:
             record=record,
             user=self.user,
             request=self.request_hash(),
-            controls=given_controls(self.plan, self.request.parameters)[1],
-            resumed=resumed,
+            controls=initial_controls(self.plan, self.request.parameters)[1],
+            omitted_work=omitted_work,
         )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from toolkit.backends.argo.compile import names
 from toolkit.backends.argo.compile.manifest import to_text
 from toolkit.backends.argo.compile.workflow import LONGEST_CRON, compile_run, compile_schedule
-from toolkit.run.cluster_preparation import Prepared
+from toolkit.run.cluster_preparation import ClusterPreparation
 from toolkit.run.request import Note, Request
 
 
-def manifest(request: Request, note: Note) -> str:
+def compile_manifest(request: Request, note: Note) -> str:
     """YAML of the ConfigMap and of the Workflow or CronWorkflow; needs no cluster, and brings no image anywhere.
 
     Raises:
         BadInput: configuration, pipeline or parameters are wrong. Infrastructure: the engine.
     """
-    prepared = Prepared(request, note, deliver_images=False)
+    prepared = ClusterPreparation(request, note, deliver_images=False)
     config = request.project.config
     executor = config.executor.config
     context = {

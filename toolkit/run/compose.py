@@ -23,7 +23,7 @@ from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.plan.planner import plan
 from toolkit.project import Project
-from toolkit.run.environment import Local
+from toolkit.run.environment import LocalEnvironment
 from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_plan
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Note, Request
@@ -48,10 +48,10 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Map
     """
     request = Request(project, "local", reference, parameters)
     volumes.make_private_state(project)
-    side = Local(request, report)
+    side = LocalEnvironment(request, report)
     pipeline = side.describe()
     made = plan(pipeline, project.config, reference.import_roots(project))
-    check(made)
+    check_composable(made)
     check_parameters(made, parameters)
     run_id = run_id_of(made, parameters)
     wanted = {None, *(one.image for one in made.settings)}
@@ -61,10 +61,10 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Map
     _open_run(project, {**record, "environment": ENVIRONMENT, "driver": None}, side.user)
     _keep_plan(plan_folder(project, run_id), made, parameters)
     _report_secrets(project, secret_names(made), report)
-    return render(project, made, run_id, images, side.user)
+    return render_compose_file(project, made, run_id, images, side.user)
 
 
-def check(made: Plan) -> None:
+def check_composable(made: Plan) -> None:
     """Refuses what has no services of its own: each of those is one task, and which there are has to be known now.
 
     Raises:
@@ -89,14 +89,14 @@ def plan_folder(project: Project, run_id: str) -> Path:
     return project.state / "compose" / run_id
 
 
-def render(project: Project, made: Plan, run_id: str, images: Mapping[str | None, str], user: int) -> str:
+def render_compose_file(project: Project, made: Plan, run_id: str, images: Mapping[str | None, str], user: int) -> str:
     """The file's text: a pure function of its arguments.
 
     Args:
         images: reference by a step's own image; None is the pipeline's. user: where the settings name none.
     """
     home, config = project.home, project.config
-    places = compose.Places(
+    places = compose.HostFolders(
         {
             one.name: compose.relative(volumes.volume_folder(project, one.name), home)
             for one in config.executor.config.persistent_volumes
@@ -141,7 +141,7 @@ def _comments(project: Project, run_id: str, services: Sequence[str]) -> list[st
 
 def _open_run(project: Project, record: dict[str, Any], user: int) -> None:
     """Makes the run's folder in the run log, unless it is there: its attempts are what this is for."""
-    run_log = volumes.on_host(project, project.config.run_log_store.log_folder)
+    run_log = volumes.host_path(project, project.config.run_log_store.log_folder)
     folder = run_log / str(record["run_id"])
     if not folder.exists():
         try:

@@ -14,7 +14,7 @@ from toolkit.store.reader import Run
 
 
 @dataclass(frozen=True)
-class Going:
+class Continuation:
     """A run to go on with.
 
     Attributes:
@@ -72,8 +72,8 @@ def _difference(before: list[tuple[Any, ...]], after: list[tuple[Any, ...]], pos
         return f"the step {new[0]} stands where {old[0]} was"
     if old[1:3] != new[1:3]:
         return f"the step {new[0]} was a {old[2] or old[1]} and is a {new[2] or new[1]}"
-    return f"the step {new[0]} returned {_named(old[3])} and returns {_named(new[3])}"
+    return f"the step {new[0]} returned {_returns_text(old[3])} and returns {_returns_text(new[3])}"
 
 
-def _named(returns: tuple[tuple[str, str], ...]) -> str:
+def _returns_text(returns: tuple[tuple[str, str], ...]) -> str:
     return ", ".join(name if kind == "json" else f"{name} ({kind})" for name, kind in returns) or "nothing"

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends.describer import NOTE, Answer, Ask
+from toolkit.backends.describer import NOTE, DescribeAnswer, Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
@@ -19,7 +19,7 @@ from toolkit.run.reference import PipelineReference
 from toolkit.runtime.shared.protocol import PROTOCOL
 
 
-def describe(project: Project, reference: PipelineReference, ask: Ask) -> Pipeline:
+def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
     """The model of a pipeline.
 
     Raises:
@@ -49,14 +49,14 @@ def describe(project: Project, reference: PipelineReference, ask: Ask) -> Pipeli
         found = answer["functions"]
         return {one: found[one].get("refused") or to_function(found[one]) for one in dotted}
 
-    return mocks.applied(pipeline, patches, executor.patch_places, resolve)
+    return mocks.apply_mocks(pipeline, patches, executor.patch_places, resolve)
 
 
 def _request(project: Project, reference: PipelineReference) -> dict[str, Any]:
     return {"roots": list(reference.import_roots(project)), "file": None, "functions": []}
 
 
-def _pipeline_of(answer: Answer, file: str) -> dict[str, Any]:
+def _pipeline_of(answer: DescribeAnswer, file: str) -> dict[str, Any]:
     if "refused" in answer:
         raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
     if "raised" in answer:
@@ -65,7 +65,7 @@ def _pipeline_of(answer: Answer, file: str) -> dict[str, Any]:
     return found
 
 
-def _resolve_functions(node: Any, project: Project, reference: PipelineReference, ask: Ask) -> None:
+def _resolve_functions(node: Any, project: Project, reference: PipelineReference, ask: Describer) -> None:
     for notebook in _tasks(node, "notebook"):
         if not (project.root / notebook["command"]).is_file():
             where = f"{shown(reference.file)}:{notebook['line']}"
@@ -74,19 +74,19 @@ def _resolve_functions(node: Any, project: Project, reference: PipelineReference
     tasks = list(_tasks(node, "python"))
     if not tasks:
         return
-    dotted = sorted({_dotted(task) for task in tasks})
+    dotted = sorted({_dotted_name(task) for task in tasks})
     answer = ask({**_request(project, reference), "functions": dotted})
     file = shown(reference.file)
     if "functions" not in answer:
         _pipeline_of(answer, file)
     for task in tasks:
-        found = answer["functions"][_dotted(task)]
+        found = answer["functions"][_dotted_name(task)]
         if "refused" in found:
             raise BadInput(f"the step {task['name']!r}: {found['refused']}", f"{file}:{task['line']}")
         task["function"], task["takes"] = found["function"], found["takes"]
 
 
-def _dotted(task: dict[str, Any]) -> str:
+def _dotted_name(task: dict[str, Any]) -> str:
     function = task["function"]
     return f"{function['module']}.{function['qualname']}" if function["module"] else str(function["qualname"])
 
@@ -102,14 +102,14 @@ def _tasks(node: Any, kind: str) -> Any:
             yield from _tasks(value, kind)
 
 
-def cached(folder: Path, image: str, ask: Ask) -> Ask:
+def cache_answers(folder: Path, image: str, ask: Describer) -> Describer:
     """Remembers answers by the image's digest and the request: the same file in the same image says the same."""
 
-    def asked(request: dict[str, Any]) -> Answer:
+    def asked(request: dict[str, Any]) -> DescribeAnswer:
         key = json.dumps([PROTOCOL, image, request], sort_keys=True)
         file = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
         try:
-            found: Answer = json.loads(file.read_bytes())
+            found: DescribeAnswer = json.loads(file.read_bytes())
             return found
         except (OSError, ValueError):
             pass

@@ -19,7 +19,7 @@ from toolkit.runtime.shared.records import encode
 from toolkit.spec.container import GROUP, container_spec, driver_user
 
 
-class Side:
+class Environment:
     """What differs between the environments before the steps run."""
 
     user: int
@@ -38,7 +38,7 @@ class Side:
     def prepare_volumes(self, made: Plan) -> None:
         volumes.prepare(self.project, self.user)
         for path in filter(None, (made.run_log, made.catalog)):
-            volumes.make_shared(volumes.on_host(self.project, path), self.user)
+            volumes.make_shared(volumes.host_path(self.project, path), self.user)
 
     def image_record(self) -> dict[str, Any] | None:
         return None
@@ -47,7 +47,7 @@ class Side:
         raise NotImplementedError
 
 
-class Local(Side):
+class LocalEnvironment(Environment):
     def __init__(self, request: Request, note: Note) -> None:
         super().__init__(request, note)
         configured = self.project.config.executor.config.user
@@ -66,7 +66,7 @@ class Local(Side):
 
     def describe(self) -> Pipeline:
         labels = {"dev.toolkit.describe": "1", **driver.labels(self.project)}
-        ask = describer.in_image(
+        ask = describer.image_describer(
             self.client,
             self._image.reference,
             dict(self.project.config.executor.config.environment),
@@ -74,7 +74,9 @@ class Local(Side):
             labels,
         )
         folder = self.project.state / "cache" / "describe"
-        return describe.describe(self.project, self.request.reference, describe.cached(folder, self._image.digest, ask))
+        return describe.describe(
+            self.project, self.request.reference, describe.cache_answers(folder, self._image.digest, ask)
+        )
 
     def check(self, made: Plan) -> None:
         for settings in made.settings:
@@ -91,7 +93,7 @@ class Local(Side):
         from toolkit.backends.docker import engine_check
 
         super().prepare_volumes(made)
-        checked = engine_check.check(self.client(), self.project, self._image.reference, self.user)
+        checked = engine_check.check_engine(self.client(), self.project, self._image.reference, self.user)
         for sentence in checked:
             self.note(sentence)
 
@@ -99,7 +101,7 @@ class Local(Side):
         return {"reference": self._image.reference, "digest": self._image.digest, "identity": self._image.identity}
 
     def launcher(self, made: Plan, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
-        from toolkit.backends.docker.launcher import LABEL, LocalLauncher
+        from toolkit.backends.docker.launcher import LABEL, DockerLauncher
 
         def spec_of(step: PlannedStep, attempt: int) -> Any:
             own = made.settings_of(step).image
@@ -109,10 +111,10 @@ class Local(Side):
         config = self.project.config.executor.config
         folders = {one.name: str(volumes.volume_folder(self.project, one.name)) for one in config.persistent_volumes}
         labels = {**config.labels, LABEL + "run": run_id, **driver.labels(self.project)}
-        return LocalLauncher(self.client(), spec_of, folders, private, labels)
+        return DockerLauncher(self.client(), spec_of, folders, private, labels)
 
 
-class Process(Side):
+class ProcessEnvironment(Environment):
     def __init__(self, request: Request, note: Note) -> None:
         super().__init__(request, note)
         self.user = os.getuid()
@@ -120,7 +122,7 @@ class Process(Side):
         note(f"these are plain processes of {self._python}, not containers: {', '.join(process.WAIVED)} do not apply")
 
     def describe(self) -> Pipeline:
-        ask = describer.in_process(self._python, process.MAIN, process.environment(self.project, {}))
+        ask = describer.process_describer(self._python, process.MAIN, process.environment(self.project, {}))
         return describe.describe(self.project, self.request.reference, ask)
 
     def launcher(self, made: Plan, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:

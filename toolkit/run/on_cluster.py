@@ -17,18 +17,18 @@ from toolkit.backends import volumes
 from toolkit.backends.argo import preflight, submit
 from toolkit.backends.argo.cluster import Cluster, connect
 from toolkit.backends.argo.compile.manifest import to_text
-from toolkit.backends.argo.compile.omitted_work import Resumed
-from toolkit.backends.argo.compile.workflow import Objects, compile_run
+from toolkit.backends.argo.compile.omitted_work import OmittedWork
+from toolkit.backends.argo.compile.workflow import Manifests, compile_run
 from toolkit.backends.argo.follow.follower import Follower
-from toolkit.backends.argo.shutdown import end_run
+from toolkit.backends.argo.shutdown import shut_down_run
 from toolkit.backends.argo.volume.mirror import Mirror
-from toolkit.backends.completed_work import Earlier
+from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
-from toolkit.run.cluster_preparation import Prepared
-from toolkit.run.prepare import given_controls, write_end
+from toolkit.run.cluster_preparation import ClusterPreparation
+from toolkit.run.prepare import initial_controls, write_end
 from toolkit.run.request import Request
 from toolkit.runtime.shared.protocol import AGAIN, ATTEMPTS, PART, RUN_RECORD
 from toolkit.runtime.shared.records import now
@@ -38,7 +38,7 @@ from toolkit.store import writer
 from toolkit.store.reader import newest_number, newest_part, part_folder
 
 if TYPE_CHECKING:
-    from toolkit.run.continuation import Going
+    from toolkit.run.continuation import Continuation
 
 _SHARED_LIBRARIES = ("requests", "websocket")
 """What Docker's and Kubernetes' client libraries both import: two threads that begin with it at once find half of it."""
@@ -50,13 +50,13 @@ def open_cluster(project: Project, context: str | None, namespace: str | None) -
     return connect(context or executor.context, namespace or executor.namespace)
 
 
-def execute_on_cluster(request: Request, reporter: Reporter, going: Going | None = None) -> Outcome | None:
+def run_on_cluster(request: Request, reporter: Reporter, continuation: Continuation | None = None) -> Outcome | None:
     """Submits a pipeline and follows it to its end; None when it was to be left to itself.
 
     A run of the same id that is there already is followed if it is the same one.
 
     Args:
-        going: the run to go on with, whose records are on the cluster's volume and in the mirror; None begins one.
+        continuation: the run to go on with, whose records are on the cluster's volume and in the mirror; None begins one.
 
     Raises:
         BadInput: configuration, pipeline or parameters are wrong; nothing was submitted.
@@ -70,7 +70,7 @@ def execute_on_cluster(request: Request, reporter: Reporter, going: Going | None
     with ThreadPoolExecutor(max_workers=1) as background:
         # The client library takes half a second to import, in which the image is looked at.
         opening: Future[Cluster] = background.submit(open_cluster, project, request.context, request.namespace)
-        prepared = Prepared(request, reporter.note)
+        prepared = ClusterPreparation(request, reporter.note)
         cluster = opening.result()
     reporter.note(f"cluster: context {cluster.context or 'of this pod'}, namespace {cluster.namespace}")
     if project.config.executor.config.schedules:
@@ -78,23 +78,23 @@ def execute_on_cluster(request: Request, reporter: Reporter, going: Going | None
     cancel = Cancel()
     mirror = Mirror(project, cluster)
     with _signals(cancel, run_id):
-        resumed = None
-        if going is not None:
-            resumed = _resume(prepared, cluster, mirror, going, reporter)
-        elif submit.existing(cluster, run_id, prepared.request_hash()):
+        omitted_work = None
+        if continuation is not None:
+            omitted_work = _resume(prepared, cluster, mirror, continuation, reporter)
+        elif submit.is_submitted(cluster, run_id, prepared.request_hash()):
             reporter.note(f"the run {run_id} is on the cluster already: following it")
         else:
             _submit(prepared, cluster, mirror, run_id, reporter)
         if request.detach:
             if cancel.count:
-                end_run(cluster, run_id, kill=False)
+                shut_down_run(cluster, run_id, kill=False)
                 return Outcome("cancelled", "cancelled")
             return None
-        return _follow(prepared, cluster, mirror, run_id, cancel, reporter, resumed)
+        return _follow(prepared, cluster, mirror, run_id, cancel, reporter, omitted_work)
 
 
-def _submit(prepared: Prepared, cluster: Cluster, mirror: Mirror, run_id: str, reporter: Reporter) -> None:
-    objects, record = _compiled(prepared, cluster, run_id, reporter)
+def _submit(prepared: ClusterPreparation, cluster: Cluster, mirror: Mirror, run_id: str, reporter: Reporter) -> None:
+    objects, record = _compile(prepared, cluster, run_id, reporter)
     folder = mirror.run_folder(run_id)
     if (folder / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
@@ -103,38 +103,40 @@ def _submit(prepared: Prepared, cluster: Cluster, mirror: Mirror, run_id: str, r
     write_record(str(folder / RUN_RECORD), record)
 
 
-def _resume(prepared: Prepared, cluster: Cluster, mirror: Mirror, going: Going, reporter: Reporter) -> Resumed:
+def _resume(
+    prepared: ClusterPreparation, cluster: Cluster, mirror: Mirror, continuation: Continuation, reporter: Reporter
+) -> OmittedWork:
     """Submits what is left to do of a run; returns what was before it."""
-    run, plan = going.run, prepared.plan
-    kept = going.kept(plan, reporter.note)
+    run, plan = continuation.run, prepared.plan
+    kept = continuation.kept(plan, reporter.note)
     tree = Tree(plan.document())
-    controls = given_controls(plan, prepared.request.parameters)[0]
-    resumed = Resumed(tree, run.folder, Earlier(tree, run.folder, kept, controls))
+    controls = initial_controls(plan, prepared.request.parameters)[0]
+    omitted_work = OmittedWork(tree, run.folder, CompletedWork(tree, run.folder, kept, controls))
     more = {
         "started": run.record["started"],
         "continued": now(),
         PART: newest_number(run.folder) + 1,
-        ATTEMPTS: resumed.attempts,
+        ATTEMPTS: omitted_work.attempts,
         AGAIN: sorted(step.path for step in plan.tasks() if step.path not in kept),
     }
-    objects, record = _compiled(prepared, cluster, run.id, reporter, more, resumed)
-    submit.make_room(cluster, run.id)
+    objects, record = _compile(prepared, cluster, run.id, reporter, more, omitted_work)
+    submit.delete_previous(cluster, run.id)
     submit.submit(cluster, objects)
     folder = part_folder(mirror.run_folder(run.id), record[PART])
     mirror.forget(run.id)
     folder.mkdir(parents=True, exist_ok=True)
     write_record(str(folder / RUN_RECORD), record)
-    return resumed
+    return omitted_work
 
 
-def _compiled(
-    prepared: Prepared,
+def _compile(
+    prepared: ClusterPreparation,
     cluster: Cluster,
     run_id: str,
     reporter: Reporter,
     more: Mapping[str, Any] = MappingProxyType({}),
-    resumed: Resumed | None = None,
-) -> tuple[Objects, dict[str, Any]]:
+    omitted_work: OmittedWork | None = None,
+) -> tuple[Manifests, dict[str, Any]]:
     """The objects of a run, of which the cluster says that it can run them, and its record.
 
     Args:
@@ -144,7 +146,7 @@ def _compiled(
     images = prepared.images()
     context = {"context": cluster.context, "namespace": cluster.namespace}
     record = {**prepared.record(run_id, context), "submission": os.urandom(8).hex(), **more}
-    objects = compile_run(prepared.plan, project.config, prepared.submission(run_id, record, resumed))
+    objects = compile_run(prepared.plan, project.config, prepared.submission(run_id, record, omitted_work))
     _write_output_file(project, objects)
     found = preflight.check(cluster, preflight.needs_of(prepared.plan, project.config, images))
     for finding in found:
@@ -154,7 +156,7 @@ def _compiled(
     return objects, record
 
 
-def _write_output_file(project: Project, objects: Objects) -> None:
+def _write_output_file(project: Project, objects: Manifests) -> None:
     """The manifest beside the run, where ``executor.config.output_file`` asks for it."""
     named = project.config.executor.config.output_file
     if named is None:
@@ -167,13 +169,13 @@ def _write_output_file(project: Project, objects: Objects) -> None:
 
 
 def _follow(
-    prepared: Prepared,
+    prepared: ClusterPreparation,
     cluster: Cluster,
     mirror: Mirror,
     run_id: str,
     cancel: Cancel,
     reporter: Reporter,
-    resumed: Resumed | None,
+    omitted_work: OmittedWork | None,
 ) -> Outcome:
     project = prepared.request.project
     executor = project.config.executor.config
@@ -195,7 +197,7 @@ def _follow(
         private,
         start_limit=executor.start_timeout_in_seconds,
         time_limit=executor.max_workflow_duration_in_seconds,
-        resumed=resumed,
+        omitted_work=omitted_work,
     )
     try:
         outcome = follower.run()

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from toolkit import names
 from toolkit import secrets as providers
 from toolkit.backends import driver, volumes
-from toolkit.backends.completed_work import Earlier
+from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.scheduler import Cancel, Outcome, Scheduler
 from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import PlannedStep
 from toolkit.plan.planner import plan
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
-from toolkit.run.environment import Local, Process
+from toolkit.run.environment import LocalEnvironment, ProcessEnvironment
 from toolkit.run.prepare import (
     check_parameters,
     continue_run,
@@ -37,18 +37,18 @@ from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import NoRun, RunLog
 
 if TYPE_CHECKING:
-    from toolkit.run.continuation import Going
+    from toolkit.run.continuation import Continuation
 
 
 _YOUNG = 3600.0
 """Seconds for which a folder without a record is left alone."""
 
 
-def execute(request: Request, reporter: Reporter, going: Going | None = None) -> Outcome:
+def run_on_this_machine(request: Request, reporter: Reporter, continuation: Continuation | None = None) -> Outcome:
     """Runs a pipeline to its end.
 
     Args:
-        going: the run to go on with; None begins one.
+        continuation: the run to go on with; None begins one.
 
     Raises:
         BadInput: configuration, pipeline, parameters or secrets are wrong, or the pipeline is not the run's; nothing was started.
@@ -59,27 +59,31 @@ def execute(request: Request, reporter: Reporter, going: Going | None = None) ->
     provider = providers.provider(project)
     provider.require(one.environment_variable for one in project.config.executor.config.secrets_from_k8s)
     volumes.make_private_state(project)
-    side = Local(request, reporter.note) if request.environment == "local" else Process(request, reporter.note)
-    run_log = volumes.on_host(project, project.config.run_log_store.log_folder)
-    if going is None and (run_log / run_id).exists():
+    side = (
+        LocalEnvironment(request, reporter.note)
+        if request.environment == "local"
+        else ProcessEnvironment(request, reporter.note)
+    )
+    run_log = volumes.host_path(project, project.config.run_log_store.log_folder)
+    if continuation is None and (run_log / run_id).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     _sweep(project, run_log)
     pipeline = side.describe()
     made = plan(pipeline, project.config, request.reference.import_roots(project))
     check_parameters(made, request.parameters)
-    kept = going.kept(made, reporter.note) if going is not None else frozenset()
+    kept = continuation.kept(made, reporter.note) if continuation is not None else frozenset()
     needed = secret_names(made)
     values = provider.require(needed)
     side.check(made)
     side.prepare_volumes(made)
     name = pipeline.name or request.reference.file.stem
     record = run_record(request, side.image_record(), made, run_id, name)
-    if going is None:
+    if continuation is None:
         run_folder = ends = create_run(run_log, run_id, record, side.user)
     else:
-        run_folder = going.run.folder
+        run_folder = continuation.run.folder
         ends = continue_run(
-            run_folder, {**record, "started": going.run.record["started"], "continued": now()}, side.user
+            run_folder, {**record, "started": continuation.run.record["started"], "continued": now()}, side.user
         )
     private = project.state / "runs" / run_id
     write_plan(private, made, request.parameters)
@@ -91,7 +95,9 @@ def execute(request: Request, reporter: Reporter, going: Going | None = None) ->
         return {key: values[key] for key in [*every, *step.task.secrets] if key in values}
 
     controls = record["controls"]
-    earlier = Earlier(Tree(made.document()), run_folder, kept, controls) if going is not None else None
+    completed_work = (
+        CompletedWork(Tree(made.document()), run_folder, kept, controls) if continuation is not None else None
+    )
     cancel = Cancel()
     try:
         config = project.config.executor.config
@@ -105,7 +111,7 @@ def execute(request: Request, reporter: Reporter, going: Going | None = None) ->
             config.max_workflow_duration_in_seconds,
             config.parallelism,
             controls,
-            earlier,
+            completed_work,
         )
         return _follow(scheduler, cancel, ends, reporter)
     finally:
@@ -148,7 +154,7 @@ def _signals(cancel: Cancel, scheduler: Scheduler) -> Iterator[None]:
 
 def _sweep(project: Project, run_log: Path) -> None:
     """Removes the private folders of runs whose client was killed before it could."""
-    log = RunLog(run_log, driver.drives)
+    log = RunLog(run_log, driver.is_driven)
     for kind in ("runs", "work"):
         for folder in (project.state / kind).glob("*"):
             try:

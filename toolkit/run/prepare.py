@@ -45,14 +45,14 @@ def check_parameters(made: Plan, given: Mapping[str, Any]) -> None:
         )
 
 
-def given_controls(made: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def initial_controls(made: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The control values that follow from the run's parameters alone: by instance path, and as a cluster takes them."""
-    tree = scope.Plan(made.document(), given)
+    tree = scope.RunPlan(made.document(), given)
 
     def reduce(reducer: Mapping[str, Any], _: list[dict[str, Any]]) -> Any:
         raise AssertionError(f"nothing has run that {reducer['qualname']} could reduce")
 
-    return Controls(tree, scope.Records(""), reduce).given(list(made.given)) if made.given else ({}, {})
+    return Controls(tree, scope.RecordReader(""), reduce).given(list(made.given)) if made.given else ({}, {})
 
 
 def secret_names(made: Plan) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def run_record(
         "started": now(),
         "image": image,
         "parameters": dict(request.parameters),
-        "controls": given_controls(made, request.parameters)[0],
+        "controls": initial_controls(made, request.parameters)[0],
         "plan_hash": made.hash(),
         "plan": made.to_json().decode("ascii"),
         "driver": dict(driver) if driver is not None else {"host": socket.gethostname(), **identity()},
@@ -110,7 +110,7 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], user: int) ->
 
     try:
         return writer.create_run(run_log, run_id, record, partial(volumes.share, user=user))
-    except writer.Taken:
+    except writer.RunExists:
         raise BadInput(f"there is a run {run_id} already: choose another --run-id") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
@@ -129,7 +129,7 @@ def continue_run(run_folder: Path, record: dict[str, Any], user: int) -> Path:
             shutil.rmtree(part)
             raise BadInput(f"the run {run_folder.name} is being moved to a cluster just now")
         return part
-    except writer.Taken:
+    except writer.RunExists:
         raise BadInput(f"another client goes on with the run {run_folder.name} just now") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_folder} can't be written: {error.strerror}") from None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toolkit.config.settings import Environment
+from toolkit.config.settings import EnvironmentName
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 
@@ -25,7 +25,7 @@ class Request:
     """
 
     project: Project
-    environment: Environment
+    environment: EnvironmentName
     reference: PipelineReference
     parameters: Mapping[str, Any]
     run_id: str | None = None

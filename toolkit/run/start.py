@@ -10,21 +10,21 @@ from toolkit.backends.scheduler import Outcome
 from toolkit.config.environment import choose_environment
 from toolkit.errors import BadInput
 from toolkit.report.progress import progress
-from toolkit.run.on_this_machine import execute
+from toolkit.run.on_this_machine import run_on_this_machine
 from toolkit.run.request import Request
 
 if TYPE_CHECKING:
-    from toolkit.run.continuation import Going
+    from toolkit.run.continuation import Continuation
 
 
-def start(request: Request, option: str | None, going: Going | None = None) -> int:
+def start(request: Request, option: str | None, continuation: Continuation | None = None) -> int:
     """Runs a pipeline and returns the exit code.
 
     Args:
         request: its environment is chosen here, unless a run goes on in its own.
-        option: what ``--env`` says; None when it was not given. going: the run to go on with.
+        option: what ``--env`` says; None when it was not given. continuation: the run to go on with.
     """
-    if going is not None and option is None:
+    if continuation is not None and option is None:
         environment, why = request.environment, "the run's own"
     else:
         environment, why = choose_environment(option, request.project.config)
@@ -33,13 +33,13 @@ def start(request: Request, option: str | None, going: Going | None = None) -> i
         reporter.note(f"environment: {environment} ({why})")
         if environment == "argo":
             # Only here: the client library of Kubernetes is the largest thing that there is to import.
-            from toolkit.run.on_cluster import execute_on_cluster
+            from toolkit.run.on_cluster import run_on_cluster
 
-            outcome = execute_on_cluster(request, reporter, going)
+            outcome = run_on_cluster(request, reporter, continuation)
         else:
             if request.detach:
                 check_detached(environment)
-            outcome = execute(request, reporter, going)
+            outcome = run_on_this_machine(request, reporter, continuation)
     return exit_code(outcome) if outcome is not None else errors.SUCCEEDED
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 
 from toolkit.backends import driver
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.runs.find import Found
+from toolkit.runs.find import RunHandle
 
 _LIMIT = 120.0
 """Seconds, beside the longest grace period, until the run must have ended."""
 
 
-def cancel_run(found: Found, kill: bool) -> str:
+def cancel_run(found: RunHandle, kill: bool) -> str:
     """Cancels, waits for the end, and returns the sentence that says how it ended.
 
     Raises:
@@ -38,26 +38,26 @@ def cancel_run(found: Found, kill: bool) -> str:
         except (ProcessLookupError, PermissionError) as error:
             raise Infrastructure(f"the client of the run {run.id} can't be told: {error.strerror}") from None
         time.sleep(0.2)
-    _wait(lambda: not driver.drives(found.log.run(run.id).record) or found.log.run(run.id).end is not None, run.id)
+    _wait(lambda: not driver.is_driven(found.log.run(run.id).record) or found.log.run(run.id).end is not None, run.id)
     return f"the run {run.id} is cancelled"
 
 
-def _on_cluster(found: Found, kill: bool) -> str:
+def _on_cluster(found: RunHandle, kill: bool) -> str:
     from toolkit.backends.argo.cluster import CORE, WORKFLOWS
     from toolkit.backends.argo.follow.nodes import FINISHED
     from toolkit.backends.argo.follow.outcome import workflow_status
-    from toolkit.backends.argo.pods import WORKFLOW_LABEL, is_over
-    from toolkit.backends.argo.shutdown import end_run
+    from toolkit.backends.argo.pods import WORKFLOW_LABEL, pod_has_ended
+    from toolkit.backends.argo.shutdown import shut_down_run
 
     assert found.remote is not None
     cluster, run_id = found.remote.cluster, found.run.id
-    end_run(cluster, run_id, kill)
+    shut_down_run(cluster, run_id, kill)
 
     def over() -> bool:
         workflow = cluster.find(WORKFLOWS, "workflows", run_id)
         if workflow is not None and workflow_status(workflow) not in FINISHED:
             return False
-        return all(map(is_over, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
+        return all(map(pod_has_ended, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
 
     settings = json.loads(found.run.record["plan"])["settings"]
     _wait(over, run_id, 0 if kill else max((one["grace_period"] for one in settings), default=0))

@@ -15,8 +15,8 @@ from toolkit.backends.argo.follow.nodes import FINISHED
 from toolkit.backends.argo.follow.outcome import workflow_status
 from toolkit.backends.argo.volume.reader_pod import ReaderPod
 from toolkit.report.view import states_of
-from toolkit.runs.cluster_runs import Remote
-from toolkit.runs.logs import Following, attempts_as_they_begin
+from toolkit.runs.cluster_runs import ClusterRuns
+from toolkit.runs.logs import AttemptOutputs, stream_attempts
 from toolkit.store.reader import NoRun, Run
 from toolkit.store.states import States
 
@@ -25,7 +25,7 @@ _PAUSE = 1.0
 _PIECE = 1 << 16
 
 
-def follow_logs(remote: Remote, run_id: str, step: str | None) -> Following:
+def follow_logs(remote: ClusterRuns, run_id: str, step: str | None) -> AttemptOutputs:
     """Path, number and output of each attempt, in the order of the plan, as they come; ends when the run has ended.
 
     Args:
@@ -36,7 +36,7 @@ def follow_logs(remote: Remote, run_id: str, step: str | None) -> Following:
     """
     with remote.reader(remote.log.run(run_id).record) as pod:
         tail = _Tail(remote, pod, run_id, step)
-        yield from attempts_as_they_begin(tail.look, step, tail.pieces, _PAUSE)
+        yield from stream_attempts(tail.look, step, tail.pieces, _PAUSE)
 
 
 class _Tail:
@@ -46,7 +46,7 @@ class _Tail:
         over: whether the run had ended before the last look, which then saw all there is.
     """
 
-    def __init__(self, remote: Remote, pod: ReaderPod, run_id: str, step: str | None) -> None:
+    def __init__(self, remote: ClusterRuns, pod: ReaderPod, run_id: str, step: str | None) -> None:
         self._remote = remote
         self._pod = pod
         self._run_id = run_id

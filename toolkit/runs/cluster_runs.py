@@ -11,10 +11,10 @@ from pathlib import Path
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Object, Unreachable
 from toolkit.backends.argo.compile.pod import toleration
 from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT, MANAGED, PART_ANNOTATION
-from toolkit.backends.argo.follow.nodes import FINISHED, attempts
+from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
 from toolkit.backends.argo.follow.outcome import ended_at, engine_record, outcome_of, workflow_status
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL
-from toolkit.backends.argo.shutdown import gave_up
+from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.backends.argo.volume.reader_pod import ReaderPod
 from toolkit.backends.scheduler import Outcome
@@ -33,7 +33,7 @@ from toolkit.store import writer
 from toolkit.store.reader import NoRun, Run, RunLog, newest_number, newest_part, part_folder
 
 
-class Remote:
+class ClusterRuns:
     """The runs of one project's volume on a cluster.
 
     Args:
@@ -107,12 +107,14 @@ class Remote:
 
     def _never_began(self, run_id: str, workflow: Object) -> bool:
         """Whether a client gave the run up before its first container ran: then no volume has anything of it."""
-        if not gave_up(workflow) or workflow_status(workflow) not in FINISHED or not self.known(run_id):
+        if not give_up_reason(workflow) or workflow_status(workflow) not in FINISHED or not self.known(run_id):
             return False
         if _part(workflow):
             return False
         tasks = _tasks(self.log.run(run_id).record)
-        return all(one.number == 1 and (one.exit_code is None or one.shut_down) for one in attempts(workflow, tasks))
+        return all(
+            one.number == 1 and (one.exit_code is None or one.shut_down) for one in node_attempts(workflow, tasks)
+        )
 
     def _settle(self, pod: ReaderPod, run_id: str, workflow: Object | None) -> None:
         """Keeps the end of a run whose records are here, and publishes what of it is not on the volume."""
@@ -237,7 +239,7 @@ class Remote:
         by_node = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in pods}
         limit = (workflow.get("spec") or {}).get("activeDeadlineSeconds")
         verdicts: dict[tuple[str, int], Object] = {}
-        for one in attempts(workflow, tasks, record.get(ATTEMPTS, {})):
+        for one in node_attempts(workflow, tasks, record.get(ATTEMPTS, {})):
             verdicts[one.path, one.number] = engine_record(one, by_node.get(one.node), workflow, limit)
         for (path, number), verdict in verdicts.items():
             writer.write_engine(folder, path, number, verdict)

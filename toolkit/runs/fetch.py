@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.runs.find import Found
+from toolkit.runs.find import RunHandle
 from toolkit.runtime.shared.catalog import FileStore, StoreFault, is_pattern, matches
 
 
-def copy_files(found: Found, rows: Sequence[dict[str, Any]], keys: Sequence[str], folder: Path) -> list[dict[str, Any]]:
+def copy_files(
+    found: RunHandle, rows: Sequence[dict[str, Any]], keys: Sequence[str], folder: Path
+) -> list[dict[str, Any]]:
     """Copies the newest file of each name; returns the rows of what was copied.
 
     Args:

@@ -20,14 +20,14 @@ from toolkit.runtime.shared.records import read
 from toolkit.store.reader import NoRun, Run, RunLog, moved_to
 
 if TYPE_CHECKING:
-    from toolkit.runs.cluster_runs import Remote
+    from toolkit.runs.cluster_runs import ClusterRuns
 
 MIRRORS = "cluster"
 """Folder of the private state that holds what is known of runs on clusters."""
 
 
 @dataclass(frozen=True)
-class Where:
+class RunSource:
     """Where the user wants runs to be looked for; all None is anywhere.
 
     Attributes:
@@ -45,7 +45,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Found:
+class RunHandle:
     """A run and what reads it.
 
     Attributes:
@@ -55,7 +55,7 @@ class Found:
     project: Project
     log: RunLog
     run: Run
-    remote: Remote | None = None
+    remote: ClusterRuns | None = None
 
     def catalog(self, digests: Iterable[str]) -> Path | None:
         """The folder of the catalog's objects on this machine, with those of these SHA-256 in it as far as they exist.
@@ -68,23 +68,23 @@ class Found:
         if self.remote is not None:
             return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
         location = json.loads(self.run.record["plan"])["stores"]["catalog"]
-        return volumes.on_host(self.project, location) if location is not None else None
+        return volumes.host_path(self.project, location) if location is not None else None
 
 
 def local_log(project: Project) -> RunLog:
     """The run log of this machine."""
-    return RunLog(volumes.on_host(project, project.config.run_log_store.log_folder), driver.drives)
+    return RunLog(volumes.host_path(project, project.config.run_log_store.log_folder), driver.is_driven)
 
 
 def this_machine(project: Project) -> dict[str, str]:
     """This machine, as the mark of a run that has moved names it."""
     return {
         "host": socket.gethostname(),
-        "folder": str(volumes.on_host(project, project.config.run_log_store.log_folder)),
+        "folder": str(volumes.host_path(project, project.config.run_log_store.log_folder)),
     }
 
 
-def open_remote(project: Project, where: Where, note: Note) -> Remote:
+def open_remote(project: Project, where: RunSource, note: Note) -> ClusterRuns:
     """The cluster's runs.
 
     Raises:
@@ -92,12 +92,12 @@ def open_remote(project: Project, where: Where, note: Note) -> Remote:
     """
     # Only here: the client library of Kubernetes is the largest thing that there is to import.
     from toolkit.run.on_cluster import open_cluster
-    from toolkit.runs.cluster_runs import Remote
+    from toolkit.runs.cluster_runs import ClusterRuns
 
-    return Remote(project, open_cluster(project, where.context, where.namespace), note)
+    return ClusterRuns(project, open_cluster(project, where.context, where.namespace), note)
 
 
-def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = False) -> Found:
+def find_run(project: Project, run_id: str, where: RunSource, note: Note, logs: bool = False) -> RunHandle:
     """A run by its id: on this machine if it is there, else on the cluster where one is configured, asked for or known.
 
     Args:
@@ -108,29 +108,29 @@ def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = F
     """
     # An option is an order, a variable a preference: what names both a run here and one there can be compared.
     chosen = choose_environment(where.environment, project.config)[0]
-    mirrored = _mirrored(project, run_id)
+    mirrored = _mirrored_records(project, run_id)
     ordered = where.environment is not None
-    only_there = chosen == "argo" if ordered else _asked(project, where) == "argo" and bool(mirrored)
-    left: Found | None = None
+    only_there = chosen == "argo" if ordered else _requested_environment(project, where) == "argo" and bool(mirrored)
+    left: RunHandle | None = None
     if not only_there:
         log = local_log(project)
         try:
-            here = Found(project, log, log.run(run_id))
+            here = RunHandle(project, log, log.run(run_id))
             to = moved_to(here.run.folder) or {}
             if ordered or "namespace" not in to:
                 return here
             # It goes on on a cluster, unless whoever brought it there was killed before it was.
-            left, where = here, Where(None, where.context or to.get("context"), where.namespace or to["namespace"])
+            left, where = here, RunSource(None, where.context or to.get("context"), where.namespace or to["namespace"])
         except NoRun:
             if ordered or not (mirrored or chosen == "argo" or where.is_cluster):
                 raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists them") from None
     if len(mirrored) == 1 and not where.is_cluster:
         # It was submitted from here: where to is known.
         known = mirrored[0].get("context", {})
-        where = Where(where.environment, known.get("context") or None, known.get("namespace"))
+        where = RunSource(where.environment, known.get("context") or None, known.get("namespace"))
     remote = open_remote(project, where, note)
     try:
-        found = Found(project, remote.log, remote.run(run_id, logs), remote)
+        found = RunHandle(project, remote.log, remote.run(run_id, logs), remote)
     except NoRun:
         if left is not None:
             return left
@@ -142,28 +142,28 @@ def find(project: Project, run_id: str, where: Where, note: Note, logs: bool = F
         # Also when both are marked: of a run that was on its way back, the records there are the older ones.
         try:
             log = local_log(project)
-            return Found(project, log, log.run(run_id))
+            return RunHandle(project, log, log.run(run_id))
         except NoRun:
             pass
     return found
 
 
-def newest(project: Project, where: Where, note: Note, logs: bool = False) -> Found:
+def newest_run(project: Project, where: RunSource, note: Note, logs: bool = False) -> RunHandle:
     """The newest run, of those that ``toolkit runs`` lists.
 
     Raises:
         BadInput: there is none. Infrastructure: the cluster can't be asked.
     """
-    rows = every(project, where, note)
+    rows = all_runs(project, where, note)
     if not rows:
         raise BadInput("there are no runs here yet")
     last = rows[-1]
     if last.remote is None:
         return last
-    return Found(project, last.remote.log, last.remote.run(last.run.id, logs), last.remote)
+    return RunHandle(project, last.remote.log, last.remote.run(last.run.id, logs), last.remote)
 
 
-def every(project: Project, where: Where, note: Note) -> list[Found]:
+def all_runs(project: Project, where: RunSource, note: Note) -> list[RunHandle]:
     """All runs of this machine and those that were submitted from it; of a cluster that is asked for, all on its volume.
 
     The newest last.
@@ -171,18 +171,18 @@ def every(project: Project, where: Where, note: Note) -> list[Found]:
     Raises:
         BadInput, Infrastructure: the cluster was asked for and can't be asked.
     """
-    environment = _asked(project, where)
+    environment = _requested_environment(project, where)
     if environment == "argo":
         remote = open_remote(project, where, note)
-        found = [Found(project, remote.log, run, remote) for run in remote.runs()]
+        found = [RunHandle(project, remote.log, run, remote) for run in remote.runs()]
         return sorted(found, key=lambda one: (one.run.record["started"], one.run.id))
     log = local_log(project)
-    found = [Found(project, log, run) for run in log.runs()]
+    found = [RunHandle(project, log, run) for run in log.runs()]
     if environment is None:
-        for context, namespace in _submitted_to(project):
+        for context, namespace in _known_clusters(project):
             try:
-                remote = open_remote(project, Where(context=context or None, namespace=namespace), note)
-                found += [Found(project, remote.log, run, remote) for run in remote.known_runs()]
+                remote = open_remote(project, RunSource(context=context or None, namespace=namespace), note)
+                found += [RunHandle(project, remote.log, run, remote) for run in remote.known_runs()]
             except ToolkitError as error:
                 note(f"the runs in the namespace {namespace} of {context} are not listed: {error}")
         # One that has been moved is where it goes on.
@@ -191,13 +191,13 @@ def every(project: Project, where: Where, note: Note) -> list[Found]:
     return sorted(found, key=lambda one: (one.run.record["started"], one.run.id))
 
 
-def _submitted_to(project: Project) -> list[tuple[str, str]]:
+def _known_clusters(project: Project) -> list[tuple[str, str]]:
     """Context and namespace of each cluster that runs were submitted to from here."""
-    known = [record.get("context") or {} for record in _mirrored(project, "*")]
+    known = [record.get("context") or {} for record in _mirrored_records(project, "*")]
     return sorted({(one["context"], one["namespace"]) for one in known if "context" in one and "namespace" in one})
 
 
-def _asked(project: Project, where: Where) -> str | None:
+def _requested_environment(project: Project, where: RunSource) -> str | None:
     """The environment that an option or a variable names; what the configuration says is not asked for."""
     if where.environment is None and where.is_cluster:
         return "argo"
@@ -206,7 +206,7 @@ def _asked(project: Project, where: Where) -> str | None:
     return choose_environment(where.environment, project.config)[0]
 
 
-def _mirrored(project: Project, run_id: str) -> list[dict[str, Any]]:
+def _mirrored_records(project: Project, run_id: str) -> list[dict[str, Any]]:
     """run.json of each run of this id that this machine knows of, on whichever cluster."""
     return [
         record for path in (project.state / MIRRORS).glob(f"**/{run_id}/{RUN_RECORD}") if (record := read(str(path)))

@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from toolkit.report.view import states_of
-from toolkit.store.reader import Run, RunLog, chunks
+from toolkit.store.reader import Run, RunLog, follow_file
 from toolkit.store.states import Row, States
 from toolkit.store.verdict import Attempt
 
-Following = Iterator[tuple[str, int, Iterator[bytes]]]
+AttemptOutputs = Iterator[tuple[str, int, Iterator[bytes]]]
 """Path, number and output of each attempt; the output is to be read before the next one is asked for."""
 _PAUSE = 0.2
 """Seconds between two looks, at least."""
 
 
-def selected(rows: Sequence[Row], step: str | None) -> list[Row]:
+def select_tasks(rows: Sequence[Row], step: str | None) -> list[Row]:
     """The tasks that are wanted, in order.
 
     Args:
@@ -29,7 +29,7 @@ def selected(rows: Sequence[Row], step: str | None) -> list[Row]:
     ]
 
 
-def follow(log: RunLog, run_id: str, step: str | None) -> Following:
+def follow(log: RunLog, run_id: str, step: str | None) -> AttemptOutputs:
     """The attempts of a run on this machine: at each time the first in the order of the plan that has begun, to its end.
 
     Ends when the run has ended, or all that is wanted has succeeded.
@@ -45,17 +45,17 @@ def follow(log: RunLog, run_id: str, step: str | None) -> Following:
         def ended() -> bool:
             return _attempt(log, log.run(run_id), path, number).status != "running"
 
-        yield from chunks(log.output(attempt), ended, lambda: time.sleep(_PAUSE))
+        yield from follow_file(log.output(attempt), ended, lambda: time.sleep(_PAUSE))
 
-    return attempts_as_they_begin(look, step, pieces, _PAUSE)
+    return stream_attempts(look, step, pieces, _PAUSE)
 
 
-def attempts_as_they_begin(
+def stream_attempts(
     look: Callable[[], tuple[Run, States]],
     step: str | None,
     pieces: Callable[[str, int], Iterator[bytes]],
     pause: float,
-) -> Following:
+) -> AttemptOutputs:
     """Each attempt once, as soon as it has begun and the one before it is through.
 
     Args:
@@ -65,7 +65,7 @@ def attempts_as_they_begin(
     while True:
         began = time.monotonic()
         run, found = look()
-        wanted = selected(found.rows, step)
+        wanted = select_tasks(found.rows, step)
         new = [
             (row.path, attempt.number)
             for row in wanted

@@ -20,24 +20,24 @@ from toolkit.backends import volumes
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.run.request import Note
-from toolkit.runs.find import Found, local_log, this_machine
+from toolkit.runs.find import RunHandle, local_log, this_machine
 from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import END_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
 from toolkit.runtime.shared.records import encode, now, read
-from toolkit.runtime.shared.run_files import identity, is_file_of_run, order
+from toolkit.runtime.shared.run_files import is_file_of_run, publication_order, run_identity
 from toolkit.runtime.shared.tree import Tree
 from toolkit.spec.container import driver_user
 from toolkit.store.reader import NoRun, moved_to
 
 if TYPE_CHECKING:
-    from toolkit.runs.cluster_runs import Remote
+    from toolkit.runs.cluster_runs import ClusterRuns
 
 _COMING = ".coming"
 _FILE = 0o664
 
 
-def gone(folder: Path) -> str:
+def where_moved(folder: Path) -> str:
     """Where the run in a folder has been moved to, as it stands after "has gone on elsewhere,"; empty for one that has not."""
     to = moved_to(folder)
     return "" if to is None else _place(to)
@@ -51,20 +51,20 @@ def _place(to: Mapping[str, Any]) -> str:
     return "in a place that its mark does not name"
 
 
-def _there(remote: Remote) -> dict[str, str]:
+def _there(remote: ClusterRuns) -> dict[str, str]:
     """A cluster, as a mark names it."""
     claim, _ = remote.mirror.claims[0]
     return {"context": remote.cluster.context, "namespace": remote.cluster.namespace, "claim": claim}
 
 
 def _log_folder(project: Project) -> Path:
-    return volumes.on_host(project, project.config.run_log_store.log_folder)
+    return volumes.host_path(project, project.config.run_log_store.log_folder)
 
 
 # --- to this machine ------------------------------------------------------------------------------------------------
 
 
-def bring_here(found: Found, note: Note) -> Found:
+def pull_run(found: RunHandle, note: Note) -> RunHandle:
     """The run as one of this machine. On the cluster's volume it is marked as moved, which only one client can do.
 
     One that came from here has its folder here still, and what it lacks is added.
@@ -82,7 +82,7 @@ def bring_here(found: Found, note: Note) -> Found:
         run = remote.run(run_id, logs=True)
         if run.active:
             raise BadInput(f"the run {run_id} is going on: `toolkit cancel {run_id}` ends it")
-        if returns and identity(_record(here)) != identity(_record(folder)):
+        if returns and run_identity(_record(here)) != run_identity(_record(folder)):
             raise BadInput(f"there is another run {run_id} on this machine, so this one can't go on here under its id")
         mine = this_machine(project)
         to = moved_to(folder)
@@ -106,13 +106,13 @@ def bring_here(found: Found, note: Note) -> Found:
             except StoreFault as error:
                 raise Infrastructure(f"the run {run_id} can't come here whole: {error}") from None
             if there is not None and location is not None:
-                _copy_objects(there, volumes.on_host(project, location), digests, user)
+                _copy_objects(there, volumes.host_path(project, location), digests, user)
         volumes.make_shared(here.parent, user)
         if returns:
             _add_files(folder, here, user)
         else:
             _copy_run(folder, here, user)
-    return Found(project, local_log(project), local_log(project).run(run_id))
+    return RunHandle(project, local_log(project), local_log(project).run(run_id))
 
 
 def _may_come_back(project: Project, run_id: str, there: Mapping[str, str]) -> bool:
@@ -173,7 +173,9 @@ def _add_files(source: Path, target: Path, user: int) -> None:
     """Adds to a run what it lacks, and then takes its mark away: from now on it is this machine's again."""
     paths = [str(one.relative_to(source)) for one in source.rglob("*") if one.is_file()]
     try:
-        for path in sorted((one for one in paths if is_file_of_run(one) and one != MOVED_RECORD), key=order):
+        for path in sorted(
+            (one for one in paths if is_file_of_run(one) and one != MOVED_RECORD), key=publication_order
+        ):
             here = target / path
             if here.exists():
                 continue
@@ -190,7 +192,7 @@ def _add_files(source: Path, target: Path, user: int) -> None:
 # --- to a cluster ---------------------------------------------------------------------------------------------------
 
 
-def bring_there(found: Found, remote: Remote, note: Note) -> Found:
+def push_run(found: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
     """The run of this machine as one of a cluster. Here it is marked as moved, which only one client can do.
 
     One that came from there is there still, and what it lacks is added.
@@ -224,14 +226,14 @@ def bring_there(found: Found, remote: Remote, note: Note) -> Found:
                 digests = _objects(run.folder, plan)
                 location = plan["stores"]["catalog"]
                 if digests and location is not None:
-                    remote.mirror.put_objects(pod, volumes.on_host(project, location), digests)
+                    remote.mirror.put_objects(pod, volumes.host_path(project, location), digests)
                 remote.mirror.bring(pod, run.folder, here)
             remote.mirror.forget(run.id)
             remote.mirror.sync(pod, run.id)
-    return Found(project, remote.log, remote.run(run.id), remote)
+    return RunHandle(project, remote.log, remote.run(run.id), remote)
 
 
-def still_there(found: Found) -> Found:
+def refresh_run(found: RunHandle) -> RunHandle:
     """The run of a cluster as its volume has it now, for whoever goes on with it there.
 
     Raises:
@@ -249,7 +251,7 @@ def still_there(found: Found) -> Found:
             f"here: `toolkit retry {run_id} --env local`" if here else f"elsewhere, {_place(to)}: go on with it there"
         )
         raise BadInput(f"the run {run_id} has gone on {where}")
-    return Found(found.project, found.log, run, remote)
+    return RunHandle(found.project, found.log, run, remote)
 
 
 def _leave(project: Project, run_id: str, there: Mapping[str, str]) -> None:

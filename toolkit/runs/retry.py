@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from toolkit.config.settings import Environment
+from toolkit.config.settings import EnvironmentName
 from toolkit.errors import BadInput
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Request
-from toolkit.runs.find import Found, Where
+from toolkit.runs.find import RunHandle, RunSource
 from toolkit.store.reader import moved_to
 
 
-def request_of(
-    project: Project, found: Found, reference: PipelineReference | None, environment: str | None, where: Where
+def retry_request(
+    project: Project, found: RunHandle, reference: PipelineReference | None, environment: str | None, where: RunSource
 ) -> tuple[Request, str]:
     """What is asked for when a run goes on, and the environment as an option would name it.
 
@@ -32,7 +32,7 @@ def request_of(
         )
     if run.end is not None and run.end["status"] == "succeeded":
         raise BadInput(f"the run {run.id} has succeeded: there is nothing to go on with")
-    chosen: Environment = environment or run.record["environment"]  # type: ignore[assignment]
+    chosen: EnvironmentName = environment or run.record["environment"]  # type: ignore[assignment]
     if chosen != "argo" and found.remote is None and moved_to(run.folder) is not None:
         raise BadInput(
             f"the run {run.id} was on its way to a cluster and has not arrived: `toolkit retry {run.id} --env argo` goes on with it"

@@ -131,7 +131,7 @@ def moved_to(folder: Path) -> dict[str, Any] | None:
     return None if record is None else to if isinstance(to, dict) else {}
 
 
-def chunks(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:
+def follow_file(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:
     """A growing file's content until ``ended`` says that no more comes; a missing file is an empty one."""
     position = 0
     while True:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
-from toolkit.runtime.shared.controls import failed
+from toolkit.runtime.shared.controls import control_error
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store.verdict import Attempt
 
@@ -308,8 +308,8 @@ class _Walk:
         """Of a composite without a control value: not yet, or never, and then it says why."""
         if turn is _Turn.NEVER:
             return State("skipped")
-        if failed(control) and turn is _Turn.NOW:
-            return State("failed", failed(control))
+        if control_error(control) and turn is _Turn.NOW:
+            return State("failed", control_error(control))
         if self._active:
             return State("waiting")
         if self._unfinished.status == "cancelled":

@@ -42,7 +42,7 @@ def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt
     Args:
         run_active: whether something is still there that could end it; else an attempt without an end is lost.
     """
-    return _merged(run_folder, layout.attempt_folder(str(run_folder), path, number), number, run_active)
+    return _merge_records(run_folder, layout.attempt_folder(str(run_folder), path, number), number, run_active)
 
 
 def merge_all(run_folder: Path, path: str, run_active: bool) -> list[Attempt]:
@@ -53,13 +53,13 @@ def merge_all(run_folder: Path, path: str, run_active: bool) -> list[Attempt]:
     except FileNotFoundError:
         return []
     numbers = sorted(int(name) for name in names if name.isdigit())
-    return [_merged(run_folder, f"{folder}/{number}", number, run_active) for number in numbers]
+    return [_merge_records(run_folder, f"{folder}/{number}", number, run_active) for number in numbers]
 
 
 _folder_name = lru_cache(maxsize=4096)(layout.folder_name)
 
 
-def _merged(run_folder: Path, folder: str, number: int, run_active: bool) -> Attempt:
+def _merge_records(run_folder: Path, folder: str, number: int, run_active: bool) -> Attempt:
     begin = _read(folder, BEGIN_RECORD) or {}
     end = _read(folder, END_RECORD)
     engine = _read(folder, ENGINE_RECORD)

@@ -12,7 +12,7 @@ from toolkit.runtime.shared.protocol import END_RECORD, ENGINE_RECORD, RUN_RECOR
 from toolkit.store.reader import newest_number, part_folder
 
 
-class Taken(Exception):
+class RunExists(Exception):
     """A run of this id exists already."""
 
 
@@ -23,13 +23,13 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], make_folder: 
         make_folder: makes a shared folder (owner and mode); called for the steps' folder too.
 
     Raises:
-        Taken: the folder is there already. OSError: the volume can't be written.
+        RunExists: the folder is there already. OSError: the volume can't be written.
     """
     folder = run_log / run_id
     try:
         os.mkdir(folder)
     except FileExistsError:
-        raise Taken(run_id) from None
+        raise RunExists(run_id) from None
     make_folder(folder)
     (folder / STEPS_FOLDER).mkdir()
     make_folder(folder / STEPS_FOLDER)
@@ -41,7 +41,7 @@ def create_continuation(run_folder: Path, record: dict[str, Any], make_folder: C
     """Begins another part of a run that has ended, by creating its folder exclusively; returns the folder.
 
     Raises:
-        Taken: another client has just begun it. OSError: the volume can't be written.
+        RunExists: another client has just begun it. OSError: the volume can't be written.
     """
     folder = part_folder(run_folder, newest_number(run_folder) + 1)
     top = folder.parent
@@ -51,7 +51,7 @@ def create_continuation(run_folder: Path, record: dict[str, Any], make_folder: C
     try:
         folder.mkdir()
     except FileExistsError:
-        raise Taken(run_folder.name) from None
+        raise RunExists(run_folder.name) from None
     make_folder(folder)
     records.write(str(folder / RUN_RECORD), record)
     return folder

@@ -257,7 +257,7 @@ class Cluster:
             raise Unreachable(self._no_answer(error)) from None
         try:
             if answer.status >= 400:
-                raise _refused(answer.status, answer.read())
+                raise _api_error(answer.status, answer.read())
             yield answer
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(self._no_answer(error)) from None
@@ -289,7 +289,7 @@ def _lines(answer: Any) -> Iterator[bytes]:
         yield from (line for line in lines if line)
 
 
-def _refused(status: int, data: bytes) -> ApiError:
+def _api_error(status: int, data: bytes) -> ApiError:
     try:
         document = json.loads(data)
         message, reason = str(document.get("message") or document), str(document.get("reason") or "")

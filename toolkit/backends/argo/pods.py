@@ -12,19 +12,19 @@ WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 _STARTING = frozenset({"PodInitializing", "ContainerCreating"})
 _HARMLESS = frozenset({"FailedScheduling", "MissingClusterDNS", "DNSConfigForming", "CheckLimitsForResolvConf"})
 """Warnings that keep no pod from starting, or that the pod itself says better."""
-NEVER_MENDED = frozenset(
+PERMANENT_WAIT_REASONS = frozenset(
     {"ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError"}
 )
 """Reasons for which a pod waits that go away only when somebody changes something."""
 
 
-def _main(pod: Object | None) -> Object:
+def main_container_status(pod: Object | None) -> Object:
     """The status of the user's container."""
     statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or ()
     return next((one for one in statuses if one["name"] == "main"), {})
 
 
-def _taken_away(pod: Object | None) -> str:
+def removal_reason(pod: Object | None) -> str:
     """Who took a pod away, as a sentence; empty when nobody did."""
     status = (pod or {}).get("status") or {}
     if status.get("reason") == "Evicted":
@@ -38,20 +38,20 @@ def _taken_away(pod: Object | None) -> str:
     return ""
 
 
-def has_started(pod: Object) -> bool:
+def pod_has_started(pod: Object) -> bool:
     """Whether the user's container runs or has run, or never will."""
-    state = _main(pod).get("state") or {}
+    state = main_container_status(pod).get("state") or {}
     return "running" in state or "terminated" in state or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
-def is_over(pod: Object) -> bool:
+def pod_has_ended(pod: Object) -> bool:
     """Whether no step runs in a pod any more, nor will; it may for its grace period after Argo has written it off."""
     over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    return over or "terminated" in (_main(pod).get("state") or {})
+    return over or "terminated" in (main_container_status(pod).get("state") or {})
 
 
 @dataclass(frozen=True)
-class Waits:
+class WaitReason:
     """Why a pod has not started.
 
     Attributes:
@@ -62,25 +62,27 @@ class Waits:
     sentence: str
 
 
-def waits(pod: Object) -> Waits:
+def wait_reason(pod: Object) -> WaitReason:
     """Why a pod's main container has not started, as far as the pod itself says it."""
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return Waits(condition.get("reason", "Unschedulable"), condition.get("message", "it can't be scheduled"))
+            return WaitReason(
+                condition.get("reason", "Unschedulable"), condition.get("message", "it can't be scheduled")
+            )
     for one in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         waiting = (one.get("state") or {}).get("waiting") or {}
         word = waiting.get("reason", "")
         if word and word not in _STARTING:
             message = waiting.get("message") or ""
-            return Waits(word, f"{word}: {message}" if message else word)
-    return Waits("", "")
+            return WaitReason(word, f"{word}: {message}" if message else word)
+    return WaitReason("", "")
 
 
-def waits_by_events(events: Iterable[Object]) -> Waits:
+def wait_reason_of_events(events: Iterable[Object]) -> WaitReason:
     """Why a pod has not started, by the newest warning about it (a volume that can't be mounted is told only there)."""
     warnings = [one for one in events if one.get("type") == "Warning" and one.get("reason") not in _HARMLESS]
     if not warnings:
-        return Waits("", "")
+        return WaitReason("", "")
     last = max(warnings, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
-    return Waits(last["reason"], f"{last['reason']}: {' '.join(last.get('message', '').split())}")
+    return WaitReason(last["reason"], f"{last['reason']}: {' '.join(last.get('message', '').split())}")

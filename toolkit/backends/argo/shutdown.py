@@ -11,12 +11,12 @@ GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
 """Of a Workflow that a client ended because it could not go on: why."""
 
 
-def gave_up(workflow: Object) -> str:
+def give_up_reason(workflow: Object) -> str:
     """Why a client ended the run that could not go on; empty when none did."""
     return str((workflow["metadata"].get("annotations") or {}).get(GAVE_UP_ANNOTATION) or "")
 
 
-def end_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> None:
+def shut_down_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> None:
     """Asks Argo to end a run; the pods get their grace period, or with ``kill`` none.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Conflict, NotFound, Object, Unreachable
-from toolkit.backends.argo.compile.workflow import API_VERSION, REQUEST_ANNOTATION, Objects
+from toolkit.backends.argo.compile.workflow import API_VERSION, REQUEST_ANNOTATION, Manifests
 from toolkit.backends.argo.follow.nodes import FINISHED
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
 from toolkit.errors import BadInput, Infrastructure
@@ -13,7 +13,7 @@ from toolkit.errors import BadInput, Infrastructure
 _LONGEST_REMOVAL = 60.0
 
 
-def existing(cluster: Cluster, name: str, request: str) -> bool:
+def is_submitted(cluster: Cluster, name: str, request: str) -> bool:
     """Whether there is a Workflow of this name that is the same run.
 
     Args:
@@ -33,7 +33,7 @@ def existing(cluster: Cluster, name: str, request: str) -> bool:
     return True
 
 
-def make_room(cluster: Cluster, name: str) -> None:
+def delete_previous(cluster: Cluster, name: str) -> None:
     """Removes the Workflow of a run that goes on under another, and waits until it and its pods are gone.
 
     The new one's pods have the names of the old one's. What they had to say is in the run's records by now.
@@ -66,7 +66,7 @@ def make_room(cluster: Cluster, name: str) -> None:
             raise BadInput(f"another client goes on with the run {name} just now")
 
 
-def submit(cluster: Cluster, objects: Objects) -> None:
+def submit(cluster: Cluster, objects: Manifests) -> None:
     """Creates the ConfigMap, then the Workflow, and makes the one go with the other.
 
     In this order a pod never waits for a ConfigMap that nobody will write.
@@ -90,7 +90,7 @@ def submit(cluster: Cluster, objects: Objects) -> None:
     _own(cluster, name, created["metadata"]["uid"])
 
 
-def _create_config_map(cluster: Cluster, objects: Objects, name: str) -> None:
+def _create_config_map(cluster: Cluster, objects: Manifests, name: str) -> None:
     try:
         cluster.create(CORE, "configmaps", objects.config_map)
     except Conflict:
@@ -101,7 +101,7 @@ def _create_config_map(cluster: Cluster, objects: Objects, name: str) -> None:
         cluster.create(CORE, "configmaps", objects.config_map)
 
 
-def _create_workflow(cluster: Cluster, objects: Objects) -> Object:
+def _create_workflow(cluster: Cluster, objects: Manifests) -> Object:
     try:
         return cluster.create(WORKFLOWS, "workflows", objects.workflow)
     except Unreachable:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import docker
 
 
-def check(client: docker.DockerClient, project: Project, image: str, user: int) -> list[str]:
+def check_engine(client: docker.DockerClient, project: Project, image: str, user: int) -> list[str]:
     """Makes sure that the engine sees the volumes' folders and that the steps' user can write in them.
 
     A container looks for a nonce in each; an engine and folder that passed are remembered. Containers that a dead client
@@ -30,7 +30,7 @@ def check(client: docker.DockerClient, project: Project, image: str, user: int) 
     Raises:
         Infrastructure: the engine is on another machine, or the user can't write.
     """
-    sweep(client)
+    remove_orphans(client)
     info = client.api.info()
     notes = _notes(info)
     folders = volumes.folders(project)
@@ -101,7 +101,7 @@ def _look_for_nonce(client: docker.DockerClient, folders: dict[str, str], image:
         )
 
 
-def sweep(client: docker.DockerClient) -> None:
+def remove_orphans(client: docker.DockerClient) -> None:
     """Removes containers of ours whose client is gone: killed, or cut off from the engine."""
     import docker
 

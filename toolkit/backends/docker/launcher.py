@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.docker.rendering import docker_options
-from toolkit.backends.launcher import Ended, Verdict
+from toolkit.backends.launcher import OnEnd, Verdict
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.plan.plan import PlannedStep
 from toolkit.runtime.shared.protocol import GATE_VARIABLE
@@ -28,7 +28,7 @@ _STARTS = 2
 """Containers that are being started at once: more only slow down the one whose turn is next."""
 
 
-class LocalLauncher:
+class DockerLauncher:
     """Starts attempts as containers.
 
     Args:
@@ -56,7 +56,7 @@ class LocalLauncher:
         self._removals = concurrent.futures.ThreadPoolExecutor(max_workers=2, thread_name_prefix="remove")
         self._jobs: list[ContainerJob] = []
 
-    def prepare(self, step: PlannedStep, attempt: int, ended: Ended) -> ContainerJob:
+    def prepare(self, step: PlannedStep, attempt: int, ended: OnEnd) -> ContainerJob:
         spec = self._spec_of(step, attempt)
         labels = {**self._labels, LABEL + "step": step.path, LABEL + "attempt": str(attempt)}
         name = f"toolkit-{labels[LABEL + 'run']}-{labels[LABEL + 'driver-pid']}-{_short(step.path)}-{attempt}"
@@ -93,7 +93,7 @@ class ContainerJob:
         options: dict[str, Any],
         starts: concurrent.futures.Executor,
         removals: concurrent.futures.Executor,
-        ended: Ended,
+        ended: OnEnd,
     ) -> None:
         self.path = path
         self.attempt = attempt
@@ -128,7 +128,7 @@ class ContainerJob:
             self._api.start(self._id)
         except docker.errors.APIError as error:
             self._remove()
-            raise _understood(error, self._image) from None
+            raise _explain_refusal(error, self._image) from None
         except Exception as error:
             raise _unreachable(error) from None
 
@@ -253,7 +253,7 @@ class ContainerJob:
             pass
 
 
-def _understood(error: Any, image: str) -> Exception:
+def _explain_refusal(error: Any, image: str) -> Exception:
     """An engine's refusal to create or start a container, as what it means to the user."""
     text = str(error.explanation or error)
     if error.status_code == 404 and "No such image" in text:

@@ -18,9 +18,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.build.code.layer import TOOLKIT_FOLDER, Entry, code_digest, write_tar
+from toolkit.build.code.layer import TOOLKIT_FOLDER, LayerEntry, code_digest, write_tar
 from toolkit.build.state import write_atomically
-from toolkit.engine import Raw, connect
+from toolkit.engine import EngineApi, connect
 from toolkit.errors import ToolkitError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _COMPILED = re.compile(r"(.+)/__pycache__/([^/]+)\.[^./]+-[0-9]+\.pyc")
 _COMMAND = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", TOOLKIT_FOLDER]
 
 
-def bytecode(raw: Raw, image: str, runtime: list[Entry]) -> list[Entry]:
+def bytecode(raw: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
     """The entries to lay beside the runtime's; none where the image's Python can't compile it.
 
     Args:
@@ -47,7 +47,7 @@ def bytecode(raw: Raw, image: str, runtime: list[Entry]) -> list[Entry]:
     known = _read(kept)
     if known is not None:
         return _entries(known, "", runtime)
-    made = _compiled(raw, image, runtime)
+    made = _compile_runtime(raw, image, runtime)
     if made:
         _keep(kept, _tar(made))
     return made
@@ -77,7 +77,7 @@ def _keep(kept: Path, content: bytes) -> None:
         pass  # it is made again by the next build
 
 
-def _compiled(raw: Raw, image: str, runtime: list[Entry]) -> list[Entry]:
+def _compile_runtime(raw: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
     """What a container of the image makes of the runtime; nothing where that fails."""
     import docker
     import requests
@@ -113,12 +113,12 @@ def _compile_in(client: docker.DockerClient, image: str, sources: bytes) -> byte
         if api.wait(container, timeout=_TIME_LIMIT)["StatusCode"] != 0:
             return b""
         chunks, _ = api.get_archive(container, TOOLKIT_FOLDER)
-        return _limited(chunks)
+        return _read_limited(chunks)
     finally:
         api.remove_container(container, force=True, v=True)
 
 
-def _limited(chunks: Iterable[bytes]) -> bytes:
+def _read_limited(chunks: Iterable[bytes]) -> bytes:
     content = b""
     for chunk in chunks:
         content += chunk
@@ -127,26 +127,26 @@ def _limited(chunks: Iterable[bytes]) -> bytes:
     return content
 
 
-def _tar(entries: list[Entry]) -> bytes:
+def _tar(entries: list[LayerEntry]) -> bytes:
     stream = io.BytesIO()
     write_tar(entries, stream)
     return stream.getvalue()
 
 
-def _entries(archive: bytes, above: str, runtime: list[Entry]) -> list[Entry]:
+def _entries(archive: bytes, above: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
     """The files of bytecode in an archive of ``above``, each of a file of the runtime's, and their folders."""
     if not archive:
         return []
     sources = {entry.path for entry in runtime}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, LayerEntry] = {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         for info in tar:
             path = f"{above}/{info.name}"
             match = _COMPILED.fullmatch(path)
             if info.isfile() and match and f"{match[1]}/{match[2]}.py" in sources:
                 folder = os.path.dirname(path)
-                entries[folder] = Entry(folder, "dir", 0o755)
+                entries[folder] = LayerEntry(folder, "dir", 0o755)
                 content = tar.extractfile(info)
                 assert content is not None
-                entries[path] = Entry(path, "file", 0o644, content=content.read())
+                entries[path] = LayerEntry(path, "file", 0o644, content=content.read())
     return list(entries.values())

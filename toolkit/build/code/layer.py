@@ -26,7 +26,7 @@ _RUNTIME_FOLDER = "/opt/toolkit/runtime"
 
 
 @dataclass(frozen=True)
-class Entry:
+class LayerEntry:
     """One entry of the layer.
 
     Attributes:
@@ -59,25 +59,25 @@ class Layer:
     size: int
 
 
-def user_entries(files: list[CodeFile], hashes: Hashes) -> list[Entry]:
+def user_entries(files: list[CodeFile], hashes: Hashes) -> list[LayerEntry]:
     """The project's files below the working folder.
 
     Raises:
         BadInput: a file cannot be read.
     """
-    entries = [Entry(WORKSPACE, "dir", 0o777)]
+    entries = [LayerEntry(WORKSPACE, "dir", 0o777)]
     for file in files:
         path = f"{WORKSPACE}/{file.path}"
         if file.kind == "file":
-            entries.append(Entry(path, "file", 0o777 if file.executable else 0o666, hashes.of(file), file.source))
+            entries.append(LayerEntry(path, "file", 0o777 if file.executable else 0o666, hashes.of(file), file.source))
         elif file.kind == "symlink":
-            entries.append(Entry(path, "symlink", 0o777, file.target))
+            entries.append(LayerEntry(path, "symlink", 0o777, file.target))
         else:
-            entries.append(Entry(path, "dir", 0o777))
+            entries.append(LayerEntry(path, "dir", 0o777))
     return entries
 
 
-def runtime_entries(hashes: Hashes) -> list[Entry]:
+def runtime_entries(hashes: Hashes) -> list[LayerEntry]:
     """The runtime below its folder, and the SDK under its import name: of this installation of toolkit."""
     package = Path(__file__).resolve().parents[2]
     sources = {f"{SDK_FOLDER}/toolkit/__init__.py": package / "__init__.py"}
@@ -92,18 +92,18 @@ def runtime_entries(hashes: Hashes) -> list[Entry]:
         while len(parent) > len(TOOLKIT_FOLDER):
             folders.add(parent)
             parent = os.path.dirname(parent)
-    entries = [Entry(path, "dir", 0o755) for path in folders]
+    entries = [LayerEntry(path, "dir", 0o755) for path in folders]
     for path, source in sources.items():
         if not source.is_file():
             continue
         status = source.stat()
         stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         file = CodeFile(path, "file", str(source), size=status.st_size, stamp=stamp)
-        entries.append(Entry(path, "file", 0o644, hashes.of(file), str(source)))
+        entries.append(LayerEntry(path, "file", 0o644, hashes.of(file), str(source)))
     return sorted(entries, key=_order)
 
 
-def code_digest(entries: list[Entry]) -> str:
+def code_digest(entries: list[LayerEntry]) -> str:
     """SHA-256, in hex, over what the layer holds, without its bytes being put together."""
     digest = hashlib.sha256()
     for entry in sorted(entries, key=_order):
@@ -111,13 +111,15 @@ def code_digest(entries: list[Entry]) -> str:
     return digest.hexdigest()
 
 
-def image_file(entries: list[Entry], environment: str) -> bytes:
+def image_file(entries: list[LayerEntry], environment: str) -> bytes:
     """The content of the image's id file, by which a runtime knows what it runs in."""
     content = {"protocol": PROTOCOL, "environment": environment, "code": code_digest(entries)}
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
-def write_layer(entries: list[Entry], environment: str, destination: Path, derived: Sequence[Entry] = ()) -> Layer:
+def write_layer(
+    entries: list[LayerEntry], environment: str, destination: Path, derived: Sequence[LayerEntry] = ()
+) -> Layer:
     """Writes the layer's tar.
 
     Args:
@@ -127,14 +129,14 @@ def write_layer(entries: list[Entry], environment: str, destination: Path, deriv
     Raises:
         BadInput: a file cannot be read, or changed since it was hashed.
     """
-    identity = Entry(IMAGE_FILE, "file", 0o644, content=image_file(entries, environment))
+    identity = LayerEntry(IMAGE_FILE, "file", 0o644, content=image_file(entries, environment))
     with destination.open("wb") as raw:
-        stream = _Digesting(raw)
+        stream = _DigestWriter(raw)
         write_tar([*entries, *derived, identity], stream)
     return Layer(destination, f"sha256:{stream.digest.hexdigest()}", stream.size)
 
 
-def write_tar(entries: list[Entry], stream: IO[bytes] | _Digesting) -> None:
+def write_tar(entries: list[LayerEntry], stream: IO[bytes] | _DigestWriter) -> None:
     """Writes these entries, in one order and with one time.
 
     Raises:
@@ -191,7 +193,7 @@ class _Reader(io.RawIOBase):
         return chunk
 
 
-class _Digesting(io.RawIOBase):
+class _DigestWriter(io.RawIOBase):
     """A stream that is hashed and counted as it is written."""
 
     def __init__(self, raw: IO[bytes]) -> None:
@@ -206,10 +208,10 @@ class _Digesting(io.RawIOBase):
         return len(chunk)
 
 
-def _order(entry: Entry) -> bytes:
+def _order(entry: LayerEntry) -> bytes:
     return entry.path.encode("utf-8")
 
 
-def lines(files: list[Entry]) -> dict[str, str]:
+def entry_summaries(files: list[LayerEntry]) -> dict[str, str]:
     """What the state remembers of each entry, so that the next build can say what changed."""
     return {entry.path: f"{entry.kind} {entry.mode:o} {entry.digest}" for entry in files}

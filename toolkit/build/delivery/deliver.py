@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from toolkit.build.delivery.kubeconfig import EXTENSION
 from toolkit.build.environment.definition import network_files
 from toolkit.build.image.build_record import BuiltImage
-from toolkit.build.image.contents import Contents
+from toolkit.build.image.contents import ImageContents
 from toolkit.build.image.engine_images import keeps_blobs
 from toolkit.build.reference import full_name, parse_reference, registry_of
 from toolkit.build.state import build_folder, write_atomically
 from toolkit.config.rules import check_registry
-from toolkit.engine import Raw
+from toolkit.engine import EngineApi
 from toolkit.errors import BadInput
 from toolkit.project import Project
 
@@ -27,7 +27,7 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Delivered:
+class DeliveredImage:
     """Where a cluster finds an image.
 
     Attributes:
@@ -59,8 +59,8 @@ class _Target:
 
 def deliver(
     project: Project, built: BuiltImage, report: Report, push: bool | None = None, load: bool | None = None,
-    context: str | None = None, *, node: str | None = None, raw: Raw | None = None,
-) -> Delivered:  # fmt: skip
+    context: str | None = None, *, node: str | None = None, raw: EngineApi | None = None,
+) -> DeliveredImage:  # fmt: skip
     """Pushes the image, loads it into a node, or leaves it where it is.
 
     When neither is asked for, it is pushed if its name, ``build.registry`` or TOOLKIT_REGISTRY has a registry; else
@@ -79,7 +79,9 @@ def deliver(
         BadInput: what is asked for cannot be done with this image, or no node is found.
         Infrastructure: registry, node or engine.
     """
-    delivery = _Delivery(project, built, raw or Raw(), report, context or project.config.executor.config.context, node)
+    delivery = _Delivery(
+        project, built, raw or EngineApi(), report, context or project.config.executor.config.context, node
+    )
     load = True if node else load
     found = delivery.existing(push, load) if built.existing else delivery.own(push, load)
     if not found.how.startswith(_SAID):
@@ -93,7 +95,7 @@ _SAID = ("pushed", "loaded")
 
 class _Delivery:
     def __init__(
-        self, project: Project, built: BuiltImage, raw: Raw, report: Report, context: str | None, node: str | None
+        self, project: Project, built: BuiltImage, raw: EngineApi, report: Report, context: str | None, node: str | None
     ) -> None:
         self._project = project
         self._built = built
@@ -103,7 +105,7 @@ class _Delivery:
         self._node = node
         self._folder = build_folder(project)
 
-    def own(self, push: bool | None, load: bool | None) -> Delivered:
+    def own(self, push: bool | None, load: bool | None) -> DeliveredImage:
         reference = self._built.reference
         if push is False and load is False:
             return self._named()
@@ -119,22 +121,22 @@ class _Delivery:
         loaded = self._load(nodes) if nodes else None
         if pushed is not None:
             return pushed
-        return loaded or Delivered(reference, True, self._nowhere())
+        return loaded or DeliveredImage(reference, True, self._nowhere())
 
-    def _named(self) -> Delivered:
+    def _named(self) -> DeliveredImage:
         """What a cluster would know the image by, if it were brought there as the rule says; nothing is sent."""
         target = self._target()
         if target is None:
             how = f"{self._built.reference} is on no registry: `toolkit build --load` brings it to a node"
-            return Delivered(self._built.reference, True, how)
+            return DeliveredImage(self._built.reference, True, how)
         tag = self._built.reference.rpartition(":")[2]
         digest = _Pushes(self._folder / "pushes.json").last(target.repository, tag)
         if digest is not None:
-            return Delivered(f"{target.repository}@{digest}", False, f"{target.repository}:{tag} was pushed")
+            return DeliveredImage(f"{target.repository}@{digest}", False, f"{target.repository}:{tag} was pushed")
         how = f"{target.repository}:{tag} was not pushed from here: `toolkit build --push` does that"
-        return Delivered(f"{target.repository}:{tag}", False, how)
+        return DeliveredImage(f"{target.repository}:{tag}", False, how)
 
-    def existing(self, push: bool | None, load: bool | None) -> Delivered:
+    def existing(self, push: bool | None, load: bool | None) -> DeliveredImage:
         reference = self._built.reference
         if push:
             self._report(f"note: {reference} is an existing image that is used as it is, so it is not pushed")
@@ -148,13 +150,13 @@ class _Delivery:
                 "it from there; name it by a tag to load it"
             )
         nodes = self._nodes(load, explicit=True)
-        return (self._load(nodes) if nodes else None) or Delivered(reference, True, self._nowhere())
+        return (self._load(nodes) if nodes else None) or DeliveredImage(reference, True, self._nowhere())
 
-    def _on_registry(self) -> Delivered | None:
+    def _on_registry(self) -> DeliveredImage | None:
         """An existing image by what its registry calls it; None when nothing says that it is on one."""
         reference = self._built.reference
         if "@" in reference:
-            return Delivered(reference, False, f"{reference} is named by its digest, so nothing is sent")
+            return DeliveredImage(reference, False, f"{reference} is named by its digest, so nothing is sent")
         image = self._raw.image(reference) or {}
         repository = reference.rpartition(":")[0]
         known = [
@@ -164,10 +166,10 @@ class _Delivery:
         ]
         # The containerd store gives every image such a digest, also one that was never on a registry.
         if known and (registry_of(reference) or not keeps_blobs(self._raw, image)):
-            return Delivered(known[0], False, f"{reference} was pulled as {known[0]}, so nothing is sent")
+            return DeliveredImage(known[0], False, f"{reference} was pulled as {known[0]}, so nothing is sent")
         if registry_of(reference):
             how = f"{reference} is taken to be in its registry, because its name has one; its digest is not known here"
-            return Delivered(reference, False, how)
+            return DeliveredImage(reference, False, how)
         return None
 
     def _nowhere(self) -> str:
@@ -195,8 +197,8 @@ class _Delivery:
         full = parse_reference(f"{place}/{repository}", source).repository
         return _Target(place.partition("/")[0], full, setting.startswith("http://"))
 
-    def _push(self, target: _Target) -> Delivered:
-        from toolkit.build.delivery.registry import Registry, push
+    def _push(self, target: _Target) -> DeliveredImage:
+        from toolkit.build.delivery.registry import Registry, push_image
 
         tag = self._built.reference.rpartition(":")[2]
         pushes = _Pushes(self._folder / "pushes.json")
@@ -204,7 +206,7 @@ class _Delivery:
         authority = network_files(self._project.config.build.network, self._project.home).get("ca")
         path = target.repository.partition("/")[2]
         with Registry(target.host, path, target.plain, authority, mount) as registry:
-            pushed = push(registry, tag, Contents(self._raw, self._folder, self._built), last, self._report)
+            pushed = push_image(registry, tag, ImageContents(self._raw, self._folder, self._built), last, self._report)
         if pushed.digest != last:
             pushes.remember(target.repository, tag, pushed.digest)
         reference = f"{target.repository}@{pushed.digest}"
@@ -215,7 +217,7 @@ class _Delivery:
         )
         how = f"pushed {target.repository}:{tag} ({amount})"
         self._report(how)
-        return Delivered(reference, False, how)
+        return DeliveredImage(reference, False, how)
 
     def _nodes(self, load: bool | None, explicit: bool) -> list[Node]:
         """The nodes to load into: what is asked for, or, if ``explicit``, what something names."""
@@ -225,11 +227,11 @@ class _Delivery:
 
         return find_nodes(self._raw, None, self._context, self._node, well_known=bool(load))
 
-    def _load(self, nodes: list[Node]) -> Delivered:
-        from toolkit.build.delivery.node import Loaded, load
+    def _load(self, nodes: list[Node]) -> DeliveredImage:
+        from toolkit.build.delivery.node import LoadResult, load_into_node
 
-        def into(node: Node) -> Loaded:
-            return load(node, Contents(self._raw, self._folder, self._built), self._report)
+        def into(node: Node) -> LoadResult:
+            return load_into_node(node, ImageContents(self._raw, self._folder, self._built), self._report)
 
         if len(nodes) == 1:
             results = [into(nodes[0])]
@@ -247,7 +249,7 @@ class _Delivery:
             )
             said.append(f"loaded {self._built.reference} into {node.name} ({amount})")
             self._report(said[-1])
-        return Delivered(self._built.reference, True, "; ".join(said), loaded=True)
+        return DeliveredImage(self._built.reference, True, "; ".join(said), loaded=True)
 
 
 class _Pushes:

@@ -51,8 +51,8 @@ def find_context(chosen: str | None, files: str | None = None) -> Context | None
             continue
         # As kubectl does: what a file earlier in the list says holds.
         current = current or str(content.get("current-context") or "")
-        contexts = {**_named(content, "contexts", "context"), **contexts}
-        clusters = {**_named(content, "clusters", "cluster"), **clusters}
+        contexts = {**_find_named(content, "contexts", "context"), **contexts}
+        clusters = {**_find_named(content, "clusters", "cluster"), **clusters}
     wanted = chosen or current
     if not wanted:
         return None
@@ -64,7 +64,7 @@ def find_context(chosen: str | None, files: str | None = None) -> Context | None
     return Context(wanted, _containerd(clusters.get(str(contexts[wanted].get("cluster"))) or {}))
 
 
-def _named(content: dict[str, Any], plural: str, singular: str) -> dict[str, Any]:
+def _find_named(content: dict[str, Any], plural: str, singular: str) -> dict[str, Any]:
     entries = content.get(plural)
     return {
         str(entry.get("name")): entry[singular]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from toolkit.build.delivery.kubeconfig import EXTENSION, find_context
 from toolkit.build.image.archive import Blob, Member, oci_manifest, oci_members, sha256, stream
-from toolkit.build.image.contents import Contents, without_content
+from toolkit.build.image.contents import ImageContents, without_content
 from toolkit.build.reference import full_name
-from toolkit.engine import Raw
+from toolkit.engine import EngineApi
 from toolkit.errors import BadInput, Infrastructure
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Node:
 
 
 @dataclass
-class Loaded:
+class LoadResult:
     """What a load sent.
 
     Attributes:
@@ -67,7 +67,7 @@ class Loaded:
 
 
 def find_nodes(
-    raw: Raw, kubeconfig: str | None = None, context: str | None = None, address: str | None = None,
+    raw: EngineApi, kubeconfig: str | None = None, context: str | None = None, address: str | None = None,
     well_known: bool = True,
 ) -> list[Node]:  # fmt: skip
     """The nodes that an image is loaded into; none when nothing names one and ``well_known`` is off.
@@ -105,7 +105,7 @@ def find_nodes(
     )
 
 
-def load(node: Node, contents: Contents, report: Callable[[str], None]) -> Loaded:
+def load_into_node(node: Node, contents: ImageContents, report: Callable[[str], None]) -> LoadResult:
     """Loads the image under its reference. When this returns, the node has all of it.
 
     Two loads at once, of the same image or of several, do not disturb each other: containerd writes a blob once.
@@ -116,8 +116,8 @@ def load(node: Node, contents: Contents, report: Callable[[str], None]) -> Loade
     name, image_id = full_name(contents.image.reference), contents.image.digest
     known = contents.stored()
     manifest = sha256(oci_manifest(contents.config, known)) if contents.config is not None and known else ""
-    wanted = _Wanted(name, image_id, manifest)
-    loaded = Loaded(total=len(known or ()))
+    wanted = _ImageQuery(name, image_id, manifest)
+    loaded = LoadResult(total=len(known or ()))
     half = False
     if not contents.image.changed:  # what was built just now is not there yet
         listing = _ask(node, (*node.ctr, "images", "check", *wanted.filters))
@@ -131,13 +131,15 @@ def load(node: Node, contents: Contents, report: Callable[[str], None]) -> Loade
     return _load_all(node, contents, wanted, loaded, report)
 
 
-def _load_all(node: Node, contents: Contents, wanted: _Wanted, loaded: Loaded, report: Callable[[str], None]) -> Loaded:
+def _load_all(
+    node: Node, contents: ImageContents, wanted: _ImageQuery, loaded: LoadResult, report: Callable[[str], None]
+) -> LoadResult:
     """The engine is asked for the image, and the node for its layers, since the code alone was not enough."""
     report(f"{node.name} lacks more than the code, so the image is exported from the Docker engine, which takes longer")
     with contents.exported() as layers:
         assert contents.config is not None
         loaded.total = len(layers)
-        wanted = _Wanted(wanted.name, sha256(contents.config), sha256(oci_manifest(contents.config, layers)))
+        wanted = _ImageQuery(wanted.name, sha256(contents.config), sha256(oci_manifest(contents.config, layers)))
         there = set(_ask(node, (*node.ctr, "content", "ls", "-q")).split())
         # What was there when it was asked may have been collected as garbage since: then everything is sent.
         for left_out in (there, set[str]()):
@@ -152,7 +154,7 @@ def _load_all(node: Node, contents: Contents, wanted: _Wanted, loaded: Loaded, r
 
 
 @dataclass
-class _Wanted:
+class _ImageQuery:
     """The image that a node shall have.
 
     Attributes:
@@ -192,7 +194,7 @@ def _rows(listing: str) -> dict[str, list[str]]:
 
 
 def _import(
-    node: Node, wanted: _Wanted, config: bytes, layers: tuple[Blob, ...], loaded: Loaded, option: str = ""
+    node: Node, wanted: _ImageQuery, config: bytes, layers: tuple[Blob, ...], loaded: LoadResult, option: str = ""
 ) -> bool:
     """Sends these layers' contents; returns whether the image is complete afterwards.
 
@@ -226,7 +228,7 @@ def _is_socket(path: str) -> bool:
         return False
 
 
-def _kind_nodes(raw: Raw, cluster: str) -> list[Node]:
+def _kind_nodes(raw: EngineApi, cluster: str) -> list[Node]:
     import json
     from urllib.parse import quote
 
@@ -294,7 +296,7 @@ def _run(node: Node, command: tuple[str, ...], limit: float, files: list[Member]
     if late.is_set():
         raise Infrastructure(f"{node.name} did not answer within {limit:g} s: look whether it is running")
     if process.returncode != 0:
-        raise _gone(node, said)
+        raise _node_unreachable(node, said)
     return output.decode("utf-8", "replace"), said
 
 
@@ -311,7 +313,7 @@ def _feed(process: subprocess.Popen[bytes], files: list[Member] | None) -> bytes
     return process.stdout.read()
 
 
-def _gone(node: Node, said: str) -> Infrastructure:
+def _node_unreachable(node: Node, said: str) -> Infrastructure:
     if "permission denied" in said:
         return Infrastructure(
             f"{node.name} may not be used by this user ({said}): run as one who may, such as root, or use --push"

@@ -18,9 +18,17 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from toolkit.build.delivery.credentials import DOCKER_HUB, Credentials, credentials_for
-from toolkit.build.delivery.transport import Answer, Body, Refused, Transport, check_step, is_local, same_host
+from toolkit.build.delivery.transport import (
+    Body,
+    Response,
+    Transport,
+    TransportRefusal,
+    check_redirect,
+    is_local,
+    same_host,
+)
 from toolkit.build.image.archive import MANIFEST, Blob, oci_manifest, sha256
-from toolkit.build.image.contents import Contents, diff_ids
+from toolkit.build.image.contents import ImageContents, diff_ids
 from toolkit.errors import Infrastructure
 
 _MANIFESTS = f"{MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"
@@ -34,7 +42,7 @@ _T = TypeVar("_T")
 
 
 @dataclass
-class Pushed:
+class PushResult:
     """A push.
 
     Attributes:
@@ -127,7 +135,7 @@ class Registry:
             if begun.status != 202 or not begun.headers.get("location"):
                 self._refuse(begun, "was sent a layer")
             location = urljoin(begun.url, begun.headers["location"])
-            check_step(begun.url, location)
+            check_redirect(begun.url, location)
             joint = "&" if urlsplit(location).query else "?"
             address = f"{location}{joint}{urlencode({'digest': digest})}"
             done = self._once("PUT", address, {"Content-Type": "application/octet-stream"}, body)
@@ -148,7 +156,7 @@ class Registry:
             raise Infrastructure(f"the registry {self.host} keeps another manifest than it was sent: look into its log")
         return digest
 
-    def _ask(self, method: str, path: str, headers: Mapping[str, str], doing: str) -> Answer:
+    def _ask(self, method: str, path: str, headers: Mapping[str, str], doing: str) -> Response:
         answer = self._patiently(lambda: self._once(method, path, headers), doing)
         if answer.status not in (200, 404):
             self._refuse(answer, doing)
@@ -166,7 +174,7 @@ class Registry:
                 reason, longer = fault.reason, fault.wait
             except ssl.SSLError as error:
                 raise self._untrusted(error) from error
-            except Refused as error:
+            except TransportRefusal as error:
                 raise Infrastructure(f"the registry {self.host} cannot be used: {error}") from error
             except (OSError, http.client.HTTPException, ValueError) as error:
                 reason, longer = _reason(error), 0.0
@@ -184,7 +192,7 @@ class Registry:
             f"the registry {self.host} cannot be reached ({reason}): check its name and the network, and that it is running"
         )
 
-    def _once(self, method: str, path: str, headers: Mapping[str, str], body: Body | None = None) -> Answer:
+    def _once(self, method: str, path: str, headers: Mapping[str, str], body: Body | None = None) -> Response:
         """One request, authorized when the registry asks for it."""
         url = path if "://" in path else f"{self._base}/v2/{self.repository}/{path}"
         answer = self._transport.request(method, url, self._with_authorization(url, headers), body)
@@ -201,7 +209,7 @@ class Registry:
         own = self._authorization is not None and same_host(url, self._base)
         return {**headers, "Authorization": self._authorization} if own and self._authorization else dict(headers)
 
-    def _authorize(self, answer: Answer) -> bool:
+    def _authorize(self, answer: Response) -> bool:
         """Meets the registry's challenge; False when there is nothing (more) to meet it with."""
         if not self._asked:
             self._credentials, self._asked = credentials_for(self.host), True
@@ -222,7 +230,7 @@ class Registry:
 
     def _token(self, challenge: Mapping[str, str], url: str) -> str | None:
         realm = urljoin(url, challenge.get("realm", ""))
-        check_step(url, realm)
+        check_redirect(url, realm)
         own = self._credentials
         scopes = [f"repository:{self.repository}:pull,push"]
         if self._mount:
@@ -249,7 +257,7 @@ class Registry:
             return None
         return f"Bearer {token}" if token else None
 
-    def _refuse(self, answer: Answer, doing: str) -> NoReturn:
+    def _refuse(self, answer: Response, doing: str) -> NoReturn:
         words = _words(answer)
         if answer.status in (401, 403):
             known = "with the credentials of `docker login`" if self._credentials else "without credentials"
@@ -276,9 +284,9 @@ class Registry:
         )
 
 
-def push(
-    registry: Registry, tag: str, contents: Contents, remembered: str | None, report: Callable[[str], None]
-) -> Pushed:
+def push_image(
+    registry: Registry, tag: str, contents: ImageContents, remembered: str | None, report: Callable[[str], None]
+) -> PushResult:
     """Pushes the image under the tag, what the registry lacks and then the manifest; nothing when it has it.
 
     Args:
@@ -289,11 +297,11 @@ def push(
     """
     there = registry.find(tag)
     if there is not None and there == remembered:
-        return Pushed(there)
+        return PushResult(there)
     found = registry.manifest(tag) if there is not None else None
     if found is not None and _is_ours(found[1], contents.image.digest):
-        return Pushed(found[0])
-    pushed = Pushed("")
+        return PushResult(found[0])
+    pushed = PushResult("")
     layers = _push_layers(registry, contents, pushed, report)
     config = contents.config
     assert config is not None
@@ -311,7 +319,7 @@ def _is_ours(manifest: dict[str, Any], image_id: str) -> bool:
 
 
 def _push_layers(
-    registry: Registry, contents: Contents, pushed: Pushed, report: Callable[[str], None]
+    registry: Registry, contents: ImageContents, pushed: PushResult, report: Callable[[str], None]
 ) -> tuple[Blob, ...]:
     """The layers as the registry has them now."""
     known = contents.packed()
@@ -334,7 +342,7 @@ def _push_layers(
         )
 
 
-def _send(registry: Registry, contents: Contents, layer: Blob, diff_id: str, pushed: Pushed) -> Blob:
+def _send(registry: Registry, contents: ImageContents, layer: Blob, diff_id: str, pushed: PushResult) -> Blob:
     with contents.pack(layer, diff_id) as packed:
         content = packed.content
         assert content is not None and packed.size is not None
@@ -345,7 +353,7 @@ def _send(registry: Registry, contents: Contents, layer: Blob, diff_id: str, pus
         return Blob(packed.digest, packed.size, packed.media_type)
 
 
-def _words(answer: Answer) -> str:
+def _words(answer: Response) -> str:
     """The registry's own words for a failure, on one line, and its status."""
     text = ""
     try:

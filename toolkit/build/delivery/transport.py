@@ -22,7 +22,7 @@ _REDIRECTS = 5
 _LOCAL = ("localhost", "::1")
 
 
-class Refused(Exception):
+class TransportRefusal(Exception):
     """An address that is not followed, or a CA that is none; says why."""
 
 
@@ -39,7 +39,7 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A registry's answer, its headers' names in lower case.
 
     Attributes:
@@ -74,12 +74,12 @@ class Transport:
             connection.close()
         self._connections.clear()
 
-    def request(self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None) -> Answer:
+    def request(self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None) -> Response:
         """One request and its answer; redirects are followed, the Authorization header only on the same host.
 
         Raises:
             OSError, http.client.HTTPException: the connection could not be made, or broke off.
-            Refused: a redirect leads from TLS to none, or in a circle.
+            TransportRefusal: a redirect leads from TLS to none, or in a circle.
         """
         sent = dict(headers)
         for _ in range(_REDIRECTS):
@@ -90,11 +90,11 @@ class Transport:
             following = urljoin(url, target)
             if not same_host(url, following):
                 sent.pop("Authorization", None)
-            check_step(url, following)
+            check_redirect(url, following)
             url = following
-        raise Refused("it redirects in a circle")
+        raise TransportRefusal("it redirects in a circle")
 
-    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Answer:
+    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Response:
         parts = urlsplit(url)
         key = (parts.scheme, parts.netloc)
         connection = self._connections.get(key)
@@ -115,7 +115,7 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         body: Body | None,
-    ) -> Answer:
+    ) -> Response:
         parts = urlsplit(url)
         # Through a proxy and without TLS, the proxy is sent the whole address.
         path = (
@@ -139,7 +139,7 @@ class Transport:
         named = {name.lower(): value for name, value in response.getheaders()}
         if response.will_close or not response.isclosed():
             connection.close()
-        return Answer(response.status, named, tuple(response.headers.get_all("WWW-Authenticate") or ()), content, url)
+        return Response(response.status, named, tuple(response.headers.get_all("WWW-Authenticate") or ()), content, url)
 
     def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
         host, secure = parts.hostname or "", parts.scheme == "https"
@@ -175,7 +175,9 @@ class Transport:
             try:
                 context.load_verify_locations(str(file))
             except OSError as error:
-                raise Refused(f"the CA in {file} cannot be read ({error.strerror or 'it is no PEM file'})") from error
+                raise TransportRefusal(
+                    f"the CA in {file} cannot be read ({error.strerror or 'it is no PEM file'})"
+                ) from error
         return context
 
 
@@ -197,15 +199,15 @@ def same_host(one: str, other: str) -> bool:
     return urlsplit(one)[:2] == urlsplit(other)[:2]
 
 
-def check_step(one: str, other: str) -> None:
+def check_redirect(one: str, other: str) -> None:
     """An address that a server named may be gone to from another one.
 
     Raises:
-        Refused: it would leave TLS, or speaks something else than HTTP.
+        TransportRefusal: it would leave TLS, or speaks something else than HTTP.
     """
     scheme = urlsplit(other).scheme
     if scheme not in ("http", "https") or (urlsplit(one).scheme == "https" and scheme != "https"):
-        raise Refused(f"it sends on to {scheme}://{urlsplit(other).hostname}, which is not followed")
+        raise TransportRefusal(f"it sends on to {scheme}://{urlsplit(other).hostname}, which is not followed")
 
 
-__all__ = ["Answer", "Body", "Refused", "Transport", "check_step", "is_local", "same_host"]
+__all__ = ["Body", "Response", "Transport", "TransportRefusal", "check_redirect", "is_local", "same_host"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from toolkit.engine import Raw, connect
+from toolkit.engine import EngineApi, connect
 from toolkit.errors import BadInput, Infrastructure
 
 DEFAULT_BASE = "python:3.12-slim-bookworm"
@@ -16,7 +16,7 @@ Image = dict[str, Any]
 """An image as `docker inspect` shows it."""
 
 
-def local_base(raw: Raw, chosen: str | None) -> tuple[str, Image | None]:
+def local_base(raw: EngineApi, chosen: str | None) -> tuple[str, Image | None]:
     """The base image's reference and, when the engine has it, the image."""
     if chosen:
         return chosen, raw.image(chosen)
@@ -27,7 +27,7 @@ def local_base(raw: Raw, chosen: str | None) -> tuple[str, Image | None]:
     return (OWN_BASE, image) if image is not None else (DEFAULT_BASE, None)
 
 
-def pull(raw: Raw, reference: str, setting: str, report: Callable[[str], None]) -> Image:
+def pull(raw: EngineApi, reference: str, setting: str, report: Callable[[str], None]) -> Image:
     """Pulls an image with the credentials that the Docker CLI has.
 
     Args:

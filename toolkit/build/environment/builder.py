@@ -11,10 +11,10 @@ from pathlib import Path
 
 from toolkit.build.environment import buildkit
 from toolkit.build.environment.base_image import Image
-from toolkit.build.environment.definition import UV_REQUIREMENT, Wanted
-from toolkit.build.environment.failures import explain_failure, failed_in_passing
+from toolkit.build.environment.definition import UV_REQUIREMENT, EnvironmentDefinition
+from toolkit.build.environment.failures import explain_failure, is_transient_failure
 from toolkit.data import data_path
-from toolkit.engine import Raw
+from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
 
 _PAUSES = (5, 20)
@@ -24,7 +24,9 @@ _TAIL = 30
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
-def ensure(raw: Raw, wanted: Wanted, secrets: dict[str, Path], folder: Path, report: Callable[[str], None]) -> Image:
+def ensure_environment(
+    raw: EngineApi, wanted: EnvironmentDefinition, secrets: dict[str, Path], folder: Path, report: Callable[[str], None]
+) -> Image:
     """The environment's image, built when the engine does not have it.
 
     Args:
@@ -47,7 +49,9 @@ def ensure(raw: Raw, wanted: Wanted, secrets: dict[str, Path], folder: Path, rep
     return image
 
 
-def _build(raw: Raw, wanted: Wanted, secrets: dict[str, Path], folder: Path, report: Callable[[str], None]) -> None:
+def _build(
+    raw: EngineApi, wanted: EnvironmentDefinition, secrets: dict[str, Path], folder: Path, report: Callable[[str], None]
+) -> None:
     client = buildkit.probe(raw.endpoint)
     output = folder / "environment.log"
     report(f"building the environment from {wanted.lock.file or 'system packages'} on {wanted.base} (output: {output})")
@@ -57,7 +61,7 @@ def _build(raw: Raw, wanted: Wanted, secrets: dict[str, Path], folder: Path, rep
             path = context / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        request = buildkit.Request(
+        request = buildkit.BuildRequest(
             dockerfile=data_path(f"dockerfiles/{wanted.template}.Dockerfile"),
             context=context,
             tag=wanted.reference,
@@ -66,13 +70,13 @@ def _build(raw: Raw, wanted: Wanted, secrets: dict[str, Path], folder: Path, rep
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
             secrets=secrets,
         )
-        outcome = buildkit.run(client, request, report)
+        outcome = buildkit.run_build(client, request, report)
         for pause in _PAUSES:
-            if outcome.succeeded or not failed_in_passing(outcome.text):
+            if outcome.succeeded or not is_transient_failure(outcome.text):
                 break
             report(f"the network failed the build: trying again in {pause} s")
             time.sleep(pause)
-            outcome = buildkit.run(client, request, report)
+            outcome = buildkit.run_build(client, request, report)
     finally:
         shutil.rmtree(context, ignore_errors=True)
     if not outcome.succeeded:
@@ -81,7 +85,7 @@ def _build(raw: Raw, wanted: Wanted, secrets: dict[str, Path], folder: Path, rep
         raise explain_failure(outcome.text, wanted)
 
 
-def _arguments(wanted: Wanted) -> dict[str, str]:
+def _arguments(wanted: EnvironmentDefinition) -> dict[str, str]:
     arguments = {"BASE": wanted.base, "SYSTEM_PACKAGES": " ".join(sorted(set(wanted.packages)))}
     if wanted.lock.kind == "uv":
         arguments |= {"UV_REQUIREMENT": UV_REQUIREMENT, "FOLDER": os.path.dirname(wanted.lock.file or "") or "."}

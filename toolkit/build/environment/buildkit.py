@@ -22,7 +22,7 @@ _GRACE = 10
 
 
 @dataclass(frozen=True)
-class Client:
+class BuildClient:
     """A docker CLI that can build with BuildKit.
 
     Attributes:
@@ -35,7 +35,7 @@ class Client:
 
 
 @dataclass(frozen=True)
-class Request:
+class BuildRequest:
     """One build.
 
     Attributes:
@@ -57,12 +57,12 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BuildResult:
     succeeded: bool
     text: str
 
 
-def probe(endpoint: Endpoint) -> Client:
+def probe(endpoint: Endpoint) -> BuildClient:
     """The first CLI on PATH, then /usr/bin/docker, that has BuildKit.
 
     Raises:
@@ -73,10 +73,10 @@ def probe(endpoint: Endpoint) -> Client:
     for binary in _binaries():
         # "default" is the engine's own BuildKit; another builder would not see the images that this engine has.
         if _answer([binary, "buildx", "version"]):
-            return Client((binary, "buildx", "build", "--builder", "default", "--load"), settings)
+            return BuildClient((binary, "buildx", "build", "--builder", "default", "--load"), settings)
         version = re.search(r"version (\d+)\.", _answer([binary, "--version"]))
         if version and int(version[1]) < _LAST_WITH_BUILTIN:
-            return Client((binary, "build"), settings | {"DOCKER_BUILDKIT": "1"})
+            return BuildClient((binary, "build"), settings | {"DOCKER_BUILDKIT": "1"})
         seen.append(f"{binary} has no buildx plugin")
     raise Infrastructure(
         f"no docker command line here can build with BuildKit ({'; '.join(seen) or 'there is none on PATH'}): "
@@ -113,7 +113,7 @@ def _engine_settings(endpoint: Endpoint) -> dict[str, str]:
     return settings
 
 
-def run(client: Client, request: Request, report: Callable[[str], None]) -> Outcome:
+def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str], None]) -> BuildResult:
     """Builds, reporting each step that the template names as it begins.
 
     Raises:
@@ -145,7 +145,7 @@ def run(client: Client, request: Request, report: Callable[[str], None]) -> Outc
         except BaseException:
             _end(child)
             raise
-    return Outcome(child.returncode == 0, request.output.read_text("utf-8", "replace"))
+    return BuildResult(child.returncode == 0, request.output.read_text("utf-8", "replace"))
 
 
 def _follow(child: subprocess.Popen[bytes], output: Path, report: Callable[[str], None]) -> None:

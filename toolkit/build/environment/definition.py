@@ -20,7 +20,7 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EnvironmentDefinition:
     """What decides an environment.
 
     Attributes:

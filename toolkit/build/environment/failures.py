@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 
-from toolkit.build.environment.definition import Wanted
+from toolkit.build.environment.definition import EnvironmentDefinition
 from toolkit.build.environment.locks import refuse_stranger
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
-_PASSING = (
+_TRANSIENT = (
     r"Temporary failure in name resolution|Temporary failure resolving|NewConnectionError|ConnectTimeout|Read timed out|"
     r"dns error|tcp connect error|error sending request|Could not connect to|Connection timed out|Connection failed|"
     r"Connection reset by peer|502 +Bad Gateway|503 +Service Unavailable"
 )
 """What a network says that may be well a moment later."""
-_STANDING = r"Network is unreachable|Connection refused|CERTIFICATE_VERIFY_FAILED|UnknownIssuer|ProxyError"
+_PERMANENT = r"Network is unreachable|Connection refused|CERTIFICATE_VERIFY_FAILED|UnknownIssuer|ProxyError"
 """What it says that will be the same: trying again would only cost time."""
-_NETWORK = rf"{_PASSING}|{_STANDING}|Name or service not known"
+_NETWORK = rf"{_TRANSIENT}|{_PERMANENT}|Name or service not known"
 # pip's warning of a try that another one follows: what failed for good warns of a try with none left (total=0) as well.
-_PASSED_OVER = re.compile(r"^.*Retrying \(Retry\(total=[1-9].*$", re.MULTILINE)
+_RETRY_WARNING = re.compile(r"^.*Retrying \(Retry\(total=[1-9].*$", re.MULTILINE)
 _FAILURES: tuple[tuple[str, str, bool], ...] = (
     # (what its output says, what the user is told, whether it is the user's input); {lock} is the lock file. The first
     # one that matches is told: a lock's fault is certain, while without a network packages are "not found" as well.
@@ -58,20 +58,20 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
 )
 
 
-def failed_in_passing(text: str) -> bool:
+def is_transient_failure(text: str) -> bool:
     """Whether a failed build's output speaks of a network that may be well a moment later, and of nothing that is certain."""
-    final = _PASSED_OVER.sub("", text)
+    final = _RETRY_WARNING.sub("", text)
     first = next((pattern for pattern, _, _ in _FAILURES if re.search(pattern, final)), None)
-    return first is _NETWORK and bool(re.search(_PASSING, final)) and not re.search(_STANDING, final)
+    return first is _NETWORK and bool(re.search(_TRANSIENT, final)) and not re.search(_PERMANENT, final)
 
 
-def explain_failure(text: str, wanted: Wanted) -> ToolkitError:
+def explain_failure(text: str, wanted: EnvironmentDefinition) -> ToolkitError:
     """What a failed build's output means, as one sentence that names the file and what mends it."""
     lock = wanted.lock.file
     where = lock or wanted.base
     if "toolkit-refused:" in text.replace('echo "toolkit-refused:', ""):
         return refuse_stranger(where)
-    final = _PASSED_OVER.sub("", text)
+    final = _RETRY_WARNING.sub("", text)
     for pattern, sentence, input_is_wrong in _FAILURES:
         if re.search(pattern, final):
             message = sentence.replace("{lock}", lock or "the lock")

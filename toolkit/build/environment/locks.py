@@ -56,7 +56,7 @@ def find_lock(
 
     Args:
         chosen: the setting build.lock.
-        accepted: what an earlier build was made from (Wanted.parts); to read a large uv.lock again takes longer than all
+        accepted: what an earlier build was made from (its parts); to read a large uv.lock again takes longer than all
             the rest of an unchanged build.
 
     Raises:
@@ -119,7 +119,7 @@ def read_input(root: Path, name: str, wanted_by: str) -> bytes:
         raise BadInput(f"{name} cannot be read: {error.strerror}", wanted_by) from error
 
 
-def normalized(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A distribution's name as indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -142,7 +142,7 @@ def _uv(root: Path, name: str, accepted: str | None) -> Lock:
     unchanged = hashlib.sha256(content).hexdigest() == accepted
     for package in [] if unchanged else _parse_uv(content, name):
         source = package.get("source", {})
-        if normalized(str(package.get("name", ""))) == STRANGER and "registry" in source:
+        if normalize_name(str(package.get("name", ""))) == STRANGER and "registry" in source:
             line = _line_of(content.decode("utf-8", "replace"), f'name = "{package["name"]}"')
             raise refuse_stranger(f"{name}:{line}")
         local = next(
@@ -188,7 +188,7 @@ def _requirements(root: Path, name: str) -> Lock:
         current, wanted_by = waiting.pop()
         if current in files:
             continue
-        text = _decoded(read_input(root, current, wanted_by), current)
+        text = _decode(read_input(root, current, wanted_by), current)
         kept: list[str] = []
         for number, raw, line in _logical_lines(text):
             where = f"{current}:{number}"
@@ -203,15 +203,15 @@ def _requirements(root: Path, name: str) -> Lock:
                     where,
                 )
             distribution = re.match(_NAME, line)
-            if distribution and normalized(distribution[1]) == STRANGER:
+            if distribution and normalize_name(distribution[1]) == STRANGER:
                 raise refuse_stranger(where)
-            if not (distribution and normalized(distribution[1]) == OURS):
+            if not (distribution and normalize_name(distribution[1]) == OURS):
                 kept.append(raw)
         files[current] = "".join(kept).encode()
     return Lock("requirements", name, files, hashes)
 
 
-def _decoded(content: bytes, name: str) -> str:
+def _decode(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -65,7 +65,7 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class Environment:
+class EnvironmentImage:
     """What the final image needs to know of the environment's image.
 
     Attributes:
@@ -83,7 +83,7 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Composed:
+class ComposedImage:
     """A final image that is not in an engine yet.
 
     Attributes:
@@ -107,7 +107,7 @@ def identity_of(environment: str, code: str) -> str:
     return "sha256:" + hashlib.sha256(f"{environment}\n{code}\n".encode()).hexdigest()
 
 
-def compose(environment: Environment, code: Layer) -> Composed:
+def compose(environment: EnvironmentImage, code: Layer) -> ComposedImage:
     """The environment with the code on top. Nothing in it depends on when, where or by whom it is built.
 
     The entrypoint is dropped: a step's command is the same whether an engine honours entrypoints or not. So is the
@@ -140,13 +140,13 @@ def compose(environment: Environment, code: Layer) -> Composed:
     if environment.image.get("Variant"):
         config["variant"] = environment.image["Variant"]
     content = json.dumps(config, sort_keys=True, separators=(",", ":")).encode()
-    return Composed(content, identity, diff_ids, code)
+    return ComposedImage(content, identity, diff_ids, code)
 
 
 Member = tuple[str, "bytes | Slice"]
 
 
-def members(image: Composed, reference: str, layers: tuple[Blob, ...]) -> list[Member]:
+def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> list[Member]:
     """The archive's files.
 
     Docker's layout is always there. OCI's is there when every layer's stored size is known: a descriptor with a

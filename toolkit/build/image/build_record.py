@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.image.changes import Inputs
+from toolkit.build.image.changes import BuildInputs
 from toolkit.build.reference import Reference
 from toolkit.build.state import write_atomically
 
@@ -43,7 +43,7 @@ class BuiltImage:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class BuildRecord:
     """The last build of one target.
 
     Attributes:
@@ -51,24 +51,26 @@ class Remembered:
         result: what came out; not ``changed``.
     """
 
-    inputs: Inputs
+    inputs: BuildInputs
     base: str
     base_id: str
     result: BuiltImage
 
 
-def recall(folder: Path, target: Reference) -> Remembered | None:
+def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
     """The last build; None when there is none, or none that this version of toolkit can read."""
     try:
         found: dict[str, Any] = json.loads(_file(folder, target).read_bytes())
         if found["version"] != _VERSION:
             return None
-        return Remembered(Inputs(**found["inputs"]), found["base"], found["base_id"], BuiltImage(**found["result"]))
+        return BuildRecord(
+            BuildInputs(**found["inputs"]), found["base"], found["base_id"], BuiltImage(**found["result"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def remember(folder: Path, target: Reference, build: Remembered) -> None:
+def write_build_record(folder: Path, target: Reference, build: BuildRecord) -> None:
     content = json.dumps({"version": _VERSION, **asdict(build)}, sort_keys=True)
     write_atomically(_file(folder, target), content.encode())
 

@@ -8,23 +8,23 @@ from pathlib import Path
 
 from toolkit.build.code.files import CodeFile, project_files
 from toolkit.build.code.hashes import Hashes
-from toolkit.build.code.layer import lines, runtime_entries, user_entries
+from toolkit.build.code.layer import entry_summaries, runtime_entries, user_entries
 from toolkit.build.environment.base_image import Image, local_base, pull
-from toolkit.build.environment.definition import Wanted, check_packages, network_files
+from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.locks import Lock, find_lock
 from toolkit.build.image.build_record import (
     ENVIRONMENT_LABEL,
     IDENTITY_LABEL,
     PROTOCOL_LABEL,
+    BuildRecord,
     BuiltImage,
-    Remembered,
-    recall,
-    remember,
+    read_build_record,
+    write_build_record,
 )
-from toolkit.build.image.changes import Inputs, reasons
+from toolkit.build.image.changes import BuildInputs, rebuild_reasons
 from toolkit.build.reference import Reference, parse_reference, repository_for
-from toolkit.build.state import build_folder, locked
-from toolkit.engine import Raw
+from toolkit.build.state import build_folder, build_lock
+from toolkit.engine import EngineApi
 from toolkit.errors import BadInput
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
@@ -37,13 +37,13 @@ class _Build:
     """What all parts of one build need."""
 
     project: Project
-    raw: Raw
+    raw: EngineApi
     folder: Path
     report: Report
 
 
 def build(
-    project: Project, *, report: Report, explain: bool = False, image: str | None = None, raw: Raw | None = None
+    project: Project, *, report: Report, explain: bool = False, image: str | None = None, raw: EngineApi | None = None
 ) -> BuiltImage:
     """The image of the project's code as it is now; does nothing when the engine has it already.
 
@@ -60,8 +60,8 @@ def build(
     chosen = image or project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
-    job = _Build(project, raw or Raw(), folder, report)
-    with locked(folder, report):
+    job = _Build(project, raw or EngineApi(), folder, report)
+    with build_lock(folder, report):
         if target.names_an_image:
             return _on_existing(job, target, explain)
         return _on_environment(job, target, explain)
@@ -70,14 +70,14 @@ def build(
 def _on_environment(job: _Build, target: Reference, explain: bool) -> BuiltImage:
     settings = job.project.config.build
     check_packages(settings.system_packages)
-    remembered = recall(job.folder, target)
+    remembered = read_build_record(job.folder, target)
     accepted = remembered.inputs.environment if remembered else None
     lock = find_lock(job.project.root, settings.lock, job.report, accepted)
     base, base_image = local_base(job.raw, settings.base_image)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and remembered and remembered.base == base:
         base_id = remembered.base_id  # removed since then, but the environment made from it may still be there
-    wanted = Wanted(base, base_id, settings.system_packages, lock)
+    wanted = EnvironmentDefinition(base, base_id, settings.system_packages, lock)
     return _build_code(job, target, wanted, remembered, explain)
 
 
@@ -103,8 +103,8 @@ def _on_existing(job: _Build, target: Reference, explain: bool) -> BuiltImage:
             f"note: {reference} is an existing image, so build.system_packages and build.lock do not apply to it"
         )
     derived = Reference(f"{target.repository}-toolkit")
-    wanted = Wanted(reference, str(found["Id"]), (), Lock("none"))
-    return _build_code(job, derived, wanted, recall(job.folder, derived), explain)
+    wanted = EnvironmentDefinition(reference, str(found["Id"]), (), Lock("none"))
+    return _build_code(job, derived, wanted, read_build_record(job.folder, derived), explain)
 
 
 def code_files(project: Project, report: Report) -> list[CodeFile]:
@@ -119,19 +119,21 @@ def _code(project: Project, network: dict[str, Path], report: Report) -> list[Co
 
 
 def _build_code(
-    job: _Build, target: Reference, wanted: Wanted, remembered: Remembered | None, explain: bool
+    job: _Build, target: Reference, wanted: EnvironmentDefinition, remembered: BuildRecord | None, explain: bool
 ) -> BuiltImage:
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = Hashes(job.folder / "hashes.json")
     user = user_entries(_code(job.project, network, job.report), hashes)
     runtime = runtime_entries(hashes)
     hashes.keep()
-    inputs = Inputs(target.repository, wanted.parts(), lines(user), lines(runtime))
+    inputs = BuildInputs(target.repository, wanted.parts(), entry_summaries(user), entry_summaries(runtime))
 
     same = remembered is not None and remembered.inputs == inputs
     there = remembered is not None and same and _engine_has(job.raw, remembered.result)
     if explain:
-        for reason in reasons(remembered.inputs if remembered else None, inputs, not there) or ["nothing changed"]:
+        for reason in rebuild_reasons(remembered.inputs if remembered else None, inputs, not there) or [
+            "nothing changed"
+        ]:
             job.report(reason)
     if remembered is not None and there:
         return remembered.result
@@ -145,21 +147,25 @@ def _build_code(
         from toolkit.build.image.assembly import assemble
 
         built = assemble(job.raw, wanted.reference, environment, user, runtime, target, job.folder, job.report, upload)
-    remember(job.folder, target, Remembered(inputs, wanted.base, wanted.base_id, replace(built, changed=False)))
+    write_build_record(
+        job.folder, target, BuildRecord(inputs, wanted.base, wanted.base_id, replace(built, changed=False))
+    )
     return built
 
 
-def _environment(job: _Build, wanted: Wanted, network: dict[str, Path]) -> tuple[Wanted, Image]:
+def _environment(
+    job: _Build, wanted: EnvironmentDefinition, network: dict[str, Path]
+) -> tuple[EnvironmentDefinition, Image]:
     """The environment's image, and what it was made from: a base that had to be pulled has its id only now."""
-    from toolkit.build.environment.builder import ensure
+    from toolkit.build.environment.builder import ensure_environment
 
     if not (wanted.base_id and job.raw.image(wanted.reference)) and job.raw.image(wanted.base) is None:
         setting = "build.base_image" if job.project.config.build.base_image else ""
         wanted = replace(wanted, base_id=str(pull(job.raw, wanted.base, setting, job.report)["Id"]))
-    return wanted, ensure(job.raw, wanted, network, job.folder, job.report)
+    return wanted, ensure_environment(job.raw, wanted, network, job.folder, job.report)
 
 
-def _engine_has(raw: Raw, result: BuiltImage) -> bool:
+def _engine_has(raw: EngineApi, result: BuiltImage) -> bool:
     found = raw.image(result.reference)
     return bool(found) and ((found or {}).get("Config", {}).get("Labels") or {}).get(IDENTITY_LABEL) == result.identity
 

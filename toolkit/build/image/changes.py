@@ -10,7 +10,7 @@ _NAMED = 10
 
 
 @dataclass(frozen=True)
-class Inputs:
+class BuildInputs:
     """Everything that an image depends on.
 
     Attributes:
@@ -26,7 +26,7 @@ class Inputs:
     runtime: Mapping[str, str] = field(default_factory=dict)
 
 
-def reasons(old: Inputs | None, new: Inputs, engine_lost_it: bool) -> list[str]:
+def rebuild_reasons(old: BuildInputs | None, new: BuildInputs, engine_lost_it: bool) -> list[str]:
     """One sentence for each difference; empty when nothing changed."""
     if old is None:
         return ["no earlier build of this project is remembered here"]
@@ -46,13 +46,13 @@ def reasons(old: Inputs | None, new: Inputs, engine_lost_it: bool) -> list[str]:
 
 
 def _files(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    changes = [f"{_shown(path)} was added" for path in sorted(new.keys() - old.keys())]
-    changes += [f"{_shown(path)} was removed" for path in sorted(old.keys() - new.keys())]
-    changes += [f"{_shown(path)} changed" for path in sorted(old.keys() & new.keys()) if old[path] != new[path]]
+    changes = [f"{_value_text(path)} was added" for path in sorted(new.keys() - old.keys())]
+    changes += [f"{_value_text(path)} was removed" for path in sorted(old.keys() - new.keys())]
+    changes += [f"{_value_text(path)} changed" for path in sorted(old.keys() & new.keys()) if old[path] != new[path]]
     if len(changes) > _NAMED:
         return [*changes[:_NAMED], f"and {len(changes) - _NAMED} more files"]
     return changes
 
 
-def _shown(path: str) -> str:
+def _value_text(path: str) -> str:
     return path.partition("/workspace/")[2] or path

@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.image.archive import Blob, Composed, Slice, sha256
+from toolkit.build.image.archive import Blob, ComposedImage, Slice, sha256
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.state import sweep, write_atomically
-from toolkit.engine import Raw
+from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
 
 _KEPT = 4
@@ -32,7 +32,7 @@ _GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 """The head of a gzip file without a time, a name or a system."""
 
 
-def keep(folder: Path, image: Composed) -> None:
+def keep_contents(folder: Path, image: ComposedImage) -> None:
     """Keeps a built image's own two parts; the layer's file is moved."""
     if image.code.size > _LARGEST:
         return
@@ -46,7 +46,7 @@ def keep(folder: Path, image: Composed) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-class Contents:
+class ImageContents:
     """One image's.
 
     Attributes:
@@ -54,7 +54,7 @@ class Contents:
         config: its OCI config's bytes; None when they must be exported.
     """
 
-    def __init__(self, raw: Raw, folder: Path, image: BuiltImage) -> None:
+    def __init__(self, raw: EngineApi, folder: Path, image: BuiltImage) -> None:
         self.image = image
         self._raw = raw
         self._folder = folder
@@ -102,10 +102,10 @@ class Contents:
         Raises:
             Infrastructure: the engine has not got the image any more, or another one under its name.
         """
-        from toolkit.build.image.engine_images import exported
+        from toolkit.build.image.engine_images import exported_image
 
         sweep(self._folder, "save-*", "packed-*.gz", "layer-*.tar")
-        with exported(self._raw, self.image.reference, self._folder) as (config, layers):
+        with exported_image(self._raw, self.image.reference, self._folder) as (config, layers):
             if not self.image.existing and sha256(config) != self.image.digest:
                 raise Infrastructure(
                     f"the Docker engine has another image as {self.image.reference} than was built: build again"

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.build.environment.base_image import Image
-from toolkit.build.image.archive import Blob, Composed, Environment, Slice, members, sha256, stream
+from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, members, sha256, stream
 from toolkit.build.image.build_record import IDENTITY_LABEL
 from toolkit.build.state import write_atomically
-from toolkit.engine import Raw, Upload
+from toolkit.engine import EngineApi, Upload
 from toolkit.errors import Infrastructure, ToolkitError
 
 LOAD = "/images/load?quiet=1"
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 
 
-def describe(raw: Raw, reference: str, image: Image, folder: Path) -> Environment:
+def environment_image(raw: EngineApi, reference: str, image: Image, folder: Path) -> EnvironmentImage:
     """An image of the engine's as an environment to build on.
 
     A graph driver's image id is the config's digest and its layers go by their diff ids. The containerd store names an
@@ -34,21 +34,21 @@ def describe(raw: Raw, reference: str, image: Image, folder: Path) -> Environmen
     """
     if not keeps_blobs(raw, image):
         layers = tuple(Blob(diff_id, None) for diff_id in image["RootFS"].get("Layers") or [])
-        return Environment(image, str(image["Id"]), layers)
+        return EnvironmentImage(image, str(image["Id"]), layers)
     remembered = folder / f"layers-{str(image['Id']).partition(':')[2]}.json"
     try:
         known = json.loads(remembered.read_bytes())
         blobs = tuple(Blob(str(digest), int(size), str(kind)) for digest, size, kind in known["layers"])
-        return Environment(image, str(known["config"]), blobs)
+        return EnvironmentImage(image, str(known["config"]), blobs)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    with saved(raw, reference, folder) as (config, layers):
+    with saved_image(raw, reference, folder) as (config, layers):
         content = {"config": config, "layers": [[layer.digest, layer.size, layer.media_type] for layer in layers]}
         write_atomically(remembered, json.dumps(content).encode())
-        return Environment(image, config, tuple(replace(layer, content=None) for layer in layers))
+        return EnvironmentImage(image, config, tuple(replace(layer, content=None) for layer in layers))
 
 
-def keeps_blobs(raw: Raw, image: Image) -> bool:
+def keeps_blobs(raw: EngineApi, image: Image) -> bool:
     """Whether the engine has containerd's image store; only a graph driver tells where it keeps an image's layers."""
     if (image.get("GraphDriver") or {}).get("Data"):
         return False
@@ -56,8 +56,8 @@ def keeps_blobs(raw: Raw, image: Image) -> bool:
     return any("io.containerd.snapshotter" in str(value) for row in info.get("DriverStatus") or [] for value in row)
 
 
-def load(
-    raw: Raw, image: Composed, environment: Environment, source: str, reference: str, folder: Path,
+def load_image(
+    raw: EngineApi, image: ComposedImage, environment: EnvironmentImage, source: str, reference: str, folder: Path,
     report: Callable[[str], None], upload: Upload | None = None,
 ) -> None:  # fmt: skip
     """Loads the image as ``reference``. When this returns the engine has all of it; when it raises, nothing so named.
@@ -73,13 +73,13 @@ def load(
         if load_members(raw, image, reference, environment.layers, upload) is None:
             return
         report("the engine does not take the code alone, so the whole image is loaded, which takes longer")
-        with saved(raw, source, folder) as (_, layers):
+        with saved_image(raw, source, folder) as (_, layers):
             refusal = load_members(raw, image, reference, layers)
         if refusal is not None:
             raise Infrastructure(f"the Docker engine does not take the image {reference}: {refusal}")
     except BaseException:
         try:
-            if not has(raw, reference, image.identity, image.diff_ids):
+            if not has_image(raw, reference, image.identity, image.diff_ids):
                 untag(raw, reference)
         except ToolkitError:
             pass  # the engine is gone, and the first error says so
@@ -87,20 +87,20 @@ def load(
 
 
 def load_members(
-    raw: Raw, image: Composed, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
+    raw: EngineApi, image: ComposedImage, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
 ) -> str | None:
     """One load, checked. Returns None when the engine has the image, else its words, and then no tag remains."""
     with upload or raw.upload(LOAD) as request:
         reply = request.send(stream(members(image, reference, layers)))
     refusal = reply.message() if reply.status >= 400 else _complaint(reply.body)
-    if refusal is None and not has(raw, reference, image.identity, image.diff_ids):
+    if refusal is None and not has_image(raw, reference, image.identity, image.diff_ids):
         refusal = "it reported no fault, but what it has is not what was sent"
     if refusal is not None:
         untag(raw, reference)
     return refusal
 
 
-def has(raw: Raw, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> bool:
+def has_image(raw: EngineApi, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> bool:
     """Whether the engine has this very image under this name; ``diff_ids`` are compared when they are given."""
     found = raw.image(reference)
     if found is None or ((found.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) != identity:
@@ -108,7 +108,7 @@ def has(raw: Raw, reference: str, identity: str, diff_ids: tuple[str, ...] = ())
     return not diff_ids or tuple(found["RootFS"].get("Layers") or []) == diff_ids
 
 
-def untag(raw: Raw, reference: str) -> None:
+def untag(raw: EngineApi, reference: str) -> None:
     """Removes a name, and with it an image that has no other."""
     raw.call("DELETE", f"/images/{reference}")
 
@@ -129,19 +129,19 @@ def _complaint(body: bytes) -> str | None:
 
 
 @contextmanager
-def saved(raw: Raw, reference: str, folder: Path) -> Iterator[tuple[str, tuple[Blob, ...]]]:
+def saved_image(raw: EngineApi, reference: str, folder: Path) -> Iterator[tuple[str, tuple[Blob, ...]]]:
     """An image's config digest and its layers with their contents, which lie in a file until the end of the block.
 
     Raises:
         Infrastructure: the engine cannot save it, or not in a form that is known.
     """
-    with exported(raw, reference, folder) as (config, layers):
+    with exported_image(raw, reference, folder) as (config, layers):
         yield sha256(config), layers
 
 
 @contextmanager
-def exported(raw: Raw, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
-    """As :func:`saved`, with the config's bytes."""
+def exported_image(raw: EngineApi, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
+    """As :func:`saved_image`, with the config's bytes."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:

@@ -46,10 +46,10 @@ from ..shared.run_files import (
     FOLDER,
     RUN_ID,
     STEP_FILES,
-    identity,
     is_file_of_run,
-    order,
-    record_of_part,
+    part_record_path,
+    publication_order,
+    run_identity,
 )
 from ..shared.volume_protocol import (
     ALIVE,
@@ -64,10 +64,10 @@ from ..shared.volume_protocol import (
     PLAIN,
 )
 from .volume import (
-    Refused,
-    checked_run,
-    made_folder,
-    made_root,
+    RequestRefusal,
+    check_run_id,
+    make_folder,
+    make_root,
     open_file,
     open_folder,
     open_part,
@@ -75,7 +75,7 @@ from .volume import (
     open_run,
     parts_of,
     publish,
-    record_in,
+    read_record,
     size_of,
     write_all,
 )
@@ -92,7 +92,7 @@ _UNPACKED = 15
 """How many blocks go as they are after one that got no smaller: what is packed already does not shrink later either."""
 
 
-class Fault(Exception):
+class ServerFault(Exception):
     """The answer can't be finished."""
 
 
@@ -101,7 +101,7 @@ def main(argv: list[str]) -> NoReturn:
     try:
         if argv[2:3] != [str(PROTOCOL)]:
             spoken = argv[2] if len(argv) > 2 else "none"
-            raise Fault(
+            raise ServerFault(
                 f"it speaks protocol {PROTOCOL} and was called with protocol {spoken}: use the image of this version"
             )
         if argv[1] == "--serve":
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> NoReturn:
         else:
             _answer(sys.stdin.buffer.readline(LONGEST_REQUEST + 1))
         code = 0
-    except Fault as error:
+    except ServerFault as error:
         code = _give_up(str(error))
     except BrokenPipeError:
         # The client is gone.
@@ -178,7 +178,7 @@ def _tell_server() -> None:
 # --- requests and answers -------------------------------------------------------------------------------------------
 
 
-class Answer:
+class AnswerWriter:
     """Writes items as blocks; what shrinks is packed, since the way to the client may be long."""
 
     def __init__(self, descriptor: int) -> None:
@@ -240,11 +240,11 @@ def _answer(line: bytes) -> None:
     _tell_server()
     # What is made here is the steps' too: their group may write it.
     os.umask(0o002)
-    answer = Answer(1)
+    answer = AnswerWriter(1)
     try:
-        request = _parsed(line)
+        request = _parse_request(line)
         _REQUESTS[request["do"]](request, answer)
-    except Refused as error:
+    except RequestRefusal as error:
         answer.item(error=str(error))
     except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         answer.item(error=f"the request can't be understood ({type(error).__name__}: {error})")
@@ -252,9 +252,9 @@ def _answer(line: bytes) -> None:
     _tell_server()
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def _parse_request(line: bytes) -> dict[str, Any]:
     if not line.endswith(b"\n"):
-        raise Refused("the request is cut off, or longer than 64 MB")
+        raise RequestRefusal("the request is cut off, or longer than 64 MB")
     if not line.startswith(b"{"):
         import base64
 
@@ -266,7 +266,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def _runs(request: dict[str, Any], answer: Answer) -> None:
+def _runs(request: dict[str, Any], answer: AnswerWriter) -> None:
     have = request.get("have") or {}
     try:
         top = open_root(request["run_log"])
@@ -292,8 +292,8 @@ def _runs(request: dict[str, Any], answer: Answer) -> None:
                 answer.item(item="run", run=name, kept=True)
                 continue
             # The end first: a run that has one then has all else too.
-            end = record_in(part, END_RECORD) if mark is not None else None
-            record = record_in(part, RUN_RECORD)
+            end = read_record(part, END_RECORD) if mark is not None else None
+            record = read_record(part, RUN_RECORD)
         finally:
             os.close(part)
         if record is not None:
@@ -302,13 +302,13 @@ def _runs(request: dict[str, Any], answer: Answer) -> None:
             answer.item(json.dumps(known).encode("ascii"), item="run", run=name)
 
 
-def _records(request: dict[str, Any], answer: Answer) -> None:
+def _records(request: dict[str, Any], answer: AnswerWriter) -> None:
     folder = open_run(request["run_log"], request["run"])
-    record = record_in(folder, RUN_RECORD) if folder is not None else None
+    record = read_record(folder, RUN_RECORD) if folder is not None else None
     if folder is None or record is None:
-        raise Refused(NO_RUN)
+        raise RequestRefusal(NO_RUN)
     have: dict[str, int] = request.get("have") or {}
-    same = identity(record) == request.get("identity")
+    same = run_identity(record) == request.get("identity")
     if not same:
         # Another run had this id when the client looked last, or it never looked.
         have = {}
@@ -333,41 +333,41 @@ def _records(request: dict[str, Any], answer: Answer) -> None:
         _send_record(answer, one, number, END_RECORD, have)
         os.close(one)
     sender = _Sender(answer, have, bool(request.get("logs", True)))
-    for parts in _wanted_steps(request.get("steps")):
+    for parts in _step_folders(request.get("steps")):
         inner = open_folder(folder, [STEPS_FOLDER, *parts])
         if inner is not None:
             sender.folder(inner, "/".join([STEPS_FOLDER, *parts]))
     if end is not None:
-        path = record_of_part(newest, END_RECORD)
+        path = part_record_path(newest, END_RECORD)
         if have.get(path) == os.fstat(end).st_size:
             os.close(end)
         else:
             _send_open(answer, end, path, 0)
 
 
-def _send_record(answer: Answer, part: int, number: int, name: str, have: dict[str, int]) -> None:
+def _send_record(answer: AnswerWriter, part: int, number: int, name: str, have: dict[str, int]) -> None:
     """Sends a part's record unless the client has it; what is published counts, also where the client wrote its own."""
-    path = record_of_part(number, name)
+    path = part_record_path(number, name)
     size = size_of(part, name)
     if size is not None and have.get(path) != size:
         _send_file(answer, part, name, path, 0)
 
 
-def _wanted_steps(paths: Optional[list[str]]) -> Iterator[list[str]]:
+def _step_folders(paths: Optional[list[str]]) -> Iterator[list[str]]:
     if paths is None:
         yield []
         return
     for path in paths:
         parts = [layout.folder_name(part) for part in path.split("/")]
         if not all(parts):
-            raise Refused(f"{path!r} is no step's path")
+            raise RequestRefusal(f"{path!r} is no step's path")
         yield parts
 
 
 class _Sender:
     """Walks through steps and sends what the client has not."""
 
-    def __init__(self, answer: Answer, have: dict[str, int], logs: bool) -> None:
+    def __init__(self, answer: AnswerWriter, have: dict[str, int], logs: bool) -> None:
         self._answer = answer
         self._have = have
         self._logs = logs
@@ -405,13 +405,13 @@ class _Sender:
                 _send_open(self._answer, file, paths[name], 0)
 
 
-def _send_file(answer: Answer, folder: int, name: str, path: str, start: int) -> None:
+def _send_file(answer: AnswerWriter, folder: int, name: str, path: str, start: int) -> None:
     file = open_file(folder, name)
     if file is not None:
         _send_open(answer, file, path, start)
 
 
-def _send_open(answer: Answer, file: int, path: str, start: int) -> None:
+def _send_open(answer: AnswerWriter, file: int, path: str, start: int) -> None:
     """Sends a file from ``start`` to the end that it has now, and closes it."""
     try:
         size = os.fstat(file).st_size - start
@@ -422,23 +422,23 @@ def _send_open(answer: Answer, file: int, path: str, start: int) -> None:
         os.close(file)
 
 
-def _copy(answer: Answer, file: int, size: int, name: str) -> None:
+def _copy(answer: AnswerWriter, file: int, size: int, name: str) -> None:
     while size > 0:
         data = os.read(file, min(size, BLOCK))
         if not data:
-            raise Fault(f"{name} became shorter while it was read")
+            raise ServerFault(f"{name} became shorter while it was read")
         answer.add(data)
         size -= len(data)
 
 
-def _objects(request: dict[str, Any], answer: Answer) -> None:
+def _objects(request: dict[str, Any], answer: AnswerWriter) -> None:
     try:
         top = open_root(request["catalog"])
     except FileNotFoundError:
         top = -1
     for digest in request["objects"]:
         if not DIGEST.fullmatch(digest):
-            raise Refused(f"{digest!r} is no object's hash")
+            raise RequestRefusal(f"{digest!r} is no object's hash")
         file = None
         folder = open_folder(top, ["objects", digest[:2]]) if top >= 0 else None
         if folder is not None:
@@ -458,27 +458,27 @@ def _objects(request: dict[str, Any], answer: Answer) -> None:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def _write(request: dict[str, Any], answer: Answer) -> None:
+def _write(request: dict[str, Any], answer: AnswerWriter) -> None:
     files: dict[str, str] = request["files"]
     for path in files:
         if not is_file_of_run(path) or not _is_clients(path):
-            raise Refused(f"{path!r} is no record that a client writes")
+            raise RequestRefusal(f"{path!r} is no record that a client writes")
     if RUN_RECORD in files:
         _make_run_folder(request)
     folder = open_run(request["run_log"], request["run"])
     if folder is None:
-        raise Refused(NO_RUN)
-    record = record_in(folder, RUN_RECORD)
-    if record is not None and identity(record) != request["identity"]:
-        raise Refused(f"the run {request['run']} on the volume is another one of this id")
+        raise RequestRefusal(NO_RUN)
+    record = read_record(folder, RUN_RECORD)
+    if record is not None and run_identity(record) != request["identity"]:
+        raise RequestRefusal(f"the run {request['run']} on the volume is another one of this id")
     if record is None and RUN_RECORD not in files and any(path.startswith(CONTINUED_FOLDER) for path in files):
-        raise Refused(NO_RUN)
+        raise RequestRefusal(NO_RUN)
     written = []
     # The run's beginning first, its end last: whoever sees the one may look for the others.
-    for path in sorted(files, key=order):
+    for path in sorted(files, key=publication_order):
         answer.alive()
         *parts, name = path.split("/")
-        inner = made_folder(folder, parts)
+        inner = make_folder(folder, parts)
         if publish(inner, name, files[path].encode("utf-8")):
             written.append(path)
         os.close(inner)
@@ -491,14 +491,14 @@ def _is_clients(path: str) -> bool:
 
 
 def _make_run_folder(request: dict[str, Any]) -> None:
-    top = made_root(request["run_log"])
+    top = make_root(request["run_log"])
     try:
-        os.close(made_folder(top, [checked_run(request["run"])]))
+        os.close(make_folder(top, [check_run_id(request["run"])]))
     finally:
         os.close(top)
 
 
-def _bring(request: dict[str, Any], answer: Answer) -> None:
+def _upload(request: dict[str, Any], answer: AnswerWriter) -> None:
     # Seldom needed, and each request is a process of its own.
     from .upload import REQUESTS
 
@@ -510,8 +510,8 @@ _REQUESTS = {
     "records": _records,
     "objects": _objects,
     "write": _write,
-    "lacking": _bring,
-    "put": _bring,
-    "arrival": _bring,
-    "bring": _bring,
+    "lacking": _upload,
+    "put": _upload,
+    "arrival": _upload,
+    "bring": _upload,
 }

@@ -23,20 +23,20 @@ import shutil
 import time
 
 from ..shared.protocol import MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
-from ..shared.run_files import DEEPEST, DIGEST, identity, is_file_of_run, order
+from ..shared.run_files import DEEPEST, DIGEST, is_file_of_run, publication_order, run_identity
 from ..shared.volume_protocol import ABSENT, ELSEWHERE, RETURNS, THERE
 from .volume import (
-    Refused,
-    checked_run,
+    RequestRefusal,
+    check_run_id,
     give_name,
-    made_folder,
-    made_root,
+    make_folder,
+    make_root,
     open_file,
     open_folder,
     open_root,
     open_run,
     open_to_write,
-    record_in,
+    read_record,
     size_of,
     write_all,
 )
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from .service import Answer
+    from .service import AnswerWriter
 
 
 _TOKEN = re.compile(r"[0-9a-f]{16}")
@@ -61,7 +61,7 @@ _CHUNK = 1 << 20
 # --- objects --------------------------------------------------------------------------------------------------------
 
 
-def _lacking(request: dict[str, Any], answer: Answer) -> None:
+def _missing_objects(request: dict[str, Any], answer: AnswerWriter) -> None:
     digests = [_digest(one) for one in request["objects"]]
     try:
         top = open_root(request["catalog"])
@@ -79,12 +79,12 @@ def _lacking(request: dict[str, Any], answer: Answer) -> None:
     answer.item(json.dumps(lacking).encode("ascii"), item="lacking")
 
 
-def _put(request: dict[str, Any], answer: Answer) -> None:
+def _put(request: dict[str, Any], answer: AnswerWriter) -> None:
     token = _token(request)
     incoming = -1
     try:
-        top = made_root(request["catalog"])
-        incoming = made_folder(top, ["incoming"])
+        top = make_root(request["catalog"])
+        incoming = make_folder(top, ["incoming"])
         if request["first"]:
             _sweep_objects(incoming)
         for piece in request["pieces"]:
@@ -94,14 +94,14 @@ def _put(request: dict[str, Any], answer: Answer) -> None:
         # What is begun would only fill the disk further.
         for piece in request["pieces"] if incoming >= 0 else []:
             _discard(incoming, f"{_PUT}{token}-{_digest(piece['name'])}")
-        raise Refused(f"the catalog {request['catalog']} can't be written: {error.strerror}") from None
+        raise RequestRefusal(f"the catalog {request['catalog']} can't be written: {error.strerror}") from None
     answer.item(item="put")
 
 
-def _put_piece(top: int, incoming: int, token: str, piece: dict[str, Any], answer: Answer) -> None:
+def _put_piece(top: int, incoming: int, token: str, piece: dict[str, Any], answer: AnswerWriter) -> None:
     digest = _digest(piece["name"])
     temporary = f"{_PUT}{token}-{digest}"
-    folder = made_folder(top, ["objects", digest[:2]])
+    folder = make_folder(top, ["objects", digest[:2]])
     try:
         if size_of(folder, digest) is not None:
             # Another client, or this one with an answer that it did not hear.
@@ -112,7 +112,7 @@ def _put_piece(top: int, incoming: int, token: str, piece: dict[str, Any], answe
             return
         if _hash(incoming, temporary, answer) != digest:
             _discard(incoming, temporary)
-            raise Refused(
+            raise RequestRefusal(
                 f"the object {digest} has another content than its hash says: is it damaged where it is from?"
             )
         os.rename(temporary, digest, src_dir_fd=incoming, dst_dir_fd=folder)
@@ -120,7 +120,7 @@ def _put_piece(top: int, incoming: int, token: str, piece: dict[str, Any], answe
         os.close(folder)
 
 
-def _hash(folder: int, name: str, answer: Answer) -> str:
+def _hash(folder: int, name: str, answer: AnswerWriter) -> str:
     file = open_file(folder, name)
     hasher = hashlib.sha256()
     if file is not None:
@@ -143,7 +143,7 @@ def _sweep_objects(incoming: int) -> None:
 # --- a run ----------------------------------------------------------------------------------------------------------
 
 
-def _arrival(request: dict[str, Any], answer: Answer) -> None:
+def _arrival(request: dict[str, Any], answer: AnswerWriter) -> None:
     folder = open_run(request["run_log"], request["run"])
     state = _state(folder, request)
     have: dict[str, int] = {}
@@ -151,7 +151,7 @@ def _arrival(request: dict[str, Any], answer: Answer) -> None:
     if folder is not None and state == RETURNS:
         have = {path: size for path, size in _files_below(folder, "") if is_file_of_run(path)}
     elif folder is not None and state == ELSEWHERE:
-        to = (record_in(folder, MOVED_RECORD) or {}).get("to")
+        to = (read_record(folder, MOVED_RECORD) or {}).get("to")
     answer.item(json.dumps({"have": have, "to": to}).encode("ascii"), item="arrival", state=state)
 
 
@@ -159,86 +159,86 @@ def _state(folder: int | None, request: dict[str, Any]) -> str:
     """What a run's coming would meet.
 
     Raises:
-        Refused: another run has the id.
+        RequestRefusal: another run has the id.
     """
     run = request["run"]
     if folder is None or not os.listdir(folder):
         return ABSENT
-    record = record_in(folder, RUN_RECORD)
+    record = read_record(folder, RUN_RECORD)
     if record is None:
-        raise Refused(
+        raise RequestRefusal(
             f"the volume has a folder of the run {run} with no record of it: is one of this id beginning there?"
         )
-    if identity(record) != request["identity"]:
-        raise Refused(f"the volume has another run {run}, so this one can't go on there under its id")
+    if run_identity(record) != request["identity"]:
+        raise RequestRefusal(f"the volume has another run {run}, so this one can't go on there under its id")
     if size_of(folder, MOVED_RECORD) is None:
         return THERE
-    moved = record_in(folder, MOVED_RECORD) or {}
+    moved = read_record(folder, MOVED_RECORD) or {}
     return RETURNS if moved.get("to") == request["origin"] else ELSEWHERE
 
 
-def _bring(request: dict[str, Any], answer: Answer) -> None:
-    run = checked_run(request["run"])
+def _receive_files(request: dict[str, Any], answer: AnswerWriter) -> None:
+    run = check_run_id(request["run"])
     name = f"{_COMING}{run}.{_token(request)}"
     try:
-        top = made_root(request["run_log"])
+        top = make_root(request["run_log"])
         if request["first"]:
             _sweep_runs(request["run_log"], top, run)
-            os.close(made_folder(top, [name]))
+            os.close(make_folder(top, [name]))
         coming = open_folder(top, [name])
         if coming is None:
             # Its last request may have been answered without being heard.
             if not request["last"] or _state(open_folder(top, [run]), request) != THERE:
-                raise Refused(f"another client brings the run {run} here at the same time: try again")
+                raise RequestRefusal(f"another client brings the run {run} here at the same time: try again")
         else:
             os.utime(coming)
             for piece in request["pieces"]:
                 answer.alive()
-                _bring_piece(coming, piece)
+                _receive_piece(coming, piece)
             if request["last"]:
                 _arrive(request, top, coming, name, answer)
     except OSError as error:
         _remove(request["run_log"], name)
-        raise Refused(f"the run log {request['run_log']} can't be written: {error.strerror}") from None
+        raise RequestRefusal(f"the run log {request['run_log']} can't be written: {error.strerror}") from None
     answer.item(item="brought")
 
 
-def _bring_piece(coming: int, piece: dict[str, Any]) -> None:
+def _receive_piece(coming: int, piece: dict[str, Any]) -> None:
     path: str = piece["name"]
     if not is_file_of_run(path) or path == MOVED_RECORD:
-        raise Refused(f"{path!r} is no file of a run's")
+        raise RequestRefusal(f"{path!r} is no file of a run's")
     *parts, name = path.split("/")
-    folder = made_folder(coming, parts)
+    folder = make_folder(coming, parts)
     try:
         _write_piece(folder, name, piece)
     finally:
         os.close(folder)
 
 
-def _arrive(request: dict[str, Any], top: int, coming: int, name: str, answer: Answer) -> None:
+def _arrive(request: dict[str, Any], top: int, coming: int, name: str, answer: AnswerWriter) -> None:
     run = request["run"]
     folder = open_folder(top, [run])
     state = _state(folder, request)
     if folder is None or state == ABSENT:
-        record = record_in(coming, RUN_RECORD)
-        if not request["whole"] or record is None or identity(record) != request["identity"]:
-            raise Refused(f"the run {run} has gone from the volume meanwhile: try again")
-        os.close(made_folder(coming, [STEPS_FOLDER]))
+        record = read_record(coming, RUN_RECORD)
+        if not request["whole"] or record is None or run_identity(record) != request["identity"]:
+            raise RequestRefusal(f"the run {run} has gone from the volume meanwhile: try again")
+        os.close(make_folder(coming, [STEPS_FOLDER]))
         try:
             # Takes the place of an empty folder, and of no other.
             os.rename(name, run, src_dir_fd=top, dst_dir_fd=top)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            raise Refused(f"a run {run} has just begun on the volume") from None
+            raise RequestRefusal(f"a run {run} has just begun on the volume") from None
         return
     if state != RETURNS:
         _remove(request["run_log"], name)
-        raise Refused(f"the run {run} is on the volume already")
-    for path in sorted((path for path, _ in _files_below(coming, "") if is_file_of_run(path)), key=order):
+        raise RequestRefusal(f"the run {run} is on the volume already")
+    for path in sorted((path for path, _ in _files_below(coming, "") if is_file_of_run(path)), key=publication_order):
         answer.alive()
         *parts, file = path.split("/")
-        source, target = open_folder(coming, parts), made_folder(folder, parts)
+        source, target = open_folder(coming, parts), make_folder(folder, parts)
         if source is not None:
             give_name(source, file, target, file)
             os.close(source)
@@ -290,7 +290,7 @@ def _write_piece(folder: int, name: str, piece: dict[str, Any]) -> int:
     file = open_to_write(folder, name)
     try:
         if not 0 <= offset <= os.fstat(file).st_size:
-            raise Refused(f"what came before of {piece['name']} has gone from the volume: try again")
+            raise RequestRefusal(f"what came before of {piece['name']} has gone from the volume: try again")
         # The same piece comes again when its answer was lost.
         os.ftruncate(file, offset)
         os.lseek(file, offset, os.SEEK_SET)
@@ -318,14 +318,14 @@ def _discard(folder: int, name: str) -> None:
 def _token(request: dict[str, Any]) -> str:
     token: str = request["token"]
     if not _TOKEN.fullmatch(token):
-        raise Refused(f"{token!r} is no token")
+        raise RequestRefusal(f"{token!r} is no token")
     return token
 
 
 def _digest(digest: str) -> str:
     if not DIGEST.fullmatch(digest):
-        raise Refused(f"{digest!r} is no object's hash")
+        raise RequestRefusal(f"{digest!r} is no object's hash")
     return digest
 
 
-REQUESTS = {"lacking": _lacking, "put": _put, "arrival": _arrival, "bring": _bring}
+REQUESTS = {"lacking": _missing_objects, "put": _put, "arrival": _arrival, "bring": _receive_files}

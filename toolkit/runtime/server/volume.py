@@ -8,11 +8,8 @@ from __future__ import annotations
 import os
 import stat
 
-from ..shared.protocol import (
-    CONTINUED_FOLDER,
-    RUN_RECORD,
-)
-from ..shared.run_files import _NUMBER, RUN_ID
+from ..shared.protocol import CONTINUED_FOLDER, RUN_RECORD
+from ..shared.run_files import NUMBER, RUN_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +21,7 @@ _SHARED = 0o2775
 """What is made inside belongs to the group, also where the volume's own folder does not say so."""
 
 
-class Refused(Exception):
+class RequestRefusal(Exception):
     """The request can't be answered; the message is the answer."""
 
 
@@ -36,7 +33,7 @@ def parts_of(folder: int) -> list[int]:
     try:
         found = []
         for name in os.listdir(top):
-            part = open_folder(top, [name]) if _NUMBER.fullmatch(name) else None
+            part = open_folder(top, [name]) if NUMBER.fullmatch(name) else None
             if part is not None:
                 if size_of(part, RUN_RECORD) is not None:
                     found.append(int(name))
@@ -50,11 +47,11 @@ def open_part(folder: int, number: int) -> int:
     """The folder of a part's run.json and end.json."""
     part = open_folder(folder, [CONTINUED_FOLDER, str(number)] if number else [])
     if part is None:
-        raise Refused("the run's records change while they are read: try again")
+        raise RequestRefusal("the run's records change while they are read: try again")
     return part
 
 
-def record_in(folder: int, name: str) -> Optional[dict[str, Any]]:
+def read_record(folder: int, name: str) -> Optional[dict[str, Any]]:
     """A record; a damaged one is passed over here, and told of by whoever shows its run."""
     import json
 
@@ -75,20 +72,20 @@ def record_in(folder: int, name: str) -> Optional[dict[str, Any]]:
 def open_root(path: str) -> int:
     """The folder of the run log or of the catalog; it is the client's configuration and may lie behind a link."""
     if not os.path.isabs(path):
-        raise Refused(f"{path!r} is no absolute path")
+        raise RequestRefusal(f"{path!r} is no absolute path")
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def checked_run(run: str) -> str:
+def check_run_id(run: str) -> str:
     """A run's id, which is the name of its folder."""
     if not RUN_ID.fullmatch(run):
-        raise Refused(f"{run!r} is no run id")
+        raise RequestRefusal(f"{run!r} is no run id")
     return run
 
 
 def open_run(run_log: str, run: str) -> Optional[int]:
     """A run's folder; None where there is none."""
-    name = checked_run(run)
+    name = check_run_id(run)
     try:
         top = open_root(run_log)
     except FileNotFoundError:
@@ -151,14 +148,14 @@ def _is_absent(error: OSError) -> bool:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def made_root(path: str) -> int:
+def make_root(path: str) -> int:
     """The folder of the run log or of the catalog, made where it is missing."""
     if os.path.isabs(path):
         os.makedirs(path, exist_ok=True)
     return open_root(path)
 
 
-def made_folder(folder: int, parts: list[str]) -> int:
+def make_folder(folder: int, parts: list[str]) -> int:
     """The folder below another, made where it is missing, for all of the steps' group."""
     inner = os.dup(folder)
     for part in parts:
@@ -172,7 +169,7 @@ def made_folder(folder: int, parts: list[str]) -> int:
             if made:
                 os.fchmod(following, _SHARED)
         except OSError as error:
-            raise Refused(f"{'/'.join(parts)} is no folder on the volume: {error.strerror}") from None
+            raise RequestRefusal(f"{'/'.join(parts)} is no folder on the volume: {error.strerror}") from None
         finally:
             os.close(inner)
         inner = following
@@ -185,7 +182,7 @@ def open_to_write(folder: int, name: str, flags: int = 0) -> int:
     file = os.open(name, flags, 0o664, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise Refused(f"{name} is no file on the volume")
+        raise RequestRefusal(f"{name} is no file on the volume")
     return file
 
 

@@ -3,7 +3,7 @@
 The task that ended last before a composite computes its value, so that a cluster can go on without a container of ours; the
 same values, out of the same records, lead a run on this machine. A value is kept by the instance path of what it is for: of a map
 its count, of a conditional the label of its branch, of a loop's iteration whether another one follows. What can't be computed is an
-error with its sentence (:func:`failed`), and fails the composite.
+error with its sentence (:func:`control_error`), and fails the composite.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 
-from .scope import Plan, Records, Scope, Unsuitable
+from .scope import RecordReader, RunPlan, Scope, UnsuitableValue
 from .tree import DEFAULT, branches, depth, fill
-from .values import shown
+from .values import short_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ ERROR = "error"
 """The key of a value that is no value but the sentence that says why there is none."""
 
 
-def failed(value: Any) -> str:
+def control_error(value: Any) -> str:
     """Why there is no control value; empty where there is one."""
     return value[ERROR] if isinstance(value, dict) else ""
 
@@ -45,11 +45,11 @@ class Controls:
         reduce: applies a reducer that is the user's own function.
     """
 
-    def __init__(self, plan: Plan, records: Records, reduce: Reduce) -> None:
+    def __init__(self, plan: RunPlan, records: RecordReader, reduce: Reduce) -> None:
         self._plan = plan
         self._records = records
         self._reduce = reduce
-        self._texts = Texts(plan)
+        self._texts = ControlParameters(plan)
 
     def of_emissions(self, emissions: list[list[str]], path: str) -> tuple[dict[str, Any], dict[str, str]]:
         """What the task at the instance path ``path`` emits: the values by instance path, and the same as a cluster takes them.
@@ -88,7 +88,7 @@ class Controls:
                 for _, part, where in self._texts.parts(row, instance, values[instance]):
                     self._start(self._plan.rows[part], where, values)
             return self._texts.of(row, instance, values)
-        except Unsuitable as error:
+        except UnsuitableValue as error:
             values[instance] = {ERROR: str(error)}
             return self._texts.of(row, instance, values)
 
@@ -96,7 +96,7 @@ class Controls:
         """How many items a map has.
 
         Raises:
-            Unsuitable: what it iterates on is nowhere, or no list.
+            UnsuitableValue: what it iterates on is nowhere, or no list.
         """
         if row.get("as_long_as"):
             # Its list is not there yet, and will be as long as that map has items.
@@ -108,19 +108,19 @@ class Controls:
         """The label of the branch that a conditional takes.
 
         Raises:
-            Unsuitable: no branch has the value, and there is no default.
+            UnsuitableValue: no branch has the value, and there is no default.
         """
         name = row["parameter"]
         value = self._value(instance, name)
         if value is _NOWHERE:
-            raise Unsuitable(f"the conditional {instance} decides by {name}, which is nowhere")
+            raise UnsuitableValue(f"the conditional {instance} decides by {name}, which is nowhere")
         labels: list[str] = [label for label, _ in row["branches"]]
         chosen = next((label for text in _texts(value) for label in labels if label == text), None)
         if chosen is None and row.get("default") is not None:
             return DEFAULT
         if chosen is None:
-            raise Unsuitable(
-                f"the conditional {instance} has no branch for {name} = {shown(value)}: it has {', '.join(labels)}"
+            raise UnsuitableValue(
+                f"the conditional {instance} has no branch for {name} = {short_json(value)}: it has {', '.join(labels)}"
             )
         return chosen
 
@@ -136,17 +136,17 @@ class Controls:
             found = Scope(self._plan, self._records, loop).last(name, scope, iteration)
             value = self._plain(found) if found is not None else _NOWHERE
             if value is _NOWHERE:
-                raise Unsuitable(f"the loop {loop} breaks on {name}, which is nowhere after iteration {position}")
+                raise UnsuitableValue(f"the loop {loop} breaks on {name}, which is nowhere after iteration {position}")
             again = not _truth(value, loop, name) and int(position) + 1 < row["limit"]
-        except Unsuitable as error:
+        except UnsuitableValue as error:
             values[iteration] = {ERROR: str(error)}
-            files[where] = _told(str(error))
+            files[where] = _error_parameter(str(error))
             return
         values[iteration] = again
         files[where] = "true" if again else "false"
         for part in row.get("parts", ()):
             if again:
-                inner = below(part, row["path"], f"{loop}/{int(position) + 1}")
+                inner = instance_below(part, row["path"], f"{loop}/{int(position) + 1}")
                 files.update(self._start(self._plan.rows[part], inner, values))
 
     def _value(self, path: str, name: str) -> Any:
@@ -158,7 +158,7 @@ class Controls:
         if stored["kind"] == "list" and isinstance(stored["reducer"], dict):
             return self._reduce(stored["reducer"], stored["items"])
         if stored["kind"] in ("list", "object"):
-            raise Unsuitable(
+            raise UnsuitableValue(
                 f"a value of {found[0]} is a pickled object, which can't be counted or decided by: return JSON"
             )
         return stored["value"]
@@ -167,7 +167,7 @@ class Controls:
 _NOWHERE = object()
 
 
-class Texts:
+class ControlParameters:
     """Control values as a cluster takes them, each under a key: texts without anything of the user's."""
 
     def __init__(self, plan: Tree) -> None:
@@ -176,7 +176,7 @@ class Texts:
 
     def key(self, row: dict[str, Any], when: str = "start") -> str:
         """The name of a value as a cluster knows it."""
-        return key(self._numbers[row["path"]], when)
+        return parameter_key(self._numbers[row["path"]], when)
 
     def of(self, row: dict[str, Any], instance: str, values: Mapping[str, Any]) -> dict[str, str]:
         """What a map or a conditional needs before it starts.
@@ -185,12 +185,12 @@ class Texts:
             values: those of the composite at ``instance``, and of what is computed with it, by instance path.
 
         Raises:
-            Unsuitable: a cluster can't take so much.
+            UnsuitableValue: a cluster can't take so much.
         """
         value = values[instance]
-        if failed(value):
+        if control_error(value):
             return {
-                self.key(row): _told(failed(value)),
+                self.key(row): _error_parameter(control_error(value)),
                 **({self.key(row, "groups"): "0"} if row.get("grouped") else {}),
             }
         if row["type"] == "conditional":
@@ -208,16 +208,16 @@ class Texts:
         """Refuses more items than may have pods, where several can't run in one.
 
         Raises:
-            Unsuitable
+            UnsuitableValue
         """
         if count <= row["pods"] or row.get("grouped"):
             return
         if row.get("parts"):
-            raise Unsuitable(
+            raise UnsuitableValue(
                 f"the map {instance} has {count} items, and {row['pods']} is the most that may run on a cluster where a branch "
                 "begins with a map, a conditional or a loop (executor.config.pods_per_map)"
             )
-        raise Unsuitable(
+        raise UnsuitableValue(
             f"the map {instance} has {count} items, more than the {row['pods']} pods that it may have on a cluster "
             "(executor.config.pods_per_map), and a branch of more than tasks can't run several items in one"
         )
@@ -226,7 +226,7 @@ class Texts:
         """What is computed with a map: the position, its path in the plan, and where it runs."""
         for position in range(count):
             for part in row.get("parts", ()):
-                yield position, part, below(part, row["path"], f"{instance}/{position}")
+                yield position, part, instance_below(part, row["path"], f"{instance}/{position}")
 
     def _each(self, row: dict[str, Any], instance: str, values: Mapping[str, Any]) -> str:
         """The items with what the composites need that come first in their branch."""
@@ -237,14 +237,14 @@ class Texts:
                 items[position][name] = json.loads(text) if text.startswith("[") else text
         text = json.dumps(items, separators=(",", ":"))
         if len(text) > LARGEST_FAN_OUT:
-            raise Unsuitable(
+            raise UnsuitableValue(
                 f"the map {instance} has {len(items)} items whose own counts and choices take {len(text):,} bytes, "
                 f"and a cluster takes {LARGEST_FAN_OUT:,}: begin its branch with a task"
             )
         return text
 
 
-def below(part: str, owner: str, instance: str) -> str:
+def instance_below(part: str, owner: str, instance: str) -> str:
     """The instance path of a composite inside a branch; a loop in between has its first iteration.
 
     Args:
@@ -253,12 +253,12 @@ def below(part: str, owner: str, instance: str) -> str:
     return instance + fill(part[len(owner) + len("/*") :], [])
 
 
-def key(number: int, when: str = "start") -> str:
+def parameter_key(number: int, when: str = "start") -> str:
     """The name under which a cluster knows the value of the plan's row ``number``: without characters of the user's."""
     return {"start": "c", "again": "a", "groups": "g"}[when] + str(number)
 
 
-def _told(why: str) -> str:
+def _error_parameter(why: str) -> str:
     """Why there is no value, as a cluster may pass it on: it would look for variables in braces, and spoil rare characters."""
     text = "".join(one if one.isprintable() and ord(one) < 0x10000 else "?" for one in why[:1000])
     return "error: " + text.replace("{", "(").replace("}", ")")
@@ -270,7 +270,7 @@ def group_ranges(count: int, pods: int) -> list[range]:
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def write_files(files: dict[str, str], folder: str = CONTROL_FOLDER) -> None:
+def write_control_files(files: dict[str, str], folder: str = CONTROL_FOLDER) -> None:
     """Leaves the values where a cluster reads them."""
     os.makedirs(folder, exist_ok=True)
     for name, text in files.items():
@@ -293,7 +293,7 @@ def _truth(value: Any, loop: str, name: str) -> bool:
     """A value as true or false.
 
     Raises:
-        Unsuitable: it is neither.
+        UnsuitableValue: it is neither.
     """
     if value is None:
         return False
@@ -303,7 +303,17 @@ def _truth(value: Any, loop: str, name: str) -> bool:
         return True
     if isinstance(value, str) and value.strip().lower() in ("false", "0", "no", ""):
         return False
-    raise Unsuitable(f"the loop {loop} breaks on {name}, which is neither true nor false but {shown(value)}")
+    raise UnsuitableValue(f"the loop {loop} breaks on {name}, which is neither true nor false but {short_json(value)}")
 
 
-__all__ = ["CONTROL_FOLDER", "ERROR", "Controls", "Texts", "below", "failed", "group_ranges", "key", "write_files"]
+__all__ = [
+    "CONTROL_FOLDER",
+    "ERROR",
+    "ControlParameters",
+    "Controls",
+    "control_error",
+    "group_ranges",
+    "instance_below",
+    "parameter_key",
+    "write_control_files",
+]

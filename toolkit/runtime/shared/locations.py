@@ -8,7 +8,7 @@ import os
 from .protocol import IMAGE_FILE, PROCESS_VARIABLE, RUN_FOLDER, SDK_FOLDER, WORKSPACE
 
 
-class Places:
+class Locations:
     """Absolute folders and files as this process sees them.
 
     Attributes:
@@ -51,13 +51,13 @@ class Places:
         return path
 
 
-def find() -> Places:
+def current_locations() -> Locations:
     """The places of this process."""
     text = os.environ.get(PROCESS_VARIABLE)
     if not text:
-        return Places()
+        return Locations()
     given = json.loads(text)
-    return Places(
+    return Locations(
         run=given["run"],
         code=given["code"],
         work=given["work"],

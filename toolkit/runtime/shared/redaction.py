@@ -65,7 +65,7 @@ class Redactor:
         self._named.sort(key=lambda pair: (-len(pair[0]), pair[0]))
         self._pattern = re.compile(b"|".join(re.escape(one) for one, _ in self._named)) if self._named else None
 
-    def blotted(self, data: bytes) -> bytes:
+    def redacted(self, data: bytes) -> bytes:
         """``data`` with every secret blotted out."""
         return self._pattern.sub(MASK, data) if self._pattern else data
 
@@ -73,7 +73,7 @@ class Redactor:
         """``text`` with every secret blotted out."""
         if not self._pattern:
             return text
-        data = self.blotted(text.encode("utf-8", "surrogatepass"))
+        data = self.redacted(text.encode("utf-8", "surrogatepass"))
         try:
             return data.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
@@ -95,7 +95,7 @@ class Redactor:
         """What of ``data`` may be passed on, blotted out, and what must wait for more.
 
         What waits begins where a secret may begin that goes on in the next chunk; so what is passed on over time is what
-        :meth:`blotted` makes of the whole, also where one secret is the beginning of another.
+        :meth:`redacted` makes of the whole, also where one secret is the beginning of another.
         """
         if self._pattern is None:
             return data, b""
@@ -140,4 +140,4 @@ class RedactedStream:
     def end(self) -> bytes:
         """What was held back, when no more comes."""
         rest, self._rest = self._rest, b""
-        return self._redactor.blotted(rest)
+        return self._redactor.redacted(rest)

@@ -13,8 +13,8 @@ import os
 from . import layout, records
 from .catalog import BadKey, is_pattern, matches
 from .protocol import END_RECORD, PARAMETERS_FILE, PLAN_FILE
-from .tree import ANY, HANDLER, Place, Tree, branches, fill, join
-from .values import parsed, shown
+from .tree import ANY, HANDLER, Segment, Tree, branches, fill, join
+from .values import parse_json_text, short_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     Stored = dict[str, Any]
     """A parameter as records have it: kind json or metric with value, kind object with sha256, size and type; or, out of a map
     whose items returned objects or that has a function for its reducer, kind list with items and reducer."""
-    Found = tuple[str, Stored]
+    ResolvedValue = tuple[str, Stored]
     """The path of what returned it (ROOT for the run) and the value."""
 
 ROOT = ""
 """As a source of a parameter: the run's own parameters."""
 
 
-class Unsuitable(Exception):
+class UnsuitableValue(Exception):
     """A value is not what its use needs; the message names both."""
 
 
-class Plan(Tree):
+class RunPlan(Tree):
     """The plan of this run as the runtime needs it.
 
     Args:
@@ -56,13 +56,13 @@ class Plan(Tree):
         return found
 
 
-def read_plan(folder: str) -> Plan:
+def read_plan(folder: str) -> RunPlan:
     """The plan and the root parameters that lie in ``folder``.
 
     Raises:
         OSError, ValueError, EOFError: they can't be read.
     """
-    return Plan(load_json(os.path.join(folder, PLAN_FILE)), load_json(os.path.join(folder, PARAMETERS_FILE)))
+    return RunPlan(load_json(os.path.join(folder, PLAN_FILE)), load_json(os.path.join(folder, PARAMETERS_FILE)))
 
 
 def load_json(path: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def load_json(path: str) -> dict[str, Any]:
     return document
 
 
-class Records:
+class RecordReader:
     """The records of succeeded attempts, each read once.
 
     Args:
@@ -121,25 +121,25 @@ class Scope:
         plan: the run's plan. path: an instance path, of a task or of a composite.
     """
 
-    def __init__(self, plan: Plan, records: Records, path: str) -> None:
+    def __init__(self, plan: RunPlan, records: RecordReader, path: str) -> None:
         self._plan = plan
         self._records = records
         self._path = path
         trail = plan.trail(path)
         if trail is None:
-            raise Unsuitable(f"the plan has no step {path}")
+            raise UnsuitableValue(f"the plan has no step {path}")
         self._trail = trail
 
     # --- parameters ---------------------------------------------------------------------------------------------------
 
-    def parameter(self, name: str, step: Optional[str] = None) -> Optional[Found]:
+    def parameter(self, name: str, step: Optional[str] = None) -> Optional[ResolvedValue]:
         """A parameter by name as its source (a path, or ROOT) and its stored form; None when nothing has it.
 
         Args:
             step: the template path of the one step whose return it is, or ROOT.
 
         Raises:
-            Unsuitable: a reducer can't make a value of what it is given.
+            UnsuitableValue: a reducer can't make a value of what it is given.
         """
         if step is not None and step != ROOT:
             path = fill(step, self._plan.positions(self._path))
@@ -156,7 +156,7 @@ class Scope:
             return ROOT, {"kind": "json", "value": self._plan.parameters[name]}
         return None
 
-    def last(self, name: str, scope: str, instance: str) -> Optional[Found]:
+    def last(self, name: str, scope: str, instance: str) -> Optional[ResolvedValue]:
         """A parameter as it is when a sequence inside the place of this scope has ended."""
         found = self._of_sequence(scope, instance, name, None)
         return found or self._of_entry(self._inside(scope, instance), name) or self.parameter(name)
@@ -176,10 +176,10 @@ class Scope:
                     found.update(scope["returns"])
         return sorted(found)
 
-    def _inside(self, scope: str, instance: str) -> Place:
-        return Place(scope, instance, {"name": ""})
+    def _inside(self, scope: str, instance: str) -> Segment:
+        return Segment(scope, instance, {"name": ""})
 
-    def _owner(self, place: Place) -> Optional[Place]:
+    def _owner(self, place: Segment) -> Optional[Segment]:
         """The row in one of whose branches a place is; None in the pipeline itself and in a handler."""
         if not place.instance:
             return None
@@ -191,13 +191,13 @@ class Scope:
         owner = self._plan.trail(place.instance.rpartition("/")[0])
         return owner[-1] if owner is not None else None
 
-    def _handled(self, place: Place) -> Optional[Place]:
+    def _handled(self, place: Segment) -> Optional[Segment]:
         """The step whose handler a place is in; None elsewhere."""
         outer, _, label = place.instance.rpartition("/")
         trail = self._plan.trail(outer) if label == HANDLER else None
         return trail[-1] if trail and trail[-1].row.get("handler") == place.template else None
 
-    def _of_entry(self, place: Place, name: str) -> Optional[Found]:
+    def _of_entry(self, place: Segment, name: str) -> Optional[ResolvedValue]:
         """What a branch is given by its composite: its item, its index, and in a loop what came before."""
         owner = self._owner(place)
         if owner is None or owner.row["type"] not in ("map", "loop"):
@@ -213,7 +213,7 @@ class Scope:
                 return found
         return None
 
-    def _item(self, owner: Place, position: int) -> Optional[Found]:
+    def _item(self, owner: Segment, position: int) -> Optional[ResolvedValue]:
         items = self.items(owner.row, owner.path)
         return (owner.path, {"kind": "json", "value": items[position]}) if position < len(items) else None
 
@@ -221,26 +221,26 @@ class Scope:
         """What a map iterates on.
 
         Raises:
-            Unsuitable: it is nowhere, or no list of JSON data.
+            UnsuitableValue: it is nowhere, or no list of JSON data.
         """
         name = row["parameter"]
         found = Scope(self._plan, self._records, path).parameter(name)
         if found is None:
-            raise Unsuitable(f"the map {path} iterates on {name}, which is nowhere")
+            raise UnsuitableValue(f"the map {path} iterates on {name}, which is nowhere")
         if isinstance(found[1].get("reducer"), dict):
-            raise Unsuitable(
+            raise UnsuitableValue(
                 f"the map {path} iterates on {name}, which a reducer makes and no record holds: return it from a task first"
             )
         if found[1]["kind"] in ("list", "object"):
-            raise Unsuitable(
+            raise UnsuitableValue(
                 f"the map {path} iterates on {name}, a pickled object, which can't be counted: return JSON"
             )
-        value = parsed(found[1]["value"])
+        value = parse_json_text(found[1]["value"])
         if not isinstance(value, list):
-            raise Unsuitable(f"the map {path} iterates on {name}, which is no list but {shown(value)}")
+            raise UnsuitableValue(f"the map {path} iterates on {name}, which is no list but {short_json(value)}")
         return value
 
-    def _of_sequence(self, scope: str, instance: str, name: str, before: Optional[int]) -> Optional[Found]:
+    def _of_sequence(self, scope: str, instance: str, name: str, before: Optional[int]) -> Optional[ResolvedValue]:
         """The newest of a name among the steps of a sequence before a position (None: among all)."""
         known = self._plan.scopes[scope]
         for index in reversed(known["returns"].get(name, ())):
@@ -251,7 +251,7 @@ class Scope:
                     return found
         return None
 
-    def _of_row(self, row: dict[str, Any], path: str, name: str) -> Optional[Found]:
+    def _of_row(self, row: dict[str, Any], path: str, name: str) -> Optional[ResolvedValue]:
         """What a step returned, or its handler in its place: of a run that goes on after a failure, whichever is newer."""
         own = self._of_itself(row, path, name)
         if row.get("handler") is None:
@@ -262,7 +262,7 @@ class Scope:
         ended = [(self._records.record(found[0]) or {}).get("ended", "") for found in (own, handled)]
         return own if ended[0] > ended[1] else handled
 
-    def _of_itself(self, row: dict[str, Any], path: str, name: str) -> Optional[Found]:
+    def _of_itself(self, row: dict[str, Any], path: str, name: str) -> Optional[ResolvedValue]:
         """What a step returned, by itself or by what runs inside it."""
         kind = row["type"]
         if kind == "task":
@@ -286,14 +286,14 @@ class Scope:
                 return found
         return None
 
-    def _of_map(self, row: dict[str, Any], path: str, name: str) -> Optional[Found]:
+    def _of_map(self, row: dict[str, Any], path: str, name: str) -> Optional[ResolvedValue]:
         """The values of all items, as a list or as the reducer makes of them; None of a map none of whose items has one."""
         [(_, scope)] = branches(row)
         if name not in self._plan.scopes[scope]["returns"]:
             return None
         try:
             count = len(self.items(row, path))
-        except Unsuitable:
+        except UnsuitableValue:
             return None
         found = [self._of_sequence(scope, f"{path}/{position}", name, None) for position in range(count)]
         if count and all(one is None for one in found):
@@ -302,7 +302,7 @@ class Scope:
         reducer = row.get("reducer")
         if isinstance(reducer, dict) or any(one["kind"] in ("object", "list") for one in items):
             return path, {"kind": "list", "items": items, "reducer": reducer, "map": path, "name": name}
-        value = reduced(reducer, [one["value"] for one in items], path, name)
+        value = reduce_values(reducer, [one["value"] for one in items], path, name)
         return path, {"kind": "json", "value": value}
 
     # --- files --------------------------------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ class Scope:
             BadKey: nothing was put under it, or two steps of which neither follows the other did.
         """
         name = os.path.normpath(key)
-        wanted = _Wanted(name)
+        wanted = _KeyPattern(name)
         found: dict[str, list[tuple[dict[str, Any], str]]] = {}
         if step is not None:
             path = fill(step, self._plan.positions(self._path))
@@ -329,16 +329,16 @@ class Scope:
         else:
             for place in reversed(self._trail):
                 before = self._plan.scopes[place.template]["positions"][place.row["path"]]
-                _older(found, self._put_by_sequence(place.template, place.instance, wanted, before))
+                _add_older(found, self._put_by_sequence(place.template, place.instance, wanted, before))
                 failed = self._handled(place)
                 if failed is not None:
                     # What a failing step had written is kept, and its handler may look at it.
-                    _older(found, self._put_by_row({**failed.row, "handler": None}, failed.path, wanted))
+                    _add_older(found, self._put_by_row({**failed.row, "handler": None}, failed.path, wanted))
                 owner = self._owner(place)
                 if owner is not None and owner.row["type"] == "loop":
                     for earlier in range(int(place.instance.rpartition("/")[2]) - 1, -1, -1):
                         there = join(owner.path, str(earlier))
-                        _older(found, self._put_by_sequence(place.template, there, wanted, None))
+                        _add_older(found, self._put_by_sequence(place.template, there, wanted, None))
                 if name in found:
                     break
         if not found:
@@ -356,20 +356,20 @@ class Scope:
         return [found[one][0] for one in sorted(found)]
 
     def _put_by_sequence(
-        self, scope: str, instance: str, wanted: _Wanted, before: Optional[int]
+        self, scope: str, instance: str, wanted: _KeyPattern, before: Optional[int]
     ) -> dict[str, list[tuple[dict[str, Any], str]]]:
         known = self._plan.scopes[scope]
         found: dict[str, list[tuple[dict[str, Any], str]]] = {}
         for index in reversed(known["puts"]):
             if before is None or index < before:
                 row = self._plan.rows[known["steps"][index]]
-                _older(found, self._put_by_row(row, join(instance, row["name"]), wanted))
+                _add_older(found, self._put_by_row(row, join(instance, row["name"]), wanted))
                 if wanted.name in found:
                     break
         return found
 
     def _put_by_row(
-        self, row: dict[str, Any], path: str, wanted: _Wanted
+        self, row: dict[str, Any], path: str, wanted: _KeyPattern
     ) -> dict[str, list[tuple[dict[str, Any], str]]]:
         found: dict[str, list[tuple[dict[str, Any], str]]] = {}
         if row.get("handler") is not None:
@@ -381,29 +381,29 @@ class Scope:
                 if wanted.fits(entry["name"]) and entry["name"] not in found:
                     found[entry["name"]] = [(entry, path)]
         elif kind == "pipeline":
-            _older(found, self._put_by_sequence(row["path"], path, wanted, None))
+            _add_older(found, self._put_by_sequence(row["path"], path, wanted, None))
         elif kind == "map":
             self._put_by_map(row, path, wanted, found)
         elif kind == "loop":
             [(_, scope)] = branches(row)
             for position in reversed(self._records.positions(path)):
-                _older(found, self._put_by_sequence(scope, join(path, str(position)), wanted, None))
+                _add_older(found, self._put_by_sequence(scope, join(path, str(position)), wanted, None))
         else:
             beside: dict[str, list[tuple[dict[str, Any], str]]] = {}
             for label, scope in branches(row):
                 for name, entries in self._put_by_sequence(scope, join(path, label), wanted, None).items():
                     beside.setdefault(name, []).extend(entries)
-            _older(found, beside)
+            _add_older(found, beside)
         return found
 
     def _put_by_map(
-        self, row: dict[str, Any], path: str, wanted: _Wanted, found: dict[str, list[tuple[dict[str, Any], str]]]
+        self, row: dict[str, Any], path: str, wanted: _KeyPattern, found: dict[str, list[tuple[dict[str, Any], str]]]
     ) -> None:
         [(_, scope)] = branches(row)
         first = wanted.name.split("/")[0]
         try:
             count = len(self.items(row, path))
-        except Unsuitable:
+        except UnsuitableValue:
             return
         for position in [int(first)] if first.isdigit() else range(count):
             if position >= count:
@@ -415,7 +415,7 @@ class Scope:
                     found[outer] = [({**entry, "name": outer}, source) for entry, source in entries]
 
 
-class _Wanted:
+class _KeyPattern:
     """What a key stands for: one file, all files of a folder, or all that a pattern matches."""
 
     def __init__(self, name: str) -> None:
@@ -426,13 +426,13 @@ class _Wanted:
             return True
         return is_pattern(self.name) and matches(self.name, name)
 
-    def below(self, position: str) -> _Wanted:
+    def below(self, position: str) -> _KeyPattern:
         """What is asked of an item's own files; where that can't be said, all of them."""
         first, _, rest = self.name.partition("/")
-        return _Wanted(rest) if first == position and rest and not is_pattern(rest) else _Wanted(".")
+        return _KeyPattern(rest) if first == position and rest and not is_pattern(rest) else _KeyPattern(".")
 
 
-def _older(
+def _add_older(
     found: dict[str, list[tuple[dict[str, Any], str]]], older: dict[str, list[tuple[dict[str, Any], str]]]
 ) -> None:
     """Adds what was put earlier, under names that nothing newer has."""
@@ -440,11 +440,11 @@ def _older(
         found.setdefault(name, entries)
 
 
-def reduced(reducer: Optional[str], values: list[Any], path: str, name: str) -> Any:
+def reduce_values(reducer: Optional[str], values: list[Any], path: str, name: str) -> Any:
     """What a reducer that has a name makes of the values of a map's items.
 
     Raises:
-        Unsuitable: they are not what it takes.
+        UnsuitableValue: they are not what it takes.
     """
     if reducer is None or reducer == "list":
         return values
@@ -456,7 +456,19 @@ def reduced(reducer: Optional[str], values: list[Any], path: str, name: str) -> 
         return max(values) if reducer == "max" else min(values)
     except (TypeError, ValueError, IndexError) as error:
         what = "there are no items" if not values else str(error)
-        raise Unsuitable(f"the reducer {reducer} of the map {path} can't make one value of {name}: {what}") from None
+        raise UnsuitableValue(
+            f"the reducer {reducer} of the map {path} can't make one value of {name}: {what}"
+        ) from None
 
 
-__all__ = ["ANY", "ROOT", "Plan", "Records", "Scope", "Unsuitable", "load_json", "read_plan", "reduced"]
+__all__ = [
+    "ANY",
+    "ROOT",
+    "RecordReader",
+    "RunPlan",
+    "Scope",
+    "UnsuitableValue",
+    "load_json",
+    "read_plan",
+    "reduce_values",
+]

@@ -16,11 +16,11 @@ HANDLER = "on_failure"
 ANY = "*"
 GROUP = "group-"
 """Before a number in place of a position: several items of a map in one container, on a cluster alone."""
-SEVERAL = ("map", "loop")
+REPEATED = ("map", "loop")
 """Types of rows whose branch runs at positions."""
 
 
-class Place:
+class Segment:
     """A sequence of steps that runs, and the row of it that holds what was asked for.
 
     Attributes:
@@ -68,16 +68,16 @@ class Tree:
         """The rows of a sequence, in order."""
         return [self.rows[path] for path in self.scopes[scope]["steps"]]
 
-    def trail(self, path: str) -> Optional[list[Place]]:
+    def trail(self, path: str) -> Optional[list[Segment]]:
         """The places from the outermost to the one whose row is at the instance path ``path``; None when there is none."""
-        places: list[Place] = []
+        places: list[Segment] = []
         template = instance = ""
         parts = path.split("/")
         while parts:
             row = self.rows.get(join(template, parts[0]))
             if row is None or row["name"] != parts[0]:
                 return None
-            places.append(Place(template, instance, row))
+            places.append(Segment(template, instance, row))
             parts = parts[1:]
             if not parts:
                 return places
@@ -94,7 +94,7 @@ class Tree:
             return row["handler"], join(instance, HANDLER), parts[1:]
         if row["type"] == "pipeline":
             return row["path"], instance, parts
-        label = ANY if row["type"] in SEVERAL else parts[0]
+        label = ANY if row["type"] in REPEATED else parts[0]
         if label == ANY and not parts[0].isdigit() and not parts[0].startswith(GROUP):
             return None
         for known, scope in branches(row):
@@ -106,7 +106,7 @@ class Tree:
         """The positions in an instance path, from the outermost."""
         found = []
         for place in (self.trail(path) or [])[:-1]:
-            if place.row["type"] in SEVERAL:
+            if place.row["type"] in REPEATED:
                 rest = path[len(place.path) + 1 :].split("/")[0]
                 if rest != HANDLER:
                     found.append(rest)
@@ -131,7 +131,7 @@ class Tree:
         if row["type"] == "pipeline":
             yield "", row["path"], path
             return
-        if row["type"] not in SEVERAL:
+        if row["type"] not in REPEATED:
             for label, scope in branches(row):
                 yield label, scope, join(path, label)
             return

@@ -9,13 +9,13 @@ if TYPE_CHECKING:  # typing costs a container's start 5 ms, dataclasses and pick
     from typing import Any
 
 
-def shown(value: Any) -> str:
+def short_json(value: Any) -> str:
     """A value as messages have it: JSON, cut to 60 characters."""
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def parsed(value: Any) -> Any:
+def parse_json_text(value: Any) -> Any:
     """Text that is JSON, as what it says: a shell step exports lists and objects as text."""
     if isinstance(value, str):
         try:

@@ -13,21 +13,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-    from ..shared.locations import Places
+    from ..shared.locations import Locations
 
 _KERNEL = ("/proc/", "/sys/", "/dev/")
 """What every engine mounts there says nothing; /dev/shm alone has a size that user code meets."""
 _SIZED = ("/tmp", "/dev/shm")
 
 
-def begin_record(started: str, places: Places, command: Any, environment: dict[str, str]) -> dict[str, Any]:
+def begin_record(started: str, places: Locations, command: Any, environment: dict[str, str]) -> dict[str, Any]:
     """begin.json. Its keys are the same everywhere; what a plain process has no part of is None.
 
     Args:
         command: the step's, as the plan has it. environment: what user code will see; only the names are recorded.
     """
     inside = places.in_container
-    mounted = _mounted() if inside else {}
+    mounted = _read_mounts() if inside else {}
     machine = os.uname()
     return {
         "version": RECORD_VERSION,
@@ -49,17 +49,17 @@ def begin_record(started: str, places: Places, command: Any, environment: dict[s
     }
 
 
-def _mounted() -> dict[str, bool]:
+def _read_mounts() -> dict[str, bool]:
     """Whether each mount is read-only, by its path; of several on one path the last lies on top."""
     found = {}
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             fields = line.split(" ", 6)
-            found[_unescaped(fields[4])] = "ro" in fields[5].split(",")
+            found[_unescape(fields[4])] = "ro" in fields[5].split(",")
     return found
 
 
-def _unescaped(path: str) -> str:
+def _unescape(path: str) -> str:
     """The kernel writes what would end a field as its octal number."""
     if "\\" not in path:
         return path

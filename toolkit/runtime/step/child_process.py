@@ -106,7 +106,7 @@ class Child:
         self._terms += 1
 
     @property
-    def told_to_end(self) -> bool:
+    def asked_to_stop(self) -> bool:
         """Whether it was sent SIGTERM, or its client is gone."""
         return self._terms > 0 or self._client_gone
 
@@ -132,7 +132,7 @@ class Child:
             now = time.monotonic()
             if not over_time and time_limit is not None and now - began >= time_limit:
                 over_time = True
-            if ending is None and (self.told_to_end or over_time):
+            if ending is None and (self.asked_to_stop or over_time):
                 ending = now + grace
                 if over_time or self._witness is None or not self._witness.saw_term():
                     self._signal_group(signal.SIGTERM)
@@ -201,7 +201,7 @@ class Child:
         if over_time:
             outcome["reason"] = f"it ran longer than its time limit of {time_limit:g} s"
             outcome["exit_code"] = outcome["exit_code"] or 124
-        elif self.told_to_end:
+        elif self.asked_to_stop:
             outcome["cancelled"] = True
             outcome["reason"] = "cancelled" if self._terms else "cancelled: the client is gone"
             outcome["exit_code"] = outcome["exit_code"] or 128 + signal.SIGTERM

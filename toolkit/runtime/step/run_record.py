@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _SHARED = 0o2775
 
 
-class NotThisRun(Exception):
+class WrongRun(Exception):
     """The volume is not the run's, or the run id is another run's there."""
 
 
-def given_record(folder: str) -> dict[str, Any]:
+def submitted_record(folder: str) -> dict[str, Any]:
     """The record that came with the plan; empty where the client writes it itself."""
     try:
         return load_json(os.path.join(folder, RUN_RECORD_FILE))
@@ -38,20 +38,20 @@ def publish_run(run_folder: str, run_id: str, given: dict[str, Any]) -> None:
         given: the record that came with the plan.
 
     Raises:
-        NotThisRun: there is no record and none was given, there is another run's, or it was moved away.
+        WrongRun: there is no record and none was given, there is another run's, or it was moved away.
         OSError: the volume can't be written.
     """
     target = os.path.join(run_folder, RUN_RECORD)
     known = records.read(target)
     if known is None and (not given or PART in given):
-        raise NotThisRun(f"{run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's")
+        raise WrongRun(f"{run_folder} holds no {RUN_RECORD}: the volume that this container sees is not the run's")
     if not given:
         return
     if PART in given:
         target = os.path.join(run_folder, CONTINUED_FOLDER, str(given[PART]), RUN_RECORD)
         known = records.read(target)
         if known is None and os.path.exists(os.path.join(run_folder, MOVED_RECORD)):
-            raise NotThisRun(f"the run {run_id} was moved away from this volume before it could go on here")
+            raise WrongRun(f"the run {run_id} was moved away from this volume before it could go on here")
     if known is None:
         mine = dict(given, run_id=run_id)
         mine.setdefault("started", records.now())
@@ -60,7 +60,7 @@ def publish_run(run_folder: str, run_id: str, given: dict[str, Any]) -> None:
         _publish_once(target, records.encode(mine))
         known = records.read(target) or {}
     if known.get("submission") != given.get("submission"):
-        raise NotThisRun(f"the run id {run_id} is another run's on this volume: choose another --run-id")
+        raise WrongRun(f"the run id {run_id} is another run's on this volume: choose another --run-id")
 
 
 def _make_shared(folder: str) -> None:

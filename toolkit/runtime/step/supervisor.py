@@ -11,8 +11,8 @@ import signal
 
 from ..shared import layout, records
 from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault
-from ..shared.controls import Controls, group_ranges, write_files
-from ..shared.locations import Places, find
+from ..shared.controls import Controls, group_ranges, write_control_files
+from ..shared.locations import Locations, current_locations
 from ..shared.protocol import (
     AGAIN,
     ATTEMPTS,
@@ -29,15 +29,15 @@ from ..shared.protocol import (
     RECORD_VERSION,
 )
 from ..shared.redaction import Redactor
-from ..shared.scope import Plan, Records, Scope, Unsuitable, load_json, read_plan
-from ..shared.tree import GROUP, SEVERAL
+from ..shared.scope import RecordReader, RunPlan, Scope, UnsuitableValue, load_json, read_plan
+from ..shared.tree import GROUP, REPEATED
 from ..user import child
 from ..user.conversion import BadValue
 from . import begin_record, cgroup
 from .child_process import Child, Witness
 from .output import Output
-from .run_record import NotThisRun, given_record, publish_run
-from .work_folder import listed, make, own_copy
+from .run_record import WrongRun, publish_run, submitted_record
+from .work_folder import list_code, make_work_folder, replace_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ LONGEST_LAST_WORDS = 2048
 """Bytes: Kubernetes keeps 4096 of a container's, and Argo copies them into the Workflow's status, which has a limit too."""
 
 
-class Fault(Exception):
+class RuntimeFault(Exception):
     """The runtime could not do its part; the attempt ends with FAULT and, where the disk allows, without a record."""
 
 
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> NoReturn:
     """``main.py PROTOCOL RUN_ID PATH ATTEMPT``."""
     try:
         code = _run(argv)
-    except (Fault, NotThisRun, StoreFault) as error:
+    except (RuntimeFault, WrongRun, StoreFault) as error:
         code = _give_up(str(error))
     except OSError as error:
         code = _give_up(f"{error.filename or 'the volume'}: {error.strerror}")
@@ -90,31 +90,31 @@ def _tell_engine(reason: str) -> None:
 def _run(argv: list[str]) -> int:
     if len(argv) < 2 or argv[1] != str(PROTOCOL):
         spoken = argv[1] if len(argv) > 1 else "none"
-        raise Fault(
+        raise RuntimeFault(
             f"the image's runtime speaks protocol {PROTOCOL} and was called with protocol {spoken}: "
             "build the image again"
         )
     if len(argv) != 5 or not (argv[4].isdigit() or argv[4] == NEXT_ATTEMPT):
-        raise Fault("the runtime was called with the wrong arguments")
+        raise RuntimeFault("the runtime was called with the wrong arguments")
     run_id, path = argv[2], argv[3]
     attempt = None if argv[4] == NEXT_ATTEMPT else int(argv[4])
     signal.signal(signal.SIGTERM, _leave_on_term)
     # Ctrl-C at the container's own terminal: without this nothing would be recorded of its end.
     signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    places = find()
+    places = current_locations()
     try:
         plan = read_plan(places.run)
     except (OSError, ValueError, EOFError) as error:
-        raise Fault(
+        raise RuntimeFault(
             f"the plan in {places.run} can't be read ({error}): is the volume's folder on the engine's own machine?"
         ) from None
     step = plan.step(path)
     if step is None:
-        raise Fault(f"the plan has no step {path}")
+        raise RuntimeFault(f"the plan has no step {path}")
     gated = os.environ.pop(GATE_VARIABLE, "") == "stdin"
     secrets = _pass_gate() if gated else None
     os.umask(0o002)
-    given = given_record(places.run)
+    given = submitted_record(places.run)
     first = given.get(ATTEMPTS, {}).get(path, 1)
     if attempt is not None:
         # The engine counts from 1; the run may go on with a task that had attempts before.
@@ -122,7 +122,7 @@ def _run(argv: list[str]) -> int:
     publish_run(os.path.join(places.translate(plan.document["stores"]["run_log"]), run_id), run_id, given)
     several = _group(plan, places, run_id, path)
     if several is None:
-        return Attempt(run_id, path, attempt, places, plan, step, secrets).run()
+        return AttemptRunner(run_id, path, attempt, places, plan, step, secrets).run()
     # Of an item that had succeeded nothing is run again, unless it is asked for.
     least = first if step["path"] in given.get(AGAIN, ()) else 1
     return _run_group(run_id, path, several, attempt, least, places, plan, step, secrets)
@@ -132,7 +132,7 @@ def _leave_on_term(*_: Any) -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def _group(plan: Plan, places: Places, run_id: str, path: str) -> Optional[list[str]]:
+def _group(plan: RunPlan, places: Locations, run_id: str, path: str) -> Optional[list[str]]:
     """The instance paths of a container that runs several items of a map; None of one that is a step by itself."""
     if GROUP not in path:
         return None
@@ -140,11 +140,11 @@ def _group(plan: Plan, places: Places, run_id: str, path: str) -> Optional[list[
     for place in plan.trail(path) or ():
         rest = path[len(place.path) + 1 :]
         group, _, after = rest.partition("/")
-        if place.row["type"] in SEVERAL and group.startswith(GROUP):
+        if place.row["type"] in REPEATED and group.startswith(GROUP):
             try:
-                count = len(Scope(plan, Records(run_folder), place.path).items(place.row, place.path))
-            except Unsuitable as error:
-                raise Fault(str(error)) from None
+                count = len(Scope(plan, RecordReader(run_folder), place.path).items(place.row, place.path))
+            except UnsuitableValue as error:
+                raise RuntimeFault(str(error)) from None
             ranges = group_ranges(count, place.row["pods"])
             return [f"{place.path}/{position}/{after}" for position in ranges[int(group[len(GROUP) :])]]
     return None
@@ -156,8 +156,8 @@ def _run_group(
     paths: list[str],
     attempt: Optional[int],
     least: int,
-    places: Places,
-    plan: Plan,
+    places: Locations,
+    plan: RunPlan,
     step: dict[str, Any],
     secrets: Optional[dict[str, str]],
 ) -> int:
@@ -170,25 +170,25 @@ def _run_group(
     """
     run_folder = os.path.join(places.translate(plan.document["stores"]["run_log"]), run_id)
     work, worst = places.work, 0
-    one: Optional[Attempt] = None
+    one: Optional[AttemptRunner] = None
     for path in paths:
-        known = Records(run_folder, least=least)
+        known = RecordReader(run_folder, least=least)
         before = _step_before(plan, path)
         if known.record(path) is not None or (before is not None and known.record(before) is None):
             continue
         # Until the next one begins there is nothing to end but this process; what came during the last one counts.
         signal.signal(signal.SIGTERM, _leave_on_term)
-        if one is not None and one.told_to_end:
+        if one is not None and one.asked_to_stop:
             break
         places.work = work
         os.chdir(work)
-        one = Attempt(run_id, path, attempt, places, plan, step, secrets, group=group)
+        one = AttemptRunner(run_id, path, attempt, places, plan, step, secrets, group=group)
         code = one.run()
         worst = worst or code
     return worst
 
 
-def _step_before(plan: Plan, path: str) -> Optional[str]:
+def _step_before(plan: RunPlan, path: str) -> Optional[str]:
     """The task before the one at ``path`` in its sequence."""
     trail = plan.trail(path)
     assert trail is not None
@@ -225,7 +225,7 @@ def _next_folder(run_folder: str, path: str) -> str:
             number += 1
 
 
-class Attempt:
+class AttemptRunner:
     """One attempt of one step, from the gate to the exit code.
 
     Args:
@@ -238,8 +238,8 @@ class Attempt:
         run_id: str,
         path: str,
         attempt: Optional[int],
-        places: Places,
-        plan: Plan,
+        places: Locations,
+        plan: RunPlan,
         step: dict[str, Any],
         secrets: Optional[dict[str, str]],
         group: str = "",
@@ -258,7 +258,7 @@ class Attempt:
         self.data_folder = stores["data_folder"]
         self.group = group
         self._watched: Optional[Child] = None
-        self.scope = Scope(plan, Records(self.run_folder), path)
+        self.scope = Scope(plan, RecordReader(self.run_folder), path)
         names = self.step["secrets"] + [one["environment_variable"] for one in self.settings["secrets"]]
         # Where there is no gate the engine has put them into the environment by reference.
         self.gated = secrets is not None
@@ -275,9 +275,9 @@ class Attempt:
         self.put: list[dict[str, Any]] = []
 
     @property
-    def told_to_end(self) -> bool:
+    def asked_to_stop(self) -> bool:
         """Whether it was asked to end since its child was started, be it after the child's end."""
-        return self._watched is not None and self._watched.told_to_end
+        return self._watched is not None and self._watched.asked_to_stop
 
     def run(self) -> int:
         started = records.now()
@@ -295,7 +295,7 @@ class Attempt:
                 self._emit(ended, self._environment())
             return recorded
         if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
-            raise Fault(
+            raise RuntimeFault(
                 f"{self.folder} was begun before, in a container that was deleted: an attempt is never run twice"
             )
         self._enter_work_folder()
@@ -313,7 +313,7 @@ class Attempt:
             outcome = {"exit_code": 1, "reason": str(error)}
         self._judge(outcome, kills)
         if outcome.get("fault"):
-            raise Fault(outcome["fault"])
+            raise RuntimeFault(outcome["fault"])
         self._put_files(outcome)
         record = self._end_record(started, outcome)
         if outcome["exit_code"] == 0 and self.step.get("emits"):
@@ -331,10 +331,10 @@ class Attempt:
         work = self.places.work
         os.makedirs(self.private, mode=0o700)
         if not self.places.in_container:
-            make(work, self.places.code, load_json(os.path.join(self.places.run, CODE_FILE))["files"])
+            make_work_folder(work, self.places.code, load_json(os.path.join(self.places.run, CODE_FILE))["files"])
         elif self.group or not os.access(work, os.W_OK):
             work = os.path.join(self.private, "work")
-            make(work, self.places.code, listed(self.places.code))
+            make_work_folder(work, self.places.code, list_code(self.places.code))
         self.places.work = work
         os.chdir(work)
         self._own_what_it_puts()
@@ -349,7 +349,7 @@ class Attempt:
                 continue
             for _, path in found:
                 if os.path.islink(path) and os.path.realpath(path).startswith(os.path.realpath(self.places.code)):
-                    own_copy(path)
+                    replace_link(path)
 
     def _environment(self) -> dict[str, str]:
         """What user code sees: the image's and the plan's variables and its own secrets, without the engine's."""
@@ -391,9 +391,9 @@ class Attempt:
                 self.store.get_file(entry["sha256"], files.target(entry["name"]))
                 self.got.append({**entry, "from": source})
 
-    def _job(self, scope: Scope) -> child.Step:
+    def _job(self, scope: Scope) -> child.TaskRunner:
         roots = self.plan.document["import_roots"]
-        return child.Step(
+        return child.TaskRunner(
             self.step, roots, scope, self.store, self.places, self.redactor, self.private, self.data_folder
         )
 
@@ -409,9 +409,9 @@ class Attempt:
         output.close()
         if output.fault is not None:
             outcome["fault"] = f"{OUTPUT_FILE} can't be written: {output.fault}"
-        return self._understood(job, outcome)
+        return self._with_result(job, outcome)
 
-    def _understood(self, job: child.Step, outcome: dict[str, Any]) -> dict[str, Any]:
+    def _with_result(self, job: child.TaskRunner, outcome: dict[str, Any]) -> dict[str, Any]:
         """Adds to the way the child ended what it said of itself."""
         line, _, rest = outcome.pop("result").partition(b"\n")
         try:
@@ -427,7 +427,7 @@ class Attempt:
             if self.step["kind"] == "shell":
                 try:
                     outcome["returns"] = job.exported(rest)
-                except (child.Failed, BadValue) as error:
+                except (child.TaskFailure, BadValue) as error:
                     outcome.update(exit_code=1, reason=str(error))
             elif not isinstance(said.get("returns"), dict):
                 outcome.update(
@@ -472,15 +472,15 @@ class Attempt:
 
     def _emit(self, record: dict[str, Any], environment: dict[str, str]) -> None:
         """Computes what the composites after this step need to know before they start."""
-        known = Records(self.run_folder, {self.path: record})
+        known = RecordReader(self.run_folder, {self.path: record})
         job = self._job(Scope(self.plan, known, self.path))
         controls = Controls(
-            self.plan, known, lambda reducer, items: child.reduced_apart(job, environment, reducer, items)
+            self.plan, known, lambda reducer, items: child.reduce_in_fork(job, environment, reducer, items)
         )
         values, files = controls.of_emissions(self.step["emits"], self.path)
         record["controls"] = values
         if self.places.in_container:
-            write_files(files)
+            write_control_files(files)
 
     def _end_record(self, started: str, outcome: dict[str, Any]) -> dict[str, Any]:
         code = outcome["exit_code"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def make(folder: str, code: str, files: Iterable[tuple[str, bool]]) -> None:
+def make_work_folder(folder: str, code: str, files: Iterable[tuple[str, bool]]) -> None:
     """Makes ``folder``.
 
     Args:
@@ -27,8 +27,8 @@ def make(folder: str, code: str, files: Iterable[tuple[str, bool]]) -> None:
             os.symlink(os.path.join(code, path), target)
 
 
-def listed(code: str) -> list[tuple[str, bool]]:
-    """All that lies below ``code``, as :func:`make` takes it."""
+def list_code(code: str) -> list[tuple[str, bool]]:
+    """All that lies below ``code``, as :func:`make_work_folder` takes it."""
     found = []
     for folder, folders, files in os.walk(code):
         folders.sort()
@@ -38,7 +38,7 @@ def listed(code: str) -> list[tuple[str, bool]]:
     return found
 
 
-def own_copy(path: str) -> None:
+def replace_link(path: str) -> None:
     """Replaces a link to a file by a copy of the file."""
     temporary = f"{path}.{os.getpid()}.tmp"
     with open(path, "rb") as source, open(temporary, "wb") as copy:

@@ -16,14 +16,14 @@ from ..shared.catalog import FileStore, StoreFault
 from ..shared.protocol import LARGE_VALUE
 from ..shared.records import encode
 from ..shared.redaction import Redactor
-from ..shared.scope import Scope, Unsuitable, reduced
+from ..shared.scope import Scope, UnsuitableValue, reduce_values
 from . import conversion, imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-    from ..shared.locations import Places
+    from ..shared.locations import Locations
 
 EXPORTS_DESCRIPTOR = 9
 """Where a shell step's exported variables are written to; the highest that POSIX sh can redirect."""
@@ -38,11 +38,11 @@ _DUMP = (
 """
 
 
-class Failed(Exception):
+class TaskFailure(Exception):
     """The step failed for a reason that is not an exception of the user's code."""
 
 
-class Step:
+class TaskRunner:
     """One attempt, from the child's side.
 
     Args:
@@ -57,7 +57,7 @@ class Step:
         roots: list[str],
         scope: Scope,
         store: FileStore,
-        places: Places,
+        places: Locations,
         redactor: Redactor,
         private: str,
         data_folder: str = ".",
@@ -93,7 +93,7 @@ class Step:
         source_name = binding["name"] if binding is not None else name
         try:
             found = self.scope.parameter(source_name, binding.get("step") if binding is not None else None)
-        except Unsuitable:
+        except UnsuitableValue:
             # The largest of no items, say: to a shell, which takes all there is, there is none.
             if objects:
                 raise
@@ -111,18 +111,20 @@ class Step:
         """The value of a stored parameter; of a map's items what its reducer makes of them.
 
         Raises:
-            Failed: the reducer can't.
+            TaskFailure: the reducer can't.
         """
         if stored["kind"] == "object":
-            return imports.own("pickle").loads(self.store.get_bytes(stored["sha256"]))
+            return imports.standard_module("pickle").loads(self.store.get_bytes(stored["sha256"]))
         if stored["kind"] != "list":
             return stored["value"]
         reducer = stored["reducer"]
         if not isinstance(reducer, dict):
             try:
-                return reduced(reducer, [self.loaded(one) for one in stored["items"]], stored["map"], stored["name"])
-            except Unsuitable as error:
-                raise Failed(str(error)) from None
+                return reduce_values(
+                    reducer, [self.loaded(one) for one in stored["items"]], stored["map"], stored["name"]
+                )
+            except UnsuitableValue as error:
+                raise TaskFailure(str(error)) from None
         # Before the items: what is pickled in them may be of its module.
         function = self.function(reducer)
         return function([self.loaded(one) for one in stored["items"]])
@@ -139,7 +141,7 @@ class Step:
         """What the function is called with: its parameters by name, cast to its annotations.
 
         Raises:
-            Failed: a required one is nowhere, or can't be cast.
+            TaskFailure: a required one is nowhere, or can't be cast.
         """
         signature = conversion.signature(function)
         hints = conversion.hints_of(function) if signature.names else {}
@@ -148,7 +150,7 @@ class Step:
             there, value = self.take(name)
             if not there:
                 if name in signature.required:
-                    raise Failed(
+                    raise TaskFailure(
                         f"the parameter {name} is nowhere: no earlier step returns it and the run was given none of that name"
                     )
                 continue
@@ -174,7 +176,7 @@ class Step:
         """The declared returns as the record holds them.
 
         Raises:
-            Failed: a value is not of its kind, or holds a secret. StoreFault: the catalog can't take it.
+            TaskFailure: a value is not of its kind, or holds a secret. StoreFault: the catalog can't take it.
         """
         kinds = {one["name"]: one["kind"] for one in self.step["returns"]}
         found: dict[str, dict[str, Any]] = {}
@@ -196,7 +198,7 @@ class Step:
     def _refuse_secrets(self, name: str, data: bytes) -> None:
         secret = self.redactor.found(data)
         if secret is not None:
-            raise Failed(
+            raise TaskFailure(
                 f"the return {name} holds the secret {secret}, and what a step returns is recorded in the clear: "
                 f"let the step that needs {secret} declare it instead"
             )
@@ -209,14 +211,14 @@ class Step:
         positional, given = self.arguments(function)
         result = function(*positional, **given)
         if hasattr(result, "__await__") and hasattr(result, "send"):
-            result = imports.own("asyncio").run(result)
-        return self.stored(conversion.named([one["name"] for one in self.step["returns"]], result))
+            result = imports.standard_module("asyncio").run(result)
+        return self.stored(conversion.returns_by_name([one["name"] for one in self.step["returns"]], result))
 
     def shell_environment(self) -> dict[str, str]:
         """The whole scope as environment variables; a value above 64 KiB is a file that NAME_FILE names.
 
         Raises:
-            Failed: a parameter would replace a variable that the shell itself lives by.
+            TaskFailure: a parameter would replace a variable that the shell itself lives by.
         """
         variables: dict[str, str] = {}
         for name in [*self.scope.names(), *self.step["bind"]]:
@@ -227,18 +229,20 @@ class Step:
             if not there or self._made_an_object(name, value):
                 continue
             if name in _SHELL_OWN or name.startswith(("LD_", "DYLD_")):
-                raise Failed(
+                raise TaskFailure(
                     f"the parameter {name} would replace the shell's own variable {name}: give it another name"
                 )
             if name in self.step["secrets"]:
-                raise Failed(f"the parameter {name} would replace the secret {name}: give one of the two another name")
+                raise TaskFailure(
+                    f"the parameter {name} would replace the secret {name}: give one of the two another name"
+                )
             text = conversion.as_text(value)
             if "\0" in text:
-                raise Failed(f"the parameter {name} holds a NUL character, which no environment variable can")
+                raise TaskFailure(f"the parameter {name} holds a NUL character, which no environment variable can")
             try:
                 os.fsencode(text)
             except UnicodeEncodeError:
-                raise Failed(
+                raise TaskFailure(
                     f"the parameter {name} holds half of a surrogate pair, which no environment variable can"
                 ) from None
             if len(text.encode("utf-8", "surrogatepass")) > LARGE_VALUE:
@@ -265,11 +269,11 @@ class Step:
         """A shell step's returns, out of the environment that it ended with.
 
         Raises:
-            Failed: a declared return was not exported.
+            TaskFailure: a declared return was not exported.
         """
         if self.step["returns"] and not data:
             names = ", ".join(one["name"] for one in self.step["returns"])
-            raise Failed(
+            raise TaskFailure(
                 f"the command handed over no exports, though the step declares to return {names}: an exec, a trap on EXIT "
                 "of its own, or an exported value above 128 kB keeps them from being seen"
             )
@@ -281,7 +285,7 @@ class Step:
         produced = {}
         for one in self.step["returns"]:
             if one["name"] not in found:
-                raise Failed(f"the command did not export {one['name']}, which the step declares to return")
+                raise TaskFailure(f"the command did not export {one['name']}, which the step declares to return")
             produced[one["name"]] = conversion.from_text(found[one["name"]])
         return self.stored(produced)
 
@@ -294,14 +298,14 @@ def _holds_object(stored: dict[str, Any]) -> bool:
 
 
 def _default(function: Any, name: str) -> Any:
-    return imports.own("inspect").signature(function).parameters[name].default
+    return imports.standard_module("inspect").signature(function).parameters[name].default
 
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def run(step: Step, environment: dict[str, str], result: int) -> int:
+def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
     """The child's whole life after the fork; returns its exit code.
 
     Args:
@@ -323,13 +327,13 @@ def run(step: Step, environment: dict[str, str], result: int) -> int:
             code = _python(step, document)
     except SystemExit as leave:
         code = _system_exit(step, leave, document)
-    except (Failed, Unsuitable, conversion.BadValue, imports.NotFound) as error:
+    except (TaskFailure, UnsuitableValue, conversion.BadValue, imports.CodeNotFound) as error:
         document["reason"] = str(error)
         print(error, file=sys.stderr)
     except StoreFault as error:
         document["fault"] = str(error)
     except BaseException as error:
-        document["exception"] = _described(step, error)
+        document["exception"] = _exception_record(step, error)
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     document["inputs"] = step.inputs
     # A fork of the user's code may come back here too, and a descriptor that it closed may be a file of its own by now.
@@ -339,17 +343,19 @@ def run(step: Step, environment: dict[str, str], result: int) -> int:
     return code
 
 
-def _python(step: Step, document: dict[str, Any]) -> int:
+def _python(step: TaskRunner, document: dict[str, Any]) -> int:
     sys.argv = [step.step["function"]["qualname"]]
     document["returns"] = step.python()
     return 0
 
 
-def reduced_apart(step: Step, environment: dict[str, str], reducer: dict[str, Any], items: list[dict[str, Any]]) -> Any:
+def reduce_in_fork(
+    step: TaskRunner, environment: dict[str, str], reducer: dict[str, Any], items: list[dict[str, Any]]
+) -> Any:
     """What a reducer of the user's makes of a map's items, as JSON data; it runs in a process of its own.
 
     Raises:
-        Unsuitable: it raised, or what it returned is not JSON.
+        UnsuitableValue: it raised, or what it returned is not JSON.
     """
     receive, send = os.pipe()
     process = os.fork()
@@ -370,7 +376,7 @@ def reduced_apart(step: Step, environment: dict[str, str], reducer: dict[str, An
     os.waitpid(process, 0)
     answer = json.loads(line) if line else {"error": "it ended the process"}
     if "error" in answer:
-        raise Unsuitable(f"the reducer {reducer['qualname']} failed: {step.redactor.text(answer['error'][:2000])}")
+        raise UnsuitableValue(f"the reducer {reducer['qualname']} failed: {step.redactor.text(answer['error'][:2000])}")
     return answer["value"]
 
 
@@ -381,7 +387,7 @@ def _is_still(descriptor: int, known: os.stat_result) -> bool:
         return False
 
 
-def _system_exit(step: Step, leave: SystemExit, document: dict[str, Any]) -> int:
+def _system_exit(step: TaskRunner, leave: SystemExit, document: dict[str, Any]) -> int:
     if leave.code is None or leave.code == 0:
         # As in a script, leaving with 0 is a success; but it returns nothing.
         declared = [one["name"] for one in step.step["returns"]]
@@ -398,11 +404,13 @@ def _system_exit(step: Step, leave: SystemExit, document: dict[str, Any]) -> int
     return 1
 
 
-def _described(step: Step, error: BaseException) -> dict[str, Any]:
+def _exception_record(step: TaskRunner, error: BaseException) -> dict[str, Any]:
     """The exception for the record, and its traceback, without frames of ours, where Python would print it."""
-    traceback = imports.own("traceback")
+    traceback = imports.standard_module("traceback")
     try:
-        text = "".join(traceback.format_exception(type(error), error, imports.without_ours(error.__traceback__)))
+        text = "".join(
+            traceback.format_exception(type(error), error, imports.strip_runtime_frames(error.__traceback__))
+        )
         message = str(error)
     except Exception as fault:
         text = message = f"{type(error).__name__}, which can't be shown: {type(fault).__name__}"
@@ -414,12 +422,12 @@ def _described(step: Step, error: BaseException) -> dict[str, Any]:
     }
 
 
-def _shell(step: Step, environment: dict[str, str], result: int) -> int:
+def _shell(step: TaskRunner, environment: dict[str, str], result: int) -> int:
     """Becomes the shell: the parameters in its environment, and where returns are declared, its exports handed over."""
     document: dict[str, Any] = {"returns": None, "inputs": {}}
     try:
         variables = step.shell_environment()
-    except (Failed, Unsuitable, OSError, catalog.BadKey) as error:
+    except (TaskFailure, UnsuitableValue, OSError, catalog.BadKey) as error:
         document["reason"] = str(error)
         print(error, file=sys.stderr)
         _send(result, document)

@@ -6,8 +6,8 @@ import json
 import math
 import sys
 
-from ..shared.values import parsed, shown
-from .imports import own
+from ..shared.values import parse_json_text, short_json
+from .imports import standard_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a container's start 5 ms, dataclasses and pickle 10 ms more.
@@ -80,7 +80,7 @@ def as_metric(name: str, value: Any) -> Any:
     """
     plain = as_json(name, value)
     if isinstance(plain, bool) or not isinstance(plain, (int, float, dict)):
-        raise BadValue(f"the metric {name} is {shown(plain)}: a metric is a number, or a dict of them")
+        raise BadValue(f"the metric {name} is {short_json(plain)}: a metric is a number, or a dict of them")
     return plain
 
 
@@ -91,12 +91,12 @@ def as_object(name: str, value: Any) -> tuple[bytes, str]:
         BadValue: it can't be pickled.
     """
     try:
-        return own("pickle").dumps(value, protocol=PICKLE_PROTOCOL), _type_name(type(value))
+        return standard_module("pickle").dumps(value, protocol=PICKLE_PROTOCOL), _type_name(type(value))
     except Exception as error:
         raise BadValue(f"{name} can't be pickled: {type(error).__name__}: {error}") from None
 
 
-def named(returns: Sequence[str], result: Any) -> dict[str, Any]:
+def returns_by_name(returns: Sequence[str], result: Any) -> dict[str, Any]:
     """What a function returned, by the declared names: one name is the value, n names are a sequence of exactly n.
 
     Raises:
@@ -165,12 +165,12 @@ def _to_bool(value: Any) -> Any:
         return False
     if value in (0, 1) and isinstance(value, (int, float)):
         return bool(value)
-    raise BadValue(f"it is {shown(value)}")
+    raise BadValue(f"it is {short_json(value)}")
 
 
 def _to_int(value: Any) -> Any:
     if isinstance(value, bool):
-        raise BadValue(f"it is {shown(value)}")
+        raise BadValue(f"it is {short_json(value)}")
     if isinstance(value, int):
         return value
     if isinstance(value, float) and value.is_integer():
@@ -180,7 +180,7 @@ def _to_int(value: Any) -> Any:
             return int(value.strip())
         except ValueError:
             pass
-    raise BadValue(f"it is {shown(value)}")
+    raise BadValue(f"it is {short_json(value)}")
 
 
 def _to_float(value: Any) -> Any:
@@ -191,7 +191,7 @@ def _to_float(value: Any) -> Any:
             return float(value.strip())
         except ValueError:
             pass
-    raise BadValue(f"it is {shown(value)}")
+    raise BadValue(f"it is {short_json(value)}")
 
 
 def _to_str(value: Any) -> Any:
@@ -199,17 +199,17 @@ def _to_str(value: Any) -> Any:
         return value
     if isinstance(value, (bool, int, float)):
         return json.dumps(value) if isinstance(value, bool) else str(value)
-    raise BadValue(f"it is {shown(value)}")
+    raise BadValue(f"it is {short_json(value)}")
 
 
 def _container(kind: type) -> Any:
     def convert(value: Any) -> Any:
-        decoded = parsed(value)
+        decoded = parse_json_text(value)
         if kind is dict and isinstance(decoded, dict):
             return decoded
         if kind is not dict and isinstance(decoded, list):
             return decoded if kind is list else kind(decoded)
-        raise BadValue(f"it is {shown(value)}")
+        raise BadValue(f"it is {short_json(value)}")
 
     return convert
 
@@ -237,7 +237,7 @@ def _cast_class(value: Any, kind: type) -> Any:
     validate = getattr(kind, "model_validate", None)
     if callable(validate):
         try:
-            return validate(parsed(value))
+            return validate(parse_json_text(value))
         except Exception as error:
             raise BadValue(f"{type(error).__name__}: {error}") from None
     if hasattr(kind, "__dataclass_fields__"):
@@ -247,7 +247,7 @@ def _cast_class(value: Any, kind: type) -> Any:
         try:
             return kind(value)
         except ValueError:
-            raise BadValue(f"it is {shown(value)}, which is none of its values") from None
+            raise BadValue(f"it is {short_json(value)}, which is none of its values") from None
     pathlib = sys.modules.get("pathlib")
     if pathlib is not None and issubclass(kind, pathlib.PurePath) and isinstance(value, str):
         return kind(value)
@@ -255,9 +255,9 @@ def _cast_class(value: Any, kind: type) -> Any:
 
 
 def _to_dataclass(value: Any, kind: Any) -> Any:
-    decoded = parsed(value)
+    decoded = parse_json_text(value)
     if not isinstance(decoded, dict):
-        raise BadValue(f"it is {shown(value)}")
+        raise BadValue(f"it is {short_json(value)}")
     hints = hints_of(kind)
     names = {one.name for one in kind.__dataclass_fields__.values() if one.init}
     unknown = sorted(set(decoded) - names)
@@ -281,11 +281,11 @@ def _cast_union(value: Any, members: Sequence[Any]) -> Any:
             return _cast(value, member)
         except BadValue:
             continue
-    raise BadValue(f"it is {shown(value)}")
+    raise BadValue(f"it is {short_json(value)}")
 
 
 def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
-    typing = own("typing")
+    typing = standard_module("typing")
     members = getattr(annotation, "__args__", ())
     if origin is typing.Union:
         return _cast_union(value, members)
@@ -296,7 +296,7 @@ def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
         for member in members:
             if isinstance(value, str) and str(member) == value:
                 return member
-        raise BadValue(f"it is {shown(value)}")
+        raise BadValue(f"it is {short_json(value)}")
     if getattr(annotation, "__metadata__", None) is not None:
         return _cast(value, origin)
     if isinstance(origin, type) and issubclass(origin, (list, set, frozenset, tuple)):
@@ -318,7 +318,7 @@ def hints_of(target: Any) -> dict[str, Any]:
     """The annotations of a function or class, with those written as text resolved where that is possible."""
     raw = dict(getattr(target, "__annotations__", {}))
     if isinstance(target, type) or any(isinstance(one, str) for one in raw.values()):
-        typing = own("typing")
+        typing = standard_module("typing")
         try:
             resolved: dict[str, Any] = typing.get_type_hints(target)
             return resolved
@@ -326,11 +326,11 @@ def hints_of(target: Any) -> dict[str, Any]:
             # A name that only a type checker knows: the others are resolved one by one.
             home = sys.modules.get(getattr(target, "__module__", ""))
             space = getattr(target, "__globals__", None) or (vars(home) if home is not None else {})
-            return {name: _resolved(one, space) for name, one in raw.items()}
+            return {name: _resolve_annotation(one, space) for name, one in raw.items()}
     return raw
 
 
-def _resolved(annotation: Any, space: dict[str, Any]) -> Any:
+def _resolve_annotation(annotation: Any, space: dict[str, Any]) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -372,11 +372,11 @@ def signature(function: Any) -> Signature:
         optional = set(names[count - len(defaults) : count]) | set(function.__kwdefaults__ or ())
         only = code.co_posonlyargcount
         return Signature(names[:only], names[only:], frozenset(set(names) - optional), bool(code.co_flags & 0x08))
-    return _inspected(function)
+    return _signature_by_inspect(function)
 
 
-def _inspected(function: Any) -> Signature:
-    inspect = own("inspect")
+def _signature_by_inspect(function: Any) -> Signature:
+    inspect = standard_module("inspect")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

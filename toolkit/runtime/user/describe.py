@@ -11,7 +11,7 @@ import os
 import sys
 import types
 
-from ..shared.locations import find
+from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, PROTOCOL
 from . import conversion, imports
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Optional
 
 
-class Refused(Exception):
+class DescribeRefusal(Exception):
     """The pipeline can't be described; the message says why, ``line`` where."""
 
     def __init__(self, message: str, line: Optional[int] = None) -> None:
@@ -53,35 +53,35 @@ def main(argv: list[str]) -> NoReturn:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    places = find()
+    places = current_locations()
     try:
         os.chdir(places.code)
         imports.install(places, request["roots"])
         if request["file"] is None:
-            return {"functions": {name: _resolved(name, places.code) for name in request["functions"]}}
-        return {"pipeline": _described(request, places.code)}
-    except Refused as error:
+            return {"functions": {name: _resolve_function(name, places.code) for name in request["functions"]}}
+        return {"pipeline": _describe_file(request, places.code)}
+    except DescribeRefusal as error:
         return {"refused": str(error), "line": error.line}
-    except imports.NotFound as error:
+    except imports.CodeNotFound as error:
         return {"refused": str(error), "line": None}
     except BaseException as error:
-        return _raised(error)
+        return _exception_answer(error)
 
 
-def _raised(error: BaseException) -> dict[str, Any]:
+def _exception_answer(error: BaseException) -> dict[str, Any]:
     """An exception of the user's own file, with its traceback as Python would print it."""
-    traceback = imports.own("traceback")
+    traceback = imports.standard_module("traceback")
     refusal = getattr(error, "__toolkit_refusal__", None)
     if refusal is not None:
         return {"refused": str(error), "line": refusal}
-    text = "".join(traceback.format_exception(type(error), error, imports.without_ours(error.__traceback__)))
+    text = "".join(traceback.format_exception(type(error), error, imports.strip_runtime_frames(error.__traceback__)))
     return {"raised": f"{type(error).__name__}: {error}", "traceback": text}
 
 
-def _described(request: dict[str, Any], code: str) -> dict[str, Any]:
+def _describe_file(request: dict[str, Any], code: str) -> dict[str, Any]:
     path = os.path.join(code, request["file"])
     if not os.path.isfile(path):
-        raise Refused(f"the file {request['file']} is not in the image (does .dockerignore leave it out?)")
+        raise DescribeRefusal(f"the file {request['file']} is not in the image (does .dockerignore leave it out?)")
     recorded: list[Any] = []
     sys._toolkit_recorder = recorded  # type: ignore[attr-defined]
     main_module = _run_as_script(path, [path, *request["arguments"]], recorded)
@@ -103,7 +103,7 @@ def _run_as_script(path: str, argv: list[str], recorded: list[Any]) -> types.Mod
         exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
     except SystemExit as leave:
         if leave.code not in (None, 0) and not recorded:
-            raise Refused(f"the file ended with {leave.code} before it called execute()") from None
+            raise DescribeRefusal(f"the file ended with {leave.code} before it called execute()") from None
     return module
 
 
@@ -119,19 +119,23 @@ def _chosen(request: dict[str, Any], module: types.ModuleType, recorded: list[An
     if request["nth"] is not None and recorded:
         if request["nth"] < len(recorded):
             return recorded[request["nth"]]
-        raise Refused(f"the file calls execute() {len(recorded)} times here, and {request['nth'] + 1} times outside")
+        raise DescribeRefusal(
+            f"the file calls execute() {len(recorded)} times here, and {request['nth'] + 1} times outside"
+        )
     if len(recorded) > 1:
-        raise Refused(f"the file executes {len(recorded)} pipelines: name one as {request['file']}:NAME")
+        raise DescribeRefusal(f"the file executes {len(recorded)} pipelines: name one as {request['file']}:NAME")
     if recorded:
         return recorded[0]
     found = _outermost({key: value for key, value in vars(module).items() if _is_pipeline(value)})
     if len({id(value) for value in found.values()}) == 1:
         return next(iter(found.values()))
     if not found:
-        raise Refused(
+        raise DescribeRefusal(
             "the file has no pipeline: it neither calls execute() nor holds a Pipeline or a @pipeline function at module level"
         )
-    raise Refused(f"the file holds several pipelines: name one as {request['file']}:NAME ({', '.join(sorted(found))})")
+    raise DescribeRefusal(
+        f"the file holds several pipelines: name one as {request['file']}:NAME ({', '.join(sorted(found))})"
+    )
 
 
 def _outermost(found: dict[str, Any]) -> dict[str, Any]:
@@ -154,14 +158,14 @@ def _by_name(name: str, module: types.ModuleType) -> Any:
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
-            raise Refused(f"the file has nothing named {name}")
+            raise DescribeRefusal(f"the file has nothing named {name}")
         found = getattr(found, part)
     if not _is_pipeline(found) and callable(found) and not isinstance(found, type):
         if conversion.signature(found).required:
-            raise Refused(f"{name} takes arguments: only a callable without any can make a pipeline")
+            raise DescribeRefusal(f"{name} takes arguments: only a callable without any can make a pipeline")
         found = found()
     if not _is_pipeline(found):
-        raise Refused(f"{name} is a {type(found).__name__} and not a pipeline")
+        raise DescribeRefusal(f"{name} is a {type(found).__name__} and not a pipeline")
     return found
 
 
@@ -170,9 +174,11 @@ def _check_functions(node: Any, path: str, code: str) -> None:
     if isinstance(node, dict):
         reference = node.get("function")
         if isinstance(reference, dict) and "qualname" in reference:
-            node["function"], node["takes"] = _checked(reference, node.pop("live", None), path, code, node.get("line"))
+            node["function"], node["takes"] = _check_function(
+                reference, node.pop("live", None), path, code, node.get("line")
+            )
         if node.get("kind") == "notebook" and not os.path.isfile(os.path.join(code, node["command"])):
-            raise Refused(
+            raise DescribeRefusal(
                 f"there is no notebook {node['command']} in the project (does .dockerignore leave it out?)",
                 node.get("line"),
             )
@@ -183,14 +189,14 @@ def _check_functions(node: Any, path: str, code: str) -> None:
             _check_functions(value, path, code)
 
 
-def _checked(
+def _check_function(
     reference: dict[str, Any], live: Any, path: str, code: str, line: Optional[int]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     module, qualname = reference["module"], reference["qualname"]
     if live is None:
-        resolved = _resolved(f"{module}.{qualname}" if module else qualname, code)
+        resolved = _resolve_function(f"{module}.{qualname}" if module else qualname, code)
         if "refused" in resolved:
-            raise Refused(resolved["refused"], line)
+            raise DescribeRefusal(resolved["refused"], line)
         return resolved["function"], resolved["takes"]
     holder: Any = sys.modules.get(module)
     for part in qualname.split("."):
@@ -198,7 +204,7 @@ def _checked(
     # A class method is another object each time that it is looked up, and equal to the one before.
     found = getattr(holder, "__toolkit_function__", holder)
     if found is not live and not (isinstance(live, types.MethodType) and found == live):
-        raise Refused(
+        raise DescribeRefusal(
             f"the function {qualname} can't be found again as {qualname} in its module: define it at module level, "
             "under the name that it is kept by",
             line,
@@ -223,7 +229,7 @@ def _takes(function: Any) -> dict[str, Any]:
     }
 
 
-def _resolved(dotted: str, code: str) -> dict[str, Any]:
+def _resolve_function(dotted: str, code: str) -> dict[str, Any]:
     """A dotted path as module and name: the longest part of it that is a module."""
     parts = dotted.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
@@ -232,7 +238,7 @@ def _resolved(dotted: str, code: str) -> dict[str, Any]:
         module, qualname = ".".join(parts[:size]), ".".join(parts[size:])
         try:
             function = imports.load_function(module, None, qualname, code)
-        except imports.NotFound as error:
+        except imports.CodeNotFound as error:
             if size == 1 or f"no module {module}" not in str(error):
                 return {"refused": str(error)}
             continue

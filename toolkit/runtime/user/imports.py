@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 
-from ..shared.locations import Places
+from ..shared.locations import Locations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
 
-class NotFound(Exception):
+class CodeNotFound(Exception):
     """A module, function or file that the pipeline names is not there."""
 
 
@@ -27,7 +27,7 @@ _original: list[str] = []
 _own: set[str] = set()
 
 
-def install(places: Places, roots: Sequence[str]) -> None:
+def install(places: Locations, roots: Sequence[str]) -> None:
     """Puts the user's folders first on ``sys.path``, then the image's PYTHONPATH, and the SDK before what is installed."""
     first = [os.path.normpath(os.path.join(places.code, root)) for root in roots]
     theirs = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
@@ -46,7 +46,7 @@ def install(places: Places, roots: Sequence[str]) -> None:
     _join_toolkit(before, places.sdk)
 
 
-def own(name: str) -> Any:
+def standard_module(name: str) -> Any:
     """A module of the standard library, whatever the user has of that name; theirs stays where it is."""
     if not _own:
         return importlib.import_module(name)
@@ -146,7 +146,7 @@ def _join_toolkit(folders: Sequence[str], sdk: str) -> None:
         return
     joined = sys.modules.get("toolkit") or _load("toolkit", ours, os.path.dirname(ours))
     # Loaded now, so that looking for it never comes to the user's.
-    joined.__dict__["sdk"] = own("toolkit.sdk")
+    joined.__dict__["sdk"] = standard_module("toolkit.sdk")
     # A package of theirs ends the search for other folders of the name, as it would without ours.
     joined.__path__.extend(inside if theirs is None else [os.path.dirname(theirs)] if _is_package(theirs) else [])
     if theirs is not None:
@@ -166,7 +166,7 @@ def _add_names_of(theirs: str, joined: ModuleType) -> None:
         if name in joined.__dict__["__all__"]:
             return sdk_getattr(name)
         if not loaded:
-            util = own("importlib.util")
+            util = standard_module("importlib.util")
             package = list(joined.__path__) if _is_package(theirs) else None
             spec = util.spec_from_file_location("toolkit", theirs, submodule_search_locations=package)
             loaded.append(util.module_from_spec(spec))
@@ -177,10 +177,10 @@ def _add_names_of(theirs: str, joined: ModuleType) -> None:
 
 
 def _load(name: str, file: str, package: Optional[str] = None) -> ModuleType:
-    util = own("importlib.util")
+    util = standard_module("importlib.util")
     spec = util.spec_from_file_location(name, file, submodule_search_locations=[package] if package else None)
     if spec is None or spec.loader is None:
-        raise NotFound(f"{file} is not a Python file")
+        raise CodeNotFound(f"{file} is not a Python file")
     module: ModuleType = util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -205,7 +205,7 @@ def name_of_file(path: str) -> tuple[str, bool]:
     return stem.replace(".", "_"), stem.isidentifier()
 
 
-def without_ours(frames: Optional[TracebackType]) -> Optional[TracebackType]:
+def strip_runtime_frames(frames: Optional[TracebackType]) -> Optional[TracebackType]:
     """A traceback from the first frame on that is not the runtime's or the import system's."""
     runtime = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     ours = (runtime, os.path.dirname(importlib.__file__))
@@ -223,7 +223,7 @@ def load_module(name: str, file: Optional[str], code: str) -> ModuleType:
     """A module by its name, or from its file (relative to ``code``) under its own name, never ``__main__``.
 
     Raises:
-        NotFound: there is no such module or file. Whatever the module's own code raises passes through.
+        CodeNotFound: there is no such module or file. Whatever the module's own code raises passes through.
     """
     if file is not None:
         known = sys.modules.get(name)
@@ -231,14 +231,14 @@ def load_module(name: str, file: Optional[str], code: str) -> ModuleType:
         if known is not None and os.path.realpath(getattr(known, "__file__", None) or "") == os.path.realpath(path):
             return known
         if not os.path.isfile(path):
-            raise NotFound(f"the file {file} is not in the image")
+            raise CodeNotFound(f"the file {file} is not in the image")
         return _load(name, path)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         # Only a module that is itself missing is our finding; one that it imports is the user's traceback.
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise NotFound(f"there is no module {name}") from None
+            raise CodeNotFound(f"there is no module {name}") from None
         raise
 
 
@@ -246,15 +246,15 @@ def load_function(module: str, file: Optional[str], qualname: str, code: str) ->
     """The callable that a plan names.
 
     Raises:
-        NotFound: no such module, file or name, or it can't be called.
+        CodeNotFound: no such module, file or name, or it can't be called.
     """
     found: Any = load_module(module, file, code)
     for part in qualname.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise NotFound(f"the module {module} has no function {qualname}") from None
+            raise CodeNotFound(f"the module {module} has no function {qualname}") from None
     target = getattr(found, "__toolkit_function__", found)
     if not callable(target):
-        raise NotFound(f"{module}.{qualname} can't be called: it is {type(target).__name__}")
+        raise CodeNotFound(f"{module}.{qualname} can't be called: it is {type(target).__name__}")
     return target

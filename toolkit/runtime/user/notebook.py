@@ -36,7 +36,7 @@ _LONGEST_SOCKET = 80
 """Characters; a Unix socket's path has at most 107, and a number follows."""
 
 
-def run(step: child.Step, environment: dict[str, str], document: dict[str, Any]) -> int:
+def run(step: child.TaskRunner, environment: dict[str, str], document: dict[str, Any]) -> int:
     """Runs the step's notebook and fills in what it returned, or how it failed; returns the exit code.
 
     Raises:
@@ -45,7 +45,7 @@ def run(step: child.Step, environment: dict[str, str], document: dict[str, Any])
     _find_libraries()
     path = os.path.join(step.places.work, step.step["command"])
     notebook = _read(path, step.step["command"])
-    given = _Given(step)
+    given = _Parameters(step)
     _inject(notebook, given)
     target = os.path.normpath(os.path.join(step.places.work, step.data_folder, executed_name(path)))
     session = _Session(step, notebook, environment, given.folder)
@@ -61,35 +61,35 @@ def run(step: child.Step, environment: dict[str, str], document: dict[str, Any])
         return _dead(session.kernel_code(), document)
     if failure is not None:
         return _fail(step, failure, document)
-    document["returns"] = _stored(step, given.folder)
+    document["returns"] = _read_returns(step, given.folder)
     return 0
 
 
 def _find_libraries() -> None:
-    util = imports.own("importlib.util")
+    util = imports.standard_module("importlib.util")
     # The runtime has cut the image's PYTHONPATH off its own; here these may come from it.
     theirs = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path += [entry for entry in theirs if entry not in sys.path]
     missing = [name for name in NEEDED if util.find_spec(name) is None]
     if missing:
-        raise child.Failed(
+        raise child.TaskFailure(
             f"a notebook step needs {', '.join(NEEDED)}, and this image is without {', '.join(missing)}: "
             "add them to the project's requirements"
         )
 
 
 def _read(path: str, command: str) -> Any:
-    nbformat = imports.own("nbformat")
+    nbformat = imports.standard_module("nbformat")
     if not os.path.isfile(path):
-        raise child.Failed(f"there is no notebook {command} (does .dockerignore leave it out?)")
+        raise child.TaskFailure(f"there is no notebook {command} (does .dockerignore leave it out?)")
     try:
         with open(path, encoding="utf-8") as file:
             notebook = nbformat.read(file, as_version=4)
     except Exception as error:
-        raise child.Failed(f"{command} is no notebook: {error}") from None
+        raise child.TaskFailure(f"{command} is no notebook: {error}") from None
     language = notebook.metadata.get("kernelspec", {}).get("language", "python")
     if language.lower() != "python":
-        raise child.Failed(f"the notebook {command} is written in {language}, and only Python can be run")
+        raise child.TaskFailure(f"the notebook {command} is written in {language}, and only Python can be run")
     return notebook
 
 
@@ -116,21 +116,21 @@ def names_of(source: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _tagged(notebook: Any, tag: str) -> Optional[int]:
+def _find_tagged(notebook: Any, tag: str) -> Optional[int]:
     for position, cell in enumerate(notebook.cells):
         if tag in cell.metadata.get("tags", ()):
             return position
     return None
 
 
-class _Given:
+class _Parameters:
     """What is handed to the kernel: small JSON data as text of a cell, anything else in a file.
 
     Attributes:
         folder: the attempt's own, for those files. cell: the cell's text.
     """
 
-    def __init__(self, step: child.Step) -> None:
+    def __init__(self, step: child.TaskRunner) -> None:
         self._step = step
         self.folder = os.path.join(step.private, "kernel")
         os.makedirs(os.path.join(self.folder, "given"), mode=0o700)
@@ -167,24 +167,24 @@ class _Given:
             file.write(data)
 
 
-def _inject(notebook: Any, given: _Given) -> None:
+def _inject(notebook: Any, given: _Parameters) -> None:
     """Puts the parameters into a cell after the one that is tagged ``parameters``, else at the top."""
-    before = _tagged(notebook, INJECTED_TAG)
+    before = _find_tagged(notebook, INJECTED_TAG)
     if before is not None:
         del notebook.cells[before]
-    place = _tagged(notebook, PARAMETERS_TAG)
+    place = _find_tagged(notebook, PARAMETERS_TAG)
     names: list[str] = []
     if place is not None:
         try:
             names = names_of(notebook.cells[place].source)
         except SyntaxError as error:
-            raise child.Failed(
+            raise child.TaskFailure(
                 f"the cell tagged parameters can't be read: {error.msg} in line {error.lineno}"
             ) from None
     given.take(list(dict.fromkeys([*names, *given._step.step["bind"]])))
     if not given.cell:
         return
-    cell = imports.own("nbformat.v4").new_code_cell(given.cell, metadata={"tags": [INJECTED_TAG]})
+    cell = imports.standard_module("nbformat.v4").new_code_cell(given.cell, metadata={"tags": [INJECTED_TAG]})
     if (notebook.nbformat, notebook.nbformat_minor) >= (4, 5):
         # Not a random one: the same run makes the same notebook.
         cell["id"] = INJECTED_TAG
@@ -208,7 +208,7 @@ class _Failure:
 class _Session:
     """One kernel, from its start to its end."""
 
-    def __init__(self, step: child.Step, notebook: Any, environment: dict[str, str], folder: str) -> None:
+    def __init__(self, step: child.TaskRunner, notebook: Any, environment: dict[str, str], folder: str) -> None:
         self._step = step
         self._notebook = notebook
         self._environment = environment
@@ -218,7 +218,7 @@ class _Session:
 
     def run(self) -> Optional[_Failure]:
         """Executes all cells, and takes the returns where they all went well."""
-        asyncio = imports.own("asyncio")
+        asyncio = imports.standard_module("asyncio")
         try:
             failure: Optional[_Failure] = asyncio.run(self._run(asyncio))
             return failure
@@ -252,10 +252,10 @@ class _Session:
             await _now(talk.wait_for_ready(timeout=START_LIMIT))
         except RuntimeError as error:
             if self._kernel is not None and self._kernel.poll() is not None:
-                raise child.Failed(
+                raise child.TaskFailure(
                     f"the notebook's kernel ended as it started, with exit code {self.kernel_code()}"
                 ) from None
-            raise child.Failed(f"the notebook's kernel does not answer: {error}") from None
+            raise child.TaskFailure(f"the notebook's kernel does not answer: {error}") from None
         talk.allow_stdin = False
         runtime = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         begin = (
@@ -278,7 +278,7 @@ class _Session:
 
     def _start(self) -> str:
         """Starts the kernel; returns the path of its connection file."""
-        connect = imports.own("jupyter_client.connect")
+        connect = imports.standard_module("jupyter_client.connect")
         # Of the user's own Jupyter and IPython nothing is read: the same notebook, the same run.
         own = {name: os.path.join(self._folder, name.lower()) for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR")}
         own.update(JUPYTER_RUNTIME_DIR=self._folder, IPYTHONDIR=os.path.join(self._folder, "ipython"))
@@ -334,7 +334,7 @@ class _Session:
         try:
             waited = 0.0
             while self._kernel.poll() is None and waited < SHUTDOWN_LIMIT:
-                await imports.own("asyncio").sleep(0.05)
+                await imports.standard_module("asyncio").sleep(0.05)
                 waited += 0.05
         finally:
             client.kc.stop_channels()
@@ -359,8 +359,8 @@ async def _now(given: Any) -> Any:
 
 def _client(notebook: Any, kernel: Any) -> Any:
     """nbclient's client, that passes the cells' results on as they come; its kernel lives as long as our process of it does."""
-    asynchronous = imports.own("jupyter_client.asynchronous")
-    nbclient = imports.own("nbclient")
+    asynchronous = imports.standard_module("jupyter_client.asynchronous")
+    nbclient = imports.standard_module("nbclient")
 
     class Talk(asynchronous.AsyncKernelClient):  # type: ignore[misc, name-defined]
         async def is_alive(self) -> bool:
@@ -393,7 +393,7 @@ def show(kind: str, content: dict[str, Any]) -> None:
 
 
 async def _cell(client: Any, cell: Any, position: int) -> Optional[_Failure]:
-    exceptions = imports.own("nbclient.exceptions")
+    exceptions = imports.standard_module("nbclient.exceptions")
     try:
         await client.async_execute_cell(cell, position, execution_count=client.code_cells_executed + 1)
     except exceptions.CellExecutionError:
@@ -419,7 +419,7 @@ def _dead(kernel_code: Optional[int], document: dict[str, Any]) -> int:
     return kernel_code or 1
 
 
-def _fail(step: child.Step, failure: _Failure, document: dict[str, Any]) -> int:
+def _fail(step: child.TaskRunner, failure: _Failure, document: dict[str, Any]) -> int:
     if failure.name == "SystemExit":
         text = failure.message
         raise SystemExit(int(text) if re.fullmatch(r"-?\d+", text) else None if text in ("", "None") else text)
@@ -431,13 +431,13 @@ def _fail(step: child.Step, failure: _Failure, document: dict[str, Any]) -> int:
     return 130 if failure.name == "KeyboardInterrupt" else 1
 
 
-def _write(step: child.Step, notebook: Any, target: str) -> None:
+def _write(step: child.TaskRunner, notebook: Any, target: str) -> None:
     """Keeps the notebook as far as it was executed, without secrets."""
     for cell in notebook.cells:
         cell["source"] = step.redactor.text(cell["source"])
         if cell.get("outputs"):
-            cell["outputs"] = [_redacted(step, one) for one in cell["outputs"]]
-    text = imports.own("nbformat").writes(notebook)
+            cell["outputs"] = [_redact_output(step, one) for one in cell["outputs"]]
+    text = imports.standard_module("nbformat").writes(notebook)
     temporary = f"{target}.{os.getpid()}.tmp"
     os.makedirs(os.path.dirname(target), exist_ok=True)
     with open(temporary, "w", encoding="utf-8") as file:
@@ -445,7 +445,7 @@ def _write(step: child.Step, notebook: Any, target: str) -> None:
     os.replace(temporary, target)
 
 
-def _redacted(step: child.Step, output: Any) -> Any:
+def _redact_output(step: child.TaskRunner, output: Any) -> Any:
     kind = output["output_type"]
 
     def plain(value: Any) -> Any:
@@ -462,7 +462,7 @@ def _redacted(step: child.Step, output: Any) -> Any:
     return found
 
 
-def _stored(step: child.Step, folder: str) -> dict[str, dict[str, Any]]:
+def _read_returns(step: child.TaskRunner, folder: str) -> dict[str, dict[str, Any]]:
     """The declared returns, as the kernel handed them over."""
     with open(os.path.join(folder, "returned.json"), encoding="ascii") as file:
         answers = json.load(file)
@@ -470,7 +470,7 @@ def _stored(step: child.Step, folder: str) -> dict[str, dict[str, Any]]:
     for one in step.step["returns"]:
         name, answer = one["name"], answers[one["name"]]
         if "refused" in answer:
-            raise child.Failed(answer["refused"])
+            raise child.TaskFailure(answer["refused"])
         if "value" in answer:
             found.update(step.stored({name: answer["value"]}))
             continue

@@ -11,11 +11,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toolkit.backends.argo.compile import names
-from toolkit.backends.argo.compile.omitted_work import Positions, Resumed
-from toolkit.backends.argo.compile.pod import PATH_INPUT, Object, can_be_input, filled, literal, position_name
-from toolkit.plan.controls import Choice, Control, Emitted, Entry, Inner, Source, holds_entry
-from toolkit.plan.plan import Emission, Plan, PlannedStep, Scope, When
-from toolkit.runtime.shared.controls import key
+from toolkit.backends.argo.compile.omitted_work import OmittedWork, Positions
+from toolkit.backends.argo.compile.pod import PATH_INPUT, Object, can_be_input, fill_positions, literal, position_name
+from toolkit.plan.controls import ChoiceSource, Control, EntrySource, InnerSource, Source, TaskSource, holds_entry
+from toolkit.plan.plan import Emission, Plan, PlannedScope, PlannedStep, When
+from toolkit.runtime.shared.controls import parameter_key
 from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, depth
 
 ENTRY = "pipeline"
@@ -39,7 +39,7 @@ class Graph:
 
     Args:
         constants: the control values that follow from the run's parameters, by key.
-        pod: gives the name of the template whose pods run a step. resumed: of a run that goes on, what is done of it.
+        pod: gives the name of the template whose pods run a step. omitted_work: of a run that goes on, what is done of it.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Graph:
         plan: Plan,
         constants: Mapping[str, str],
         pod: Callable[[PlannedStep], str],
-        resumed: Resumed | None = None,
+        omitted_work: OmittedWork | None = None,
     ) -> None:
         self._plan = plan
         self._constants = constants
         self._pod = pod
-        self._resumed = resumed
+        self._omitted_work = omitted_work
         self._rows = {row.path: row for row in plan.steps}
         self._numbers = {row.path: number for number, row in enumerate(plan.steps)}
         self._scopes = {scope.path: scope for scope in plan.scopes}
@@ -99,8 +99,12 @@ class Graph:
         assert row.inside is not None
         number = self._numbers[path]
         if when == "start":
-            return [key(number), key(number, "groups")] if row.inside.grouped else [key(number)]
-        found = [key(number, "again")]
+            return (
+                [parameter_key(number), parameter_key(number, "groups")]
+                if row.inside.grouped
+                else [parameter_key(number)]
+            )
+        found = [parameter_key(number, "again")]
         for part in row.inside.parts:
             found += self._keys(part, "start")
         return found
@@ -124,10 +128,10 @@ class Graph:
                 called = path if around.is_handler else around.owner
 
     def _pass(self, source: Source, one: str) -> None:
-        if isinstance(source, Choice):
+        if isinstance(source, ChoiceSource):
             for each in (*source.first, source.otherwise):
                 self._pass(each, one)
-        elif isinstance(source, Inner):
+        elif isinstance(source, InnerSource):
             called = source.scopes[0][0] if source.handler else source.step
             if source.before is not None:
                 self._arguments.setdefault(called, {})[one] = source.before
@@ -145,7 +149,7 @@ class Graph:
 
     # --- sequences ----------------------------------------------------------------------------------------------------
 
-    def _live(self, scope: Scope) -> list[PlannedStep]:
+    def _live(self, scope: PlannedScope) -> list[PlannedStep]:
         """The rows of a sequence that may run: none after one that ends it."""
         found = []
         for path in scope.steps:
@@ -154,9 +158,9 @@ class Graph:
                 break
         return found
 
-    def _of_scope(self, scope: Scope) -> Object:
+    def _of_scope(self, scope: PlannedScope) -> Object:
         made: Object = {"name": _scope_name(scope.path)}
-        inputs = _declared(depth(scope.path), self._inputs.get(scope.path, ()) if scope.path else ())
+        inputs = _input_declarations(depth(scope.path), self._inputs.get(scope.path, ()) if scope.path else ())
         if inputs:
             made["inputs"] = inputs
         tasks = self._sequence(scope)
@@ -170,29 +174,29 @@ class Graph:
             made["outputs"] = {"parameters": outputs}
         return made
 
-    def _sequence(self, scope: Scope) -> list[Object]:
+    def _sequence(self, scope: PlannedScope) -> list[Object]:
         tasks: list[Object] = []
         handlers: list[str] = []
         last = ""
         for row in self._live(scope):
-            passed = self._passed(row.path)
+            omitted = self._omitted(row.path)
             # Of what runs once it is known now whether it does.
-            if row.type != "stub" and () not in passed:
+            if row.type != "stub" and () not in omitted:
                 name = names.task_name(row.path)
                 task = self._call(name, self._called(row), self._values(row, scope.path), last)
-                tasks.append(_left_out(task, passed))
-                last = _came_well(task)
+                tasks.append(_omit_at(task, omitted))
+                last = _success_of(task)
                 if row.handler is not None:
                     handlers.append(handler_task(row.path))
                     values = self._resolved(row.handler, scope.path)
                     failed = f"{name}.Failed || {name}.Errored"
                     tasks.append(self._call(handlers[-1], _scope_name(row.handler), values, failed))
-            over = self._over(row.path)
-            if row.ends == "failure" and () not in over:
+            handled = self._handled(row.path)
+            if row.ends == "failure" and () not in handled:
                 name = names.task_name(f"{row.path}/{FAILS}/")
                 task = self._call(name, self._fails(), [_path_argument(row.path)], last)
-                tasks.append(_left_out(task, over))
-                last = _came_well(task)
+                tasks.append(_omit_at(task, handled))
+                last = _success_of(task)
         if handlers:
             # Argo judges a DAG by its last tasks; this one is left out, and so takes on a failure, unless one of these came well.
             ends = " || ".join([last, *(f"{one}.Succeeded" for one in handlers)])
@@ -202,11 +206,11 @@ class Graph:
             tasks.append(self._call(NOTHING, self._nothing(), [], ""))
         return tasks
 
-    def _passed(self, path: str) -> list[Positions]:
-        return self._resumed.passed(path) if self._resumed is not None else []
+    def _omitted(self, path: str) -> list[Positions]:
+        return self._omitted_work.omitted(path) if self._omitted_work is not None else []
 
-    def _over(self, path: str) -> list[Positions]:
-        return self._resumed.over(path) if self._resumed is not None else []
+    def _handled(self, path: str) -> list[Positions]:
+        return self._omitted_work.handled(path) if self._omitted_work is not None else []
 
     @staticmethod
     def _call(name: str, template: str, values: list[Object], depends: str) -> Object:
@@ -225,12 +229,12 @@ class Graph:
     def _values(self, row: PlannedStep, scope: str) -> list[Object]:
         """The arguments of a row's template."""
         if row.type == "task":
-            return [_path_argument(row.path)] if can_be_input(row.path) else _passed(depth(row.path))
+            return [_path_argument(row.path)] if can_be_input(row.path) else _position_arguments(depth(row.path))
         return self._resolved(row.path, scope)
 
     def _resolved(self, called: str, scope: str) -> list[Object]:
         """The arguments of a composite or handler: where it is, and what it takes."""
-        values = _passed(depth(called))
+        values = _position_arguments(depth(called))
         if called in self._rows and self._rows[called].type == "loop":
             values.append(_argument(position_name(len(values)), "0"))
         for one, source in self._arguments.get(called, {}).items():
@@ -238,8 +242,8 @@ class Graph:
         return values
 
     def _reference(self, source: Source, scope: str, one: str) -> str:
-        assert not isinstance(source, Choice), "only at the end of a sequence"
-        if isinstance(source, Entry):
+        assert not isinstance(source, ChoiceSource), "only at the end of a sequence"
+        if isinstance(source, EntrySource):
             return self._constants[one] if scope == "" else _input(one)
         known = self._known(source, scope, one)
         if () in known:
@@ -251,10 +255,10 @@ class Graph:
 
     def _terms(self, source: Source, scope: str, one: str, tasks: Iterable[str]) -> list[str]:
         """Expressions of which the first that is not empty is the value at the end of a sequence."""
-        if isinstance(source, Choice):
+        if isinstance(source, ChoiceSource):
             every = (*source.first, source.otherwise)
             return [text for each in every for text in self._terms(each, scope, one, tasks)]
-        if isinstance(source, Entry):
+        if isinstance(source, EntrySource):
             return [f"inputs.parameters.{one}"]
         name = _task_of(source)
         terms = [_term(name, one)] if name in tasks else []
@@ -263,12 +267,12 @@ class Graph:
             return [json.dumps(known[()])]
         return [*terms, f"({_at_position(known)} ?? '')"] if known else terms
 
-    def _known(self, source: Emitted | Inner, scope: str, one: str) -> dict[Positions, str]:
+    def _known(self, source: TaskSource | InnerSource, scope: str, one: str) -> dict[Positions, str]:
         """The values that what does not run again had computed, by position."""
-        if self._resumed is None:
+        if self._omitted_work is None:
             return {}
-        handled = isinstance(source, Inner) and source.handler
-        positions = self._over(source.step) if handled else self._passed(source.step)
+        handled = isinstance(source, InnerSource) and source.handler
+        positions = self._handled(source.step) if handled else self._omitted(source.step)
         composite = self._plan.steps[int(one[1:])].path
         # Out of a loop's body comes what its next iteration begins with, if that is its to compute.
         loop = next(
@@ -282,7 +286,7 @@ class Graph:
             ),
             None,
         )
-        found = {each: self._resumed.value(one, composite, scope, each, loop) for each in positions}
+        found = {each: self._omitted_work.value(one, composite, scope, each, loop) for each in positions}
         return {each: text for each, text in found.items() if text is not None}
 
     # --- composites ---------------------------------------------------------------------------------------------------
@@ -296,7 +300,7 @@ class Graph:
         }
         dag, last = makers[row.type](row)
         made: Object = {"name": _row_name(row)}
-        inputs = _declared(depth(row.path) + (row.type == "loop"), self._arguments.get(row.path, ()))
+        inputs = _input_declarations(depth(row.path) + (row.type == "loop"), self._arguments.get(row.path, ()))
         if inputs:
             made["inputs"] = inputs
         made["dag"] = dag
@@ -313,7 +317,7 @@ class Graph:
     def _parallel(self, row: PlannedStep) -> tuple[Object, list[_End]]:
         tasks = []
         for scope in _scopes(row):
-            values = [*_passed(depth(scope)), *map(_taken, self._inputs.get(scope, ()))]
+            values = [*_position_arguments(depth(scope)), *map(_input_argument, self._inputs.get(scope, ()))]
             tasks.append(self._call(names.task_name(scope), _scope_name(scope), values, ""))
         # Else the others would be judged before they have ended.
         return {"failFast": False, "tasks": tasks}, [(names.task_name(scope), scope) for scope in _scopes(row)]
@@ -321,10 +325,10 @@ class Graph:
     def _conditional(self, row: PlannedStep) -> tuple[Object, list[_End]]:
         tasks = []
         for position, scope in enumerate(_scopes(row)):
-            values = [*_passed(depth(scope)), *map(_taken, self._inputs.get(scope, ()))]
+            values = [*_position_arguments(depth(scope)), *map(_input_argument, self._inputs.get(scope, ()))]
             task = self._call(names.task_name(scope), _scope_name(scope), values, "")
             # Not in quotes: what is no number is the sentence that says why, makes no expression, and so fails.
-            task["when"] = f"{_input(key(self._numbers[row.path]))} == {position}"
+            task["when"] = f"{_input(parameter_key(self._numbers[row.path]))} == {position}"
             tasks.append(task)
         return {"tasks": tasks}, [(names.task_name(scope), scope) for scope in _scopes(row)]
 
@@ -332,20 +336,20 @@ class Graph:
         assert row.inside is not None
         [scope] = _scopes(row)
         number, level = self._numbers[row.path], depth(row.path)
-        outer = _passed(level)
+        outer = _position_arguments(level)
         inner = list(self._inputs.get(scope, ()))
         items = self._call("items", _scope_name(scope), [], "")
         if row.inside.parts:
             own = [_argument(one, f"{{{{item.{one}}}}}") for one in inner]
             items["arguments"] = {"parameters": [*outer, _argument(position_name(level), "{{item.i}}"), *own]}
-            items["withParam"] = _input(key(number))
+            items["withParam"] = _input(parameter_key(number))
             return {"tasks": [items]}, []
         items["arguments"] = {"parameters": [*outer, _argument(position_name(level), "{{item}}")]}
-        items["withSequence"] = {"count": _input(key(number))}
+        items["withSequence"] = {"count": _input(parameter_key(number))}
         if not row.inside.grouped:
             return {"tasks": [items]}, []
         groups = {**items, "name": "groups", "template": _group_name(row)}
-        groups["withSequence"] = {"count": _input(key(number, "groups")), "format": GROUP + "%d"}
+        groups["withSequence"] = {"count": _input(parameter_key(number, "groups")), "format": GROUP + "%d"}
         self._made.append(self._group(row, scope))
         return {"failFast": False, "tasks": [items, groups]}, []
 
@@ -354,22 +358,22 @@ class Graph:
         tasks: list[Object] = []
         for step in self._live(self._scopes[scope]):
             last = tasks[-1]["name"] if tasks else ""
-            passed = self._passed(step.path)
-            skipped = [] if not self._resumed else ["Skipped"]
+            omitted = self._omitted(step.path)
+            skipped = [] if not self._omitted_work else ["Skipped"]
             after = (
                 " || ".join(f"{last}.{phase}" for phase in ("Succeeded", "Failed", "Errored", *skipped)) if last else ""
             )
             task = self._call(names.task_name(step.path), self._pod(step), self._values(step, scope), after)
-            tasks.append(_left_out(task, passed))
+            tasks.append(_omit_at(task, omitted))
         if len(tasks) > 1:
-            every = " && ".join(_came_well(task) for task in tasks)
+            every = " && ".join(_success_of(task) for task in tasks)
             tasks.append(self._call(names.task_name("/end"), self._nothing(), [], every))
-        return {"name": _group_name(row), "inputs": _declared(depth(scope), ()), "dag": {"tasks": tasks}}
+        return {"name": _group_name(row), "inputs": _input_declarations(depth(scope), ()), "dag": {"tasks": tasks}}
 
     def _loop(self, row: PlannedStep) -> tuple[Object, list[_End]]:
         assert row.inside is not None and row.inside.limit is not None
         [scope] = _scopes(row)
-        again, level = key(self._numbers[row.path], "again"), depth(row.path)
+        again, level = parameter_key(self._numbers[row.path], "again"), depth(row.path)
         tasks: list[Object] = []
         count = min(_UNROLLED, row.inside.limit)
         for step in range(count + (row.inside.limit > count)):
@@ -378,13 +382,13 @@ class Graph:
             last = tasks[-1]["name"] if tasks else ""
             position = f"{{{{=asInt(inputs.parameters.{position_name(level)}) + {step}}}}}"
             values = [
-                *_passed(level),
+                *_position_arguments(level),
                 _argument(position_name(level), position if step else _input(position_name(level))),
             ]
             for one in taken:
                 known = last and one in self._exports.get(scope, {})
                 values.append(
-                    _argument(one, f"{{{{tasks.{last}.outputs.parameters.{one}}}}}") if known else _taken(one)
+                    _argument(one, f"{{{{tasks.{last}.outputs.parameters.{one}}}}}") if known else _input_argument(one)
                 )
             called = _scope_name(scope) if step < count else _row_name(row)
             task = self._call(name, called, values, f"{last}.Succeeded" if last else "")
@@ -424,13 +428,13 @@ def _group_name(row: PlannedStep) -> str:
     return names.task_name(f"group {row.path}")
 
 
-def _task_of(source: Emitted | Inner) -> str:
-    if isinstance(source, Inner) and source.handler:
+def _task_of(source: TaskSource | InnerSource) -> str:
+    if isinstance(source, InnerSource) and source.handler:
         return handler_task(source.step)
     return names.task_name(source.step)
 
 
-def _declared(positions: int, keys: Iterable[str]) -> Object:
+def _input_declarations(positions: int, keys: Iterable[str]) -> Object:
     """Inputs; empty where there are none."""
     known = [{"name": one} for one in (*map(position_name, range(positions)), *keys)]
     return {"parameters": known} if known else {}
@@ -444,18 +448,18 @@ def _input(name: str) -> str:
     return f"{{{{inputs.parameters.{name}}}}}"
 
 
-def _taken(name: str) -> Object:
+def _input_argument(name: str) -> Object:
     """An argument that is an input of the same name."""
     return _argument(name, _input(name))
 
 
-def _passed(positions: int) -> list[Object]:
-    return [_taken(position_name(level)) for level in range(positions)]
+def _position_arguments(positions: int) -> list[Object]:
+    return [_input_argument(position_name(level)) for level in range(positions)]
 
 
 def _path_argument(path: str) -> Object:
     """Which step it is; empty where Argo can't pass that on."""
-    return _argument(PATH_INPUT, filled(literal(path)) if can_be_input(path) else "")
+    return _argument(PATH_INPUT, fill_positions(literal(path)) if can_be_input(path) else "")
 
 
 def _term(task: str, one: str) -> str:
@@ -466,7 +470,7 @@ def _task_output(task: str, one: str) -> str:
     return f"tasks['{task}']?.outputs?.parameters?.{one}"
 
 
-def _came_well(task: Object) -> str:
+def _success_of(task: Object) -> str:
     """On what a task depends that comes after another."""
     name = task["name"]
     return f"({name}.Succeeded || {name}.Skipped)" if "when" in task else f"{name}.Succeeded"
@@ -477,7 +481,7 @@ def _here(positions: int) -> str:
     return " + '/' + ".join(f"inputs.parameters.{position_name(level)}" for level in range(positions))
 
 
-def _left_out(task: Object, positions: Sequence[Positions]) -> Object:
+def _omit_at(task: Object, positions: Sequence[Positions]) -> Object:
     """A task that makes no pod at some positions."""
     if positions:
         known = json.dumps(["/".join(one) for one in positions])

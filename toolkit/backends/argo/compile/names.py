@@ -19,7 +19,7 @@ def task_name(path: str) -> str:
     """The name of a DAG's task for the step at ``path``."""
     if _TASK.fullmatch(path) and not _WORDS.fullmatch(path) and not re.search(rf"-[0-9a-f]{{{_DIGITS}}}$", path):
         return path
-    cleaned = _cleaned(path, r"[^a-zA-Z0-9]+", 60)
+    cleaned = _clean_name(path, r"[^a-zA-Z0-9]+", 60)
     return ("step-" if cleaned[0].isdigit() else "") + cleaned + _hash(path)
 
 
@@ -27,17 +27,17 @@ def object_name(name: str, longest: int) -> str:
     """A lower-case name of at most ``longest`` characters for an object, a volume or a template."""
     if len(name) <= longest and _OBJECT.fullmatch(name):
         return name
-    return _cleaned(name.lower(), r"[^a-z0-9]+", longest - _DIGITS - 1) + _hash(name)
+    return _clean_name(name.lower(), r"[^a-z0-9]+", longest - _DIGITS - 1) + _hash(name)
 
 
 def label_value(text: str) -> str:
     """A label's value by which objects can be found; the whole text belongs into an annotation."""
     if not text or _LABEL.fullmatch(text):
         return text
-    return _cleaned(text, r"[^A-Za-z0-9]+", 50) + _hash(text)
+    return _clean_name(text, r"[^A-Za-z0-9]+", 50) + _hash(text)
 
 
-def _cleaned(text: str, unwanted: str, longest: int) -> str:
+def _clean_name(text: str, unwanted: str, longest: int) -> str:
     return re.sub(unwanted, "-", text).strip("-")[:longest].rstrip("-") or "x"
 
 

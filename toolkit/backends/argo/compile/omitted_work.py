@@ -12,35 +12,35 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends.completed_work import Earlier
+from toolkit.backends.completed_work import CompletedWork
 from toolkit.runtime.shared import layout
-from toolkit.runtime.shared.controls import Texts, group_ranges
-from toolkit.runtime.shared.scope import Unsuitable
+from toolkit.runtime.shared.controls import ControlParameters, group_ranges
+from toolkit.runtime.shared.scope import UnsuitableValue
 from toolkit.runtime.shared.tree import ANY, GROUP, Tree, branches, depth
 from toolkit.store.states import Row
 
 Positions = tuple[str, ...]
 
 
-class Resumed:
+class OmittedWork:
     """The earlier part of a run.
 
     Args:
-        tree: of the plan as it is now. run_folder: where the run's records are on this machine. earlier: what they say.
+        tree: of the plan as it is now. run_folder: where the run's records are on this machine. completed_work: what they say.
 
     Attributes:
         attempts: where a task, or a group of items, had attempts: the number of its next one, by instance path.
     """
 
-    def __init__(self, tree: Tree, run_folder: Path, earlier: Earlier) -> None:
+    def __init__(self, tree: Tree, run_folder: Path, completed_work: CompletedWork) -> None:
         self._tree = tree
-        self._keys = Texts(tree)
+        self._keys = ControlParameters(tree)
         self._run_folder = str(run_folder)
-        self._passed: dict[str, dict[Positions, None]] = defaultdict(dict)
-        self._over: dict[str, dict[Positions, None]] = defaultdict(dict)
+        self._omitted: dict[str, dict[Positions, None]] = defaultdict(dict)
+        self._handled: dict[str, dict[Positions, None]] = defaultdict(dict)
         self._done: set[str] = set()
-        self._judge(earlier.states.rows)
-        self._texts = self._all_texts(earlier.controls)
+        self._judge(completed_work.states.rows)
+        self._texts = self._all_texts(completed_work.controls)
         self.attempts = {
             path: number
             for path in self._with_attempts()
@@ -48,15 +48,15 @@ class Resumed:
         }
         for row in tree.rows.values():
             if row.get("grouped"):
-                self._judge_groups(row, earlier.controls)
+                self._judge_groups(row, completed_work.controls)
 
-    def passed(self, path: str) -> list[Positions]:
+    def omitted(self, path: str) -> list[Positions]:
         """The positions at which a row of the plan does not run again: done, or after what an on_failure has seen to."""
-        return list(self._passed[path])
+        return list(self._omitted[path])
 
-    def over(self, path: str) -> list[Positions]:
+    def handled(self, path: str) -> list[Positions]:
         """The positions at which a row, or one before it in its sequence, had failed and its on_failure has made good for it."""
-        return list(self._over[path])
+        return list(self._handled[path])
 
     def value(self, name: str, composite: str, scope: str, positions: Positions, loop: str | None) -> str | None:
         """A control value that is known already, as the cluster takes it.
@@ -93,17 +93,17 @@ class Resumed:
                 # All around it is done.
                 entered[row.path] = None
                 continue
-            over = sequence.over or row.on_failure == "succeeded"
-            passed = over or self._is_done(row, sequence.clean)
+            handled = sequence.handled or row.on_failure == "succeeded"
+            omitted = handled or self._is_done(row, sequence.clean)
             template, positions = row.row["path"], tuple(self._tree.positions(row.path))
-            if over:
-                self._over[template][positions] = None
-            if passed:
-                self._passed[template][positions] = None
+            if handled:
+                self._handled[template][positions] = None
+            if omitted:
+                self._omitted[template][positions] = None
                 self._done.add(row.path)
-            entered[row.path] = None if passed else sequence.clean
-            sequence.over = over
-            sequence.clean = sequence.clean and passed
+            entered[row.path] = None if omitted else sequence.clean
+            sequence.handled = handled
+            sequence.clean = sequence.clean and omitted
             if sequence.loop and not sequence.clean:
                 # Its further iterations begin with what comes of this one.
                 entered[sequence.loop] = False
@@ -127,12 +127,12 @@ class Resumed:
                 for step in self._tree.scope_rows(scope):
                     paths = [f"{instance}/{position}/{step['name']}" for position in items]
                     group = f"{instance}/{GROUP}{number}/{step['name']}"
-                    passed = self._passed[step["path"]]
+                    omitted = self._omitted[step["path"]]
                     for position in items:
-                        passed.pop((*outer, str(position)), None)
+                        omitted.pop((*outer, str(position)), None)
                     if all(path in self._done for path in paths):
                         position_of_group = (*outer, f"{GROUP}{number}")
-                        passed[position_of_group] = None
+                        omitted[position_of_group] = None
                     elif (attempt := max(map(self._next_attempt, [group, *paths]))) > 1:
                         self.attempts[group] = attempt
 
@@ -145,15 +145,15 @@ class Resumed:
         """The paths of tasks that have attempts, also of those that do not run as the plan is now."""
         for template, row in self._tree.rows.items():
             if row["type"] == "task":
-                yield from self._found(template.split("/"), [])
+                yield from self._paths_with_attempts(template.split("/"), [])
 
-    def _found(self, rest: list[str], path: list[str]) -> Iterator[str]:
+    def _paths_with_attempts(self, rest: list[str], path: list[str]) -> Iterator[str]:
         if not rest:
             if layout.attempts(self._run_folder, "/".join(path)):
                 yield "/".join(path)
             return
         for part in [rest[0]] if rest[0] != ANY else self._positions_below("/".join(path)):
-            yield from self._found(rest[1:], [*path, part])
+            yield from self._paths_with_attempts(rest[1:], [*path, part])
 
     def _positions_below(self, path: str) -> list[str]:
         try:
@@ -173,7 +173,7 @@ class Resumed:
                 row, positions = trail[-1].row, tuple(self._tree.positions(instance))
                 try:
                     known = self._keys.of(row, instance, controls)
-                except (Unsuitable, KeyError):
+                except (UnsuitableValue, KeyError):
                     # Of another shape, or more than the cluster is set to take by now: its own task says so again.
                     continue
                 found.update({(name, positions): text for name, text in known.items()})
@@ -189,10 +189,10 @@ class _Sequence:
 
     Attributes:
         clean: whether all before was done; None where all around it is. loop: the path of the loop that it is an iteration of.
-        over: whether an on_failure has taken over the rest.
+        handled: whether an on_failure has taken over the rest.
     """
 
     def __init__(self, clean: bool | None, loop: str) -> None:
         self.clean = clean
         self.loop = loop
-        self.over = False
+        self.handled = False

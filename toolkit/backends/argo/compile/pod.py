@@ -47,7 +47,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Values:
+class ConfigMapValues:
     """The values of environment variables that stand in the run's ConfigMap instead of in the template.
 
     Attributes:
@@ -91,7 +91,7 @@ def position_name(level: int) -> str:
     return f"p{level}"
 
 
-def filled(path: str) -> str:
+def fill_positions(path: str) -> str:
     """A path of the plan with the positions in it as Argo puts them there."""
     if ANY not in path:
         return path
@@ -125,7 +125,7 @@ def template(
     spec: ContainerSpec,
     place: Placement,
     retry: RetryStrategy,
-    values: Values,
+    values: ConfigMapValues,
     path: str | None = None,
     emitted: Sequence[str] = (),
 ) -> Object:
@@ -153,7 +153,7 @@ def template(
     inputs, shown = [PATH_INPUT], _PATH
     if path is not None:
         shown, pieces = _in_pieces(path)
-        environment += [_kept(variable, piece, values) for variable, piece in pieces]
+        environment += [_config_map_variable(variable, piece, values) for variable, piece in pieces]
         inputs = [position_name(level) for level in range(len(pieces) - 1)]
     known: Object = {
         "name": name,
@@ -205,12 +205,12 @@ def _memory_volume(name: str, size: int | None) -> Object:
     return {"name": name, "emptyDir": {"medium": "Memory", **({"sizeLimit": str(size)} if size is not None else {})}}
 
 
-def _environment(spec: ContainerSpec, place: Placement, values: Values) -> list[Object]:
+def _environment(spec: ContainerSpec, place: Placement, values: ConfigMapValues) -> list[Object]:
     """Values, then secrets by reference only."""
     found: list[Object] = []
     for name, value in spec.environment:
         if has_braces(value) or len(value.encode()) > _LONGEST_VALUE:
-            found.append(_kept(name, value, values))
+            found.append(_config_map_variable(name, value, values))
         else:
             found.append({"name": name, "value": literal(value)})
     every = {one.environment_variable: (one.secret_name, one.secret_key) for one in spec.secrets}
@@ -220,7 +220,7 @@ def _environment(spec: ContainerSpec, place: Placement, values: Values) -> list[
     return found
 
 
-def _kept(name: str, value: str, values: Values) -> Object:
+def _config_map_variable(name: str, value: str, values: ConfigMapValues) -> Object:
     reference = {"name": values.config_map, "key": values.key(value)}
     return {"name": name, "valueFrom": {"configMapKeyRef": reference}}
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from toolkit.backends.argo.compile import schedules
 from toolkit.backends.argo.compile.dag import ENTRY, Graph
-from toolkit.backends.argo.compile.omitted_work import Resumed
+from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.pod import (
     RUN_VOLUME,
+    ConfigMapValues,
     Object,
     Placement,
-    Values,
     can_be_input,
     has_braces,
     template,
@@ -97,7 +97,7 @@ class Submission:
         record: run.json, without a run id where each run of a schedule has its own.
         user: of steps whose settings name none.
         controls: what composites need to know before they start and what follows from the parameters alone, by key.
-        resumed: of a run that goes on, what is done of it.
+        omitted_work: of a run that goes on, what is done of it.
     """
 
     name: str
@@ -109,18 +109,18 @@ class Submission:
     user: int
     request: str = ""
     controls: Mapping[str, str] = field(default_factory=dict)
-    resumed: Resumed | None = None
+    omitted_work: OmittedWork | None = None
 
 
 @dataclass(frozen=True)
-class Objects:
+class Manifests:
     """What is created on the cluster, in this order."""
 
     config_map: Object
     workflow: Object
 
 
-def compile_run(plan: Plan, config: Config, submission: Submission) -> Objects:
+def compile_run(plan: Plan, config: Config, submission: Submission) -> Manifests:
     """The ConfigMap and the Workflow of one run.
 
     Raises:
@@ -134,10 +134,10 @@ def compile_run(plan: Plan, config: Config, submission: Submission) -> Objects:
         "metadata": compiler.metadata(),
         "spec": spec,
     }
-    return Objects(compiler.config_map(), workflow)
+    return Manifests(compiler.config_map(), workflow)
 
 
-def compile_schedule(plan: Plan, config: Config, submission: Submission) -> Objects:
+def compile_schedule(plan: Plan, config: Config, submission: Submission) -> Manifests:
     """The ConfigMap and the CronWorkflow of a configuration with ``schedules``; each of its runs has an id of its own.
 
     Raises:
@@ -174,7 +174,7 @@ def compile_schedule(plan: Plan, config: Config, submission: Submission) -> Obje
             "workflowSpec": compiler.spec(),
         },
     }
-    return Objects(compiler.config_map(), cron)
+    return Manifests(compiler.config_map(), cron)
 
 
 def placement(plan: Plan, config: Config, step: PlannedStep, image: Image) -> Placement:
@@ -216,9 +216,9 @@ class _Compiler:
         self._executor: ExecutorConfig = config.executor.config
         self._given = submission
         self._label = label
-        self._values = Values(config_map, {})
+        self._values = ConfigMapValues(config_map, {})
         self._templates: dict[str, Object] = {}
-        self._graph = Graph(plan, submission.controls, self._template_of, submission.resumed)
+        self._graph = Graph(plan, submission.controls, self._template_of, submission.omitted_work)
         _refuse(self._executor)
 
     def metadata(self) -> Object:
@@ -273,7 +273,7 @@ class _Compiler:
             PARAMETERS_FILE: encode(dict(given.parameters)),
             RUN_RECORD_FILE: encode(dict(given.record)),
         }
-        packed = {name: _packed(data) for name, data in files.items()}
+        packed = {name: _compress(data) for name, data in files.items()}
         size = sum(len(text) for text in packed.values()) + sum(len(one.encode()) for one in self._values.keys)
         if size > LARGEST_CONFIG_MAP:
             raise BadInput(
@@ -305,7 +305,7 @@ class _Compiler:
         place = placement(self._plan, self._config, step, image)
         spec = container_spec(self._plan, step, "", 1, image.reference, self._given.user)
         only = step.path if not can_be_input(step.path) else None
-        made = template("", spec, place, _checked(settings.retry), self._values, only, self._graph.emitted(step))
+        made = template("", spec, place, _check_retry(settings.retry), self._values, only, self._graph.emitted(step))
         if settings.time_limit is not None:
             # The runtime ends a step that runs out of time; this is for a runtime that can't. Kubernetes counts from before
             # the image is pulled.
@@ -327,11 +327,11 @@ class _Compiler:
         return [run, *claims]
 
 
-def _packed(data: bytes) -> str:
+def _compress(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode("ascii")
 
 
-def _checked(retry: RetryStrategy) -> RetryStrategy:
+def _check_retry(retry: RetryStrategy) -> RetryStrategy:
     if retry.limit and retry.back_off.factor != int(retry.back_off.factor):
         raise BadInput(
             f"back_off.factor is {retry.back_off.factor:g}, and Argo takes whole numbers only: choose one, "

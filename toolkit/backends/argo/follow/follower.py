@@ -14,27 +14,28 @@ from typing import Any
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, NotFound, Object, Unreachable
 from toolkit.backends.argo.compile.names import task_name
-from toolkit.backends.argo.compile.omitted_work import Resumed
-from toolkit.backends.argo.follow.nodes import (
-    FINISHED,
-    Paths,
-    Seen,
-    attempts,
-    succeeded_rows,
+from toolkit.backends.argo.compile.omitted_work import OmittedWork
+from toolkit.backends.argo.follow.nodes import FINISHED, NodeAttempt, TaskPaths, node_attempts, succeeded_tasks
+from toolkit.backends.argo.follow.outcome import (
+    attempt_from_engine,
+    ended_at,
+    engine_record,
+    outcome_of,
+    was_shut_down,
+    workflow_status,
 )
-from toolkit.backends.argo.follow.outcome import ended_at, engine_record, judged, outcome_of, was_told, workflow_status
-from toolkit.backends.argo.follow.watch import _News, _Silence, _Stream
+from toolkit.backends.argo.follow.watch import NoAnswer, ObjectEvent, ObjectStream
 from toolkit.backends.argo.pods import (
-    NEVER_MENDED,
     NODE_ANNOTATION,
+    PERMANENT_WAIT_REASONS,
     WORKFLOW_LABEL,
-    Waits,
-    has_started,
-    is_over,
-    waits,
-    waits_by_events,
+    WaitReason,
+    pod_has_ended,
+    pod_has_started,
+    wait_reason,
+    wait_reason_of_events,
 )
-from toolkit.backends.argo.shutdown import end_run
+from toolkit.backends.argo.shutdown import shut_down_run
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedStep
@@ -62,7 +63,7 @@ class Follower:
         keep: is given path, attempt and engine.json of each attempt that has ended.
         note: says a sentence to the user. private: a folder for the ends of failing steps' outputs.
         start_limit: seconds in which a pod must have started.
-        resumed: of a run that goes on, what was before it.
+        omitted_work: of a run that goes on, what was before it.
     """
 
     def __init__(
@@ -77,15 +78,17 @@ class Follower:
         private: Path,
         start_limit: float,
         time_limit: int | None,
-        resumed: Resumed | None = None,
+        omitted_work: OmittedWork | None = None,
     ) -> None:
         self._cluster = cluster
-        self._first = resumed.attempts if resumed is not None else {}
-        self._done = {one.path for one in plan.steps if resumed is not None and () in resumed.passed(one.path)}
+        self._first = omitted_work.attempts if omitted_work is not None else {}
+        self._done = {
+            one.path for one in plan.steps if omitted_work is not None and () in omitted_work.omitted(one.path)
+        }
         self._name = name
         self._plan = plan
         self._steps = {step.path: step for step in plan.tasks()}
-        self._paths = Paths(self._steps)
+        self._paths = TaskPaths(self._steps)
         self._listener = listener
         self._cancel = cancel
         self._note = note
@@ -102,7 +105,7 @@ class Follower:
         self._passed: set[str] = set()
         self._gone: set[str] = set()
         self._next_list = 0.0
-        self._unstarted: dict[str, _Unstarted] = {}
+        self._unstarted: dict[str, _PendingPod] = {}
         self._next_look = 0.0
         self._gave_up = ""
         self._asked = 0
@@ -120,20 +123,20 @@ class Follower:
             ("workflows", WORKFLOWS, {"fields": f"metadata.name={self._name}"}),
             ("pods", CORE, {"labels": f"{WORKFLOW_LABEL}={self._name}"}),
         ):
-            stream = _Stream(self._cluster, group, kind, selector, self._messages, stop)
+            stream = ObjectStream(self._cluster, group, kind, selector, self._messages, stop)
             threading.Thread(target=stream.run, daemon=True, name=f"watch-{kind}").start()
         began = heard = time.monotonic()
         try:
             while True:
                 message = self._next()
                 now = time.monotonic()
-                if isinstance(message, _Silence):
+                if isinstance(message, NoAnswer):
                     if now - heard > _SILENCE_LIMIT:
                         raise Infrastructure(
                             f"{message.sentence}; the run goes on there: `toolkit run --run-id {self._name}` "
                             "with the same arguments follows it again"
                         )
-                elif isinstance(message, _News):
+                elif isinstance(message, ObjectEvent):
                     heard = now
                     self._take(message)
                 if self._cancel.count > self._asked:
@@ -162,7 +165,7 @@ class Follower:
 
     def _still_runs(self, now: float) -> bool:
         """Whether a step of the Workflow, which has ended, may still run: Argo does not wait for those it told to end."""
-        if not was_told(self._workflow, self._time_limit):
+        if not was_shut_down(self._workflow, self._time_limit):
             return False
         if now < self._next_list:
             return True
@@ -173,7 +176,7 @@ class Follower:
             return True
         for pod in pods:
             self._pods[pod["metadata"]["name"]] = pod
-        return not all(map(is_over, pods))
+        return not all(map(pod_has_ended, pods))
 
     def _next(self) -> Any:
         try:
@@ -181,7 +184,7 @@ class Follower:
         except queue.Empty:
             return None
 
-    def _take(self, news: _News) -> None:
+    def _take(self, news: ObjectEvent) -> None:
         if news.kind == "pods":
             self._take_pod(news)
             return
@@ -190,7 +193,7 @@ class Follower:
         self._workflow = news.object
         self._take_attempts()
 
-    def _take_pod(self, news: _News) -> None:
+    def _take_pod(self, news: ObjectEvent) -> None:
         pod = news.object
         name = pod["metadata"]["name"]
         if news.type == "DELETED":
@@ -201,33 +204,33 @@ class Follower:
         # As it was seen last: a pod that is deleted has said what it had to say.
         self._pods[name] = pod
         self._since.setdefault(name, time.monotonic())
-        if news.type != "DELETED" and not has_started(pod) and not pod["metadata"].get("deletionTimestamp"):
-            self._unstarted.setdefault(name, _Unstarted(time.monotonic()))
+        if news.type != "DELETED" and not pod_has_started(pod) and not pod["metadata"].get("deletionTimestamp"):
+            self._unstarted.setdefault(name, _PendingPod(time.monotonic()))
         else:
             self._unstarted.pop(name, None)
-        if has_started(pod):
+        if pod_has_started(pod):
             self._take_attempts()
 
     def _take_attempts(self) -> None:
         found = [
             one
-            for one in attempts(self._workflow, self._steps, self._first)
+            for one in node_attempts(self._workflow, self._steps, self._first)
             if self._paths.template(one.path) is not None
         ]
         pods = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in self._pods.values()}
-        told = was_told(self._workflow, self._time_limit)
+        told = was_shut_down(self._workflow, self._time_limit)
         for one in sorted(found, key=lambda each: (self._paths.order(each.path), each.number)):
             key = (one.path, one.number)
             if key in self._records:
                 continue
             step = self._step(one.path)
             pod = pods.get(one.node)
-            if key not in self._started and (one.finished or (pod is not None and has_started(pod))):
+            if key not in self._started and (one.finished or (pod is not None and pod_has_started(pod))):
                 if one.number > self._first.get(one.path, 1):
                     self._listener.retrying(step, one.number, 0)
                 self._started.add(key)
                 self._listener.started(step, one.number)
-            ends = told and pod is not None and pod["metadata"]["name"] not in self._gone and not is_over(pod)
+            ends = told and pod is not None and pod["metadata"]["name"] not in self._gone and not pod_has_ended(pod)
             if one.finished and not ends:
                 self._ended(step, one, pod)
         self._pass_stubs()
@@ -238,12 +241,12 @@ class Follower:
         assert template is not None
         return self._steps[template] if template == path else replace(self._steps[template], path=path)
 
-    def _ended(self, step: PlannedStep, one: Seen, pod: Object | None) -> None:
+    def _ended(self, step: PlannedStep, one: NodeAttempt, pod: Object | None) -> None:
         record = engine_record(one, pod, self._workflow, self._time_limit)
         self._records[one.path, one.number] = record
         self._keep(one.path, one.number, record)
         folder = self._private / f"{len(self._records)}"
-        attempt = judged(one.number, record, str(folder))
+        attempt = attempt_from_engine(one.number, record, str(folder))
         if attempt.status == "failed" and pod is not None:
             self._save_tail(pod["metadata"]["name"], folder)
         # Kubernetes tells whole seconds only.
@@ -267,7 +270,7 @@ class Follower:
         rows = {step.path: step for step in self._plan.steps}
         if not any(rows[path].type == "stub" for path in self._plan.scope("").steps):
             return
-        ended = succeeded_rows(self._workflow)
+        ended = succeeded_tasks(self._workflow)
         for path in self._plan.scope("").steps:
             if rows[path].type == "stub":
                 if path not in self._passed:
@@ -303,15 +306,15 @@ class Follower:
             if reason.word and reason.word != one.told:
                 one.told = reason.word
                 self._note(f"  the pod {name} has not started: {_short(reason.sentence)}")
-            hopeless = reason.word in NEVER_MENDED and age > _HOPELESS_AFTER
+            hopeless = reason.word in PERMANENT_WAIT_REASONS and age > _HOPELESS_AFTER
             if hopeless or age > self._start_limit:
                 spent = f"within {self._start_limit:g} s" if not hopeless else f"and will not (waited {age:.0f} s)"
                 self._give_up(f"the pod {name} has not started {spent}: {_short(reason.sentence or 'no reason given')}")
                 return
 
-    def _why(self, names: Sequence[str]) -> dict[str, Waits]:
+    def _why(self, names: Sequence[str]) -> dict[str, WaitReason]:
         """Why pods have not started; where they don't say it themselves, by the events, which are asked for once for all."""
-        found = {name: waits(self._pods[name]) for name in names}
+        found = {name: wait_reason(self._pods[name]) for name in names}
         silent = {name: list[Object]() for name, reason in found.items() if not reason.word}
         if silent:
             # The API server reads all events of the namespace for any such question, so one of a single pod is no cheaper.
@@ -319,7 +322,7 @@ class Follower:
             with suppress(ApiError, Unreachable):
                 for event in self._cluster.list(CORE, "events", fields=fields)["items"]:
                     silent.get(event["involvedObject"].get("name", ""), []).append(event)
-        return found | {name: waits_by_events(events) for name, events in silent.items()}
+        return found | {name: wait_reason_of_events(events) for name, events in silent.items()}
 
     def _give_up(self, sentence: str) -> None:
         self._gave_up = sentence
@@ -333,7 +336,7 @@ class Follower:
         if told:
             self._listener.cancelling(kill)
         try:
-            end_run(self._cluster, self._name, kill, "" if told else self._gave_up)
+            shut_down_run(self._cluster, self._name, kill, "" if told else self._gave_up)
         except NotFound:
             raise Infrastructure(f"the Workflow {self._name} was deleted while it ran") from None
         self._end_by = time.monotonic() + _END_LIMIT + (0 if kill else self._grace())
@@ -367,7 +370,7 @@ def _short(sentence: str) -> str:
     return text if len(text) <= 400 else text[:399] + "…"
 
 
-class _Unstarted:
+class _PendingPod:
     def __init__(self, since: float) -> None:
         self.since = since
         self.told = ""

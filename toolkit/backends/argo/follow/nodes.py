@@ -15,7 +15,7 @@ from toolkit.backends.argo.cluster import Object
 from toolkit.backends.argo.compile.dag import FAILS, handler_task
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.pod import PATH_INPUT, plain, position_name
-from toolkit.backends.argo.pods import _main, _taken_away
+from toolkit.backends.argo.pods import main_container_status, removal_reason
 from toolkit.backends.launcher import Verdict
 from toolkit.runtime.shared.protocol import FAULT
 from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, depth, fill
@@ -34,7 +34,7 @@ _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnkn
 
 
 @dataclass(frozen=True)
-class Seen:
+class NodeAttempt:
     """One attempt of a step as the Workflow's status has it.
 
     Attributes:
@@ -60,7 +60,7 @@ class Seen:
         Args:
             pod: as it was seen last, None when it never was. told: whether the run was told to end, by whomever.
         """
-        said = _main(pod)
+        said = main_container_status(pod)
         terminated = said.get("state", {}).get("terminated", {})
         code = 0 if self.phase == "Succeeded" else self.exit_code
         if code is None:
@@ -73,7 +73,7 @@ class Seen:
             # The code is Kubernetes' own invention.
             code, fault = None, True
         unsaid = self.phase == "Failed" and message in ("", _CANCELLED) and not (told or killed or code == FAULT)
-        away = _taken_away(pod)
+        away = removal_reason(pod)
         if away and (self.phase == "Error" or unsaid or terminated.get("reason") in _NEVER_RAN):
             fault, message = True, away
         elif unsaid and message:
@@ -107,7 +107,7 @@ def workflow_nodes(workflow: Object) -> dict[str, Object]:
     return status.get("nodes") or {}
 
 
-class Paths:
+class TaskPaths:
     """The paths of a plan's tasks, as a tree in which those that really run are found.
 
     Args:
@@ -166,7 +166,9 @@ class _Branch:
         self.below: dict[str, _Branch] = {}
 
 
-def attempts(workflow: Object, paths: Iterable[str], first: Mapping[str, int] = MappingProxyType({})) -> list[Seen]:
+def node_attempts(
+    workflow: Object, paths: Iterable[str], first: Mapping[str, int] = MappingProxyType({})
+) -> list[NodeAttempt]:
     """The attempts that have a pod or were to have one, by step and number.
 
     Args:
@@ -184,7 +186,7 @@ def attempts(workflow: Object, paths: Iterable[str], first: Mapping[str, int] = 
             continue
         code = (node.get("outputs") or {}).get("exitCode")
         found.append(
-            Seen(
+            NodeAttempt(
                 path,
                 first.get(path, 1) + (int(retried.group(1)) if retried else 0),
                 node.get("phase", "Pending"),
@@ -203,7 +205,7 @@ def _was_shut_out(node: Object) -> bool:
     return never and node.get("message", "").startswith(_SHUT_DOWN)
 
 
-def succeeded_rows(workflow: Object) -> set[str]:
+def succeeded_tasks(workflow: Object) -> set[str]:
     """The names of the tasks of the pipeline itself that have succeeded."""
     root = workflow.get("metadata", {}).get("name", "")
     nodes = workflow_nodes(workflow).values()
@@ -229,14 +231,14 @@ def _by_name(node: Object, template: str | None) -> str | None:
     return fill(template, [inputs.get(position_name(level), "0") for level in range(depth(template))])
 
 
-class Ends:
+class CompositeNodes:
     """What a Workflow that has ended says of composites and handlers.
 
     Args:
         paths: of the plan's tasks.
     """
 
-    def __init__(self, workflow: Object, paths: Paths) -> None:
+    def __init__(self, workflow: Object, paths: TaskPaths) -> None:
         above = list(paths.above())
         self._rows = {task_name(path): path for path in above}
         self._handlers = {handler_task(path): f"{path}/{HANDLER}" for path in above}

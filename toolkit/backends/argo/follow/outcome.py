@@ -6,14 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from toolkit.backends.argo.cluster import Object
-from toolkit.backends.argo.follow.nodes import (
-    Ends,
-    Paths,
-    Seen,
-    parse_time,
-    workflow_nodes,
-)
-from toolkit.backends.argo.shutdown import gave_up
+from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, workflow_nodes
+from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
 from toolkit.store.verdict import Attempt, judge
 
@@ -41,20 +35,20 @@ def outcome_of(
     phase = workflow_status(workflow)
     if phase == "Succeeded":
         return Outcome("succeeded")
-    if why := gave_up(workflow):
+    if why := give_up_reason(workflow):
         return Outcome("failed", why, fault=True)
     if (workflow.get("spec") or {}).get("shutdown"):
         return Outcome("cancelled", "cancelled")
     message = str((workflow.get("status") or {}).get("message") or "")
     if time_limit is not None and _ran_out(workflow, time_limit):
         return Outcome("failed", f"the run took longer than its time limit of {time_limit} s")
-    paths = Paths(tasks)
-    ends = Ends(workflow, paths)
+    paths = TaskPaths(tasks)
+    ends = CompositeNodes(workflow, paths)
     last: dict[str, int] = {}
     for path, number in records:
         last[path] = max(number, last.get(path, 0))
     for path in sorted(last, key=paths.order):
-        attempt = judged(last[path], records[path, last[path]])
+        attempt = attempt_from_engine(last[path], records[path, last[path]])
         if attempt.status != "succeeded" and not ends.handled(path):
             return Outcome("failed", f"the step {path} failed: {attempt.reason}", attempt.fault)
     if why := ends.reason():
@@ -72,26 +66,26 @@ def _ran_out(workflow: Object, limit: int) -> bool:
     return (ended - parse_time(status["startedAt"])).total_seconds() >= limit
 
 
-def was_told(workflow: Object, time_limit: int | None) -> bool:
+def was_shut_down(workflow: Object, time_limit: int | None) -> bool:
     """Whether the run as a whole was told to end: by somebody, or by its time limit."""
     shut_down = bool((workflow.get("spec") or {}).get("shutdown"))
     return shut_down or (time_limit is not None and _ran_out(workflow, time_limit))
 
 
-def engine_record(one: Seen, pod: Object | None, workflow: Object, time_limit: int | None) -> Object:
+def engine_record(one: NodeAttempt, pod: Object | None, workflow: Object, time_limit: int | None) -> Object:
     """engine.json of an attempt that has ended: the same from whichever client sees it.
 
     Args:
         pod: as it was seen last, None when it never was. time_limit: as for :func:`outcome_of`.
     """
-    told, why = was_told(workflow, time_limit), gave_up(workflow)
+    told, why = was_shut_down(workflow, time_limit), give_up_reason(workflow)
     verdict = one.verdict(pod, told)
     if why and (verdict.exit_code is None or one.shut_down):
         verdict = replace(verdict, exit_code=None, message=why, fault=True)
     return verdict.record(told and not why)
 
 
-def judged(number: int, engine: Object, folder: str = "") -> Attempt:
+def attempt_from_engine(number: int, engine: Object, folder: str = "") -> Attempt:
     """An attempt by the engine's word alone, as a client that does not see the volume knows it.
 
     Exit code 0 is the runtime's promise that its record was written, and its last words are the reason in its record: they

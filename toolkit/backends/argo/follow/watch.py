@@ -12,7 +12,7 @@ from toolkit.backends.argo.cluster import ApiError, Cluster, Object, Unreachable
 _WATCH_SECONDS = 240.0
 
 
-class _News:
+class ObjectEvent:
     """Something that a watch saw."""
 
     def __init__(self, kind: str, type: str, object: Object) -> None:
@@ -21,14 +21,14 @@ class _News:
         self.object = object
 
 
-class _Silence:
+class NoAnswer:
     """The API does not answer."""
 
     def __init__(self, sentence: str) -> None:
         self.sentence = sentence
 
 
-class _Stream:
+class ObjectStream:
     """One kind of objects as news in a queue: a list, then a watch from there, again and again."""
 
     def __init__(
@@ -60,23 +60,23 @@ class _Stream:
             except (ApiError, Unreachable) as error:
                 gone = isinstance(error, ApiError) and error.status == 410
                 if not gone:
-                    self._messages.put(_Silence(str(error)))
+                    self._messages.put(NoAnswer(str(error)))
                 self._stop.wait(wait)
                 wait = min(10.0, wait * 2)
             except Exception as error:
                 # Whatever it is, the follower must not wait for news for ever.
-                self._messages.put(_Silence(f"watching the {self._kind} failed: {type(error).__name__}: {error}"))
+                self._messages.put(NoAnswer(f"watching the {self._kind} failed: {type(error).__name__}: {error}"))
                 self._stop.wait(wait)
                 wait = min(10.0, wait * 2)
 
-    def _round(self) -> Iterator[_News]:
+    def _round(self) -> Iterator[ObjectEvent]:
         listed = self._cluster.list(self._group, self._kind, **self._selector)
         found = {one["metadata"]["name"]: one for one in listed["items"]}
         for name in set(self._known) - set(found):
             # It went while nobody watched.
-            yield _News(self._kind, "DELETED", self._known.pop(name))
+            yield ObjectEvent(self._kind, "DELETED", self._known.pop(name))
         for one in found.values():
-            yield _News(self._kind, "ADDED", one)
+            yield ObjectEvent(self._kind, "ADDED", one)
         self._known = found
         version = listed["metadata"]["resourceVersion"]
         while not self._stop.is_set():
@@ -90,4 +90,4 @@ class _Stream:
                     self._known.pop(name, None)
                 else:
                     self._known[name] = event.object
-                yield _News(self._kind, event.type, event.object)
+                yield ObjectEvent(self._kind, event.type, event.object)

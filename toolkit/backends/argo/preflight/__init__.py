@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from toolkit.backends.argo.cluster import Cluster
-from toolkit.backends.argo.preflight.facts import Account, Claim, Controllers, Denied, Facts, Held
+from toolkit.backends.argo.preflight.facts import Account, Claim, Controllers, Denied, Facts, SecretKeys
 from toolkit.backends.argo.preflight.judgement import judge
 from toolkit.backends.argo.preflight.needs import (
     ACCOUNT_RIGHTS,
@@ -33,8 +33,8 @@ __all__ = [
     "Denied",
     "Facts",
     "Finding",
-    "Held",
     "Needs",
+    "SecretKeys",
     "Shape",
     "check",
     "gather",

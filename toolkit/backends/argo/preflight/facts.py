@@ -28,7 +28,7 @@ Answers: TypeAlias = "tuple[Object, ...] | Denied"
 
 
 @dataclass(frozen=True)
-class Held:
+class SecretKeys:
     """A Secret without its values: whether each key has one.
 
     Attributes:
@@ -46,7 +46,7 @@ class Account:
 
     account: Answer
     token_name: str
-    token: Held | Denied | None
+    token: SecretKeys | Denied | None
     lacking: tuple[Right, ...] | Denied
 
 
@@ -91,7 +91,7 @@ class Facts:
     lacking: tuple[Right, ...] | Denied
     accounts: Mapping[str, Account]
     claims: Mapping[str, Claim]
-    secrets: Mapping[str, Held | Denied | None]
+    secrets: Mapping[str, SecretKeys | Denied | None]
     nodes: Answers = ()
     quotas: Answers = ()
     limit_ranges: Answers = ()

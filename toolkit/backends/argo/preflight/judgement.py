@@ -205,7 +205,7 @@ def _settings(facts: Facts, needs: Needs, place: str, config_map: Object) -> Ite
         )
 
 
-def _listed(rights: Iterable[Right]) -> str:
+def _list_rights(rights: Iterable[Right]) -> str:
     """``create and patch workflows.argoproj.io, get pods/log``."""
     verbs: dict[str, list[str]] = {}
     for verb, group, resource in rights:
@@ -218,7 +218,7 @@ def _rights(facts: Facts) -> Iterator[Finding]:
     if isinstance(facts.lacking, Denied):
         yield Finding("unknown", f"what you may do in {name} is not known: {facts.lacking.why}")
     elif facts.lacking:
-        yield Finding("error", f"you may not do all of this in {name}: {_listed(facts.lacking)}", ask_admin(facts))
+        yield Finding("error", f"you may not do all of this in {name}: {_list_rights(facts.lacking)}", ask_admin(facts))
     else:
         yield Finding("ok", f"you may create, follow and cancel Workflows in {name}")
 
@@ -257,11 +257,11 @@ def _account(facts: Facts, name: str) -> Iterator[Finding]:
         )
     if isinstance(seen.lacking, Denied):
         good = False
-        what = f"whether {name} may {_listed(ACCOUNT_RIGHTS)} is not known: {seen.lacking.why}"
+        what = f"whether {name} may {_list_rights(ACCOUNT_RIGHTS)} is not known: {seen.lacking.why}"
         yield Finding("unknown", what, ask_admin(facts))
     elif seen.lacking:
         good = False
-        yield Finding("error", f"the service account {name} may not {_listed(seen.lacking)}", made)
+        yield Finding("error", f"the service account {name} may not {_list_rights(seen.lacking)}", made)
     if good:
         yield Finding("ok", f"the service account {name} has its token and its rights")
 
@@ -297,7 +297,7 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
         events = facts.kubectl("describe", "pvc", name)
         yield Finding("error", f"the claim {name} is {phase}: {_why_unbound(seen)}", f"{events}  # tells more")
         return
-    shared = _shared_by_nodes(facts, needs, name, "ReadWriteMany" in modes)
+    shared = _node_conflict(facts, needs, name, "ReadWriteMany" in modes)
     if shared is not None:
         yield shared
     if shared is None or shared.level == "unknown":
@@ -335,7 +335,7 @@ def _why_unbound(seen: Claim) -> str:
     return "no volume was made for it yet"
 
 
-def _shared_by_nodes(facts: Facts, needs: Needs, name: str, many: bool) -> Finding | None:
+def _node_conflict(facts: Facts, needs: Needs, name: str, many: bool) -> Finding | None:
     """Whether the pods that mount a claim could be on several nodes where only one can have it; None when all is well."""
     seen = facts.claims[name]
     assert isinstance(seen.claim, dict)
@@ -371,13 +371,13 @@ def _reaches(volume: Object, node: Object) -> bool:
     labels = node["metadata"].get("labels") or {}
     fields = {"metadata.name": node["metadata"]["name"]}
     return any(
-        all(_expressed(one, labels) for one in term.get("matchExpressions") or ())
-        and all(_expressed(one, fields) for one in term.get("matchFields") or ())
+        all(_matches_expression(one, labels) for one in term.get("matchExpressions") or ())
+        and all(_matches_expression(one, fields) for one in term.get("matchFields") or ())
         for term in required["nodeSelectorTerms"]
     )
 
 
-def _expressed(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def _matches_expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     key, values = expression["key"], expression.get("values") or ()
     match expression["operator"]:
         case "In":

@@ -19,7 +19,7 @@ def usable_nodes(nodes: Iterable[Object], shape: Shape) -> list[Object]:
         node
         for node in nodes
         if not node["spec"].get("unschedulable")
-        and _selected(node, shape)
+        and _matches_selector(node, shape)
         and all(
             taint["effect"] == "PreferNoSchedule" or any(_tolerates(one, taint) for one in shape.tolerations)
             for taint in node["spec"].get("taints") or ()
@@ -27,7 +27,7 @@ def usable_nodes(nodes: Iterable[Object], shape: Shape) -> list[Object]:
     ]
 
 
-def _selected(node: Object, shape: Shape) -> bool:
+def _matches_selector(node: Object, shape: Shape) -> bool:
     return shape.node_selector.items() <= (node["metadata"].get("labels") or {}).items()
 
 
@@ -52,7 +52,7 @@ _POOLS = (
 def judge_nodes(facts: Facts, shape: Shape) -> Iterator[Finding]:
     nodes = facts.nodes
     if isinstance(nodes, Denied):
-        if shape.node_selector or _asked(shape.resources):
+        if shape.node_selector or _requests(shape.resources):
             what = f"whether a node has what {shape} ask{'s' if len(shape.steps) == 1 else ''} for is not known: {nodes.why}"
             yield Finding("unknown", what, ask_admin_of_cluster(facts))
         return
@@ -61,7 +61,7 @@ def judge_nodes(facts: Facts, shape: Shape) -> Iterator[Finding]:
     level: Level = "warning" if grows else "error"
     note = ", unless its pools add one" if grows else ""
     labels = facts.kubectl("get", "nodes", "--show-labels", everywhere=True)
-    if not any(_selected(node, shape) for node in nodes):
+    if not any(_matches_selector(node, shape) for node in nodes):
         wanted = ", ".join(f"{key}={value}" for key, value in shape.node_selector.items())
         what = (
             f"no node of the cluster has the labels {wanted} that {shape} must have"
@@ -73,33 +73,36 @@ def judge_nodes(facts: Facts, shape: Shape) -> Iterator[Finding]:
     usable = usable_nodes(nodes, shape)
     if not usable:
         taints = {
-            taint["key"] for node in nodes if _selected(node, shape) for taint in node["spec"].get("taints") or ()
+            taint["key"]
+            for node in nodes
+            if _matches_selector(node, shape)
+            for taint in node["spec"].get("taints") or ()
         }
         why = f"they have the taints {', '.join(sorted(taints))}" if taints else "they are cordoned"
         mend = "set executor.config.tolerations, or see " + facts.kubectl("describe", "nodes", everywhere=True)
         yield Finding(level, f"no node takes pods of {shape} now: {why}{note}", mend)
         return
-    for name, (text, amount) in _asked(shape.resources).items():
+    for name, (text, amount) in _requests(shape.resources).items():
         best = max(
             (_amount(node["status"].get("allocatable", {}).get(name, "0")) for node in usable), default=Fraction(0)
         )
         if amount > best:
-            shown = _shown(name, best)
+            shown = _amount_text(name, best)
             what = f"no node has {name} {text} for {shape}: the largest that it may run on has {shown}"
             yield Finding(level, what + note, "lower executor.config.resources, or add a larger node")
             return
     yield Finding("ok", f"{len(usable)} node{'s' if len(usable) > 1 else ''} can take the pods of {shape}")
 
 
-def _asked(resources: Resources) -> dict[str, tuple[str, Fraction]]:
+def _requests(resources: Resources) -> dict[str, tuple[str, Fraction]]:
     """What the scheduler looks for: the requests, and a limit where there is no request."""
     found = {}
-    for name, text in {**_named(resources.limits), **_named(resources.requests)}.items():
+    for name, text in {**_resource_texts(resources.limits), **_resource_texts(resources.requests)}.items():
         found[name] = (text, _amount(text))
     return found
 
 
-def _named(amounts: ResourceList) -> dict[str, str]:
+def _resource_texts(amounts: ResourceList) -> dict[str, str]:
     gpu = str(amounts.gpu) if amounts.gpu else None
     named = {"cpu": amounts.cpu, "memory": amounts.memory, GPU: gpu}
     return {name: text for name, text in named.items() if text is not None}
@@ -116,7 +119,7 @@ def _amount(text: str) -> Fraction:
             return Fraction(0)
 
 
-def _shown(name: str, amount: Fraction) -> str:
+def _amount_text(name: str, amount: Fraction) -> str:
     return f"{int(amount) >> 20}Mi" if name == "memory" else f"{float(amount):g}"
 
 
@@ -124,7 +127,7 @@ def judge_limit_ranges(facts: Facts, shape: Shape) -> Iterator[Finding]:
     """What would refuse a pod of this shape outright; where they can't be seen, the quotas say so once."""
     if isinstance(facts.limit_ranges, Denied):
         return
-    limits, asked = _named(shape.resources.limits), _asked(shape.resources)
+    limits, asked = _resource_texts(shape.resources.limits), _requests(shape.resources)
     for one in facts.limit_ranges:
         name = one["metadata"]["name"]
         edit = f"mend executor.config.resources, or an admin changes it: {facts.kubectl('edit', 'limitrange', name)}"
@@ -170,17 +173,17 @@ def judge_quotas(facts: Facts, needs: Needs) -> Iterator[Finding]:
             if resource in hard and _amount(hard[resource]) <= _amount(used.get(resource, "0")):
                 yield Finding("warning", f"the quota {name} is used up: {resource} {hard[resource]}", edit)
         for shape in needs.shapes:
-            for resource, text in _counted(shape.resources).items():
+            for resource, text in _quota_usage(shape.resources).items():
                 most = hard.get(resource)
                 if most is not None and _amount(text) > _amount(most):
                     what = f"the quota {name} has {resource} {most} for all pods, and each of {shape} takes {text}"
                     yield Finding("error", what, edit)
 
 
-def _counted(resources: Resources) -> dict[str, str]:
+def _quota_usage(resources: Resources) -> dict[str, str]:
     """What a pod counts for, by the names that quotas have."""
-    asked = {name: text for name, (text, _) in _asked(resources).items()}
-    found = {f"limits.{name}": text for name, text in _named(resources.limits).items()}
+    asked = {name: text for name, (text, _) in _requests(resources).items()}
+    found = {f"limits.{name}": text for name, text in _resource_texts(resources.limits).items()}
     found.update({f"requests.{name}": text for name, text in asked.items()})
     return {**found, **{name: text for name, text in asked.items() if name in ("cpu", "memory")}}
 

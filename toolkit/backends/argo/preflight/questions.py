@@ -18,7 +18,7 @@ from toolkit.backends.argo.preflight.facts import (
     Controllers,
     Denied,
     Facts,
-    Held,
+    SecretKeys,
     is_controller,
     settings_name,
 )
@@ -46,7 +46,7 @@ def gather(cluster: Cluster, needs: Needs) -> Facts | Finding:
         context = ["--context", cluster.context] if cluster.context else []
         seen = " ".join(shlex.quote(word) for word in ("kubectl", *context, "cluster-info"))
         return Finding("error", str(error), f"{seen} shows the same; check network, VPN and login")
-    ask = _Asking(cluster)
+    ask = _Questions(cluster)
     wanted = USER_RIGHTS + (SCHEDULE_RIGHTS if needs.schedules else ())
     with ThreadPoolExecutor(AT_ONCE) as pool:
 
@@ -84,7 +84,7 @@ def gather(cluster: Cluster, needs: Needs) -> Facts | Finding:
         )
 
 
-class _Asking:
+class _Questions:
     """The questions; each method may run in a thread of its own."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -162,14 +162,14 @@ class _Asking:
                 lacking.append((verb, group, resource))
         return tuple(lacking)
 
-    def secret(self, name: str) -> Held | Denied | None:
+    def secret(self, name: str) -> SecretKeys | Denied | None:
         """A Secret; its values go no further than here."""
         answer = self.get(self._cluster.path(CORE, "secrets", name))
         if answer is None or isinstance(answer, Denied):
             return answer
         keys = {key: bool(base64.b64decode(value or "")) for key, value in (answer.get("data") or {}).items()}
         annotations = answer["metadata"].get("annotations") or {}
-        return Held(answer.get("type", "Opaque"), keys, annotations.get("kubernetes.io/service-account.name", ""))
+        return SecretKeys(answer.get("type", "Opaque"), keys, annotations.get("kubernetes.io/service-account.name", ""))
 
     def claim(self, name: str) -> Claim:
         claim = self.get(self._cluster.path(CORE, "persistentvolumeclaims", name))

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from toolkit.backends.argo.volume.reader_pod import Broken
+from toolkit.backends.argo.volume.reader_pod import BrokenConnection
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared import volume_protocol
 
@@ -21,7 +21,7 @@ _LONGEST_DOCUMENT = 64 * 1024 * 1024
 _TOLD = 0.1
 
 
-class Told(Infrastructure):
+class ServerError(Infrastructure):
     """What the other side says is wrong."""
 
 
@@ -50,7 +50,7 @@ class Sink:
         """Lets go of what an answer that was cut off left half done."""
 
 
-class Stream:
+class AnswerStream:
     """Takes the bytes of an answer and gives its items to a sink.
 
     Attributes:
@@ -95,14 +95,14 @@ class Stream:
         if self.whole:
             raise unreadable("it goes on after its end")
         if kind == volume_protocol.PACKED:
-            data = _unpacked(data)
+            data = _decompress(data)
         if kind in (volume_protocol.PLAIN, volume_protocol.PACKED):
             self._total += len(data)
             self._crc = zlib.crc32(data, self._crc)
             self._items(data)
         elif kind == volume_protocol.END:
             if data != volume_protocol.BLOCK_END.pack(self._total, self._crc) or self._open or self._header:
-                raise Broken("the answer of the pod that reads the volume came damaged")
+                raise BrokenConnection("the answer of the pod that reads the volume came damaged")
             self.whole = True
         elif kind != volume_protocol.ALIVE:
             raise unreadable("a block's kind")
@@ -136,7 +136,7 @@ class Stream:
         if not isinstance(fields, dict) or not isinstance(size, int) or size < 0:
             raise unreadable("a size")
         if "error" in fields:
-            raise Told(str(fields["error"])[:1000])
+            raise ServerError(str(fields["error"])[:1000])
         self._sink.begin(fields, size)
         self._left, self._open = size, True
         self._end_if_whole()
@@ -147,12 +147,12 @@ class Stream:
             self._sink.end()
 
 
-def _unpacked(data: bytes) -> bytes:
+def _decompress(data: bytes) -> bytes:
     unpacker = zlib.decompressobj()
     try:
         plain = unpacker.decompress(data, volume_protocol.BLOCK)
     except zlib.error:
-        raise Broken("the answer of the pod that reads the volume came damaged") from None
+        raise BrokenConnection("the answer of the pod that reads the volume came damaged") from None
     if not unpacker.eof:
         raise unreadable("a packed block")
     return plain
@@ -182,7 +182,7 @@ class Meter:
             self._progress(self._done, self._announced, self._done / max(self._told - self._began, 1e-6))
 
 
-class Documents(Sink):
+class DocumentSink(Sink):
     """Keeps each item in memory."""
 
     def __init__(self) -> None:

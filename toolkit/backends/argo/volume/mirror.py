@@ -20,10 +20,25 @@ from typing import Any, TypeVar
 from toolkit import names
 from toolkit.backends import volumes
 from toolkit.backends.argo.cluster import Cluster
-from toolkit.backends.argo.volume.answer import Documents, Meter, Progress, Sink, Stream, Told, unreadable
-from toolkit.backends.argo.volume.mirror_files import Objects, Records, have, identity_of, object_path, temporary
+from toolkit.backends.argo.volume.answer import (
+    AnswerStream,
+    DocumentSink,
+    Meter,
+    Progress,
+    ServerError,
+    Sink,
+    unreadable,
+)
+from toolkit.backends.argo.volume.mirror_files import (
+    ObjectSink,
+    RecordSink,
+    files_of_run,
+    identity_of,
+    object_path,
+    temporary_path,
+)
 from toolkit.backends.argo.volume.pieces import Piece, batches
-from toolkit.backends.argo.volume.reader_pod import Broken, Reader
+from toolkit.backends.argo.volume.reader_pod import BrokenConnection, Reader
 from toolkit.config.consistency import volume_of
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
@@ -31,7 +46,7 @@ from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import END_RECORD, ENGINE_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
 from toolkit.runtime.shared.records import encode, read
-from toolkit.runtime.shared.run_files import RUN_ID, order, record_of_part
+from toolkit.runtime.shared.run_files import RUN_ID, part_record_path, publication_order
 from toolkit.store.reader import NoRun, newest_part
 
 _TRIES = 3
@@ -97,11 +112,13 @@ class Mirror:
         Raises:
             Infrastructure: there is no answer.
         """
-        known = {name: document for name in _files_in(self._listing) if (document := self._listed(name)) is not None}
+        known = {
+            name: document for name in _files_in(self._listing) if (document := self._read_listing(name)) is not None
+        }
         marks = {name: document["mark"] for name, document in known.items()}
 
-        def make() -> tuple[dict[str, Any], Documents]:
-            return {"do": "runs", "run_log": self._remote_log, "have": marks}, Documents()
+        def make() -> tuple[dict[str, Any], DocumentSink]:
+            return {"do": "runs", "run_log": self._remote_log, "have": marks}, DocumentSink()
 
         answer = self._ask(pod, make)
         found = []
@@ -109,7 +126,7 @@ class Mirror:
             name = fields.get("run")
             if not isinstance(name, str) or not RUN_ID.fullmatch(name):
                 raise unreadable("a run id")
-            document = known.get(name) if fields.get("kept") else checked_listing(data)
+            document = known.get(name) if fields.get("kept") else parse_listing(data)
             if document is None:
                 continue
             found.append(document)
@@ -121,9 +138,9 @@ class Mirror:
         found.sort(key=lambda one: (str(one["run"].get("started")), str(one["run"].get("run_id"))))
         return [{"run": one["run"], "end": one["end"]} for one in found]
 
-    def _listed(self, name: str) -> dict[str, Any] | None:
+    def _read_listing(self, name: str) -> dict[str, Any] | None:
         try:
-            return checked_listing((self._listing / name).read_bytes())
+            return parse_listing((self._listing / name).read_bytes())
         except (OSError, Infrastructure):
             return None
 
@@ -180,27 +197,27 @@ class Mirror:
         folder = self.run_folder(run_id)
         wanted = list(steps) if steps is not None else None
 
-        def make() -> tuple[dict[str, Any], Records]:
+        def make() -> tuple[dict[str, Any], RecordSink]:
             request: dict[str, Any] = {
                 "do": "records",
                 "run_log": self._remote_log,
                 "run": run_id,
                 "identity": identity_of(folder),
-                "have": dict(have(folder)),
+                "have": dict(files_of_run(folder)),
                 "logs": logs,
             }
             if wanted is not None:
                 request["steps"] = wanted
-            return request, Records(folder, request["identity"], self._trash, Meter(progress))
+            return request, RecordSink(folder, request["identity"], self._trash, Meter(progress))
 
         try:
             answer = self._ask(pod, make)
-        except Told as error:
+        except ServerError as error:
             if error.message == volume_protocol.NO_RUN:
                 raise NoRun(run_id) from None
             raise
         if answer.ended and logs and wanted is None:
-            _write(self._complete / run_id, _mark(folder, record_of_part(answer.part, END_RECORD)).encode())
+            _write(self._complete / run_id, _mark(folder, part_record_path(answer.part, END_RECORD)).encode())
         return folder
 
     def push(self, pod: Reader, run_id: str) -> list[str]:
@@ -245,7 +262,7 @@ class Mirror:
             raise NoRun(run_id)
         request = {"do": "write", "run_log": self._remote_log, "run": run_id, "identity": identity, "files": files}
         written: list[str] = []
-        for _, data in self._ask(pod, lambda: (request, Documents())).items:
+        for _, data in self._ask(pod, lambda: (request, DocumentSink())).items:
             written += [str(path) for path in json.loads(data)]
         return written
 
@@ -260,8 +277,8 @@ class Mirror:
         Raises:
             Infrastructure: another run has its id there, or there is no answer.
         """
-        request = self._coming("arrival", source, origin)
-        for fields, data in self._ask(pod, lambda: (request, Documents())).items:
+        request = self._upload_request("arrival", source, origin)
+        for fields, data in self._ask(pod, lambda: (request, DocumentSink())).items:
             try:
                 known = json.loads(data)
                 files = {str(path): int(size) for path, size in known["have"].items()}
@@ -288,12 +305,12 @@ class Mirror:
         if found.state == volume_protocol.ELSEWHERE:
             raise BadInput(f"the run {source.name} has gone on elsewhere")
         whole = found.state == volume_protocol.ABSENT
-        paths = [path for path, _ in have(source) if path != MOVED_RECORD and path not in found.have]
-        request = {**self._coming("bring", source, origin), "whole": whole}
-        self._send(pod, request, [(path, source / path) for path in sorted(paths, key=order)], progress)
+        paths = [path for path, _ in files_of_run(source) if path != MOVED_RECORD and path not in found.have]
+        request = {**self._upload_request("bring", source, origin), "whole": whole}
+        self._send(pod, request, [(path, source / path) for path in sorted(paths, key=publication_order)], progress)
         self.forget(source.name)
 
-    def _coming(self, what: str, source: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
+    def _upload_request(self, what: str, source: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
         identity = identity_of(source)
         if identity is None:
             raise NoRun(source.name)
@@ -316,7 +333,7 @@ class Mirror:
         request: dict[str, Any] = {"do": "lacking", "catalog": self._remote_catalog, "objects": list(wanted)}
         lacking: list[str] = []
         if wanted:
-            for _, data in self._ask(pod, lambda: (request, Documents())).items:
+            for _, data in self._ask(pod, lambda: (request, DocumentSink())).items:
                 lacking += [str(digest) for digest in json.loads(data)]
         if not set(lacking) <= set(wanted):
             raise unreadable("an object")
@@ -343,7 +360,7 @@ class Mirror:
 
     def _send_batch(self, pod: Reader, request: dict[str, Any], pieces: list[Piece], meter: Meter) -> None:
         asked = {**request, "pieces": [piece.document() for piece in pieces]}
-        self._ask(pod, lambda: (asked, Documents()))
+        self._ask(pod, lambda: (asked, DocumentSink()))
         meter.count(sum(len(piece.data) for piece in pieces))
 
     # --- the catalog ------------------------------------------------------------------------------------------------
@@ -364,10 +381,10 @@ class Mirror:
         paths = {digest: object_path(catalog, digest) for digest in digests}
         meter = Meter(progress)
 
-        def make() -> tuple[dict[str, Any], Objects]:
+        def make() -> tuple[dict[str, Any], ObjectSink]:
             missing = [digest for digest, path in paths.items() if not path.exists()]
             request = {"do": "objects", "catalog": self._remote_catalog, "objects": missing}
-            return request, Objects(catalog, set(missing), meter)
+            return request, ObjectSink(catalog, set(missing), meter)
 
         if not all(path.exists() for path in paths.values()):
             self._ask(pod, make)
@@ -379,14 +396,14 @@ class Mirror:
         """Asks until an answer came whole, at most ``_TRIES`` times."""
         for left in reversed(range(_TRIES)):
             request, sink = make()
-            stream = Stream(sink)
+            stream = AnswerStream(sink)
             try:
                 pod.exec(request, stream.feed)
                 if not stream.whole:
-                    raise Broken("the answer of the pod that reads the volume was cut off")
+                    raise BrokenConnection("the answer of the pod that reads the volume was cut off")
                 sink.finish()
                 return sink
-            except Broken:
+            except BrokenConnection:
                 if not left:
                     raise
             except FileNotFoundError:
@@ -433,7 +450,7 @@ def _batches(folder: Path) -> Iterator[dict[str, str]]:
     """The records that a client writes, in requests of a size; the run's own first, its ends last."""
     files: dict[str, str] = {}
     size = 0
-    for path in sorted((path for path, _ in have(folder) if _is_pushed(path)), key=order):
+    for path in sorted((path for path, _ in files_of_run(folder) if _is_pushed(path)), key=publication_order):
         text = (folder / path).read_text("utf-8")
         if files and size + len(text) > _BATCH:
             yield files
@@ -458,14 +475,14 @@ def _files_in(folder: Path) -> list[str]:
 def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        coming = temporary(path)
+        coming = temporary_path(path)
         coming.write_bytes(data)
         os.replace(coming, path)
     except OSError as error:
         raise Infrastructure(f"{path} can't be written: {error.strerror}") from None
 
 
-def checked_listing(data: bytes) -> dict[str, Any]:
+def parse_listing(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
         if isinstance(document["run"], dict) and isinstance(document["end"], dict | None):

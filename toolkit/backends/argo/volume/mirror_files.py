@@ -34,10 +34,10 @@ def identity_of(folder: Path) -> str | None:
         record = read(str(folder / RUN_RECORD))
     except (OSError, ValueError, RecursionError):
         return None
-    return run_files.identity(record) if record is not None else None
+    return run_files.run_identity(record) if record is not None else None
 
 
-def have(folder: Path) -> Iterator[tuple[str, int]]:
+def files_of_run(folder: Path) -> Iterator[tuple[str, int]]:
     """The files of a run that are here, with their sizes."""
     for name in (RUN_RECORD, END_RECORD, MOVED_RECORD):
         try:
@@ -62,7 +62,7 @@ def _below(folder: Path, path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield f"{path}/{entry.name}", entry
 
 
-def temporary(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """A name beside a file's, for what gets that when it is whole."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
 
@@ -78,7 +78,7 @@ def object_path(catalog: Path, digest: str) -> Path:
     return catalog / "objects" / digest[:2] / digest
 
 
-class Records(Sink):
+class RecordSink(Sink):
     """Writes the files of a run.
 
     Attributes:
@@ -118,7 +118,7 @@ class Records(Sink):
             return
         if offset:
             raise unreadable("a file's beginning")
-        self._temporary, self._position = temporary(self._path), 0
+        self._temporary, self._position = temporary_path(self._path), 0
         self._file = os.open(self._temporary, flags | os.O_EXCL, 0o600)
 
     def _take(self, fields: Mapping[str, Any]) -> None:
@@ -196,7 +196,7 @@ class Records(Sink):
                 left.unlink(missing_ok=True)
 
 
-class Objects(Sink):
+class ObjectSink(Sink):
     """Writes objects of the catalog."""
 
     def __init__(self, catalog: Path, wanted: set[str], meter: Meter) -> None:

@@ -52,7 +52,7 @@ _HOPELESS = frozenset(
 _NO_NODE = "no node takes it"
 
 
-class Broken(Infrastructure):
+class BrokenConnection(Infrastructure):
     """The connection ended before the answer did: asking again may help."""
 
 
@@ -63,7 +63,7 @@ class Reader(Protocol):
         """Sends one request and passes the answer to ``sink`` in pieces, as they come.
 
         Raises:
-            Broken: the answer ended early. Infrastructure: there is no answer.
+            BrokenConnection: the answer ended early. Infrastructure: there is no answer.
         """
 
 
@@ -261,7 +261,7 @@ class ReaderPod:
         """Sends one request (see ``runtime/server/service.py``) and passes the answer on in pieces; memory does not grow with it.
 
         Raises:
-            Broken: the connection ended before the answer did. Forbidden: the user may not exec. Unreachable.
+            BrokenConnection: the connection ended before the answer did. Forbidden: the user may not exec. Unreachable.
             Infrastructure: the pod can't start, has gone, or the runtime in it failed; one sentence.
         """
         line = _line(request)
@@ -273,7 +273,7 @@ class ReaderPod:
                 return
             except _NotYet as error:
                 if not again:
-                    raise Broken(f"the pod {self.name} that reads the volume has gone: {error}") from None
+                    raise BrokenConnection(f"the pod {self.name} that reads the volume has gone: {error}") from None
                 # It has ended for want of requests, or its node was emptied: another one does as well.
                 again = False
                 self._remove()
@@ -336,7 +336,7 @@ class ReaderPod:
         """One exec.
 
         Raises:
-            _NotYet: there is no running container. Broken, Forbidden, Unreachable, Infrastructure.
+            _NotYet: there is no running container. BrokenConnection, Forbidden, Unreachable, Infrastructure.
         """
         import websocket
 
@@ -355,7 +355,7 @@ class ReaderPod:
             status, errors = self._receive(socket, counted)
         except websocket.WebSocketException as error:
             text = f"the connection to the pod {self.name} that reads the volume broke: {_one_line(str(error))}"
-            raise Broken(text) from None
+            raise BrokenConnection(text) from None
         finally:
             # Not close(): it would wait for the other side's farewell.
             socket.shutdown()
@@ -363,7 +363,7 @@ class ReaderPod:
             self._judge(status, errors)
         except _NotYet as error:
             if began:
-                raise Broken(f"the pod {self.name} that reads the volume has gone: {error}") from None
+                raise BrokenConnection(f"the pod {self.name} that reads the volume has gone: {error}") from None
             raise
         self._answered = True
 
@@ -460,7 +460,7 @@ class ReaderPod:
         """Raises what an exec's end means, unless it is success."""
         said = _one_line(errors.decode("utf-8", "replace"))
         if status is None:
-            raise Broken(
+            raise BrokenConnection(
                 f"the connection to the pod {self.name} that reads the volume broke" + (f": {said}" if said else "")
             )
         if status.get("status") == "Success":
