@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-IMPORTS = ("toolkit.__main__", "toolkit.cli.main", "toolkit.cli.show", "toolkit.cli.diff")
+IMPORTS = ("toolkit.__main__", "toolkit.cli.main", "toolkit.cli.show", "toolkit.cli.logs", "toolkit.cli.diff")
 OF_A_CLUSTER = ("toolkit.runs.cluster_runs", "kubernetes.client")
 """Whose import looks at the environment: a question about a cluster has the environment that this was started in."""
 

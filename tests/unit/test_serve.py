@@ -461,7 +461,7 @@ ALONE = """\
 import os, sys
 from toolkit.runtime.server import service
 os.listdir = lambda _: sys.argv[1].split()
-serve.main(["main.py", "--serve", *sys.argv[2:]])
+service.main(["main.py", "--serve", *sys.argv[2:]])
 """
 
 
