@@ -303,7 +303,6 @@ CASES = (
     Case(
         "few-items",
         "No item, one item; a reducer that needs an item fails whoever takes what it makes, and nobody else.",
-        core="a map over nothing has no pod, and what comes after it runs",
         **written(FEW),
         arguments=["--param", "empty=[]", "--param", "one=[21]"],
         expect=Expect(
