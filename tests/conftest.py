@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.verbose = -2
     # Whoever calls `python -m pytest` in this folder has it on the path, where docker/ would stand for the library.
     sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).parent]
+    # Whoever starts tests in the background may have had these signals ignored, which each command here would inherit.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     for name in list(os.environ):
         if name in TELLING or (name.startswith(("TOOLKIT_", "RUNNABLE_")) and not name.startswith(FOR_TESTS)):
             del os.environ[name]

@@ -155,6 +155,7 @@ def test_a_run_that_waits_for_a_node_is_cancelled(session: Session) -> None:
 
 
 def test_a_run_that_takes_too_long_is_ended(session: Session, tmp_path: Path) -> None:
+    """The limit is 25 s, so that the first pod has started by then."""
     result = session.run("too-long", SLEEP, pipeline="two.py", config="short")
     assert result.code == 1, result.err
     assert "the run took longer than its time limit of 25 s" in result.err
@@ -174,6 +175,7 @@ def test_a_run_that_takes_too_long_is_ended(session: Session, tmp_path: Path) ->
     [pytest.param(signal.SIGKILL, marks=pytest.mark.core("a run whose client is killed could be lost")), signal.SIGHUP],
 )
 def test_a_run_outlives_its_client_and_is_taken_up_again(session: Session, number: signal.Signals) -> None:
+    """The step lasts 8 s, so that it outlives its client: about 25 s in all."""
     run_id = f"outlives-{number.name.lower()}"
     how = f"print('{READY}', flush=True); time.sleep(8); sys.exit(7)"
     process = session.start(run_id, how, pipeline="two.py")
@@ -202,6 +204,7 @@ def test_a_run_that_kubectl_submitted_is_followed(session: Session) -> None:
 def test_a_client_killed_anywhere_leaves_a_run_that_is_whole_or_none(
     session: Session, pytestconfig: pytest.Config
 ) -> None:
+    """As many clients as there are moments at which they are killed, each followed by another: up to a minute."""
     times = 8 if pytestconfig.getoption("--tier") == "full" else 3
 
     def play(number: int) -> tuple[str, Result]:
@@ -303,6 +306,7 @@ def through_proxy(session: Session, tmp_path: Path) -> Iterator[tuple[Scratch, P
 def test_a_cluster_that_is_away_for_a_while_is_followed_again(
     session: Session, through_proxy: tuple[Scratch, Proxy]
 ) -> None:
+    """Both steps end while the cluster is away, which the client then finds out: about 25 s."""
     scratch, proxy = through_proxy
     how = f"print('{READY}', flush=True); time.sleep(6)"
     process = scratch.start(*session.command("cut-off", how, "two.py"))

@@ -283,6 +283,7 @@ LATE_NAMES = [name for name in cases.HOSTILE_NAMES if set(name) & set("{$'-\U000
 
 @pytest.mark.timeout(600)
 def test_names_and_values_reach_a_step_byte_for_byte(workplace: Workplace, image: Image) -> None:
+    """A pod for each hostile name, one after the other: about a minute."""
     # Given every name and value that any of the languages between here and there could take for its own,
     steps = [cases.task(name) for name in LATE_NAMES]
     objects = cases.run(steps, {"environment": cases.HOSTILE_VALUES}, name="hostile", images={None: image})
@@ -361,6 +362,7 @@ def test_an_attempt_whose_pod_is_gone_counts_as_an_error_and_the_next_has_the_ne
 
 
 def test_attempts_are_apart_by_a_back_off_that_grows(workplace: Workplace, image: Image) -> None:
+    """Three attempts with waits of 3 and 9 s between them: about 25 s."""
     back_off = {"duration_in_seconds": 3, "factor": 3, "max_duration": 120}
     given = {
         "environment": {"THEN": FAIL_UNTIL.format(number=3, code=1)},
@@ -382,6 +384,7 @@ def moment(text: str) -> float:
 
 @pytest.mark.core("the setting schedules")
 def test_a_schedule_starts_runs_whose_ids_are_their_own(workplace: Workplace, image: Image) -> None:
+    """Two runs of a schedule have to begin and end: about 25 s."""
     # Given a schedule,
     given = {"schedules": ["@every 5s"], "labels": {"team": "y"}}
     record = {"pipeline": "pipe"}

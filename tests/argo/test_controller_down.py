@@ -49,6 +49,7 @@ def without_controller(cluster: Cluster) -> Iterator[None]:
 
 
 def test_a_controller_that_is_restarted_in_the_middle(session: Session) -> None:
+    """The controller's new pod has to take up where the old one left: about 30 s."""
     process = session.start("restarted", f"print('{READY}', flush=True); time.sleep(5)", pipeline="two.py")
     session.wait_for_output("restarted")
     cluster = session.workplace.cluster
@@ -61,6 +62,7 @@ def test_a_controller_that_is_restarted_in_the_middle(session: Session) -> None:
 
 
 def test_no_controller_at_all(session: Session) -> None:
+    """The controller is stopped and started again: about 40 s."""
     with without_controller(session.workplace.cluster):
         # What is said before anything is submitted.
         refused = session.run("refused")

@@ -218,6 +218,7 @@ def test_loads_at_once_do_not_disturb_each_other(delivery: Delivery, tmp_path: P
 
 @pytest.mark.core("a pod could run other code than what was built")
 def test_pods_run_what_was_loaded_and_what_was_pushed(delivery: Delivery, namespace: str, tmp_path: Path) -> None:
+    """Three images are built and delivered, and two pods run: about 25 s."""
     # Given a project in an environment with a Python,
     scratch = delivery.project(tmp_path / delivery.name)
     (scratch.root / "toolkit.yaml").unlink()

@@ -209,6 +209,7 @@ def test_how_a_step_ends(ended: Ended, name: str) -> None:
 
 @pytest.mark.core("what its steps had done would be lost")
 def test_a_workflow_that_is_deleted(session: Session, tmp_path: Path) -> None:
+    """Its pod has its grace period, and two clients look at the run afterwards: about 25 s."""
     process = session.start("cut-short", SLEEP, pipeline="two.py")
     delete_workflow(session, "cut-short")
     _, err = process.communicate(timeout=300)

@@ -52,6 +52,7 @@ VOLUMES = [{"name": "toolkit", "mount_path": "/mnt"}]
 
 @pytest.mark.core("records or files could be lost between two places")
 def test_a_run_wanders_and_each_place_has_what_was_done_in_the_others(clustered: Scratch, tmp_path: Path) -> None:
+    """Four parts of a run in two places, and two clients that come too late: about 40 s."""
     configuration = {"executor": {"type": "argo", "config": {"persistent_volumes": VOLUMES}}}
     clustered.write({"pipeline.py": PIPELINE, "functions.py": FUNCTIONS, "toolkit.yaml": json.dumps(configuration)})
     # Given a run that failed on this machine,

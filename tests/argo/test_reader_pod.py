@@ -231,6 +231,7 @@ def test_a_pod_that_goes_while_it_answers_is_made_again(place: Place, tmp_path: 
 
 
 def test_a_pod_waits_as_long_as_it_is_asked_and_ends_when_it_is_not(place: Place, tmp_path: Path) -> None:
+    """The pod waits 12 s for requests, which come for longer than that: about 35 s."""
     mirror = place.mirror(tmp_path)
     with place.pod(idle_limit=12) as pod:
         mirror.runs(pod)

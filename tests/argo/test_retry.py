@@ -94,6 +94,7 @@ def pods_of(workplace: Workplace, run: str) -> int:
 
 
 def test_it_goes_on_there_with_no_pod_of_what_is_done(project: Scratch, workplace: Workplace) -> None:
+    """A pipeline with a composite of each kind runs, fails and is retried twice: about two minutes."""
     # Given a run of which an item fails in its second step, another one in an item of its own, and a loop in its second iteration,
     failed = project.toolkit("run", "pipeline.py", "--run-id", "there")
     assert failed.code == 1 and "halves are not mended" in failed.err, failed.err
@@ -153,6 +154,7 @@ def total(more):
 def test_items_that_share_pods_go_on_and_so_does_a_run_of_another_shape(
     clustered: Scratch, workplace: Workplace
 ) -> None:
+    """Four parts of one run, one after the other: about a minute."""
     # Given five items in two pods for each of their steps, of which one fails,
     settings = {"persistent_volumes": VOLUMES, "pods_per_map": 2}
     clustered.write(

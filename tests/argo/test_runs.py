@@ -150,6 +150,7 @@ def test_an_image_that_no_node_has(session: Session, tmp_path: Path) -> None:
 
 
 def test_a_secret_that_comes_while_its_pod_waits_is_in_time(session: Session) -> None:
+    """The kubelet looks for a missing Secret again only now and then: up to a minute."""
     session.apply("late", "print(len(os.environ['x']))", config="late")
     process = session.start("late", "print(len(os.environ['x']))", pipeline="two.py", config="late")
     assert process.stderr is not None
@@ -187,6 +188,7 @@ def test_a_volume_that_the_user_cannot_write(own_workplace: Workplace, tmp_path:
 
 @pytest.mark.core("another run's records could be overwritten")
 def test_a_run_id_that_another_run_has_on_the_volume(session: Session, tmp_path: Path) -> None:
+    """Three clients start or look at runs one after the other: about 25 s."""
     # Given a run whose Workflow is gone.
     assert session.run("taken", "print('the first')").code == 0
     before = session.scratch.show("taken")
@@ -234,6 +236,7 @@ def test_a_run_is_there_when_its_workflow_is_gone(session: Session, tmp_path: Pa
 
 @pytest.mark.core("output could be lost")
 def test_logs_are_followed_to_the_byte(session: Session, tmp_path: Path) -> None:
+    """20 MB are written while they are followed, and read again when the pod is gone: about 20 s."""
     how = f"""
 print('{READY}', flush=True)
 while not os.path.exists('/mnt/go-on'): time.sleep(0.1)
@@ -282,6 +285,7 @@ os.write(2, bytes(range(256)) + b'no end of line')
 
 
 def test_the_pods_are_the_attempts_and_no_other(session: Session, tmp_path: Path) -> None:
+    """Four pods, one after the other: about 25 s."""
     session.scratch.write(
         {
             "many.py": "import functions\nfrom toolkit import Pipeline, PythonTask, Stub\n"
@@ -335,6 +339,7 @@ def documents(text: str) -> list[dict[str, Any]]:
 
 
 def test_20_runs_at_once(session: Session, tmp_path: Path) -> None:
+    """20 pods and 20 clients at once: about a minute."""
     session.scratch.write(
         {
             "numbered.py": "import numbers_of\nfrom toolkit import Pipeline, PythonTask\n"

@@ -109,6 +109,7 @@ def differences(scratch: Scratch, a: str, b: str) -> list[dict[str, Any]]:
 
 @pytest.mark.core("the example of the README, and the proof that both runs are the same")
 def test_the_example_is_the_same_run_in_both_places(own_workplace: Workplace, tmp_path: Path) -> None:
+    """An image is built and delivered, and two steps run in both places: about 25 s."""
     # Given the example as it is, and what its configuration asks of a cluster,
     claim(own_workplace.cluster, own_workplace.namespace, "runnable-volume")
     own_workplace.secret("toolkit-secrets", secret_key="the-key-of-the-test")
@@ -131,6 +132,8 @@ def test_a_run_here_and_there_is_the_same(project: Scratch) -> None:
 
 
 def test_what_one_side_was_given_differently_is_all_that_differs(project: Scratch) -> None:
+    """A run on the cluster for each setting that is changed: about a minute."""
+
     # When each change is run on the cluster, all of them at once,
     def on_cluster(name: str) -> Result:
         return run(project, "argo", f"changed-{name}", "pipeline.py", "--config", f"{name}.yaml")
@@ -145,6 +148,7 @@ def test_what_one_side_was_given_differently_is_all_that_differs(project: Scratc
 
 
 def test_one_byte_in_the_catalog_is_the_file_and_nothing_else(project: Scratch) -> None:
+    """Three runs, one after the other: about 25 s."""
     run(project, "argo", "seed-again", "seed.py", "--param", "content=c0ntent")
     run(project, "argo", "other-byte")
     run(project, "argo", "seed-back", "seed.py", "--param", "content=content")

@@ -179,6 +179,7 @@ def place(cluster: Cluster, pretended: str) -> Iterator[Place]:
 def test_a_map_ends_within_its_budget_of_pods(
     place: Place, items: int, groups: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The largest has 201 pretended pods: about 45 s."""
     # The budget is 500 by itself, which takes five times as long and is no other way.
     ended = place.ended(place.map_of(items, pods_per_map=100))
     with capsys.disabled():

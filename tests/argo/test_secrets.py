@@ -89,6 +89,7 @@ def leaks(name: str, data: bytes) -> list[str]:
 
 @pytest.mark.core("a secret could be in a manifest, a log or a record")
 def test_no_secret_is_readable_anywhere(session: Session, tmp_path: Path) -> None:
+    """Three steps, and all that can be read of them afterwards: about 25 s."""
     scratch, workplace = session.scratch, session.workplace
     # Given a run whose steps print their secrets and fail with them.
     result = scratch.toolkit("run", "pipeline.py", "--run-id", "canary")
