@@ -12,7 +12,7 @@ from toolkit.backends.describer import NOTE, DescribeAnswer, Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
-from toolkit.model.description import to_function, to_pipeline
+from toolkit.model.description import PipelineDescription, to_function, to_pipeline
 from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
@@ -56,12 +56,12 @@ def _request(project: Project, reference: PipelineReference) -> dict[str, Any]:
     return {"roots": list(reference.import_roots(project)), "file": None, "functions": []}
 
 
-def _pipeline_of(answer: DescribeAnswer, file: str) -> dict[str, Any]:
+def _pipeline_of(answer: DescribeAnswer, file: str) -> PipelineDescription:
     if "refused" in answer:
         raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
     if "raised" in answer:
         raise BadInput(f"the file raised {answer['raised']} {NOTE}\n{answer['traceback'].rstrip()}", file)
-    found: dict[str, Any] = answer["pipeline"]
+    found: PipelineDescription = answer["pipeline"]
     return found
 
 
