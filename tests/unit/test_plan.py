@@ -125,7 +125,7 @@ def test_a_key_may_name_the_step_that_put_it(names: list[str], key: str, expecte
                 Map("m", Pipeline((task("b", "x"),)), "list", "i", "max"),
                 Map("n", Pipeline((task("c"),)), "x", "i", line="p.py:3"),
             ],
-            "depends on 'x', which the map 'm' before it makes out of several containers",
+            "depends on 'x', which several containers of the map 'm' before it make together",
         ),
     ],
 )
