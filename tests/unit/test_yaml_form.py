@@ -128,7 +128,11 @@ def test_steps_are_in_the_order_in_which_they_run(tmp_path: Path, text: str, nam
         ),
         (dag("a:\n  command: m.f\n  on_failure: [b]"), 6, "on_failure is text"),
         (dag("a:\n  command: m.f\n  on_failure: {start_at: s, stepz: {}}"), 6, "unknown key 'stepz' in dag"),
-        (dag("a:\n  command: m.f\n  max_attempts: 0"), 4, "max_attempts of the step 'a' must be a whole number of at least 1"),
+        (
+            dag("a:\n  command: m.f\n  max_attempts: 0"),
+            4,
+            "max_attempts of the step 'a' must be a whole number of at least 1",
+        ),
         (dag("a:\n  command: m.f\n  max_attempts: two"), 6, "max_attempts is a whole number"),
         (dag("a:\n  command: m.f\n  terminate_with_success: 'yes'"), 6, "terminate_with_success is true or false"),
         (dag("a: {type: pipeline}"), 4, "the pipeline step 'a' has no branch"),

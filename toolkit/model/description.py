@@ -5,24 +5,23 @@ A description is plain JSON data. Every form of a pipeline yields one, and what 
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
+    RETURN_KINDS,
     Binding,
     CatalogUse,
     Conditional,
     Constant,
     Function,
-    Kind,
     Loop,
     Map,
     Nested,
     Parallel,
     Pipeline,
     Return,
-    ReturnKind,
     Source,
     Step,
     Stub,
@@ -31,97 +30,15 @@ from toolkit.model.pipeline import (
 )
 from toolkit.runtime.shared.catalog import executed_name
 
-
-class _FunctionModule(TypedDict):
-    module: str
-    qualname: str
-
-
-class FunctionDescription(_FunctionModule, total=False):
-    """How a function is found again; ``file`` as in :class:`toolkit.model.pipeline.Function`."""
-
-    file: str | None
-
-
-class TakesDescription(TypedDict):
-    """A function's signature, as in :class:`toolkit.model.pipeline.Takes`."""
-
-    names: list[str]
-    required: list[str]
-    everything: bool
-
-
-class ResolvedFunction(TypedDict):
-    """A function that the runtime has found, and its signature."""
-
-    function: FunctionDescription
-    takes: TakesDescription
-
-
-class ReducerDescription(TypedDict):
-    """A function that reduces the values of a map's items; name and line are those of the step."""
-
-    name: str
-    line: int
-    kind: str
-    function: FunctionDescription
-
-
-class ReturnDescription(TypedDict):
-    """A declared return; ``kind`` is json, object or metric."""
-
-    name: str
-    kind: str
-
-
-class CatalogDescription(TypedDict, total=False):
-    """The keys that a task gets and puts."""
-
-    get: list[str]
-    put: list[str]
-    store_copy: bool
-
-
-class PipelineDescription(TypedDict, total=False):
-    """A pipeline: its steps in the order in which they run. The name may be empty or absent."""
-
-    name: str
-    steps: list[StepDescription]
-
-
-class StepDescription(PipelineDescription, total=False):
-    """A step. Which of the keys it has depends on its type; a pipeline that is a step has ``steps`` and no type."""
-
-    type: str
-    line: int
-    on_failure: PipelineDescription | None
-    # of a task
-    kind: Kind
-    function: FunctionDescription
-    command: str
-    takes: TakesDescription | None
-    returns: list[ReturnDescription]
-    secrets: list[str]
-    catalog: CatalogDescription | None
-    overrides: dict[str, str]
-    bind: dict[str, object]
-    max_attempts: int
-    # of a task and a stub
-    terminate_with_success: bool
-    terminate_with_failure: bool
-    # of a composite
-    pipeline: PipelineDescription
-    branch: PipelineDescription
-    branches: dict[str, PipelineDescription]
-    default: PipelineDescription | None
-    parameter: str
-    iterate_on: str
-    iterate_as: str
-    reducer: ReducerDescription | str | None
-    concurrency: int
-    max_iterations: int
-    break_on: str
-    index_as: str
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import (
+        CatalogDescription,
+        FunctionRow,
+        PipelineDescription,
+        ResolvedFunction,
+        StepDescription,
+        TakesRow,
+    )
 
 
 def to_pipeline(description: PipelineDescription, file: str) -> Pipeline:
@@ -141,15 +58,12 @@ def to_function(resolved: ResolvedFunction) -> tuple[Function, Takes]:
     return _function(resolved["function"]), _takes(resolved["takes"])
 
 
-def _function(node: FunctionDescription) -> Function:
+def _function(node: FunctionRow) -> Function:
     return Function(node["module"], node["qualname"], node.get("file"))
 
 
-def _takes(node: TakesDescription) -> Takes:
+def _takes(node: TakesRow) -> Takes:
     return Takes(tuple(node["names"]), tuple(node["required"]), node["everything"])
-
-
-_RETURN_KINDS: dict[str, ReturnKind] = {"json": "json", "object": "object", "metric": "metric"}
 
 
 class _ModelBuilder:
@@ -278,11 +192,11 @@ class _ModelBuilder:
             parameter, kind = names.parameter_name(declared["name"], where), declared["kind"]
             if parameter in returns:
                 raise BadInput(f"the step {name!r} returns {parameter} twice", where)
-            if kind not in _RETURN_KINDS:
+            if kind not in RETURN_KINDS:
                 raise BadInput(f"the step {name!r} returns {parameter} of the unknown kind {kind!r}", where)
             if kind == "object" and node["kind"] == "shell":
                 raise BadInput(f"the shell step {name!r} can't return the object {parameter}: it exports text", where)
-            returns[parameter] = Return(parameter, _RETURN_KINDS[kind])
+            returns[parameter] = Return(parameter, RETURN_KINDS[kind])
         return tuple(returns.values())
 
     def _binding(self, argument: str, binding: object, where: str) -> Binding:

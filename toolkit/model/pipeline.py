@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Literal
 
 Kind = Literal["python", "shell", "notebook"]
 ReturnKind = Literal["json", "object", "metric"]
+TASK_KINDS: Mapping[str, Kind] = {"python": "python", "shell": "shell", "notebook": "notebook"}
+RETURN_KINDS: Mapping[str, ReturnKind] = {"json": "json", "object": "object", "metric": "metric"}
+"""Both kinds by their names, which a description has as text."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
 from toolkit.errors import BadInput
-from toolkit.model.pipeline import REDUCERS, Kind
+from toolkit.model.pipeline import REDUCERS, RETURN_KINDS, TASK_KINDS
 
 if TYPE_CHECKING:
-    from toolkit.model.description import (
+    from toolkit.runtime.shared.documents import (
         CatalogDescription,
         PipelineDescription,
         ReducerDescription,
-        ReturnDescription,
+        ReturnRow,
         StepDescription,
     )
 
@@ -47,7 +47,6 @@ _KEYS = {
     "success": ("type",),
     "fail": ("type",),
 }
-_TASK_KINDS: dict[str, Kind] = {"python": "python", "shell": "shell", "notebook": "notebook"}
 _LONGEST_COMMAND = 100_000
 """Characters."""
 _MOST_STEPS = 10_000
@@ -280,7 +279,7 @@ def _describe_reducer(name: str, tree: Located) -> ReducerDescription | str:
         "name": name,
         "line": tree.line,
         "kind": "python",
-        "function": {"module": module, "qualname": qualname},
+        "function": {"module": module, "qualname": qualname, "file": None},
     }
 
 
@@ -330,7 +329,7 @@ def _step_type(tree: Located, node: dict[str, Located]) -> str:
 
 def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescription:
     kind = _text(node["command_type"], "command_type") if "command_type" in node else "python"
-    if kind not in _TASK_KINDS:
+    if kind not in TASK_KINDS:
         raise BadInput(f"command_type is python, shell or notebook, not {kind!r}", node["command_type"].where)
     if "command" not in node:
         raise BadInput(f"the step {name!r} has no command", f"{_file(node)}:{line}" if node else None)
@@ -339,7 +338,7 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
         raise BadInput(f"the command of {name!r} is longer than {_LONGEST_COMMAND} characters", node["command"].where)
     step: StepDescription = {
         "type": "task",
-        "kind": _TASK_KINDS[kind],
+        "kind": TASK_KINDS[kind],
         "name": name,
         "line": line,
         "returns": [_describe_return(item) for item in _items(node.get("returns"), "returns")],
@@ -353,7 +352,7 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     if kind == "python":
         module, _, qualname = command.strip().rpartition(".")
-        step["function"] = {"module": module, "qualname": qualname}
+        step["function"] = {"module": module, "qualname": qualname, "file": None}
     else:
         step["command"] = command
     return step
@@ -378,7 +377,7 @@ def _file(node: dict[str, Located]) -> str:
     return next(iter(node.values())).file
 
 
-def _describe_return(tree: Located) -> ReturnDescription:
+def _describe_return(tree: Located) -> ReturnRow:
     if isinstance(tree.value, str):
         return {"name": tree.value, "kind": "json"}
     entries = _mapping(tree, "a return")
@@ -386,9 +385,9 @@ def _describe_return(tree: Located) -> ReturnDescription:
     if "name" not in entries:
         raise BadInput("a return has no name", tree.where)
     kind = _text(entries["kind"], "kind") if "kind" in entries else "json"
-    if kind not in ("json", "object", "metric"):
+    if kind not in RETURN_KINDS:
         raise BadInput(f"a return's kind is json, object or metric, not {kind!r}", entries["kind"].where)
-    return {"name": _text(entries["name"], "name"), "kind": kind}
+    return {"name": _text(entries["name"], "name"), "kind": RETURN_KINDS[kind]}
 
 
 def _describe_catalog(tree: Located | None) -> CatalogDescription:

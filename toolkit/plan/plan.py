@@ -9,15 +9,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from toolkit.config.settings import Resources, RetryStrategy, SecretReference
-from toolkit.model.pipeline import Function, Task
+from toolkit.config.settings import ResourceList, Resources, RetryStrategy, SecretReference
+from toolkit.model.pipeline import Function, Takes, Task
 from toolkit.runtime.shared.tree import HANDLER
+
+if TYPE_CHECKING:
+    from toolkit.plan.controls import Control
+    from toolkit.runtime.shared.documents import (
+        BindRow,
+        CompositeKeys,
+        FunctionRow,
+        PlanDocument,
+        ResourceListRow,
+        RetryRow,
+        ScopeRow,
+        SettingsRow,
+        StepRow,
+        StepType,
+        TakesRow,
+        TaskKeys,
+    )
 
 VERSION = 2
 When = Literal["start", "again"]
+Ends = Literal["success", "failure", ""]
 
 
 @dataclass(frozen=True)
@@ -115,15 +133,15 @@ class PlannedStep:
     """
 
     path: str
-    type: str
+    type: StepType
     name: str
     settings: int | None = None
     task: Task | None = None
-    bind: Mapping[str, Any] = field(default_factory=dict)
+    bind: Mapping[str, BindRow] = field(default_factory=dict)
     get: tuple[CatalogGet, ...] = ()
     inside: PlannedComposite | None = None
     handler: str | None = None
-    ends: str = ""
+    ends: Ends = ""
     emits: tuple[Emission, ...] = ()
     line: str | None = field(default=None, compare=False)
 
@@ -167,7 +185,7 @@ class Plan:
     run_log: str
     catalog: str | None
     data_folder: str
-    controls: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    controls: Mapping[str, tuple[Control, ...]] = field(default_factory=dict, compare=False)
     given: tuple[str, ...] = ()
 
     def step(self, path: str) -> PlannedStep:
@@ -184,7 +202,7 @@ class Plan:
         assert step.settings is not None
         return self.settings[step.settings]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> PlanDocument:
         """The plan as JSON data."""
         return {
             "version": VERSION,
@@ -200,7 +218,7 @@ class Plan:
         return json.dumps(self.document(), sort_keys=True, separators=(",", ":")).encode("ascii")
 
     def hash(self) -> str:
-        """SHA-256 of the plan's shape: steps, their order, types and returns. What may be fixed before a retry is not part of it."""
+        """SHA-256 of the plan's shape: steps, their order, types and returns. What a user may fix for a retry is not in it."""
         shape = [[step.path, step.type, step.task.kind if step.task else None, _returns(step)] for step in self.steps]
         return "sha256:" + hashlib.sha256(json.dumps(shape, separators=(",", ":")).encode("ascii")).hexdigest()
 
@@ -214,22 +232,53 @@ def settings_key(settings: Settings) -> str:
     return json.dumps(_settings_json(settings), sort_keys=True)
 
 
-def _settings_json(settings: Settings) -> dict[str, Any]:
-    document: dict[str, Any] = _plain(vars(settings))
-    document["volumes"] = [{"name": name, "mount_path": path} for name, path in settings.volumes]
-    return document
+def _settings_json(settings: Settings) -> SettingsRow:
+    return {
+        "image": settings.image,
+        "environment": dict(settings.environment),
+        "volumes": [{"name": name, "mount_path": path} for name, path in settings.volumes],
+        "secrets": [
+            {
+                "environment_variable": secret.environment_variable,
+                "secret_name": secret.secret_name,
+                "secret_key": secret.secret_key,
+            }
+            for secret in settings.secrets
+        ],
+        "resources": {
+            "limits": _resource_list_json(settings.resources.limits),
+            "requests": _resource_list_json(settings.resources.requests),
+        },
+        "user": settings.user,
+        "shm_size": settings.shm_size,
+        "scratch_size": settings.scratch_size,
+        "read_only_root": settings.read_only_root,
+        "grace_period": settings.grace_period,
+        "time_limit": settings.time_limit,
+        "retry": _retry_json(settings.retry),
+        "pids_limit": settings.pids_limit,
+        "image_pull_secrets": list(settings.image_pull_secrets),
+    }
 
 
-def _plain(value: Any) -> Any:
-    """Named tuples, as the configuration's are, by their names."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def _resource_list_json(resources: ResourceList) -> ResourceListRow:
+    return {"cpu": resources.cpu, "memory": resources.memory, "gpu": resources.gpu}
 
 
-def _scope_json(scope: PlannedScope) -> dict[str, Any]:
+def _retry_json(retry: RetryStrategy) -> RetryRow:
+    back_off = retry.back_off
+    return {
+        "limit": retry.limit,
+        "retry_policy": retry.retry_policy,
+        "back_off": {
+            "duration_in_seconds": back_off.duration_in_seconds,
+            "factor": back_off.factor,
+            "max_duration": back_off.max_duration,
+        },
+    }
+
+
+def _scope_json(scope: PlannedScope) -> ScopeRow:
     return {
         "steps": list(scope.steps),
         "positions": {path: position for position, path in enumerate(scope.steps)},
@@ -238,51 +287,72 @@ def _scope_json(scope: PlannedScope) -> dict[str, Any]:
     }
 
 
-def _step_json(step: PlannedStep) -> dict[str, Any]:
-    document: dict[str, Any] = {"path": step.path, "type": step.type, "name": step.name}
+def _step_json(step: PlannedStep) -> StepRow:
+    row: StepRow = {"path": step.path, "type": step.type, "name": step.name}
     if step.handler is not None:
-        document["handler"] = step.handler
+        row["handler"] = step.handler
     if step.ends:
-        document["ends"] = step.ends
-    if step.inside is not None:
-        document.update(_inside_json(step.inside))
-    if step.task is None:
-        return document
-    task = step.task
-    document.update(
-        kind=task.kind,
-        settings=step.settings,
-        bind=dict(step.bind),
-        returns=[{"name": declared.name, "kind": declared.kind} for declared in task.returns],
-        secrets=list(task.secrets),
-        catalog={
+        row["ends"] = step.ends
+    composite: CompositeKeys = _composite_json(step.inside) if step.inside is not None else {}
+    task: TaskKeys = _task_json(step, step.task) if step.task is not None else {}
+    return {**row, **composite, **task}
+
+
+def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
+    assert step.settings is not None
+    row: TaskKeys = {
+        "kind": task.kind,
+        "settings": step.settings,
+        "bind": dict(step.bind),
+        "returns": [{"name": declared.name, "kind": declared.kind} for declared in task.returns],
+        "secrets": list(task.secrets),
+        "catalog": {
             "get": [{"key": get.key, "step": get.step} for get in step.get],
             "put": list(task.catalog.put),
             "store_copy": task.catalog.store_copy,
         },
-    )
-    if step.emits:
-        document["emits"] = [[emission.path, emission.when] for emission in step.emits]
-    if task.function is not None:
-        document["function"] = asdict(task.function)
-        document["takes"] = asdict(task.takes) if task.takes is not None else None
-    else:
-        document["command"] = task.command
-    return document
-
-
-def _inside_json(inside: PlannedComposite) -> dict[str, Any]:
-    """What is set of it."""
-    document: dict[str, Any] = {
-        "branches": [list(branch) for branch in inside.branches],
-        "default": inside.default,
-        "parameter": inside.parameter,
-        "item": inside.item,
-        "limit": inside.limit,
-        "reducer": asdict(inside.reducer) if isinstance(inside.reducer, Function) else inside.reducer,
-        "parts": list(inside.parts),
-        "pods": inside.pods,
-        "grouped": inside.grouped,
-        "as_long_as": inside.as_long_as,
     }
-    return {key: value for key, value in document.items() if value not in (None, "", [], False)}
+    if step.emits:
+        row["emits"] = [[emission.path, emission.when] for emission in step.emits]
+    if task.function is not None:
+        row["function"] = _function_json(task.function)
+        row["takes"] = _takes_json(task.takes) if task.takes is not None else None
+    elif task.command is not None:
+        row["command"] = task.command
+    return row
+
+
+def _function_json(function: Function) -> FunctionRow:
+    return {"module": function.module, "qualname": function.qualname, "file": function.file}
+
+
+def _takes_json(takes: Takes) -> TakesRow:
+    return {"names": list(takes.names), "required": list(takes.required), "everything": takes.everything}
+
+
+def _composite_json(inside: PlannedComposite) -> CompositeKeys:
+    """The keys of a composite that are set."""
+    row: CompositeKeys = {}
+    if inside.branches:
+        row["branches"] = [list(branch) for branch in inside.branches]
+    if inside.default is not None:
+        row["default"] = inside.default
+    if inside.parameter:
+        row["parameter"] = inside.parameter
+    if inside.item:
+        row["item"] = inside.item
+    if inside.limit is not None:
+        row["limit"] = inside.limit
+    if isinstance(inside.reducer, Function):
+        row["reducer"] = _function_json(inside.reducer)
+    elif inside.reducer:
+        row["reducer"] = inside.reducer
+    if inside.parts:
+        row["parts"] = list(inside.parts)
+    if inside.pods is not None:
+        row["pods"] = inside.pods
+    if inside.grouped:
+        row["grouped"] = inside.grouped
+    if inside.as_long_as is not None:
+        row["as_long_as"] = inside.as_long_as
+    return row

@@ -11,6 +11,7 @@ from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
     REDUCERS,
     Binding,
+    Composite,
     Conditional,
     Constant,
     Loop,
@@ -24,13 +25,28 @@ from toolkit.model.pipeline import (
     Task,
 )
 from toolkit.plan import controls
-from toolkit.plan.plan import CatalogGet, Plan, PlannedComposite, PlannedScope, PlannedStep, Settings, settings_key
+from toolkit.plan.plan import (
+    CatalogGet,
+    Ends,
+    Plan,
+    PlannedComposite,
+    PlannedScope,
+    PlannedStep,
+    Settings,
+    settings_key,
+)
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import BindRow
+    from toolkit.runtime.shared.documents import BindRow, StepType
 
-_TYPES = {Nested: "pipeline", Parallel: "parallel", Map: "map", Conditional: "conditional", Loop: "loop"}
+_TYPES: dict[type[Composite], StepType] = {
+    Nested: "pipeline",
+    Parallel: "parallel",
+    Map: "map",
+    Conditional: "conditional",
+    Loop: "loop",
+}
 
 
 def plan(pipeline: Pipeline, config: Config, import_roots: tuple[str, ...]) -> Plan:
@@ -105,7 +121,7 @@ class _Planner:
         self._scopes.append(planned)
         return planned
 
-    def _plan_composite(self, step: Nested | Parallel | Map | Conditional | Loop, path: str) -> tuple[set[str], bool]:
+    def _plan_composite(self, step: Composite, path: str) -> tuple[set[str], bool]:
         """Adds the rows of a composite; returns the names that it may return, and whether it may put files."""
         place = len(self._rows)
         handler = join(path, HANDLER) if step.on_failure is not None else None
@@ -168,7 +184,9 @@ class _Planner:
             step, rest = _split_step(key, siblings.paths)
             if step is not None:
                 gets.append(
-                    CatalogGet(self._checked_key(task, rest), siblings.before(step, position, task, f"gets {rest} from"))
+                    CatalogGet(
+                        self._checked_key(task, rest), siblings.before(step, position, task, f"gets {rest} from")
+                    )
                 )
             else:
                 gets.append(CatalogGet(self._checked_key(task, key)))
@@ -181,9 +199,7 @@ class _Planner:
             path, "task", task.name, settings, task, bind, tuple(gets), None, handler, _ends(task), line=task.line
         )
 
-    def _plan_binding(
-        self, task: Task, argument: str, binding: Binding, position: int, siblings: _Siblings
-    ) -> BindRow:
+    def _plan_binding(self, task: Task, argument: str, binding: Binding, position: int, siblings: _Siblings) -> BindRow:
         takes = task.takes
         if takes is not None and argument not in takes.names and not takes.everything:
             raise BadInput(f"the step {task.name!r} binds {argument}, which its function does not take", task.line)
@@ -311,7 +327,7 @@ def _returned_names(step: Step) -> set[str]:
     return names.union(*(_returned_names(inner) for pipeline in pipelines for inner in pipeline.steps))
 
 
-def _ends(step: Task | Stub) -> str:
+def _ends(step: Task | Stub) -> Ends:
     if step.terminate_with_success and step.terminate_with_failure:
         raise BadInput(f"the step {step.name!r} sets both terminate_with_success and terminate_with_failure", step.line)
     return "success" if step.terminate_with_success else "failure" if step.terminate_with_failure else ""

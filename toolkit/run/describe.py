@@ -6,17 +6,20 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.describer import NOTE, DescribeAnswer, Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
-from toolkit.model.description import PipelineDescription, to_function, to_pipeline
+from toolkit.model.description import to_function, to_pipeline
 from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 from toolkit.runtime.shared.protocol import PROTOCOL
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import PipelineDescription
 
 
 def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
