@@ -386,6 +386,7 @@ if TYPE_CHECKING:
         cancelled: bool
         out_of_memory: bool
         message: str
+        image_config: NotRequired[str]
         container: str
         image: str
         fault: NotRequired[bool]
