@@ -17,7 +17,7 @@ FieldValues = Mapping[str, object]
 
 FIELDS: Mapping[str, str] = {
     "pipeline": "its name",
-    "plan": "all that was planned and can't be observed in a container; the plan's hash",
+    "plan": "what was asked for and can't be seen inside a container; the plan's hash",
     "parameters": "the root scope's values, given and at the end",
     "status": "of the step, its exit code, the type of its exception, out of memory; of a composite its branch, items, iterations",
     "attempts": "how many there were",
@@ -48,11 +48,11 @@ NOT_COMPARED: Mapping[str, str] = {
     "attempt number": "the runtime's argument; how many attempts there were is compared",
     "times": "when a run and its steps started and ended",
     "environment of the run": "local, argo, process or compose, with cluster context and namespace",
-    "tag": "a label of the user's choice",
+    "tag": "a word of the user's, to find runs by",
     "client": "the process that drove the run, and its machine",
     "settings without effect": "placement keys have an effect on argo alone; `toolkit show --json` lists them",
     "image reference": "how the image is named; its content is compared by digest",
-    "source": "the file and the name that the pipeline was given by; its content is compared as plan and code",
+    "source": "the file and name of the pipeline; what it says is compared as plan and code",
     "host name": "a container's id, or a pod's name",
     "container": "the engine's id of it, and the engine's message about its end",
     "grouping": "on a cluster, items of a large map share containers: that, and their folder of links to the code",
