@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.cli.arguments import project_at
 from toolkit.cli.output import print_json
@@ -20,6 +20,9 @@ from toolkit.runs.logs import follow, select_tasks
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import Run, RunLog, follow_file
 from toolkit.store.states import Row
+
+if TYPE_CHECKING:
+    from toolkit.report.contract import OutputDocument
 
 
 def logs(options: argparse.Namespace) -> int:
@@ -117,8 +120,8 @@ def _open_run_for_logs(options: argparse.Namespace) -> tuple[RunHandle, str | No
         return RunHandle(project_at(options.config, Path.cwd()), log, last[0]), options.run
 
 
-def _lines(log: RunLog, rows: list[Row]) -> list[dict[str, Any]]:
-    found = []
+def _lines(log: RunLog, rows: list[Row]) -> list[OutputDocument]:
+    found: list[OutputDocument] = []
     for row in rows:
         for attempt in row.attempts:
             content = b"".join(follow_file(log.output(attempt), lambda: True, lambda: None))
