@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 
 NODE_ANNOTATION = "workflows.argoproj.io/node-id"
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
@@ -18,13 +18,13 @@ PERMANENT_WAIT_REASONS = frozenset(
 """Reasons for which a pod waits that go away only when somebody changes something."""
 
 
-def main_container_status(pod: Object | None) -> Object:
+def main_container_status(pod: KubernetesObject | None) -> KubernetesObject:
     """The status of the user's container."""
     statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or ()
     return next((one for one in statuses if one["name"] == "main"), {})
 
 
-def removal_reason(pod: Object | None) -> str:
+def removal_reason(pod: KubernetesObject | None) -> str:
     """Who took a pod away, as a sentence; empty when nobody did."""
     status = (pod or {}).get("status") or {}
     if status.get("reason") == "Evicted":
@@ -38,13 +38,13 @@ def removal_reason(pod: Object | None) -> str:
     return ""
 
 
-def pod_has_started(pod: Object) -> bool:
+def pod_has_started(pod: KubernetesObject) -> bool:
     """Whether the user's container runs or has run, or never will."""
     state = main_container_status(pod).get("state") or {}
     return "running" in state or "terminated" in state or pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
-def pod_has_ended(pod: Object) -> bool:
+def pod_has_ended(pod: KubernetesObject) -> bool:
     """Whether no step runs in a pod any more, nor will; it may for its grace period after Argo has written it off."""
     over = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
     return over or "terminated" in (main_container_status(pod).get("state") or {})
@@ -62,7 +62,7 @@ class WaitReason:
     sentence: str
 
 
-def wait_reason(pod: Object) -> WaitReason:
+def wait_reason(pod: KubernetesObject) -> WaitReason:
     """Why a pod's main container has not started, as far as the pod itself says it."""
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
@@ -79,7 +79,7 @@ def wait_reason(pod: Object) -> WaitReason:
     return WaitReason("", "")
 
 
-def wait_reason_of_events(events: Iterable[Object]) -> WaitReason:
+def wait_reason_of_events(events: Iterable[KubernetesObject]) -> WaitReason:
     """Why a pod has not started, by the newest warning about it (a volume that can't be mounted is told only there)."""
     warnings = [one for one in events if one.get("type") == "Warning" and one.get("reason") not in _HARMLESS]
     if not warnings:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, NotFound, Object, Unreachable
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, NotFound, Unreachable
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.follow.nodes import FINISHED, NodeAttempt, TaskPaths, node_attempts, succeeded_tasks
@@ -74,7 +74,7 @@ class Follower:
         listener: Listener,
         cancel: Cancel,
         note: Callable[[str], None],
-        keep: Callable[[str, int, Object], None],
+        keep: Callable[[str, int, KubernetesObject], None],
         private: Path,
         start_limit: float,
         time_limit: int | None,
@@ -97,9 +97,9 @@ class Follower:
         self._start_limit = start_limit
         self._time_limit = time_limit
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._workflow: Object = {}
-        self._pods: dict[str, Object] = {}
-        self._records: dict[tuple[str, int], Object] = {}
+        self._workflow: KubernetesObject = {}
+        self._pods: dict[str, KubernetesObject] = {}
+        self._records: dict[tuple[str, int], KubernetesObject] = {}
         self._started: set[tuple[str, int]] = set()
         self._since: dict[str, float] = {}
         self._passed: set[str] = set()
@@ -241,7 +241,7 @@ class Follower:
         assert template is not None
         return self._steps[template] if template == path else replace(self._steps[template], path=path)
 
-    def _ended(self, step: PlannedStep, one: NodeAttempt, pod: Object | None) -> None:
+    def _ended(self, step: PlannedStep, one: NodeAttempt, pod: KubernetesObject | None) -> None:
         record = engine_record(one, pod, self._workflow, self._time_limit)
         self._records[one.path, one.number] = record
         self._keep(one.path, one.number, record)
@@ -315,7 +315,7 @@ class Follower:
     def _why(self, names: Sequence[str]) -> dict[str, WaitReason]:
         """Why pods have not started; where they don't say it themselves, by the events, which are asked for once for all."""
         found = {name: wait_reason(self._pods[name]) for name in names}
-        silent = {name: list[Object]() for name, reason in found.items() if not reason.word}
+        silent = {name: list[KubernetesObject]() for name, reason in found.items() if not reason.word}
         if silent:
             # The API server reads all events of the namespace for any such question, so one of a single pod is no cheaper.
             fields = "involvedObject.kind=Pod,type=Warning"

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from toolkit.backends.argo.cluster import ApiError, Cluster, Object, Unreachable
+from toolkit.backends.argo.cluster import ApiError, Cluster, KubernetesObject, Unreachable
 
 _WATCH_SECONDS = 240.0
 
@@ -15,7 +15,7 @@ _WATCH_SECONDS = 240.0
 class ObjectEvent:
     """Something that a watch saw."""
 
-    def __init__(self, kind: str, type: str, object: Object) -> None:
+    def __init__(self, kind: str, type: str, object: KubernetesObject) -> None:
         self.kind = kind
         self.type = type
         self.object = object
@@ -46,7 +46,7 @@ class ObjectStream:
         self._selector = selector
         self._messages = messages
         self._stop = stop
-        self._known: dict[str, Object] = {}
+        self._known: dict[str, KubernetesObject] = {}
 
     def run(self) -> None:
         wait = 0.2

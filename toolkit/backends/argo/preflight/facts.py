@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.preflight.needs import Right
 
 
@@ -20,11 +20,11 @@ class Denied:
     why: str
 
 
-Answer: TypeAlias = "Object | Denied | None"
+Answer: TypeAlias = "KubernetesObject | Denied | None"
 """An object, or None when there is none."""
 
 
-Answers: TypeAlias = "tuple[Object, ...] | Denied"
+Answers: TypeAlias = "tuple[KubernetesObject, ...] | Denied"
 
 
 @dataclass(frozen=True)
@@ -108,20 +108,20 @@ class Facts:
         return f"toolkit doctor --manifests {shlex.quote(base)} | {applied}"
 
 
-def is_controller(deployment: Object) -> bool:
+def is_controller(deployment: KubernetesObject) -> bool:
     labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
     return deployment["metadata"]["name"] == "workflow-controller" or labels.get("app") == "workflow-controller"
 
 
-def container_words(deployment: Object) -> list[str]:
+def container_words(deployment: KubernetesObject) -> list[str]:
     """The controller's command line, with ``--option=value`` as two words."""
     container = controller_container(deployment)
     words = [*(container.get("command") or ()), *(container.get("args") or ())]
     return [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
 
 
-def controller_container(deployment: Object) -> Object:
-    containers: list[Object] = deployment["spec"]["template"]["spec"]["containers"]
+def controller_container(deployment: KubernetesObject) -> KubernetesObject:
+    containers: list[KubernetesObject] = deployment["spec"]["template"]["spec"]["containers"]
     return next((one for one in containers if one["name"] in ("workflow-controller", "controller")), containers[0])
 
 
@@ -129,7 +129,7 @@ def option(words: Sequence[str], name: str) -> str:
     return next((after for word, after in pairwise(words) if word == name), "")
 
 
-def settings_name(deployment: Object) -> str:
+def settings_name(deployment: KubernetesObject) -> str:
     return option(container_words(deployment), "--configmap") or "workflow-controller-configmap"
 
 

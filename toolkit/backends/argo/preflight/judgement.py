@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT
 from toolkit.backends.argo.preflight.facts import (
     Answer,
@@ -143,7 +143,7 @@ def _controllers(facts: Facts, needs: Needs) -> Iterator[Finding]:
         yield from _controller(facts, needs, one)
 
 
-def _watches(deployment: Object) -> str:
+def _watches(deployment: KubernetesObject) -> str:
     """The one namespace that a controller watches; empty when it watches all."""
     words = container_words(deployment)
     if "--namespaced" not in words or option(words, "--namespaced") == "false":
@@ -151,7 +151,7 @@ def _watches(deployment: Object) -> str:
     return option(words, "--managed-namespace") or str(deployment["metadata"]["namespace"])
 
 
-def _controller(facts: Facts, needs: Needs, deployment: Object) -> Iterator[Finding]:
+def _controller(facts: Facts, needs: Needs, deployment: KubernetesObject) -> Iterator[Finding]:
     place, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
     image = str(controller_container(deployment)["image"])
 
@@ -182,7 +182,7 @@ def _controller(facts: Facts, needs: Needs, deployment: Object) -> Iterator[Find
         yield Finding("ok", f"the workflow controller {place}/{name} runs, {told}, and watches {facts.namespace_name}")
 
 
-def _settings(facts: Facts, needs: Needs, place: str, config_map: Object) -> Iterator[Finding]:
+def _settings(facts: Facts, needs: Needs, place: str, config_map: KubernetesObject) -> Iterator[Finding]:
     """What a controller's ConfigMap says that would make it leave or refuse our Workflows."""
     data: Mapping[str, str] = config_map.get("data") or {}
     # Its keys, or, in the older form, one key with all of it as YAML.
@@ -304,7 +304,7 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
         yield Finding("ok", f"the claim {name} {state}{_without_group(seen.volume)}")
 
 
-def _size(claim: Object) -> str:
+def _size(claim: KubernetesObject) -> str:
     size = (claim.get("status", {}).get("capacity") or {}).get("storage")
     return f", {size}" if size else ""
 
@@ -363,7 +363,7 @@ def _node_conflict(facts: Facts, needs: Needs, name: str, many: bool) -> Finding
     return Finding("error" if isinstance(seen.volume, dict) else "warning", what, mend)
 
 
-def _reaches(volume: Object, node: Object) -> bool:
+def _reaches(volume: KubernetesObject, node: KubernetesObject) -> bool:
     """Whether a volume's node affinity allows a node."""
     required = (volume["spec"].get("nodeAffinity") or {}).get("required")
     if not required:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.workflow import Image
 from toolkit.backends.argo.preflight.facts import Denied, Facts, ask_admin, ask_admin_of_cluster
 from toolkit.backends.argo.preflight.needs import GPU, IMAGES_LISTED, Finding, Level, Needs, Shape
@@ -13,7 +13,7 @@ from toolkit.config.quantity import parse_cpu, parse_memory
 from toolkit.config.settings import ResourceList, Resources, Toleration
 
 
-def usable_nodes(nodes: Iterable[Object], shape: Shape) -> list[Object]:
+def usable_nodes(nodes: Iterable[KubernetesObject], shape: Shape) -> list[KubernetesObject]:
     """The nodes that the scheduler could put pods of this shape on, as far as labels and taints go."""
     return [
         node
@@ -27,7 +27,7 @@ def usable_nodes(nodes: Iterable[Object], shape: Shape) -> list[Object]:
     ]
 
 
-def _matches_selector(node: Object, shape: Shape) -> bool:
+def _matches_selector(node: KubernetesObject, shape: Shape) -> bool:
     return shape.node_selector.items() <= (node["metadata"].get("labels") or {}).items()
 
 
@@ -188,7 +188,7 @@ def _quota_usage(resources: Resources) -> dict[str, str]:
     return {**found, **{name: text for name, text in asked.items() if name in ("cpu", "memory")}}
 
 
-def _defaults(limit_ranges: Iterable[Object]) -> set[str]:
+def _defaults(limit_ranges: Iterable[KubernetesObject]) -> set[str]:
     """What the LimitRanges give to containers that say nothing, by the names that quotas have."""
     given: set[str] = set()
     for one in limit_ranges:
@@ -228,7 +228,7 @@ def judge_image(facts: Facts, needs: Needs, image: Image) -> Finding:
     return Finding("warning", what + "did not have it a minute ago", mend)
 
 
-def _has(node: Object, reference: str) -> bool:
+def _has(node: KubernetesObject, reference: str) -> bool:
     named = {name for one in node.get("status", {}).get("images") or () for name in one.get("names") or ()}
     return _full_name(reference) in {_full_name(name) for name in named}
 

@@ -20,7 +20,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from toolkit.backends.argo.cluster import CORE, ApiError, Cluster, Forbidden, NotFound, Object, Unreachable, pause
+from toolkit.backends.argo.cluster import (
+    CORE,
+    ApiError,
+    Cluster,
+    Forbidden,
+    KubernetesObject,
+    NotFound,
+    Unreachable,
+    pause,
+)
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.protocol import FAULT, PROTOCOL, RUNTIME_MAIN
 from toolkit.spec.container import GROUP
@@ -156,14 +165,14 @@ class ReaderPod:
             self.name = ""
             raise self._not_created(error) from None
 
-    def manifest(self) -> Object:
+    def manifest(self) -> KubernetesObject:
         """The pod, as the API is given it."""
         volumes = [
             {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
             for number, (claim, _) in enumerate(self._claims)
         ]
         mounts = [{"name": f"claim-{number}", "mountPath": path} for number, (_, path) in enumerate(self._claims)]
-        spec: Object = {
+        spec: KubernetesObject = {
             "containers": [
                 {
                     "name": CONTAINER,
@@ -322,7 +331,7 @@ class ReaderPod:
             f"the pod that reads the volume did not start{within} in the namespace {self._cluster.namespace}: {reason}"
         )
 
-    def _last_warning(self, pod: Object) -> str:
+    def _last_warning(self, pod: KubernetesObject) -> str:
         try:
             events = self._cluster.list(
                 CORE, "events", fields=f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
@@ -417,7 +426,7 @@ class ReaderPod:
         # No node yet (400), no container yet, or a completed pod (500), gone (404): the state of the pod tells them apart.
         return _NotYet(_one_line(message))
 
-    def _receive(self, socket: Any, sink: Callable[[bytes], None]) -> tuple[Object | None, bytes]:
+    def _receive(self, socket: Any, sink: Callable[[bytes], None]) -> tuple[KubernetesObject | None, bytes]:
         """Reads to the end of the exec; its status is None when the connection ended before it."""
         import websocket
 
@@ -456,7 +465,7 @@ class ReaderPod:
                     status = {"status": "Failure", "message": data.decode("utf-8", "replace")}
                 return status, errors
 
-    def _judge(self, status: Object | None, errors: bytes) -> None:
+    def _judge(self, status: KubernetesObject | None, errors: bytes) -> None:
         """Raises what an exec's end means, unless it is success."""
         said = _one_line(errors.decode("utf-8", "replace"))
         if status is None:
@@ -497,9 +506,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:1000]
 
 
-def _tls(configuration: Any) -> Object:
+def _tls(configuration: Any) -> KubernetesObject:
     """The context's certificates, as the web socket library takes them."""
-    options: Object = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+    options: KubernetesObject = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
     if configuration.verify_ssl:
         options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": configuration.ssl_ca_cert}
         if configuration.ssl_ca_cert is None:
@@ -514,11 +523,11 @@ def _tls(configuration: Any) -> Object:
     return options
 
 
-def _proxy(configuration: Any) -> Object:
+def _proxy(configuration: Any) -> KubernetesObject:
     if not configuration.proxy:
         return {}
     parts = urlsplit(configuration.proxy)
-    options: Object = {
+    options: KubernetesObject = {
         "http_proxy_host": parts.hostname,
         "http_proxy_port": parts.port,
         "proxy_type": parts.scheme or "http",
@@ -530,7 +539,7 @@ def _proxy(configuration: Any) -> Object:
     return options
 
 
-def _why_not_running(pod: Object) -> tuple[str, bool]:
+def _why_not_running(pod: KubernetesObject) -> tuple[str, bool]:
     """What a pod waits for, and whether waiting is in vain."""
     status = pod.get("status") or {}
     for one in status.get("containerStatuses") or []:
