@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit.backends.argo.cluster import KubernetesObject
+from toolkit.backends.argo.security import container_security, pod_security
 from toolkit.config.settings import RetryStrategy, Toleration
 from toolkit.runtime.shared.controls import CONTROL_FOLDER
 from toolkit.runtime.shared.protocol import FAULT, PATH_VARIABLE, RUN_FOLDER
@@ -166,10 +167,15 @@ def template(
             "workingDir": spec.working_folder,
             "env": environment,
             "resources": _resources(spec),
-            "securityContext": _container_security(spec),
+            "securityContext": container_security(
+                spec.user,
+                read_only_root=spec.read_only_root,
+                privilege_escalation=not spec.no_new_privileges,
+                dropped_capabilities=spec.dropped_capabilities,
+            ),
             "volumeMounts": mounts,
         },
-        "securityContext": _pod_security(spec),
+        "securityContext": pod_security(spec.user, spec.group),
         # The token is for Argo's own containers alone.
         "serviceAccountName": place.service_account,
         "automountServiceAccountToken": False,
@@ -239,36 +245,9 @@ def _resources(spec: ContainerSpec) -> KubernetesObject:
     return {key: value for key, value in (("limits", limits), ("requests", requests)) if value}
 
 
-def _container_security(spec: ContainerSpec) -> KubernetesObject:
-    return {
-        "allowPrivilegeEscalation": not spec.no_new_privileges,
-        "capabilities": {"drop": list(spec.dropped_capabilities)},
-        "readOnlyRootFilesystem": spec.read_only_root,
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _pod_security(spec: ContainerSpec) -> KubernetesObject:
-    return {
-        "runAsUser": spec.user,
-        "runAsGroup": spec.group,
-        "fsGroup": spec.group,
-        # Walking a whole catalog before each step would make every one as slow as the catalog is large.
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
 def _patch(spec: ContainerSpec) -> KubernetesObject:
     """What a template has no field for; it also makes Argo's own containers fit the restricted Pod Security Standard."""
-    theirs = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+    theirs = container_security(spec.user)
     known: KubernetesObject = {
         "terminationGracePeriodSeconds": spec.stop_timeout,
         # Else each Service of the namespace would add seven variables to the environment of the step.

@@ -9,6 +9,7 @@ from typing import Any
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT
+from toolkit.backends.argo.pods import newest_event
 from toolkit.backends.argo.preflight.facts import (
     Answer,
     Claim,
@@ -327,8 +328,9 @@ def _why_unbound(seen: Claim) -> str:
     chosen = seen.claim["spec"].get("storageClassName")
     if chosen and seen.storage_class is None:
         return f"there is no storage class {chosen}"
-    if not isinstance(seen.events, Denied) and seen.events:
-        last = max(seen.events, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
+    # Kubernetes says as a normal event that a claim without a storage class finds no volume: not only warnings count.
+    last = newest_event(() if isinstance(seen.events, Denied) else seen.events)
+    if last is not None:
         return " ".join(str(last.get("message", "")).split())[:300]
     if chosen is None:
         return "it names no storage class, and the cluster has no default one"
