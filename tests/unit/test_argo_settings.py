@@ -76,7 +76,7 @@ def test_what_has_no_effect_is_said_to_have_none() -> None:
     ("executor", "message"),
     [
         ({"expose_parameters_as_inputs": True}, "expose_parameters_as_inputs is not supported"),
-        ({"annotations": {"note": "{{x}}"}}, "the annotation note holds"),
+        ({"annotations": {"note": "{{x}}"}}, "the annotation note contains"),
         ({"persistent_volumes": [{"name": "v", "mount_path": "/mnt"}, {"name": "w", "mount_path": "/{{x}}"}]}, "the mount path"),
         ({"labels": {"dev.toolkit/run": "x"}}, "the label dev.toolkit/run is reserved for toolkit or Argo"),
         ({"labels": {"workflows.argoproj.io/completed": "true"}}, "is reserved for toolkit or Argo"),
@@ -85,7 +85,7 @@ def test_what_has_no_effect_is_said_to_have_none() -> None:
         ({"retry_strategy": {"limit": 1, "back_off": {"duration_in_seconds": 1, "factor": 1.5}}}, "back_off.factor is 1.5"),
         (
             {"tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule", "toleration_seconds": 9}]},
-            "toleration_seconds has the effect NoExecute",
+            "toleration_seconds must have the effect NoExecute",
         ),
         ({"schedules": ["whenever"]}, "the schedule 'whenever' can't be read"),
     ],
