@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.runtime.shared import layout
@@ -18,6 +18,9 @@ from toolkit.runtime.shared.controls import ControlParameters, group_ranges
 from toolkit.runtime.shared.scope import UnsuitableValue
 from toolkit.runtime.shared.tree import ANY, GROUP, Tree, branches, depth
 from toolkit.store.states import Row
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues, StepRow
 
 Positions = tuple[str, ...]
 """The positions of the items and iterations that a row lies in, from the outermost; none for a row that runs once."""
@@ -116,9 +119,9 @@ class OmittedWork:
             return bool(row.attempts) and row.status == "succeeded"
         return clean and row.status == "succeeded"
 
-    def _judge_groups(self, row: Mapping[str, Any], controls: Mapping[str, Any]) -> None:
+    def _judge_groups(self, row: StepRow, controls: ControlValues) -> None:
         """For a map whose items share containers: which groups are done, and the numbers of the others' next attempts."""
-        [(_, scope)] = branches(dict(row))
+        [(_, scope)] = branches(row)
         for instance, count in controls.items():
             trail = self._tree.trail(instance)
             if not trail or trail[-1].row["path"] != row["path"] or not isinstance(count, int) or count <= row["pods"]:
@@ -165,7 +168,7 @@ class OmittedWork:
 
     # --- control values -----------------------------------------------------------------------------------------------
 
-    def _all_texts(self, controls: Mapping[str, Any]) -> dict[tuple[str, Positions], str]:
+    def _all_texts(self, controls: ControlValues) -> dict[tuple[str, Positions], str]:
         """Each control value that the records hold, by its key and the positions that it is for."""
         texts: dict[tuple[str, Positions], str] = {}
         for instance, value in controls.items():

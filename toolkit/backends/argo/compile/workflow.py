@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile import schedules
@@ -33,6 +33,9 @@ from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.runtime.shared.protocol import PARAMETERS_FILE, PART, PLAN_FILE, PROTOCOL, RUN_RECORD_FILE, RUNTIME_MAIN
 from toolkit.runtime.shared.records import encode
 from toolkit.spec.container import container_spec
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import Parameters
 
 API_VERSION = "argoproj.io/v1alpha1"
 DEFAULT_ACCOUNT = "toolkit-runner"
@@ -105,8 +108,8 @@ class Submission:
     pipeline: str
     tag: str
     images: Mapping[str | None, Image]
-    parameters: Mapping[str, Any]
-    record: Mapping[str, Any]
+    parameters: Parameters
+    record: Mapping[str, object]
     user: int
     request: str = ""
     controls: Mapping[str, str] = field(default_factory=dict)

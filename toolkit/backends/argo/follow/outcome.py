@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, workflow_nodes
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
 from toolkit.store.verdict import Attempt, judge
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EndRecord, EngineRecord
 
 
 def ended_at(workflow: KubernetesObject) -> str | None:
@@ -26,7 +30,7 @@ def workflow_status(workflow: KubernetesObject) -> str:
 def outcome_of(
     workflow: KubernetesObject,
     tasks: Sequence[str],
-    records: Mapping[tuple[str, int], KubernetesObject],
+    records: Mapping[tuple[str, int], EngineRecord],
     time_limit: int | None,
 ) -> Outcome:
     """How a finished Workflow ended.
@@ -77,7 +81,7 @@ def was_shut_down(workflow: KubernetesObject, time_limit: int | None) -> bool:
 
 def engine_record(
     attempt: NodeAttempt, pod: KubernetesObject | None, workflow: KubernetesObject, time_limit: int | None
-) -> KubernetesObject:
+) -> EngineRecord:
     """The engine.json of an attempt that has ended. It is the same for every client.
 
     Args:
@@ -90,15 +94,14 @@ def engine_record(
     return verdict.record(stopped and not why)
 
 
-def attempt_from_engine(number: int, engine: KubernetesObject, folder: str = "") -> Attempt:
+def attempt_from_engine(number: int, engine: EngineRecord, folder: str = "") -> Attempt:
     """An attempt by the engine's record alone, for a client that does not see the volume.
 
     The runtime exits with 0 only when its own record is written, and its last words are the reason in that record. So both
     stand for the record here.
     """
     code = engine["exit_code"]
-    end = {"status": "succeeded", "exit_code": 0} if code == 0 else None
+    end: EndRecord | None = {"status": "succeeded", "exit_code": 0} if code == 0 else None
     if code and engine["message"] and not engine.get("fault") and not engine["cancelled"]:
         end = {"status": "failed", "exit_code": code, "reason": engine["message"]}
-    status, code, reason, fault = judge(end, engine, run_active=False)
-    return Attempt(number, status, code, reason, fault, folder)
+    return Attempt(number, *judge(end, engine, run_active=False), folder)
