@@ -511,7 +511,7 @@ def test_a_limit_range_that_refuses_the_steps() -> None:
         "the LimitRange l allows memory 1Gi, and the limit of the step 'a' is 2Gi",
     )
     least = only(needs, limit_ranges=limit_range(min={"cpu": "100m"}))
-    assert least.what == "the LimitRange l wants at least cpu 100m, and the step 'a' asks for 10m"
+    assert least.what == "the LimitRange l requires cpu 100m, and the request of the step 'a' is 10m"
     assert found(limit_ranges=limit_range(max={"memory": "1Gi"}, min={"cpu": "100m"})) == []
 
 

@@ -153,7 +153,7 @@ def judge_limit_ranges(facts: Facts, steps: SimilarSteps) -> Iterator[Finding]:
             for resource, least in (rule.get("min") or {}).items():
                 if rule["type"] == "Container" and resource in requests and requests[resource][1] < _amount(least):
                     text = requests[resource][0]
-                    what = f"the LimitRange {name} wants at least {resource} {least}, and {steps} asks for {text}"
+                    what = f"the LimitRange {name} requires {resource} {least}, and the request of {steps} is {text}"
                     yield Finding("error", what, edit)
 
 
@@ -169,7 +169,7 @@ def judge_quotas(facts: Facts, needs: Needs) -> Iterator[Finding]:
         name, hard = quota["metadata"]["name"], quota["spec"].get("hard") or {}
         used = quota.get("status", {}).get("used") or {}
         edit = f"free some of it, or an admin raises it: {facts.kubectl('edit', 'resourcequota', name)}"
-        # A quota may say cpu and memory for the requests of them.
+        # In a quota, cpu and memory are short for requests.cpu and requests.memory.
         full_names = {
             resource: {"cpu": "requests.cpu", "memory": "requests.memory"}.get(resource, resource) for resource in hard
         }
