@@ -11,6 +11,7 @@ from pathlib import Path
 
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
+from toolkit.runtime.shared.whole_files import write_whole
 
 _STALE = 6 * 3600.0
 """Seconds; no export takes as long."""
@@ -27,23 +28,12 @@ def build_folder(project: Project) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not ignore.exists():
-            write_atomically(ignore, b"*\n")
+            write_whole(str(ignore), b"*\n")
     except OSError as error:
         raise Infrastructure(
             f"{project.state} cannot be written ({error.strerror}): the build keeps its state there"
         ) from error
     return folder
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes under a name of its own, then renames: a crash or a second writer never leaves half a file."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def sweep(folder: Path, *patterns: str) -> None:

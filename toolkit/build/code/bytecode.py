@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.build.code.layer import TOOLKIT_FOLDER, LayerEntry, code_digest, write_tar
-from toolkit.build.state import write_atomically
 from toolkit.engine import EngineApi, connect
 from toolkit.errors import ToolkitError
+from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
     import docker
@@ -69,7 +69,7 @@ def _read(kept: Path) -> bytes | None:
 def _keep(kept: Path, content: bytes) -> None:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, hashlib.sha256(content).digest() + content)
+        write_whole(str(kept), hashlib.sha256(content).digest() + content)
         files = sorted(kept.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in files[_KEPT:]:
             path.unlink(missing_ok=True)

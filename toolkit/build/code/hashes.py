@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.build.code.files import CodeFile
-from toolkit.build.state import write_atomically
 from toolkit.errors import BadInput
+from toolkit.runtime.shared.whole_files import write_whole
 
 RACY_NS = 2_000_000_000
 """A file that changed this short a time ago may change again within one tick of its clock, unseen in its times."""
@@ -53,7 +53,7 @@ class Hashes:
     def keep(self) -> None:
         """Writes what was asked for since the start; what was not asked for is forgotten."""
         if self._changed or len(self._seen) != len(self._known):
-            write_atomically(self._store, json.dumps({"version": _VERSION, "files": self._seen}).encode())
+            write_whole(str(self._store), json.dumps({"version": _VERSION, "files": self._seen}).encode())
 
 
 def _racy(file: CodeFile) -> bool:

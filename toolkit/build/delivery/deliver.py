@@ -14,11 +14,12 @@ from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import ImageContents
 from toolkit.build.image.engine_images import keeps_blobs
 from toolkit.build.reference import full_name, parse_reference, registry_of
-from toolkit.build.state import build_folder, write_atomically
+from toolkit.build.state import build_folder
 from toolkit.config.rules import check_registry
 from toolkit.engine import EngineApi
 from toolkit.errors import BadInput
 from toolkit.project import Project
+from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
     from toolkit.build.delivery.node import Node
@@ -277,7 +278,7 @@ class _Pushes:
         found = self._read()
         found.pop(repository, None)
         found[repository] = [tag, digest]
-        write_atomically(self._file, json.dumps(dict(list(found.items())[-self._KEPT :])).encode())
+        write_whole(str(self._file), json.dumps(dict(list(found.items())[-self._KEPT :])).encode())
 
     def _read(self) -> dict[str, list[str]]:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from toolkit.build.image.changes import BuildInputs
 from toolkit.build.reference import Reference
-from toolkit.build.state import write_atomically
+from toolkit.runtime.shared.whole_files import write_whole
 
 IDENTITY_LABEL = "dev.toolkit.identity"
 PROTOCOL_LABEL = "dev.toolkit.protocol"
@@ -72,7 +72,7 @@ def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
 
 def write_build_record(folder: Path, target: Reference, build: BuildRecord) -> None:
     content = json.dumps({"version": _VERSION, **asdict(build)}, sort_keys=True)
-    write_atomically(_file(folder, target), content.encode())
+    write_whole(str(_file(folder, target)), content.encode())
 
 
 def _file(folder: Path, target: Reference) -> Path:

@@ -18,9 +18,10 @@ from typing import Any
 
 from toolkit.build.image.archive import Blob, ComposedImage, Slice, sha256
 from toolkit.build.image.build_record import BuiltImage
-from toolkit.build.state import sweep, write_atomically
+from toolkit.build.state import sweep
 from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
+from toolkit.runtime.shared.whole_files import write_whole
 
 _KEPT = 4
 """Builds whose code layer is kept: of several images in one project, and of builds that run meanwhile."""
@@ -39,7 +40,7 @@ def keep_contents(folder: Path, image: ComposedImage) -> None:
     kept = folder / "made"
     kept.mkdir(exist_ok=True)
     name = image.digest.partition(":")[2]
-    write_atomically(kept / f"{name}.json", image.config)
+    write_whole(str(kept / f"{name}.json"), image.config)
     os.replace(image.code.file, kept / f"{name}.tar")
     files = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(kept) if not entry.name.endswith(".tmp")]
     for _, path in sorted(files, reverse=True)[2 * _KEPT :]:
@@ -182,7 +183,7 @@ class _Names:
             entry = found.pop(diff_id, {})  # the newest last
             found[diff_id] = {**entry, kind: [blob.digest, blob.size, blob.media_type]}
         kept = dict(list(found.items())[-_REMEMBERED:])
-        write_atomically(self._file, json.dumps(kept).encode())
+        write_whole(str(self._file), json.dumps(kept).encode())
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -14,9 +14,9 @@ from typing import Any
 from toolkit.build.environment.base_image import Image
 from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, members, sha256, stream
 from toolkit.build.image.build_record import IDENTITY_LABEL
-from toolkit.build.state import write_atomically
 from toolkit.engine import EngineApi, Upload
 from toolkit.errors import Infrastructure, ToolkitError
+from toolkit.runtime.shared.whole_files import write_whole
 
 LOAD = "/images/load?quiet=1"
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
@@ -44,7 +44,7 @@ def environment_image(raw: EngineApi, reference: str, image: Image, folder: Path
         pass
     with saved_image(raw, reference, folder) as (config, layers):
         content = {"config": config, "layers": [[layer.digest, layer.size, layer.media_type] for layer in layers]}
-        write_atomically(remembered, json.dumps(content).encode())
+        write_whole(str(remembered), json.dumps(content).encode())
         return EnvironmentImage(image, config, tuple(replace(layer, content=None) for layer in layers))
 
 
