@@ -15,7 +15,7 @@ import pytest
 from tests.support.builds import Builds
 from tests.support.registry import PASSWORD, Request, StandIn, digest_of
 from toolkit.build.delivery import registry as registry_module
-from toolkit.build.delivery.registry import PushResult, Registry, push_image
+from toolkit.build.delivery.registry import PushResult, RemoteRepository, push_image
 from toolkit.build.image.contents import ImageContents
 from toolkit.errors import Infrastructure
 
@@ -43,7 +43,7 @@ def login(folder: Path, host: str, password: str) -> None:
 def push_to(
     stand_in: StandIn, contents: ImageContents, remembered: str | None = None, mount: str | None = None
 ) -> PushResult:
-    with Registry(stand_in.host, "team/name", mount=mount) as registry:
+    with RemoteRepository(stand_in.host, "team/name", mount_from=mount) as registry:
         return push_image(registry, "tag", contents, remembered, lambda sentence: None)
 
 
@@ -120,7 +120,7 @@ def test_a_fault_that_passes_is_survived(stand_in: StandIn, project: Builds, fau
 def test_a_push_that_was_broken_off_goes_on_where_it_was(stand_in: StandIn, project: Builds) -> None:
     # Given a registry that takes one layer and then none for a while,
     stand_in.faults["POST blob"] = [0, *[503] * 4]
-    with pytest.raises(Infrastructure, match=r"failed several times.*what it has already is not sent again"):
+    with pytest.raises(Infrastructure, match=r"failed several times.*what it already has is not sent again"):
         push_to(stand_in, project.build("one")[0])
     assert len(stand_in.blobs) == 1 and not stand_in.manifests  # nobody sees half an image
     # then what it has is not sent again.
@@ -210,10 +210,10 @@ def test_a_registry_without_tls_is_said_to_be_one(
     monkeypatch.setattr(registry_module, "is_local", lambda host: False)
     with (
         pytest.raises(Infrastructure, match=f"set build.registry to http://{stand_in.host}"),
-        Registry(stand_in.host, "team/name") as registry,
+        RemoteRepository(stand_in.host, "team/name") as registry,
     ):
         push_image(registry, "tag", contents, None, lambda sentence: None)
-    with Registry(stand_in.host, "team/name", plain=True) as registry:
+    with RemoteRepository(stand_in.host, "team/name", plain_http=True) as registry:
         assert push_image(registry, "tag", contents, None, lambda sentence: None).layers == 3
 
 
@@ -222,7 +222,7 @@ def test_a_ca_that_is_none_is_told(project: Builds, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with (
         pytest.raises(Infrastructure, match=r"the CA in .*ca\.pem cannot be read"),
-        Registry("registry.example", "team/name", authority=tmp_path / "ca.pem") as registry,
+        RemoteRepository("registry.example", "team/name", ca_file=tmp_path / "ca.pem") as registry,
     ):
         push_image(registry, "tag", contents, None, lambda sentence: None)
 
@@ -248,13 +248,13 @@ def test_a_proxy_is_used_where_no_proxy_does_not_name_the_host(
     contents, _ = project.build("one")
     # A stand-in takes whole addresses for paths, as a proxy that serves them itself.
     monkeypatch.setenv("http_proxy", f"http://me:{PASSWORD}@{stand_in.host}")
-    with Registry("registry.example:5000", "team/name", plain=True) as registry:
+    with RemoteRepository("registry.example:5000", "team/name", plain_http=True) as registry:
         assert push_image(registry, "tag", contents, None, lambda sentence: None).layers == 3
     assert all("Proxy-Authorization" in headers for headers in stand_in.headers)
     monkeypatch.setenv("no_proxy", "example")
     with (
         pytest.raises(Infrastructure, match="cannot be reached") as failed,
-        Registry("registry.example:5000", "team/name", plain=True) as registry,
+        RemoteRepository("registry.example:5000", "team/name", plain_http=True) as registry,
     ):
         push_image(registry, "tag", contents, None, lambda sentence: None)
     assert PASSWORD not in str(failed.value)
@@ -262,7 +262,7 @@ def test_a_proxy_is_used_where_no_proxy_does_not_name_the_host(
 
 def test_an_engine_with_another_image_under_the_name_pushes_nothing(stand_in: StandIn, project: Builds) -> None:
     contents, _ = project.build("one", kept=False)
-    contents._raw = project.build("two", kept=False)[1]  # type: ignore[assignment]
+    contents._engine = project.build("two", kept=False)[1]  # type: ignore[assignment]
     with pytest.raises(Infrastructure, match="another image"):
         push_to(stand_in, contents)
     assert not stand_in.manifests

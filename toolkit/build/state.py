@@ -36,7 +36,7 @@ def build_folder(project: Project) -> Path:
     return folder
 
 
-def sweep(folder: Path, *patterns: str) -> None:
+def remove_stale(folder: Path, *patterns: str) -> None:
     """Removes what a killed command left: files and folders of these names that are hours old, so that no one writes them."""
     import shutil
 

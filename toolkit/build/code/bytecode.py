@@ -35,7 +35,7 @@ _COMPILED = re.compile(r"(.+)/__pycache__/([^/]+)\.[^./]+-[0-9]+\.pyc")
 _COMMAND = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", TOOLKIT_FOLDER]
 
 
-def bytecode(raw: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
+def bytecode(engine: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
     """The entries to lay beside the runtime's; none where the image's Python can't compile it.
 
     Args:
@@ -47,7 +47,7 @@ def bytecode(raw: EngineApi, image: str, runtime: list[LayerEntry]) -> list[Laye
     known = _read(kept)
     if known is not None:
         return _entries(known, "", runtime)
-    made = _compile_runtime(raw, image, runtime)
+    made = _compile_runtime(engine, image, runtime)
     if made:
         _keep(kept, _tar(made))
     return made
@@ -77,13 +77,13 @@ def _keep(kept: Path, content: bytes) -> None:
         pass  # it is made again by the next build
 
 
-def _compile_runtime(raw: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
+def _compile_runtime(engine: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
     """What a container of the image makes of the runtime; nothing where that fails."""
     import docker
     import requests
 
     try:
-        with closing(connect(raw.endpoint)) as client:
+        with closing(connect(engine.endpoint)) as client:
             archive = _compile_in(client, image, _tar(runtime))
         return _entries(archive, os.path.dirname(TOOLKIT_FOLDER), runtime)
     except (docker.errors.APIError, requests.exceptions.RequestException, tarfile.TarError, ToolkitError):

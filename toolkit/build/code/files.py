@@ -16,9 +16,9 @@ from typing import Literal
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
 from toolkit.errors import BadInput
 
-Kind = Literal["file", "dir", "symlink"]
+EntryKind = Literal["file", "dir", "symlink"]
 
-PRINTED = b"# Printed by `toolkit compose`."
+COMPOSE_HEADER = b"# Printed by `toolkit compose`."
 """How the file of `toolkit compose` begins."""
 _NEVER = frozenset({".toolkit", ".git", ".venv", "__pycache__"})
 
@@ -37,7 +37,7 @@ class CodeFile:
     """
 
     path: str
-    kind: Kind
+    kind: EntryKind
     source: str
     executable: bool = False
     target: str = ""
@@ -45,7 +45,7 @@ class CodeFile:
     stamp: tuple[int, int, int] = (0, 0, 0)
 
 
-def never_code(name: str) -> bool:
+def is_never_code(name: str) -> bool:
     """Whether an entry of this name is left out at any depth, whatever .dockerignore says.
 
     `.env*` holds secrets, `.git` the past (deleted secrets too); the others belong to this machine.
@@ -97,7 +97,7 @@ def _is_printed(source: str) -> bool:
     """Whether a file is what `toolkit compose` prints: it names the image, so the image can't hold it."""
     try:
         with open(source, "rb") as file:
-            return file.read(len(PRINTED)) == PRINTED
+            return file.read(len(COMPOSE_HEADER)) == COMPOSE_HEADER
     except OSError:
         return False
 
@@ -122,7 +122,7 @@ class _Walk:
             raise BadInput(f"the folder cannot be read: {error.strerror}", folder) from error
         for entry in entries:
             path = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
-            if never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
+            if is_never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
                 continue
             matched = self.patterns.matches(path, above)
             left_out = self.patterns.verdict(matched)

@@ -18,7 +18,7 @@ RACY_NS = 2_000_000_000
 _VERSION = 1
 
 
-class Hashes:
+class FileHashes:
     """Known hashes by path; used under the build's lock.
 
     An entry holds for one (size, mtime, ctime, inode). It is neither kept nor believed for a file whose time is not

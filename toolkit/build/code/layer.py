@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from toolkit.build.code.files import CodeFile, Kind
-from toolkit.build.code.hashes import Hashes
+from toolkit.build.code.files import CodeFile, EntryKind
+from toolkit.build.code.hashes import FileHashes
 from toolkit.errors import BadInput
 from toolkit.runtime.shared.protocol import IMAGE_FILE, PROTOCOL, SDK_FOLDER, WORKSPACE
 
@@ -38,7 +38,7 @@ class LayerEntry:
     """
 
     path: str
-    kind: Kind
+    kind: EntryKind
     mode: int
     digest: str = ""
     source: str | None = None
@@ -46,7 +46,7 @@ class LayerEntry:
 
 
 @dataclass(frozen=True)
-class Layer:
+class CodeLayer:
     """A layer that lies in a file.
 
     Attributes:
@@ -59,7 +59,7 @@ class Layer:
     size: int
 
 
-def user_entries(files: list[CodeFile], hashes: Hashes) -> list[LayerEntry]:
+def user_entries(files: list[CodeFile], hashes: FileHashes) -> list[LayerEntry]:
     """The project's files below the working folder.
 
     Raises:
@@ -77,7 +77,7 @@ def user_entries(files: list[CodeFile], hashes: Hashes) -> list[LayerEntry]:
     return entries
 
 
-def runtime_entries(hashes: Hashes) -> list[LayerEntry]:
+def runtime_entries(hashes: FileHashes) -> list[LayerEntry]:
     """The runtime below its folder, and the SDK under its import name: of this installation of toolkit."""
     package = Path(__file__).resolve().parents[2]
     sources = {f"{SDK_FOLDER}/toolkit/__init__.py": package / "__init__.py"}
@@ -111,15 +111,15 @@ def code_digest(entries: list[LayerEntry]) -> str:
     return digest.hexdigest()
 
 
-def image_file(entries: list[LayerEntry], environment: str) -> bytes:
+def id_file_content(entries: list[LayerEntry], environment: str) -> bytes:
     """The content of the image's id file, by which a runtime knows what it runs in."""
     content = {"protocol": PROTOCOL, "environment": environment, "code": code_digest(entries)}
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
-def write_layer(
+def write_code_layer(
     entries: list[LayerEntry], environment: str, destination: Path, derived: Sequence[LayerEntry] = ()
-) -> Layer:
+) -> CodeLayer:
     """Writes the layer's tar.
 
     Args:
@@ -129,11 +129,11 @@ def write_layer(
     Raises:
         BadInput: a file cannot be read, or changed since it was hashed.
     """
-    identity = LayerEntry(IMAGE_FILE, "file", 0o644, content=image_file(entries, environment))
+    identity = LayerEntry(IMAGE_FILE, "file", 0o644, content=id_file_content(entries, environment))
     with destination.open("wb") as raw:
         stream = _DigestWriter(raw)
         write_tar([*entries, *derived, identity], stream)
-    return Layer(destination, f"sha256:{stream.digest.hexdigest()}", stream.size)
+    return CodeLayer(destination, f"sha256:{stream.digest.hexdigest()}", stream.size)
 
 
 def write_tar(entries: list[LayerEntry], stream: IO[bytes] | _DigestWriter) -> None:

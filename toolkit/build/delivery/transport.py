@@ -1,4 +1,4 @@
-"""HTTP to a registry by ``requests``, with the rules of a push: which CAs are trusted, which redirects are followed, how long to wait.
+"""HTTP to a registry by ``requests``, with the rules of a push: trusted CAs, redirects, time limits.
 
 It is imported when an image is pushed and not before: requests takes longer to import than an unchanged build takes.
 """

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from toolkit.engine import EngineApi, connect
+from toolkit.engine import EngineApi, EngineObject, connect
 from toolkit.errors import BadInput, Infrastructure
 
 DEFAULT_BASE = "python:3.12-slim-bookworm"
 OWN_BASE = "toolkit-base:bookworm"
 """What `task setup` makes where no registry is in reach."""
 
-Image = dict[str, Any]
-"""An image as `docker inspect` shows it."""
 
-
-def local_base(raw: EngineApi, chosen: str | None) -> tuple[str, Image | None]:
+def find_base_image(engine: EngineApi, chosen: str | None) -> tuple[str, EngineObject | None]:
     """The base image's reference and, when the engine has it, the image."""
     if chosen:
-        return chosen, raw.image(chosen)
-    image = raw.image(DEFAULT_BASE)
+        return chosen, engine.image(chosen)
+    image = engine.image(DEFAULT_BASE)
     if image is not None:
         return DEFAULT_BASE, image
-    image = raw.image(OWN_BASE)
+    image = engine.image(OWN_BASE)
     return (OWN_BASE, image) if image is not None else (DEFAULT_BASE, None)
 
 
-def pull(raw: EngineApi, reference: str, setting: str, report: Callable[[str], None]) -> Image:
+def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str], None]) -> EngineObject:
     """Pulls an image with the credentials that the Docker CLI has.
 
     Args:
@@ -38,7 +34,7 @@ def pull(raw: EngineApi, reference: str, setting: str, report: Callable[[str], N
         Infrastructure: the registry cannot be reached.
     """
     report(f"pulling {reference}")
-    client = connect(raw.endpoint)
+    client = connect(engine.endpoint)
     import docker.errors
 
     try:
@@ -55,7 +51,7 @@ def pull(raw: EngineApi, reference: str, setting: str, report: Callable[[str], N
         raise _unreachable(reference, setting, reason) from error
     except OSError as error:  # requests' own: the engine went away or says nothing for too long
         raise _unreachable(reference, setting, str(error)) from error
-    image = raw.image(reference)
+    image = engine.image(reference)
     if image is None:
         raise Infrastructure(f"{reference} was pulled but is not there afterwards: look into the Docker engine's log")
     return image

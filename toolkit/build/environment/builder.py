@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.build.environment import buildkit
-from toolkit.build.environment.base_image import Image
 from toolkit.build.environment.definition import UV_REQUIREMENT, EnvironmentDefinition
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
 from toolkit.data import data_path
-from toolkit.engine import EngineApi
+from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import Infrastructure
 
 _PAUSES = (5, 20)
@@ -25,8 +24,12 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
 def ensure_environment(
-    raw: EngineApi, wanted: EnvironmentDefinition, secrets: dict[str, Path], folder: Path, report: Callable[[str], None]
-) -> Image:
+    engine: EngineApi,
+    wanted: EnvironmentDefinition,
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+) -> EngineObject:
     """The environment's image, built when the engine does not have it.
 
     Args:
@@ -38,10 +41,10 @@ def ensure_environment(
         Infrastructure: no BuildKit, no network, no space, no time.
     """
     reference = wanted.reference
-    image = raw.image(reference)
+    image = engine.image(reference)
     if image is None:
-        _build(raw, wanted, secrets, folder, report)
-        image = raw.image(reference)
+        _build(engine, wanted, secrets, folder, report)
+        image = engine.image(reference)
     if image is None:
         raise Infrastructure(
             f"BuildKit ended well, but the engine does not have {reference}: look into the engine's log"
@@ -50,9 +53,13 @@ def ensure_environment(
 
 
 def _build(
-    raw: EngineApi, wanted: EnvironmentDefinition, secrets: dict[str, Path], folder: Path, report: Callable[[str], None]
+    engine: EngineApi,
+    wanted: EnvironmentDefinition,
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
 ) -> None:
-    client = buildkit.probe(raw.endpoint)
+    client = buildkit.find_build_client(engine.endpoint)
     output = folder / "environment.log"
     report(f"building the environment from {wanted.lock.file or 'system packages'} on {wanted.base} (output: {output})")
     context = Path(tempfile.mkdtemp(prefix="context-", dir=folder))

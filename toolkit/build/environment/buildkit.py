@@ -62,7 +62,7 @@ class BuildResult:
     text: str
 
 
-def probe(endpoint: Endpoint) -> BuildClient:
+def find_build_client(endpoint: Endpoint) -> BuildClient:
     """The first CLI on PATH, then /usr/bin/docker, that has BuildKit.
 
     Raises:

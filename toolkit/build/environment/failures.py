@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from toolkit.build.environment.definition import EnvironmentDefinition
-from toolkit.build.environment.locks import refuse_stranger
+from toolkit.build.environment.locks import refuse_foreign_distribution
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
 _TRANSIENT = (
@@ -70,7 +70,7 @@ def explain_failure(text: str, wanted: EnvironmentDefinition) -> ToolkitError:
     lock = wanted.lock.file
     where = lock or wanted.base
     if "toolkit-refused:" in text.replace('echo "toolkit-refused:', ""):
-        return refuse_stranger(where)
+        return refuse_foreign_distribution(where)
     final = _RETRY_WARNING.sub("", text)
     for pattern, sentence, input_is_wrong in _FAILURES:
         if re.search(pattern, final):

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from toolkit.errors import BadInput
 
-OURS = "samerun"
+OWN_DISTRIBUTION = "samerun"
 """This project's distribution: its SDK is put into the image by the build, so it is never installed from an index."""
-STRANGER = "toolkit"
+FOREIGN_DISTRIBUTION = "toolkit"
 """A distribution that is not ours but has our import name: installed, it would stand in for the SDK."""
 
 _SUPPORTED = ("uv.lock", "requirements.txt")
@@ -30,7 +30,7 @@ _DETECTED: dict[str, str] = {
 }
 _UNLOCKED = ("pyproject.toml", "setup.py")
 
-Kind = Literal["uv", "requirements", "none"]
+LockKind = Literal["uv", "requirements", "none"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Lock:
         hashes: whether requirements come with hashes, which all of them must then.
     """
 
-    kind: Kind
+    kind: LockKind
     file: str | None = None
     files: dict[str, bytes] = field(default_factory=dict)
     hashes: bool = False
@@ -124,10 +124,10 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def refuse_stranger(where: str) -> BadInput:
+def refuse_foreign_distribution(where: str) -> BadInput:
     return BadInput(
-        f"the distribution {STRANGER!r} is a stranger's on the package index and would stand in for this project's "
-        f"SDK, which the build puts into the image anyhow: remove it (this project's distribution is {OURS!r})",
+        f"the distribution {FOREIGN_DISTRIBUTION!r} is a stranger's on the package index and would stand in for this project's "
+        f"SDK, which the build puts into the image anyhow: remove it (this project's distribution is {OWN_DISTRIBUTION!r})",
         where,
     )
 
@@ -142,9 +142,9 @@ def _uv(root: Path, name: str, accepted: str | None) -> Lock:
     unchanged = hashlib.sha256(content).hexdigest() == accepted
     for package in [] if unchanged else _parse_uv(content, name):
         source = package.get("source", {})
-        if normalize_name(str(package.get("name", ""))) == STRANGER and "registry" in source:
+        if normalize_name(str(package.get("name", ""))) == FOREIGN_DISTRIBUTION and "registry" in source:
             line = _line_of(content.decode("utf-8", "replace"), f'name = "{package["name"]}"')
-            raise refuse_stranger(f"{name}:{line}")
+            raise refuse_foreign_distribution(f"{name}:{line}")
         local = next(
             (str(source[kind]) for kind in ("editable", "directory", "virtual", "path") if kind in source), "."
         )
@@ -203,9 +203,9 @@ def _requirements(root: Path, name: str) -> Lock:
                     where,
                 )
             distribution = re.match(_NAME, line)
-            if distribution and normalize_name(distribution[1]) == STRANGER:
-                raise refuse_stranger(where)
-            if not (distribution and normalize_name(distribution[1]) == OURS):
+            if distribution and normalize_name(distribution[1]) == FOREIGN_DISTRIBUTION:
+                raise refuse_foreign_distribution(where)
+            if not (distribution and normalize_name(distribution[1]) == OWN_DISTRIBUTION):
                 kept.append(raw)
         files[current] = "".join(kept).encode()
     return Lock("requirements", name, files, hashes)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.code.layer import Layer
-from toolkit.build.environment.base_image import Image
+from toolkit.build.code.layer import CodeLayer
 from toolkit.build.image.build_record import ENVIRONMENT_LABEL, IDENTITY_LABEL, PROTOCOL_LABEL
 from toolkit.build.reference import full_name
+from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.protocol import PROTOCOL, WORKSPACE
 
@@ -73,7 +73,7 @@ class EnvironmentImage:
         layers: from the bottom up, as the engine stores them.
     """
 
-    image: Image
+    image: EngineObject
     config_digest: str
     layers: tuple[Blob, ...]
 
@@ -95,11 +95,11 @@ class ComposedImage:
     config: bytes
     identity: str
     diff_ids: tuple[str, ...]
-    code: Layer
+    code: CodeLayer
 
     @property
     def digest(self) -> str:
-        return sha256(self.config)
+        return digest_of(self.config)
 
 
 def identity_of(environment: str, code: str) -> str:
@@ -107,7 +107,7 @@ def identity_of(environment: str, code: str) -> str:
     return "sha256:" + hashlib.sha256(f"{environment}\n{code}\n".encode()).hexdigest()
 
 
-def compose(environment: EnvironmentImage, code: Layer) -> ComposedImage:
+def compose_image(environment: EnvironmentImage, code: CodeLayer) -> ComposedImage:
     """The environment with the code on top. Nothing in it depends on when, where or by whom it is built.
 
     The entrypoint is dropped: a step's command is the same whether an engine honours entrypoints or not. So is the
@@ -175,7 +175,7 @@ def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": sha256(config), "size": len(config)},
+            "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": digest_of(config), "size": len(config)},
             "layers": layers,
         }
     )
@@ -183,7 +183,7 @@ def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
 
 def oci_members(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
     """The files of an archive in OCI's layout alone; layers without content are left out."""
-    files: list[Member] = [(_path(sha256(config)), config)]
+    files: list[Member] = [(_path(digest_of(config)), config)]
     files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
     return files + _oci(config, reference, blobs)
 
@@ -192,7 +192,7 @@ def _oci(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]
     manifest = oci_manifest(config, blobs)
     descriptor = {
         "mediaType": MANIFEST,
-        "digest": sha256(manifest),
+        "digest": digest_of(manifest),
         "size": len(manifest),
         "annotations": {
             "io.containerd.image.name": full_name(reference),
@@ -201,13 +201,13 @@ def _oci(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]
     }
     index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": [descriptor]}
     return [
-        (_path(sha256(manifest)), manifest),
+        (_path(digest_of(manifest)), manifest),
         ("index.json", _json(index)),
         ("oci-layout", _json({"imageLayoutVersion": "1.0.0"})),
     ]
 
 
-def sha256(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
     """The digest of these bytes, ``sha256:…``."""
     return "sha256:" + hashlib.sha256(content).hexdigest()
 

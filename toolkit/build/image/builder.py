@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.build.code.files import CodeFile, project_files
-from toolkit.build.code.hashes import Hashes
+from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import entry_summaries, runtime_entries, user_entries
-from toolkit.build.environment.base_image import Image, local_base, pull
+from toolkit.build.environment.base_image import find_base_image, pull
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.locks import Lock, find_lock
 from toolkit.build.image.build_record import (
@@ -24,7 +24,7 @@ from toolkit.build.image.build_record import (
 from toolkit.build.image.changes import BuildInputs, rebuild_reasons
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
-from toolkit.engine import EngineApi
+from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
@@ -37,13 +37,18 @@ class _Build:
     """What all parts of one build need."""
 
     project: Project
-    raw: EngineApi
+    engine: EngineApi
     folder: Path
     report: Report
 
 
 def build(
-    project: Project, *, report: Report, explain: bool = False, image: str | None = None, raw: EngineApi | None = None
+    project: Project,
+    *,
+    report: Report,
+    explain: bool = False,
+    image: str | None = None,
+    engine: EngineApi | None = None,
 ) -> BuiltImage:
     """The image of the project's code as it is now; does nothing when the engine has it already.
 
@@ -51,7 +56,7 @@ def build(
         report: is given progress, notes and warnings, one sentence each.
         explain: also report why it is built, or that nothing changed.
         image: stands in for the setting executor.config.image (a step's own image).
-        raw: the engine to use; None is the one that DOCKER_HOST or the current context names.
+        engine: the engine to use; None is the one that DOCKER_HOST or the current context names.
 
     Raises:
         BadInput: a reference, a lock, a file or an image of the user's is wrong.
@@ -60,7 +65,7 @@ def build(
     chosen = image or project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
-    job = _Build(project, raw or EngineApi(), folder, report)
+    job = _Build(project, engine or EngineApi(), folder, report)
     with build_lock(folder, report):
         if target.names_an_image:
             return _on_existing(job, target, explain)
@@ -73,7 +78,7 @@ def _on_environment(job: _Build, target: Reference, explain: bool) -> BuiltImage
     remembered = read_build_record(job.folder, target)
     accepted = remembered.inputs.environment if remembered else None
     lock = find_lock(job.project.root, settings.lock, job.report, accepted)
-    base, base_image = local_base(job.raw, settings.base_image)
+    base, base_image = find_base_image(job.engine, settings.base_image)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and remembered and remembered.base == base:
         base_id = remembered.base_id  # removed since then, but the environment made from it may still be there
@@ -83,7 +88,7 @@ def _on_environment(job: _Build, target: Reference, explain: bool) -> BuiltImage
 
 def _on_existing(job: _Build, target: Reference, explain: bool) -> BuiltImage:
     reference = str(target)
-    found = job.raw.image(reference) or pull(job.raw, reference, "image", job.report)
+    found = job.engine.image(reference) or pull(job.engine, reference, "image", job.report)
     labels = (found.get("Config") or {}).get("Labels") or {}
     if PROTOCOL_LABEL in labels:
         if labels[PROTOCOL_LABEL] != str(PROTOCOL):
@@ -122,14 +127,14 @@ def _build_code(
     job: _Build, target: Reference, wanted: EnvironmentDefinition, remembered: BuildRecord | None, explain: bool
 ) -> BuiltImage:
     network = network_files(job.project.config.build.network, job.project.home)
-    hashes = Hashes(job.folder / "hashes.json")
+    hashes = FileHashes(job.folder / "hashes.json")
     user = user_entries(_code(job.project, network, job.report), hashes)
     runtime = runtime_entries(hashes)
     hashes.keep()
     inputs = BuildInputs(target.repository, wanted.parts(), entry_summaries(user), entry_summaries(runtime))
 
     same = remembered is not None and remembered.inputs == inputs
-    there = remembered is not None and same and _engine_has(job.raw, remembered.result)
+    there = remembered is not None and same and _engine_has(job.engine, remembered.result)
     if explain:
         for reason in rebuild_reasons(remembered.inputs if remembered else None, inputs, not there) or [
             "nothing changed"
@@ -142,11 +147,13 @@ def _build_code(
     inputs = replace(inputs, environment=wanted.parts())
     if remembered is None or remembered.base != wanted.base:
         job.report(f"the base image is {wanted.base}")
-    with job.raw.upload("/images/load?quiet=1") as upload:
+    with job.engine.upload("/images/load?quiet=1") as upload:
         # Only what has to be built pays for the imports of building, while the engine gets ready.
         from toolkit.build.image.assembly import assemble
 
-        built = assemble(job.raw, wanted.reference, environment, user, runtime, target, job.folder, job.report, upload)
+        built = assemble(
+            job.engine, wanted.reference, environment, user, runtime, target, job.folder, job.report, upload
+        )
     write_build_record(
         job.folder, target, BuildRecord(inputs, wanted.base, wanted.base_id, replace(built, changed=False))
     )
@@ -155,18 +162,18 @@ def _build_code(
 
 def _environment(
     job: _Build, wanted: EnvironmentDefinition, network: dict[str, Path]
-) -> tuple[EnvironmentDefinition, Image]:
+) -> tuple[EnvironmentDefinition, EngineObject]:
     """The environment's image, and what it was made from: a base that had to be pulled has its id only now."""
     from toolkit.build.environment.builder import ensure_environment
 
-    if not (wanted.base_id and job.raw.image(wanted.reference)) and job.raw.image(wanted.base) is None:
+    if not (wanted.base_id and job.engine.image(wanted.reference)) and job.engine.image(wanted.base) is None:
         setting = "build.base_image" if job.project.config.build.base_image else ""
-        wanted = replace(wanted, base_id=str(pull(job.raw, wanted.base, setting, job.report)["Id"]))
-    return wanted, ensure_environment(job.raw, wanted, network, job.folder, job.report)
+        wanted = replace(wanted, base_id=str(pull(job.engine, wanted.base, setting, job.report)["Id"]))
+    return wanted, ensure_environment(job.engine, wanted, network, job.folder, job.report)
 
 
-def _engine_has(raw: EngineApi, result: BuiltImage) -> bool:
-    found = raw.image(result.reference)
+def _engine_has(engine: EngineApi, result: BuiltImage) -> bool:
+    found = engine.image(result.reference)
     return bool(found) and ((found or {}).get("Config", {}).get("Labels") or {}).get(IDENTITY_LABEL) == result.identity
 
 

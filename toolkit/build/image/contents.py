@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.image.archive import Blob, ComposedImage, Slice, sha256
+from toolkit.build.image.archive import Blob, ComposedImage, Slice, digest_of
 from toolkit.build.image.build_record import BuiltImage
-from toolkit.build.state import sweep
+from toolkit.build.state import remove_stale
 from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.whole_files import write_whole
@@ -55,12 +55,12 @@ class ImageContents:
         config: its OCI config's bytes; None when they must be exported.
     """
 
-    def __init__(self, raw: EngineApi, folder: Path, image: BuiltImage) -> None:
+    def __init__(self, engine: EngineApi, folder: Path, image: BuiltImage) -> None:
         self.image = image
-        self._raw = raw
+        self._engine = engine
         self._folder = folder
         self._file = folder / "made" / image.digest.partition(":")[2]
-        self._names = _Names(folder / "layers.json")
+        self._layer_blobs = _LayerBlobs(folder / "layers.json")
         self.config = self._kept_config()
 
     def _kept_config(self) -> bytes | None:
@@ -68,13 +68,13 @@ class ImageContents:
             config = self._file.with_suffix(".json").read_bytes()
         except OSError:
             return None
-        return config if sha256(config) == self.image.digest else None
+        return config if digest_of(config) == self.image.digest else None
 
-    def stored(self) -> tuple[Blob, ...] | None:
+    def stored_layers(self) -> tuple[Blob, ...] | None:
         """The layers as the engine exports them, the code with its content; None when that is not known."""
         return self._known("stored")
 
-    def packed(self) -> tuple[Blob, ...] | None:
+    def compressed_layers(self) -> tuple[Blob, ...] | None:
         """The layers compressed, all without content but the code's, which is not compressed yet; None: not known."""
         return self._known("packed")
 
@@ -83,7 +83,7 @@ class ImageContents:
         if self.config is None or code is None:
             return None
         diff_ids = json.loads(self.config)["rootfs"]["diff_ids"]
-        below = [self._names.of(diff_id, kind) for diff_id in diff_ids[:-1]]
+        below = [self._layer_blobs.of(diff_id, kind) for diff_id in diff_ids[:-1]]
         if diff_ids[-1] != code.digest or None in below:
             return None
         return (*(blob for blob in below if blob is not None), code)
@@ -105,18 +105,18 @@ class ImageContents:
         """
         from toolkit.build.image.engine_images import exported_image
 
-        sweep(self._folder, "save-*", "packed-*.gz", "layer-*.tar")
-        with exported_image(self._raw, self.image.reference, self._folder) as (config, layers):
-            if not self.image.existing and sha256(config) != self.image.digest:
+        remove_stale(self._folder, "save-*", "packed-*.gz", "layer-*.tar")
+        with exported_image(self._engine, self.image.reference, self._folder) as (config, layers):
+            if not self.image.existing and digest_of(config) != self.image.digest:
                 raise Infrastructure(
                     f"the Docker engine has another image as {self.image.reference} than was built: build again"
                 )
             self.config = config
-            self._names.add(dict(zip(diff_ids(config), layers, strict=True)), "stored")
+            self._layer_blobs.add(dict(zip(diff_ids(config), layers, strict=True)), "stored")
             yield layers
 
     @contextmanager
-    def pack(self, layer: Blob, diff_id: str = "") -> Iterator[Blob]:
+    def compress(self, layer: Blob, diff_id: str = "") -> Iterator[Blob]:
         """The layer compressed, in a file until the end of the block; the same bytes each time.
 
         Args:
@@ -124,7 +124,7 @@ class ImageContents:
         """
         if layer.content is None or not layer.media_type.endswith(".tar"):
             if diff_id:
-                self._names.add({diff_id: layer}, "packed")
+                self._layer_blobs.add({diff_id: layer}, "packed")
             yield layer
             return
         file = self._folder / f"packed-{os.getpid()}-{os.urandom(4).hex()}.gz"
@@ -132,7 +132,7 @@ class ImageContents:
             digest, size = _compress(layer.content, file)
             packed = Blob(digest, size, f"{layer.media_type}+gzip", Slice(file, 0, size))
             if diff_id:
-                self._names.add({diff_id: packed}, "packed")
+                self._layer_blobs.add({diff_id: packed}, "packed")
             yield packed
         finally:
             file.unlink(missing_ok=True)
@@ -164,7 +164,7 @@ def _compress(content: Slice, destination: Path) -> tuple[str, int]:
     return f"sha256:{digest.hexdigest()}", size
 
 
-class _Names:
+class _LayerBlobs:
     """What layers are called and how large they are, by diff id, as exported (``stored``) and compressed (``packed``)."""
 
     def __init__(self, file: Path) -> None:

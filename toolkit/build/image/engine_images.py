@@ -11,10 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.environment.base_image import Image
-from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, members, sha256, stream
+from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, digest_of, members, stream
 from toolkit.build.image.build_record import IDENTITY_LABEL
-from toolkit.engine import EngineApi, Upload
+from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure, ToolkitError
 from toolkit.runtime.shared.whole_files import write_whole
 
@@ -22,7 +21,7 @@ LOAD = "/images/load?quiet=1"
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 
 
-def environment_image(raw: EngineApi, reference: str, image: Image, folder: Path) -> EnvironmentImage:
+def read_environment_image(engine: EngineApi, reference: str, image: EngineObject, folder: Path) -> EnvironmentImage:
     """An image of the engine's as an environment to build on.
 
     A graph driver's image id is the config's digest and its layers go by their diff ids. The containerd store names an
@@ -32,7 +31,7 @@ def environment_image(raw: EngineApi, reference: str, image: Image, folder: Path
     Raises:
         Infrastructure: the engine cannot save it.
     """
-    if not keeps_blobs(raw, image):
+    if not uses_containerd_store(engine, image):
         layers = tuple(Blob(diff_id, None) for diff_id in image["RootFS"].get("Layers") or [])
         return EnvironmentImage(image, str(image["Id"]), layers)
     remembered = folder / f"layers-{str(image['Id']).partition(':')[2]}.json"
@@ -42,22 +41,22 @@ def environment_image(raw: EngineApi, reference: str, image: Image, folder: Path
         return EnvironmentImage(image, str(known["config"]), blobs)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    with saved_image(raw, reference, folder) as (config, layers):
+    with saved_image(engine, reference, folder) as (config, layers):
         content = {"config": config, "layers": [[layer.digest, layer.size, layer.media_type] for layer in layers]}
         write_whole(str(remembered), json.dumps(content).encode())
         return EnvironmentImage(image, config, tuple(replace(layer, content=None) for layer in layers))
 
 
-def keeps_blobs(raw: EngineApi, image: Image) -> bool:
+def uses_containerd_store(engine: EngineApi, image: EngineObject) -> bool:
     """Whether the engine has containerd's image store; only a graph driver tells where it keeps an image's layers."""
     if (image.get("GraphDriver") or {}).get("Data"):
         return False
-    info = raw.json("/info") or {}
+    info = engine.json("/info") or {}
     return any("io.containerd.snapshotter" in str(value) for row in info.get("DriverStatus") or [] for value in row)
 
 
 def load_image(
-    raw: EngineApi, image: ComposedImage, environment: EnvironmentImage, source: str, reference: str, folder: Path,
+    engine: EngineApi, image: ComposedImage, environment: EnvironmentImage, source: str, reference: str, folder: Path,
     report: Callable[[str], None], upload: Upload | None = None,
 ) -> None:  # fmt: skip
     """Loads the image as ``reference``. When this returns the engine has all of it; when it raises, nothing so named.
@@ -70,47 +69,47 @@ def load_image(
         Infrastructure: the engine does not take it.
     """
     try:
-        if load_members(raw, image, reference, environment.layers, upload) is None:
+        if load_members(engine, image, reference, environment.layers, upload) is None:
             return
         report("the engine does not take the code alone, so the whole image is loaded, which takes longer")
-        with saved_image(raw, source, folder) as (_, layers):
-            refusal = load_members(raw, image, reference, layers)
+        with saved_image(engine, source, folder) as (_, layers):
+            refusal = load_members(engine, image, reference, layers)
         if refusal is not None:
             raise Infrastructure(f"the Docker engine does not take the image {reference}: {refusal}")
     except BaseException:
         try:
-            if not has_image(raw, reference, image.identity, image.diff_ids):
-                untag(raw, reference)
+            if not has_image(engine, reference, image.identity, image.diff_ids):
+                untag(engine, reference)
         except ToolkitError:
             pass  # the engine is gone, and the first error says so
         raise
 
 
 def load_members(
-    raw: EngineApi, image: ComposedImage, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
+    engine: EngineApi, image: ComposedImage, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
 ) -> str | None:
     """One load, checked. Returns None when the engine has the image, else its words, and then no tag remains."""
-    with upload or raw.upload(LOAD) as request:
+    with upload or engine.upload(LOAD) as request:
         reply = request.send(stream(members(image, reference, layers)))
     refusal = reply.message() if reply.status >= 400 else _complaint(reply.body)
-    if refusal is None and not has_image(raw, reference, image.identity, image.diff_ids):
+    if refusal is None and not has_image(engine, reference, image.identity, image.diff_ids):
         refusal = "it reported no fault, but what it has is not what was sent"
     if refusal is not None:
-        untag(raw, reference)
+        untag(engine, reference)
     return refusal
 
 
-def has_image(raw: EngineApi, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> bool:
+def has_image(engine: EngineApi, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> bool:
     """Whether the engine has this very image under this name; ``diff_ids`` are compared when they are given."""
-    found = raw.image(reference)
+    found = engine.image(reference)
     if found is None or ((found.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) != identity:
         return False
     return not diff_ids or tuple(found["RootFS"].get("Layers") or []) == diff_ids
 
 
-def untag(raw: EngineApi, reference: str) -> None:
+def untag(engine: EngineApi, reference: str) -> None:
     """Removes a name, and with it an image that has no other."""
-    raw.call("DELETE", f"/images/{reference}")
+    engine.call("DELETE", f"/images/{reference}")
 
 
 def _complaint(body: bytes) -> str | None:
@@ -129,25 +128,25 @@ def _complaint(body: bytes) -> str | None:
 
 
 @contextmanager
-def saved_image(raw: EngineApi, reference: str, folder: Path) -> Iterator[tuple[str, tuple[Blob, ...]]]:
+def saved_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tuple[str, tuple[Blob, ...]]]:
     """An image's config digest and its layers with their contents, which lie in a file until the end of the block.
 
     Raises:
         Infrastructure: the engine cannot save it, or not in a form that is known.
     """
-    with exported_image(raw, reference, folder) as (config, layers):
-        yield sha256(config), layers
+    with exported_image(engine, reference, folder) as (config, layers):
+        yield digest_of(config), layers
 
 
 @contextmanager
-def exported_image(raw: EngineApi, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
+def exported_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
     """As :func:`saved_image`, with the config's bytes."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:
         file = Path(temporary) / "image.tar"
         with file.open("wb") as destination:
-            raw.save(reference, destination)
+            engine.save(reference, destination)
         try:
             config, layers = _read_saved(file)
         except (tarfile.TarError, KeyError, ValueError, IndexError) as error:
