@@ -60,7 +60,7 @@ def test_an_engine_without_the_layers_refuses_the_code_alone_and_takes_the_whole
         assert load_members(raw, composed, reference, layers) is None
     assert has_image(raw, reference, composed.identity, composed.diff_ids)
     found = raw.image(reference)
-    assert found is not None and found["Id"] == composed.digest and "A=b" in found["Config"]["Env"]
+    assert found is not None and found["Id"] == composed.config_digest and "A=b" in found["Config"]["Env"]
 
 
 def test_a_load_that_is_broken_off_leaves_no_image(environment: str, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ class ComposedImage:
     code: CodeLayer
 
     @property
-    def digest(self) -> str:
+    def config_digest(self) -> str:
         return digest_of(self.config)
 
 
@@ -157,10 +157,14 @@ def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> l
     """
     code = Blob(image.code.digest, image.code.size, content=Slice(image.code.file, 0, image.code.size))
     blobs = (*layers, code)
-    files: list[Member] = [(_path(image.digest), image.config)]
+    files: list[Member] = [(_path(image.config_digest), image.config)]
     files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
     manifest = [
-        {"Config": _path(image.digest), "RepoTags": [reference], "Layers": [_path(blob.digest) for blob in blobs]}
+        {
+            "Config": _path(image.config_digest),
+            "RepoTags": [reference],
+            "Layers": [_path(blob.digest) for blob in blobs],
+        }
     ]
     files.append(("manifest.json", _json(manifest)))
     if all(blob.size is not None for blob in blobs):

@@ -41,10 +41,12 @@ def assemble(
         compiled = bytecode(engine, str(image["Id"]), runtime)
         code = write_code_layer([*user, *runtime], environment.config_digest, layer, compiled)
         composed = compose_image(environment, code)
-        reference = f"{target.repository}:{composed.digest.partition(':')[2][:_TAG_LENGTH]}"
+        reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
         if not has_image(engine, reference, composed.identity, composed.diff_ids):
             load_image(engine, composed, environment, source, reference, folder, report, upload)
         keep_contents(folder, composed)
     finally:
         layer.unlink(missing_ok=True)
-    return BuiltImage(reference, composed.digest, code.digest, environment.config_digest, composed.identity, True)
+    return BuiltImage(
+        reference, composed.config_digest, code.digest, environment.config_digest, composed.identity, True
+    )
