@@ -300,7 +300,7 @@ def test_an_image_whose_runtime_speaks_another_protocol_is_refused(bench: Bench)
     (bench.root / "Dockerfile").write_text(f"FROM {image.reference}\nLABEL dev.toolkit.protocol=999\n")
     command = [*client.command, "-q", "-t", other, str(bench.root)]
     subprocess.run(command, env=os.environ | client.settings, check=True, capture_output=True)
-    with pytest.raises(BadInput, match=f"speaks protocol 999, this toolkit {PROTOCOL}: build it again"):
+    with pytest.raises(BadInput, match=f"has protocol 999, but this toolkit has {PROTOCOL}: build the image again"):
         bench.build(image=other)
 
 

@@ -72,6 +72,6 @@ def test_a_load_that_is_broken_off_leaves_no_image(environment: str, tmp_path: P
     code = write_code_layer([LayerEntry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
     composed = compose_image(described, code)
     code.file.write_bytes(b"")  # it is gone when the engine is sent it
-    with pytest.raises(Infrastructure, match="was cut while it was read"):
+    with pytest.raises(Infrastructure, match="became shorter while it was read"):
         load_image(raw, composed, described, environment, reference, tmp_path, print)
     assert raw.image(reference) is None

@@ -229,7 +229,7 @@ def test_an_engine_that_takes_nothing_is_left_without_the_tag(
     raw = EngineApi(stand_in(store).endpoint)
     environment = read_environment_image(raw, "base:1", store.base(), tmp_path)
     code = write_code_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
-    with pytest.raises(Infrastructure, match="does not take the image demo:1"):
+    with pytest.raises(Infrastructure, match="does not accept the image demo:1"):
         load_image(
             raw, compose_image(environment, code), environment, "base:1", "demo:1", tmp_path, lambda sentence: None
         )

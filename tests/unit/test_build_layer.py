@@ -39,7 +39,7 @@ def layer(root: Path, state: Path) -> CodeLayer:
     state.mkdir(parents=True, exist_ok=True)
     hashes = FileHashes(state / "hashes.json")
     entries = [*user_entries(project_files(root), hashes), *runtime_entries(hashes)]
-    hashes.keep()
+    hashes.save()
     return write_code_layer(entries, ENVIRONMENT, state / "code.tar")
 
 
@@ -102,14 +102,14 @@ def test_a_hash_is_remembered_by_the_files_times_and_never_for_one_that_just_cha
     fresh = FileHashes(store)
     (found,) = project_files(tmp_path)
     digest = fresh.of(found)
-    fresh.keep()
+    fresh.save()
     assert not store.exists() or json.loads(store.read_bytes())["files"] == {}
 
     stamp = (found.stamp[0] - 2 * RACY_NS, found.stamp[1] - 2 * RACY_NS, found.stamp[2])
     settled = type(found)(found.path, "file", found.source, size=found.size, stamp=stamp)
     old = FileHashes(store)
     assert old.of(settled) == digest
-    old.keep()
+    old.save()
     file.unlink()  # a hash that is believed is not read again
     assert FileHashes(store).of(settled) == digest
     moved = type(found)(found.path, "file", found.source, size=found.size, stamp=(*stamp[:2], stamp[2] + 1))
