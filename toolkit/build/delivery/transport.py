@@ -1,6 +1,6 @@
 """HTTP to a registry by ``requests``, with the rules of a push: trusted CAs, redirects, time limits.
 
-It is imported when an image is pushed and not before: requests takes longer to import than an unchanged build takes.
+It is imported only when an image is pushed, because requests takes a while to import.
 """
 
 from __future__ import annotations
