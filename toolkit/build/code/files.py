@@ -18,7 +18,7 @@ from toolkit.errors import BadInput
 
 EntryKind = Literal["file", "dir", "symlink"]
 
-COMPOSE_HEADER = b"# Printed by `toolkit compose`."
+COMPOSE_TOP = b"# Printed by `toolkit compose`."
 """The beginning of a file that `toolkit compose` printed."""
 _NEVER_CODE = frozenset({".toolkit", ".git", ".venv", "__pycache__"})
 
@@ -97,7 +97,7 @@ def _is_compose_file(source: str) -> bool:
     """Whether `toolkit compose` printed the file. It names the image, so the image can't hold it."""
     try:
         with open(source, "rb") as file:
-            return file.read(len(COMPOSE_HEADER)) == COMPOSE_HEADER
+            return file.read(len(COMPOSE_TOP)) == COMPOSE_TOP
     except OSError:
         return False
 

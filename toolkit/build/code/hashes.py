@@ -24,8 +24,8 @@ _Entry = list[int | str]
 class FileHashes:
     """Remembered hashes, by path; to be used under the build's lock.
 
-    An entry holds for one (size, mtime, ctime, inode). A file whose time is close to now gets none, and an entry that there is
-    is not believed: this is Git's "racy" problem, which a file system with coarse times makes real.
+    An entry holds for one (size, mtime, ctime, inode). A file whose time is close to now gets no entry, and its old one is not
+    used: this is Git's "racy" problem, which a file system with coarse times makes real.
     """
 
     def __init__(self, store: Path) -> None:

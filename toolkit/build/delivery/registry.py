@@ -338,11 +338,11 @@ def _push_layers(
     repository: RemoteRepository, contents: ImageContents, result: PushResult, report: Callable[[str], None]
 ) -> tuple[Blob, ...]:
     """Sends the layers that the registry lacks; returns all layers as the registry has them now."""
-    known = contents.compressed_layers()
-    present = {layer.digest for layer in known[:-1] if repository.has_blob(layer)} if known else set[str]()
-    if known is not None and all(layer.digest in present for layer in known[:-1]):
-        result.total = len(known)
-        return (*known[:-1], _push_layer(repository, contents, known[-1], "", result))
+    compressed = contents.compressed_layers()
+    present = {layer.digest for layer in compressed[:-1] if repository.has_blob(layer)} if compressed else set[str]()
+    if compressed is not None and all(layer.digest in present for layer in compressed[:-1]):
+        result.total = len(compressed)
+        return (*compressed[:-1], _push_layer(repository, contents, compressed[-1], "", result))
     report(
         f"{repository.host} lacks more than the code, so the image is exported from the Docker engine, which takes longer"
     )
@@ -351,8 +351,8 @@ def _push_layers(
         result.total = len(layers)
         names = diff_ids(contents.config)
         return tuple(
-            known[number]
-            if known is not None and known[number].digest in present
+            compressed[number]
+            if compressed is not None and compressed[number].digest in present
             else _push_layer(repository, contents, layer, names[number], result)
             for number, layer in enumerate(layers)
         )
