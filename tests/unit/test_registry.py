@@ -195,6 +195,45 @@ def test_credentials_are_not_sent_to_another_host(stand_in: StandIn, project: Bu
         store.server.server_close()
 
 
+def test_a_redirect_keeps_the_method_and_takes_credentials_to_no_other_host(
+    stand_in: StandIn, project: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a registry whose uploads are redirected to a store of blobs, and credentials for both in places that requests knows,
+    store = StandIn()
+    try:
+        login(tmp_path / "docker", stand_in.host, PASSWORD)
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login other password other\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        stand_in.auth = "basic"
+        original = stand_in._serve
+
+        def serve(request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
+            if request.command == "PUT" and "/blobs/" in path:
+                return request.answer(302, Location=f"http://{store.host}{request.path}", Set_Cookie="secret=1")
+            return original(request, path, query, body)
+
+        stand_in._serve = serve  # type: ignore[method-assign]
+        # when it is pushed,
+        assert push_to(stand_in, project.build("one")[0]).layers == 3
+        # then the store has the blobs, and was sent neither a password nor a cookie.
+        assert len(store.blobs) == 4
+        assert not any(name in headers for headers in store.headers for name in ("Authorization", "Cookie"))
+        sent = {headers["Authorization"] for headers in stand_in.headers if "Authorization" in headers}
+        assert sent == {stand_in._basic()}
+    finally:
+        store.server.shutdown()
+        store.server.server_close()
+
+
+def test_a_redirect_in_a_circle_is_one_sentence(stand_in: StandIn, project: Builds) -> None:
+    def serve(request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        request.answer(307, Location=request.path)
+
+    stand_in._serve = serve  # type: ignore[method-assign]
+    with pytest.raises(Infrastructure, match=f"the registry {stand_in.host} cannot be used: it redirects in a circle"):
+        push_to(stand_in, project.build("one")[0])
+
+
 def test_a_registry_that_is_not_there_is_one_sentence_at_once(project: Builds, stand_in: StandIn) -> None:
     stand_in.server.shutdown()
     stand_in.server.server_close()
