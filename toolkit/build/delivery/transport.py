@@ -195,10 +195,15 @@ def _root_cause(error: BaseException) -> BaseException:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    yield error
-    for cause in dict.fromkeys((error.__cause__, error.__context__)):
-        if cause is not None:
-            yield from _causes(cause)
+    """The error and those that led to it, the nearest first. A chain may have a circle, because causes are raised again."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            waiting += [cause.__cause__, cause.__context__]
 
 
 def same_host(first: str, second: str) -> bool:
