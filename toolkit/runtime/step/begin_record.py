@@ -20,27 +20,27 @@ _KERNEL = ("/proc/", "/sys/", "/dev/")
 _SIZED = ("/tmp", "/dev/shm")
 
 
-def begin_record(started: str, places: Locations, command: Any, environment: dict[str, str]) -> dict[str, Any]:
+def begin_record(started: str, locations: Locations, command: Any, environment: dict[str, str]) -> dict[str, Any]:
     """begin.json. Its keys are the same everywhere; what a plain process has no part of is None.
 
     Args:
         command: the step's, as the plan has it. environment: what user code will see; only the names are recorded.
     """
-    inside = places.in_container
+    inside = locations.in_container
     mounted = _read_mounts() if inside else {}
     machine = os.uname()
     return {
         "version": RECORD_VERSION,
         "started": started,
-        "image": records.read(places.image_file) if inside else None,
+        "image": records.read(locations.image_file) if inside else None,
         "argv": ["python3", *sys.argv],
         "command": command,
         "environment": sorted(environment),
         "user": {"uid": os.getuid(), "gid": os.getgid(), "groups": sorted(os.getgroups())},
         "umask": 0o002,
-        "working_folder": places.work,
+        "working_folder": locations.work,
         "limits": cgroup.limits() if inside else None,
-        "mounts": _mounts(mounted) if inside else _folders(places.volumes),
+        "mounts": _mounts(mounted) if inside else _folders(locations.volumes),
         "read_only_root": mounted.get("/") if inside else None,
         "privileges": _privileges() if inside else None,
         "python": sys.version.split()[0],

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+from ..shared.processes import command_line
 from ..shared.protocol import FAULT, PROTOCOL
 
 TYPE_CHECKING = False
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> NoReturn:
 def send(number: int) -> None:
     """Signals the runtime; before it has started, the process that starts it. SIGKILL goes to all, so that none is left."""
     main_file = os.path.abspath(sys.argv[0]).encode()
-    found = [pid for pid in _children_of_first() if main_file in _arguments(pid)]
+    found = [pid for pid in _children_of_first() if main_file in command_line(pid)]
     for pid in found or [1]:
         _kill(pid, number)
     if number == signal.SIGKILL:
@@ -57,11 +58,3 @@ def _children_of_first() -> list[int]:
             if parent == 1:
                 found.append(int(name))
     return found
-
-
-def _arguments(pid: int) -> list[bytes]:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return []

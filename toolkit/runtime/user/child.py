@@ -18,6 +18,7 @@ from ..shared.records import encode
 from ..shared.redaction import Redactor
 from ..shared.scope import Scope, UnsuitableValue, reduce_values
 from . import conversion, imports
+from .signature import hints_of, signature_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class TaskRunner:
 
     Args:
         step: the plan's step. roots: the plan's import roots. scope: what it can see. store: the catalog.
-        places: where things are. redactor: of the step's secrets. private: a folder for this attempt alone.
+        locations: where things are. redactor: of the step's secrets. private: a folder for this attempt alone.
         data_folder: relative to the working folder, what catalog keys are relative to.
     """
 
@@ -57,7 +58,7 @@ class TaskRunner:
         roots: list[str],
         scope: Scope,
         store: FileStore,
-        places: Locations,
+        locations: Locations,
         redactor: Redactor,
         private: str,
         data_folder: str = ".",
@@ -66,7 +67,7 @@ class TaskRunner:
         self.roots = roots
         self.scope = scope
         self.store = store
-        self.places = places
+        self.locations = locations
         self.redactor = redactor
         self.private = private
         self.data_folder = data_folder
@@ -133,9 +134,9 @@ class TaskRunner:
         """A function of the user's; from the first one on its modules are found."""
         if not self._installed:
             # Once: whatever was imported by then would be imported anew, and its classes be others.
-            imports.install(self.places, self.roots)
+            imports.install(self.locations, self.roots)
             self._installed = True
-        return imports.load_function(reference["module"], reference["file"], reference["qualname"], self.places.code)
+        return imports.load_function(reference["module"], reference["file"], reference["qualname"], self.locations.code)
 
     def arguments(self, function: Any) -> tuple[list[Any], dict[str, Any]]:
         """What the function is called with: its parameters by name, cast to its annotations.
@@ -143,8 +144,8 @@ class TaskRunner:
         Raises:
             TaskFailure: a required one is nowhere, or can't be cast.
         """
-        signature = conversion.signature(function)
-        hints = conversion.hints_of(function) if signature.names else {}
+        signature = signature_of(function)
+        hints = hints_of(function) if signature.names else {}
         given: dict[str, Any] = {}
         for name in signature.names:
             there, value = self.take(name)

@@ -8,6 +8,7 @@ import sys
 
 from ..shared.values import parse_json_text, short_json
 from .imports import standard_module
+from .signature import hints_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a container's start 5 ms, dataclasses and pickle 10 ms more.
@@ -312,82 +313,6 @@ def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
     if getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection", "MutableSequence") and members:
         return [_cast(item, members[0]) for item in _container(list)(value)]
     return value
-
-
-def hints_of(target: Any) -> dict[str, Any]:
-    """The annotations of a function or class, with those written as text resolved where that is possible."""
-    raw = dict(getattr(target, "__annotations__", {}))
-    if isinstance(target, type) or any(isinstance(one, str) for one in raw.values()):
-        typing = standard_module("typing")
-        try:
-            resolved: dict[str, Any] = typing.get_type_hints(target)
-            return resolved
-        except Exception:
-            # A name that only a type checker knows: the others are resolved one by one.
-            home = sys.modules.get(getattr(target, "__module__", ""))
-            space = getattr(target, "__globals__", None) or (vars(home) if home is not None else {})
-            return {name: _resolve_annotation(one, space) for name, one in raw.items()}
-    return raw
-
-
-def _resolve_annotation(annotation: Any, space: dict[str, Any]) -> Any:
-    if not isinstance(annotation, str):
-        return annotation
-    try:
-        return eval(annotation, space)
-    except Exception:
-        return None
-
-
-class Signature:
-    """What a callable takes.
-
-    Attributes:
-        positional: names that can only be given by position, in order.
-        named: all other names, in order.
-        required: the names without a default.
-        everything: whether it has ``**kwargs`` and so takes the whole scope.
-    """
-
-    def __init__(
-        self, positional: tuple[str, ...], named: tuple[str, ...], required: frozenset[str], everything: bool
-    ) -> None:
-        self.positional = positional
-        self.named = named
-        self.required = required
-        self.everything = everything
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.positional + self.named
-
-
-def signature(function: Any) -> Signature:
-    """The signature of any callable; ``inspect`` is imported only where a plain function does not tell it all."""
-    code = getattr(function, "__code__", None)
-    if type(function).__name__ == "function" and code is not None and not hasattr(function, "__wrapped__"):
-        count, keyword_only = code.co_argcount, code.co_kwonlyargcount
-        names = code.co_varnames[: count + keyword_only]
-        defaults = function.__defaults__ or ()
-        optional = set(names[count - len(defaults) : count]) | set(function.__kwdefaults__ or ())
-        only = code.co_posonlyargcount
-        return Signature(names[:only], names[only:], frozenset(set(names) - optional), bool(code.co_flags & 0x08))
-    return _signature_by_inspect(function)
-
-
-def _signature_by_inspect(function: Any) -> Signature:
-    inspect = standard_module("inspect")
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return Signature((), (), frozenset(), False)
-    plain = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    return Signature(
-        tuple(one.name for one in plain if one.kind is one.POSITIONAL_ONLY),
-        tuple(one.name for one in plain if one.kind is not one.POSITIONAL_ONLY),
-        frozenset(one.name for one in plain if one.default is one.empty),
-        any(one.kind is one.VAR_KEYWORD for one in parameters),
-    )
 
 
 def as_text(value: Any) -> str:

@@ -13,7 +13,8 @@ import types
 
 from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, PROTOCOL
-from . import conversion, imports
+from . import imports
+from .signature import signature_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ def main(argv: list[str]) -> NoReturn:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    places = current_locations()
+    locations = current_locations()
     try:
-        os.chdir(places.code)
-        imports.install(places, request["roots"])
+        os.chdir(locations.code)
+        imports.install(locations, request["roots"])
         if request["file"] is None:
-            return {"functions": {name: _resolve_function(name, places.code) for name in request["functions"]}}
-        return {"pipeline": _describe_file(request, places.code)}
+            return {"functions": {name: _resolve_function(name, locations.code) for name in request["functions"]}}
+        return {"pipeline": _describe_file(request, locations.code)}
     except DescribeRefusal as error:
         return {"refused": str(error), "line": error.line}
     except imports.CodeNotFound as error:
@@ -161,7 +162,7 @@ def _by_name(name: str, module: types.ModuleType) -> Any:
             raise DescribeRefusal(f"the file has nothing named {name}")
         found = getattr(found, part)
     if not _is_pipeline(found) and callable(found) and not isinstance(found, type):
-        if conversion.signature(found).required:
+        if signature_of(found).required:
             raise DescribeRefusal(f"{name} takes arguments: only a callable without any can make a pipeline")
         found = found()
     if not _is_pipeline(found):
@@ -221,7 +222,7 @@ def _reference(module: str, qualname: str, path: Optional[str], code: str) -> di
 
 
 def _takes(function: Any) -> dict[str, Any]:
-    signature = conversion.signature(function)
+    signature = signature_of(function)
     return {
         "names": list(signature.names),
         "required": [name for name in signature.names if name in signature.required],

@@ -27,23 +27,23 @@ _original: list[str] = []
 _own: set[str] = set()
 
 
-def install(places: Locations, roots: Sequence[str]) -> None:
+def install(locations: Locations, roots: Sequence[str]) -> None:
     """Puts the user's folders first on ``sys.path``, then the image's PYTHONPATH, and the SDK before what is installed."""
-    first = [os.path.normpath(os.path.join(places.code, root)) for root in roots]
+    first = [os.path.normpath(os.path.join(locations.code, root)) for root in roots]
     theirs = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     before = [entry for entry in dict.fromkeys(first + theirs) if os.path.isdir(entry)]
     _original[:] = [entry for entry in sys.path if entry not in before]
-    sys.path[:] = before + _with_sdk(_original, places.sdk)
+    sys.path[:] = before + _with_sdk(_original, locations.sdk)
     # In a step, execute() at the end of the user's file does nothing.
     sys._toolkit_step = True  # type: ignore[attr-defined]
     _own.update(_own_names(before))
     if not _own.isdisjoint(_SDK_IMPORTS):
         # Loaded while these names still are the standard library's.
-        sys.path[:] = _with_sdk(_original, places.sdk)
+        sys.path[:] = _with_sdk(_original, locations.sdk)
         importlib.import_module("toolkit.sdk")
         sys.path[:] = before + sys.path
     _free_names()
-    _join_toolkit(before, places.sdk)
+    _join_toolkit(before, locations.sdk)
 
 
 def standard_module(name: str) -> Any:

@@ -43,11 +43,11 @@ def run(step: child.TaskRunner, environment: dict[str, str], document: dict[str,
         Failed: it can't be run, or a return is missing. SystemExit: a cell left by it. StoreFault: the catalog failed.
     """
     _find_libraries()
-    path = os.path.join(step.places.work, step.step["command"])
+    path = os.path.join(step.locations.work, step.step["command"])
     notebook = _read(path, step.step["command"])
     given = _Parameters(step)
     _inject(notebook, given)
-    target = os.path.normpath(os.path.join(step.places.work, step.data_folder, executed_name(path)))
+    target = os.path.normpath(os.path.join(step.locations.work, step.data_folder, executed_name(path)))
     session = _Session(step, notebook, environment, given.folder)
     try:
         failure = session.run()
@@ -262,7 +262,7 @@ class _Session:
             "import sys\npackage = type(sys)('_toolkit_runtime')\n"
             f"package.__path__ = [{runtime!r}]\nsys.modules['_toolkit_runtime'] = package\n"
             "from _toolkit_runtime.user import kernel\n"
-            f"kernel.begin({self._paths()!r}, {self._step.places.sdk!r})\n"
+            f"kernel.begin({self._paths()!r}, {self._step.locations.sdk!r})\n"
         )
         failure = await self._silently(client, f"exec({begin!r}, {{}})")
         for position, cell in enumerate(self._notebook.cells):
@@ -286,7 +286,7 @@ class _Session:
         os.environ.update(own)
         socket = os.path.join(self._folder, "k")
         if len(socket) > _LONGEST_SOCKET:
-            socket = os.path.relpath(socket, self._step.places.work)
+            socket = os.path.relpath(socket, self._step.locations.work)
         file, _ = connect.write_connection_file(
             os.path.join(self._folder, "connection.json"),
             ip=socket,
@@ -305,13 +305,13 @@ class _Session:
                 "--IPKernelApp.capture_fd_output=False",
             ],
             env={**self._environment, **own},
-            cwd=self._step.places.work,
+            cwd=self._step.locations.work,
             stdin=subprocess.DEVNULL,
         )
         return str(file)
 
     def _paths(self) -> list[str]:
-        code = self._step.places.code
+        code = self._step.locations.code
         return [os.path.normpath(os.path.join(code, root)) for root in self._step.roots]
 
     async def _call(self, client: Any, call: str) -> Optional[_Failure]:
