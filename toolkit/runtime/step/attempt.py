@@ -24,8 +24,9 @@ from .work_folder import list_code, make_work_folder, replace_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Optional
 
+    from ..shared.documents import CatalogEntry, EndRecord, GotEntry, StepRow
     from ..shared.locations import Locations
     from ..shared.scope import RunPlan
 
@@ -50,7 +51,7 @@ class AttemptRunner:
         attempt: Optional[int],
         locations: Locations,
         plan: RunPlan,
-        step: dict[str, Any],
+        step: StepRow,
         secrets: Optional[dict[str, str]],
         group: str = "",
     ) -> None:
@@ -80,8 +81,8 @@ class AttemptRunner:
         if group:
             # An item finds nothing of the one before it.
             self.private += "-" + path.split("/")[-2]
-        self.got: list[dict[str, Any]] = []
-        self.put: list[dict[str, Any]] = []
+        self.got: list[GotEntry] = []
+        self.put: list[CatalogEntry] = []
 
     @property
     def asked_to_stop(self) -> bool:
@@ -100,7 +101,7 @@ class AttemptRunner:
             os.makedirs(self.folder, exist_ok=True)
         else:
             self.folder = _make_next_folder(self.run_folder, self.path)
-        recorded = records.read(os.path.join(self.folder, END_RECORD))
+        recorded = records.read_end(os.path.join(self.folder, END_RECORD))
         if recorded is not None:
             return self._repeat(recorded)
         if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
@@ -134,10 +135,10 @@ class AttemptRunner:
             leave_message(end["reason"])
         return outcome.exit_code
 
-    def _repeat(self, recorded: dict[str, Any]) -> int:
+    def _repeat(self, recorded: EndRecord) -> int:
         """Gives the engine what end.json holds: Argo makes a pod again that was deleted before it saw the pod's end."""
         leave_message(recorded.get("reason", ""))
-        exit_code: int = recorded["exit_code"]
+        exit_code = recorded["exit_code"]
         if exit_code == 0 and self.step.get("emits"):
             self._enter_work_folder()
             self._emit(recorded, self._environment())
@@ -214,7 +215,7 @@ class AttemptRunner:
         """Takes a shell step's returns, and fails a step that ended with 0 and did not return."""
         if self.step["kind"] == "shell":
             try:
-                outcome.returns = task.exported(exports)
+                outcome.returns = task.store_exports(exports)
             except (child.TaskFailure, BadValue) as error:
                 outcome.fail(1, str(error))
         elif not isinstance(outcome.returns, dict):
@@ -226,7 +227,7 @@ class AttemptRunner:
         """Puts what the step declares; of a step that failed, what it wrote of that."""
         files = self._files()
         copy = self.step["catalog"]["store_copy"]
-        entries: dict[str, dict[str, Any]] = {}
+        entries: dict[str, CatalogEntry] = {}
         for key in self.step["catalog"]["put"]:
             try:
                 for name, path in files.to_put(key):
@@ -237,7 +238,7 @@ class AttemptRunner:
                     outcome.fail(1, reason)
         self.put = [entries[name] for name in sorted(entries)]
 
-    def _emit(self, record: dict[str, Any], environment: dict[str, str]) -> None:
+    def _emit(self, record: EndRecord, environment: dict[str, str]) -> None:
         """Computes what the composites after this step need to know before they start."""
         reader = RecordReader(self.run_folder, {self.path: record})
         task = self._task(Scope(self.plan, reader, self.path))
@@ -255,7 +256,7 @@ class AttemptRunner:
         return digest_inputs(image, command, self.settings["environment"], outcome.inputs or {}, self.got)
 
 
-def leave_on_term(*_: Any) -> None:
+def leave_on_term(*_: object) -> None:
     """The handler of SIGTERM while no child is running: there is nothing to end but this process."""
     os._exit(128 + signal.SIGTERM)
 

@@ -13,7 +13,7 @@ from .outcome import Outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Optional
+    from typing import Optional
 
     from .output import Output
 
@@ -111,7 +111,7 @@ class Child:
         os.close(out)
         os.close(back)
 
-    def _on_term(self, *_: Any) -> None:
+    def _on_term(self, *_: object) -> None:
         self._terms += 1
 
     @property

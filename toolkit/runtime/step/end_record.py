@@ -9,8 +9,9 @@ from ..shared.protocol import RECORD_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Optional, Union
 
+    from ..shared.documents import CatalogEntry, EndRecord, FunctionRow, GotEntry, InputRecord, JsonValue
     from ..shared.redaction import Redactor
     from .outcome import Outcome
 
@@ -22,10 +23,10 @@ def end_record(
     started: str,
     outcome: Outcome,
     inputs_digest: str,
-    got: list[dict[str, Any]],
-    put: list[dict[str, Any]],
+    got: list[GotEntry],
+    put: list[CatalogEntry],
     redactor: Redactor,
-) -> dict[str, Any]:
+) -> EndRecord:
     """The record of an attempt that ends now.
 
     Args:
@@ -33,7 +34,7 @@ def end_record(
         redactor: of the step's secrets, which a reason may hold.
     """
     code = outcome.exit_code
-    record: dict[str, Any] = {
+    record: EndRecord = {
         "version": RECORD_VERSION,
         "started": started,
         "ended": records.now(),
@@ -54,12 +55,16 @@ def end_record(
 
 
 def digest_inputs(
-    image: Any, command: Any, environment: dict[str, str], inputs: dict[str, Any], files: list[dict[str, Any]]
+    image: Optional[dict[str, JsonValue]],
+    command: Union[str, FunctionRow, None],
+    environment: dict[str, str],
+    inputs: dict[str, InputRecord],
+    files: list[GotEntry],
 ) -> str:
     """One hash over all that an outcome depends on: code, command, environment, parameters and files.
 
     Args:
-        image: the image's identity; None where there is none. command: the step's command or function, as the plan has it.
+        image: the image's id file; None where there is no image. command: the step's command or function.
         environment: the step's own variables. inputs: as end.json holds them. files: those got from the catalog.
     """
     document = {

@@ -8,14 +8,13 @@ from ..shared.protocol import GATE_VARIABLE, PATH_VARIABLE, PROCESS_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..shared.documents import SettingsRow
     from ..shared.locations import Locations
     from ..shared.scope import RunPlan
 
 
 def user_environment(
-    locations: Locations, settings: dict[str, Any], indices: dict[str, str], secrets: dict[str, str], private: str
+    locations: Locations, settings: SettingsRow, indices: dict[str, str], secrets: dict[str, str], private: str
 ) -> dict[str, str]:
     """The image's and the plan's variables, the loops' indices and the step's secrets, without the engine's variables.
 

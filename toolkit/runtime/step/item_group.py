@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def item_paths(plan: RunPlan, run_folder: str, path: str) -> Optional[list[str]]:
-    """The paths of the steps that a container for a group of items runs; None of a container for one step.
+    """The paths of the steps that the container of a group runs, one for each of its items.
+
+    None where the path is that of one step, which just has such a name.
 
     Raises:
         RuntimeFault: the map's items can't be counted.
     """
-    if GROUP not in path:
-        return None
     for segment in plan.trail(path) or ():
         rest = path[len(segment.path) + 1 :]
         group, _, after = rest.partition("/")

@@ -6,7 +6,9 @@ import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Optional
+
+    from ..shared.documents import ExceptionRecord, InputRecord, StoredValue
 
 OUT_OF_MEMORY = 137
 """The exit code of an attempt that lost a process to the kernel's memory limit, where its own would be 0."""
@@ -28,9 +30,9 @@ class Outcome:
         self.signal: Optional[int] = None
         self.cancelled = False
         self.out_of_memory = False
-        self.exception: Optional[dict[str, Any]] = None
-        self.inputs: Optional[dict[str, Any]] = None
-        self.returns: Optional[dict[str, Any]] = None
+        self.exception: Optional[ExceptionRecord] = None
+        self.inputs: Optional[dict[str, InputRecord]] = None
+        self.returns: Optional[dict[str, StoredValue]] = None
         self.fault: Optional[str] = None
 
     def fail(self, exit_code: int, reason: str) -> None:
@@ -38,7 +40,7 @@ class Outcome:
         self.reason = reason
 
     def add_report(self, line: bytes) -> None:
-        """Adds what the child reported of itself; what is known already stays, and a report that is no JSON says nothing."""
+        """Adds the child's own report. A reason or fault that is known already stays. A report that is no JSON is ignored."""
         try:
             report = json.loads(line) if line else {}
         except ValueError:

@@ -11,11 +11,11 @@ import signal
 
 from ..shared.catalog import StoreFault
 from ..shared.locations import current_locations
-from ..shared.protocol import AGAIN, ATTEMPTS, FAULT, GATE_VARIABLE, NEXT_ATTEMPT, PROTOCOL
+from ..shared.protocol import FAULT, GATE_VARIABLE, NEXT_ATTEMPT, PROTOCOL
 from ..shared.scope import read_plan
 from ..shared.termination import give_up
+from ..shared.tree import GROUP
 from .attempt import AttemptRunner, RuntimeFault, leave_on_term
-from .item_group import item_paths, run_items
 from .run_record import WrongRun, publish_run, submitted_record
 
 TYPE_CHECKING = False
@@ -65,17 +65,23 @@ def _run(argv: list[str]) -> int:
     secrets = _wait_at_gate() if gated else None
     os.umask(0o002)
     submitted = submitted_record(locations.run)
-    first = submitted.get(ATTEMPTS, {}).get(path, 1)
+    first = submitted.get("attempts", {}).get(path, 1) if submitted is not None else 1
     if number is not None:
         # The engine counts from 1, but a run that resumes may have attempts of this task already.
         number += first - 1
     run_folder = os.path.join(locations.translate(plan.document["stores"]["run_log"]), run_id)
     publish_run(run_folder, run_id, submitted)
-    items = item_paths(plan, run_folder, path)
+    items = None
+    if GROUP in path:
+        # Most containers run one step: only the others pay for this import.
+        from .item_group import item_paths, run_items
+
+        items = item_paths(plan, run_folder, path)
     if items is None:
         return AttemptRunner(run_folder, path, number, locations, plan, step, secrets).run()
     # An item that had succeeded is not run again, unless that was asked for.
-    least = first if step["path"] in submitted.get(AGAIN, ()) else 1
+    again = submitted.get("again", []) if submitted is not None else []
+    least = first if step["path"] in again else 1
 
     def attempt_of(item: str) -> AttemptRunner:
         return AttemptRunner(run_folder, item, number, locations, plan, step, secrets, group=path)

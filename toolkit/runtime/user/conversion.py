@@ -1,4 +1,4 @@
-"""Parameters: what a step takes, cast to annotations, and what it returns, as JSON, object or metric."""
+"""Values: a step's parameters, cast to its annotations, and its returns, as JSON data, metrics, objects or text."""
 
 from __future__ import annotations
 
@@ -15,20 +15,25 @@ if TYPE_CHECKING:  # typing costs a container's start 5 ms, dataclasses and pick
     from collections.abc import Sequence
     from typing import Any
 
+    from ..shared.documents import JsonValue
+
 
 PICKLE_PROTOCOL = 5
-"""Fixed, so that one object is one byte string on every Python from 3.9 on that pickles it alike."""
+"""It is fixed, so that different versions of Python give an object the same bytes where they pickle it alike."""
 
 
 class BadValue(Exception):
-    """A value that can't be what was declared; the message names it."""
+    """A value that can't be what was declared. The message names the value."""
 
 
 def as_json(name: str, value: Any) -> Any:
-    """``value`` as plain JSON data.
+    """A value as plain JSON data.
 
-    pydantic models and dataclasses become objects, tuples lists, numpy scalars numbers. Nothing is converted silently
-    beyond that: what JSON can't hold is refused.
+    pydantic models and dataclasses become objects, tuples become lists, and numpy scalars become numbers. Nothing else is
+    converted: what JSON can't hold is refused.
+
+    Args:
+        name: what messages call the value.
 
     Raises:
         BadValue: the value, or something in it, is not JSON.
@@ -38,7 +43,7 @@ def as_json(name: str, value: Any) -> Any:
 
 def _plain(name: str, value: Any, depth: int) -> Any:
     if value is None or isinstance(value, (bool, str)):
-        # An enumeration's member that is text has its name for str(), and its value for the text itself.
+        # Of an enumeration's member that is a str, str() gives the name; this gives the text.
         return str.__str__(value) if isinstance(value, str) else value
     if isinstance(value, int):
         return int(value)
@@ -74,7 +79,7 @@ def _type_name(kind: type) -> str:
 
 
 def as_metric(name: str, value: Any) -> Any:
-    """A number, or an object of numbers and text: what can be compared between runs.
+    """A metric as JSON data: a number or a dict, which can be compared between runs.
 
     Raises:
         BadValue: it is something else.
@@ -86,7 +91,7 @@ def as_metric(name: str, value: Any) -> Any:
 
 
 def as_object(name: str, value: Any) -> tuple[bytes, str]:
-    """The pickled bytes and the type's name.
+    """An object's pickled bytes and the name of its type.
 
     Raises:
         BadValue: it can't be pickled.
@@ -97,11 +102,13 @@ def as_object(name: str, value: Any) -> tuple[bytes, str]:
         raise BadValue(f"{name} can't be pickled: {type(error).__name__}: {error}") from None
 
 
-def returns_by_name(returns: Sequence[str], result: Any) -> dict[str, Any]:
-    """What a function returned, by the declared names: one name is the value, n names are a sequence of exactly n.
+def returns_by_name(returns: Sequence[str], result: object) -> dict[str, object]:
+    """What a function returned, by the declared names.
+
+    The value of a single name is the result itself. Of several names the result is a sequence of as many values.
 
     Raises:
-        BadValue: the count does not fit.
+        BadValue: the number of values is another.
     """
     if not returns:
         return {}
@@ -125,10 +132,10 @@ _FALSE = {"false", "0", "no", "off", ""}
 
 
 def cast(name: str, value: Any, annotation: Any) -> Any:
-    """A JSON value as the annotation says; an annotation that says nothing about JSON leaves it as it is.
+    """A JSON value as an annotation's type. An annotation that no JSON value can have leaves the value as it is.
 
     Raises:
-        BadValue: it can't be that.
+        BadValue: the value can't be converted to the type.
     """
     try:
         return _cast(value, annotation)
@@ -233,7 +240,7 @@ def _cast_class(value: Any, kind: type) -> Any:
         if isinstance(value, kind):
             return value
     except TypeError:
-        # Any, a TypedDict, a Protocol: nothing can be an instance of it at run time, so it says nothing about a value.
+        # Any, a TypedDict or a Protocol: no value can be checked against it at run time.
         return value
     validate = getattr(kind, "model_validate", None)
     if callable(validate):
@@ -260,7 +267,7 @@ def _to_dataclass(value: Any, kind: Any) -> Any:
     if not isinstance(decoded, dict):
         raise BadValue(f"it is {short_json(value)}")
     hints = hints_of(kind)
-    names = {one.name for one in kind.__dataclass_fields__.values() if one.init}
+    names = {field.name for field in kind.__dataclass_fields__.values() if field.init}
     unknown = sorted(set(decoded) - names)
     if unknown:
         raise BadValue(f"it has no field {unknown[0]}")
@@ -308,20 +315,22 @@ def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
             return tuple(_cast(item, member) for item, member in zip(items, members))
         return origin(_cast(item, members[0]) for item in items) if members else origin(items)
     if isinstance(origin, type) and issubclass(origin, dict):
-        known = _container(dict)(value)
-        return {_cast(key, members[0]): _cast(item, members[1]) for key, item in known.items()} if members else known
+        mapping = _container(dict)(value)
+        if not members:
+            return mapping
+        return {_cast(key, members[0]): _cast(item, members[1]) for key, item in mapping.items()}
     if getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection", "MutableSequence") and members:
         return [_cast(item, members[0]) for item in _container(list)(value)]
     return value
 
 
-def as_text(value: Any) -> str:
-    """A value as a shell step's variable holds it: text as it is, anything else as JSON."""
+def as_text(value: JsonValue) -> str:
+    """A value as a shell step's environment variable holds it: text as it is, and anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, separators=(", ", ": "))
 
 
-def from_text(text: str) -> Any:
-    """What a shell step exported: JSON where it is, else the text."""
+def from_text(text: str) -> JsonValue:
+    """The value that a shell step exported: JSON data where the text is JSON, or else the text."""
     try:
         value = json.loads(text)
         as_json("", value)
