@@ -8,7 +8,7 @@ For type checkers alone: nothing imports this module when the program runs, so t
 
 A document that was read from a file or from a network gets its type from the one function that checks its shape (``records.py``
 names them), and what this program makes itself is written as the type. No cast gives a type. A key that is ``NotRequired``
-may be missing; one that may be None says so.
+may be missing, as is any key of a type with ``total=False``; one that may be None says so.
 """
 
 from __future__ import annotations
@@ -278,8 +278,8 @@ if TYPE_CHECKING:
         no_new_privileges: bool
         seccomp: Optional[str]
 
-    class BeginRecord(TypedDict):
-        """An attempt's begin.json: what its container is like from inside.
+    class BeginRecord(TypedDict, total=False):
+        """An attempt's begin.json: what its container is like from inside; empty of an attempt without one.
 
         ``image`` is the image's id file. ``group`` is the path of the group of items that shared the container.
         """
@@ -300,12 +300,15 @@ if TYPE_CHECKING:
         python: str
         machine: str
         hostname: str
-        group: NotRequired[str]
+        group: str
 
     Ending: TypeAlias = Literal["succeeded", "failed", "cancelled"]
 
-    class EndRecord(TypedDict):
-        """An attempt's end.json, written by the runtime. ``reason`` is there where the attempt is no success."""
+    class EndRecord(TypedDict, total=False):
+        """An attempt's end.json, written by the runtime; empty of an attempt without one.
+
+        ``reason`` is there where the attempt is no success.
+        """
 
         version: int
         started: str
@@ -316,12 +319,12 @@ if TYPE_CHECKING:
         inputs_digest: str
         returns: dict[str, StoredValue]
         catalog: CatalogRecord
-        controls: NotRequired[ControlValues]
-        reason: NotRequired[str]
-        exception: NotRequired[ExceptionRecord]
-        out_of_memory: NotRequired[bool]
+        controls: ControlValues
+        reason: str
+        exception: ExceptionRecord
+        out_of_memory: bool
 
-    class EngineRecord(TypedDict):
+    class EngineRecord(TypedDict, total=False):
         """An attempt's engine.json: how the engine saw it end. ``exit_code`` is None where the engine knows none."""
 
         version: int
@@ -331,7 +334,7 @@ if TYPE_CHECKING:
         message: str
         container: str
         image: str
-        fault: NotRequired[bool]
+        fault: bool
 
     # --- the records of a run ---------------------------------------------------------------------------------------
 
@@ -357,42 +360,38 @@ if TYPE_CHECKING:
         started: str
         workflow: str
 
-    class RunKeys(TypedDict):
-        """What run.json says from the beginning. Of a cluster, ``context`` has ``context`` and ``namespace``."""
+    class RunRecord(TypedDict, total=False):
+        """run.json of a run, or of a continuation of it.
+
+        ``plan`` is the plan's JSON as text; a listing leaves it out. ``context`` holds ``context`` and ``namespace`` of a cluster.
+        Only a run on a cluster has ``submission``, and only a continuation ``continued``, ``part``, ``attempts`` and ``again``.
+        """
 
         version: int
+        run_id: str
         pipeline: str
-        source: SourceRecord
+        source: Optional[SourceRecord]
         environment: str
         context: dict[str, str]
         without_effect: list[str]
         tag: str
+        started: str
         image: Optional[ImageRecord]
         parameters: dict[str, JsonValue]
         controls: ControlValues
         plan_hash: str
-        driver: Optional[DriverRecord]
-        submission: NotRequired[str]
-        continued: NotRequired[str]
-        part: NotRequired[int]
-        attempts: NotRequired[dict[str, int]]
-        again: NotRequired[list[str]]
-
-    class SubmittedRecord(RunKeys):
-        """run.json as it is submitted to a cluster: what a schedule submits has no id and no time yet."""
-
         plan: str
-        run_id: NotRequired[str]
-        started: NotRequired[str]
+        driver: Optional[DriverRecord]
+        submission: str
+        continued: str
+        part: int
+        attempts: dict[str, int]
+        again: list[str]
 
-    class RunRecord(RunKeys):
-        """run.json of a run, or of a continuation of it. ``plan`` is the plan's JSON as text; a listing leaves it out."""
+    class SubmittedRecord(RunRecord, total=False):
+        """run.json as it is submitted to a cluster: what a schedule submits has no ``run_id`` and no ``started`` yet."""
 
-        run_id: str
-        started: str
-        plan: NotRequired[str]
-
-    class RunEnd(TypedDict):
+    class RunEnd(TypedDict, total=False):
         """A run's end.json, or that of a continuation."""
 
         version: int
@@ -409,7 +408,7 @@ if TYPE_CHECKING:
         namespace: str
         claim: str
 
-    class MovedRecord(TypedDict):
+    class MovedRecord(TypedDict, total=False):
         """moved.json of a run that was moved away."""
 
         version: int
