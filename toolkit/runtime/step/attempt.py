@@ -231,7 +231,8 @@ class AttemptRunner:
         for key in self.step["catalog"]["put"]:
             try:
                 for name, path in files.to_put(key):
-                    entries[name] = {"name": name, **self.store.put_file(path, copy)}
+                    entry = self.store.put_file(path, copy)
+                    entries[name] = {"name": name, "sha256": entry["sha256"], "size": entry["size"]}
             except (BadKey, OSError) as error:
                 if outcome.exit_code == 0:
                     reason = str(error) if isinstance(error, BadKey) else f"{key} can't be read: {error.strerror}"

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> NoReturn:
     """``main.py --signal PROTOCOL NUMBER``."""
     if len(argv) != 4 or argv[2] != str(PROTOCOL) or not argv[3].isdigit():
-        print(f"toolkit runtime: it speaks protocol {PROTOCOL} and was called with {argv[2:]}", file=sys.stderr)
+        print(
+            f"toolkit runtime: the runtime speaks protocol {PROTOCOL} and was called with {argv[2:]}", file=sys.stderr
+        )
         os._exit(FAULT)
     send(int(argv[3]))
     os._exit(0)

@@ -169,7 +169,7 @@ class TaskRunner:
             if not is_there:
                 if name in signature.required:
                     raise TaskFailure(
-                        f"the parameter {name} is nowhere: no earlier step returns it and the run was given none of that name"
+                        f"the parameter {name} has no value: no earlier step returns it and the run was given none of that name"
                     )
                 continue
             is_object = self.inputs[name].get("kind") in ("object", "list")
@@ -211,7 +211,8 @@ class TaskRunner:
     def store_object(self, name: str, data: bytes, type_name: str) -> StoredValue:
         """Puts an object's pickled bytes into the catalog; returns it as the record holds it."""
         self._refuse_secrets(name, data)
-        return {"kind": "object", "type": type_name, **self.store.put_bytes(data)}
+        entry = self.store.put_bytes(data)
+        return {"kind": "object", "type": type_name, "sha256": entry["sha256"], "size": entry["size"]}
 
     def _refuse_secrets(self, name: str, data: bytes) -> None:
         secret = self.redactor.found(data)
@@ -259,12 +260,12 @@ class TaskRunner:
                 )
             text = conversion.as_text(value)
             if "\0" in text:
-                raise TaskFailure(f"the parameter {name} holds a NUL character, which no environment variable can")
+                raise TaskFailure(f"the parameter {name} holds a NUL character, which no environment variable can hold")
             try:
                 os.fsencode(text)
             except UnicodeEncodeError:
                 raise TaskFailure(
-                    f"the parameter {name} holds half of a surrogate pair, which no environment variable can"
+                    f"the parameter {name} holds half of a surrogate pair, which no environment variable can hold"
                 ) from None
             if len(text.encode("utf-8", "surrogatepass")) > LARGE_VALUE:
                 path = os.path.join(self.private, name)

@@ -36,7 +36,10 @@ def main(argv: list[str]) -> NoReturn:
     """``main.py --describe PROTOCOL`` with a request on standard input."""
     if argv[2:] != [str(PROTOCOL)]:
         spoken = argv[2] if len(argv) > 2 else "none"
-        print(f"toolkit runtime: it speaks protocol {PROTOCOL} and was called with protocol {spoken}", file=sys.stderr)
+        print(
+            f"toolkit runtime: the runtime speaks protocol {PROTOCOL} and was called with protocol {spoken}",
+            file=sys.stderr,
+        )
         os._exit(FAULT)
     request = json.loads(sys.stdin.buffer.readline())
     answer_to = os.dup(1)
@@ -125,7 +128,7 @@ def _choose_pipeline(request: DescribeRequest, module: types.ModuleType, recorde
         if request["nth"] < len(recorded):
             return recorded[request["nth"]]
         raise DescribeRefusal(
-            f"the file calls execute() {len(recorded)} times here, and {request['nth'] + 1} times outside"
+            f"the file calls execute() {len(recorded)} times in the image, and {request['nth'] + 1} times outside"
         )
     if len(recorded) > 1:
         raise DescribeRefusal(f"the file executes {len(recorded)} pipelines: name one as {request['file']}:NAME")
@@ -215,7 +218,7 @@ def _check_function(
     if function is not live and not (isinstance(live, types.MethodType) and function == live):
         raise DescribeRefusal(
             f"the function {qualname} can't be found again as {qualname} in its module: define it at module level, "
-            "under the name that it is kept by",
+            "under its own name",
             line,
         )
     return _reference(module, qualname, path, code), _takes(live)

@@ -78,7 +78,7 @@ def _find_libraries() -> None:
     missing = [name for name in NEEDED if util.find_spec(name) is None]
     if missing:
         raise child.TaskFailure(
-            f"a notebook step needs {', '.join(NEEDED)}, and this image is without {', '.join(missing)}: "
+            f"a notebook step needs {', '.join(NEEDED)}, and this image lacks {', '.join(missing)}: "
             "add them to the project's requirements"
         )
 
@@ -91,7 +91,7 @@ def _read(path: str, command: str) -> Any:
         with open(path, encoding="utf-8") as file:
             notebook = nbformat.read(file, as_version=4)
     except Exception as error:
-        raise child.TaskFailure(f"{command} is no notebook: {error}") from None
+        raise child.TaskFailure(f"{command} is not a notebook: {error}") from None
     language = notebook.metadata.get("kernelspec", {}).get("language", "python")
     if language.lower() != "python":
         raise child.TaskFailure(f"the notebook {command} is written in {language}, and only Python can be run")
