@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from toolkit.runtime.shared.controls import control_error
+from toolkit.runtime.shared.retry_policy import ALWAYS, may_be_retried
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store.verdict import Attempt
 
@@ -207,7 +208,7 @@ class _Walk:
         shown.status = last.status
         self._take_controls(shown.attempts, turn)
         if last.status == "failed":
-            if self._active and not self._single and self._may_be_retried(shown.row, last):
+            if self._active and not self._single and self._is_retried(shown.row, last):
                 return State("running", begun=True)
             return State("failed", f"the step {shown.path} failed: {last.reason}", begun=True)
         return State(last.status, last.reason, begun=True)
@@ -228,12 +229,9 @@ class _Walk:
                         self.controls.setdefault(path, value)
                 return
 
-    def _may_be_retried(self, row: dict[str, Any], last: Attempt) -> bool:
+    def _is_retried(self, row: dict[str, Any], last: Attempt) -> bool:
         retry = self._tree.document["settings"][row["settings"]].get("retry") or {}
-        if last.number > retry.get("limit", 0):
-            return False
-        policy: str = retry.get("retry_policy", "Always")
-        return policy == "Always" or (policy == "OnError") == last.fault
+        return may_be_retried(retry.get("retry_policy", ALWAYS), retry.get("limit", 0), last.number, last.fault)
 
     def _handled(self, shown: Row, state: State, turn: _Turn) -> State:
         """Goes on with the on_failure of a step."""
