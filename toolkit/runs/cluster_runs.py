@@ -26,6 +26,7 @@ from toolkit.report.view import LOST_ON_CLUSTER as LOST
 from toolkit.report.view import states_of
 from toolkit.run.prepare import write_end
 from toolkit.run.request import Note
+from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import ATTEMPTS, END_RECORD, PART, RUN_RECORD, RUN_RECORD_FILE
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.spec.container import driver_user
@@ -188,7 +189,7 @@ class ClusterRuns:
         folder = self.mirror.catalog
         if folder is None:
             return None
-        missing = [digest for digest in digests if not (folder / "objects" / digest[:2] / digest).exists()]
+        missing = [digest for digest in digests if not Path(object_path(str(folder), digest)).exists()]
         if missing:
             with self.reader(run.record) as pod:
                 self.mirror.objects(pod, missing)

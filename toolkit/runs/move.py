@@ -23,6 +23,7 @@ from toolkit.run.request import Note
 from toolkit.runs.find import RunHandle, local_log, this_machine
 from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
+from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
 from toolkit.runtime.shared.records import encode, now, read
 from toolkit.runtime.shared.run_files import is_file_of_run, publication_order, run_identity
@@ -138,7 +139,7 @@ def _may_come_back(project: Project, run_id: str, there: Mapping[str, str]) -> b
 def _copy_objects(there: Path, here: Path, digests: list[str], user: int) -> None:
     try:
         for digest in digests:
-            source, target = (top / "objects" / digest[:2] / digest for top in (there, here))
+            source, target = (Path(object_path(str(catalog), digest)) for catalog in (there, here))
             if target.exists() or not source.exists():
                 continue
             volumes.make_shared(target.parent, user)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 
+from .layout import object_path
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +38,7 @@ class FileStore:
 
     def _path(self, digest: str) -> str:
         assert self._location is not None
-        return os.path.join(self._location, "objects", digest[:2], digest)
+        return object_path(self._location, digest)
 
     def put_bytes(self, data: bytes) -> dict[str, Any]:
         """Stores ``data``; returns its ``sha256`` and ``size`` in bytes."""

@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from toolkit import names
@@ -39,7 +39,6 @@ from toolkit.backends.argo.volume.mirror_files import (
 )
 from toolkit.backends.argo.volume.pieces import Piece, batches
 from toolkit.backends.argo.volume.reader_pod import BrokenConnection, Reader
-from toolkit.config.consistency import volume_of
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared import volume_protocol
@@ -422,11 +421,8 @@ class Mirror:
 
 def _place(project: Project, cluster: Cluster, top: Path, path: str) -> tuple[Path, Path, tuple[str, str]]:
     """The mirror's own folder for the claim that ``path`` lies on, the path in it, and the claim."""
-    volume = volume_of(path, project.config.executor.config.persistent_volumes)
-    if volume is None:
-        raise BadInput(f"{path} lies on no volume: it must be below a mount_path of executor.config.persistent_volumes")
+    volume, inside = volumes.locate(project, path)
     home = top / _key(cluster, volume.name)
-    inside = PurePosixPath(path).relative_to(volume.mount_path)
     return home, home / "volume" / inside, (volume.name, volume.mount_path)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from toolkit.backends.argo.volume.answer import Meter, Sink, unreadable
 from toolkit.errors import Infrastructure
-from toolkit.runtime.shared import run_files
+from toolkit.runtime.shared import layout, run_files
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import (
     CONTINUED_FOLDER,
@@ -75,7 +75,7 @@ def object_path(catalog: Path, digest: str) -> Path:
     """
     if not run_files.DIGEST.fullmatch(digest):
         raise StoreFault(f"{digest!r} is no object's hash")
-    return catalog / "objects" / digest[:2] / digest
+    return Path(layout.object_path(str(catalog), digest))
 
 
 class RecordSink(Sink):
