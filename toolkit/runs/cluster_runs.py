@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Object, Unreachable
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Unreachable
+from toolkit.backends.argo.cluster import KubernetesObject as Object
 from toolkit.backends.argo.compile.pod import toleration
 from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT, MANAGED, PART_ANNOTATION
 from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts

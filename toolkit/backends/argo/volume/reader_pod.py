@@ -20,7 +20,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from toolkit.backends.argo.cluster import CORE, ApiError, Cluster, Forbidden, NotFound, Object, Unreachable, pause
+from toolkit.backends.argo.cluster import (
+    CORE,
+    ApiError,
+    Cluster,
+    Forbidden,
+    KubernetesObject,
+    NotFound,
+    Unreachable,
+    pause,
+)
+from toolkit.backends.argo.pods import newest_warning, wait_reason
+from toolkit.backends.argo.security import container_security, pod_security
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.protocol import FAULT, PROTOCOL, RUNTIME_MAIN
 from toolkit.spec.container import GROUP
@@ -37,18 +48,6 @@ _LONG_REQUEST = 4096
 _ERROR_TAIL = 4096
 _STDIN, _STDOUT, _STDERR, _STATUS = range(4)
 
-_HOPELESS = frozenset(
-    {
-        "ErrImageNeverPull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-        "CrashLoopBackOff",
-    }
-)
-"""What a container waits for that no more waiting brings."""
 _NO_NODE = "no node takes it"
 
 
@@ -156,14 +155,14 @@ class ReaderPod:
             self.name = ""
             raise self._not_created(error) from None
 
-    def manifest(self) -> Object:
+    def manifest(self) -> KubernetesObject:
         """The pod, as the API is given it."""
         volumes = [
             {"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": claim}}
             for number, (claim, _) in enumerate(self._claims)
         ]
         mounts = [{"name": f"claim-{number}", "mountPath": path} for number, (_, path) in enumerate(self._claims)]
-        spec: Object = {
+        spec: KubernetesObject = {
             "containers": [
                 {
                     "name": CONTAINER,
@@ -172,13 +171,7 @@ class ReaderPod:
                     "command": ["python3", RUNTIME_MAIN, "--serve", str(PROTOCOL), str(self._idle_limit)],
                     "volumeMounts": mounts,
                     "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                        "readOnlyRootFilesystem": True,
-                        "runAsNonRoot": self._user != 0,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
+                    "securityContext": container_security(self._user, read_only_root=True),
                 }
             ],
             "volumes": volumes,
@@ -187,14 +180,7 @@ class ReaderPod:
             "terminationGracePeriodSeconds": 1,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": {
-                "runAsUser": self._user,
-                "runAsGroup": self._group,
-                "runAsNonRoot": self._user != 0,
-                "fsGroup": self._group,
-                "fsGroupChangePolicy": "OnRootMismatch",
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": pod_security(self._user, self._group),
         }
         if self._service_account:
             spec["serviceAccountName"] = self._service_account
@@ -316,21 +302,19 @@ class ReaderPod:
             return
         if not hopeless and not reason.startswith(_NO_NODE):
             # An event says more than the state does: a volume that can't be mounted shows as ContainerCreating.
-            reason = self._last_warning(pod) or reason or known
+            reason = self._newest_warning(pod) or reason or known
         within = "" if hopeless else f" within {self._start_limit:.0f} s"
         raise Infrastructure(
             f"the pod that reads the volume did not start{within} in the namespace {self._cluster.namespace}: {reason}"
         )
 
-    def _last_warning(self, pod: Object) -> str:
+    def _newest_warning(self, pod: KubernetesObject) -> str:
+        about = f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
         try:
-            events = self._cluster.list(
-                CORE, "events", fields=f"involvedObject.uid={pod['metadata']['uid']},type=Warning"
-            )["items"]
+            events = self._cluster.list(CORE, "events", fields=about)["items"]
         except Infrastructure:
             return ""
-        events.sort(key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
-        return f"{events[-1].get('reason')}: {_one_line(str(events[-1].get('message')))}" if events else ""
+        return _one_line(newest_warning(events).sentence)
 
     def _exec(self, line: bytes, sink: Callable[[bytes], None]) -> None:
         """One exec.
@@ -417,7 +401,7 @@ class ReaderPod:
         # No node yet (400), no container yet, or a completed pod (500), gone (404): the state of the pod tells them apart.
         return _NotYet(_one_line(message))
 
-    def _receive(self, socket: Any, sink: Callable[[bytes], None]) -> tuple[Object | None, bytes]:
+    def _receive(self, socket: Any, sink: Callable[[bytes], None]) -> tuple[KubernetesObject | None, bytes]:
         """Reads to the end of the exec; its status is None when the connection ended before it."""
         import websocket
 
@@ -456,7 +440,7 @@ class ReaderPod:
                     status = {"status": "Failure", "message": data.decode("utf-8", "replace")}
                 return status, errors
 
-    def _judge(self, status: Object | None, errors: bytes) -> None:
+    def _judge(self, status: KubernetesObject | None, errors: bytes) -> None:
         """Raises what an exec's end means, unless it is success."""
         said = _one_line(errors.decode("utf-8", "replace"))
         if status is None:
@@ -497,9 +481,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:1000]
 
 
-def _tls(configuration: Any) -> Object:
+def _tls(configuration: Any) -> KubernetesObject:
     """The context's certificates, as the web socket library takes them."""
-    options: Object = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
+    options: KubernetesObject = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
     if configuration.verify_ssl:
         options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": configuration.ssl_ca_cert}
         if configuration.ssl_ca_cert is None:
@@ -514,11 +498,11 @@ def _tls(configuration: Any) -> Object:
     return options
 
 
-def _proxy(configuration: Any) -> Object:
+def _proxy(configuration: Any) -> KubernetesObject:
     if not configuration.proxy:
         return {}
     parts = urlsplit(configuration.proxy)
-    options: Object = {
+    options: KubernetesObject = {
         "http_proxy_host": parts.hostname,
         "http_proxy_port": parts.port,
         "proxy_type": parts.scheme or "http",
@@ -530,22 +514,15 @@ def _proxy(configuration: Any) -> Object:
     return options
 
 
-def _why_not_running(pod: Object) -> tuple[str, bool]:
+def _why_not_running(pod: KubernetesObject) -> tuple[str, bool]:
     """What a pod waits for, and whether waiting is in vain."""
     status = pod.get("status") or {}
-    for one in status.get("containerStatuses") or []:
-        state = one.get("state") or {}
-        if ended := state.get("terminated"):
-            told = _one_line(str(ended.get("message") or "")).rpartition("toolkit runtime: ")[2]
-            return told or f"{ended.get('reason') or 'it ended'} (exit code {ended.get('exitCode')})", True
-        if waiting := state.get("waiting"):
-            reason, message = str(waiting.get("reason") or ""), _one_line(str(waiting.get("message") or ""))
-            return f"{reason}: {message}" if message else reason, reason in _HOPELESS
+    for container in status.get("containerStatuses") or []:
+        if ended := (container.get("state") or {}).get("terminated"):
+            message = _one_line(str(ended.get("message") or "")).rpartition("toolkit runtime: ")[2]
+            return message or f"{ended.get('reason') or 'it ended'} (exit code {ended.get('exitCode')})", True
     if status.get("phase") in ("Failed", "Succeeded"):
         return _one_line(f"{status.get('reason') or 'it ended'} {status.get('message') or ''}"), True
-    for one in status.get("conditions") or []:
-        if one.get("type") == "PodScheduled" and one.get("status") == "False":
-            message = _one_line(str(one.get("message") or one.get("reason") or ""))
-            # A node may come, a claim that is not there will not.
-            return f"{_NO_NODE}: {message}", "persistentvolumeclaim" in message and "not found" in message
-    return "", False
+    reason = wait_reason(pod)
+    sentence = _one_line(reason.sentence)
+    return sentence if reason.scheduled else f"{_NO_NODE}: {sentence}", reason.permanent_for_reader
