@@ -24,7 +24,8 @@ import yaml
 from tests.support.engine import without_images
 from toolkit.backends.argo.cluster import Cluster, Forbidden, connect
 from toolkit.backends.argo.volume.mirror import Mirror
-from toolkit.backends.argo.volume.reader_pod import READER_LABEL, BrokenConnection, ReaderPod
+from toolkit.backends.argo.volume.reader import BrokenConnection
+from toolkit.backends.argo.volume.reader_pod import READER_LABEL, ReaderPod
 from toolkit.config.settings import (
     Build,
     CatalogStore,

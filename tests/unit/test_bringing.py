@@ -23,7 +23,7 @@ from tests.support.reader import MAIN, Killed, LocalReader, UntilKilled, ask
 from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends.argo.volume import pieces
 from toolkit.backends.argo.volume.answer import AnswerStream, DocumentSink
-from toolkit.backends.argo.volume.reader_pod import _line
+from toolkit.backends.argo.volume.reader import request_line
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared import run_files
 from toolkit.runtime.shared.catalog import FileStore
@@ -102,7 +102,7 @@ def test_objects_go_to_the_volume_in_pieces_and_once(lab: Lab, store: FileStore,
     assert [lab.store.get_bytes(one) for one in digests] == contents
     assert next((lab.volume / "catalog").rglob(digests[-1])).stat().st_ino == inode
     assert not list((lab.volume / "catalog" / "incoming").iterdir())
-    assert max(len(_line(one)) for one in lab.pod.asked) < 3000 and len(lab.pod.asked) > 10
+    assert max(len(request_line(one)) for one in lab.pod.asked) < 3000 and len(lab.pod.asked) > 10
     # The steps' group may write what was made.
     there = lab.volume / "catalog" / "objects" / digests[3][:2]
     assert there.stat().st_mode & 0o7777 == 0o2775 and (there / digests[3]).stat().st_mode & 0o777 == 0o664
@@ -203,7 +203,7 @@ def limited(request: dict[str, Any], size: int) -> None:
     code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}));"
     code += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     command = [sys.executable, "-c", code, str(MAIN), "--store", str(PROTOCOL)]
-    done = subprocess.run(command, input=_line(request), capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, input=request_line(request), capture_output=True, timeout=60, check=True)
     AnswerStream(DocumentSink()).feed(done.stdout)
 
 

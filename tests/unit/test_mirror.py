@@ -20,7 +20,7 @@ from tests.support.lab import Lab, cluster_at
 from tests.support.reader import LocalReader
 from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends.argo.volume.mirror import Mirror
-from toolkit.backends.argo.volume.reader_pod import BrokenConnection
+from toolkit.backends.argo.volume.reader import BrokenConnection
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.server import service
 from toolkit.runtime.shared import records, volume_protocol

@@ -78,7 +78,7 @@ def driver_user() -> int:
 
 
 def steps_user(executor: ExecutorConfig) -> int:
-    """The user id of the steps of a project: the one that its configuration names, else :func:`driver_user`."""
+    """The user id of the steps where no setting of their own names one: the configuration's, else :func:`driver_user`."""
     return executor.user if executor.user is not None else driver_user()
 
 

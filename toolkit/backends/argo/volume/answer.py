@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from toolkit.backends.argo.volume.reader_pod import BrokenConnection
+from toolkit.backends.argo.volume.reader import BrokenConnection
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared import volume_protocol
 

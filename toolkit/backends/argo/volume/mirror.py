@@ -38,7 +38,7 @@ from toolkit.backends.argo.volume.mirror_files import (
     temporary_path,
 )
 from toolkit.backends.argo.volume.pieces import Piece, batches
-from toolkit.backends.argo.volume.reader_pod import BrokenConnection, Reader
+from toolkit.backends.argo.volume.reader import BrokenConnection, Reader
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared import volume_protocol
