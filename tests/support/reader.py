@@ -69,7 +69,7 @@ def ask(request: dict[str, Any], reader: LocalReader | None = None) -> list[tupl
     stream = AnswerStream(documents)
     (reader or LocalReader()).exec(request, stream.feed)
     assert stream.whole
-    return documents.items
+    return [(dict(fields), data) for fields, data in documents.items]
 
 
 class Killed(BaseException):

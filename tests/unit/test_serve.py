@@ -451,7 +451,7 @@ def test_an_answer_taken_byte_by_byte_is_the_same(tmp_path: Path) -> None:
     stream = AnswerStream(documents)
     for byte in b"".join(kept):
         stream.feed(bytes([byte]))
-    assert stream.whole and len(paths(documents.items)) == 5
+    assert stream.whole and len(documents.items) == 6
 
 
 # --- waiting --------------------------------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ class ClusterRuns:
             self._take_workflow(run_id, workflow)
         elif self.log.run(run_id).end is None:
             write_end(newest_part(self.mirror.run_folder(run_id)), self._by_records(run_id))
-        self.mirror.push(pod, run_id)
+        self.mirror.publish(pod, run_id)
 
     def _by_records(self, run_id: str) -> Outcome:
         """How a run ended whose Workflow is gone: what its steps recorded; what neither says is lost."""
