@@ -173,7 +173,7 @@ def _objects(catalog: Catalog, digests: list[str]) -> dict[str, bool]:
     found = {}
     for digest in digests:
         try:
-            found[digest] = _hash(folder / "objects" / digest[:2] / digest) == digest
+            found[digest] = _hash(Path(layout.object_path(str(folder), digest))) == digest
         except FileNotFoundError:
             continue
     return found

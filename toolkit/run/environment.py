@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.backends import describer, driver, process, volumes
+from toolkit.backends.docker.describer import image_describer
 from toolkit.backends.launcher import Launcher
 from toolkit.build.image.builder import BuiltImage, build, code_files
 from toolkit.model.pipeline import Pipeline
@@ -66,7 +67,7 @@ class LocalEnvironment(Environment):
 
     def describe(self) -> Pipeline:
         labels = {"dev.toolkit.describe": "1", **driver.labels(self.project)}
-        ask = describer.image_describer(
+        ask = image_describer(
             self.client,
             self._image.reference,
             dict(self.project.config.executor.config.environment),

@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Object, Unreachable
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Unreachable
+from toolkit.backends.argo.cluster import KubernetesObject as Object
 from toolkit.backends.argo.compile.pod import toleration
 from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT, MANAGED, PART_ANNOTATION
 from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
@@ -26,6 +27,7 @@ from toolkit.report.view import LOST_ON_CLUSTER as LOST
 from toolkit.report.view import states_of
 from toolkit.run.prepare import write_end
 from toolkit.run.request import Note
+from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import ATTEMPTS, END_RECORD, PART, RUN_RECORD, RUN_RECORD_FILE
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.spec.container import driver_user
@@ -125,7 +127,7 @@ class ClusterRuns:
             self._take_workflow(run_id, workflow)
         elif self.log.run(run_id).end is None:
             write_end(newest_part(self.mirror.run_folder(run_id)), self._by_records(run_id))
-        self.mirror.push(pod, run_id)
+        self.mirror.publish(pod, run_id)
 
     def _by_records(self, run_id: str) -> Outcome:
         """How a run ended whose Workflow is gone: what its steps recorded; what neither says is lost."""
@@ -188,7 +190,7 @@ class ClusterRuns:
         folder = self.mirror.catalog
         if folder is None:
             return None
-        missing = [digest for digest in digests if not (folder / "objects" / digest[:2] / digest).exists()]
+        missing = [digest for digest in digests if not Path(object_path(str(folder), digest)).exists()]
         if missing:
             with self.reader(run.record) as pod:
                 self.mirror.objects(pod, missing)

@@ -23,6 +23,7 @@ from toolkit.run.request import Note
 from toolkit.runs.find import RunHandle, local_log, this_machine
 from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
+from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
 from toolkit.runtime.shared.records import encode, now, read
 from toolkit.runtime.shared.run_files import is_file_of_run, publication_order, run_identity
@@ -85,11 +86,11 @@ def pull_run(found: RunHandle, note: Note) -> RunHandle:
         if returns and run_identity(_record(here)) != run_identity(_record(folder)):
             raise BadInput(f"there is another run {run_id} on this machine, so this one can't go on here under its id")
         mine = this_machine(project)
-        to = moved_to(folder)
+        to: Mapping[str, Any] | None = moved_to(folder)
         if to is None:
             with remote.reader(run.record) as pod:
                 mark = remote.mirror.mark_moved(pod, run_id, {"version": 1, "moved": now(), "to": mine})
-            to = mark.get("to") or {}
+            to = mark["to"]
         if to != mine:
             raise BadInput(f"the run {run_id} has gone on elsewhere, {_place(to)}: go on with it there")
         note(
@@ -138,7 +139,7 @@ def _may_come_back(project: Project, run_id: str, there: Mapping[str, str]) -> b
 def _copy_objects(there: Path, here: Path, digests: list[str], user: int) -> None:
     try:
         for digest in digests:
-            source, target = (top / "objects" / digest[:2] / digest for top in (there, here))
+            source, target = (Path(object_path(str(catalog), digest)) for catalog in (there, here))
             if target.exists() or not source.exists():
                 continue
             volumes.make_shared(target.parent, user)
@@ -200,6 +201,8 @@ def push_run(found: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
     Raises:
         BadInput: it goes on, has been moved elsewhere, or a run of its id is there. Infrastructure: the cluster or the disk.
     """
+    from toolkit.backends.argo.volume import upload
+
     assert found.remote is None
     project, run, here, there = found.project, found.run, this_machine(found.project), _there(remote)
     with _alone(project):
@@ -208,7 +211,7 @@ def push_run(found: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
             raise BadInput(f"the run {run.id} has gone on elsewhere, {_place(to)}: go on with it there")
         # The run's own image may be on this machine alone.
         with remote.reader(None) as pod:
-            arrival = remote.mirror.arrival(pod, run.folder, here)
+            arrival = upload.arrival(remote.mirror, pod, run.folder, here)
             if arrival.state == volume_protocol.ELSEWHERE:
                 raise BadInput(f"the run {run.id} has gone on elsewhere, {_place(arrival.to)}: go on with it there")
             if arrival.state == volume_protocol.THERE and to is None:
@@ -226,8 +229,8 @@ def push_run(found: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
                 digests = _objects(run.folder, plan)
                 location = plan["stores"]["catalog"]
                 if digests and location is not None:
-                    remote.mirror.put_objects(pod, volumes.host_path(project, location), digests)
-                remote.mirror.bring(pod, run.folder, here)
+                    upload.push_objects(remote.mirror, pod, volumes.host_path(project, location), digests)
+                upload.push_run(remote.mirror, pod, run.folder, here)
             remote.mirror.forget(run.id)
             remote.mirror.sync(pod, run.id)
     return RunHandle(project, remote.log, remote.run(run.id), remote)

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.runtime.shared.controls import control_error
+from toolkit.runtime.shared.retry_policy import ALWAYS, may_be_retried
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store.verdict import LOST_RUN, Attempt
 
@@ -213,7 +214,7 @@ class _Walk:
         row.status = last.status
         self._take_controls(row.attempts, turn)
         if last.status == "failed":
-            if self._active and not self._single and self._may_be_retried(row.row, last):
+            if self._active and not self._single and self._is_retried(row.row, last):
                 return State("running", begun=True)
             return State("failed", f"the step {row.path} failed: {last.reason}", begun=True)
         return State(last.status, last.reason, begun=True)
@@ -234,12 +235,11 @@ class _Walk:
                         self.controls.setdefault(path, value)
                 return
 
-    def _may_be_retried(self, row: StepRow, last: Attempt) -> bool:
+    def _is_retried(self, row: StepRow, last: Attempt) -> bool:
         retry = self._tree.document["settings"][row["settings"]].get("retry")
-        if not retry or last.number > retry.get("limit", 0):
+        if not retry:
             return False
-        policy: str = retry.get("retry_policy", "Always")
-        return policy == "Always" or (policy == "OnError") == last.fault
+        return may_be_retried(retry.get("retry_policy", ALWAYS), retry.get("limit", 0), last.number, last.fault)
 
     def _handler(self, row: Row, handler: str, state: State, turn: _Turn) -> State:
         """Adds the rows of a step's handler; returns the state of the two together.

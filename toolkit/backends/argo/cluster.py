@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from toolkit.errors import BadInput, Infrastructure
 
-Object = dict[str, Any]
+KubernetesObject = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 TIME_LIMIT = 30.0
@@ -60,7 +60,7 @@ class Event:
     """One line of a watch: ``type`` is ADDED, MODIFIED or DELETED."""
 
     type: str
-    object: Object
+    object: KubernetesObject
 
 
 class Cluster:
@@ -98,7 +98,7 @@ class Cluster:
         place = f"/namespaces/{quote(namespace if namespace is not None else self.namespace, safe='')}"
         return f"/{group}{place}/{kind}" + (f"/{quote(name, safe='')}" if name else "")
 
-    def get(self, group: str, kind: str, name: str, namespace: str | None = None) -> Object:
+    def get(self, group: str, kind: str, name: str, namespace: str | None = None) -> KubernetesObject:
         """One object.
 
         Raises:
@@ -106,14 +106,14 @@ class Cluster:
         """
         return self.request("GET", self.path(group, kind, name, namespace))
 
-    def find(self, group: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
+    def find(self, group: str, kind: str, name: str, namespace: str | None = None) -> KubernetesObject | None:
         """One object, or None when there is none."""
         try:
             return self.get(group, kind, name, namespace)
         except NotFound:
             return None
 
-    def list(self, group: str, kind: str, labels: str = "", fields: str = "", limit: int = 500) -> Object:
+    def list(self, group: str, kind: str, labels: str = "", fields: str = "", limit: int = 500) -> KubernetesObject:
         """All objects of a kind as one list, however many pages there are; its metadata has the resourceVersion."""
         query = {"limit": str(limit)}
         if labels:
@@ -127,7 +127,7 @@ class Cluster:
             whole["metadata"] = page["metadata"]
         return whole
 
-    def create(self, group: str, kind: str, document: Mapping[str, Any], dry_run: bool = False) -> Object:
+    def create(self, group: str, kind: str, document: Mapping[str, Any], dry_run: bool = False) -> KubernetesObject:
         """Creates an object.
 
         Raises:
@@ -136,13 +136,13 @@ class Cluster:
         query = {"dryRun": "All"} if dry_run else {}
         return self.request("POST", self.path(group, kind), query, document)
 
-    def patch(self, group: str, kind: str, name: str, change: Mapping[str, Any]) -> Object:
+    def patch(self, group: str, kind: str, name: str, change: Mapping[str, Any]) -> KubernetesObject:
         """Merges a change into an object (JSON merge patch)."""
         return self.request("PATCH", self.path(group, kind, name), {}, change, _MERGE_PATCH)
 
     def delete(self, group: str, kind: str, name: str, grace: int | None = None) -> None:
         """Deletes an object and what it owns; one that is gone already is no error."""
-        options: Object = {"propagationPolicy": "Background"}
+        options: KubernetesObject = {"propagationPolicy": "Background"}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         try:
@@ -217,7 +217,7 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
-    ) -> Object:
+    ) -> KubernetesObject:
         """One request and its answer. What only reads is tried again when the connection breaks.
 
         Raises:
@@ -225,7 +225,7 @@ class Cluster:
         """
         with self._answer(method, path, query or {}, body, content_type) as answer:
             data = answer.read()
-        document: Object = json.loads(data) if data else {}
+        document: KubernetesObject = json.loads(data) if data else {}
         return document
 
     @contextmanager

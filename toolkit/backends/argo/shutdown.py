@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.backends.argo.cluster import CORE, WORKFLOWS, Cluster, Object
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, Cluster, KubernetesObject
 from toolkit.backends.argo.pods import (
     WORKFLOW_LABEL,
 )
@@ -11,7 +11,7 @@ GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
 """Of a Workflow that a client ended because it could not go on: why."""
 
 
-def give_up_reason(workflow: Object) -> str:
+def give_up_reason(workflow: KubernetesObject) -> str:
     """Why a client ended the run that could not go on; empty when none did."""
     return str((workflow["metadata"].get("annotations") or {}).get(GAVE_UP_ANNOTATION) or "")
 
@@ -25,7 +25,7 @@ def shut_down_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> Non
     Raises:
         NotFound: there is no such Workflow. ApiError, Unreachable.
     """
-    change: Object = {"spec": {"shutdown": "Terminate"}}
+    change: KubernetesObject = {"spec": {"shutdown": "Terminate"}}
     if why:
         change["metadata"] = {"annotations": {GAVE_UP_ANNOTATION: why}}
     cluster.patch(WORKFLOWS, "workflows", name, change)

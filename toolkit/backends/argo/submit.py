@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import time
 
-from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Conflict, NotFound, Object, Unreachable
+from toolkit.backends.argo.cluster import (
+    CORE,
+    WORKFLOWS,
+    ApiError,
+    Cluster,
+    Conflict,
+    KubernetesObject,
+    NotFound,
+    Unreachable,
+)
 from toolkit.backends.argo.compile.workflow import API_VERSION, REQUEST_ANNOTATION, Manifests
 from toolkit.backends.argo.follow.nodes import FINISHED
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
@@ -101,7 +110,7 @@ def _create_config_map(cluster: Cluster, objects: Manifests, name: str) -> None:
         cluster.create(CORE, "configmaps", objects.config_map)
 
 
-def _create_workflow(cluster: Cluster, objects: Manifests) -> Object:
+def _create_workflow(cluster: Cluster, objects: Manifests) -> KubernetesObject:
     try:
         return cluster.create(WORKFLOWS, "workflows", objects.workflow)
     except Unreachable:

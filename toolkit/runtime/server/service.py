@@ -29,6 +29,7 @@ import time
 import zlib
 
 from ..shared import layout
+from ..shared.layout import object_folders
 from ..shared.protocol import (
     CONTINUED_FOLDER,
     END_RECORD,
@@ -440,7 +441,7 @@ def _objects(request: dict[str, Any], answer: AnswerWriter) -> None:
         if not DIGEST.fullmatch(digest):
             raise RequestRefusal(f"{digest!r} is no object's hash")
         file = None
-        folder = open_folder(top, ["objects", digest[:2]]) if top >= 0 else None
+        folder = open_folder(top, object_folders(digest)) if top >= 0 else None
         if folder is not None:
             file = open_file(folder, digest)
             os.close(folder)

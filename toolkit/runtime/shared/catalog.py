@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from .layout import object_path
 from .whole_files import WholeFile
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ class FileStore:
 
     def _path(self, digest: str) -> str:
         assert self._location is not None
-        return os.path.join(self._location, "objects", digest[:2], digest)
+        return object_path(self._location, digest)
 
     def put_bytes(self, data: bytes) -> ObjectEntry:
         """Stores ``data``.

@@ -11,6 +11,9 @@ _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _LONGEST = 120
 _KEPT = 80
 
+SHARED_MODE = 0o2775
+"""The mode of folders on the volume: the group may write, and what is made inside belongs to the group."""
+
 
 def folder_name(name: str) -> str:
     """One part of a step's path as the name of a folder: percent-encoded, and cut and hashed above 120 bytes.
@@ -41,3 +44,13 @@ def attempts(run_folder: str, path: str) -> list[int]:
     except FileNotFoundError:
         return []
     return sorted(int(name) for name in names if name.isdigit())
+
+
+def object_folders(digest: str) -> list[str]:
+    """The folders between a catalog and the object with this SHA-256, from outside to inside."""
+    return ["objects", digest[:2]]
+
+
+def object_path(catalog: str, digest: str) -> str:
+    """The path of an object in a catalog. ``digest`` is its SHA-256 in hexadecimal, and is not checked."""
+    return os.path.join(catalog, *object_folders(digest), digest)

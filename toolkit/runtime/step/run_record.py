@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 
 from ..shared import records
+from ..shared.layout import SHARED_MODE
 from ..shared.protocol import CONTINUED_FOLDER, MOVED_RECORD, PART, RUN_RECORD, RUN_RECORD_FILE, STEPS_FOLDER
 from ..shared.scope import load_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-_SHARED = 0o2775
 
 
 class WrongRun(Exception):
@@ -72,7 +71,7 @@ def _make_shared(folder: str) -> None:
         os.mkdir(folder)
     except FileExistsError:
         return
-    os.chmod(folder, _SHARED)
+    os.chmod(folder, SHARED_MODE)
 
 
 def _publish_once(target: str, data: bytes) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile import names
 from toolkit.backends.argo.compile.omitted_work import OmittedWork, Positions
-from toolkit.backends.argo.compile.pod import PATH_INPUT, Object, can_be_input, fill_positions, literal, position_name
+from toolkit.backends.argo.compile.pod import PATH_INPUT, can_be_input, fill_positions, literal, position_name
 from toolkit.plan.controls import ChoiceSource, Control, EntrySource, InnerSource, Source, TaskSource, holds_entry
 from toolkit.plan.plan import Emission, Plan, PlannedScope, PlannedStep, When
 from toolkit.runtime.shared.controls import parameter_key
@@ -63,13 +64,13 @@ class Graph:
         # By composite or handler: where in the sequence around it the values come from that it takes; what it gives.
         self._arguments: dict[str, dict[str, Source]] = {}
         self._gives: dict[str, dict[str, None]] = {}
-        self._made: list[Object] = []
-        self._plain: dict[str, Object] = {}
+        self._made: list[KubernetesObject] = []
+        self._plain: dict[str, KubernetesObject] = {}
         for controls in plan.controls.values():
             for control in controls:
                 self._follow(control)
 
-    def templates(self) -> list[Object]:
+    def templates(self) -> list[KubernetesObject]:
         """All of them, the entry first, and those without a pod that they need."""
         self._made, self._plain = [], {}
         waiting = [self._scopes[""]]
@@ -158,8 +159,8 @@ class Graph:
                 break
         return found
 
-    def _of_scope(self, scope: PlannedScope) -> Object:
-        made: Object = {"name": _scope_name(scope.path)}
+    def _of_scope(self, scope: PlannedScope) -> KubernetesObject:
+        made: KubernetesObject = {"name": _scope_name(scope.path)}
         inputs = _input_declarations(depth(scope.path), self._inputs.get(scope.path, ()) if scope.path else ())
         if inputs:
             made["inputs"] = inputs
@@ -174,8 +175,8 @@ class Graph:
             made["outputs"] = {"parameters": outputs}
         return made
 
-    def _sequence(self, scope: PlannedScope) -> list[Object]:
-        tasks: list[Object] = []
+    def _sequence(self, scope: PlannedScope) -> list[KubernetesObject]:
+        tasks: list[KubernetesObject] = []
         handlers: list[str] = []
         last = ""
         for row in self._live(scope):
@@ -213,8 +214,8 @@ class Graph:
         return self._omitted_work.handled(path) if self._omitted_work is not None else []
 
     @staticmethod
-    def _call(name: str, template: str, values: list[Object], depends: str) -> Object:
-        task: Object = {"name": name, "template": template}
+    def _call(name: str, template: str, values: list[KubernetesObject], depends: str) -> KubernetesObject:
+        task: KubernetesObject = {"name": name, "template": template}
         if values:
             task["arguments"] = {"parameters": values}
         if depends:
@@ -226,13 +227,13 @@ class Graph:
             return self._pod(row)
         return _scope_name(row.path) if row.type == "pipeline" else _row_name(row)
 
-    def _values(self, row: PlannedStep, scope: str) -> list[Object]:
+    def _values(self, row: PlannedStep, scope: str) -> list[KubernetesObject]:
         """The arguments of a row's template."""
         if row.type == "task":
             return [_path_argument(row.path)] if can_be_input(row.path) else _position_arguments(depth(row.path))
         return self._resolved(row.path, scope)
 
-    def _resolved(self, called: str, scope: str) -> list[Object]:
+    def _resolved(self, called: str, scope: str) -> list[KubernetesObject]:
         """The arguments of a composite or handler: where it is, and what it takes."""
         values = _position_arguments(depth(called))
         if called in self._rows and self._rows[called].type == "loop":
@@ -291,7 +292,7 @@ class Graph:
 
     # --- composites ---------------------------------------------------------------------------------------------------
 
-    def _of_composite(self, row: PlannedStep) -> Object:
+    def _of_composite(self, row: PlannedStep) -> KubernetesObject:
         makers = {
             "parallel": self._parallel,
             "conditional": self._conditional,
@@ -299,7 +300,7 @@ class Graph:
             "loop": self._loop,
         }
         dag, last = makers[row.type](row)
-        made: Object = {"name": _row_name(row)}
+        made: KubernetesObject = {"name": _row_name(row)}
         inputs = _input_declarations(depth(row.path) + (row.type == "loop"), self._arguments.get(row.path, ()))
         if inputs:
             made["inputs"] = inputs
@@ -314,7 +315,7 @@ class Graph:
             made["parallelism"] = row.inside.limit
         return made
 
-    def _parallel(self, row: PlannedStep) -> tuple[Object, list[_End]]:
+    def _parallel(self, row: PlannedStep) -> tuple[KubernetesObject, list[_End]]:
         tasks = []
         for scope in _scopes(row):
             values = [*_position_arguments(depth(scope)), *map(_input_argument, self._inputs.get(scope, ()))]
@@ -322,7 +323,7 @@ class Graph:
         # Else the others would be judged before they have ended.
         return {"failFast": False, "tasks": tasks}, [(names.task_name(scope), scope) for scope in _scopes(row)]
 
-    def _conditional(self, row: PlannedStep) -> tuple[Object, list[_End]]:
+    def _conditional(self, row: PlannedStep) -> tuple[KubernetesObject, list[_End]]:
         tasks = []
         for position, scope in enumerate(_scopes(row)):
             values = [*_position_arguments(depth(scope)), *map(_input_argument, self._inputs.get(scope, ()))]
@@ -332,7 +333,7 @@ class Graph:
             tasks.append(task)
         return {"tasks": tasks}, [(names.task_name(scope), scope) for scope in _scopes(row)]
 
-    def _map(self, row: PlannedStep) -> tuple[Object, list[_End]]:
+    def _map(self, row: PlannedStep) -> tuple[KubernetesObject, list[_End]]:
         assert row.inside is not None
         [scope] = _scopes(row)
         number, level = self._numbers[row.path], depth(row.path)
@@ -353,9 +354,9 @@ class Graph:
         self._made.append(self._group(row, scope))
         return {"failFast": False, "tasks": [items, groups]}, []
 
-    def _group(self, row: PlannedStep, scope: str) -> Object:
+    def _group(self, row: PlannedStep, scope: str) -> KubernetesObject:
         """A branch as several items run through it in the same pods: one that fails does not keep the others from going on."""
-        tasks: list[Object] = []
+        tasks: list[KubernetesObject] = []
         for step in self._live(self._scopes[scope]):
             last = tasks[-1]["name"] if tasks else ""
             omitted = self._omitted(step.path)
@@ -370,11 +371,11 @@ class Graph:
             tasks.append(self._call(names.task_name("/end"), self._nothing(), [], every))
         return {"name": _group_name(row), "inputs": _input_declarations(depth(scope), ()), "dag": {"tasks": tasks}}
 
-    def _loop(self, row: PlannedStep) -> tuple[Object, list[_End]]:
+    def _loop(self, row: PlannedStep) -> tuple[KubernetesObject, list[_End]]:
         assert row.inside is not None and row.inside.limit is not None
         [scope] = _scopes(row)
         again, level = parameter_key(self._numbers[row.path], "again"), depth(row.path)
-        tasks: list[Object] = []
+        tasks: list[KubernetesObject] = []
         count = min(_UNROLLED, row.inside.limit)
         for step in range(count + (row.inside.limit > count)):
             name = f"iteration-{step}" if step < count else "more"
@@ -434,13 +435,13 @@ def _task_of(source: TaskSource | InnerSource) -> str:
     return names.task_name(source.step)
 
 
-def _input_declarations(positions: int, keys: Iterable[str]) -> Object:
+def _input_declarations(positions: int, keys: Iterable[str]) -> KubernetesObject:
     """Inputs; empty where there are none."""
     known = [{"name": one} for one in (*map(position_name, range(positions)), *keys)]
     return {"parameters": known} if known else {}
 
 
-def _argument(name: str, value: str) -> Object:
+def _argument(name: str, value: str) -> KubernetesObject:
     return {"name": name, "value": value}
 
 
@@ -448,16 +449,16 @@ def _input(name: str) -> str:
     return f"{{{{inputs.parameters.{name}}}}}"
 
 
-def _input_argument(name: str) -> Object:
+def _input_argument(name: str) -> KubernetesObject:
     """An argument that is an input of the same name."""
     return _argument(name, _input(name))
 
 
-def _position_arguments(positions: int) -> list[Object]:
+def _position_arguments(positions: int) -> list[KubernetesObject]:
     return [_input_argument(position_name(level)) for level in range(positions)]
 
 
-def _path_argument(path: str) -> Object:
+def _path_argument(path: str) -> KubernetesObject:
     """Which step it is; empty where Argo can't pass that on."""
     return _argument(PATH_INPUT, fill_positions(literal(path)) if can_be_input(path) else "")
 
@@ -470,7 +471,7 @@ def _task_output(task: str, one: str) -> str:
     return f"tasks['{task}']?.outputs?.parameters?.{one}"
 
 
-def _success_of(task: Object) -> str:
+def _success_of(task: KubernetesObject) -> str:
     """On what a task depends that comes after another."""
     name = task["name"]
     return f"({name}.Succeeded || {name}.Skipped)" if "when" in task else f"{name}.Succeeded"
@@ -481,7 +482,7 @@ def _here(positions: int) -> str:
     return " + '/' + ".join(f"inputs.parameters.{position_name(level)}" for level in range(positions))
 
 
-def _omit_at(task: Object, positions: Sequence[Positions]) -> Object:
+def _omit_at(task: KubernetesObject, positions: Sequence[Positions]) -> KubernetesObject:
     """A task that makes no pod at some positions."""
     if positions:
         known = json.dumps(["/".join(one) for one in positions])
@@ -495,7 +496,7 @@ def _at_position(values: Mapping[Positions, str]) -> str:
     return f"get({json.dumps(known)}, {_here(len(next(iter(values))))})"
 
 
-def _output(name: str, terms: list[str]) -> Object:
+def _output(name: str, terms: list[str]) -> KubernetesObject:
     """An output that is the first of some texts that is not empty."""
     terms = terms or ["''"]
     text = terms[-1]

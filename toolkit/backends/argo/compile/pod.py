@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from toolkit.backends.argo.cluster import KubernetesObject
+from toolkit.backends.argo.security import container_security, pod_security
 from toolkit.config.settings import RetryStrategy, Toleration
 from toolkit.runtime.shared.controls import CONTROL_FOLDER
 from toolkit.runtime.shared.protocol import FAULT, PATH_VARIABLE, RUN_FOLDER
 from toolkit.runtime.shared.tree import ANY
 from toolkit.spec.container import ContainerSpec
-
-Object = dict[str, Any]
 
 ATTEMPT_ANNOTATION = "dev.toolkit/attempt"
 PATH_INPUT = "path"
@@ -128,7 +127,7 @@ def template(
     values: ConfigMapValues,
     path: str | None = None,
     emitted: Sequence[str] = (),
-) -> Object:
+) -> KubernetesObject:
     """A template whose pods run a step.
 
     Args:
@@ -136,12 +135,12 @@ def template(
         path: of the one step of this template, where Argo would change it as an input.
         emitted: the keys of the control values that the step computes.
     """
-    mounts: list[Object] = [{"name": RUN_VOLUME, "mountPath": RUN_FOLDER, "readOnly": True}]
+    mounts: list[KubernetesObject] = [{"name": RUN_VOLUME, "mountPath": RUN_FOLDER, "readOnly": True}]
     mounts += [
         {"name": volume_name(one.volume), "mountPath": one.path, **({"readOnly": True} if one.read_only else {})}
         for one in spec.mounts
     ]
-    volumes: list[Object] = []
+    volumes: list[KubernetesObject] = []
     if spec.scratch_size is not None or spec.read_only_root:
         volumes.append(_memory_volume(_SCRATCH, spec.scratch_size))
         mounts.append({"name": _SCRATCH, "mountPath": "/tmp"})
@@ -155,7 +154,7 @@ def template(
         shown, pieces = _in_pieces(path)
         environment += [_config_map_variable(variable, piece, values) for variable, piece in pieces]
         inputs = [position_name(level) for level in range(len(pieces) - 1)]
-    known: Object = {
+    known: KubernetesObject = {
         "name": name,
         "inputs": {"parameters": [{"name": one} for one in inputs]},
         "metadata": {"annotations": {ATTEMPT_ANNOTATION: attempt}},
@@ -168,10 +167,15 @@ def template(
             "workingDir": spec.working_folder,
             "env": environment,
             "resources": _resources(spec),
-            "securityContext": _container_security(spec),
+            "securityContext": container_security(
+                spec.user,
+                read_only_root=spec.read_only_root,
+                privilege_escalation=not spec.no_new_privileges,
+                dropped_capabilities=spec.dropped_capabilities,
+            ),
             "volumeMounts": mounts,
         },
-        "securityContext": _pod_security(spec),
+        "securityContext": pod_security(spec.user, spec.group),
         # The token is for Argo's own containers alone.
         "serviceAccountName": place.service_account,
         "automountServiceAccountToken": False,
@@ -200,14 +204,14 @@ def volume_name(claim: str) -> str:
     return object_name("claim-" + claim, 63)
 
 
-def _memory_volume(name: str, size: int | None) -> Object:
+def _memory_volume(name: str, size: int | None) -> KubernetesObject:
     # In memory, as Docker's tmpfs: it counts towards the step's memory limit on both.
     return {"name": name, "emptyDir": {"medium": "Memory", **({"sizeLimit": str(size)} if size is not None else {})}}
 
 
-def _environment(spec: ContainerSpec, place: Placement, values: ConfigMapValues) -> list[Object]:
+def _environment(spec: ContainerSpec, place: Placement, values: ConfigMapValues) -> list[KubernetesObject]:
     """Values, then secrets by reference only."""
-    found: list[Object] = []
+    found: list[KubernetesObject] = []
     for name, value in spec.environment:
         if has_braces(value) or len(value.encode()) > _LONGEST_VALUE:
             found.append(_config_map_variable(name, value, values))
@@ -220,14 +224,14 @@ def _environment(spec: ContainerSpec, place: Placement, values: ConfigMapValues)
     return found
 
 
-def _config_map_variable(name: str, value: str, values: ConfigMapValues) -> Object:
+def _config_map_variable(name: str, value: str, values: ConfigMapValues) -> KubernetesObject:
     reference = {"name": values.config_map, "key": values.key(value)}
     return {"name": name, "valueFrom": {"configMapKeyRef": reference}}
 
 
-def _resources(spec: ContainerSpec) -> Object:
-    limits: Object = {}
-    requests: Object = {}
+def _resources(spec: ContainerSpec) -> KubernetesObject:
+    limits: KubernetesObject = {}
+    requests: KubernetesObject = {}
     if spec.memory is not None:
         limits["memory"] = str(spec.memory)
     if spec.cpu is not None:
@@ -241,37 +245,10 @@ def _resources(spec: ContainerSpec) -> Object:
     return {key: value for key, value in (("limits", limits), ("requests", requests)) if value}
 
 
-def _container_security(spec: ContainerSpec) -> Object:
-    return {
-        "allowPrivilegeEscalation": not spec.no_new_privileges,
-        "capabilities": {"drop": list(spec.dropped_capabilities)},
-        "readOnlyRootFilesystem": spec.read_only_root,
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _pod_security(spec: ContainerSpec) -> Object:
-    return {
-        "runAsUser": spec.user,
-        "runAsGroup": spec.group,
-        "fsGroup": spec.group,
-        # Walking a whole catalog before each step would make every one as slow as the catalog is large.
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _patch(spec: ContainerSpec) -> Object:
+def _patch(spec: ContainerSpec) -> KubernetesObject:
     """What a template has no field for; it also makes Argo's own containers fit the restricted Pod Security Standard."""
-    theirs = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    known: Object = {
+    theirs = container_security(spec.user)
+    known: KubernetesObject = {
         "terminationGracePeriodSeconds": spec.stop_timeout,
         # Else each Service of the namespace would add seven variables to the environment of the step.
         "enableServiceLinks": False,
@@ -283,7 +260,7 @@ def _patch(spec: ContainerSpec) -> Object:
     return known
 
 
-def toleration(one: Toleration) -> Object:
+def toleration(one: Toleration) -> KubernetesObject:
     """A toleration as Kubernetes spells it."""
     known = {
         "key": one.key,
@@ -295,12 +272,12 @@ def toleration(one: Toleration) -> Object:
     return {key: value for key, value in known.items() if value is not None}
 
 
-def _retries(retry: RetryStrategy) -> Object:
+def _retries(retry: RetryStrategy) -> KubernetesObject:
     """Further attempts by the rule that the local scheduler has: a fault of the runtime's counts as an error, not a failure.
 
     So does a pod that failed with no exit code (-1 here): the node refused it, or lost it.
     """
-    known: Object = {"limit": str(retry.limit), "retryPolicy": "Always"}
+    known: KubernetesObject = {"limit": str(retry.limit), "retryPolicy": "Always"}
     fault = f"asInt(lastRetry.exitCode) in [{FAULT}, -1]"
     if retry.retry_policy == "OnError":
         known["expression"] = f'lastRetry.status == "Error" || {fault}'

@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile import schedules
 from toolkit.backends.argo.compile.dag import ENTRY, Graph
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.pod import (
     RUN_VOLUME,
     ConfigMapValues,
-    Object,
     Placement,
     can_be_input,
     has_braces,
@@ -116,8 +116,8 @@ class Submission:
 class Manifests:
     """What is created on the cluster, in this order."""
 
-    config_map: Object
-    workflow: Object
+    config_map: KubernetesObject
+    workflow: KubernetesObject
 
 
 def compile_run(plan: Plan, config: Config, submission: Submission) -> Manifests:
@@ -217,11 +217,11 @@ class _Compiler:
         self._given = submission
         self._label = label
         self._values = ConfigMapValues(config_map, {})
-        self._templates: dict[str, Object] = {}
+        self._templates: dict[str, KubernetesObject] = {}
         self._graph = Graph(plan, submission.controls, self._template_of, submission.omitted_work)
         _refuse(self._executor)
 
-    def metadata(self) -> Object:
+    def metadata(self) -> KubernetesObject:
         given = self._given
         annotations = {
             **self._executor.annotations,
@@ -237,10 +237,10 @@ class _Compiler:
             "annotations": {name: value for name, value in annotations.items() if value},
         }
 
-    def spec(self) -> Object:
+    def spec(self) -> KubernetesObject:
         executor = self._executor
         sequences = self._graph.templates()
-        known: Object = {
+        known: KubernetesObject = {
             "entrypoint": ENTRY,
             "templates": [*sequences, *self._templates.values()],
             "volumes": self._volumes(),
@@ -266,7 +266,7 @@ class _Compiler:
             )
         return known
 
-    def config_map(self) -> Object:
+    def config_map(self) -> KubernetesObject:
         given = self._given
         files = {
             PLAN_FILE: self._plan.to_json(),
@@ -280,7 +280,7 @@ class _Compiler:
                 f"the plan and the parameters of this run are {size:,} bytes, and a cluster takes {LARGEST_CONFIG_MAP:,}: "
                 "put large values into a file of the catalog"
             )
-        known: Object = {
+        known: KubernetesObject = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
@@ -317,7 +317,7 @@ class _Compiler:
             self._templates[key] = made
         return str(self._templates[key]["name"])
 
-    def _volumes(self) -> list[Object]:
+    def _volumes(self) -> list[KubernetesObject]:
         files = [{"key": name, "path": name} for name in (PLAN_FILE, PARAMETERS_FILE, RUN_RECORD_FILE)]
         run = {"name": RUN_VOLUME, "configMap": {"name": self._values.config_map, "items": files}}
         claims = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.dag import FAILS, handler_task
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.pod import PATH_INPUT, plain, position_name
@@ -54,7 +54,7 @@ class NodeAttempt:
     def finished(self) -> bool:
         return self.phase in FINISHED
 
-    def verdict(self, pod: Object | None, told: bool) -> Verdict:
+    def verdict(self, pod: KubernetesObject | None, told: bool) -> Verdict:
         """What the engine says of it; of an attempt that has finished.
 
         Args:
@@ -98,11 +98,11 @@ class NodeAttempt:
         return self.message[found.end() :] if found else self.message
 
 
-def workflow_nodes(workflow: Object) -> dict[str, Object]:
+def workflow_nodes(workflow: KubernetesObject) -> dict[str, KubernetesObject]:
     """A Workflow's nodes by id, also when they are so many that Argo compresses them."""
     status = workflow.get("status") or {}
     if packed := status.get("compressedNodes"):
-        nodes: dict[str, Object] = json.loads(gzip.decompress(base64.b64decode(packed)))
+        nodes: dict[str, KubernetesObject] = json.loads(gzip.decompress(base64.b64decode(packed)))
         return nodes
     return status.get("nodes") or {}
 
@@ -167,7 +167,7 @@ class _Branch:
 
 
 def node_attempts(
-    workflow: Object, paths: Iterable[str], first: Mapping[str, int] = MappingProxyType({})
+    workflow: KubernetesObject, paths: Iterable[str], first: Mapping[str, int] = MappingProxyType({})
 ) -> list[NodeAttempt]:
     """The attempts that have a pod or were to have one, by step and number.
 
@@ -199,13 +199,13 @@ def node_attempts(
     return sorted(found, key=lambda one: (one.path, one.number))
 
 
-def _was_shut_out(node: Object) -> bool:
+def _was_shut_out(node: KubernetesObject) -> bool:
     """Whether a step's turn came only when its run had been told to end: Argo ends such a node as it begins, without a pod."""
     never = not node.get("hostNodeName") and node.get("startedAt") == node.get("finishedAt")
     return never and node.get("message", "").startswith(_SHUT_DOWN)
 
 
-def succeeded_tasks(workflow: Object) -> set[str]:
+def succeeded_tasks(workflow: KubernetesObject) -> set[str]:
     """The names of the tasks of the pipeline itself that have succeeded."""
     root = workflow.get("metadata", {}).get("name", "")
     nodes = workflow_nodes(workflow).values()
@@ -213,17 +213,17 @@ def succeeded_tasks(workflow: Object) -> set[str]:
     return {node["displayName"] for node in own if node.get("phase") == "Succeeded"}
 
 
-def _inputs(node: Object) -> dict[str, str]:
+def _inputs(node: KubernetesObject) -> dict[str, str]:
     known = (node.get("inputs") or {}).get("parameters") or ()
     return {one["name"]: one["value"] for one in known if one.get("value") is not None}
 
 
-def _input_path(node: Object) -> str | None:
+def _input_path(node: KubernetesObject) -> str | None:
     found = _inputs(node).get(PATH_INPUT)
     return plain(found) if found is not None else None
 
 
-def _by_name(node: Object, template: str | None) -> str | None:
+def _by_name(node: KubernetesObject, template: str | None) -> str | None:
     """A path of the plan with the positions that a node was given."""
     if template is None or ANY not in template:
         return template
@@ -238,7 +238,7 @@ class CompositeNodes:
         paths: of the plan's tasks.
     """
 
-    def __init__(self, workflow: Object, paths: TaskPaths) -> None:
+    def __init__(self, workflow: KubernetesObject, paths: TaskPaths) -> None:
         above = list(paths.above())
         self._rows = {task_name(path): path for path in above}
         self._handlers = {handler_task(path): f"{path}/{HANDLER}" for path in above}

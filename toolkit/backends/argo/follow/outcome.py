@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, workflow_nodes
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
 from toolkit.store.verdict import Attempt, judge
 
 
-def ended_at(workflow: Object) -> str | None:
+def ended_at(workflow: KubernetesObject) -> str | None:
     """When a Workflow ended, as records have it; Kubernetes does not tell the milliseconds."""
     ended = (workflow.get("status") or {}).get("finishedAt")
     return ended.replace("Z", ".000Z") if ended and "." not in ended else ended
 
 
-def workflow_status(workflow: Object) -> str:
+def workflow_status(workflow: KubernetesObject) -> str:
     """The phase of a Workflow: Pending, Running, Succeeded, Failed or Error; empty before the controller saw it."""
     return str((workflow.get("status") or {}).get("phase") or "")
 
 
 def outcome_of(
-    workflow: Object, tasks: Sequence[str], records: Mapping[tuple[str, int], Object], time_limit: int | None
+    workflow: KubernetesObject,
+    tasks: Sequence[str],
+    records: Mapping[tuple[str, int], KubernetesObject],
+    time_limit: int | None,
 ) -> Outcome:
     """How a finished Workflow ended.
 
@@ -56,7 +59,7 @@ def outcome_of(
     return Outcome("failed", f"Argo says: {message or phase}", fault=True)
 
 
-def _ran_out(workflow: Object, limit: int) -> bool:
+def _ran_out(workflow: KubernetesObject, limit: int) -> bool:
     """Whether what ended last did so when the time of the whole run was over; times have whole seconds."""
     status = workflow.get("status") or {}
     ends = [status.get("finishedAt"), *(node.get("finishedAt") for node in workflow_nodes(workflow).values())]
@@ -66,13 +69,15 @@ def _ran_out(workflow: Object, limit: int) -> bool:
     return (ended - parse_time(status["startedAt"])).total_seconds() >= limit
 
 
-def was_shut_down(workflow: Object, time_limit: int | None) -> bool:
+def was_shut_down(workflow: KubernetesObject, time_limit: int | None) -> bool:
     """Whether the run as a whole was told to end: by somebody, or by its time limit."""
     shut_down = bool((workflow.get("spec") or {}).get("shutdown"))
     return shut_down or (time_limit is not None and _ran_out(workflow, time_limit))
 
 
-def engine_record(one: NodeAttempt, pod: Object | None, workflow: Object, time_limit: int | None) -> Object:
+def engine_record(
+    one: NodeAttempt, pod: KubernetesObject | None, workflow: KubernetesObject, time_limit: int | None
+) -> KubernetesObject:
     """engine.json of an attempt that has ended: the same from whichever client sees it.
 
     Args:
@@ -85,7 +90,7 @@ def engine_record(one: NodeAttempt, pod: Object | None, workflow: Object, time_l
     return verdict.record(told and not why)
 
 
-def attempt_from_engine(number: int, engine: Object, folder: str = "") -> Attempt:
+def attempt_from_engine(number: int, engine: KubernetesObject, folder: str = "") -> Attempt:
     """An attempt by the engine's word alone, as a client that does not see the volume knows it.
 
     Exit code 0 is the runtime's promise that its record was written, and its last words are the reason in its record: they
