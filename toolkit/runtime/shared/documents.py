@@ -203,6 +203,63 @@ if TYPE_CHECKING:
         scopes: dict[str, ScopeRow]
         steps: list[StepRow]
 
+    # --- the description of a pipeline ------------------------------------------------------------------------------
+
+    class PipelineDescription(TypedDict, total=False):
+        """A pipeline as every form of it is described: its steps in the order in which they run. ``name`` may be empty."""
+
+        name: str
+        steps: list[StepDescription]
+
+    class CatalogDescription(TypedDict, total=False):
+        """The keys that a task gets and puts, and whether its files are copied into the catalog."""
+
+        get: list[str]
+        put: list[str]
+        store_copy: bool
+
+    class ReducerDescription(TypedDict):
+        """A function that reduces the values of a map's items; ``name`` and ``line`` are those of the step."""
+
+        name: str
+        line: int
+        kind: TaskKind
+        function: FunctionRow
+
+    class StepDescription(PipelineDescription, total=False):
+        """A step: ``type`` says which of the keys it has. A pipeline that is itself a step has ``steps`` and no ``type``."""
+
+        type: str
+        line: int
+        on_failure: Optional[PipelineDescription]
+        # of a task and of a stub
+        terminate_with_success: bool
+        terminate_with_failure: bool
+        # of a task
+        kind: TaskKind
+        function: FunctionRow
+        command: str
+        takes: Optional[TakesRow]
+        returns: list[ReturnRow]
+        secrets: list[str]
+        catalog: Optional[CatalogDescription]
+        overrides: dict[str, str]
+        bind: dict[str, JsonValue]
+        max_attempts: int
+        # of a composite
+        pipeline: PipelineDescription
+        branch: PipelineDescription
+        branches: dict[str, PipelineDescription]
+        default: Optional[PipelineDescription]
+        parameter: str
+        iterate_on: str
+        iterate_as: str
+        reducer: Union[ReducerDescription, str, None]
+        concurrency: int
+        max_iterations: int
+        break_on: str
+        index_as: str
+
     # --- values and files of records --------------------------------------------------------------------------------
 
     class StoredValue(TypedDict):
@@ -332,6 +389,7 @@ if TYPE_CHECKING:
         cancelled: bool
         out_of_memory: bool
         message: str
+        image_config: NotRequired[str]
         container: str
         image: str
         fault: bool
@@ -476,7 +534,7 @@ if TYPE_CHECKING:
         what the user's file ``raised``, with its traceback.
         """
 
-        pipeline: dict[str, JsonValue]
+        pipeline: PipelineDescription
         functions: dict[str, ResolvedFunction]
         refused: str
         line: Optional[int]
