@@ -17,14 +17,14 @@ from typing import Any
 from toolkit import secrets as providers
 from toolkit.backends import compose, volumes
 from toolkit.build.code.files import PRINTED
-from toolkit.build.image.builder import build
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Pipeline, Task
+from toolkit.plan import planner
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.plan.planner import plan
 from toolkit.project import Project
-from toolkit.run.environment import LocalEnvironment
-from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_plan
+from toolkit.run.launch import prepare_volumes
+from toolkit.run.preparation import prepare
+from toolkit.run.records import create_run, run_record, write_plan
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared.protocol import RUN_RECORD
@@ -48,29 +48,26 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Map
     """
     request = Request(project, "local", reference, parameters)
     volumes.make_private_state(project)
-    side = LocalEnvironment(request, report)
-    pipeline = side.describe()
-    made = plan(pipeline, project.config, reference.import_roots(project))
-    check_composable(made)
-    check_parameters(made, parameters)
-    run_id = run_id_of(made, parameters)
-    wanted = {None, *(one.image for one in made.settings)}
-    images = {image: build(project, report=report, image=image).reference for image in wanted}
-    side.prepare_volumes(made)
-    record = run_record(request, side.image_record(), made, run_id, pipeline.name or reference.file.stem)
-    _open_run(project, {**record, "environment": ENVIRONMENT, "driver": None}, side.user)
-    _keep_plan(plan_folder(project, run_id), made, parameters)
-    _report_secrets(project, secret_names(made), report)
-    return render_compose_file(project, made, run_id, images, side.user)
+    preparation = prepare(request, report)
+    plan = preparation.plan
+    check_composable(plan)
+    run_id = run_id_of(plan, parameters)
+    images = {setting: image.reference for setting, image in preparation.images().items()}
+    prepare_volumes(preparation)
+    record = run_record(preparation, run_id, preparation.image_record())
+    _open_run(project, {**record, "environment": ENVIRONMENT, "driver": None}, preparation.user)
+    _keep_plan(plan_folder(project, run_id), plan, parameters)
+    _report_secrets(project, preparation.secret_names(), report)
+    return render_compose_file(project, plan, run_id, images, preparation.user)
 
 
-def check_composable(made: Plan) -> None:
+def check_composable(plan: Plan) -> None:
     """Refuses what has no services of its own: each of those is one task, and which there are has to be known now.
 
     Raises:
         BadInput: how often a step runs, or whether it does, is decided while the pipeline runs.
     """
-    for step in made.steps:
+    for step in plan.steps:
         if step.type in ("map", "loop", "conditional"):
             raise BadInput(
                 f"docker-compose can't run the {step.type} {step.path!r}, in which steps run as the ones before them decide: "
@@ -79,9 +76,9 @@ def check_composable(made: Plan) -> None:
             )
 
 
-def run_id_of(made: Plan, parameters: Mapping[str, Any]) -> str:
+def run_id_of(plan: Plan, parameters: Mapping[str, Any]) -> str:
     """The id of the run that a plan's services belong to."""
-    return f"compose-{hashlib.sha256(made.to_json() + encode(dict(parameters))).hexdigest()[:12]}"
+    return f"compose-{hashlib.sha256(plan.to_json() + encode(dict(parameters))).hexdigest()[:12]}"
 
 
 def plan_folder(project: Project, run_id: str) -> Path:
@@ -89,7 +86,7 @@ def plan_folder(project: Project, run_id: str) -> Path:
     return project.state / "compose" / run_id
 
 
-def render_compose_file(project: Project, made: Plan, run_id: str, images: Mapping[str | None, str], user: int) -> str:
+def render_compose_file(project: Project, plan: Plan, run_id: str, images: Mapping[str | None, str], user: int) -> str:
     """The file's text: a pure function of its arguments.
 
     Args:
@@ -110,17 +107,17 @@ def render_compose_file(project: Project, made: Plan, run_id: str, images: Mappi
     def spec(of: Plan, step: PlannedStep) -> ContainerSpec:
         return container_spec(of, step, run_id, 1, images[of.settings_of(step).image], user)
 
-    tasks = made.tasks()
+    tasks = plan.tasks()
     called = compose.service_names([step.path for step in tasks])
     services = {
         called[step.path]: compose.step_service(
-            spec(made, step), places, names, {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path}
+            spec(plan, step), places, names, {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path}
         )
         for step in tasks
     }
     # The shell's container is what a step without overrides would have.
     shell = Task(name=compose.DEV, kind="shell", command="sh")
-    alone = plan(Pipeline((shell,)), config, made.import_roots)
+    alone = planner.plan(Pipeline((shell,)), config, plan.import_roots)
     services[compose.DEV] = compose.dev_service(
         spec(alone, alone.tasks()[0]), places, names, {compose.RUN_LABEL: run_id}
     )
@@ -154,13 +151,13 @@ def _open_run(project: Project, record: dict[str, Any], user: int) -> None:
         write(str(folder / RUN_RECORD), record)
 
 
-def _keep_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:
+def _keep_plan(folder: Path, plan: Plan, parameters: Mapping[str, Any]) -> None:
     """Writes plan and parameters, whole or not at all; what is there under this name is the same already."""
     if folder.exists():
         return
     fresh = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
-    write_plan(fresh, made, parameters)
+    write_plan(fresh, plan, parameters)
     try:
         fresh.rename(folder)
     except OSError:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit import names
 from toolkit.backends import volumes
 from toolkit.backends.argo import preflight, submit
-from toolkit.backends.argo.cluster import Cluster, connect
+from toolkit.backends.argo.cluster import Cluster, open_cluster
 from toolkit.backends.argo.compile.manifest import to_text
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.workflow import Manifests, compile_run
@@ -27,9 +26,11 @@ from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
-from toolkit.run.cluster_preparation import ClusterPreparation
-from toolkit.run.prepare import initial_controls, write_end
+from toolkit.run.preparation import Preparation, initial_controls, prepare
+from toolkit.run.records import write_end
 from toolkit.run.request import Request
+from toolkit.run.signals import cancel_on_signals
+from toolkit.run.submission import cluster_record, deliver_images, request_hash, submission
 from toolkit.runtime.shared.protocol import AGAIN, ATTEMPTS, PART, RUN_RECORD
 from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.records import write as write_record
@@ -42,12 +43,8 @@ if TYPE_CHECKING:
 
 _SHARED_LIBRARIES = ("requests", "websocket")
 """What Docker's and Kubernetes' client libraries both import: two threads that begin with it at once find half of it."""
-
-
-def open_cluster(project: Project, context: str | None, namespace: str | None) -> Cluster:
-    """The cluster that options, else the configuration, else the kubeconfig name."""
-    executor = project.config.executor.config
-    return connect(context or executor.context, namespace or executor.namespace)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What cancels the run. A hang-up ends the client alone: the run needs none."""
 
 
 def run_on_cluster(request: Request, reporter: Reporter, continuation: Continuation | None = None) -> Outcome | None:
@@ -70,31 +67,32 @@ def run_on_cluster(request: Request, reporter: Reporter, continuation: Continuat
     with ThreadPoolExecutor(max_workers=1) as background:
         # The client library takes half a second to import, in which the image is looked at.
         opening: Future[Cluster] = background.submit(open_cluster, project, request.context, request.namespace)
-        prepared = ClusterPreparation(request, reporter.note)
+        preparation = prepare(request, reporter.note)
+        requested = request_hash(preparation)
         cluster = opening.result()
     reporter.note(f"cluster: context {cluster.context or 'of this pod'}, namespace {cluster.namespace}")
     if project.config.executor.config.schedules:
         reporter.note("this is one run, now; `toolkit compile` prints the CronWorkflow of executor.config.schedules")
     cancel = Cancel()
     mirror = Mirror(project, cluster)
-    with _signals(cancel, run_id):
+    with cancel_on_signals(cancel, _SIGNALS, lambda: f"the Workflow {run_id} and its pods"):
         omitted_work = None
         if continuation is not None:
-            omitted_work = _resume(prepared, cluster, mirror, continuation, reporter)
-        elif submit.is_submitted(cluster, run_id, prepared.request_hash()):
+            omitted_work = _resume(preparation, cluster, mirror, continuation, reporter)
+        elif submit.is_submitted(cluster, run_id, requested):
             reporter.note(f"the run {run_id} is on the cluster already: following it")
         else:
-            _submit(prepared, cluster, mirror, run_id, reporter)
+            _submit(preparation, cluster, mirror, run_id, reporter)
         if request.detach:
             if cancel.count:
                 shut_down_run(cluster, run_id, kill=False)
                 return Outcome("cancelled", "cancelled")
             return None
-        return _follow(prepared, cluster, mirror, run_id, cancel, reporter, omitted_work)
+        return _follow(preparation, cluster, mirror, run_id, cancel, reporter, omitted_work)
 
 
-def _submit(prepared: ClusterPreparation, cluster: Cluster, mirror: Mirror, run_id: str, reporter: Reporter) -> None:
-    objects, record = _compile(prepared, cluster, run_id, reporter)
+def _submit(preparation: Preparation, cluster: Cluster, mirror: Mirror, run_id: str, reporter: Reporter) -> None:
+    objects, record = _compile(preparation, cluster, run_id, reporter)
     folder = mirror.run_folder(run_id)
     if (folder / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
@@ -104,22 +102,22 @@ def _submit(prepared: ClusterPreparation, cluster: Cluster, mirror: Mirror, run_
 
 
 def _resume(
-    prepared: ClusterPreparation, cluster: Cluster, mirror: Mirror, continuation: Continuation, reporter: Reporter
+    preparation: Preparation, cluster: Cluster, mirror: Mirror, continuation: Continuation, reporter: Reporter
 ) -> OmittedWork:
-    """Submits what is left to do of a run; returns what was before it."""
-    run, plan = continuation.run, prepared.plan
+    """Submits what is left to do of a run; returns what is done of it."""
+    run, plan = continuation.run, preparation.plan
     kept = continuation.kept(plan, reporter.note)
     tree = Tree(plan.document())
-    controls = initial_controls(plan, prepared.request.parameters)[0]
+    controls = initial_controls(plan, preparation.request.parameters)[0]
     omitted_work = OmittedWork(tree, run.folder, CompletedWork(tree, run.folder, kept, controls))
-    more = {
+    of_part = {
         "started": run.record["started"],
         "continued": now(),
         PART: newest_number(run.folder) + 1,
         ATTEMPTS: omitted_work.attempts,
         AGAIN: sorted(step.path for step in plan.tasks() if step.path not in kept),
     }
-    objects, record = _compile(prepared, cluster, run.id, reporter, more, omitted_work)
+    objects, record = _compile(preparation, cluster, run.id, reporter, of_part, omitted_work)
     submit.delete_previous(cluster, run.id)
     submit.submit(cluster, objects)
     folder = part_folder(mirror.run_folder(run.id), record[PART])
@@ -130,29 +128,33 @@ def _resume(
 
 
 def _compile(
-    prepared: ClusterPreparation,
+    preparation: Preparation,
     cluster: Cluster,
     run_id: str,
     reporter: Reporter,
-    more: Mapping[str, Any] = MappingProxyType({}),
+    of_part: Mapping[str, Any] = MappingProxyType({}),
     omitted_work: OmittedWork | None = None,
 ) -> tuple[Manifests, dict[str, Any]]:
-    """The objects of a run, of which the cluster says that it can run them, and its record.
+    """The objects of a run, after preflight found that the cluster can run them, and the run's record.
 
     Args:
-        more: of the record.
+        of_part: what the record of a part of a resumed run holds besides.
     """
-    project = prepared.request.project
-    images = prepared.images()
+    config = preparation.request.project.config
+    images = deliver_images(preparation, reporter.note)
     context = {"context": cluster.context, "namespace": cluster.namespace}
-    record = {**prepared.record(run_id, context), "submission": os.urandom(8).hex(), **more}
-    objects = compile_run(prepared.plan, project.config, prepared.submission(run_id, record, omitted_work))
-    _write_output_file(project, objects)
-    found = preflight.check(cluster, preflight.needs_of(prepared.plan, project.config, images))
-    for finding in found:
+    record = {
+        **cluster_record(preparation, images, run_id, context),
+        "submission": os.urandom(8).hex(),
+        **of_part,
+    }
+    objects = compile_run(preparation.plan, config, submission(preparation, images, run_id, record, omitted_work))
+    _write_output_file(preparation.request.project, objects)
+    findings = preflight.check(cluster, preflight.needs_of(preparation.plan, config, images))
+    for finding in findings:
         if finding.level == "warning":
             reporter.note(f"{finding.what}: {finding.remedy}" if finding.remedy else finding.what)
-    preflight.require(found)
+    preflight.require(findings)
     return objects, record
 
 
@@ -169,7 +171,7 @@ def _write_output_file(project: Project, objects: Manifests) -> None:
 
 
 def _follow(
-    prepared: ClusterPreparation,
+    preparation: Preparation,
     cluster: Cluster,
     mirror: Mirror,
     run_id: str,
@@ -177,11 +179,11 @@ def _follow(
     reporter: Reporter,
     omitted_work: OmittedWork | None,
 ) -> Outcome:
-    project = prepared.request.project
+    project = preparation.request.project
     executor = project.config.executor.config
     folder = mirror.run_folder(run_id)
     private = project.state / "runs" / run_id
-    reporter.began(run_id, prepared.name, prepared.plan, folder)
+    reporter.began(run_id, preparation.name, preparation.plan, folder)
 
     def keep(path: str, number: int, engine: dict[str, Any]) -> None:
         writer.write_engine(folder, path, number, engine)
@@ -189,7 +191,7 @@ def _follow(
     follower = Follower(
         cluster,
         run_id,
-        prepared.plan,
+        preparation.plan,
         reporter,
         cancel,
         reporter.note,
@@ -206,23 +208,3 @@ def _follow(
     write_end(newest_part(folder), outcome, follower.ended())
     reporter.finished(outcome)
     return outcome
-
-
-@contextmanager
-def _signals(cancel: Cancel, run_id: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM cancel; the second kills; the third leaves. A hang-up ends the client alone."""
-
-    def on_signal(*_: object) -> None:
-        cancel()
-        if cancel.count >= 3:
-            os.write(
-                2, f"toolkit: left at once; what may still be there: the Workflow {run_id} and its pods\n".encode()
-            )
-            os._exit(130)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 from toolkit.config.quantity import parse_cpu, parse_memory
-from toolkit.config.settings import SecretReference
+from toolkit.config.settings import ExecutorConfig, SecretReference
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.runtime.shared.protocol import PROTOCOL, RUNTIME_MAIN, WORKSPACE
 
@@ -72,6 +72,11 @@ def driver_user() -> int:
     """The user id of the steps when no setting names one: the driver's own, or, of a root driver, an ordinary one."""
     own = os.getuid()
     return own if own != 0 else ORDINARY_USER
+
+
+def steps_user(executor: ExecutorConfig) -> int:
+    """The user id of the steps where no setting of their own names one: the configuration's, else :func:`driver_user`."""
+    return executor.user if executor.user is not None else driver_user()
 
 
 def container_spec(plan: Plan, step: PlannedStep, run_id: str, attempt: int, image: str, user: int) -> ContainerSpec:

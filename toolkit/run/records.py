@@ -1,4 +1,4 @@
-"""What every run has before its first step: checked parameters, a record, and the plan where containers see it."""
+"""What the client writes of a run: its record, its end, and the plan where the steps see it."""
 
 from __future__ import annotations
 
@@ -16,76 +16,31 @@ from toolkit.backends.scheduler import Outcome
 from toolkit.config.effect import without_effect
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.plan.plan import Plan
-from toolkit.plan.planner import missing_parameters
-from toolkit.run.request import Request
-from toolkit.runtime.shared import scope
-from toolkit.runtime.shared.controls import Controls
+from toolkit.run.preparation import Preparation, initial_controls
 from toolkit.runtime.shared.protocol import PARAMETERS_FILE, PLAN_FILE
 from toolkit.runtime.shared.records import encode, now
 from toolkit.store import writer
 from toolkit.store.reader import moved_to
 
 
-def check_parameters(made: Plan, given: Mapping[str, Any]) -> None:
-    """Refuses a run whose python steps take what nothing gives.
-
-    Raises:
-        BadInput: naming the first such step and parameter.
-    """
-    missing = missing_parameters(made, given)
-    if missing:
-        step, name = missing[0]
-        where = step.task.line if step.task is not None else None
-        stubs = any(one.type == "stub" for one in made.steps)
-        raise BadInput(
-            f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "
-            f"give it with --param {name}=… or a parameters file"
-            + (" (a stub, as each mocked step is, returns nothing)" if stubs else ""),
-            where,
-        )
-
-
-def initial_controls(made: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The control values that follow from the run's parameters alone: by instance path, and as a cluster takes them."""
-    tree = scope.RunPlan(made.document(), given)
-
-    def reduce(reducer: Mapping[str, Any], _: list[dict[str, Any]]) -> Any:
-        raise AssertionError(f"nothing has run that {reducer['qualname']} could reduce")
-
-    return Controls(tree, scope.RecordReader(""), reduce).given(list(made.given)) if made.given else ({}, {})
-
-
-def secret_names(made: Plan) -> tuple[str, ...]:
-    """All the secrets that any step gets, each once."""
-    found: dict[str, None] = {}
-    for step in made.tasks():
-        assert step.task is not None
-        for reference in made.settings_of(step).secrets:
-            found[reference.environment_variable] = None
-        for name in step.task.secrets:
-            found[name] = None
-    return tuple(found)
-
-
 def run_record(
-    request: Request,
-    image: dict[str, Any] | None,
-    made: Plan,
+    preparation: Preparation,
     run_id: str,
-    name: str,
+    image: dict[str, Any] | None,
     context: Mapping[str, str] | None = None,
     driver: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """run.json.
 
     Args:
-        image: reference, digest and identity; None without containers. name: the pipeline's.
+        image: reference, digest and identity; None without containers.
         context: the cluster's, empty elsewhere. driver: what drives the run; None is this process.
     """
+    request, plan = preparation.request, preparation.plan
     return {
         "version": 1,
         "run_id": run_id,
-        "pipeline": name,
+        "pipeline": preparation.name,
         "source": request.reference.recorded(request.project),
         "environment": request.environment,
         "context": dict(context or {}),
@@ -94,9 +49,9 @@ def run_record(
         "started": now(),
         "image": image,
         "parameters": dict(request.parameters),
-        "controls": initial_controls(made, request.parameters)[0],
-        "plan_hash": made.hash(),
-        "plan": made.to_json().decode("ascii"),
+        "controls": initial_controls(plan, request.parameters)[0],
+        "plan_hash": plan.hash(),
+        "plan": plan.to_json().decode("ascii"),
         "driver": dict(driver) if driver is not None else {"host": socket.gethostname(), **identity()},
     }
 
@@ -120,12 +75,12 @@ def continue_run(run_folder: Path, record: dict[str, Any], user: int) -> Path:
     """Begins another part of a run that has ended; returns the folder of its record and its end.
 
     Raises:
-        BadInput: another client goes on with it, or moves it. Infrastructure: the run log can't be written.
+        BadInput: another client has resumed it, or moves it. Infrastructure: the run log can't be written.
     """
     try:
         part = writer.create_continuation(run_folder, record, partial(volumes.share, user=user))
         if moved_to(run_folder) is not None:
-            # Whoever moves a run marks it first and then looks whether it goes on here: one of the two sees the other.
+            # A client that moves a run marks it first and then checks that it does not run: one of the two sees the other.
             shutil.rmtree(part)
             raise BadInput(f"the run {run_folder.name} is being moved to a cluster just now")
         return part
@@ -152,11 +107,15 @@ def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> N
             raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None
 
 
-def write_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:
-    """The folder that every container of the run sees read-only."""
+def write_plan(folder: Path, plan: Plan, parameters: Mapping[str, Any]) -> None:
+    """Makes the folder that every step of the run sees read-only.
+
+    Raises:
+        Infrastructure: it can't be written.
+    """
     try:
         folder.mkdir(parents=True)
-        for name, data in ((PLAN_FILE, made.to_json()), (PARAMETERS_FILE, encode(dict(parameters)))):
+        for name, data in ((PLAN_FILE, plan.to_json()), (PARAMETERS_FILE, encode(dict(parameters)))):
             (folder / name).write_bytes(gzip.compress(data, compresslevel=1, mtime=0))
             (folder / name).chmod(0o644)
         folder.chmod(0o755)
