@@ -1,0 +1,485 @@
+"""The types of all JSON that more than one module reads: the plan, the records of runs and attempts, requests and answers.
+
+For type checkers alone: nothing imports this module when the program runs, so that it costs no start-up::
+
+    TYPE_CHECKING = False
+    if TYPE_CHECKING:
+        from ..shared.documents import StepRow
+
+A document that was read from a file or from a network gets its type from the one function that checks its shape (``records.py``
+names them), and what this program makes itself is written as the type. No cast gives a type. A key that is ``NotRequired``
+may be missing; one that may be None says so.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal, Optional, TypedDict, Union
+
+    from typing_extensions import NotRequired, TypeAlias
+
+    # --- values of the user's ---------------------------------------------------------------------------------------
+
+    JsonValue: TypeAlias = object
+    """A value of the user's that is JSON data. It is opaque: whoever looks into it asks with isinstance first."""
+    Parameters: TypeAlias = Mapping[str, JsonValue]
+    """Values of the user's by name: a run's parameters."""
+    ControlValues: TypeAlias = Mapping[str, JsonValue]
+    """Control values by instance path: a map's count, the label of a conditional's branch, whether a loop runs again, or a
+    :class:`ControlError`. Those that are read come from a volume, so each use asks with isinstance."""
+
+    class ControlError(TypedDict):
+        """In place of a control value that could not be computed."""
+
+        error: str
+
+    # --- the plan ---------------------------------------------------------------------------------------------------
+
+    StepType: TypeAlias = Literal["task", "stub", "pipeline", "parallel", "map", "conditional", "loop"]
+    TaskKind: TypeAlias = Literal["python", "shell", "notebook"]
+    ReturnType: TypeAlias = Literal["json", "object", "metric"]
+
+    class FunctionRow(TypedDict):
+        """How a function is found again. ``file`` is relative to the root; None is a module that is found by its name."""
+
+        module: str
+        qualname: str
+        file: Optional[str]
+
+    class TakesRow(TypedDict):
+        """A function's signature: argument names, those without a default, and whether it has ``**kwargs``."""
+
+        names: list[str]
+        required: list[str]
+        everything: bool
+
+    class BindRow(TypedDict, total=False):
+        """Where an argument takes its value: a ``value`` of the pipeline's source, or the parameter ``name``.
+
+        ``step`` is the template path of the step that returns it; empty is the run's own parameters, no key the scope.
+        """
+
+        value: JsonValue
+        name: str
+        step: str
+
+    class ReturnRow(TypedDict):
+        name: str
+        kind: ReturnType
+
+    class CatalogGetRow(TypedDict):
+        """``step`` is the template path of the one step whose files are meant; None is whichever put them last."""
+
+        key: str
+        step: Optional[str]
+
+    class CatalogRow(TypedDict):
+        get: list[CatalogGetRow]
+        put: list[str]
+        store_copy: bool
+
+    class StepKeys(TypedDict):
+        """What every row of the plan has. ``path`` is the template path."""
+
+        path: str
+        type: StepType
+        name: str
+
+    class TaskKeys(TypedDict, total=False):
+        """What a task's row has beside them; ``emits`` only where there is something, ``takes`` only of a python task.
+
+        ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
+        ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
+        """
+
+        kind: TaskKind
+        settings: int
+        bind: dict[str, BindRow]
+        returns: list[ReturnRow]
+        secrets: list[str]
+        catalog: CatalogRow
+        emits: list[list[str]]
+        function: FunctionRow
+        takes: Optional[TakesRow]
+        command: str
+
+    class CompositeKeys(TypedDict, total=False):
+        """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).
+
+        ``branches`` are pairs of a label and the path of a scope.
+        """
+
+        branches: list[list[str]]
+        default: str
+        parameter: str
+        item: str
+        limit: int
+        reducer: Union[FunctionRow, str]
+        parts: list[str]
+        pods: int
+        grouped: bool
+        as_long_as: str
+
+    class StepRow(StepKeys, TaskKeys, CompositeKeys):
+        """A row of the plan: ``type`` says which keys it has. ``handler`` is the path of the scope of its on_failure."""
+
+        handler: NotRequired[Optional[str]]
+        ends: NotRequired[Literal["success", "failure"]]
+
+    class ScopeRow(TypedDict):
+        """A sequence of steps: their template paths, the position of each, and the positions of those that return or put."""
+
+        steps: list[str]
+        positions: dict[str, int]
+        returns: dict[str, list[int]]
+        puts: list[int]
+
+    class StoresRow(TypedDict):
+        """Absolute paths as containers see them, and the folder that catalog keys are relative to. No catalog stores nothing."""
+
+        run_log: str
+        catalog: Optional[str]
+        data_folder: str
+
+    class VolumeRow(TypedDict):
+        name: str
+        mount_path: str
+
+    class SecretRow(TypedDict):
+        environment_variable: str
+        secret_name: str
+        secret_key: str
+
+    class ResourceListRow(TypedDict):
+        cpu: Optional[str]
+        memory: Optional[str]
+        gpu: Optional[int]
+
+    class ResourcesRow(TypedDict):
+        limits: ResourceListRow
+        requests: ResourceListRow
+
+    class BackOffRow(TypedDict):
+        """Seconds, but for ``factor``."""
+
+        duration_in_seconds: int
+        factor: float
+        max_duration: Optional[int]
+
+    class RetryRow(TypedDict):
+        """``limit`` counts the attempts after the first."""
+
+        limit: int
+        retry_policy: Literal["Always", "OnFailure", "OnError"]
+        back_off: BackOffRow
+
+    class SettingsRow(TypedDict):
+        """What shapes a task's container and attempts (see ``Settings`` in ``plan/plan.py``). Times are in seconds."""
+
+        image: Optional[str]
+        environment: dict[str, str]
+        volumes: list[VolumeRow]
+        secrets: list[SecretRow]
+        resources: ResourcesRow
+        user: Optional[int]
+        shm_size: Optional[str]
+        scratch_size: Optional[str]
+        read_only_root: bool
+        grace_period: int
+        time_limit: Optional[int]
+        retry: RetryRow
+        pids_limit: int
+        image_pull_secrets: list[str]
+
+    class PlanDocument(TypedDict):
+        """The plan. ``scopes`` are by path, and the pipeline's own is the empty one."""
+
+        version: int
+        stores: StoresRow
+        import_roots: list[str]
+        settings: list[SettingsRow]
+        scopes: dict[str, ScopeRow]
+        steps: list[StepRow]
+
+    # --- values and files of records --------------------------------------------------------------------------------
+
+    class StoredValue(TypedDict):
+        """A parameter as records have it.
+
+        Of kind json and metric there is ``value``; of kind object ``sha256``, ``size`` in bytes and ``type``. Kind list is made
+        by the runtime and in no record: the values of a map's items that returned objects, or that a function reduces, with
+        the reducer, the map's path and the parameter's name.
+        """
+
+        kind: Literal["json", "metric", "object", "list"]
+        value: NotRequired[JsonValue]
+        sha256: NotRequired[str]
+        size: NotRequired[int]
+        type: NotRequired[str]
+        items: NotRequired[list[StoredValue]]
+        reducer: NotRequired[Union[FunctionRow, str, None]]
+        map: NotRequired[str]
+        name: NotRequired[str]
+
+    class ObjectEntry(TypedDict):
+        """Bytes in the catalog: their hash and their size in bytes."""
+
+        sha256: str
+        size: int
+
+    class CatalogEntry(ObjectEntry):
+        """A file that a step put, or got: then ``from`` is the path of the step that put it."""
+
+        name: str
+
+    # Its key is a keyword.
+    GotEntry = TypedDict("GotEntry", {"name": str, "sha256": str, "size": int, "from": str})
+
+    class CatalogRecord(TypedDict):
+        get: list[GotEntry]
+        put: list[CatalogEntry]
+
+    InputRecord = TypedDict(
+        "InputRecord", {"value": JsonValue, "from": str, "name": str, "kind": str, "sha256": str}, total=False
+    )
+    """What a step took for an argument: a ``value`` of the pipeline's source, or where it is from and its hash."""
+
+    class ExceptionRecord(TypedDict):
+        type: str
+        message: str
+        traceback: str
+
+    # --- the records of an attempt ----------------------------------------------------------------------------------
+
+    class UserRecord(TypedDict):
+        uid: int
+        gid: int
+        groups: list[int]
+
+    class MountRecord(TypedDict):
+        """A mount in a container; ``size`` in bytes where it has one. A plain process has ``folder`` in place of ``read_only``."""
+
+        path: str
+        read_only: NotRequired[bool]
+        size: NotRequired[int]
+        folder: NotRequired[str]
+
+    class LimitsRecord(TypedDict):
+        """``memory`` in bytes and ``cpu`` in thousandths of a core; None is no limit."""
+
+        memory: Optional[int]
+        cpu: Optional[int]
+
+    class PrivilegesRecord(TypedDict):
+        effective: Optional[str]
+        bounding: Optional[str]
+        no_new_privileges: bool
+        seccomp: Optional[str]
+
+    class BeginRecord(TypedDict):
+        """An attempt's begin.json: what its container is like from inside.
+
+        ``image`` is the image's id file. ``group`` is the path of the group of items that shared the container.
+        """
+
+        version: int
+        started: str
+        image: Optional[dict[str, JsonValue]]
+        argv: list[str]
+        command: Union[str, FunctionRow, None]
+        environment: list[str]
+        user: UserRecord
+        umask: int
+        working_folder: str
+        limits: Optional[LimitsRecord]
+        mounts: list[MountRecord]
+        read_only_root: Optional[bool]
+        privileges: Optional[PrivilegesRecord]
+        python: str
+        machine: str
+        hostname: str
+        group: NotRequired[str]
+
+    Ending: TypeAlias = Literal["succeeded", "failed", "cancelled"]
+
+    class EndRecord(TypedDict):
+        """An attempt's end.json, written by the runtime. ``reason`` is there where the attempt is no success."""
+
+        version: int
+        started: str
+        ended: str
+        status: Ending
+        exit_code: int
+        inputs: dict[str, InputRecord]
+        inputs_digest: str
+        returns: dict[str, StoredValue]
+        catalog: CatalogRecord
+        controls: NotRequired[ControlValues]
+        reason: NotRequired[str]
+        exception: NotRequired[ExceptionRecord]
+        out_of_memory: NotRequired[bool]
+
+    class EngineRecord(TypedDict):
+        """An attempt's engine.json: how the engine saw it end. ``exit_code`` is None where the engine knows none."""
+
+        version: int
+        exit_code: Optional[int]
+        cancelled: bool
+        out_of_memory: bool
+        message: str
+        container: str
+        image: str
+        fault: NotRequired[bool]
+
+    # --- the records of a run ---------------------------------------------------------------------------------------
+
+    class SourceRecord(TypedDict):
+        """The pipeline's file, relative to the project's root, and which pipeline of the file it is."""
+
+        file: str
+        name: Optional[str]
+        nth: Optional[int]
+        arguments: list[str]
+
+    class ImageRecord(TypedDict):
+        reference: str
+        digest: str
+        identity: str
+        manifest: NotRequired[str]
+
+    class DriverRecord(TypedDict, total=False):
+        """The client that drives a run on this machine (``host``, ``pid`` and ``started``), or its ``workflow`` on a cluster."""
+
+        host: str
+        pid: int
+        started: str
+        workflow: str
+
+    class RunKeys(TypedDict):
+        """What run.json says from the beginning. Of a cluster, ``context`` has ``context`` and ``namespace``."""
+
+        version: int
+        pipeline: str
+        source: SourceRecord
+        environment: str
+        context: dict[str, str]
+        without_effect: list[str]
+        tag: str
+        image: Optional[ImageRecord]
+        parameters: dict[str, JsonValue]
+        controls: ControlValues
+        plan_hash: str
+        driver: Optional[DriverRecord]
+        submission: NotRequired[str]
+        continued: NotRequired[str]
+        part: NotRequired[int]
+        attempts: NotRequired[dict[str, int]]
+        again: NotRequired[list[str]]
+
+    class SubmittedRecord(RunKeys):
+        """run.json as it is submitted to a cluster: what a schedule submits has no id and no time yet."""
+
+        plan: str
+        run_id: NotRequired[str]
+        started: NotRequired[str]
+
+    class RunRecord(RunKeys):
+        """run.json of a run, or of a continuation of it. ``plan`` is the plan's JSON as text; a listing leaves it out."""
+
+        run_id: str
+        started: str
+        plan: NotRequired[str]
+
+    class RunEnd(TypedDict):
+        """A run's end.json, or that of a continuation."""
+
+        version: int
+        ended: str
+        status: Ending
+        reason: str
+
+    class RunPlace(TypedDict, total=False):
+        """Where a run is: ``host`` and ``folder`` of a machine, or ``context``, ``namespace`` and ``claim`` of a cluster."""
+
+        host: str
+        folder: str
+        context: str
+        namespace: str
+        claim: str
+
+    class MovedRecord(TypedDict):
+        """moved.json of a run that was moved away."""
+
+        version: int
+        moved: str
+        to: RunPlace
+
+    # --- requests and answers ---------------------------------------------------------------------------------------
+
+    class ListedRun(TypedDict):
+        """A run in the listing of a volume. ``mark`` tells the client's copy from a newer one."""
+
+        run: RunRecord
+        end: Optional[RunEnd]
+        mark: NotRequired[Optional[str]]
+
+    class PieceDocument(TypedDict):
+        """A piece of a file: its offset in the file and the size of the whole file in bytes, and its bytes in base64."""
+
+        name: str
+        offset: int
+        size: int
+        data: str
+
+    class VolumeRequest(TypedDict, total=False):
+        """A request to the pod that reads the volume; ``do`` says which keys it has (see ``server/service.py``)."""
+
+        do: str
+        run_log: str
+        catalog: Optional[str]
+        run: str
+        identity: Optional[str]
+        have: Union[dict[str, int], dict[str, Optional[str]]]
+        logs: bool
+        steps: list[str]
+        objects: list[str]
+        files: Mapping[str, str]
+        origin: RunPlace
+        token: str
+        first: bool
+        last: bool
+        whole: bool
+        pieces: list[PieceDocument]
+
+    class DescribeRequest(TypedDict):
+        """What the runtime's describe is asked: the pipeline of a ``file``, or ``functions`` by their dotted paths."""
+
+        roots: list[str]
+        file: Optional[str]
+        functions: list[str]
+        name: NotRequired[Optional[str]]
+        nth: NotRequired[Optional[int]]
+        arguments: NotRequired[list[str]]
+
+    class ResolvedFunction(TypedDict, total=False):
+        """A function that was looked for: ``refused`` says why it is none."""
+
+        function: FunctionRow
+        takes: TakesRow
+        refused: str
+
+    class DescribeResponse(TypedDict, total=False):
+        """What the runtime's describe answers.
+
+        ``pipeline`` (a description), or ``functions``; or ``refused`` with the line of the user's file, if it is known; or
+        what the user's file ``raised``, with its traceback.
+        """
+
+        pipeline: dict[str, JsonValue]
+        functions: dict[str, ResolvedFunction]
+        refused: str
+        line: Optional[int]
+        raised: str
+        traceback: str
