@@ -9,9 +9,12 @@ from toolkit.run.preparation import prepare
 from toolkit.run.request import Note, Request
 from toolkit.run.submission import cluster_record, deliver_images, submission
 
+_OF_A_RUN = ("run_id", "started", "driver")
+"""What of run.json each run of a schedule gets when it begins."""
+
 
 def compile_manifest(request: Request, note: Note) -> str:
-    """YAML of the ConfigMap and of the Workflow or CronWorkflow; needs no cluster, and sends no image anywhere.
+    """YAML of the ConfigMap and of the Workflow or CronWorkflow. It needs no cluster and sends no image.
 
     Raises:
         BadInput: configuration, pipeline or parameters are wrong. Infrastructure: the engine.
@@ -29,10 +32,8 @@ def compile_manifest(request: Request, note: Note) -> str:
     record = cluster_record(preparation, images, run_id, {key: value for key, value in context.items() if value})
     if executor.schedules:
         name = names.object_name(executor.name or preparation.name, LONGEST_CRON)
-        # Each run of the schedule takes these from itself, when it begins.
-        for key in ("run_id", "started", "driver"):
-            del record[key]
-        objects = compile_schedule(preparation.plan, config, submission(preparation, images, name, record))
+        shared = {key: value for key, value in record.items() if key not in _OF_A_RUN}
+        objects = compile_schedule(preparation.plan, config, submission(preparation, images, name, shared))
     else:
         objects = compile_run(preparation.plan, config, submission(preparation, images, run_id, record))
     namespace = request.namespace or executor.namespace

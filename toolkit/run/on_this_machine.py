@@ -57,7 +57,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     _sweep(project, run_log)
     preparation = prepare(request, reporter.note)
     plan = preparation.plan
-    kept = continuation.kept(plan, reporter.note) if continuation is not None else frozenset()
+    kept = continuation.kept_steps(plan, reporter.note) if continuation is not None else frozenset()
     secret_names = preparation.secret_names()
     values = provider.require(secret_names)
     # What can't be built is found before there is a record of the run.

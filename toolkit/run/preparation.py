@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit import engine
 from toolkit.backends import describer, driver, process
@@ -19,6 +19,9 @@ from toolkit.run.request import Note, Request
 from toolkit.runtime.shared import scope
 from toolkit.runtime.shared.controls import Controls
 from toolkit.spec.container import GROUP, steps_user
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues, ImageRecord, Parameters
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Preparation:
                     self._images[settings.image] = build(self.request.project, report=self.note, image=settings.image)
         return self._images
 
-    def image_record(self) -> dict[str, Any] | None:
+    def image_record(self) -> ImageRecord | None:
         """The pipeline's image, as run.json has it."""
         if self.image is None:
             return None
@@ -111,7 +114,7 @@ def prepare(request: Request, note: Note, parameters_given: bool = True) -> Prep
     return Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note)
 
 
-def check_parameters(plan: Plan, parameters: Mapping[str, Any]) -> None:
+def check_parameters(plan: Plan, parameters: Parameters) -> None:
     """Refuses a run whose python steps take what nothing gives.
 
     Raises:
@@ -130,7 +133,7 @@ def check_parameters(plan: Plan, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def initial_controls(plan: Plan, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def initial_controls(plan: Plan, parameters: Parameters) -> tuple[ControlValues, dict[str, str]]:
     """The control values that follow from the run's parameters alone: by instance path, and as a cluster takes them."""
     tree = scope.RunPlan(plan.document(), parameters)
 

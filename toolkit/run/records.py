@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends import volumes
 from toolkit.backends.driver import identity
@@ -22,14 +22,17 @@ from toolkit.runtime.shared.records import encode, now
 from toolkit.store import writer
 from toolkit.store.reader import moved_to
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import DriverRecord, ImageRecord, Parameters, RunRecord
+
 
 def run_record(
     preparation: Preparation,
     run_id: str,
-    image: dict[str, Any] | None,
+    image: ImageRecord | None,
     context: Mapping[str, str] | None = None,
-    driver: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    driver: DriverRecord | None = None,
+) -> RunRecord:
     """run.json.
 
     Args:
@@ -37,6 +40,9 @@ def run_record(
         context: the cluster's, empty elsewhere. driver: what drives the run; None is this process.
     """
     request, plan = preparation.request, preparation.plan
+    if driver is None:
+        process = identity()
+        driver = {"host": socket.gethostname(), "pid": process["pid"], "started": process["started"]}
     return {
         "version": 1,
         "run_id": run_id,
@@ -52,12 +58,12 @@ def run_record(
         "controls": initial_controls(plan, request.parameters)[0],
         "plan_hash": plan.hash(),
         "plan": plan.to_json().decode("ascii"),
-        "driver": dict(driver) if driver is not None else {"host": socket.gethostname(), **identity()},
+        "driver": driver,
     }
 
 
-def create_run(run_log: Path, run_id: str, record: dict[str, Any], user: int) -> Path:
-    """Takes the run id and publishes run.json; returns the run's folder.
+def create_run(run_log: Path, run_id: str, record: RunRecord, user: int) -> Path:
+    """Reserves the run id and writes run.json; returns the run's folder.
 
     Raises:
         BadInput: there is such a run. Infrastructure: the run log can't be written.
@@ -71,8 +77,8 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], user: int) ->
         raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
 
 
-def continue_run(run_folder: Path, record: dict[str, Any], user: int) -> Path:
-    """Begins another part of a run that has ended; returns the folder of its record and its end.
+def continue_run(run_folder: Path, record: RunRecord, user: int) -> Path:
+    """Begins a continuation of a run that has ended; returns the folder for its record and its end.
 
     Raises:
         BadInput: another client has resumed it, or moves it. Infrastructure: the run log can't be written.
@@ -82,22 +88,22 @@ def continue_run(run_folder: Path, record: dict[str, Any], user: int) -> Path:
         if moved_to(run_folder) is not None:
             # A client that moves a run marks it first and then checks that it does not run: one of the two sees the other.
             shutil.rmtree(part)
-            raise BadInput(f"the run {run_folder.name} is being moved to a cluster just now")
+            raise BadInput(f"the run {run_folder.name} is being moved to a cluster")
         return part
     except writer.RunExists:
-        raise BadInput(f"another client goes on with the run {run_folder.name} just now") from None
+        raise BadInput(f"another client has just resumed the run {run_folder.name}") from None
     except OSError as error:
         raise Infrastructure(f"the run log {run_folder} can't be written: {error.strerror}") from None
 
 
 def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> None:
-    """Publishes the run's end.
+    """Writes the run's end record.
 
     Args:
-        ended: when it was; None is now.
+        ended: the time of the end; None is now.
 
     Raises:
-        Infrastructure: it can't be written, of a run that would be a success.
+        Infrastructure: the record of a success can't be written.
     """
     record = {"version": 1, "ended": ended or now(), "status": outcome.status, "reason": outcome.reason}
     try:
@@ -107,7 +113,7 @@ def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> N
             raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None
 
 
-def write_plan(folder: Path, plan: Plan, parameters: Mapping[str, Any]) -> None:
+def write_plan(folder: Path, plan: Plan, parameters: Parameters) -> None:
     """Makes the folder that every step of the run sees read-only.
 
     Raises:

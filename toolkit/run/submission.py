@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.workflow import Image, Submission
@@ -13,6 +13,9 @@ from toolkit.run.preparation import Preparation, initial_controls
 from toolkit.run.records import run_record
 from toolkit.run.request import Note
 from toolkit.runtime.shared.records import encode
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import RunRecord
 
 Images = Mapping[str | None, Image]
 """The images as nodes name them, by the setting that names them; None is the pipeline's."""
@@ -53,14 +56,16 @@ def request_hash(preparation: Preparation) -> str:
     return hashlib.sha256(encode(identity)).hexdigest()[:40]
 
 
-def cluster_record(preparation: Preparation, images: Images, run_id: str, context: Mapping[str, str]) -> dict[str, Any]:
+def cluster_record(preparation: Preparation, images: Images, run_id: str, context: Mapping[str, str]) -> RunRecord:
     """run.json of a run on a cluster.
 
     Args:
         context: the kubeconfig's context and the namespace, as far as they are known.
     """
     reference = images[None].reference
-    image = {**(preparation.image_record() or {}), "reference": reference}
+    image = preparation.image_record()
+    assert image is not None
+    image["reference"] = reference
     if "@" in reference:
         image["manifest"] = reference.partition("@")[2]
     return run_record(preparation, run_id, image, context=context, driver={"workflow": run_id})
@@ -70,12 +75,13 @@ def submission(
     preparation: Preparation,
     images: Images,
     run_id: str,
-    record: dict[str, Any],
+    record: Mapping[str, object],
     omitted_work: OmittedWork | None = None,
 ) -> Submission:
     """What the objects of a run are made of.
 
     Args:
+        record: run.json; of a schedule, without what each of its runs has of its own.
         omitted_work: what of a run that resumes is done already.
     """
     request = preparation.request

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ class RunExists(Exception):
     """A run of this id exists already."""
 
 
-def create_run(run_log: Path, run_id: str, record: dict[str, Any], make_folder: Callable[[Path], None]) -> Path:
+def create_run(run_log: Path, run_id: str, record: Mapping[str, object], make_folder: Callable[[Path], None]) -> Path:
     """Takes a run id by creating its folder exclusively, and publishes run.json.
 
     Args:
@@ -37,7 +37,7 @@ def create_run(run_log: Path, run_id: str, record: dict[str, Any], make_folder: 
     return folder
 
 
-def create_continuation(run_folder: Path, record: dict[str, Any], make_folder: Callable[[Path], None]) -> Path:
+def create_continuation(run_folder: Path, record: Mapping[str, object], make_folder: Callable[[Path], None]) -> Path:
     """Begins another part of a run that has ended, by creating its folder exclusively; returns the folder.
 
     Raises:
