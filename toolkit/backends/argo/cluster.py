@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from toolkit.errors import BadInput, Infrastructure
+from toolkit.project import Project
 
 KubernetesObject = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -335,6 +336,16 @@ def connect(context: str | None, namespace: str | None) -> Cluster:
         raise BadInput(f"the kubeconfig {named} can't be used: {error}") from None
     own = (chosen.get("context") or {}).get("namespace")
     return Cluster(configuration, chosen["name"], namespace or own or "default")
+
+
+def open_cluster(project: Project, context: str | None, namespace: str | None) -> Cluster:
+    """The cluster that options, else the configuration, else the kubeconfig name.
+
+    Raises:
+        BadInput: there is no kubeconfig, or no such context in it.
+    """
+    executor = project.config.executor.config
+    return connect(context or executor.context, namespace or executor.namespace)
 
 
 def _own_namespace() -> str:

@@ -189,7 +189,7 @@ if TYPE_CHECKING:
         read_only_root: bool
         grace_period: int
         time_limit: Optional[int]
-        retry: RetryRow
+        retry: NotRequired[RetryRow]
         pids_limit: int
         image_pull_secrets: list[str]
 
