@@ -385,7 +385,7 @@ def _write(request: VolumeRequest, answer: AnswerWriter) -> None:
         raise RequestRefusal(NO_RUN)
     record = read_run(folder)
     if record is not None and run_identity(record) != request["identity"]:
-        raise RequestRefusal(f"the run {request['run']} on the volume is another one of this id")
+        raise RequestRefusal(f"the volume has another run {request['run']}")
     if record is None and RUN_RECORD not in files and any(path.startswith(CONTINUED_FOLDER) for path in files):
         raise RequestRefusal(NO_RUN)
     written = []

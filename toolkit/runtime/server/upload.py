@@ -115,7 +115,7 @@ def _put_piece(top: int, incoming: int, token: str, piece: PieceDocument, answer
         if _hash(incoming, temporary, answer) != digest:
             _discard(incoming, temporary)
             raise RequestRefusal(
-                f"the object {digest} has another content than its hash says: is it damaged where it is from?"
+                f"the content of the object {digest} has another hash: is the object damaged on this machine?"
             )
         os.rename(temporary, digest, src_dir_fd=incoming, dst_dir_fd=folder)
     finally:
@@ -170,10 +170,10 @@ def _state(folder: Optional[int], request: VolumeRequest) -> str:
     record = read_run(folder)
     if record is None:
         raise RequestRefusal(
-            f"the volume has a folder of the run {run} with no record of it: is one of this id beginning there?"
+            f"the volume has a folder of the run {run} without its record: is a run of this id starting there?"
         )
     if run_identity(record) != request["identity"]:
-        raise RequestRefusal(f"the volume has another run {run}, so this one can't go on there under its id")
+        raise RequestRefusal(f"the volume has another run {run}, so this one can't resume there")
     if size_of(folder, MOVED_RECORD) is None:
         return THERE
     moved = read_moved(folder)
@@ -192,7 +192,7 @@ def _receive_files(request: VolumeRequest, answer: AnswerWriter) -> None:
         if coming is None:
             # The answer to its last request may have been lost.
             if not request["last"] or _state(open_folder(top, [run]), request) != THERE:
-                raise RequestRefusal(f"another client brings the run {run} here at the same time: try again")
+                raise RequestRefusal(f"another client pushes the run {run} at the same time: try again")
         else:
             os.utime(coming)
             for piece in request["pieces"]:
@@ -225,7 +225,7 @@ def _arrive(request: VolumeRequest, top: int, coming: int, name: str, answer: An
     if folder is None or state == ABSENT:
         record = read_run(coming)
         if not request["whole"] or record is None or run_identity(record) != request["identity"]:
-            raise RequestRefusal(f"the run {run} has gone from the volume meanwhile: try again")
+            raise RequestRefusal(f"the run {run} was removed from the volume while it was pushed: try again")
         os.close(make_folder(coming, [STEPS_FOLDER]))
         try:
             # It replaces an empty folder, and no other.
@@ -233,7 +233,7 @@ def _arrive(request: VolumeRequest, top: int, coming: int, name: str, answer: An
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            raise RequestRefusal(f"a run {run} has just begun on the volume") from None
+            raise RequestRefusal(f"a run of the id {run} began on the volume at the same time") from None
         return
     if state != RETURNS:
         _remove(request["run_log"], name)
@@ -293,7 +293,7 @@ def _write_piece(folder: int, name: str, piece: PieceDocument) -> int:
     file = open_to_write(folder, name)
     try:
         if not 0 <= offset <= os.fstat(file).st_size:
-            raise RequestRefusal(f"what came before of {piece['name']} has gone from the volume: try again")
+            raise RequestRefusal(f"the earlier pieces of {piece['name']} are no longer on the volume: try again")
         # The same piece comes again when the answer to it was lost.
         os.ftruncate(file, offset)
         os.lseek(file, offset, os.SEEK_SET)
