@@ -20,7 +20,7 @@ from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_re
 from toolkit.backends import volumes
 from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.run.prepare import continue_run
+from toolkit.run.records import continue_run
 from toolkit.runs import move
 from toolkit.runs.cluster_runs import ClusterRuns
 from toolkit.runs.find import RunHandle, RunSource, find_run, local_log

@@ -13,13 +13,12 @@ from toolkit.backends import volumes
 from toolkit.backends.argo.preflight import Finding
 from toolkit.config.located import shown
 from toolkit.config.settings import EnvironmentName
-from toolkit.doctor.pipeline import plan_pipeline
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
-from toolkit.run.prepare import secret_names
+from toolkit.run.preparation import prepare
 from toolkit.run.reference import PipelineReference
-from toolkit.run.request import Note
-from toolkit.spec.container import GROUP, driver_user
+from toolkit.run.request import Note, Request
+from toolkit.spec.container import GROUP, steps_user
 
 _LITTLE, _ALMOST_NONE = 2 << 30, 200 << 20
 """Bytes of free disk space that are worth a warning, and that no run gets along with."""
@@ -45,7 +44,8 @@ def check_machine(
     yield from _volumes(project, environment)
     names = tuple(one.environment_variable for one in project.config.executor.config.secrets_from_k8s)
     if reference is not None and works:
-        names = secret_names(plan_pipeline(project, reference, environment, note)[0])
+        request = Request(project, environment, reference, {})
+        names = prepare(request, note, parameters_given=False).secret_names()
     yield from _secrets(project, names)
     yield from _space(project.home, "this project")
 
@@ -101,8 +101,7 @@ def _interpreter(project: Project) -> Finding:
 
 
 def _volumes(project: Project, environment: EnvironmentName) -> Iterator[Finding]:
-    configured = project.config.executor.config.user
-    user = os.getuid() if environment == "process" else configured if configured is not None else driver_user()
+    user = os.getuid() if environment == "process" else steps_user(project.config.executor.config)
     for mount, name in volumes.folders(project).items():
         folder = Path(name)
         there = next(one for one in (folder, *folder.parents) if one.exists())

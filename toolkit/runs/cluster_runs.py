@@ -25,12 +25,12 @@ from toolkit.errors import Infrastructure
 from toolkit.project import Project
 from toolkit.report.view import LOST_ON_CLUSTER as LOST
 from toolkit.report.view import states_of
-from toolkit.run.prepare import write_end
+from toolkit.run.records import write_end
 from toolkit.run.request import Note
 from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import ATTEMPTS, END_RECORD, PART, RUN_RECORD, RUN_RECORD_FILE
 from toolkit.runtime.shared.records import write as write_record
-from toolkit.spec.container import driver_user
+from toolkit.spec.container import steps_user
 from toolkit.store import writer
 from toolkit.store.reader import NoRun, Run, RunLog, newest_number, newest_part, part_folder
 
@@ -263,7 +263,7 @@ class ClusterRuns:
             image=image,
             pull_policy=policy,
             claims=self.mirror.claims,
-            user=executor.user if executor.user is not None else driver_user(),
+            user=steps_user(executor),
             service_account=executor.service_account_name or DEFAULT_ACCOUNT,
             node_selector=executor.node_selector,
             tolerations=[toleration(one) for one in executor.tolerations],

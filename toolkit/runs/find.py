@@ -91,7 +91,7 @@ def open_remote(project: Project, where: RunSource, note: Note) -> ClusterRuns:
         BadInput: no kubeconfig, or no such context.
     """
     # Only here: the client library of Kubernetes is the largest thing that there is to import.
-    from toolkit.run.on_cluster import open_cluster
+    from toolkit.backends.argo.cluster import open_cluster
     from toolkit.runs.cluster_runs import ClusterRuns
 
     return ClusterRuns(project, open_cluster(project, where.context, where.namespace), note)

@@ -28,7 +28,7 @@ from toolkit.runtime.shared.protocol import END_RECORD, MOVED_RECORD, RUN_RECORD
 from toolkit.runtime.shared.records import encode, now, read
 from toolkit.runtime.shared.run_files import is_file_of_run, publication_order, run_identity
 from toolkit.runtime.shared.tree import Tree
-from toolkit.spec.container import driver_user
+from toolkit.spec.container import steps_user
 from toolkit.store.reader import NoRun, moved_to
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def pull_run(found: RunHandle, note: Note) -> RunHandle:
         note(
             f"the run {run_id} comes from {remote.cluster.context or 'the cluster'}, namespace {remote.cluster.namespace}"
         )
-        user = _user(project)
+        user = steps_user(project.config.executor.config)
         volumes.prepare(project, user)
         plan = json.loads(run.record["plan"])
         digests = _objects(folder, plan)
@@ -269,7 +269,7 @@ def _leave(project: Project, run_id: str, there: Mapping[str, str]) -> None:
     try:
         try:
             coming.write_bytes(encode({"version": 1, "moved": now(), "to": dict(there)}))
-            volumes.share(coming, _user(project), _FILE)
+            volumes.share(coming, steps_user(project.config.executor.config), _FILE)
             os.link(coming, mark)
         finally:
             coming.unlink(missing_ok=True)
@@ -294,11 +294,6 @@ def _record(folder: Path) -> dict[str, Any]:
         return read(str(folder / RUN_RECORD)) or {}
     except (OSError, ValueError, RecursionError):
         return {}
-
-
-def _user(project: Project) -> int:
-    user = project.config.executor.config.user
-    return user if user is not None else driver_user()
 
 
 @contextmanager

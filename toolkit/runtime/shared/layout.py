@@ -1,4 +1,4 @@
-"""Where records and objects lie on the volume, and how step names become names of folders."""
+"""The paths of records and objects on the volume, and the names of folders for steps."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SHARED_MODE = 0o2775
 
 
 def folder_name(name: str) -> str:
-    """One part of a step's path as a folder's name: percent-encoded, and cut and hashed above 120 bytes.
+    """One part of a step's path as the name of a folder: percent-encoded, and cut and hashed above 120 bytes.
 
-    A file system ends a name at 255 bytes, and 200 characters of Unicode can be 2,400 bytes once encoded.
+    A file system takes names of 255 bytes, and 200 characters of Unicode can have 2,400 bytes when they are encoded.
     """
     encoded = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode("utf-8"))
     if len(encoded) <= _LONGEST:

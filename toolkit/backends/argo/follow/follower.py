@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, NotFound, Unreachable
 from toolkit.backends.argo.compile.names import task_name
@@ -30,6 +30,9 @@ from toolkit.backends.argo.shutdown import shut_down_run
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedStep
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EngineRecord
 
 _SILENCE_LIMIT = 600.0
 """Seconds without any answer of the API after which the client gives up; the run continues without it."""
@@ -60,7 +63,7 @@ class Follower:
         listener: Listener,
         cancel: Cancel,
         note: Callable[[str], None],
-        keep: Callable[[str, int, KubernetesObject], None],
+        keep: Callable[[str, int, EngineRecord], None],
         private: Path,
         start_limit: float,
         time_limit: int | None,
@@ -86,7 +89,7 @@ class Follower:
         self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._workflow: KubernetesObject = {}
         self._pods: dict[str, KubernetesObject] = {}
-        self._records: dict[tuple[str, int], KubernetesObject] = {}
+        self._records: dict[tuple[str, int], EngineRecord] = {}
         self._started: set[tuple[str, int]] = set()
         self._since: dict[str, float] = {}
         self._passed_stubs: set[str] = set()

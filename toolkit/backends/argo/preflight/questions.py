@@ -219,7 +219,7 @@ class _Questions:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, object] | None = None,
     ) -> Answer:
         try:
             return self._cluster.request(method, path, query, body)
