@@ -210,5 +210,7 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
 )
 def test_what_is_decided_while_it_runs_is_refused_by_name(step: Step, kind: str) -> None:
     made = plan(Pipeline((Nested("n", Pipeline((task("first"), step))),)), CONFIG, (".",))
-    with pytest.raises(BadInput, match=f"docker-compose can't run the {kind} 'n/it', in which steps run as"):
+    with pytest.raises(
+        BadInput, match=f"docker-compose can't run the {kind} 'n/it', because which of its steps run is decided"
+    ):
         compose.check_composable(made)
