@@ -104,9 +104,7 @@ def prepare(request: Request, note: Note, parameters_given: bool = True) -> Prep
         user = steps_user(executor)
         image = build(project, report=note)
         labels = {"dev.toolkit.describe": "1", **driver.labels(project)}
-        in_image = image_describer(
-            connect, image.reference, dict(executor.environment), f"{user}:{GROUP}", labels
-        )
+        in_image = image_describer(connect, image.reference, dict(executor.environment), f"{user}:{GROUP}", labels)
         ask = cache_answers(project.state / "cache" / "describe", image.digest, in_image)
     pipeline = describe(project, reference, ask)
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
