@@ -335,7 +335,7 @@ def test_a_run_that_comes_back_gets_what_it_lacks_and_loses_its_mark_last(lab: L
     (there / "moved.json").write_text(json.dumps({"to": {"host": "other", "folder": "/x"}}))
     found = upload.arrival(lab.mirror, lab.pod, source, ORIGIN)
     assert (found.state, found.to) == ("elsewhere", {"host": "other", "folder": "/x"})
-    with pytest.raises(BadInput, match="has gone on elsewhere"):
+    with pytest.raises(BadInput, match="was moved elsewhere"):
         upload.push_run(lab.mirror, lab.pod, source, ORIGIN)
 
 

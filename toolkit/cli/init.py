@@ -79,16 +79,17 @@ _FILES = {"functions.py": _FUNCTIONS, "pipeline.py": _PIPELINE, "toolkit.yaml": 
 
 
 def init(options: argparse.Namespace) -> int:
-    """Writes a small project; files that are there already are never replaced.
+    """Writes a small project. Files that exist already are never replaced.
 
     Raises:
         BadInput: the folder has a project already.
     """
     folder = Path(options.folder)
-    there = [name for name in _FILES if name != ".gitignore" and (folder / name).exists()]
-    if there:
+    existing = [name for name in _FILES if name != ".gitignore" and (folder / name).exists()]
+    if existing:
         raise BadInput(
-            f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} there already: choose another folder", str(folder)
+            f"{', '.join(existing)} {'exists' if len(existing) == 1 else 'exist'} already: choose another folder",
+            str(folder),
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,6 @@ def init(options: argparse.Namespace) -> int:
                 (folder / name).write_text(content)
     except OSError as error:
         raise Infrastructure(f"{folder} can't be written: {error.strerror}") from None
-    where = "" if options.folder == "." else f"cd {options.folder} && "
-    print(f"wrote {', '.join(_FILES)}\nnow: {where}toolkit run")
+    change_folder = "" if options.folder == "." else f"cd {options.folder} && "
+    print(f"wrote {', '.join(_FILES)}\nnow: {change_folder}toolkit run")
     return 0

@@ -23,8 +23,9 @@ def check_cluster(
     """What the cluster lacks.
 
     Args:
-        reference: the pipeline whose needs count too. context, namespace: as options name them.
-        place: is given context and namespace as they are.
+        reference: the pipeline whose needs are checked as well; None checks the configuration's alone.
+        context, namespace: what the options of these names say.
+        place: is filled with the context and the namespace of the cluster that was found.
     """
     from toolkit.backends.argo import preflight
     from toolkit.backends.argo.cluster import open_cluster
@@ -41,10 +42,12 @@ def check_cluster(
             images = deliver_images(preparation, _drop, send=False)
         except Infrastructure as error:
             yield Finding(
-                "error", f"the image can't be built here: {error}", "what follows is the configuration's own needs"
+                "error",
+                f"the image can't be built here: {error}",
+                "what follows is about the configuration alone",
             )
     yield from preflight.check(cluster, preflight.needs_of(plan, project.config, images))
 
 
 def _drop(sentence: str) -> None:
-    """Takes what delivery reports about sending: nothing is sent."""
+    """Takes what the delivery reports about sending, because nothing is sent."""

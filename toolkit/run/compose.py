@@ -75,8 +75,8 @@ def check_composable(plan: Plan) -> None:
     for step in plan.steps:
         if step.type in ("map", "loop", "conditional"):
             raise BadInput(
-                f"docker-compose can't run the {step.type} {step.path!r}, because the results of earlier steps decide "
-                "which of its steps run: use `toolkit run`",
+                f"docker-compose can't run the {step.type} {step.path!r}, because which of its steps run is decided "
+                "while the pipeline runs: use `toolkit run`",
                 step.line,
             )
 

@@ -13,7 +13,7 @@ from toolkit.runtime.shared.catalog import FileStore, StoreFault, is_pattern, ma
 
 
 def copy_files(
-    found: RunHandle, rows: Sequence[dict[str, Any]], keys: Sequence[str], folder: Path
+    handle: RunHandle, rows: Sequence[dict[str, Any]], keys: Sequence[str], folder: Path
 ) -> list[dict[str, Any]]:
     """Copies the newest file of each name; returns the rows of what was copied.
 
@@ -21,19 +21,19 @@ def copy_files(
         rows: what the run put, in plan order. keys: names, folders or patterns, also ``step:name``; none is all.
 
     Raises:
-        BadInput: the run did not put that, or only its hash. Infrastructure: cluster or disk.
+        BadInput: the run did not put such a file, or put only its hash. Infrastructure: cluster or disk.
     """
     chosen: dict[str, dict[str, Any]] = {}
     for key in keys or [""]:
-        fits = [row for row in rows if _fits(key, row)]
-        if not fits and key:
-            raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog {found.run.id}` lists what it put")
-        chosen.update((row["name"], row) for row in fits)
-    location = found.catalog(row["sha256"] for row in chosen.values())
+        matching = [row for row in rows if _matches_key(key, row)]
+        if not matching and key:
+            raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog {handle.run.id}` lists what it put")
+        chosen.update((row["name"], row) for row in matching)
+    location = handle.catalog(row["sha256"] for row in chosen.values())
     store = FileStore(str(location) if location is not None else None)
     for name, row in chosen.items():
         target = folder / name
-        _stays_inside(folder, target)
+        _check_inside(folder, target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(row["sha256"], str(target))
@@ -44,7 +44,7 @@ def copy_files(
     return list(chosen.values())
 
 
-def _fits(key: str, row: dict[str, Any]) -> bool:
+def _matches_key(key: str, row: dict[str, Any]) -> bool:
     names = (row["name"], f"{row['step']}:{row['name']}")
     return (
         not key
@@ -54,8 +54,12 @@ def _fits(key: str, row: dict[str, Any]) -> bool:
     )
 
 
-def _stays_inside(folder: Path, target: Path) -> None:
-    """Records come from a volume that step code can write."""
+def _check_inside(folder: Path, target: Path) -> None:
+    """Refuses a name that leads out of the folder. Names come from a volume that the steps' code can write on.
+
+    Raises:
+        BadInput: it does.
+    """
     inside = os.path.realpath(folder)
     if not os.path.realpath(target).startswith(inside + os.sep):
         raise BadInput(f"the name {target.relative_to(folder)} leads out of {folder}")

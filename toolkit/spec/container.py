@@ -1,7 +1,7 @@
-"""ContainerSpec: a pure function of a plan's step, of which Docker, Argo and docker-compose are three renderings.
+"""ContainerSpec: the container of a step, which Docker, Argo and docker-compose each have a rendering of. Pure.
 
-Each field is rendered by every one of them or refused by name. What only one engine can have is the closed table in
-docs/sameness.md; of the fields here that is ``pids_limit`` alone.
+Each rendering renders a field or refuses it by name. What only one engine can have is in the closed table of docs/sameness.md: of
+the fields here that is ``pids_limit`` alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ORDINARY_USER = 1000
 GROUP = 1000
 """The group of every step in every environment; on Kubernetes it is the fsGroup of the volumes."""
 ENGINE_MARGIN = 5
-"""Seconds that the engine waits beyond the grace period, so that the runtime can still write its record."""
+"""Seconds that the engine waits longer than the grace period, so that the runtime can write its record."""
 DROPPED_CAPABILITIES = ("ALL",)
 NO_NEW_PRIVILEGES = True
 """What every container of ours is denied, the steps' and those that look into an image or at a volume."""

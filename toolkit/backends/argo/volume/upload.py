@@ -82,7 +82,7 @@ def push_run(
     if met.state == volume_protocol.THERE:
         return
     if met.state == volume_protocol.ELSEWHERE:
-        raise BadInput(f"the run {source.name} has gone on elsewhere")
+        raise BadInput(f"the run {source.name} was moved elsewhere and continues there")
     whole = met.state == volume_protocol.ABSENT
     missing = [path for path, _ in files_of_run(source) if path != MOVED_RECORD and path not in met.have]
     request = {**_upload_request(mirror, "bring", source, origin), "whole": whole}
