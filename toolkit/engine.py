@@ -20,6 +20,8 @@ from toolkit.errors import Infrastructure, ToolkitError
 if TYPE_CHECKING:
     import docker
 
+EngineObject = dict[str, Any]
+"""An object of Docker's own: what the Engine API or docker-py takes or gives, as JSON has it."""
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _CHUNK = 1 << 20
 _TAR = "application/x-tar"

@@ -71,7 +71,7 @@ def test_no_controller_at_all(session: Session) -> None:
         session.apply("nobody", config="soon")
         given_up = session.run("nobody", pipeline="two.py", config="soon")
         assert given_up.code == 3, given_up.err
-        assert "Argo's controller has not taken up the Workflow within 5 s" in given_up.err
+        assert "Argo's controller has not picked up the Workflow within 5 s" in given_up.err
         session.scratch.wait_for(lambda: not [one for one in session.left() if one.endswith("/nobody")])
         # And one that has the time waits until it is back.
         session.apply("waits")

@@ -189,7 +189,7 @@ def test_what_the_objects_of_a_real_cluster_say(place: Place, monkeypatch: pytes
         "the image pull secret login holds no registry login: its type is Opaque",
         "no node has cpu 2000 for the step 'b'",
         "the LimitRange l allows cpu 1, and the limit of the step 'b' is 2000",
-        "the quota q has limits.memory 1Gi for all pods, and each of the step 'b' takes 2Gi",
+        "the quota q has limits.memory 1Gi for all pods, and each pod of the step 'b' takes 2Gi",
     ):
         assert [what for what in errors if what.startswith(start)], (start, errors)
     assert [what for what in warnings if what.startswith("the quota q refuses containers without limits.memory")]

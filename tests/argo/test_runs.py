@@ -61,7 +61,7 @@ def session(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> I
 def test_what_is_missing_is_said_before_anything_is_submitted(session: Session, config: str, named: str) -> None:
     result = session.run(f"refused-{config}", config=config)
     assert result.code == 3, result.err
-    assert named in result.err and "to mend it: " in result.err
+    assert named in result.err and "to fix it: " in result.err
     assert f"workflow.argoproj.io/refused-{config}" not in session.left()
     assert f"configmap/refused-{config}" not in session.left()
 

@@ -224,7 +224,7 @@ def test_tags_of_cells_mean_what_they_mean(project: LocalProject, cells: list[tu
 def test_a_file_that_is_no_notebook_of_python_is_told(project: LocalProject) -> None:
     run(project, "", "1")
     project.write("report.ipynb", "{}")
-    assert "is no notebook" in project._last(project.run("pipeline.py"))["reason"]
+    assert "is not a notebook" in project._last(project.run("pipeline.py"))["reason"]
     project.write("report.ipynb", book("1", language="R"))
     assert "is written in R" in project._last(project.run("pipeline.py"))["reason"]
     (project.root / "report.ipynb").unlink()
@@ -235,7 +235,7 @@ def test_a_file_that_is_no_notebook_of_python_is_told(project: LocalProject) -> 
 
 def test_libraries_that_are_not_in_the_image_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notebook, "NEEDED", ("json", "nowhere", "neither"))
-    with pytest.raises(Exception, match="this image is without nowhere, neither: add them to the project's requirem"):
+    with pytest.raises(Exception, match="this image lacks nowhere, neither: add them to the project's requirem"):
         notebook._find_libraries()
 
 

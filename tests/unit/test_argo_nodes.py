@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.argo.compile.dag import handler_task
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.follow.nodes import TaskPaths, node_attempts
 from toolkit.backends.argo.follow.outcome import outcome_of
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EngineRecord
+
 TASKS = ["first", "m/*/a", "m/*/l/*/b", "m/on_failure/mend", "{{x}}/*/c", "last"]
-RECORD = {"exit_code": 1, "message": "it broke", "out_of_memory": False, "cancelled": False}
+RECORD: EngineRecord = {"exit_code": 1, "message": "it broke", "out_of_memory": False, "cancelled": False}
 
 
 def node(name: str, type: str = "Pod", phase: str = "Failed", **inputs: str) -> dict[str, Any]:

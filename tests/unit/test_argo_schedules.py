@@ -32,5 +32,5 @@ def test_a_time_zone_stands_before_a_schedule_as_in_a_crontab() -> None:
 
 
 def test_two_time_zones_are_refused_because_a_cron_workflow_has_one() -> None:
-    with pytest.raises(BadInput, match=r"'CRON_TZ=Europe/Berlin 0 6.*and '@daily' are of two time zones"):
+    with pytest.raises(BadInput, match=r"'CRON_TZ=Europe/Berlin 0 6.*and '@daily' have different time zones"):
         read(["CRON_TZ=Europe/Berlin 0 6 * * *", "@daily"])

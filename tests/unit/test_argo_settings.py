@@ -76,16 +76,16 @@ def test_what_has_no_effect_is_said_to_have_none() -> None:
     ("executor", "message"),
     [
         ({"expose_parameters_as_inputs": True}, "expose_parameters_as_inputs is not supported"),
-        ({"annotations": {"note": "{{x}}"}}, "the annotation note holds"),
+        ({"annotations": {"note": "{{x}}"}}, "the annotation note contains"),
         ({"persistent_volumes": [{"name": "v", "mount_path": "/mnt"}, {"name": "w", "mount_path": "/{{x}}"}]}, "the mount path"),
-        ({"labels": {"dev.toolkit/run": "x"}}, "the label dev.toolkit/run is toolkit's own or Argo's"),
-        ({"labels": {"workflows.argoproj.io/completed": "true"}}, "is toolkit's own or Argo's"),
-        ({"labels": {"app.kubernetes.io/managed-by": "me"}}, "is toolkit's own or Argo's"),
+        ({"labels": {"dev.toolkit/run": "x"}}, "the label dev.toolkit/run is reserved for toolkit or Argo"),
+        ({"labels": {"workflows.argoproj.io/completed": "true"}}, "is reserved for toolkit or Argo"),
+        ({"labels": {"app.kubernetes.io/managed-by": "me"}}, "is reserved for toolkit or Argo"),
         ({"annotations": {"dev.toolkit/attempt": "7"}}, "the annotation dev.toolkit/attempt is"),
         ({"retry_strategy": {"limit": 1, "back_off": {"duration_in_seconds": 1, "factor": 1.5}}}, "back_off.factor is 1.5"),
         (
             {"tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule", "toleration_seconds": 9}]},
-            "toleration_seconds has the effect NoExecute",
+            "toleration_seconds must have the effect NoExecute",
         ),
         ({"schedules": ["whenever"]}, "the schedule 'whenever' can't be read"),
     ],
@@ -100,7 +100,7 @@ def test_an_image_that_is_on_no_registry_is_never_pulled() -> None:
     images = {None: Image("app:1", True)}
     pod = cases.run([cases.task("a")], images=images).workflow["spec"]["templates"][1]
     assert pod["container"]["imagePullPolicy"] == "Never"
-    with pytest.raises(BadInput, match="image_pull_policy is Always, but the image app:1 is on no registry"):
+    with pytest.raises(BadInput, match="image_pull_policy is Always, but the image app:1 is in no registry"):
         cases.run([cases.task("a")], {"image_pull_policy": "Always"}, images=images)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from toolkit.backends.argo.compile.pod import ConfigMapValues, Object, Placement, template
+from toolkit.backends.argo.cluster import KubernetesObject
+from toolkit.backends.argo.compile.pod import ConfigMapValues, Placement, template
 from toolkit.config.settings import BackOff, RetryStrategy, SecretReference, Toleration
 from toolkit.spec.container import ContainerSpec, Mount
 
@@ -68,7 +69,9 @@ CHANGED: dict[str, tuple[Any, str, Any]] = {
 NOT_ON_KUBERNETES = {"pids_limit"}
 
 
-def rendered(spec: ContainerSpec = SPEC, place: Placement = PLACE, retry: RetryStrategy | None = None) -> Object:
+def rendered(
+    spec: ContainerSpec = SPEC, place: Placement = PLACE, retry: RetryStrategy | None = None
+) -> KubernetesObject:
     made = template("step", spec, place, retry or RetryStrategy(), ConfigMapValues("run-1", {}))
     return {**made, "podSpecPatch": json.loads(made["podSpecPatch"])}
 
@@ -159,7 +162,7 @@ FAULT = "asInt(lastRetry.exitCode) in [117, -1]"
         ),
     ],
 )
-def test_retries_are_rendered(retry: RetryStrategy, wanted: Object) -> None:
+def test_retries_are_rendered(retry: RetryStrategy, wanted: KubernetesObject) -> None:
     assert rendered(retry=retry)["retryStrategy"] == wanted
 
 

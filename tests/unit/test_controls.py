@@ -116,7 +116,7 @@ def test_a_map_in_a_nested_pipeline_is_as_long_as_the_one_before_that() -> None:
     [
         (
             [task("a", "x"), each("m", "x", task("t", "y"), reducer="list", on_failure=of(task("h"))), each("n", "y")],
-            "the map 'n' depends on 'y', which the map 'm' before it",
+            "the map 'n' depends on 'y', which several containers of the map 'm' before it make",
         ),
         ([task("a", "x"), each("m", "x", task("t", "y"), reducer="max"), choose("c", "y")], "put a task between the two"),
         (
@@ -125,7 +125,7 @@ def test_a_map_in_a_nested_pipeline_is_as_long_as_the_one_before_that() -> None:
                 Parallel("p", (("l", of(task("b", "x"))), ("r", of(Conditional("k", "x", (("a", of(task("t", "x"))),)))))),
                 each("m", "x"),
             ],
-            "the map 'm' depends on 'x', which the parallel 'p' before it",
+            "the map 'm' depends on 'x', which several containers of the parallel 'p' before it make",
         ),
         ([Loop("l", of(Stub("s")), 2, "x", line="p.py:9")], "nothing in the branch of the loop 'l' decides"),
     ],

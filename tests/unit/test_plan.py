@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -44,6 +44,17 @@ def test_a_plan_grows_with_its_steps_and_no_faster() -> None:
         return len(planned(*steps).to_json())
 
     assert size(1_000) / size(100) == pytest.approx(10, rel=0.2)
+
+
+def test_each_setting_is_in_the_plan() -> None:
+    made = planned(task("a"))
+    written = made.document()["settings"][0]
+    assert set(written) == {field.name for field in fields(made.settings[0])}
+    resources, retry = made.settings[0].resources, made.settings[0].retry
+    assert set(written["resources"]) == set(resources._fields)
+    assert set(written["resources"]["limits"]) == set(resources.limits._fields)
+    assert set(written["retry"]) == set(retry._fields)
+    assert set(written["retry"]["back_off"]) == set(retry.back_off._fields)
 
 
 def test_steps_with_equal_settings_share_them() -> None:
@@ -112,7 +123,10 @@ def test_a_key_may_name_the_step_that_put_it(names: list[str], key: str, expecte
         ([task("a", catalog=CatalogUse(("b:x",))), task("b")], "'b', which does not run before it"),
         ([task("b"), task("a", catalog=CatalogUse(("b:/x",)))], "is absolute"),
         ([task("a", overrides={"argo": "none"})], "asks for the override 'none'"),
-        ([task("a", secrets=("KEY",))], "KEY is a secret of the step 'a' and a variable of the configuration"),
+        (
+            [task("a", secrets=("KEY",))],
+            "KEY is a secret of the step 'a' and an environment variable of the configuration",
+        ),
         (
             [task("a", terminate_with_success=True, terminate_with_failure=True)],
             "both terminate_with_success and terminate_with_failure",
@@ -125,7 +139,7 @@ def test_a_key_may_name_the_step_that_put_it(names: list[str], key: str, expecte
                 Map("m", Pipeline((task("b", "x"),)), "list", "i", "max"),
                 Map("n", Pipeline((task("c"),)), "x", "i", line="p.py:3"),
             ],
-            "depends on 'x', which the map 'm' before it makes out of several containers",
+            "depends on 'x', which several containers of the map 'm' before it make together",
         ),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_submit_is_refused_in_one_sentence_that_says_how_many_more() -> None:
     with pytest.raises(Infrastructure) as raised:
         require(findings)
     assert raised.value.message == (
-        "there is no claim data, which the steps mount; to mend it: toolkit doctor --manifests claim=data | "
+        "there is no claim data, which the steps mount; to fix it: toolkit doctor --manifests claim=data | "
         "kubectl --context test -n team apply -f - (1 more: `toolkit doctor --env argo` lists all)"
     )
 
@@ -499,7 +499,7 @@ def test_a_quota_that_is_used_up_or_too_small() -> None:
     shape = Shape(("a",), resources=Resources(limits=ResourceList(memory="2Gi")))
     given = limit_range(default={"memory": "1Gi"})
     small = only(replace(NEEDS, shapes=(shape,)), quotas=quota({"limits.memory": "1Gi"}), limit_ranges=given)
-    assert small.level == "error" and "each of the step 'a' takes 2Gi" in small.what
+    assert small.level == "error" and "each pod of the step 'a' takes 2Gi" in small.what
 
 
 def test_a_limit_range_that_refuses_the_steps() -> None:

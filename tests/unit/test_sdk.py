@@ -88,7 +88,7 @@ def refused(project: LocalProject, text: str, name: str = "") -> BadInput:
         (
             "p = Pipeline(steps=[PythonTask(f, max_attempts=0)])",
             5,
-            "max_attempts of the step 'f' is a whole number from 1 on",
+            "max_attempts of the step 'f' must be a whole number of at least 1",
         ),
         (
             "p = Pipeline(steps=[PythonTask(f, terminate_with_success=True,\n  terminate_with_failure=True)])",

@@ -26,10 +26,9 @@ from toolkit.runtime.user.conversion import (
     as_text,
     cast,
     from_text,
-    hints_of,
     returns_by_name,
-    signature,
 )
+from toolkit.runtime.user.signature import hints_of, signature_of
 
 if typing.TYPE_CHECKING:
     from nowhere import OnlyForTypeCheckers  # type: ignore[import-not-found]
@@ -458,7 +457,7 @@ class Callable:
 
 @pytest.mark.parametrize("function", [of_all_kinds, decorated(of_all_kinds)])
 def test_a_signature_tells_what_is_given_by_position_by_name_and_what_must_be(function: Any) -> None:
-    found = signature(function)
+    found = signature_of(function)
     assert found.positional == ("a", "b")
     assert found.named == ("c", "d", "e")
     assert found.required == {"a", "d"}
@@ -478,6 +477,6 @@ def test_a_signature_tells_what_is_given_by_position_by_name_and_what_must_be(fu
     ],
 )
 def test_any_callable_has_a_signature(function: Any, names: tuple[str, ...], required: set[str]) -> None:
-    found = signature(function)
+    found = signature_of(function)
     assert found.names == names
     assert found.required == required

@@ -21,6 +21,7 @@ from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.runtime.shared.controls import control_error as why_not
+from toolkit.runtime.shared.retry_policy import is_too_late, may_be_retried, pauses
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store import writer
 from toolkit.store.verdict import Attempt, merge
@@ -355,15 +356,18 @@ class Scheduler:
         if not (yield partial(self._wait_for_place, step)):
             return _CANCELLED
         began = time.monotonic()
-        pause = float(retry.back_off.duration_in_seconds)
-        while True:
+        back_off = retry.back_off
+        for pause in pauses(float(back_off.duration_in_seconds), back_off.factor):
             attempt = yield from self._attempt(step, number, first, following)
             self._controls.update(attempt.end.get("controls") or {} if attempt.status == "succeeded" else {})
             outcome = self._outcome(step, attempt)
-            spent = time.monotonic() - began
-            late = retry.back_off.max_duration is not None and spent + pause > retry.back_off.max_duration
-            over = outcome.status != "failed" or self._stopping or late
-            if over or not _may_be_retried(attempt, retry.retry_policy, number - first + 1, retry.limit):
+            is_last = (
+                outcome.status != "failed"
+                or self._stopping
+                or is_too_late(time.monotonic() - began, pause, back_off.max_duration)
+                or not may_be_retried(retry.retry_policy, retry.limit, number - first + 1, attempt.fault)
+            )
+            if is_last:
                 self._leave_place()
                 return outcome
             number += 1
@@ -372,7 +376,7 @@ class Scheduler:
             yield partial(self._wait_until, time.monotonic() + pause)
             if not (yield partial(self._wait_for_place, step, first=False)):
                 return _CANCELLED
-            pause *= retry.back_off.factor
+        raise AssertionError
 
     def _outcome(self, step: PlannedStep, attempt: Attempt) -> Outcome:
         if attempt.status == "succeeded":
@@ -459,9 +463,3 @@ class Scheduler:
 
     def _ended(self, job: Job, verdict: Verdict | None, error: BaseException | None) -> None:
         self._messages.put(_Message(job, verdict, error))
-
-
-def _may_be_retried(attempt: Attempt, policy: str, number: int, limit: int) -> bool:
-    if number > limit:
-        return False
-    return policy == "Always" or (policy == "OnError") == attempt.fault

@@ -153,7 +153,7 @@ def _secrets(project: Project, names: Sequence[str]) -> Iterator[Finding]:
             remedy = f"export {variable}=…, or {line}" if provider.type == "env-secrets" else line
             yield Finding("error", f"the secret {name} is missing", remedy)
     if len(values) == len(set(names)):
-        yield Finding("ok", f"all secrets have a value: {', '.join(dict.fromkeys(names))}")
+        yield Finding("ok", f"all secrets are set: {', '.join(dict.fromkeys(names))}")
 
 
 def _space(folder: Path, whose: str) -> Iterator[Finding]:

@@ -1,12 +1,16 @@
-"""Turns a description (the plain JSON data that every form of a pipeline yields) into the model, checking all of it."""
+"""The description of a pipeline, and the model made of it.
+
+A description is plain JSON data. Every form of a pipeline yields one, and what may be in it is checked here.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
+    RETURN_KINDS,
     Binding,
     CatalogUse,
     Conditional,
@@ -26,62 +30,72 @@ from toolkit.model.pipeline import (
 )
 from toolkit.runtime.shared.catalog import executed_name
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import (
+        CatalogDescription,
+        FunctionRow,
+        PipelineDescription,
+        ResolvedFunction,
+        StepDescription,
+        TakesRow,
+    )
 
-def to_pipeline(description: dict[str, Any], file: str) -> Pipeline:
+
+def to_pipeline(description: PipelineDescription, file: str) -> Pipeline:
     """The model of a description.
 
     Args:
-        file: the file that it came from, for messages.
+        file: the file that the description came from, for messages.
 
     Raises:
-        BadInput: a name is not allowed or is used twice, or a task declares what can't be.
+        BadInput: a name is not allowed or is used twice, or a task declares what is not possible.
     """
-    return _Reader(file).pipeline(description)
+    return _ModelBuilder(file).pipeline(description)
 
 
-def to_function(answer: dict[str, Any]) -> tuple[Function, Takes]:
-    """A function that the runtime has found, and what it takes."""
-    return _function(answer["function"]), _takes(answer["takes"])
+def to_function(resolved: ResolvedFunction) -> tuple[Function, Takes]:
+    """A function that the runtime has found, and its signature."""
+    return _function(resolved["function"]), _takes(resolved["takes"])
 
 
-def _function(node: dict[str, Any]) -> Function:
+def _function(node: FunctionRow) -> Function:
     return Function(node["module"], node["qualname"], node.get("file"))
 
 
-def _takes(node: dict[str, Any]) -> Takes:
+def _takes(node: TakesRow) -> Takes:
     return Takes(tuple(node["names"]), tuple(node["required"]), node["everything"])
 
 
-class _Reader:
+class _ModelBuilder:
     def __init__(self, file: str) -> None:
         self._file = file
 
-    def _where(self, node: dict[str, Any]) -> str:
+    def _where(self, node: StepDescription) -> str:
         return f"{self._file}:{node['line']}" if node.get("line") else self._file
 
-    def pipeline(self, node: dict[str, Any]) -> Pipeline:
+    def pipeline(self, node: PipelineDescription) -> Pipeline:
         if not node["steps"]:
             raise BadInput("the pipeline has no steps", self._file)
-        steps = tuple(self._step(one) for one in node["steps"])
-        seen: dict[str, str] = {}
-        for step, one in zip(steps, node["steps"], strict=True):
-            if step.name in seen:
+        steps = tuple(self._step(step_node) for step_node in node["steps"])
+        places: dict[str, str] = {}
+        for step, step_node in zip(steps, node["steps"], strict=True):
+            if step.name in places:
                 raise BadInput(
-                    f"two steps are named {step.name!r} (the other is at {seen[step.name]}): give one another name",
-                    self._where(one),
+                    f"two steps are named {step.name!r} (the other is at {places[step.name]}): give one another name",
+                    self._where(step_node),
                 )
-            seen[step.name] = self._where(one)
+            places[step.name] = self._where(step_node)
         return Pipeline(steps=steps, name=node.get("name") or "")
 
-    def _optional(self, node: dict[str, Any] | None) -> Pipeline | None:
+    def _optional_pipeline(self, node: PipelineDescription | None) -> Pipeline | None:
         return self.pipeline(node) if node is not None else None
 
-    def _branches(self, node: dict[str, Any], where: str) -> tuple[tuple[str, Pipeline], ...]:
+    def _branches(self, node: StepDescription, where: str) -> tuple[tuple[str, Pipeline], ...]:
         if not node["branches"]:
             raise BadInput(f"the step {node['name']!r} has no branches", where)
-        return tuple((names.step_name(key, where), self.pipeline(one)) for key, one in node["branches"].items())
+        return tuple((names.step_name(key, where), self.pipeline(branch)) for key, branch in node["branches"].items())
 
-    def _step(self, node: dict[str, Any]) -> Step:
+    def _step(self, node: StepDescription) -> Step:
         where = self._where(node)
         if "steps" in node:
             if not node.get("name"):
@@ -93,28 +107,26 @@ class _Reader:
             return self._task(node, name, where)
         if kind == "stub":
             return Stub(name, bool(node.get("terminate_with_success")), bool(node.get("terminate_with_failure")), where)
-        handler = self._optional(node.get("on_failure"))
+        handler = self._optional_pipeline(node.get("on_failure"))
         if kind == "pipeline":
             return Nested(name, self.pipeline(node["pipeline"]), handler, where)
         if kind == "parallel":
             return Parallel(name, self._branches(node, where), handler, where)
         if kind == "map":
             reducer = node.get("reducer")
-            if isinstance(reducer, dict):
-                reducer = _function(reducer["function"])
             return Map(
                 name,
                 self.pipeline(node["branch"]),
                 names.parameter_name(node["iterate_on"], where),
                 names.parameter_name(node["iterate_as"], where),
-                reducer,
+                _function(reducer["function"]) if isinstance(reducer, dict) else reducer,
                 self._count(node, "concurrency", where) if node.get("concurrency") is not None else None,
                 handler,
                 where,
             )
         if kind == "conditional":
             parameter = names.parameter_name(node["parameter"], where)
-            default = self._optional(node.get("default"))
+            default = self._optional_pipeline(node.get("default"))
             return Conditional(name, parameter, self._branches(node, where), default, handler, where)
         if kind == "loop":
             return Loop(
@@ -128,19 +140,22 @@ class _Reader:
             )
         raise BadInput(f"the step {name!r} is of the unknown type {kind!r}", where)
 
-    def _count(self, node: dict[str, Any], key: str, where: str) -> int:
-        value = node[key]
+    def _count(self, node: StepDescription, key: str, where: str) -> int:
+        """A number that has to be at least 1."""
+        value = node.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise BadInput(f"{key} of the step {node['name']!r} is a whole number from 1 on, not {value!r}", where)
+            raise BadInput(
+                f"{key} of the step {node['name']!r} must be a whole number of at least 1, not {value!r}", where
+            )
         return value
 
-    def _task(self, node: dict[str, Any], name: str, where: str) -> Task:
+    def _task(self, node: StepDescription, name: str, where: str) -> Task:
         function = node.get("function")
         takes = node.get("takes")
-        catalog = node.get("catalog") or {}
+        catalog: CatalogDescription = node.get("catalog") or {}
         put = list(catalog.get("put") or ())
         if node["kind"] == "notebook" and node.get("command"):
-            # The notebook as it was executed is kept as any file is.
+            # The executed notebook is put into the catalog like any other file.
             put = list(dict.fromkeys([*put, executed_name(node["command"])]))
         return Task(
             name=name,
@@ -149,18 +164,21 @@ class _Reader:
             command=self._command(node, where),
             takes=_takes(takes) if takes else None,
             returns=self._returns(node, name, where),
-            secrets=tuple(names.parameter_name(one, where) for one in node.get("secrets") or ()),
+            secrets=tuple(names.parameter_name(secret, where) for secret in node.get("secrets") or ()),
             catalog=CatalogUse(tuple(catalog.get("get") or ()), tuple(put), catalog.get("store_copy", True)),
             overrides=dict(node.get("overrides") or {}),
-            bind={argument: self._binding(argument, one, where) for argument, one in (node.get("bind") or {}).items()},
+            bind={
+                argument: self._binding(argument, binding, where)
+                for argument, binding in (node.get("bind") or {}).items()
+            },
             terminate_with_success=bool(node.get("terminate_with_success")),
             terminate_with_failure=bool(node.get("terminate_with_failure")),
             max_attempts=self._count(node, "max_attempts", where) if node.get("max_attempts") is not None else None,
-            on_failure=self._optional(node.get("on_failure")),
+            on_failure=self._optional_pipeline(node.get("on_failure")),
             line=where,
         )
 
-    def _command(self, node: dict[str, Any], where: str) -> str | None:
+    def _command(self, node: StepDescription, where: str) -> str | None:
         command = node.get("command")
         if node["kind"] == "python":
             return None
@@ -168,28 +186,30 @@ class _Reader:
             raise BadInput(f"the step {node['name']!r} has no command", where)
         return command
 
-    def _returns(self, node: dict[str, Any], name: str, where: str) -> tuple[Return, ...]:
-        found: list[Return] = []
-        for one in node.get("returns") or ():
-            declared = names.parameter_name(one["name"], where)
-            if any(known.name == declared for known in found):
-                raise BadInput(f"the step {name!r} returns {declared} twice", where)
-            if one["kind"] not in ("json", "object", "metric"):
-                raise BadInput(f"the step {name!r} returns {declared} of the unknown kind {one['kind']!r}", where)
-            if one["kind"] == "object" and node["kind"] == "shell":
-                raise BadInput(f"the shell step {name!r} can't return the object {declared}: it exports text", where)
-            found.append(Return(declared, one["kind"]))
-        return tuple(found)
+    def _returns(self, node: StepDescription, name: str, where: str) -> tuple[Return, ...]:
+        returns: dict[str, Return] = {}
+        for declared in node.get("returns") or ():
+            parameter, kind = names.parameter_name(declared["name"], where), declared["kind"]
+            if parameter in returns:
+                raise BadInput(f"the step {name!r} returns {parameter} twice", where)
+            if kind not in RETURN_KINDS:
+                raise BadInput(f"the step {name!r} returns {parameter} of the unknown kind {kind!r}", where)
+            if kind == "object" and node["kind"] == "shell":
+                raise BadInput(f"the shell step {name!r} can't return the object {parameter}: it exports text", where)
+            returns[parameter] = Return(parameter, RETURN_KINDS[kind])
+        return tuple(returns.values())
 
-    def _binding(self, argument: str, given: Any, where: str) -> Binding:
+    def _binding(self, argument: str, binding: object, where: str) -> Binding:
         names.parameter_name(argument, where)
-        if isinstance(given, dict) and set(given) == {"value"}:
-            return Constant(given["value"])
-        if isinstance(given, str):
-            step, _, name = given.rpartition(".")
-            # The step may stand inside a composite beside the task: its path from there.
+        if isinstance(binding, dict) and set(binding) == {"value"}:
+            return Constant(binding["value"])
+        if isinstance(binding, str):
+            step, _, name = binding.rpartition(".")
+            # The step may lie inside a composite beside the task; then this is its path from there.
             path = "/".join(names.step_name(part, where) for part in step.split("/")) if step else None
             return Source(names.parameter_name(name, where), path)
-        if isinstance(given, dict) and set(given) == {"parameter"}:
-            return Source(names.parameter_name(given["parameter"], where), Source.RUN)
-        raise BadInput(f"the argument {argument} is bound to {given!r}: say 'step.name', 'name' or {{value: …}}", where)
+        if isinstance(binding, dict) and set(binding) == {"parameter"}:
+            return Source(names.parameter_name(binding["parameter"], where), Source.RUN)
+        raise BadInput(
+            f"the argument {argument} is bound to {binding!r}: use 'step.name', 'name' or {{value: …}}", where
+        )

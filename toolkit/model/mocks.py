@@ -1,4 +1,4 @@
-"""The ``mocked`` executor: every task is a stub, but for those that the configuration patches with a command of its own."""
+"""The ``mocked`` executor: every task becomes a stub, except those for which the configuration has a patch with a command."""
 
 from __future__ import annotations
 
@@ -25,48 +25,50 @@ from toolkit.runtime.shared.catalog import executed_name
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 Resolve = Callable[[list[str]], Mapping[str, tuple[Function, Takes] | str]]
-"""Finds functions by their dotted paths; gives a sentence in place of one that can't be found."""
+"""Finds functions by their dotted paths; for one that can't be found it returns a sentence that says why."""
 
 
 def apply_mocks(
     pipeline: Pipeline, patches: Mapping[str, str], places: Mapping[str, str], resolve: Resolve
 ) -> Pipeline:
-    """The pipeline with a stub in place of each task that no patch keeps.
+    """The pipeline with a stub in place of each task that has no patch.
 
     Args:
-        patches: commands by a task's name, or by its path where several have that name: a function's dotted path, a shell
-            command or a notebook, as the task's own is. places: where each patch stands, for messages.
+        patches: commands by a task's name, or by its path where several tasks have that name. Each is of the task's own kind: a
+            function's dotted path, a shell command or a notebook. places: where each patch stands, for messages.
 
     Raises:
-        BadInput: a patch names no task, or no function; or a patched task is bound to what a stub would have to return.
+        BadInput: a patch names no task or no function, or a patched task is bound to a return of a step that is now a stub.
     """
     tasks = dict(_tasks(pipeline, ""))
-    used = {key: [path for path, task in tasks.items() if key in (path, task.name)] for key in patches}
-    for key, paths in used.items():
+    matches = {key: [path for path, task in tasks.items() if key in (path, task.name)] for key in patches}
+    for key, paths in matches.items():
         if not paths:
-            known = [*tasks, *(task.name for task in tasks.values())]
-            hint = nearest(key, known)
+            hint = nearest(key, [*tasks, *(task.name for task in tasks.values())])
             raise BadInput(
                 f"executor.config.patches names the step {key!r}, and the pipeline has no task of that name"
                 + (f"; did you mean {hint!r}?" if hint else ""),
                 places.get(key),
             )
-    of_path = {path: key for key, paths in used.items() for path in paths if key != path}
-    of_path.update({key: key for key in patches if key in tasks})
-    wanted = sorted({patches[key] for path, key in of_path.items() if tasks[path].kind == "python"})
-    found = resolve(wanted) if wanted else {}
-    commands: dict[str, Task] = {}
-    for path, key in of_path.items():
-        commands[path] = _patched(tasks[path], patches[key], found, places.get(key))
-    return _replaced(pipeline, "", commands)
+    # A patch by path comes before one by name.
+    patch_of = {path: key for key, paths in matches.items() for path in paths if key != path}
+    patch_of.update({key: key for key in patches if key in tasks})
+    dotted = sorted({patches[key] for path, key in patch_of.items() if tasks[path].kind == "python"})
+    functions = resolve(dotted) if dotted else {}
+    patched: dict[str, Task] = {}
+    for path, key in patch_of.items():
+        patched[path] = _apply_patch(tasks[path], patches[key], functions, places.get(key))
+    return _mock_pipeline(pipeline, "", patched)
 
 
-def _patched(task: Task, command: str, found: Mapping[str, tuple[Function, Takes] | str], place: str | None) -> Task:
+def _apply_patch(
+    task: Task, command: str, functions: Mapping[str, tuple[Function, Takes] | str], place: str | None
+) -> Task:
     if task.kind == "python":
-        answer = found[command]
-        if isinstance(answer, str):
-            raise BadInput(f"the patch of the step {task.name!r}: {answer}", place)
-        function, takes = answer
+        resolved = functions[command]
+        if isinstance(resolved, str):
+            raise BadInput(f"the patch of the step {task.name!r}: {resolved}", place)
+        function, takes = resolved
         return replace(task, function=function, takes=takes)
     if task.kind == "notebook":
         assert task.command is not None
@@ -81,28 +83,29 @@ def _tasks(pipeline: Pipeline, scope: str) -> Iterator[tuple[str, Task]]:
         path = join(scope, step.name)
         if isinstance(step, Task):
             yield path, step
-        for label, inner in _inside(step):
+        for label, inner in _inner_pipelines(step):
             yield from _tasks(inner, join(path, label) if label else path)
 
 
-def _inside(step: Step) -> list[tuple[str, Pipeline]]:
-    """The pipelines inside a step, by what is between its path and theirs."""
-    found: list[tuple[str, Pipeline]] = []
+def _inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
+    """The pipelines inside a step, each with the label that its path has below the step's; the label may be empty."""
+    pipelines: list[tuple[str, Pipeline]] = []
     if isinstance(step, Nested):
-        found = [("", step.pipeline)]
+        pipelines = [("", step.pipeline)]
     elif isinstance(step, (Map, Loop)):
-        found = [(ANY, step.branch)]
+        pipelines = [(ANY, step.branch)]
     elif isinstance(step, (Parallel, Conditional)):
-        found = list(step.branches)
+        pipelines = list(step.branches)
         if isinstance(step, Conditional) and step.default is not None:
-            found.append((DEFAULT, step.default))
+            pipelines.append((DEFAULT, step.default))
     if not isinstance(step, Stub) and step.on_failure is not None:
-        found.append((HANDLER, step.on_failure))
-    return found
+        pipelines.append((HANDLER, step.on_failure))
+    return pipelines
 
 
-def _replaced(pipeline: Pipeline, scope: str, commands: Mapping[str, Task]) -> Pipeline:
-    steps = tuple(_step(step, join(scope, step.name), commands) for step in pipeline.steps)
+def _mock_pipeline(pipeline: Pipeline, scope: str, patched: Mapping[str, Task]) -> Pipeline:
+    """The pipeline with the patched tasks, by their paths, and a stub for any other task."""
+    steps = tuple(_mock_step(step, join(scope, step.name), patched) for step in pipeline.steps)
     stubs = {
         step.name
         for step, before in zip(steps, pipeline.steps, strict=True)
@@ -119,18 +122,18 @@ def _replaced(pipeline: Pipeline, scope: str, commands: Mapping[str, Task]) -> P
     return replace(pipeline, steps=steps)
 
 
-def _step(step: Step, path: str, commands: Mapping[str, Task]) -> Step:
+def _mock_step(step: Step, path: str, patched: Mapping[str, Task]) -> Step:
     def inner(pipeline: Pipeline, label: str) -> Pipeline:
-        return _replaced(pipeline, join(path, label) if label else path, commands)
+        return _mock_pipeline(pipeline, join(path, label) if label else path, patched)
 
     if isinstance(step, Stub):
         return step
-    if isinstance(step, Task) and path not in commands:
-        # It can't fail, so that its handler would never run.
+    if isinstance(step, Task) and path not in patched:
+        # A stub can't fail, so it needs no handler.
         return Stub(step.name, step.terminate_with_success, step.terminate_with_failure, step.line)
     handler = inner(step.on_failure, HANDLER) if step.on_failure is not None else None
     if isinstance(step, Task):
-        return replace(commands[path], on_failure=handler)
+        return replace(patched[path], on_failure=handler)
     if isinstance(step, Nested):
         return replace(step, pipeline=inner(step.pipeline, ""), on_failure=handler)
     if isinstance(step, (Map, Loop)):

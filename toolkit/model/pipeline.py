@@ -1,7 +1,7 @@
-"""The model: a pipeline as frozen dataclasses, whatever it was written in.
+"""The model: a pipeline as frozen dataclasses, in whichever form it was written.
 
-It says nothing about where or with which configuration the pipeline runs. A step's ``line`` is for messages and is part
-of no comparison.
+The model does not say where the pipeline runs, nor with which configuration. A step's ``line`` is for messages and is never
+compared.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Literal
 
 Kind = Literal["python", "shell", "notebook"]
 ReturnKind = Literal["json", "object", "metric"]
+TASK_KINDS: Mapping[str, Kind] = {"python": "python", "shell": "shell", "notebook": "notebook"}
+RETURN_KINDS: Mapping[str, ReturnKind] = {"json": "json", "object": "object", "metric": "metric"}
+"""Both kinds by their names, which a description has as text."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Return:
 
 @dataclass(frozen=True)
 class Constant:
-    """A binding to a value that stands in the pipeline's own source."""
+    """A binding to a value that is written in the pipeline itself."""
 
     value: Any
 
@@ -50,8 +53,8 @@ class Source:
     """A binding to a parameter.
 
     Attributes:
-        step: the one that returns it, by name among its siblings; RUN is what the run itself was given; None is whichever
-            is the newest in the scope.
+        step: the step that returns it, by its name among its siblings. RUN is a parameter of the run; None is the newest
+            value in the scope.
     """
 
     RUN: ClassVar = ""
@@ -93,7 +96,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Stub:
-    """A step that does nothing and costs no container; it may still end its pipeline, as a task may."""
+    """A step that does nothing and has no container. Like a task, it may end its pipeline."""
 
     name: str
     terminate_with_success: bool = False
@@ -126,8 +129,8 @@ class Map:
     """A branch for each item of a list parameter.
 
     Attributes:
-        reducer: a function of the list of an item's values, or the name of a known one; None leaves the list.
-        concurrency: how many items may run at once; None is as many as the run may have steps.
+        reducer: a function of the list of the items' values, or one of REDUCERS; None keeps the list.
+        concurrency: how many items may run at once; None sets no limit beyond the run's own.
     """
 
     name: str
@@ -142,7 +145,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Conditional:
-    """The branch that a parameter's value names, or the default."""
+    """Runs the branch that a parameter's value names, or the default."""
 
     name: str
     parameter: str
@@ -168,7 +171,7 @@ class Loop:
 Composite = Nested | Parallel | Map | Conditional | Loop
 Step = Task | Stub | Composite
 REDUCERS = ("list", "sum", "max", "min", "last")
-"""The reducers that have a name."""
+"""Reducers that are not functions of the user's, by their names."""
 
 
 @dataclass(frozen=True)

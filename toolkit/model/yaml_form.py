@@ -1,14 +1,26 @@
-"""The YAML form: ``dag: {start_at, steps: {NAME: {type, next, …}}}`` as a description, steps in the order in which they run."""
+"""Reads the YAML form of a pipeline, ``dag: {start_at, steps: {NAME: {type, next, …}}}``, as a description.
+
+The description lists the steps in the order in which they run.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
 from toolkit.errors import BadInput
-from toolkit.model.pipeline import REDUCERS
+from toolkit.model.pipeline import REDUCERS, RETURN_KINDS, TASK_KINDS
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import (
+        CatalogDescription,
+        PipelineDescription,
+        ReducerDescription,
+        ReturnRow,
+        StepDescription,
+    )
 
 _TYPES = ("task", "stub", "pipeline", "parallel", "map", "conditional", "loop", "success", "fail")
 _ENDS = ("success", "fail")
@@ -35,39 +47,43 @@ _KEYS = {
     "success": ("type",),
     "fail": ("type",),
 }
-_LONGEST = 100_000
+_LONGEST_COMMAND = 100_000
+"""Characters."""
 _MOST_STEPS = 10_000
-"""With each branch that stands behind an anchor, and each handler, counted as often as it is used."""
+"""A branch behind an anchor and a handler are counted as often as they are used."""
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The description of a pipeline's YAML file; python functions are dotted paths that are still to be resolved.
+def read(path: Path) -> PipelineDescription:
+    """The description of a pipeline's YAML file; its Python functions are dotted paths that are not resolved yet.
 
     Raises:
-        BadInput: with file and line, for what is not a pipeline: an unknown key, a step that is missing or never
-            reached, a cycle.
+        BadInput: the file is not a pipeline: it has an unknown key, a missing step, a step that is never reached, or a cycle.
+            The message has file and line.
     """
     tree = read_yaml(path)
     if not isinstance(tree.value, dict) or "dag" not in tree.value:
-        raise BadInput("this file has no `dag:` and is no pipeline", tree.where)
+        raise BadInput("this file has no `dag:`, so it is not a pipeline", tree.where)
     for key in tree.value:
-        # Anchors for branches are kept under keys of the author's own choice, beside the dag.
+        # A file may keep anchors for branches beside the dag, under keys of the author's choice.
         if key != "dag" and not isinstance(tree.value[key].value, dict):
             raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
-    return _Reader().dag(tree.value["dag"])
+    return _DagReader().dag(tree.value["dag"])
 
 
-class _Reader:
-    """Counts the steps, which anchors and handlers may multiply."""
+class _DagReader:
+    """Reads dags, and counts their steps: anchors and handlers may multiply them."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def dag(self, tree: Located) -> dict[str, Any]:
+    def dag(self, tree: Located) -> PipelineDescription:
+        """The description of a dag and of all dags inside it."""
         entries = _mapping(tree, "dag")
         if set(entries) == {"dag"}:
             return self.dag(entries["dag"])
-        _known(tree, entries, ("name", "description", "start_at", "steps", "max_time", "internal_branch_name"), "dag")
+        _check_keys(
+            tree, entries, ("name", "description", "start_at", "steps", "max_time", "internal_branch_name"), "dag"
+        )
         for key in ("start_at", "steps"):
             if key not in entries:
                 raise BadInput(f"the dag has no {key}", tree.where)
@@ -80,129 +96,142 @@ class _Reader:
         sequence.check_all_reached()
         return {"name": name, "steps": order}
 
-    def count(self, where: str) -> None:
-        """One more step.
+    def count_step(self, where: str) -> None:
+        """Counts one more step.
 
         Raises:
-            BadInput: they are too many.
+            BadInput: there are too many.
         """
         self._count += 1
         if self._count > _MOST_STEPS:
             raise BadInput(
-                f"the pipeline has more than {_MOST_STEPS} steps, with those behind an on_failure counted for each",
+                f"the pipeline has more than {_MOST_STEPS} steps; a handler counts again for each step that names it",
                 where,
             )
 
 
 class _Sequence:
-    """The steps of one dag, walked along their ``next``: from its start, and from each step that an ``on_failure`` names."""
+    """The steps of one dag, followed along ``next``: from the dag's start, and from each step that an ``on_failure`` names."""
 
-    def __init__(self, reader: _Reader, tree: Located, steps: dict[str, Located]) -> None:
+    def __init__(self, reader: _DagReader, tree: Located, steps: dict[str, Located]) -> None:
         self._reader = reader
         self._tree = tree
         self._steps = steps
-        self._seen: set[str] = set()
+        self._reached: set[str] = set()
 
-    def from_step(self, name: str, place: str, handled: tuple[str, ...]) -> list[dict[str, Any]]:
-        """The steps from one on, to a success, a fail, or a step without a next one.
+    def from_step(self, name: str, place: str, handlers: tuple[str, ...]) -> list[StepDescription]:
+        """The steps from ``name`` to a success, a fail, or a step without a ``next``.
 
         Args:
-            place: where the step is named. handled: the steps at which the handlers begin that this is inside of.
+            place: where the step is named. handlers: the first steps of the handlers around these steps.
         """
-        order: list[dict[str, Any]] = []
+        order: list[StepDescription] = []
         seen: set[str] = set()
         while True:
-            kind, node = self._node(name, place)
+            kind, node = self._step_entries(name, place)
             if name in seen:
-                raise BadInput(
-                    f"the steps go round in a circle: {name!r} comes again after {order[-1]['name']!r}", place
-                )
+                raise BadInput(f"the steps form a cycle: {name!r} comes again after {order[-1]['name']!r}", place)
             seen.add(name)
-            line = tree_line(self._tree, name)
-            if kind == "success" and (order or not handled):
+            line = _name_line(self._tree, name)
+            if kind == "success" and (order or not handlers):
                 break
-            self._reader.count(place)
-            order.append(self._step(name, kind, node, line, handled))
+            self._reader.count_step(place)
+            order.append(self._describe_step(name, kind, node, line, handlers))
             following = node.get("next") or node.get("next_node")
             if following is None:
                 break
             name, place = _text(following, "next"), following.where
-        self._seen |= seen
+        self._reached |= seen
         return order
 
-    def _node(self, name: str, place: str) -> tuple[str, dict[str, Located]]:
+    def _step_entries(self, name: str, place: str) -> tuple[str, dict[str, Located]]:
         if name not in self._steps:
             hint = nearest(name, list(self._steps))
             raise BadInput(f"there is no step {name!r}" + (f" (did you mean {hint!r}?)" if hint else ""), place)
         tree = self._steps[name]
         node = _mapping(tree, f"the step {name}")
-        kind = _type(tree, node)
-        _known(tree, node, _KEYS.get(kind, ()), f"a {kind} step", open_ended=kind == "stub")
+        kind = _step_type(tree, node)
+        _check_keys(tree, node, _KEYS.get(kind, ()), f"a {kind} step", open_ended=kind == "stub")
         return kind, node
 
     def check_all_reached(self) -> None:
-        """Refuses steps that nothing leads to; an end that nothing leads to is no mistake."""
-        for other in self._steps:
-            ends = _type(self._steps[other], _mapping(self._steps[other], other)) in _ENDS
-            if other not in self._seen and not ends and not _is_handler(other, self._steps):
+        """Refuses steps that nothing leads to, unless they are an end (success or fail)."""
+        for name, step in self._steps.items():
+            is_end = _step_type(step, _mapping(step, name)) in _ENDS
+            if name not in self._reached and not is_end and not _belongs_to_handler(name, self._steps):
                 raise BadInput(
-                    f"the step {other!r} is never reached: no `next` leads to it", tree_where(self._tree, other)
+                    f"the step {name!r} is never reached: no `next` leads to it", _name_where(self._tree, name)
                 )
 
-    def _handler(self, name: str, node: dict[str, Located], handled: tuple[str, ...]) -> dict[str, Any] | None:
-        """The pipeline of an ``on_failure``: a dag in its place, or what begins at the step that it names."""
+    def _describe_handler(
+        self, name: str, node: dict[str, Located], handlers: tuple[str, ...]
+    ) -> PipelineDescription | None:
+        """The pipeline of an ``on_failure``, which is a dag or names the step at which the handler begins."""
         tree = node.get("on_failure")
         if tree is None or tree.value in (None, ""):
             return None
         if isinstance(tree.value, dict):
             return self._reader.dag(tree)
-        named = _text(tree, "on_failure")
-        kind, _ = self._node(named, tree.where)
-        if named in handled:
-            raise BadInput(f"the on_failure of {name!r} leads round in a circle, back to {named!r}", tree.where)
+        first = _text(tree, "on_failure")
+        kind, _ = self._step_entries(first, tree.where)
+        if first in handlers:
+            raise BadInput(f"the on_failure of {name!r} forms a cycle: it leads back to {first!r}", tree.where)
         if kind == "fail":
-            # What failed is to be a failure, as it is without a handler.
+            # The step's failure remains a failure, which is what happens without a handler.
             return None
-        return {"name": "", "steps": self.from_step(named, tree.where, (*handled, named))}
+        return {"name": "", "steps": self.from_step(first, tree.where, (*handlers, first))}
 
-    def _step(
-        self, name: str, kind: str, node: dict[str, Located], line: int, handled: tuple[str, ...]
-    ) -> dict[str, Any]:
+    def _describe_step(
+        self, name: str, kind: str, node: dict[str, Located], line: int, handlers: tuple[str, ...]
+    ) -> StepDescription:
         if kind in ("stub", *_ENDS):
-            ends: dict[str, Any] = {
-                key: _flag(node, key) for key in ("terminate_with_success", "terminate_with_failure") if key in node
-            }
-            if kind in _ENDS:
-                ends["terminate_with_success" if kind == "success" else "terminate_with_failure"] = True
-            return {"type": "stub", "name": name, "line": line, **ends}
-        handler = self._handler(name, node, handled)
+            return _describe_stub(name, kind, node, line)
         if kind == "task":
-            return {**_task(name, node, line), "on_failure": handler}
-        step: dict[str, Any] = {"type": kind, "name": name, "line": line, "on_failure": handler}
-        for key in ("parameter", "iterate_on", "iterate_as", "break_on", "index_as"):
-            if key in node:
-                step[key] = _text(node[key], key)
-        for key in ("max_iterations", "concurrency"):
-            if key in node:
-                step[key] = _whole(node[key], key)
+            handler = self._describe_handler(name, node, handlers)
+            task = _describe_task(name, node, line)
+            task["on_failure"] = handler
+            return task
+        return self._describe_composite(name, kind, node, line, handlers)
+
+    def _describe_composite(
+        self, name: str, kind: str, node: dict[str, Located], line: int, handlers: tuple[str, ...]
+    ) -> StepDescription:
+        handler = self._describe_handler(name, node, handlers)
+        step: StepDescription = {"type": kind, "name": name, "line": line, "on_failure": handler}
+        if "parameter" in node:
+            step["parameter"] = _text(node["parameter"], "parameter")
+        if "iterate_on" in node:
+            step["iterate_on"] = _text(node["iterate_on"], "iterate_on")
+        if "iterate_as" in node:
+            step["iterate_as"] = _text(node["iterate_as"], "iterate_as")
+        if "break_on" in node:
+            step["break_on"] = _text(node["break_on"], "break_on")
+        if "index_as" in node:
+            step["index_as"] = _text(node["index_as"], "index_as")
+        if "max_iterations" in node:
+            step["max_iterations"] = _whole_number(node["max_iterations"], "max_iterations")
+        if "concurrency" in node:
+            step["concurrency"] = _whole_number(node["concurrency"], "concurrency")
         if "reducer" in node:
-            step["reducer"] = _reducer(name, node["reducer"])
+            step["reducer"] = _describe_reducer(name, node["reducer"])
         if "branches" in node:
             branches = _mapping(node["branches"], "branches")
             step["branches"] = {key: self._reader.dag(branch) for key, branch in branches.items()}
-        for key in ("branch", "default"):
-            if key in node:
-                step[key] = self._reader.dag(node[key])
         if kind == "pipeline":
-            given = [key for key in node if key in ("branch", "dag", "pipeline")]
-            if len(given) > 1:
-                raise BadInput(f"{given[1]!r} and {given[0]!r} say the same; keep one", node[given[1]].where)
-            step.pop("branch", None)
-            step.update({"pipeline": self._reader.dag(node[given[0]])} if given else {})
+            spellings = [key for key in node if key in ("branch", "dag", "pipeline")]
+            if len(spellings) > 1:
+                first, second = spellings[:2]
+                raise BadInput(f"{second!r} and {first!r} mean the same: keep one of them", node[second].where)
+            if spellings:
+                step["pipeline"] = self._reader.dag(node[spellings[0]])
+        elif "branch" in node:
+            step["branch"] = self._reader.dag(node["branch"])
+        if "default" in node:
+            step["default"] = self._reader.dag(node["default"])
         for key in _REQUIRED[kind]:
             if key not in step:
-                what = "branch" if kind == "pipeline" else key
-                raise BadInput(f"the {kind} step {name!r} has no {what}", node["type"].where)
+                missing = "branch" if kind == "pipeline" else key
+                raise BadInput(f"the {kind} step {name!r} has no {missing}", node["type"].where)
         return step
 
 
@@ -215,8 +244,19 @@ _REQUIRED = {
 }
 
 
-def _reducer(name: str, tree: Located) -> dict[str, Any] | str:
-    """A reducer that has a name, or a function by its dotted path."""
+def _describe_stub(name: str, kind: str, node: dict[str, Located], line: int) -> StepDescription:
+    """A stub; an end (success or fail) is one as well."""
+    step: StepDescription = {"type": "stub", "name": name, "line": line}
+    _copy_flags(node, step)
+    if kind == "success":
+        step["terminate_with_success"] = True
+    elif kind == "fail":
+        step["terminate_with_failure"] = True
+    return step
+
+
+def _describe_reducer(name: str, tree: Located) -> ReducerDescription | str:
+    """One of the named reducers, or a function by its dotted path."""
     text = _text(tree, "reducer").strip()
     if text.startswith("lambda"):
         raise BadInput(
@@ -228,92 +268,102 @@ def _reducer(name: str, tree: Located) -> dict[str, Any] | str:
         if text not in REDUCERS:
             hint = nearest(text, REDUCERS)
             raise BadInput(
-                f"{text!r} is no reducer"
+                f"{text!r} is not a reducer"
                 + (f" (did you mean {hint!r}?)" if hint else "")
-                + f": it is module.function, or one of {', '.join(REDUCERS)}",
+                + f": a reducer is module.function, or one of {', '.join(REDUCERS)}",
                 tree.where,
             )
         return text
     module, _, qualname = text.rpartition(".")
-    function = {"module": module, "qualname": qualname}
-    return {"name": name, "line": tree.line, "kind": "python", "function": function}
+    return {
+        "name": name,
+        "line": tree.line,
+        "kind": "python",
+        "function": {"module": module, "qualname": qualname, "file": None},
+    }
 
 
-def _is_handler(name: str, steps: dict[str, Located]) -> bool:
-    """Whether a step, or one that leads to it, is what an ``on_failure`` names."""
-    named = {target for step in steps.values() if (target := _named_by(step, "on_failure")) is not None}
+def _belongs_to_handler(name: str, steps: dict[str, Located]) -> bool:
+    """Whether an ``on_failure`` names the step, or a step that leads to it."""
+    pending = {target for step in steps.values() if (target := _step_named_under(step, "on_failure")) is not None}
     reached: set[str] = set()
-    while named:
-        one = named.pop()
-        if one in reached or one not in steps:
+    while pending:
+        step_name = pending.pop()
+        if step_name in reached or step_name not in steps:
             continue
-        reached.add(one)
+        reached.add(step_name)
         for key in ("next", "next_node"):
-            following = _named_by(steps[one], key)
+            following = _step_named_under(steps[step_name], key)
             if following is not None:
-                named.add(following)
+                pending.add(following)
     return name in reached
 
 
-def _named_by(step: Located, key: str) -> str | None:
-    """The step that a key of a step names, where it names one."""
-    found = step.value.get(key) if isinstance(step.value, dict) else None
-    return found.value if found is not None and isinstance(found.value, str) else None
+def _step_named_under(step: Located, key: str) -> str | None:
+    """The name of a step that stands under a key of another step; None where there is none."""
+    tree = step.value.get(key) if isinstance(step.value, dict) else None
+    return tree.value if tree is not None and isinstance(tree.value, str) else None
 
 
-def tree_line(steps: Located, name: str) -> int:
+def _name_line(steps: Located, name: str) -> int:
     """The line of a step's name."""
     return steps.key_lines.get(name, steps.line)
 
 
-def tree_where(steps: Located, name: str) -> str:
+def _name_where(steps: Located, name: str) -> str:
     """The place of a step's name as ``file:line``."""
     return steps.key_where(name)
 
 
-def _type(tree: Located, node: dict[str, Located]) -> str:
+def _step_type(tree: Located, node: dict[str, Located]) -> str:
     kind = _text(node["type"], "type") if "type" in node else "task"
     if kind not in _TYPES:
         hint = nearest(kind, _TYPES)
         raise BadInput(
-            f"{kind!r} is no type of step"
-            + (f" (did you mean {hint!r}?)" if hint else f": it is one of {', '.join(_TYPES)}"),
+            f"{kind!r} is not a type of step"
+            + (f" (did you mean {hint!r}?)" if hint else f": use one of {', '.join(_TYPES)}"),
             node["type"].where,
         )
     return kind
 
 
-def _task(name: str, node: dict[str, Located], line: int) -> dict[str, Any]:
+def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescription:
     kind = _text(node["command_type"], "command_type") if "command_type" in node else "python"
-    if kind not in ("python", "shell", "notebook"):
+    if kind not in TASK_KINDS:
         raise BadInput(f"command_type is python, shell or notebook, not {kind!r}", node["command_type"].where)
     if "command" not in node:
         raise BadInput(f"the step {name!r} has no command", f"{_file(node)}:{line}" if node else None)
     command = _text(node["command"], "command")
-    if len(command) > _LONGEST:
-        raise BadInput(f"the command of {name!r} is longer than {_LONGEST} characters", node["command"].where)
-    step: dict[str, Any] = {
+    if len(command) > _LONGEST_COMMAND:
+        raise BadInput(f"the command of {name!r} is longer than {_LONGEST_COMMAND} characters", node["command"].where)
+    step: StepDescription = {
         "type": "task",
-        "kind": kind,
+        "kind": TASK_KINDS[kind],
         "name": name,
         "line": line,
-        "returns": [_return(one) for one in _items(node.get("returns"), "returns")],
-        "secrets": [_text(one, "a secret") for one in _items(node.get("secrets"), "secrets")],
-        "catalog": _catalog(node.get("catalog")),
-        "overrides": _texts(node.get("overrides"), "overrides"),
-        "bind": _bind(node.get("bind")),
+        "returns": [_describe_return(item) for item in _items(node.get("returns"), "returns")],
+        "secrets": [_text(item, "a secret") for item in _items(node.get("secrets"), "secrets")],
+        "catalog": _describe_catalog(node.get("catalog")),
+        "overrides": _text_mapping(node.get("overrides"), "overrides"),
+        "bind": _describe_bindings(node.get("bind")),
     }
-    for key in ("terminate_with_success", "terminate_with_failure"):
-        if key in node:
-            step[key] = _flag(node, key)
+    _copy_flags(node, step)
     if "max_attempts" in node:
-        step["max_attempts"] = _whole(node["max_attempts"], "max_attempts")
+        step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     if kind == "python":
         module, _, qualname = command.strip().rpartition(".")
-        step["function"] = {"module": module, "qualname": qualname}
+        step["function"] = {"module": module, "qualname": qualname, "file": None}
     else:
         step["command"] = command
     return step
+
+
+def _copy_flags(node: dict[str, Located], step: StepDescription) -> None:
+    """Copies whether a step ends its pipeline."""
+    if "terminate_with_success" in node:
+        step["terminate_with_success"] = _flag(node, "terminate_with_success")
+    if "terminate_with_failure" in node:
+        step["terminate_with_failure"] = _flag(node, "terminate_with_failure")
 
 
 def _flag(node: dict[str, Located], key: str) -> bool:
@@ -327,87 +377,90 @@ def _file(node: dict[str, Located]) -> str:
     return next(iter(node.values())).file
 
 
-def _return(tree: Located) -> dict[str, str]:
+def _describe_return(tree: Located) -> ReturnRow:
     if isinstance(tree.value, str):
         return {"name": tree.value, "kind": "json"}
     entries = _mapping(tree, "a return")
-    _known(tree, entries, ("name", "kind"), "a return")
+    _check_keys(tree, entries, ("name", "kind"), "a return")
     if "name" not in entries:
         raise BadInput("a return has no name", tree.where)
     kind = _text(entries["kind"], "kind") if "kind" in entries else "json"
-    if kind not in ("json", "object", "metric"):
+    if kind not in RETURN_KINDS:
         raise BadInput(f"a return's kind is json, object or metric, not {kind!r}", entries["kind"].where)
-    return {"name": _text(entries["name"], "name"), "kind": kind}
+    return {"name": _text(entries["name"], "name"), "kind": RETURN_KINDS[kind]}
 
 
-def _catalog(tree: Located | None) -> dict[str, Any]:
+def _describe_catalog(tree: Located | None) -> CatalogDescription:
     if tree is None or tree.value is None:
         return {"get": [], "put": [], "store_copy": True}
     entries = _mapping(tree, "catalog")
-    _known(tree, entries, ("get", "put", "store_copy"), "catalog")
-    copy = entries.get("store_copy")
-    if copy is not None and not isinstance(copy.value, bool):
-        raise BadInput(f"store_copy is true or false, not {copy.described()}", copy.where)
+    _check_keys(tree, entries, ("get", "put", "store_copy"), "catalog")
     return {
-        "get": [_text(one, "a key") for one in _items(entries.get("get"), "get")],
-        "put": [_text(one, "a key") for one in _items(entries.get("put"), "put")],
-        "store_copy": True if copy is None else copy.value,
+        "get": [_text(item, "a key") for item in _items(entries.get("get"), "get")],
+        "put": [_text(item, "a key") for item in _items(entries.get("put"), "put")],
+        "store_copy": _flag(entries, "store_copy") if "store_copy" in entries else True,
     }
 
 
-def _bind(tree: Located | None) -> dict[str, Any]:
+def _describe_bindings(tree: Located | None) -> dict[str, object]:
+    """The bindings of a task: a name as text, or a constant as ``{"value": …}``."""
     if tree is None:
         return {}
-    found: dict[str, Any] = {}
-    for argument, one in _mapping(tree, "bind").items():
-        if isinstance(one.value, dict):
-            _known(one, one.value, ("value",), "a binding")
-            found[argument] = {"value": one.value["value"].plain()} if "value" in one.value else {}
+    bindings: dict[str, object] = {}
+    for argument, binding in _mapping(tree, "bind").items():
+        if isinstance(binding.value, dict):
+            _check_keys(binding, binding.value, ("value",), "a binding")
+            bindings[argument] = {"value": binding.value["value"].plain()} if "value" in binding.value else {}
         else:
-            found[argument] = _text(one, "a binding")
-    return found
+            bindings[argument] = _text(binding, "a binding")
+    return bindings
 
 
-def _known(
-    tree: Located, entries: dict[str, Located], known: tuple[str, ...], what: str, open_ended: bool = False
+def _check_keys(
+    tree: Located, entries: dict[str, Located], allowed: tuple[str, ...], owner: str, open_ended: bool = False
 ) -> None:
+    """Refuses a key that is not allowed.
+
+    Args:
+        owner: what has the keys, for the message. open_ended: whether any key is allowed.
+    """
     if open_ended:
         return
     for key in entries:
-        if key not in known:
+        if key not in allowed:
             if key == "retry":
-                raise BadInput(f"unknown key 'retry' in {what}: say max_attempts", tree.key_where(key))
-            hint = nearest(key, known)
+                raise BadInput(f"unknown key 'retry' in {owner}: use max_attempts", tree.key_where(key))
+            hint = nearest(key, allowed)
             raise BadInput(
-                f"unknown key {key!r} in {what}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.key_where(key)
+                f"unknown key {key!r} in {owner}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.key_where(key)
             )
 
 
-def _mapping(tree: Located, what: str) -> dict[str, Located]:
+def _mapping(tree: Located, name: str) -> dict[str, Located]:
     if not isinstance(tree.value, dict):
-        raise BadInput(f"{what} is a mapping, not {tree.described()}", tree.where)
+        raise BadInput(f"{name} is a mapping, not {tree.described()}", tree.where)
     return tree.value
 
 
-def _items(tree: Located | None, what: str) -> tuple[Located, ...]:
+def _items(tree: Located | None, name: str) -> tuple[Located, ...]:
     if tree is None or tree.value is None:
         return ()
     if not isinstance(tree.value, tuple):
-        raise BadInput(f"{what} is a list, not {tree.described()}", tree.where)
+        raise BadInput(f"{name} is a list, not {tree.described()}", tree.where)
     return tree.value
 
 
-def _text(tree: Located, what: str) -> str:
+def _text(tree: Located, name: str) -> str:
     if not isinstance(tree.value, str):
-        raise BadInput(f"{what} is text, not {tree.described()}: put it in quotes", tree.where)
+        raise BadInput(f"{name} is text, not {tree.described()}: put it in quotes", tree.where)
     return tree.value
 
 
-def _texts(tree: Located | None, what: str) -> dict[str, str]:
-    return {key: _text(one, what) for key, one in _mapping(tree, what).items()} if tree is not None else {}
+def _text_mapping(tree: Located | None, name: str) -> dict[str, str]:
+    return {key: _text(value, name) for key, value in _mapping(tree, name).items()} if tree is not None else {}
 
 
-def _whole(tree: Located, what: str) -> int:
+def _whole_number(tree: Located, name: str) -> int:
     if not isinstance(tree.value, int) or isinstance(tree.value, bool):
-        raise BadInput(f"{what} is a whole number, not {tree.described()}", tree.where)
+        raise BadInput(f"{name} is a whole number, not {tree.described()}", tree.where)
     return tree.value

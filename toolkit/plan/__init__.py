@@ -1,1 +1,1 @@
-"""The plan: what every backend runs, made purely from model and configuration."""
+"""The plan: what every backend runs, a pure function of model and configuration."""

@@ -1,8 +1,8 @@
-"""Where the control values of composites come from: a map's count, a conditional's choice, whether a loop goes on.
+"""Where the control values of composites come from: a map's count, a conditional's choice, whether a loop runs again.
 
-A cluster needs each of them before the first container of the composite starts, and no container but the user's runs. So the
-task that ended last before it computes the value; where there is none, it follows from the run's parameters, or belongs to
-the map or loop around it, which then computes it with its own.
+A cluster needs a control value before the first container of the composite starts, and it runs no containers but the user's. So
+the task that ended last before the composite computes the value. Where no task runs before it, the value follows from the run's
+parameters, or belongs to the map or loop around the composite, which then computes it together with its own.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from toolkit.runtime.shared.tree import depth
 
 @dataclass(frozen=True)
 class TaskSource:
-    """By a task of the scope."""
+    """A task of the scope computes the value."""
 
     step: str
 
 
 @dataclass(frozen=True)
 class InnerSource:
-    """By what runs inside a composite (or handler) of the scope.
+    """What runs inside a composite or a handler of the scope computes the value.
 
     Attributes:
-        step: the composite's path, or for a handler its owner's. scopes: the scopes inside one of which it is computed, with
-            where there.
-        before: where it comes from, in this scope, if what ran inside computes none; None where that can't be.
+        step: the composite's path; of a handler, that of the step that has it. scopes: the scopes inside, one of which computes
+            the value, each with the source there.
+        before: the source in this scope, if nothing that ran inside computed the value; None where that can't happen.
     """
 
     step: str
@@ -41,7 +41,7 @@ class InnerSource:
 
 @dataclass(frozen=True)
 class ChoiceSource:
-    """By the first of these whose step (or handler) has succeeded, else by the last."""
+    """The first of these whose step or handler has succeeded computes the value; if none has, ``otherwise`` does."""
 
     first: tuple[TaskSource | InnerSource, ...]
     otherwise: Source
@@ -49,7 +49,7 @@ class ChoiceSource:
 
 @dataclass(frozen=True)
 class EntrySource:
-    """Nothing in the scope runs before: it is known when the scope is entered."""
+    """Nothing in the scope runs before: the value is known when the scope is entered."""
 
 
 Source = TaskSource | InnerSource | ChoiceSource | EntrySource
@@ -59,7 +59,7 @@ class Control(NamedTuple):
     """A control value.
 
     Attributes:
-        path: the composite's. at: where it comes from, in each scope from the composite's own outwards.
+        path: the composite's. at: its source in each scope, by the scope's path, from the composite's own scope outwards.
     """
 
     path: str
@@ -68,7 +68,7 @@ class Control(NamedTuple):
 
 
 class ControlAnalysis(NamedTuple):
-    """What the analysis adds to a plan."""
+    """What the analysis adds to a plan; the attributes are those of :class:`toolkit.plan.plan.Plan`."""
 
     steps: tuple[PlannedStep, ...]
     controls: Mapping[str, tuple[Control, ...]]
@@ -79,71 +79,73 @@ def analyse_controls(steps: Iterable[PlannedStep], scopes: Iterable[PlannedScope
     """Adds to tasks what they emit, and to maps and loops the composites whose values they compute with their own.
 
     Raises:
-        BadInput: nothing that runs could compute a value in time; the message says where a task is needed.
+        BadInput: no task can compute a value in time; the message says where one is needed.
     """
-    return _Finder({row.path: row for row in steps}, {scope.path: scope for scope in scopes}).find()
+    return _ControlAnalyser({row.path: row for row in steps}, {scope.path: scope for scope in scopes}).analyse()
 
 
-class _Finder:
+class _ControlAnalyser:
     def __init__(self, rows: dict[str, PlannedStep], scopes: dict[str, PlannedScope]) -> None:
         self._rows = rows
         self._scopes = scopes
         self._scope_of = {path: scope for scope in scopes.values() for path in scope.steps}
-        self._emits: dict[str, dict[Emission, None]] = {}
+        self._emissions: dict[str, dict[Emission, None]] = {}
         self._parts: dict[str, list[str]] = {}
+        # The parameters on which a composite's control value depends, and those of its parts.
         self._needs: dict[str, set[str]] = {}
         self._controls: dict[str, list[Control]] = {}
         self._given: dict[str, None] = {}
-        self._same: dict[str, str] = {}
-        self._done: set[str] = set()
-        # A map has to know what else it is to compute before it is asked where that comes from.
-        self._inside_out = sorted(self._rows, key=lambda one: -one.count("/"))
+        self._as_long_as: dict[str, str] = {}
+        self._analysed: set[str] = set()
+        # A map has to know which other values it computes before its own source is looked for.
+        self._inside_out = sorted(self._rows, key=lambda path: -path.count("/"))
 
-    def find(self) -> ControlAnalysis:
+    def analyse(self) -> ControlAnalysis:
         for path in self._inside_out:
-            self._composite(self._rows[path])
+            self._analyse_composite(self._rows[path])
         order = {path: number for number, path in enumerate(self._rows)}
         rows = []
         for row in self._rows.values():
             if row.inside is not None and row.path in self._parts:
                 parts = tuple(sorted(self._parts[row.path], key=order.__getitem__))
                 row = replace(row, inside=replace(row.inside, parts=parts))
-            if row.inside is not None and row.path in self._same:
-                row = replace(row, inside=replace(row.inside, as_long_as=self._same[row.path]))
-            if row.path in self._emits:
-                row = replace(row, emits=tuple(self._emits[row.path]))
+            if row.inside is not None and row.path in self._as_long_as:
+                row = replace(row, inside=replace(row.inside, as_long_as=self._as_long_as[row.path]))
+            if row.path in self._emissions:
+                row = replace(row, emits=tuple(self._emissions[row.path]))
             rows.append(row)
+        controls = {path: tuple(values) for path, values in self._controls.items()}
         given = tuple(sorted(self._given, key=order.__getitem__))
-        return ControlAnalysis(tuple(rows), {path: tuple(found) for path, found in self._controls.items()}, given)
+        return ControlAnalysis(tuple(rows), controls, given)
 
-    def _composite(self, row: PlannedStep) -> None:
-        if row.inside is None or row.type in ("parallel", "pipeline") or row.path in self._done:
+    def _analyse_composite(self, row: PlannedStep) -> None:
+        if row.inside is None or row.type in ("parallel", "pipeline") or row.path in self._analysed:
             return
-        self._done.add(row.path)
+        self._analysed.add(row.path)
         needs = {row.inside.parameter}
         for part in self._parts.get(row.path, ()):
             needs |= self._needs[part]
         self._needs[row.path] = needs
         if row.type == "loop":
-            # Before its first iteration there is nothing to ask.
+            # The first iteration always runs; the value is needed after each iteration.
             [(_, scope)] = row.inside.branches
-            source = self._at_end(self._scopes[scope], needs, row)
+            source = self._source_at_end(self._scopes[scope], needs, row)
             if holds_entry(source):
-                raise self._undecided(row)
-            self._emitted(source, row.path, "again")
+                raise self._no_task_in_loop(row)
+            self._add_emissions(source, row.path, "again")
             self._controls.setdefault(row.path, []).append(Control(row.path, "again", {scope: source}))
             return
-        self._start(row, needs)
+        self._trace_start(row, needs)
 
-    def _start(self, row: PlannedStep, needs: set[str]) -> None:
-        """Follows a value from the composite outwards until something computes it."""
+    def _trace_start(self, row: PlannedStep, needs: set[str]) -> None:
+        """Follows a composite's value outwards, scope by scope, until something computes it."""
         at: dict[str, Source] = {}
         scope = self._scope_of[row.path]
         position = scope.steps.index(row.path)
         while True:
-            source = self._before(scope, position, needs, row)
+            source = self._source_before(scope, position, needs, row)
             at[scope.path] = source
-            self._emitted(source, row.path, "start")
+            self._add_emissions(source, row.path, "start")
             if not holds_entry(source):
                 break
             if scope.owner is None:
@@ -160,123 +162,132 @@ class _Finder:
 
     # --- what computes a value ----------------------------------------------------------------------------------------
 
-    def _before(self, scope: PlannedScope, position: int, needs: set[str], wanted: PlannedStep) -> Source:
-        """What computes a value as it is before the step at ``position``, or after the last one."""
+    def _source_before(self, scope: PlannedScope, position: int, needs: set[str], composite: PlannedStep) -> Source:
+        """The source of a value as it is before the step at ``position``, which may be one past the last step.
+
+        Args:
+            needs: the parameters on which the value depends. composite: the one whose value it is.
+        """
         for index in range(position - 1, -1, -1):
             row = self._rows[scope.steps[index]]
             if row.type == "task":
                 return TaskSource(row.path)
-            if self._is_as_long(wanted, row, needs):
-                # Its count is that of the other, wherever that comes from.
+            if self._is_as_long_as(composite, row, needs):
+                # Its count is the other map's, so it depends on whatever that one depends on.
                 for path in self._inside_out:
                     if path == row.path or path.startswith(row.path + "/"):
-                        self._composite(self._rows[path])
-                self._same[wanted.path] = row.path
-                self._needs[wanted.path] = needs = self._needs[row.path]
+                        self._analyse_composite(self._rows[path])
+                self._as_long_as[composite.path] = row.path
+                self._needs[composite.path] = needs = self._needs[row.path]
                 continue
-            if row.inside is not None and any(needs & set(self._scopes[one].returns) for one in row.inside.scopes()):
-                return self._inside(scope, index, needs, wanted)
+            if row.inside is not None and any(
+                needs & set(self._scopes[inner].returns) for inner in row.inside.scopes()
+            ):
+                return self._source_inside(scope, index, needs, composite)
         return EntrySource()
 
-    def _inside(self, scope: PlannedScope, index: int, needs: set[str], wanted: PlannedStep) -> Source:
+    def _source_inside(self, scope: PlannedScope, index: int, needs: set[str], composite: PlannedStep) -> Source:
+        """The source of a value that comes out of the composite at ``index``."""
         row = self._rows[scope.steps[index]]
         assert row.inside is not None
         if row.type == "map":
-            raise self._too_close(wanted, row)
+            raise self._no_task_between(composite, row)
         scopes = row.inside.scopes()
         if row.type == "parallel":
-            scopes = [one for one in scopes if needs & set(self._scopes[one].returns)]
-            # The last in order of definition wins, if what it returns does not depend on how it goes.
+            scopes = [inner for inner in scopes if needs & set(self._scopes[inner].returns)]
+            # The branch that is defined last wins, provided that it returns the names whatever happens in it.
             last = self._scopes[scopes[-1]]
-            others = {name for one in scopes[:-1] for name in needs & set(self._scopes[one].returns)}
-            if not all(self._returns_surely(last, name) for name in others):
-                raise self._too_close(wanted, row)
+            names = {name for inner in scopes[:-1] for name in needs & set(self._scopes[inner].returns)}
+            if not all(self._always_returns(last, name) for name in names):
+                raise self._no_task_between(composite, row)
             scopes = scopes[-1:]
-        return self._inner(scope, index, scopes, needs, wanted)
+        return self._inner_source(scope, index, scopes, needs, composite)
 
-    def _inner(
+    def _inner_source(
         self,
         scope: PlannedScope,
         index: int,
         scopes: list[str],
         needs: set[str],
-        wanted: PlannedStep,
+        composite: PlannedStep,
         handler: bool = False,
     ) -> InnerSource:
-        found = tuple((one, self._at_end(self._scopes[one], needs, wanted)) for one in scopes)
-        before = self._before(scope, index, needs, wanted) if any(holds_entry(one) for _, one in found) else None
-        return InnerSource(scope.steps[index], found, before, handler)
+        sources = tuple((inner, self._source_at_end(self._scopes[inner], needs, composite)) for inner in scopes)
+        before = None
+        if any(holds_entry(source) for _, source in sources):
+            before = self._source_before(scope, index, needs, composite)
+        return InnerSource(scope.steps[index], sources, before, handler)
 
-    def _at_end(self, scope: PlannedScope, needs: set[str], wanted: PlannedStep) -> Source:
-        """What computes a value as it is when the sequence has ended well: after its last step, or by a shorter way."""
-        shorter: list[TaskSource | InnerSource] = []
-        # Whatever ends it, nothing after that runs.
-        ends = next((index for index, path in enumerate(scope.steps) if self._rows[path].ends), len(scope.steps) - 1)
-        for index, path in enumerate(scope.steps[: ends + 1]):
+    def _source_at_end(self, scope: PlannedScope, needs: set[str], composite: PlannedStep) -> Source:
+        """The source of a value as it is when the sequence has succeeded: after its last step, or through a handler."""
+        through_handlers: list[TaskSource | InnerSource] = []
+        # Nothing runs after a step that ends the sequence.
+        last = next((index for index, path in enumerate(scope.steps) if self._rows[path].ends), len(scope.steps) - 1)
+        for index, path in enumerate(scope.steps[: last + 1]):
             row = self._rows[path]
             if row.handler is not None:
-                shorter.append(self._inner(scope, index, [row.handler], needs, wanted, handler=True))
-        last = self._before(scope, ends + 1, needs, wanted)
-        shorter = [one for one in shorter if one != last]
-        return ChoiceSource(tuple(shorter), last) if shorter else last
+                through_handlers.append(self._inner_source(scope, index, [row.handler], needs, composite, handler=True))
+        source = self._source_before(scope, last + 1, needs, composite)
+        through_handlers = [handler for handler in through_handlers if handler != source]
+        return ChoiceSource(tuple(through_handlers), source) if through_handlers else source
 
-    def _is_as_long(self, wanted: PlannedStep, row: PlannedStep, needs: set[str]) -> bool:
-        """Whether what a map iterates on is the list that another map, just before, makes of its items."""
-        if wanted.type != "map" or row.type != "map" or wanted.path in self._parts or wanted.inside is None:
+    def _is_as_long_as(self, composite: PlannedStep, row: PlannedStep, needs: set[str]) -> bool:
+        """Whether a map iterates on the list of values that another map, just before it, makes of its items."""
+        if composite.type != "map" or row.type != "map" or composite.path in self._parts or composite.inside is None:
             return False
         if row.inside is None or row.inside.reducer not in (None, "list") or row.handler is not None:
             return False
         [(_, branch)] = row.inside.branches
-        same_depth = depth(row.path) == depth(wanted.path)
-        return same_depth and len(needs) == 1 and self._returns_surely(self._scopes[branch], *needs)
+        same_depth = depth(row.path) == depth(composite.path)
+        return same_depth and len(needs) == 1 and self._always_returns(self._scopes[branch], *needs)
 
-    def _returns_surely(self, scope: PlannedScope, name: str) -> bool:
+    def _always_returns(self, scope: PlannedScope, name: str) -> bool:
         """Whether a sequence that succeeds always returns a name."""
         for path in scope.steps:
             row = self._rows[path]
-            returned = row.task.returns if row.task is not None and row.handler is None else ()
-            if any(one.name == name for one in returned):
+            returns = row.task.returns if row.task is not None and row.handler is None else ()
+            if any(declared.name == name for declared in returns):
                 return True
             if row.handler is not None or row.ends == "success":
                 return False
         return False
 
-    def _emitted(self, source: Source, path: str, when: When) -> None:
-        """Tells the tasks of a source what they compute."""
+    def _add_emissions(self, source: Source, path: str, when: When) -> None:
+        """Adds the value to what each task of a source emits."""
         if isinstance(source, TaskSource):
-            self._emits.setdefault(source.step, {})[Emission(path, when)] = None
+            self._emissions.setdefault(source.step, {})[Emission(path, when)] = None
         elif isinstance(source, InnerSource):
             for _, inner in source.scopes:
-                self._emitted(inner, path, when)
+                self._add_emissions(inner, path, when)
             if source.before is not None:
-                self._emitted(source.before, path, when)
+                self._add_emissions(source.before, path, when)
         elif isinstance(source, ChoiceSource):
-            for one in (*source.first, source.otherwise):
-                self._emitted(one, path, when)
+            for choice in (*source.first, source.otherwise):
+                self._add_emissions(choice, path, when)
 
-    def _too_close(self, wanted: PlannedStep, row: PlannedStep) -> BadInput:
-        assert wanted.inside is not None
+    def _no_task_between(self, composite: PlannedStep, row: PlannedStep) -> BadInput:
+        assert composite.inside is not None
         return BadInput(
-            f"the {wanted.type} {wanted.name!r} depends on {wanted.inside.parameter!r}, which the {row.type} {row.name!r} before "
-            "it makes out of several containers, none of which knows it whole: put a task between the two",
-            wanted.line,
+            f"the {composite.type} {composite.name!r} depends on {composite.inside.parameter!r}, which several containers of the "
+            f"{row.type} {row.name!r} before it make together: put a task between the two, so that one container holds it",
+            composite.line,
         )
 
-    def _undecided(self, row: PlannedStep) -> BadInput:
+    def _no_task_in_loop(self, row: PlannedStep) -> BadInput:
         assert row.inside is not None
         return BadInput(
-            f"nothing in the branch of the loop {row.name!r} decides whether it goes on: it needs a task, "
-            f"and {row.inside.parameter!r} is what it breaks on",
+            f"nothing in the branch of the loop {row.name!r} decides whether it runs again: add a task to the branch; "
+            f"{row.inside.parameter!r} is the parameter that the loop breaks on",
             row.line,
         )
 
 
 def holds_entry(source: Source) -> bool:
-    """Whether what comes from there may be what was known when the scope was entered."""
+    """Whether a value from this source may be one that was known when the scope was entered."""
     if isinstance(source, EntrySource):
         return True
     if isinstance(source, InnerSource):
         return source.before is not None and holds_entry(source.before)
     if isinstance(source, ChoiceSource):
-        return any(holds_entry(one) for one in (*source.first, source.otherwise))
+        return any(holds_entry(choice) for choice in (*source.first, source.otherwise))
     return False

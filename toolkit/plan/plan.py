@@ -1,7 +1,7 @@
 """The plan: a pure function of model and configuration, as canonical JSON and as frozen dataclasses.
 
-It holds no run id, no parameter value and nothing of the machine, so one plan serves a run, a cron schedule and a template,
-and equal input gives equal bytes.
+A plan holds no run id, no parameter value and nothing about the machine. So one plan serves a run, a cron schedule and a
+template, and equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -9,25 +9,43 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from toolkit.config.settings import Resources, RetryStrategy, SecretReference
-from toolkit.model.pipeline import Function, Task
+from toolkit.config.settings import ResourceList, Resources, RetryStrategy, SecretReference
+from toolkit.model.pipeline import Function, Takes, Task
 from toolkit.runtime.shared.tree import HANDLER
+
+if TYPE_CHECKING:
+    from toolkit.plan.controls import Control
+    from toolkit.runtime.shared.documents import (
+        BindRow,
+        CompositeKeys,
+        FunctionRow,
+        PlanDocument,
+        ResourceListRow,
+        RetryRow,
+        ScopeRow,
+        SettingsRow,
+        StepRow,
+        StepType,
+        TakesRow,
+        TaskKeys,
+    )
 
 VERSION = 2
 When = Literal["start", "again"]
+Ends = Literal["success", "failure", ""]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that shapes a step's container and attempts; steps that share it share one entry of the plan.
+    """All that shapes a step's container and attempts. Steps with equal settings share one entry of the plan.
 
     Attributes:
         image: an image of the step's own; None is the pipeline's.
         volumes: (name, mount path) of each volume. secrets: those of the configuration, which every step gets.
-        time_limit: seconds for one attempt. grace_period: seconds between the polite and the final signal.
+        time_limit: seconds for one attempt. grace_period: seconds between the request to stop and the kill.
     """
 
     image: str | None
@@ -48,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class CatalogGet:
-    """A key to get, from whichever step before put it last, or from the one step whose path is given."""
+    """A key to get: from the one step whose path is given, or else from the earlier step that put it last."""
 
     key: str
     step: str | None = None
@@ -56,11 +74,11 @@ class CatalogGet:
 
 @dataclass(frozen=True)
 class Emission:
-    """A control value that a task computes when it has succeeded, because nothing between it and its use runs in a container.
+    """A control value that a task computes when it has succeeded, because no container runs between it and the value's use.
 
     Attributes:
-        path: the composite's. when: ``start`` is how often or where it goes in; ``again`` is whether a loop goes on, asked at
-            the end of each of its iterations.
+        path: the composite's. when: ``start`` is a map's number of items or a conditional's branch; ``again`` is whether a loop
+            runs again, which is decided at the end of each iteration.
     """
 
     path: str
@@ -74,13 +92,14 @@ class PlannedComposite:
     Attributes:
         branches: (label, scope path) in order of definition; the label of a map's and a loop's is ``*``.
         default: the scope of a conditional's default branch.
-        parameter: what a map iterates on, a conditional decides by, or a loop breaks on.
+        parameter: what a map iterates on, what a conditional depends on, or what a loop breaks on.
         item: the name under which a branch sees its item or its index; empty is none.
-        limit: a loop's iterations, or how many items of a map may run at once.
-        parts: composites inside a map's or loop's branch whose control values no task of the branch can compute, since
-            none runs before them; they are computed with those of this composite.
-        pods: of a map, the most pods that its fan-out may have on a cluster. grouped: whether each may run several items.
-        as_long_as: another map just before, whose values this one iterates on, and whose count is therefore this one's.
+        limit: the most iterations of a loop, or the most items of a map that may run at once.
+        parts: composites inside a map's or loop's branch before which no task of the branch runs. Their control values are
+            computed with this composite's.
+        pods: the most pods that a map may have for each step of its branch on a cluster. grouped: whether a pod may run
+            several items.
+        as_long_as: another map just before this one. This one iterates on its values, so the two have the same count.
     """
 
     branches: tuple[tuple[str, str], ...]
@@ -104,38 +123,38 @@ class PlannedStep:
     """A row of the plan.
 
     Attributes:
-        path: names of steps and branches, joined with ``/``; ``*`` stands for the positions of a map's items and a loop's
-            iterations.
+        path: names of steps and branches, joined with ``/``. ``*`` stands for the position of a map's item or a loop's
+            iteration.
         type: task, stub, pipeline, parallel, map, conditional or loop.
-        settings: index into the plan's settings; None for what has no container.
-        inside: of a composite. handler: the scope of on_failure.
-        ends: success or failure where the step ends its sequence once it has succeeded.
-        line: where the step stands, for messages; in no comparison.
+        settings: index into the plan's settings; None for a step that has no container.
+        inside: what a composite holds; None for any other step. handler: the scope of on_failure.
+        ends: success or failure, if the step ends its sequence once it has succeeded; else empty.
+        line: where the step stands, for messages; never compared.
     """
 
     path: str
-    type: str
+    type: StepType
     name: str
     settings: int | None = None
     task: Task | None = None
-    bind: Mapping[str, Any] = field(default_factory=dict)
+    bind: Mapping[str, BindRow] = field(default_factory=dict)
     get: tuple[CatalogGet, ...] = ()
     inside: PlannedComposite | None = None
     handler: str | None = None
-    ends: str = ""
+    ends: Ends = ""
     emits: tuple[Emission, ...] = ()
     line: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class PlannedScope:
-    """One sequence of steps: which of them return a name and which put files, as positions in order.
+    """One sequence of steps, with the positions of those that return a name and of those that put files.
 
-    Candidates for a parameter are the positions before the step's own, newest first, then the enclosing scope's. A composite
-    returns and puts what the steps inside it do.
+    Candidates for a parameter are the positions before the step's own, newest first, then those in the scope around it. A
+    composite returns and puts what the steps inside it return and put.
 
     Attributes:
-        owner: the row whose branch or handler this is; None of the pipeline's own.
+        owner: the path of the row whose branch or handler this is; None for the pipeline's own sequence.
     """
 
     path: str
@@ -146,7 +165,7 @@ class PlannedScope:
 
     @property
     def is_handler(self) -> bool:
-        """Whether it runs when its owner has failed."""
+        """Whether the sequence runs because its owner has failed."""
         return self.owner is not None and self.path == f"{self.owner}/{HANDLER}"
 
 
@@ -155,8 +174,8 @@ class Plan:
     """All rows, depth first in order of definition.
 
     Attributes:
-        controls: by the path of a composite, where its control value comes from (:mod:`toolkit.plan.controls`).
-        given: composites whose control values follow from the parameters of the run alone.
+        controls: where each composite's control values come from, by its path (:mod:`toolkit.plan.controls`).
+        given: composites whose control values follow from the run's parameters alone.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -166,7 +185,7 @@ class Plan:
     run_log: str
     catalog: str | None
     data_folder: str
-    controls: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    controls: Mapping[str, tuple[Control, ...]] = field(default_factory=dict, compare=False)
     given: tuple[str, ...] = ()
 
     def step(self, path: str) -> PlannedStep:
@@ -183,52 +202,83 @@ class Plan:
         assert step.settings is not None
         return self.settings[step.settings]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> PlanDocument:
         """The plan as JSON data."""
         return {
             "version": VERSION,
             "stores": {"run_log": self.run_log, "catalog": self.catalog, "data_folder": self.data_folder},
             "import_roots": list(self.import_roots),
-            "settings": [_settings_json(one) for one in self.settings],
+            "settings": [_settings_json(settings) for settings in self.settings],
             "scopes": {scope.path: _scope_json(scope) for scope in self.scopes},
             "steps": [_step_json(step) for step in self.steps],
         }
 
     def to_json(self) -> bytes:
-        """The plan as canonical JSON; this is also what the runtime reads."""
+        """The plan as canonical JSON, which is also what the runtime reads."""
         return json.dumps(self.document(), sort_keys=True, separators=(",", ":")).encode("ascii")
 
     def hash(self) -> str:
-        """SHA-256 of the plan's shape: steps, their order, types and returns. What a retry may mend is not in it."""
+        """SHA-256 of the plan's shape: steps, their order, types and returns. What a user may fix for a retry is not in it."""
         shape = [[step.path, step.type, step.task.kind if step.task else None, _returns(step)] for step in self.steps]
         return "sha256:" + hashlib.sha256(json.dumps(shape, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def _returns(step: PlannedStep) -> list[list[str]]:
-    return [[one.name, one.kind] for one in step.task.returns] if step.task else []
+    return [[declared.name, declared.kind] for declared in step.task.returns] if step.task else []
 
 
 def settings_key(settings: Settings) -> str:
-    """Equal for equal settings."""
+    """A text that is equal for equal settings."""
     return json.dumps(_settings_json(settings), sort_keys=True)
 
 
-def _settings_json(settings: Settings) -> dict[str, Any]:
-    document: dict[str, Any] = _plain(vars(settings))
-    document["volumes"] = [{"name": name, "mount_path": path} for name, path in settings.volumes]
-    return document
+def _settings_json(settings: Settings) -> SettingsRow:
+    return {
+        "image": settings.image,
+        "environment": dict(settings.environment),
+        "volumes": [{"name": name, "mount_path": path} for name, path in settings.volumes],
+        "secrets": [
+            {
+                "environment_variable": secret.environment_variable,
+                "secret_name": secret.secret_name,
+                "secret_key": secret.secret_key,
+            }
+            for secret in settings.secrets
+        ],
+        "resources": {
+            "limits": _resource_list_json(settings.resources.limits),
+            "requests": _resource_list_json(settings.resources.requests),
+        },
+        "user": settings.user,
+        "shm_size": settings.shm_size,
+        "scratch_size": settings.scratch_size,
+        "read_only_root": settings.read_only_root,
+        "grace_period": settings.grace_period,
+        "time_limit": settings.time_limit,
+        "retry": _retry_json(settings.retry),
+        "pids_limit": settings.pids_limit,
+        "image_pull_secrets": list(settings.image_pull_secrets),
+    }
 
 
-def _plain(value: Any) -> Any:
-    """Named tuples, as the configuration's are, by their names."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def _resource_list_json(resources: ResourceList) -> ResourceListRow:
+    return {"cpu": resources.cpu, "memory": resources.memory, "gpu": resources.gpu}
 
 
-def _scope_json(scope: PlannedScope) -> dict[str, Any]:
+def _retry_json(retry: RetryStrategy) -> RetryRow:
+    back_off = retry.back_off
+    return {
+        "limit": retry.limit,
+        "retry_policy": retry.retry_policy,
+        "back_off": {
+            "duration_in_seconds": back_off.duration_in_seconds,
+            "factor": back_off.factor,
+            "max_duration": back_off.max_duration,
+        },
+    }
+
+
+def _scope_json(scope: PlannedScope) -> ScopeRow:
     return {
         "steps": list(scope.steps),
         "positions": {path: position for position, path in enumerate(scope.steps)},
@@ -237,51 +287,72 @@ def _scope_json(scope: PlannedScope) -> dict[str, Any]:
     }
 
 
-def _step_json(step: PlannedStep) -> dict[str, Any]:
-    document: dict[str, Any] = {"path": step.path, "type": step.type, "name": step.name}
+def _step_json(step: PlannedStep) -> StepRow:
+    row: StepRow = {"path": step.path, "type": step.type, "name": step.name}
     if step.handler is not None:
-        document["handler"] = step.handler
+        row["handler"] = step.handler
     if step.ends:
-        document["ends"] = step.ends
-    if step.inside is not None:
-        document.update(_inside_json(step.inside))
-    if step.task is None:
-        return document
-    task = step.task
-    document.update(
-        kind=task.kind,
-        settings=step.settings,
-        bind=dict(step.bind),
-        returns=[{"name": one.name, "kind": one.kind} for one in task.returns],
-        secrets=list(task.secrets),
-        catalog={
-            "get": [{"key": one.key, "step": one.step} for one in step.get],
+        row["ends"] = step.ends
+    composite: CompositeKeys = _composite_json(step.inside) if step.inside is not None else {}
+    task: TaskKeys = _task_json(step, step.task) if step.task is not None else {}
+    return {**row, **composite, **task}
+
+
+def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
+    assert step.settings is not None
+    row: TaskKeys = {
+        "kind": task.kind,
+        "settings": step.settings,
+        "bind": dict(step.bind),
+        "returns": [{"name": declared.name, "kind": declared.kind} for declared in task.returns],
+        "secrets": list(task.secrets),
+        "catalog": {
+            "get": [{"key": get.key, "step": get.step} for get in step.get],
             "put": list(task.catalog.put),
             "store_copy": task.catalog.store_copy,
         },
-    )
-    if step.emits:
-        document["emits"] = [[one.path, one.when] for one in step.emits]
-    if task.function is not None:
-        document["function"] = asdict(task.function)
-        document["takes"] = asdict(task.takes) if task.takes is not None else None
-    else:
-        document["command"] = task.command
-    return document
-
-
-def _inside_json(inside: PlannedComposite) -> dict[str, Any]:
-    """What is set of it."""
-    document: dict[str, Any] = {
-        "branches": [list(one) for one in inside.branches],
-        "default": inside.default,
-        "parameter": inside.parameter,
-        "item": inside.item,
-        "limit": inside.limit,
-        "reducer": asdict(inside.reducer) if isinstance(inside.reducer, Function) else inside.reducer,
-        "parts": list(inside.parts),
-        "pods": inside.pods,
-        "grouped": inside.grouped,
-        "as_long_as": inside.as_long_as,
     }
-    return {key: value for key, value in document.items() if value not in (None, "", [], False)}
+    if step.emits:
+        row["emits"] = [[emission.path, emission.when] for emission in step.emits]
+    if task.function is not None:
+        row["function"] = _function_json(task.function)
+        row["takes"] = _takes_json(task.takes) if task.takes is not None else None
+    elif task.command is not None:
+        row["command"] = task.command
+    return row
+
+
+def _function_json(function: Function) -> FunctionRow:
+    return {"module": function.module, "qualname": function.qualname, "file": function.file}
+
+
+def _takes_json(takes: Takes) -> TakesRow:
+    return {"names": list(takes.names), "required": list(takes.required), "everything": takes.everything}
+
+
+def _composite_json(inside: PlannedComposite) -> CompositeKeys:
+    """The keys of a composite that are set."""
+    row: CompositeKeys = {}
+    if inside.branches:
+        row["branches"] = [list(branch) for branch in inside.branches]
+    if inside.default is not None:
+        row["default"] = inside.default
+    if inside.parameter:
+        row["parameter"] = inside.parameter
+    if inside.item:
+        row["item"] = inside.item
+    if inside.limit is not None:
+        row["limit"] = inside.limit
+    if isinstance(inside.reducer, Function):
+        row["reducer"] = _function_json(inside.reducer)
+    elif inside.reducer:
+        row["reducer"] = inside.reducer
+    if inside.parts:
+        row["parts"] = list(inside.parts)
+    if inside.pods is not None:
+        row["pods"] = inside.pods
+    if inside.grouped:
+        row["grouped"] = inside.grouped
+    if inside.as_long_as is not None:
+        row["as_long_as"] = inside.as_long_as
+    return row

@@ -1,16 +1,17 @@
-"""Makes the plan: each step its path, its settings, its candidates for parameters and files, and what it emits."""
+"""Makes the plan: gives each step its path, its settings, its candidates for parameters and files, and what it emits."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from toolkit.config.settings import Config, ExecutorConfig, Override
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
     REDUCERS,
     Binding,
+    Composite,
     Conditional,
     Constant,
     Loop,
@@ -24,10 +25,28 @@ from toolkit.model.pipeline import (
     Task,
 )
 from toolkit.plan import controls
-from toolkit.plan.plan import CatalogGet, Plan, PlannedComposite, PlannedScope, PlannedStep, Settings, settings_key
+from toolkit.plan.plan import (
+    CatalogGet,
+    Ends,
+    Plan,
+    PlannedComposite,
+    PlannedScope,
+    PlannedStep,
+    Settings,
+    settings_key,
+)
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
-_TYPES = {Nested: "pipeline", Parallel: "parallel", Map: "map", Conditional: "conditional", Loop: "loop"}
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import BindRow, StepType
+
+_TYPES: dict[type[Composite], StepType] = {
+    Nested: "pipeline",
+    Parallel: "parallel",
+    Map: "map",
+    Conditional: "conditional",
+    Loop: "loop",
+}
 
 
 def plan(pipeline: Pipeline, config: Config, import_roots: tuple[str, ...]) -> Plan:
@@ -37,8 +56,8 @@ def plan(pipeline: Pipeline, config: Config, import_roots: tuple[str, ...]) -> P
         import_roots: folders, relative to the project's root, that the user's modules are imported from.
 
     Raises:
-        BadInput: a binding or override names nothing, two secrets share a name, or no task could compute what a composite
-            needs to know before it starts.
+        BadInput: a binding or an override names nothing, a secret has the name of an environment variable, or no task can
+            compute a control value in time.
     """
     return _Planner(config).plan(pipeline, import_roots)
 
@@ -46,29 +65,30 @@ def plan(pipeline: Pipeline, config: Config, import_roots: tuple[str, ...]) -> P
 class _Planner:
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._settings: dict[str, int] = {}
-        self._kept: list[Settings] = []
+        self._settings_index: dict[str, int] = {}
+        self._settings: list[Settings] = []
         self._rows: list[PlannedStep] = []
         self._scopes: list[PlannedScope] = []
 
     def plan(self, pipeline: Pipeline, import_roots: tuple[str, ...]) -> Plan:
-        self._sequence(pipeline, "", None)
+        self._plan_sequence(pipeline, "", None)
         self._scopes.sort(key=lambda scope: scope.path)
         store = self._config.catalog
-        found = controls.analyse_controls(self._rows, self._scopes)
+        analysis = controls.analyse_controls(self._rows, self._scopes)
         return Plan(
-            steps=found.steps,
+            steps=analysis.steps,
             scopes=tuple(self._scopes),
-            settings=tuple(self._kept),
+            settings=tuple(self._settings),
             import_roots=import_roots,
             run_log=self._config.run_log_store.log_folder,
             catalog=None if store.type == "do-nothing" else store.catalog_location,
             data_folder=store.compute_data_folder,
-            controls=found.controls,
-            given=found.given,
+            controls=analysis.controls,
+            given=analysis.given,
         )
 
-    def _sequence(self, pipeline: Pipeline, scope: str, owner: str | None) -> PlannedScope:
+    def _plan_sequence(self, pipeline: Pipeline, scope: str, owner: str | None) -> PlannedScope:
+        """Adds the rows of a sequence and all that is inside them."""
         returns: dict[str, list[int]] = {}
         puts: list[int] = []
         siblings = _Siblings(pipeline, scope)
@@ -78,31 +98,31 @@ class _Planner:
                 self._rows.append(PlannedStep(path, "stub", step.name, ends=_ends(step), line=step.line))
                 continue
             if isinstance(step, Task):
-                self._rows.append(self._task(step, path, position, siblings))
-                inner = {one.name for one in step.returns}
-                stores = bool(step.catalog.put)
+                self._rows.append(self._plan_task(step, path, position, siblings))
+                names = {declared.name for declared in step.returns}
+                puts_files = bool(step.catalog.put)
             else:
-                inner, stores = self._composite(step, path)
+                names, puts_files = self._plan_composite(step, path)
             if step.on_failure is not None:
-                handler = self._sequence(step.on_failure, join(path, HANDLER), path)
-                inner |= set(handler.returns)
-                stores = stores or bool(handler.puts)
-            for name in sorted(inner):
+                handler = self._plan_sequence(step.on_failure, join(path, HANDLER), path)
+                names |= set(handler.returns)
+                puts_files = puts_files or bool(handler.puts)
+            for name in sorted(names):
                 returns.setdefault(name, []).append(position)
-            if stores:
+            if puts_files:
                 puts.append(position)
-        found = PlannedScope(
+        planned = PlannedScope(
             scope,
             tuple(join(scope, step.name) for step in pipeline.steps),
             {name: tuple(positions) for name, positions in returns.items()},
             tuple(puts),
             owner,
         )
-        self._scopes.append(found)
-        return found
+        self._scopes.append(planned)
+        return planned
 
-    def _composite(self, step: Nested | Parallel | Map | Conditional | Loop, path: str) -> tuple[set[str], bool]:
-        """Adds the rows of a composite; the names that it may return, and whether it may put files."""
+    def _plan_composite(self, step: Composite, path: str) -> tuple[set[str], bool]:
+        """Adds the rows of a composite; returns the names that it may return, and whether it may put files."""
         place = len(self._rows)
         handler = join(path, HANDLER) if step.on_failure is not None else None
         row = PlannedStep(
@@ -112,11 +132,11 @@ class _Planner:
         inner: list[PlannedScope] = []
 
         def sequence(pipeline: Pipeline, scope: str) -> str:
-            inner.append(self._sequence(pipeline, scope, path))
+            inner.append(self._plan_sequence(pipeline, scope, path))
             return scope
 
         if isinstance(step, Nested):
-            _check_labels(step, [one.name for one in step.pipeline.steps], handler)
+            _check_labels(step, [child.name for child in step.pipeline.steps], handler)
             inside = PlannedComposite((("", sequence(step.pipeline, path)),))
         elif isinstance(step, Parallel):
             _check_labels(step, [name for name, _ in step.branches], handler)
@@ -155,21 +175,23 @@ class _Planner:
         self._rows[place] = PlannedStep(path, row.type, step.name, inside=inside, handler=handler, line=step.line)
         return {name for scope in inner for name in scope.returns}, any(scope.puts for scope in inner)
 
-    def _task(self, task: Task, path: str, position: int, siblings: _Siblings) -> PlannedStep:
-        bind: dict[str, Any] = {}
+    def _plan_task(self, task: Task, path: str, position: int, siblings: _Siblings) -> PlannedStep:
+        bind: dict[str, BindRow] = {}
         for argument, binding in task.bind.items():
-            bind[argument] = self._binding(task, argument, binding, position, siblings)
+            bind[argument] = self._plan_binding(task, argument, binding, position, siblings)
         gets = []
         for key in task.catalog.get:
-            step, rest = _named_step(key, siblings.inner)
+            step, rest = _split_step(key, siblings.paths)
             if step is not None:
                 gets.append(
-                    CatalogGet(self._key(task, rest), siblings.before(step, position, task, f"gets {rest} from"))
+                    CatalogGet(
+                        self._checked_key(task, rest), siblings.before(step, position, task, f"gets {rest} from")
+                    )
                 )
             else:
-                gets.append(CatalogGet(self._key(task, key)))
+                gets.append(CatalogGet(self._checked_key(task, key)))
         for key in task.catalog.put:
-            self._key(task, key)
+            self._checked_key(task, key)
         self._check_secrets(task)
         handler = join(path, HANDLER) if task.on_failure is not None else None
         settings = self._settings_of(task)
@@ -177,9 +199,7 @@ class _Planner:
             path, "task", task.name, settings, task, bind, tuple(gets), None, handler, _ends(task), line=task.line
         )
 
-    def _binding(
-        self, task: Task, argument: str, binding: Binding, position: int, siblings: _Siblings
-    ) -> dict[str, Any]:
+    def _plan_binding(self, task: Task, argument: str, binding: Binding, position: int, siblings: _Siblings) -> BindRow:
         takes = task.takes
         if takes is not None and argument not in takes.names and not takes.everything:
             raise BadInput(f"the step {task.name!r} binds {argument}, which its function does not take", task.line)
@@ -190,15 +210,15 @@ class _Planner:
         if binding.step == Source.RUN:
             return {"name": binding.name, "step": Source.RUN}
         path = siblings.before(binding.step, position, task, f"binds {argument} to {binding.name} of")
-        if binding.name not in siblings.returned(binding.step):
+        if binding.name not in siblings.returns(binding.step):
             raise BadInput(
                 f"the step {task.name!r} binds {argument} to {binding.name} of {binding.step!r}, which does not return it",
                 task.line,
             )
         return {"name": binding.name, "step": path}
 
-    def _key(self, task: Task, key: str) -> str:
-        """A catalog key that stays inside the step's folder; the runtime checks the file itself again."""
+    def _checked_key(self, task: Task, key: str) -> str:
+        """The key, after checking that it stays inside the step's folder. The runtime checks the file itself again."""
         from toolkit.runtime.shared.catalog import BadKey, check_key
 
         try:
@@ -211,19 +231,20 @@ class _Planner:
         for name in task.secrets:
             if name in self._config.executor.config.environment:
                 raise BadInput(
-                    f"{name} is a secret of the step {task.name!r} and a variable of the configuration", task.line
+                    f"{name} is a secret of the step {task.name!r} and an environment variable of the configuration",
+                    task.line,
                 )
 
     def _settings_of(self, task: Task) -> int:
         config = self._config.executor.config
-        settings = _merged(config, self._override(task, config), task.max_attempts)
+        settings = _merge_settings(config, self._override_of(task, config), task.max_attempts)
         key = settings_key(settings)
-        if key not in self._settings:
-            self._settings[key] = len(self._kept)
-            self._kept.append(settings)
-        return self._settings[key]
+        if key not in self._settings_index:
+            self._settings_index[key] = len(self._settings)
+            self._settings.append(settings)
+        return self._settings_index[key]
 
-    def _override(self, task: Task, config: ExecutorConfig) -> Override:
+    def _override_of(self, task: Task, config: ExecutorConfig) -> Override:
         name = task.overrides.get(self._config.executor.type)
         if name is None:
             return Override()
@@ -238,39 +259,42 @@ class _Planner:
 
 
 class _Siblings:
-    """The steps of one sequence, by name, and what lies inside them by their paths from here."""
+    """The steps of one sequence and those inside them, by their paths from here."""
 
     def __init__(self, pipeline: Pipeline, scope: str) -> None:
         self._scope = scope
-        self._position: dict[str, int] = {}
-        self._returns: dict[str, Callable[[], set[str]]] = {}
-        self.inner: dict[str, str] = {}
+        self._steps: dict[str, tuple[int, Step]] = {}
         for position, step in enumerate(pipeline.steps):
-            for name, inner in _below(step):
-                self._position[name] = position
-                self._returns[name] = lambda inner=inner: _returned(inner)  # type: ignore[misc]
-                self.inner[name] = name
+            for path, inner in _with_inner_steps(step):
+                self._steps[path] = position, inner
 
-    def before(self, name: str, position: int, task: Task, what: str) -> str:
-        """The path of a step that runs before the one at ``position``.
+    @property
+    def paths(self) -> Collection[str]:
+        return self._steps.keys()
+
+    def before(self, path: str, position: int, task: Task, use: str) -> str:
+        """The plan's path of a step that runs before the one at ``position``.
+
+        Args:
+            task: the one that uses it. use: what for, as a verb of the message.
 
         Raises:
-            BadInput: there is none of that name, or it does not run before.
+            BadInput: there is no such step, or it does not run before.
         """
-        if name not in self._position:
-            raise BadInput(f"the step {task.name!r} {what} the step {name!r}, which does not exist", task.line)
-        if self._position[name] >= position:
-            raise BadInput(f"the step {task.name!r} {what} the step {name!r}, which does not run before it", task.line)
-        return join(self._scope, name)
+        if path not in self._steps:
+            raise BadInput(f"the step {task.name!r} {use} the step {path!r}, which does not exist", task.line)
+        if self._steps[path][0] >= position:
+            raise BadInput(f"the step {task.name!r} {use} the step {path!r}, which does not run before it", task.line)
+        return join(self._scope, path)
 
-    def returned(self, name: str) -> set[str]:
+    def returns(self, path: str) -> set[str]:
         """The names that a step returns."""
-        return self._returns[name]()
+        return _returned_names(self._steps[path][1])
 
 
-def _below(step: Step) -> list[tuple[str, Step]]:
-    """A step and all that runs inside it once, by path."""
-    found: list[tuple[str, Step]] = [(step.name, step)]
+def _with_inner_steps(step: Step) -> list[tuple[str, Step]]:
+    """A step and all steps inside it that run once, by path."""
+    steps: list[tuple[str, Step]] = [(step.name, step)]
     inner: list[tuple[str, Pipeline]] = []
     if isinstance(step, Nested):
         inner = [(step.name, step.pipeline)]
@@ -281,15 +305,16 @@ def _below(step: Step) -> list[tuple[str, Step]]:
     if not isinstance(step, Stub) and step.on_failure is not None:
         inner.append((f"{step.name}/{HANDLER}", step.on_failure))
     for prefix, pipeline in inner:
-        for one in pipeline.steps:
-            found += [(f"{prefix}/{name}", below) for name, below in _below(one)]
-    return found
+        for inner_step in pipeline.steps:
+            steps += [(f"{prefix}/{path}", below) for path, below in _with_inner_steps(inner_step)]
+    return steps
 
 
-def _returned(step: Step) -> set[str]:
+def _returned_names(step: Step) -> set[str]:
+    """The names that a step and all steps inside it return."""
     if isinstance(step, Stub):
         return set()
-    found = {one.name for one in step.returns} if isinstance(step, Task) else set()
+    names = {declared.name for declared in step.returns} if isinstance(step, Task) else set()
     pipelines: list[Pipeline] = [step.on_failure] if step.on_failure is not None else []
     if isinstance(step, Nested):
         pipelines.append(step.pipeline)
@@ -299,29 +324,29 @@ def _returned(step: Step) -> set[str]:
             pipelines.append(step.default)
     elif isinstance(step, (Map, Loop)):
         pipelines.append(step.branch)
-    return found.union(*(_returned(one) for pipeline in pipelines for one in pipeline.steps))
+    return names.union(*(_returned_names(inner) for pipeline in pipelines for inner in pipeline.steps))
 
 
-def _ends(step: Task | Stub) -> str:
+def _ends(step: Task | Stub) -> Ends:
     if step.terminate_with_success and step.terminate_with_failure:
         raise BadInput(f"the step {step.name!r} sets both terminate_with_success and terminate_with_failure", step.line)
     return "success" if step.terminate_with_success else "failure" if step.terminate_with_failure else ""
 
 
 def _check_labels(step: Step, labels: list[str], handler: str | None, default: bool = False) -> None:
-    """Refuses a branch whose paths would be those of something else."""
+    """Refuses a branch whose paths would be the same as those of the on_failure or the default branch."""
     if handler is not None and HANDLER in labels:
         raise BadInput(
-            f"{HANDLER!r} in {step.name!r} can't be told from its on_failure: give it another name", step.line
+            f"{HANDLER!r} in {step.name!r} has the path of the step's on_failure: give it another name", step.line
         )
     if default and DEFAULT in labels:
         raise BadInput(
-            f"{step.name!r} has a branch named {DEFAULT!r} and a default branch: give one of the two", step.line
+            f"{step.name!r} has a branch named {DEFAULT!r} and a default branch: keep one of them", step.line
         )
 
 
 def _can_be_grouped(branch: Pipeline) -> bool:
-    """Whether one container may run several items of a map: a sequence of tasks, each of which only succeeds or fails."""
+    """Whether one container may run several items of a map: only where the branch is tasks that just succeed or fail."""
     return all(
         isinstance(step, Task)
         and step.on_failure is None
@@ -330,8 +355,8 @@ def _can_be_grouped(branch: Pipeline) -> bool:
     )
 
 
-def _named_step(key: str, steps: Collection[str]) -> tuple[str | None, str]:
-    """``step:key`` as the two; names and keys may hold colons themselves, and the longest name that there is wins."""
+def _split_step(key: str, steps: Collection[str]) -> tuple[str | None, str]:
+    """Splits ``step:key``; None for a key without a step. Both may contain colons, and the longest name of a step wins."""
     ends = [position for position, character in enumerate(key) if character == ":"]
     for end in reversed(ends):
         step = unicodedata.normalize("NFC", key[:end])
@@ -340,7 +365,9 @@ def _named_step(key: str, steps: Collection[str]) -> tuple[str | None, str]:
     return None, key
 
 
-def _merged(config: ExecutorConfig, override: Override, max_attempts: int | None) -> Settings:
+def _merge_settings(config: ExecutorConfig, override: Override, max_attempts: int | None) -> Settings:
+    """The settings of a step: the override's where it has them, else the configuration's."""
+
     def either(name: str) -> Any:
         own = getattr(override, name)
         return own if own is not None else getattr(config, name)
@@ -351,7 +378,7 @@ def _merged(config: ExecutorConfig, override: Override, max_attempts: int | None
     return Settings(
         image=override.image,
         environment={**config.environment, **override.environment},
-        volumes=tuple((one.name, one.mount_path) for one in config.persistent_volumes),
+        volumes=tuple((volume.name, volume.mount_path) for volume in config.persistent_volumes),
         secrets=config.secrets_from_k8s,
         resources=either("resources"),
         user=either("user"),
@@ -366,13 +393,20 @@ def _merged(config: ExecutorConfig, override: Override, max_attempts: int | None
     )
 
 
-def missing_parameters(plan: Plan, given: Mapping[str, Any]) -> list[tuple[PlannedStep, str]]:
-    """What python steps require and composites depend on that nothing can give: (step, name), in plan order."""
+def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[PlannedStep, str]]:
+    """The parameters that a step needs and that neither the run nor an earlier step provides.
+
+    Args:
+        given: the names of the run's own parameters.
+
+    Returns:
+        (step, name) in the order of the plan: the arguments that Python steps require, and what composites depend on.
+    """
     scopes = {scope.path: scope for scope in plan.scopes}
     scope_of = {path: scope for scope in plan.scopes for path in scope.steps}
     rows = {row.path: row for row in plan.steps}
 
-    def is_there(name: str, path: str) -> bool:
+    def is_visible(name: str, path: str) -> bool:
         """Whether the step at ``path`` may see a parameter."""
         inner = path
         while True:
@@ -392,22 +426,22 @@ def missing_parameters(plan: Plan, given: Mapping[str, Any]) -> list[tuple[Plann
 
     missing = []
     for step in plan.steps:
-        wanted: list[str] = []
+        needed: list[str] = []
         if step.inside is not None and step.type in ("map", "conditional"):
-            wanted = [step.inside.parameter]
+            needed = [step.inside.parameter]
         elif step.inside is not None and step.type == "loop":
             [(_, scope)] = step.inside.branches
-            wanted = [] if step.inside.parameter in scopes[scope].returns else [step.inside.parameter]
-        for name in wanted:
-            if not is_there(name, step.path):
+            needed = [] if step.inside.parameter in scopes[scope].returns else [step.inside.parameter]
+        for name in needed:
+            if not is_visible(name, step.path):
                 missing.append((step, name))
         if step.task is None or step.task.takes is None:
             continue
         for argument in step.task.takes.required:
-            binding = step.bind.get(argument, {"name": argument})
+            binding = step.bind.get(argument) or {"name": argument}
             if "value" in binding or binding.get("step"):
                 continue
             name = binding["name"]
-            if name not in given if "step" in binding else not is_there(name, step.path):
+            if name not in given if "step" in binding else not is_visible(name, step.path):
                 missing.append((step, argument))
     return missing

@@ -1,7 +1,8 @@
-"""The proof of sameness: two runs compared field by field, by what was seen of them and not by what was asked for.
+"""Compares two runs field by field, by what was observed of them and not by what was asked for.
 
-A cause is told once: what follows from a difference (the image's digest from a byte of code, an input from the return that it
-was) is no difference of its own. What two runs can't have in common is ``fields.NOT_COMPARED``; everything else is compared.
+A cause is reported once: what follows from a difference is no difference of its own. So the image's digest is not reported beside
+the byte of code that changed it, nor an input beside the return that it was. What two runs can't have in common is in
+``fields.NOT_COMPARED``; everything else is compared.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from toolkit.report.facts import RunFacts, StepFacts, put_files
+from toolkit.report.facts import PlannedRow, RunFacts, StepFacts, put_files
 from toolkit.report.fields import (
-    ASKED_AS,
+    FIELD_OF_PLANNED,
     FIELDS,
     OBSERVED_FIELDS,
     PROXIES,
@@ -26,9 +27,12 @@ from toolkit.report.fields import (
     returned_values,
 )
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import InputRecord
+
 
 class Absent:
-    """Stands for a value that one of the two has not got at all; null is a value."""
+    """Stands for a value that one of the two runs does not have at all; null is a value."""
 
     def __repr__(self) -> str:
         return "absent"
@@ -43,32 +47,35 @@ class Difference:
 
     Attributes:
         field: one of ``fields.FIELDS``. where: which value of the field.
-        steps: the paths of the steps in which it is so; empty for what is the run's.
+        steps: the paths of the steps that differ in it; empty for a value of the run itself.
         a, b: the two values as JSON, or ABSENT.
     """
 
     field: str
     where: str
     steps: tuple[str, ...]
-    a: Any
-    b: Any
+    a: object
+    b: object
 
 
 def compare(a: RunFacts, b: RunFacts) -> list[Difference]:
-    """All that differs between two runs, in the order of ``fields.FIELDS``; empty when they are the same."""
-    found = _Comparison(a, b).found()
+    """All differences between two runs, in the order of ``fields.FIELDS``; empty when the runs are the same."""
     order = {name: position for position, name in enumerate(FIELDS)}
-    return sorted(found, key=lambda one: order[one.field])
+    return sorted(_Comparison(a, b).differences(), key=lambda difference: order[difference.field])
 
 
 def compared_fields(a: RunFacts, b: RunFacts) -> list[str]:
-    """The fields that can be compared between these two."""
-    waived = WAIVED_BY_PROCESS if "process" in (a.environment, b.environment) else ()
+    """The fields that can be compared between these two runs."""
+    waived = _waived_fields(a, b)
     return [name for name in FIELDS if name not in waived]
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two values are the same JSON: 1, 1.0 and true are three."""
+def _waived_fields(a: RunFacts, b: RunFacts) -> tuple[str, ...]:
+    return WAIVED_BY_PROCESS if "process" in (a.environment, b.environment) else ()
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two values are the same JSON: 1, 1.0 and true are three different values."""
     if isinstance(a, Absent) or isinstance(b, Absent):
         return a is b
     if isinstance(a, str) or a is None:
@@ -76,260 +83,266 @@ def same(a: Any, b: Any) -> bool:
     return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
 
 
-def _differences(a: FieldValues, b: FieldValues) -> Iterator[tuple[str, Any, Any]]:
+def _differing_values(a: FieldValues, b: FieldValues) -> Iterator[tuple[str, object, object]]:
+    """The name and the two values of each value that is not the same."""
     for name in [*a, *(name for name in b if name not in a)]:
-        one, other = a.get(name, ABSENT), b.get(name, ABSENT)
-        if not same(one, other):
-            yield name, one, other
+        value_a, value_b = a.get(name, ABSENT), b.get(name, ABSENT)
+        if not same(value_a, value_b):
+            yield name, value_a, value_b
 
 
-Leaves = dict[tuple[str, ...], Any]
+Leaves = dict[tuple[str, ...], object]
 
 
-def _leaves(document: Any, path: tuple[str, ...] = ()) -> Leaves:
-    """The values of a document by their path; a list is one value, and an empty object none."""
+def _leaves(document: object, path: tuple[str, ...] = ()) -> Leaves:
+    """The values of a document by their path. A list is one value; an empty object has none."""
     if not isinstance(document, Mapping):
         return {path: document}
-    found: Leaves = {}
+    leaves: Leaves = {}
     for key, value in document.items():
-        found.update(_leaves(value, (*path, str(key))))
-    return found
+        leaves.update(_leaves(value, (*path, str(key))))
+    return leaves
 
 
 class _Comparison:
     def __init__(self, a: RunFacts, b: RunFacts) -> None:
         self._a, self._b = a, b
-        self._waived = frozenset(WAIVED_BY_PROCESS if "process" in (a.environment, b.environment) else ())
-        self._rows: dict[tuple[str, str, str], tuple[Any, Any, dict[str, None]]] = {}
-        # Where what a later step took came from: values and files that differ already, and steps that ended otherwise; each
-        # also as of the composites that it is in.
+        self._waived = frozenset(_waived_fields(a, b))
+        # The differences by field, place and values: equal ones in several steps are one.
+        self._noted: dict[tuple[str, str, str], tuple[object, object, dict[str, None]]] = {}
+        # What a later step may take that differs already: values and files by the step that they are from, and steps that
+        # ended differently. Each is there for the composites around the step as well.
         self._changed_values: set[tuple[str, str]] = set()
         self._changed_files: set[tuple[str, str]] = set()
         self._changed_steps: set[str] = set()
         for path in {*a.steps} ^ {*b.steps}:
-            self._changed_steps.update(_and_around(path))
-        # Conditionals that went another way: of what is inside them nothing can be the same.
-        self._other_ways: set[str] = set()
-        self._told_inside: set[str] = set()
-        self._asked_of: dict[tuple[int, int], list[tuple[tuple[str, ...], Any, Any]]] = {}
+            self._changed_steps.update(_with_ancestors(path))
+        # Conditionals that took another branch: nothing inside them can be the same.
+        self._diverged: set[str] = set()
+        # Steps with a difference in status or course, and all composites around them, which differ because of it.
+        self._explained: set[str] = set()
+        self._planned_differences_of: dict[tuple[int, int], list[tuple[tuple[str, ...], object, object]]] = {}
 
-    def found(self) -> list[Difference]:
+    def differences(self) -> list[Difference]:
         a, b = self._a, self._b
         common = [path for path in a.steps if path in b.steps]
-        self._values("pipeline", {"name": a.record["pipeline"]}, {"name": b.record["pipeline"]})
-        self._given_parameters()
+        self._compare_values("pipeline", {"name": a.record["pipeline"]}, {"name": b.record["pipeline"]})
+        self._compare_given_parameters()
         for path in common:
-            if not self._other_ways.isdisjoint(_and_around(path)):
-                self._changed_steps.update(_and_around(path))
-            elif a.steps[path].planned["type"] not in ("task", "stub"):
-                self._composite(a.steps[path], b.steps[path])
+            if not self._diverged.isdisjoint(_with_ancestors(path)):
+                self._changed_steps.update(_with_ancestors(path))
+            elif _is_composite(a.steps[path]):
+                self._compare_composite(a.steps[path], b.steps[path])
             else:
-                self._step(a.steps[path], b.steps[path])
-        # Only what is inside a composite says whether there is more to tell of it.
+                self._compare_step(a.steps[path], b.steps[path])
+        # Whether a composite's own end is worth a difference depends on what is inside it.
         for path in reversed(common):
-            self._end_of_composite(a.steps[path], b.steps[path])
-        self._run_image()
-        self._plan()
-        self._last_parameters()
-        if not self._has("status"):
-            self._values("status", {"run": a.status}, {"run": b.status})
+            self._compare_composite_end(a.steps[path], b.steps[path])
+        self._compare_run_image()
+        self._compare_plan()
+        self._compare_final_parameters()
+        if not self._has_noted("status"):
+            self._compare_values("status", {"run": a.status}, {"run": b.status})
         for run in (a, b):
-            self._agreement(run)
-        self._objects()
+            self._check_image_agreement(run)
+        self._compare_objects()
         return [
-            Difference(field, where, tuple(steps), one, other)
-            for (field, where, _), (one, other, steps) in self._rows.items()
+            Difference(field, where, tuple(steps), value_a, value_b)
+            for (field, where, _), (value_a, value_b, steps) in self._noted.items()
         ]
 
     # --- noting -----------------------------------------------------------------------------------------------------
 
-    def _has(self, *fields: str) -> bool:
-        return any(field in fields for field, _, _ in self._rows)
+    def _has_noted(self, *fields: str) -> bool:
+        return any(field in fields for field, _, _ in self._noted)
 
-    def _note(self, field: str, where: str, a: Any, b: Any, step: str | None = None) -> None:
-        """Notes a difference; the same one in several steps is one."""
+    def _note(self, field: str, where: str, a: object, b: object, step: str | None = None) -> None:
+        """Notes a difference."""
         if field in self._waived:
             return
         key = (field, where, json.dumps([a, b], sort_keys=True, default=repr))
-        _, _, steps = self._rows.setdefault(key, (a, b, {}))
+        _, _, steps = self._noted.setdefault(key, (a, b, {}))
         if step is not None:
             steps[step] = None
 
-    def _values(self, field: str, a: FieldValues, b: FieldValues, step: str | None = None) -> set[str]:
+    def _compare_values(self, field: str, a: FieldValues, b: FieldValues, step: str | None = None) -> set[str]:
         """Compares values by name; returns the names of those that differ."""
         names = set()
-        for name, one, other in _differences(a, b):
+        for name, value_a, value_b in _differing_values(a, b):
             names.add(name)
-            self._note(field, name, one, other, step)
+            self._note(field, name, value_a, value_b, step)
         return names
 
     # --- a composite --------------------------------------------------------------------------------------------------
 
-    def _composite(self, a: StepFacts, b: StepFacts) -> None:
-        """How a conditional or a map went on, which is known before what is inside it; and what of it was asked for."""
-        self._asked(a, b, {})
-        parameter, item = a.planned.get("parameter"), a.planned.get("item")
-        follows = any(name == parameter for _, name in self._changed_values)
-        if a.planned["type"] == "map" and item and follows:
+    def _compare_composite(self, a: StepFacts, b: StepFacts) -> None:
+        """Compares what was planned of a composite, and what is decided before anything inside it runs."""
+        self._compare_planned(a, b, {})
+        parameter, item = a.planned.row.get("parameter"), a.planned.row.get("item")
+        parameter_differs = any(name == parameter for _, name in self._changed_values)
+        if a.planned.row["type"] == "map" and item and parameter_differs:
             self._changed_values.add((a.path, item))
         for name in ("branch", "items"):
             if name in a.course and name in b.course and a.course[name] != b.course[name]:
                 if name == "branch":
-                    self._other_ways.add(a.path)
-                if not follows:
-                    self._tell_course(name, a, b)
+                    self._diverged.add(a.path)
+                if not parameter_differs:
+                    self._note_course(name, a, b)
 
-    def _tell_course(self, name: str, a: StepFacts, b: StepFacts) -> None:
+    def _note_course(self, name: str, a: StepFacts, b: StepFacts) -> None:
         self._note("status", name, a.course[name], b.course[name], a.path)
-        self._told_inside.update(_and_around(a.path))
+        self._explained.update(_with_ancestors(a.path))
 
-    def _end_of_composite(self, a: StepFacts, b: StepFacts) -> None:
-        """What is not the same of a composite as a whole, and nothing inside it says."""
-        if a.path in self._told_inside or a.planned["type"] in ("task", "stub"):
+    def _compare_composite_end(self, a: StepFacts, b: StepFacts) -> None:
+        """Compares how a composite ended, unless a difference inside it says so already."""
+        if a.path in self._explained or not _is_composite(a):
             return
-        if a.status != b.status and self._other_ways.isdisjoint(_and_around(a.path)):
+        if a.status != b.status and self._diverged.isdisjoint(_with_ancestors(a.path)):
             self._note("status", "status", a.status, b.status, a.path)
-            self._told_inside.update(_and_around(a.path))
-            self._changed_steps.update(_and_around(a.path))
+            self._explained.update(_with_ancestors(a.path))
+            self._changed_steps.update(_with_ancestors(a.path))
         elif a.course.get("iterations") != b.course.get("iterations") and (
-            not any(name == a.planned["parameter"] for _, name in self._changed_values)
+            not any(name == a.planned.row["parameter"] for _, name in self._changed_values)
         ):
-            self._tell_course("iterations", a, b)
+            self._note_course("iterations", a, b)
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
-    def _step(self, a: StepFacts, b: StepFacts) -> None:
-        # One of them may have been one of several items in its container.
-        alone = ("group" in a.begin) == ("group" in b.begin)
-        wheres = {"returns": self._outcome(a, b)}
-        self._values("attempts", {"number": a.attempts}, {"number": b.attempts}, a.path)
+    def _compare_step(self, a: StepFacts, b: StepFacts) -> None:
+        # By field, the names of the values that differ.
+        differing = {"returns": self._compare_outcome(a, b)}
+        self._compare_values("attempts", {"number": a.attempts}, {"number": b.attempts}, a.path)
         if a.begin and b.begin:
-            wheres["image"] = self._image(a, b)
-            for one in OBSERVED_FIELDS:
-                # In a root that can't be written the runtime works in a folder of links.
-                roots = [step.begin.get("read_only_root") for step in (a, b)]
-                if one.name != "working_folder" or (alone and same(*roots)):
-                    wheres[one.name] = self._seen(one, a, b)
+            differing["image"] = self._compare_image(a, b)
+            for observed in OBSERVED_FIELDS:
+                if observed.name != "working_folder" or _have_the_same_kind_of_folder(a, b):
+                    differing[observed.name] = self._compare_observed(observed, a, b)
         if a.end and b.end:
-            wheres["inputs"] = self._inputs(a, b)
-            self._got(a, b)
-        self._asked(a, b, wheres)
-        self._inputs_digest(a, b)
+            differing["inputs"] = self._compare_inputs(a, b)
+            self._compare_got_files(a, b)
+        self._compare_planned(a, b, differing)
+        self._compare_inputs_digest(a, b)
 
-    def _seen(self, one: ObservedField, a: StepFacts, b: StepFacts) -> set[str]:
-        if one.name in self._waived:
+    def _compare_observed(self, observed: ObservedField, a: StepFacts, b: StepFacts) -> set[str]:
+        if observed.name in self._waived:
             return set()
-        mine, theirs = dict(one.read(self._a, a)), dict(one.read(self._b, b))
-        if one.name == "command" and self._waived:
-            del mine["argv"], theirs["argv"]
-        if one.name == "environment" and "compose" in (self._a.environment, self._b.environment):
-            for values in (mine, theirs):
+        values_a, values_b = dict(observed.read(self._a, a)), dict(observed.read(self._b, b))
+        if observed.name == "command" and self._waived:
+            del values_a["argv"], values_b["argv"]
+        if observed.name == "environment" and "compose" in (self._a.environment, self._b.environment):
+            for values in (values_a, values_b):
                 for name in [name for name in values if name.upper() in PROXIES]:
                     del values[name]
-        return self._values(one.name, mine, theirs, a.path)
+        return self._compare_values(observed.name, values_a, values_b, a.path)
 
-    def _outcome(self, a: StepFacts, b: StepFacts) -> set[str]:
-        """Status, and what came out of the step; of two that ended otherwise, only that they did."""
-        if self._values("status", outcome_values(a), outcome_values(b), a.path):
-            self._changed_steps.update(_and_around(a.path))
-            self._told_inside.update(_and_around(a.path))
+    def _compare_outcome(self, a: StepFacts, b: StepFacts) -> set[str]:
+        """Compares how a step ended, and only if that is the same, what it returned and put.
+
+        Returns:
+            The names of the returns and metrics that differ.
+        """
+        if self._compare_values("status", outcome_values(a), outcome_values(b), a.path):
+            self._changed_steps.update(_with_ancestors(a.path))
+            self._explained.update(_with_ancestors(a.path))
             return set()
         names = set()
         for field, metric in (("returns", False), ("metrics", True)):
-            names |= self._values(field, returned_values(a, metric), returned_values(b, metric), a.path)
-        self._changed_values |= {(path, name) for name in names for path in _and_around(a.path)}
-        mine, theirs = ({name: file_text(one) for name, one in put_files(step).items()} for step in (a, b))
-        for name, one, other in _differences(mine, theirs):
+            names |= self._compare_values(field, returned_values(a, metric), returned_values(b, metric), a.path)
+        self._changed_values |= {(path, name) for name in names for path in _with_ancestors(a.path)}
+        files_a, files_b = ({name: file_text(file) for name, file in put_files(step).items()} for step in (a, b))
+        for name, file_a, file_b in _differing_values(files_a, files_b):
             self._changed_files.add((a.path, name))
-            self._note("catalog", f"put {name}", one, other, a.path)
+            self._note("catalog", f"put {name}", file_a, file_b, a.path)
         return names
 
-    def _image(self, a: StepFacts, b: StepFacts) -> set[str]:
-        """Code and image; the digest alone says no more where one of the two it is made of differs."""
-        ids = [step.begin["image"] or {} for step in (a, b)]
-        code, environment = (not same(ids[0].get(key), ids[1].get(key)) for key in ("code", "environment"))
-        self._values("code", {"code": ids[0].get("code")}, {"code": ids[1].get("code")}, a.path)
-        names = set()
-        values = []
-        for run, step, known in ((self._a, a, ids[0]), (self._b, b, ids[1])):
-            rest = {key: value for key, value in known.items() if key != "code"}
-            values.append({**rest, "python": step.begin.get("python"), "machine": step.begin.get("machine")})
-            if not code and not environment:
-                values[-1]["digest"] = self._digest(run, step)
-        if any("digest" in one and one["digest"] is None for one in values):
-            # One of the engines named no config; the record of the run and the id file are all there is.
-            for one in values:
-                del one["digest"]
-        names |= self._values("image", values[0], values[1], a.path)
-        return names | ({"image"} if code or environment or names else set())
+    def _compare_image(self, a: StepFacts, b: StepFacts) -> set[str]:
+        """Compares code and image. The digest is compared only where both of the image's parts are the same."""
+        id_files = [step.begin["image"] or {} for step in (a, b)]
+        code_differs, environment_differs = (
+            not same(id_files[0].get(key), id_files[1].get(key)) for key in ("code", "environment")
+        )
+        self._compare_values("code", {"code": id_files[0].get("code")}, {"code": id_files[1].get("code")}, a.path)
+        values: list[dict[str, object]] = []
+        for run, step, id_file in ((self._a, a, id_files[0]), (self._b, b, id_files[1])):
+            image: dict[str, object] = {key: value for key, value in id_file.items() if key != "code"}
+            image.update(python=step.begin.get("python"), machine=step.begin.get("machine"))
+            if not code_differs and not environment_differs:
+                image["digest"] = _image_digest(run, step)
+            values.append(image)
+        if any("digest" in image and image["digest"] is None for image in values):
+            # One of the engines named no config. Then the run's record and the id file are all there is.
+            for image in values:
+                del image["digest"]
+        names = self._compare_values("image", values[0], values[1], a.path)
+        return names | ({"image"} if code_differs or environment_differs or names else set())
 
-    def _digest(self, run: RunFacts, step: StepFacts) -> Any:
-        if step.planned["settings"]["image"] is None:
-            return (run.record["image"] or {}).get("digest")
-        return engine_image(step.engine)[0]
-
-    def _inputs(self, a: StepFacts, b: StepFacts) -> set[str]:
+    def _compare_inputs(self, a: StepFacts, b: StepFacts) -> set[str]:
         names = set()
-        for name, one, other in _differences(a.end.get("inputs", {}), b.end.get("inputs", {})):
+        inputs_a, inputs_b = a.end.get("inputs", {}), b.end.get("inputs", {})
+        for name, value_a, value_b in _differing_values(inputs_a, inputs_b):
             names.add(name)
-            if not any(self._follows(taken) for taken in (one, other)):
-                self._note("inputs", name, one, other, a.path)
+            if not any(self._is_from_difference(inputs.get(name)) for inputs in (inputs_a, inputs_b)):
+                self._note("inputs", name, value_a, value_b, a.path)
         return names
 
-    def _follows(self, taken: Any) -> bool:
-        """Whether an input comes from what differs already."""
-        if not isinstance(taken, Mapping) or "from" not in taken:
+    def _is_from_difference(self, record: InputRecord | None) -> bool:
+        """Whether an input is from a step or a value that differs already."""
+        if record is None or "from" not in record:
             return False
-        return taken["from"] in self._changed_steps or (taken["from"], taken["name"]) in self._changed_values
+        return record["from"] in self._changed_steps or (record["from"], record["name"]) in self._changed_values
 
-    def _got(self, a: StepFacts, b: StepFacts) -> None:
-        mine, theirs = ({one["name"]: one for one in step.end["catalog"]["get"]} for step in (a, b))
-        shown = [{name: file_text(one) for name, one in got.items()} for got in (mine, theirs)]
-        for name, one, other in _differences(*shown):
-            sources = [got[name]["from"] for got in (mine, theirs) if name in got]
-            if not any(path in self._changed_steps or self._is_changed(path, name) for path in sources):
-                self._note("catalog", f"got {name}", one, other, a.path)
+    def _compare_got_files(self, a: StepFacts, b: StepFacts) -> None:
+        got_a, got_b = ({entry["name"]: entry for entry in step.end["catalog"]["get"]} for step in (a, b))
+        texts_a, texts_b = ({name: file_text(entry) for name, entry in got.items()} for got in (got_a, got_b))
+        for name, file_a, file_b in _differing_values(texts_a, texts_b):
+            sources = [got[name]["from"] for got in (got_a, got_b) if name in got]
+            if not any(path in self._changed_steps or self._is_changed_file(path, name) for path in sources):
+                self._note("catalog", f"got {name}", file_a, file_b, a.path)
 
-    def _is_changed(self, path: str, name: str) -> bool:
-        """Whether a file is another one where it was put; outside of a map its name has positions before it."""
+    def _is_changed_file(self, path: str, name: str) -> bool:
+        """Whether a file differed already when it was put. Outside of a map its name begins with positions."""
         parts = name.split("/")
         return any((path, "/".join(parts[start:])) in self._changed_files for start in range(len(parts)))
 
-    def _asked(self, a: StepFacts, b: StepFacts, wheres: Mapping[str, set[str]]) -> None:
-        """What was asked for, where nothing that was seen says it already."""
-        for path, one, other in self._asked_otherwise(a.planned, b.planned):
-            owner = next((prefix for prefix in ASKED_AS if path[: len(prefix)] == prefix), None)
-            if owner is None or not set(path) & wheres.get(ASKED_AS[owner], set()):
-                self._note("plan", ".".join(path), one, other, a.path)
+    def _compare_planned(self, a: StepFacts, b: StepFacts, differing: Mapping[str, set[str]]) -> None:
+        """Compares the rows of the plan, apart from values whose effect was observed to differ.
 
-    def _asked_otherwise(self, a: Any, b: Any) -> list[tuple[tuple[str, ...], Any, Any]]:
-        """The values that differ between two rows of the plan, which are those of each item alike."""
+        Args:
+            differing: by field, the names of the values that differ.
+        """
+        for path, value_a, value_b in self._planned_differences(a.planned, b.planned):
+            field = next((field for place, field in FIELD_OF_PLANNED.items() if path[: len(place)] == place), None)
+            if field is None or not set(path) & differing.get(field, set()):
+                self._note("plan", ".".join(path), value_a, value_b, a.path)
+
+    def _planned_differences(self, a: PlannedRow, b: PlannedRow) -> list[tuple[tuple[str, ...], object, object]]:
+        """The values that differ between two rows of the plan. They are computed once for all items that run by a row."""
         key = (id(a), id(b))
-        if key not in self._asked_of:
-            mine, theirs = _leaves(a), _leaves(b)
-            self._asked_of[key] = [
-                (path, mine.get(path, ABSENT), theirs.get(path, ABSENT))
-                for path in [*mine, *(path for path in theirs if path not in mine)]
-                if not same(mine.get(path, ABSENT), theirs.get(path, ABSENT))
+        if key not in self._planned_differences_of:
+            leaves_a, leaves_b = _leaves(a.values), _leaves(b.values)
+            self._planned_differences_of[key] = [
+                (path, leaves_a.get(path, ABSENT), leaves_b.get(path, ABSENT))
+                for path in [*leaves_a, *(path for path in leaves_b if path not in leaves_a)]
+                if not same(leaves_a.get(path, ABSENT), leaves_b.get(path, ABSENT))
             ]
-        return self._asked_of[key]
+        return self._planned_differences_of[key]
 
-    def _inputs_digest(self, a: StepFacts, b: StepFacts) -> None:
-        """The hash over all that an outcome depends on, where each part of it is the same."""
+    def _compare_inputs_digest(self, a: StepFacts, b: StepFacts) -> None:
+        """Compares the hash over all that an outcome depends on, if each part of it is the same."""
         if self._waived or not (a.end and b.end):
             return
         covered = [
             {
                 "image": step.begin.get("image"),
                 "command": step.begin.get("command"),
-                "environment": step.planned["settings"]["environment"],
+                "environment": step.planned.settings["environment"] if step.planned.settings is not None else None,
                 "inputs": step.end["inputs"],
-                "files": sorted((one["name"], one["sha256"]) for one in step.end["catalog"]["get"]),
+                "files": sorted((entry["name"], entry["sha256"]) for entry in step.end["catalog"]["get"]),
             }
             for step in (a, b)
         ]
         if same(*covered):
-            self._values(
+            self._compare_values(
                 "inputs",
                 {"inputs_digest": a.end.get("inputs_digest")},
                 {"inputs_digest": b.end.get("inputs_digest")},
@@ -338,77 +351,106 @@ class _Comparison:
 
     # --- the run ----------------------------------------------------------------------------------------------------
 
-    def _given_parameters(self) -> None:
-        names = self._values("parameters", self._a.record["parameters"], self._b.record["parameters"])
+    def _compare_given_parameters(self) -> None:
+        names = self._compare_values("parameters", self._a.record["parameters"], self._b.record["parameters"])
         self._changed_values |= {("", name) for name in names}
 
-    def _last_parameters(self) -> None:
-        changed = {name for _, name in self._changed_values}
+    def _compare_final_parameters(self) -> None:
         if self._changed_steps:
             return
-        for name, one, other in _differences(self._a.parameters, self._b.parameters):
+        changed = {name for _, name in self._changed_values}
+        for name, value_a, value_b in _differing_values(self._a.parameters, self._b.parameters):
             if name not in changed:
-                self._note("parameters", f"{name} at the end", one, other)
+                self._note("parameters", f"{name} at the end", value_a, value_b)
 
-    def _run_image(self) -> None:
-        """The run's own record of the image, where no step has told of it."""
-        if self._has("code", "image"):
+    def _compare_run_image(self) -> None:
+        """Compares the image in the runs' own records, unless a step's image differs already."""
+        if self._has_noted("code", "image"):
             return
-        keys = ("digest", "identity")
-        mine, theirs = ({key: (run.record["image"] or {}).get(key) for key in keys} for run in (self._a, self._b))
-        self._values("image", mine, theirs)
+        for key in ("digest", "identity"):
+            value_a, value_b = (
+                image.get(key) if image is not None else None
+                for image in (self._a.record["image"], self._b.record["image"])
+            )
+            self._compare_values("image", {key: value_a}, {key: value_b})
 
-    def _plan(self) -> None:
+    def _compare_plan(self) -> None:
         a, b = self._a, self._b
-        for name, one, other in _differences(_types(a), _types(b)):
-            self._note("plan", f"steps[{name}]", one, other)
+        for name, type_a, type_b in _differing_values(_types(a), _types(b)):
+            self._note("plan", f"steps[{name}]", type_a, type_b)
         orders = [[path for path in run.rows if path in a.rows and path in b.rows] for run in (a, b)]
-        self._values("plan", {"order of steps": orders[0]}, {"order of steps": orders[1]})
-        mine, theirs = ({".".join(path): one for path, one in _leaves(run.plan).items()} for run in (a, b))
-        self._values("plan", mine, theirs)
-        if self._has("plan", "returns", "metrics"):
+        self._compare_values("plan", {"order of steps": orders[0]}, {"order of steps": orders[1]})
+        plan_a, plan_b = ({".".join(path): value for path, value in _leaves(run.plan).items()} for run in (a, b))
+        self._compare_values("plan", plan_a, plan_b)
+        if self._has_noted("plan", "returns", "metrics"):
             return
-        # Both follow from the steps: they differ alone where a version of toolkit makes them otherwise.
-        self._values("plan", {"scopes": a.scopes}, {"scopes": b.scopes})
-        self._values("plan", {"plan_hash": a.record["plan_hash"]}, {"plan_hash": b.record["plan_hash"]})
+        # Both follow from the steps. They differ alone only if two versions of toolkit make them differently.
+        self._compare_values("plan", {"scopes": a.scopes}, {"scopes": b.scopes})
+        self._compare_values("plan", {"plan_hash": a.record["plan_hash"]}, {"plan_hash": b.record["plan_hash"]})
 
-    def _agreement(self, run: RunFacts) -> None:
-        """Within one run: what the engine ran, what lay inside, and what the run's record says are one image."""
+    def _check_image_agreement(self, run: RunFacts) -> None:
+        """Checks within one run that the engine's image, the id file inside and the run's record are one image."""
         recorded = run.record["image"]
         if run.environment == "process" or recorded is None:
             return
-        inside: Any = None
+        first_id_file: object = None
         for step in run.steps.values():
-            own = step.planned.get("settings") and step.planned["settings"]["image"] is not None
-            if own or not step.begin:
+            has_own_image = step.planned.settings is not None and step.planned.settings["image"] is not None
+            if has_own_image or not step.begin:
                 continue
-            inside = inside or step.begin["image"]
-            if not same(inside, step.begin["image"]):
-                self._disagreement(run, step, "id file", {"here": step.begin["image"], "in an earlier step": inside})
+            id_file = step.begin["image"]
+            first_id_file = first_id_file or id_file
+            if not same(first_id_file, id_file):
+                self._note_disagreement(run, step, "id file", {"here": id_file, "in an earlier step": first_id_file})
             config, manifest = engine_image(step.engine)
-            named = {key: recorded[key] for key in ("digest", "manifest") if key in recorded}
-            # An engine whose store is containerd's calls an image by its manifest, and does not say that it does.
-            agrees = config in named.values() or (manifest is not None and manifest == named.get("manifest"))
+            digests = {"digest": recorded["digest"]} if "digest" in recorded else {}
+            if "manifest" in recorded:
+                digests["manifest"] = recorded["manifest"]
+            # An engine with containerd's image store names an image by its manifest, in the form of a config's digest.
+            agrees = config in digests.values() or (manifest is not None and manifest == digests.get("manifest"))
             if step.engine.get("image") and not agrees:
-                self._disagreement(run, step, "engine", {"engine": step.engine["image"], "record": named})
+                self._note_disagreement(run, step, "engine", {"engine": step.engine["image"], "record": digests})
 
-    def _disagreement(self, run: RunFacts, step: StepFacts, where: str, what: Any) -> None:
+    def _note_disagreement(self, run: RunFacts, step: StepFacts, where: str, values: object) -> None:
         is_a = run is self._a
-        self._note("image.engine", where, what if is_a else ABSENT, ABSENT if is_a else what, step.path)
+        self._note("image.engine", where, values if is_a else ABSENT, ABSENT if is_a else values, step.path)
 
-    def _objects(self) -> None:
-        states = [{digest: "whole" if whole else "damaged" for digest, whole in run.objects.items()}
-                  for run in (self._a, self._b)]  # fmt: skip
-        for digest in sorted({*states[0], *states[1]}):
-            if "damaged" in (one := states[0].get(digest, ABSENT), other := states[1].get(digest, ABSENT)):
-                self._note("catalog.object", digest, one, other)
+    def _compare_objects(self) -> None:
+        states_a, states_b = (
+            {sha256: "whole" if whole else "damaged" for sha256, whole in run.objects.items()}
+            for run in (self._a, self._b)
+        )
+        for sha256 in sorted({*states_a, *states_b}):
+            state_a, state_b = states_a.get(sha256, ABSENT), states_b.get(sha256, ABSENT)
+            if "damaged" in (state_a, state_b):
+                self._note("catalog.object", sha256, state_a, state_b)
+
+
+def _have_the_same_kind_of_folder(a: StepFacts, b: StepFacts) -> bool:
+    """Whether both steps worked in the code's folder itself, or both in a folder of links to it.
+
+    The runtime makes a folder of links for each of several items in a container, and beside a read-only root.
+    """
+    both_alone = ("group" in a.begin) == ("group" in b.begin)
+    return both_alone and same(a.begin.get("read_only_root"), b.begin.get("read_only_root"))
+
+
+def _image_digest(run: RunFacts, step: StepFacts) -> str | None:
+    if step.planned.settings is not None and step.planned.settings["image"] is not None:
+        return engine_image(step.engine)[0]
+    image = run.record["image"]
+    return image.get("digest") if image is not None else None
+
+
+def _is_composite(step: StepFacts) -> bool:
+    return step.planned.row["type"] not in ("task", "stub")
 
 
 def _types(run: RunFacts) -> FieldValues:
-    return {path: row["type"] for path, row in run.rows.items()}
+    return {path: planned.row["type"] for path, planned in run.rows.items()}
 
 
-def _and_around(path: str) -> list[str]:
-    """A path and those of all that it is in."""
+def _with_ancestors(path: str) -> list[str]:
+    """A path and the paths of all composites around it."""
     parts = path.split("/")
     return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]

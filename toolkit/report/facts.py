@@ -1,13 +1,13 @@
-"""What a run is compared by: plain data out of its records, and whether its objects in the catalog are still whole."""
+"""What runs are compared by: data out of their records, and whether their objects in the catalog are undamaged."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.report.view import View
 from toolkit.runtime.shared import layout, records
@@ -15,11 +15,39 @@ from toolkit.runtime.shared.protocol import ENGINE_RECORD
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row
 
-Catalog = Callable[[list[str]], Path | None]
-"""The catalog's folder on this machine with the objects of these SHA-256 in it, as far as they can be had; None is none."""
-Record = Mapping[str, Any]
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import (
+        BeginRecord,
+        CatalogEntry,
+        EndRecord,
+        EngineRecord,
+        FunctionRow,
+        JsonValue,
+        PlanDocument,
+        RunRecord,
+        SettingsRow,
+        StepRow,
+    )
 
-_CHUNK = 1 << 20
+Catalog = Callable[[list[str]], Path | None]
+"""Gets the objects of these SHA-256, as far as they are there; returns the catalog's folder on this machine, or None."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row of the plan.
+
+    Attributes:
+        row: as the plan has it. settings: its settings; None for what has no container.
+        values: the row as it is compared, such that a difference between two of them is one value under a name of its own: with
+            the settings themselves, named things by their names, and a function as one text.
+    """
+
+    row: StepRow
+    settings: SettingsRow | None
+    values: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -27,21 +55,20 @@ class StepFacts:
     """A row of the plan as it ran, and its last attempt.
 
     Attributes:
-        path: the instance path. planned: the plan's row with its settings in place of their number (see
-            :func:`planned_steps`); the same object for all that run by one row.
-        course: of a composite, how it went on: its branch, or how many items or iterations it had.
-        attempts: how many there were; of the last one exit_code and its three records, empty where there are none.
+        path: the instance path. planned: the plan's row; the same object for all that run by one row.
+        course: of a composite the branch that it took, or how many items or iterations it had.
+        attempts: their number. exit_code and the three records are the last attempt's; a record is empty where there is none.
     """
 
     path: str
-    planned: Record
+    planned: PlannedRow
     status: str
-    attempts: int = 0
-    exit_code: int | None = None
-    begin: Record = field(default_factory=dict)
-    end: Record = field(default_factory=dict)
-    engine: Record = field(default_factory=dict)
-    course: Record = field(default_factory=dict)
+    attempts: int
+    exit_code: int | None
+    begin: BeginRecord
+    end: EndRecord
+    engine: EngineRecord
+    course: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,20 +76,20 @@ class RunFacts:
     """A run.
 
     Attributes:
-        record: run.json. plan: the plan's document without steps, settings and scopes, and ``scopes`` those.
-        steps: by instance path, in plan order. parameters: the root scope's values at the end.
-        objects: of each object that was read again whether its bytes are what its name says.
+        record: run.json. plan: the plan's document without steps, settings and scopes. scopes: the plan's scopes by path.
+        steps: by instance path, in plan order. parameters: the run's own parameters at its end.
+        objects: for each object that was read again, by its SHA-256, whether its bytes still have that hash.
         rows: the plan's rows by their own paths.
     """
 
-    record: Record
+    record: RunRecord
     status: str
-    plan: Record
-    scopes: Any
+    plan: Mapping[str, object]
+    scopes: Mapping[str, object]
     steps: Mapping[str, StepFacts]
-    parameters: Record
+    parameters: Mapping[str, JsonValue]
     objects: Mapping[str, bool]
-    rows: Mapping[str, Record]
+    rows: Mapping[str, PlannedRow]
 
     @property
     def run_id(self) -> str:
@@ -77,53 +104,56 @@ def facts_of(log: RunLog, run: Run, catalog: Catalog | None) -> RunFacts:
     """A run's facts.
 
     Args:
-        catalog: gives the objects whose bytes are hashed again; None reads none.
+        catalog: gets the objects whose bytes are hashed again; None reads none.
     """
-    shown = View(log, run)
-    document = shown.plan.document
+    view = View(log, run)
+    document = view.plan.document
     planned = planned_steps(document)
-    steps = {row.path: _step(row, planned[row.row["path"]], run.folder) for row in shown.rows}
-    objects = _objects(catalog, sorted(set(_digests(steps.values())))) if catalog is not None else {}
-    rest = {key: value for key, value in document.items() if key not in ("steps", "settings", "scopes")}
-    return RunFacts(run.record, shown.status, rest, document["scopes"], steps, shown.parameters(), objects, planned)
+    steps = {row.path: _step(row, planned[row.row["path"]], run.folder) for row in view.rows}
+    objects = _check_objects(catalog, sorted(set(_object_hashes(steps.values())))) if catalog is not None else {}
+    plan = {key: value for key, value in document.items() if key not in ("steps", "settings", "scopes")}
+    return RunFacts(run.record, view.status, plan, document["scopes"], steps, view.parameters(), objects, planned)
 
 
-def planned_steps(document: Record) -> dict[str, Record]:
-    """The plan's rows by path, such that a difference between two of them is one value under a name of its own.
-
-    Settings stand in the row, because a number would differ with any step before it; what is a list of named things is by
-    their names; a function is one text.
-    """
-    return {step["path"]: _planned_row(step, document) for step in document["steps"]}
+def planned_steps(document: PlanDocument) -> dict[str, PlannedRow]:
+    """The plan's rows by path."""
+    return {row["path"]: _planned_row(row, document) for row in document["steps"]}
 
 
-def _planned_row(step: Record, document: Record) -> Record:
-    row = dict(step)
+def _planned_row(row: StepRow, document: PlanDocument) -> PlannedRow:
+    values: dict[str, object] = dict(row)
     if "function" in row:
-        row["command"] = command_text(row.pop("function"))
+        del values["function"]
+        values["command"] = command_text(row["function"])
     if "reducer" in row:
-        row["reducer"] = command_text(row["reducer"])
+        values["reducer"] = command_text(row["reducer"])
     if "returns" in row:
-        row["returns"] = {one["name"]: one["kind"] for one in row["returns"]}
-    if row.get("settings") is not None:
-        settings = dict(document["settings"][row["settings"]])
-        settings["volumes"] = {one["mount_path"]: one["name"] for one in settings["volumes"]}
-        given = {one["environment_variable"]: one for one in settings.pop("secrets")}
-        given.update({name: "the step's own" for name in row.pop("secrets")})
-        row.update(settings=settings, secrets=given)
-    return row
+        values["returns"] = {declared["name"]: declared["kind"] for declared in row["returns"]}
+    if row.get("settings") is None:
+        return PlannedRow(row, None, values)
+    # The index of the settings differs with any step before this one, so the settings take its place.
+    settings = document["settings"][row["settings"]]
+    secrets: dict[str, object] = {secret["environment_variable"]: secret for secret in settings["secrets"]}
+    secrets.update({name: "the step's own" for name in row["secrets"]})
+    del values["secrets"]
+    values["settings"] = {
+        **{key: value for key, value in settings.items() if key != "secrets"},
+        "volumes": {volume["mount_path"]: volume["name"] for volume in settings["volumes"]},
+    }
+    values["secrets"] = secrets
+    return PlannedRow(row, settings, values)
 
 
-def command_text(command: Any) -> Any:
+def command_text(command: str | FunctionRow | None) -> str | None:
     """A command as it is, and a function as ``module:name``."""
-    if not isinstance(command, Mapping) or "qualname" not in command:
+    if command is None or isinstance(command, str):
         return command
     file = f" of {command['file']}" if command.get("file") else ""
     return f"{command['module']}:{command['qualname']}{file}"
 
 
-def _step(row: Row, planned: Record, run_folder: Path) -> StepFacts:
-    course: dict[str, Any] = {}
+def _step(row: Row, planned: PlannedRow, run_folder: Path) -> StepFacts:
+    course: dict[str, str | int] = {}
     if row.branch is not None:
         course["branch"] = row.branch
     if row.items is not None:
@@ -131,57 +161,61 @@ def _step(row: Row, planned: Record, run_folder: Path) -> StepFacts:
     if row.iterations is not None:
         course["iterations"] = row.iterations
     if not row.attempts:
-        return StepFacts(row.path, planned, row.status, course=course)
+        return StepFacts(row.path, planned, row.status, 0, None, {}, {}, {}, course)
     last = row.attempts[-1]
-    engine = _engine(last.folder)
+    engine = _engine_record(last.folder)
     if "group" in last.begin:
-        # Of a container that ran several items, what the engine says of its end is none of one item's.
-        group = _engine(layout.attempt_folder(str(run_folder), last.begin["group"], last.number))
-        engine = {**{key: value for key, value in group.items() if key in _OF_THE_IMAGE}, **engine}
+        # Several items shared the container. What the engine said of its image holds for each of them, what it said of its end
+        # does not.
+        group = _engine_record(layout.attempt_folder(str(run_folder), last.begin["group"], last.number))
+        if "image" in group:
+            engine.setdefault("image", group["image"])
+        if "image_config" in group:
+            engine.setdefault("image_config", group["image_config"])
     return StepFacts(
         row.path, planned, row.status, len(row.attempts), last.exit_code, last.begin, last.end, engine, course
     )
 
 
-_OF_THE_IMAGE = ("image", "image_config")
-
-
-def _engine(folder: str) -> Record:
+def _engine_record(folder: str) -> EngineRecord:
+    """The engine's record of an attempt; an empty one where there is none, or one that can't be read."""
     try:
-        return records.read(os.path.join(folder, ENGINE_RECORD)) or {}
+        return records.read_engine(os.path.join(folder, ENGINE_RECORD)) or {}
     except ValueError:
         return {}
 
 
-def put_files(step: StepFacts) -> dict[str, Record]:
-    """What the last attempt put into the catalog, by name."""
-    return {one["name"]: one for one in step.end.get("catalog", {}).get("put", [])}
+def put_files(step: StepFacts) -> dict[str, CatalogEntry]:
+    """The files that the last attempt put into the catalog, by name."""
+    catalog = step.end.get("catalog")
+    return {entry["name"]: entry for entry in catalog.get("put", ())} if catalog is not None else {}
 
 
-def _digests(steps: Any) -> Iterator[str]:
+def _object_hashes(steps: Iterable[StepFacts]) -> Iterator[str]:
+    """The SHA-256 of each object that the steps stored; one may come several times."""
     for step in steps:
-        if step.planned.get("catalog", {}).get("store_copy", True):
-            yield from (one["sha256"] for one in put_files(step).values())
-        yield from (one["sha256"] for one in step.end.get("returns", {}).values() if one["kind"] == "object")
+        if "catalog" not in step.planned.row or step.planned.row["catalog"].get("store_copy", True):
+            yield from (entry["sha256"] for entry in put_files(step).values())
+        yield from (stored["sha256"] for stored in step.end.get("returns", {}).values() if stored["kind"] == "object")
 
 
-def _objects(catalog: Catalog, digests: list[str]) -> dict[str, bool]:
-    """Whether the bytes of each object still have its hash, of those that are there."""
-    folder = catalog(digests)
+def _check_objects(catalog: Catalog, hashes: list[str]) -> dict[str, bool]:
+    """Whether the bytes of each object still have its hash, for those objects that are there."""
+    folder = catalog(hashes)
     if folder is None:
         return {}
-    found = {}
-    for digest in digests:
+    whole = {}
+    for sha256 in hashes:
         try:
-            found[digest] = _hash(folder / "objects" / digest[:2] / digest) == digest
+            whole[sha256] = _hash_file(Path(layout.object_path(str(folder), sha256))) == sha256
         except FileNotFoundError:
             continue
-    return found
+    return whole
 
 
-def _hash(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     hasher = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(_CHUNK_BYTES):
             hasher.update(chunk)
     return hasher.hexdigest()

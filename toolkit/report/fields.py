@@ -1,16 +1,19 @@
-"""The closed table of what is compared between two runs and what is not, and where each field is read from."""
+"""The closed tables of what is compared between two runs and of what is not, and where each field is read from."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from toolkit.report.facts import Record, RunFacts, StepFacts, command_text
+from toolkit.report.facts import RunFacts, StepFacts, command_text
 
-FieldValues = Mapping[str, Any]
-"""What a field holds, each value by its name."""
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import CatalogEntry, EngineRecord, GotEntry
+
+FieldValues = Mapping[str, object]
+"""The values of a field, by their names."""
 
 FIELDS: Mapping[str, str] = {
     "pipeline": "its name",
@@ -57,7 +60,7 @@ NOT_COMPARED: Mapping[str, str] = {
     "output": "output.log, which may hold times",
     "record version": "the records' own form",
 }
-"""What two runs can't have in common, or what says nothing of their sameness; docs/sameness.md has this very list."""
+"""What two runs can't have in common, or what says nothing about their sameness. docs/sameness.md has the same list."""
 
 RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
     "run.json": {
@@ -128,7 +131,7 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "image_config": "image.engine",
     },
 }
-"""Where each key of each record goes: to a field, or to what is not compared. A key in neither would be forgotten."""
+"""The field that each key of each record belongs to, or the name under which it is not compared. A test finds a missing key."""
 
 WAIVED_BY_PROCESS = (
     "code",
@@ -144,21 +147,22 @@ WAIVED_BY_PROCESS = (
     "read_only_root",
     "privileges",
 )
-"""Fields that a plain process has not got (toolkit/backends/process.py); of ``command`` it is the runtime's arguments."""
+"""Fields that a plain process has not got (toolkit/backends/process.py). Of ``command`` it lacks the runtime's arguments."""
 
-_ENGINES_OWN = re.compile(
+_MOUNT_OF_ENGINE = re.compile(
     r"/etc/(hosts|hostname|resolv\.conf)|(/usr)?/sbin/docker-init|(/var)?/run/argo(/.*)?|.*(nvidia|/libcuda|/libnv).*"
 )
-"""Mounts that engines make for themselves: name resolution, their first process, the driver of a GPU."""
-PROXIES = frozenset(f"{one}_PROXY" for one in ("HTTP", "HTTPS", "FTP", "NO", "ALL"))
-_PRIVATE = re.compile(r"^/tmp/toolkit-\d+(-\d+)?(?=/)")
-"""The runtime's private folder has its process id in its name, and an item's position where several share a container."""
+"""Mounts that an engine makes for its own purposes: name resolution, its first process, the driver of a GPU."""
+PROXIES = frozenset(f"{protocol}_PROXY" for protocol in ("HTTP", "HTTPS", "FTP", "NO", "ALL"))
+"""Environment variables that docker-compose may add by itself, in upper case."""
+_PRIVATE_FOLDER = re.compile(r"^/tmp/toolkit-\d+(-\d+)?(?=/)")
+"""The name of the runtime's private folder holds a process id, and a position where several items share a container."""
 
 
 def _command(run: RunFacts, step: StepFacts) -> FieldValues:
     argv = list(step.begin["argv"])
     if len(argv) == 6:
-        # protocol, run id, path, attempt; of items that share a container the path is that of all of them
+        # After the program: protocol, run id, path, attempt. Items that share a container have the path of their group there.
         path = step.path if argv[4] == step.begin.get("group") else argv[4]
         argv[3:] = ["RUN" if argv[3] == run.run_id else argv[3], path, "ATTEMPT"]
     return {"command": command_text(step.begin["command"]), "argv": argv}
@@ -176,35 +180,38 @@ def _environment(run: RunFacts, step: StepFacts) -> FieldValues:
 
 def _mounts(run: RunFacts, step: StepFacts) -> FieldValues:
     return {
-        one["path"]: "read-only" if one["read_only"] else "read-write"
-        for one in step.begin["mounts"]
-        if one["path"] not in ("/tmp", "/dev/shm") and not _ENGINES_OWN.fullmatch(one["path"])
+        mount["path"]: "read-only" if mount["read_only"] else "read-write"
+        for mount in step.begin["mounts"]
+        if mount["path"] not in ("/tmp", "/dev/shm") and not _MOUNT_OF_ENGINE.fullmatch(mount["path"])
     }
 
 
 def _working_folder(run: RunFacts, step: StepFacts) -> FieldValues:
-    return {"working_folder": _PRIVATE.sub("/tmp/toolkit-PID", step.begin["working_folder"])}
+    return {"working_folder": _PRIVATE_FOLDER.sub("/tmp/toolkit-PID", step.begin["working_folder"])}
 
 
-def _size_of(path: str, step: StepFacts) -> Any:
-    sizes = [one["size"] for one in step.begin["mounts"] if one["path"] == path and "size" in one]
+def _mount_size(path: str, step: StepFacts) -> int | None:
+    sizes = [mount["size"] for mount in step.begin["mounts"] if mount["path"] == path and "size" in mount]
     return sizes[0] if sizes else None
 
 
 def _shm_size(run: RunFacts, step: StepFacts) -> FieldValues:
-    return {"shm_size": _size_of("/dev/shm", step)}
+    return {"shm_size": _mount_size("/dev/shm", step)}
 
 
 def _scratch_size(run: RunFacts, step: StepFacts) -> FieldValues:
-    # Where no size was asked for there is a /tmp of its own only beside a read-only root, and as large as its machine allows.
-    asked = (step.planned.get("settings") or {}).get("scratch_size") is not None
-    own = any(one["path"] == "/tmp" for one in step.begin["mounts"])
-    if own and not asked and step.begin.get("read_only_root"):
+    settings = step.planned.settings
+    has_size = settings is not None and settings.get("scratch_size") is not None
+    is_mounted = any(mount["path"] == "/tmp" for mount in step.begin["mounts"])
+    if is_mounted and not has_size and step.begin.get("read_only_root"):
+        # Without a size /tmp is a mount only beside a read-only root, and it is as large as the machine allows.
         return {}
-    return {"scratch_size": _size_of("/tmp", step)} if own else {}
+    return {"scratch_size": _mount_size("/tmp", step)} if is_mounted else {}
 
 
-def _plain(key: str) -> Callable[[RunFacts, StepFacts], FieldValues]:
+def _reader_of(key: str) -> Callable[[RunFacts, StepFacts], FieldValues]:
+    """Reads a key of the begin record as it is."""
+
     def read(run: RunFacts, step: StepFacts) -> FieldValues:
         value = step.begin.get(key)
         return value if isinstance(value, Mapping) else {key: value}
@@ -214,16 +221,16 @@ def _plain(key: str) -> Callable[[RunFacts, StepFacts], FieldValues]:
 
 @dataclass(frozen=True)
 class ObservedField:
-    """A field that the runtime saw inside.
+    """A field that the runtime observed inside the container.
 
     Attributes:
-        read: its values by name, out of the begin record.
-        asked: where in a row of the plan the same was asked for, under the same names.
+        read: reads its values by name from the begin record.
+        planned_at: where a row of the plan has the same values, under the same names.
     """
 
     name: str
     read: Callable[[RunFacts, StepFacts], FieldValues]
-    asked: tuple[tuple[str, ...], ...] = ()
+    planned_at: tuple[tuple[str, ...], ...] = ()
 
 
 OBSERVED_FIELDS = (
@@ -231,27 +238,28 @@ OBSERVED_FIELDS = (
     ObservedField("environment", _environment, (("settings", "environment"), ("secrets",))),
     ObservedField("mounts", _mounts, (("settings", "volumes"),)),
     ObservedField("user", _user, (("settings", "user"),)),
-    ObservedField("umask", _plain("umask")),
+    ObservedField("umask", _reader_of("umask")),
     ObservedField("working_folder", _working_folder),
-    ObservedField("limits", _plain("limits"), (("settings", "resources", "limits"),)),
+    ObservedField("limits", _reader_of("limits"), (("settings", "resources", "limits"),)),
     ObservedField("shm_size", _shm_size, (("settings", "shm_size"),)),
     ObservedField("scratch_size", _scratch_size, (("settings", "scratch_size"),)),
-    ObservedField("read_only_root", _plain("read_only_root"), (("settings", "read_only_root"),)),
-    ObservedField("privileges", _plain("privileges")),
+    ObservedField("read_only_root", _reader_of("read_only_root"), (("settings", "read_only_root"),)),
+    ObservedField("privileges", _reader_of("privileges")),
 )
-ASKED_AS = {
-    **{path: one.name for one in OBSERVED_FIELDS for path in one.asked},
+FIELD_OF_PLANNED = {
+    **{path: observed.name for observed in OBSERVED_FIELDS for path in observed.planned_at},
     ("settings", "image"): "image",
     ("bind",): "inputs",
     ("returns",): "returns",
 }
+"""By its place in a row of the plan, the field in which a planned value shows once it is carried out."""
 
 
-def engine_image(engine: Record) -> tuple[str | None, str | None]:
-    """What the engine calls an attempt's image: the digest of its config, and that of its manifest, where it says them.
+def engine_image(engine: EngineRecord) -> tuple[str | None, str | None]:
+    """The digests of the config and of the manifest of an attempt's image, as far as the engine says them.
 
-    Docker and a node with a loaded image give ``sha256:CONFIG``, a node that pulled gives ``REPOSITORY@sha256:MANIFEST``;
-    ``image_config`` is the config's digest where the client found it out besides.
+    Docker and a node with a loaded image give ``sha256:CONFIG``; a node that pulled the image gives
+    ``REPOSITORY@sha256:MANIFEST``. ``image_config`` is the config's digest where it is known as well.
     """
     _, at, digest = str(engine.get("image") or "").rpartition("://")[2].rpartition("@")
     config = engine.get("image_config") or (digest if digest.startswith("sha256:") and not at else None)
@@ -259,24 +267,26 @@ def engine_image(engine: Record) -> tuple[str | None, str | None]:
 
 
 def outcome_values(step: StepFacts) -> FieldValues:
-    exception = step.end.get("exception") or {}
+    """How the last attempt of a step ended."""
+    exception = step.end.get("exception")
     return {
         "status": step.status,
         "exit_code": step.exit_code,
-        "exception": exception.get("type"),
+        "exception": exception.get("type") if exception is not None else None,
         "out_of_memory": bool(step.end.get("out_of_memory") or step.engine.get("out_of_memory")),
     }
 
 
 def returned_values(step: StepFacts, metric: bool) -> FieldValues:
-    found = {}
+    """The metrics that a step returned, or all its other returns, by name."""
+    values: dict[str, object] = {}
     for name, stored in step.end.get("returns", {}).items():
         if (stored["kind"] == "metric") == metric:
-            found[name] = {key: value for key, value in stored.items() if key != "kind"}
-            if set(found[name]) == {"value"}:
-                found[name] = stored["value"]
-    return found
+            rest = {key: value for key, value in stored.items() if key != "kind"}
+            values[name] = stored["value"] if set(rest) == {"value"} else rest
+    return values
 
 
-def file_text(one: Record) -> str:
-    return f"sha256:{one['sha256']} ({one['size']} bytes)"
+def file_text(file: CatalogEntry | GotEntry) -> str:
+    """The content of a file, as one value."""
+    return f"sha256:{file['sha256']} ({file['size']} bytes)"

@@ -1,30 +1,35 @@
-"""Which rows of a run a person is shown, and how deep: of a long map or loop what failed, and nothing that was never to run.
+"""The rows of a run that a person is shown, as a tree with times; ``text`` prints them.
 
-``toolkit show --json`` always has all of them.
+Of a long map or loop only the items in which something failed are shown, and nothing is shown that was never going to run.
+``toolkit show --json`` always has all rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from toolkit.report.contract import StepDocument
 
 LONG = 20
-"""Items or iterations above which only those are listed in which something failed."""
-MOST = 10
-"""How many of those are listed."""
+"""A map or a loop with more items or iterations than this shows only those in which something failed."""
+MOST_FAILED = 10
+"""The most failed items or iterations that are shown then."""
 
 
 @dataclass
-class Line:
+class OutlineRow:
     """A row as it is printed.
 
     Attributes:
-        row: as the JSON has it; None for a sentence in place of rows.
-        label: the path from the row that it is in. started, ended: of all that is inside it.
+        step: as the JSON has it; None for a sentence in place of rows, which is the label.
+        label: the step's path from the row that it is in. depth: how many rows it is in.
+        started, ended: the first start and the last end of all that is inside it.
     """
 
-    row: dict[str, Any] | None
+    step: StepDocument | None
     label: str
     depth: int = 0
     started: str | None = None
@@ -33,7 +38,9 @@ class Line:
 
 @dataclass
 class _Node:
-    row: dict[str, Any]
+    """A step with the steps inside it; ``failed`` also if one of those failed."""
+
+    step: StepDocument
     label: str
     inner: list[_Node] = field(default_factory=list)
     started: str | None = None
@@ -41,41 +48,39 @@ class _Node:
     failed: bool = False
 
 
-def lines(rows: Sequence[dict[str, Any]]) -> list[Line]:
-    """The rows of a run in the order of its plan, as they are printed."""
-    found: list[Line] = []
-    for node in _tree(rows):
-        _add(node, 0, found)
-    return found
+def outline(steps: Sequence[StepDocument]) -> list[OutlineRow]:
+    """The rows that are printed of a run's steps, in the order of its plan."""
+    return [row for node in _tree(steps) for row in _visible_rows(node, 0)]
 
 
-def _tree(rows: Sequence[dict[str, Any]]) -> list[_Node]:
-    top: list[_Node] = []
-    around: list[_Node] = []
-    for row in rows:
-        while around and not row["path"].startswith(around[-1].row["path"] + "/"):
-            _close(around)
-        if around:
-            node = _Node(row, row["path"][len(around[-1].row["path"]) + 1 :])
-            around[-1].inner.append(node)
+def _tree(steps: Sequence[StepDocument]) -> list[_Node]:
+    """The outermost steps with all that is inside them; a step's path begins with that of the step around it."""
+    outermost: list[_Node] = []
+    ancestors: list[_Node] = []
+    for step in steps:
+        while ancestors and not step["path"].startswith(ancestors[-1].step["path"] + "/"):
+            _close(ancestors)
+        if ancestors:
+            node = _Node(step, step["path"][len(ancestors[-1].step["path"]) + 1 :])
+            ancestors[-1].inner.append(node)
         else:
-            node = _Node(row, row["path"])
-            top.append(node)
-        node.failed = row["status"] == "failed"
-        if row["attempts"]:
-            node.started, node.ended = row["attempts"][0]["started"], row["attempts"][-1]["ended"]
-        around.append(node)
-    while around:
-        _close(around)
-    return top
+            node = _Node(step, step["path"])
+            outermost.append(node)
+        node.failed = step["status"] == "failed"
+        if step["attempts"]:
+            node.started, node.ended = step["attempts"][0]["started"], step["attempts"][-1]["ended"]
+        ancestors.append(node)
+    while ancestors:
+        _close(ancestors)
+    return outermost
 
 
-def _close(around: list[_Node]) -> None:
-    """Tells the row around the last one what the last one has come to."""
-    node = around.pop()
-    if not around:
+def _close(ancestors: list[_Node]) -> None:
+    """Removes the innermost node, and adds its failure and its times to the node around it."""
+    node = ancestors.pop()
+    if not ancestors:
         return
-    outer = around[-1]
+    outer = ancestors[-1]
     outer.failed = outer.failed or node.failed
     if node.started is not None:
         outer.started = min(outer.started or node.started, node.started)
@@ -83,32 +88,36 @@ def _close(around: list[_Node]) -> None:
         outer.ended = max(outer.ended or node.ended, node.ended)
 
 
-def _add(node: _Node, depth: int, found: list[Line]) -> None:
-    row = node.row
-    ended = node.ended if row["status"] not in ("running", "waiting") else None
-    found.append(Line(row, node.label, depth, node.started, ended))
-    inner = [one for one in node.inner if _is_shown(row, one)]
-    count = row.get("items", row.get("iterations", 0))
-    left = 0
-    if count > LONG:
-        wanted = list(dict.fromkeys(one.label.split("/")[0] for one in inner if one.failed))
-        kept = {*wanted[:MOST], "on_failure"}
-        inner = [one for one in inner if one.label.split("/")[0] in kept]
-        left = len(wanted) - MOST
-    for one in inner:
-        _add(one, depth + 1, found)
-    if left > 0:
-        found.append(Line(None, f"… and {left:,} more with failures", depth + 1))
+def _visible_rows(node: _Node, depth: int) -> Iterator[OutlineRow]:
+    """The row of a node and those inside it."""
+    step = node.step
+    has_ended = step["status"] not in ("running", "waiting")
+    yield OutlineRow(step, node.label, depth, node.started, node.ended if has_ended else None)
+    inner = [child for child in node.inner if _is_visible(step, child)]
+    hidden = 0
+    if step.get("items", step.get("iterations", 0)) > LONG:
+        failed = list(dict.fromkeys(_first_part(child) for child in inner if child.failed))
+        shown = {*failed[:MOST_FAILED], "on_failure"}
+        inner = [child for child in inner if _first_part(child) in shown]
+        hidden = len(failed) - MOST_FAILED
+    for child in inner:
+        yield from _visible_rows(child, depth + 1)
+    if hidden > 0:
+        yield OutlineRow(None, f"… and {hidden:,} more with failures", depth + 1)
 
 
-def _is_shown(outer: dict[str, Any], node: _Node) -> bool:
-    """Not a branch that is not taken, no on_failure that has nothing to do, and nothing of what was skipped as a whole."""
-    if outer["status"] == "skipped" and node.row["status"] == "skipped":
+def _first_part(node: _Node) -> str:
+    """The item, the iteration, the branch or the step that a node's label begins with."""
+    return node.label.split("/")[0]
+
+
+def _is_visible(outer: StepDocument, node: _Node) -> bool:
+    """Whether a node is shown: not in a branch that is not taken, an unused on_failure, or a step skipped as a whole."""
+    if outer["status"] == "skipped" and node.step["status"] == "skipped":
         return False
-    first = node.label.split("/")[0]
-    if node.row["status"] in ("skipped", "waiting"):
-        if first == "on_failure" and "/" in node.label:
+    if node.step["status"] in ("skipped", "waiting"):
+        if _first_part(node) == "on_failure" and "/" in node.label:
             return "on_failure" in outer
         if outer["type"] == "conditional" and "branch" in outer:
-            return bool(first == outer["branch"])
+            return _first_part(node) == outer["branch"]
     return True

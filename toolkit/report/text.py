@@ -1,170 +1,165 @@
-"""Runs as text for a person: aligned columns, no colour that a file or a pipe would keep."""
+"""Runs as text for a person: aligned columns, without colours that a file or a pipe would keep."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
-from toolkit.report.outline import Line, lines
+from toolkit.report.outline import OutlineRow, outline
+from toolkit.report.table import counted, print_table, printable
+
+if TYPE_CHECKING:
+    from toolkit.report.contract import CatalogFile, RunDocument, RunSummary, StepDocument
 
 _LONGEST_VALUE = 80
+_LONGEST_RESULT = 30
+"""Characters of a value in a line of its own, and in the table."""
+_MOST_FILES = 3
+"""Files that the table names for a step."""
 _MOST_FAILURES = 10
-"""Failed steps that are told of one by one."""
+"""Failed steps that are printed one by one."""
+_STATUS_ORDER = ("succeeded", "failed", "cancelled", "skipped", "running", "waiting")
+Table = list[tuple[str, ...]]
 
 
-def print_runs(rows: Sequence[dict[str, Any]]) -> None:
-    """A table of runs."""
-    if not rows:
+def print_runs(runs: Sequence[RunSummary]) -> None:
+    """Prints a table of runs."""
+    if not runs:
         print("no runs")
         return
-    table: list[tuple[str, ...]] = [("RUN", "PIPELINE", "ENVIRONMENT", "STATUS", "STARTED", "TOOK", "TAG")]
-    for row in rows:
-        took = _took(row["started"], row["ended"])
-        started = row["started"].replace("T", " ")[:19]
-        table.append((row["run_id"], row["pipeline"], row["environment"], row["status"], started, took, row["tag"]))
+    table: Table = [("RUN", "PIPELINE", "ENVIRONMENT", "STATUS", "STARTED", "TOOK", "TAG")]
+    for run in runs:
+        took = _duration(run["started"], run["ended"])
+        started = _to_seconds(run["started"])
+        table.append((run["run_id"], run["pipeline"], run["environment"], run["status"], started, took, run["tag"]))
     print_table(table)
 
 
-def print_run(document: dict[str, Any]) -> None:
-    """One run: its head, a row for each step, then values, files and what failed."""
-    took = _took(document["started"], document["ended"])
-    image = document["image"]["reference"] if document["image"] else "none (plain processes)"
-    print(f"run         {document['run_id']}")
-    print(f"pipeline    {document['pipeline']}")
-    print(f"environment {document['environment']}")
-    print(f"status      {document['status']}" + (f" in {took}" if took else ""))
-    if document["tag"]:
-        print(f"tag         {document['tag']}")
-    print(f"started     {document['started'].replace('T', ' ')[:19]} UTC")
+def print_run(run: RunDocument) -> None:
+    """Prints one run: its head, a row for each step, the parameters, and what failed."""
+    took = _duration(run["started"], run["ended"])
+    image = run["image"]["reference"] if run["image"] else "none (plain processes)"
+    print(f"run         {run['run_id']}")
+    print(f"pipeline    {run['pipeline']}")
+    print(f"environment {run['environment']}")
+    print(f"status      {run['status']}" + (f" in {took}" if took else ""))
+    if run["tag"]:
+        print(f"tag         {run['tag']}")
+    print(f"started     {_to_seconds(run['started'])} UTC")
     print(f"image       {image}")
-    if document["without_effect"]:
-        print(f"no effect   {', '.join(document['without_effect'])} (in this environment)")
+    if run["without_effect"]:
+        print(f"no effect   {', '.join(run['without_effect'])} (in this environment)")
     print()
-    shown = lines(document["steps"])
-    table: list[tuple[str, ...]] = [("STEP", "TYPE", "STATUS", "TOOK", "RESULT", "FILES")]
-    for line in shown:
-        table.append(_step_row(line))
-    print_table(table)
-    if document["parameters"]:
+    print_table([("STEP", "TYPE", "STATUS", "TOOK", "RESULT", "FILES"), *map(_step_row, outline(run["steps"]))])
+    if run["parameters"]:
         print("\nparameters")
-        for name, value in document["parameters"].items():
-            print(f"  {name} = {_value(value)}")
-    _print_failures(document)
+        for name, value in run["parameters"].items():
+            print(f"  {name} = {_value(value, _LONGEST_VALUE)}")
+    _print_failures(run)
 
 
-def _step_row(line: Line) -> tuple[str, ...]:
-    step = line.row
-    label = "  " * line.depth + line.label
+def _step_row(row: OutlineRow) -> tuple[str, ...]:
+    step = row.step
+    label = "  " * row.depth + row.label
     if step is None:
         return (label, "", "", "", "", "")
     kind = step["kind"] or step["type"]
     attempts = step["attempts"]
-    more = [f"{len(attempts)} attempts"] if len(attempts) > 1 else []
+    details = [f"{len(attempts)} attempts"] if len(attempts) > 1 else []
     if "on_failure" in step:
-        more.append(f"on_failure {step['on_failure']}")
-    status = step["status"] + (f" ({', '.join(more)})" if more else "")
+        details.append(f"on_failure {step['on_failure']}")
+    status = step["status"] + (f" ({', '.join(details)})" if details else "")
     if not attempts:
-        return (label, kind, status, _took(line.started, line.ended), _inside(step), "")
+        return (label, kind, status, _duration(row.started, row.ended), _composite_result(step), "")
     last = attempts[-1]
-    returns = ", ".join(f"{name}={_value(value, 30)}" for name, value in last["output_parameters"].items())
-    files = [f"put {one['name']}" for one in last["catalog"]["put"]] + [
-        f"got {one['name']}" for one in last["catalog"]["get"]
-    ]
-    shown = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-    return (label, kind, status, _took(last["started"], last["ended"]), returns, shown)
+    returns = ", ".join(f"{name}={_value(value, _LONGEST_RESULT)}" for name, value in last["output_parameters"].items())
+    files = [f"put {file['name']}" for file in last["catalog"]["put"]]
+    files += [f"got {file['name']}" for file in last["catalog"]["get"]]
+    more = f" and {len(files) - _MOST_FILES} more" if len(files) > _MOST_FILES else ""
+    shown = ", ".join(files[:_MOST_FILES]) + more
+    return (label, kind, status, _duration(last["started"], last["ended"]), returns, shown)
 
 
-def _inside(step: dict[str, Any]) -> str:
-    """What there is to say of a composite in a few words."""
+def _composite_result(step: StepDocument) -> str:
+    """What is known of a composite, in a few words: its branch, its iterations, or its items by their status."""
     if "branch" in step:
         return f"branch {step['branch']}"
     if step.get("iterations"):
-        return _count(step["iterations"], "iteration")
+        return counted(step["iterations"], "iteration")
     if "items" not in step:
         return ""
-    states = step["item_status"]
-    counts = ", ".join(f"{states[status]:,} {status}" for status in _ORDER if status in states)
-    return _count(step["items"], "item") + (f": {counts}" if counts and set(states) != {step["status"]} else "")
+    statuses = step["item_status"]
+    if set(statuses) == {step["status"]}:
+        return counted(step["items"], "item")
+    counts = ", ".join(f"{statuses[status]:,} {status}" for status in _STATUS_ORDER if status in statuses)
+    return counted(step["items"], "item") + (f": {counts}" if counts else "")
 
 
-_ORDER = ("succeeded", "failed", "cancelled", "skipped", "running", "waiting")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-def _print_failures(document: dict[str, Any]) -> None:
-    """Each step that failed, those first that nothing has made good; then what else the run failed for."""
-    failed = [step for step in document["steps"] if step["status"] == "failed"]
-    # A composite fails because of what is inside it, unless there is nothing that failed.
-    parts = {part for step in failed for part in _around(step["path"])}
-    failed = [step for step in failed if step["attempts"] or step["path"] not in parts]
-    good = {step["path"] for step in document["steps"] if step.get("on_failure") == "succeeded"}
-    failed.sort(key=lambda step: _is_handled(step["path"], good))
+def _print_failures(run: RunDocument) -> None:
+    """Prints each step that failed, those that no on_failure handled first; then why the run failed, if that is not said yet."""
+    failed = [step for step in run["steps"] if step["status"] == "failed"]
+    # A composite fails because of a step inside it, unless no step inside it failed.
+    around_failed = {path for step in failed for path in _ancestors(step["path"])}
+    failed = [step for step in failed if step["attempts"] or step["path"] not in around_failed]
+    handled = {step["path"] for step in run["steps"] if step.get("on_failure") == "succeeded"}
+    failed.sort(key=lambda step: _is_handled(step["path"], handled))
     for step in failed[:_MOST_FAILURES]:
-        _print_failure(step, _is_handled(step["path"], good))
+        _print_failure(step, _is_handled(step["path"], handled))
     if len(failed) > _MOST_FAILURES:
-        print(f"\nand {_count(len(failed) - _MOST_FAILURES, 'more failed step')}: `toolkit show --json` has them all")
-    reason = document["reason"]
-    told = any(f"the step {step['path']} " in reason or step.get("reason") == reason for step in failed)
-    if reason and document["status"] != "succeeded" and not told:
+        print(f"\nand {counted(len(failed) - _MOST_FAILURES, 'more failed step')}: `toolkit show --json` has them all")
+    reason = run["reason"]
+    is_printed = any(f"the step {step['path']} " in reason or step.get("reason") == reason for step in failed)
+    if reason and run["status"] != "succeeded" and not is_printed:
         print(f"\n{reason}")
 
 
-def _around(path: str) -> list[str]:
-    """The paths of all that a path is in."""
+def _ancestors(path: str) -> list[str]:
+    """The paths of all composites around a path."""
     parts = path.split("/")
     return ["/".join(parts[:length]) for length in range(1, len(parts))]
 
 
-def _is_handled(path: str, good: set[str]) -> bool:
-    """Whether the on_failure of a step, or of a composite around it, has succeeded instead of it."""
-    return any(one in good and not path.startswith(f"{one}/on_failure/") for one in [*_around(path), path])
+def _is_handled(path: str, handled: set[str]) -> bool:
+    """Whether the on_failure of a step, or of a composite around it, succeeded; what failed in that on_failure is not handled.
+
+    Args:
+        handled: the paths of the steps whose on_failure succeeded.
+    """
+    steps = [*_ancestors(path), path]
+    return any(step in handled and not path.startswith(f"{step}/on_failure/") for step in steps)
 
 
-def _print_failure(step: dict[str, Any], made_good: bool) -> None:
-    last = step["attempts"][-1] if step["attempts"] else step
-    reason = last["reason"]
-    more = []
-    if step["attempts"] and str(last["exit_code"]) not in reason:
-        more.append(f"exit code {last['exit_code']}")
-    if made_good:
-        more.append("handled: on_failure succeeded")
-    print(f"\n{step['path']} failed: {reason}" + (f" ({'; '.join(more)})" if more else ""))
-    if "exception" in last:
+def _print_failure(step: StepDocument, is_handled: bool) -> None:
+    last = step["attempts"][-1] if step["attempts"] else None
+    reason = last["reason"] if last is not None else step["reason"]
+    details = []
+    if last is not None and str(last["exit_code"]) not in reason:
+        details.append(f"exit code {last['exit_code']}")
+    if is_handled:
+        details.append("handled: on_failure succeeded")
+    print(f"\n{step['path']} failed: {reason}" + (f" ({'; '.join(details)})" if details else ""))
+    if last is not None and "exception" in last:
         print("".join(f"  {line}\n" for line in last["exception"]["traceback"].splitlines()), end="")
 
 
-def print_catalog(rows: Sequence[dict[str, Any]]) -> None:
-    """A table of files."""
-    if not rows:
+def print_catalog(files: Sequence[CatalogFile]) -> None:
+    """Prints a table of files."""
+    if not files:
         print("the run put no files into the catalog")
         return
-    table: list[tuple[str, ...]] = [("FILE", "STEP", "SIZE", "SHA256")]
-    table += [(row["name"], row["step"], _size(row["size"]), row["sha256"][:16]) for row in rows]
+    table: Table = [("FILE", "STEP", "SIZE", "SHA256")]
+    table += [(file["name"], file["step"], _size(file["size"]), file["sha256"][:16]) for file in files]
     print_table(table)
 
 
-def print_table(rows: Iterable[tuple[str, ...]]) -> None:
-    kept = [tuple(clean(cell) for cell in row) for row in rows]
-    used = [column for column in range(len(kept[0])) if any(row[column] for row in kept[1:])]
-    widths = {column: max(len(row[column]) for row in kept) for column in used}
-    for row in kept:
-        print("  ".join(row[column].ljust(widths[column]) for column in used).rstrip())
-
-
-def clean(cell: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in cell)
-
-
-def _value(value: Any, longest: int = _LONGEST_VALUE) -> str:
+def _value(value: object, longest: int) -> str:
+    """A value as one line; an object by its type and size."""
     if isinstance(value, dict) and set(value) == {"object", "sha256", "size"}:
         return f"<{value['object']}, {_size(value['size'])}>"
-    shown = clean(json.dumps(value, ensure_ascii=False))
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    text = printable(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _size(size: int) -> str:
@@ -176,11 +171,17 @@ def _size(size: int) -> str:
     return ""
 
 
-def _took(started: str | None, ended: str | None) -> str:
+def _duration(started: str | None, ended: str | None) -> str:
+    """The time between two times of records; empty if one is missing."""
     if not started or not ended:
         return ""
     seconds = (_time(ended) - _time(started)).total_seconds()
     return f"{seconds:.1f} s" if seconds < 100 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+def _to_seconds(time: str) -> str:
+    """A time of a record without its fraction of a second."""
+    return time.replace("T", " ")[:19]
 
 
 def _time(text: str) -> datetime:

@@ -1,22 +1,29 @@
-"""The values of a run's parameters, out of its records: each is recorded once, where it was produced."""
+"""The values of a run's parameters as a person is shown them.
+
+A run's records hold each value once, where it was produced; here it is looked up for whoever took it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.runtime.shared import scope
 from toolkit.runtime.shared.scope import RecordReader, RunPlan, Scope, UnsuitableValue
 from toolkit.store.verdict import Attempt
 
+if TYPE_CHECKING:
+    from toolkit.report.contract import ObjectDocument, ReducedDocument, ReferenceDocument
+    from toolkit.runtime.shared.documents import EndRecord, InputRecord, JsonValue, StepRow, StoredValue
+
 LARGE = 4096
-"""Characters as JSON above which a value that an item or an iteration takes from outside of it is shown by where it is from."""
+"""Characters as JSON. A larger value that an item or an iteration takes from outside is shown by where it is from."""
 
 
 class KnownRecords(RecordReader):
-    """Records that were read before.
+    """The end records of attempts that were read before.
 
     Args:
         attempts: of each task, by its path.
@@ -26,98 +33,110 @@ class KnownRecords(RecordReader):
         super().__init__(str(run_folder))
         self._attempts = attempts
 
-    def record(self, path: str) -> dict[str, Any] | None:
-        """The record of the newest attempt that succeeded, by the engine's verdict too."""
+    def record(self, path: str) -> EndRecord | None:
+        """The record of the newest attempt that succeeded, also by the engine's verdict."""
         if path not in self._attempts:
             return super().record(path)
-        return next((one.end for one in reversed(self._attempts[path]) if one.status == "succeeded"), None)
+        attempts = reversed(self._attempts[path])
+        return next((attempt.end for attempt in attempts if attempt.status == "succeeded"), None)
 
 
 class RunValues:
-    """Finds values; what belongs to many steps (the list that a map iterates on, what it has returned) is looked for once."""
+    """Looks up values. What many steps share, such as the list that a map iterates on, is looked up once."""
 
-    def __init__(self, plan: RunPlan, known: KnownRecords) -> None:
+    def __init__(self, plan: RunPlan, records: KnownRecords) -> None:
         self._plan = plan
-        self._known = known
-        self._items: dict[str, list[Any]] = {}
-        self._found: dict[tuple[str, str], tuple[Any, int]] = {}
+        self._records = records
+        self._items: dict[str, list[JsonValue]] = {}
+        self._sized_values: dict[tuple[str, str], tuple[JsonValue, int]] = {}
 
-    def taken(self, path: str, taken: Mapping[str, Any]) -> Any:
-        """What the step at ``path`` took, of which its record says where it is from; None where that is not there any more."""
-        if "value" in taken:
-            return taken["value"]
-        source, name = taken["from"], taken["name"]
-        row = self._row(source) if source != scope.ROOT else {}
+    def input_value(self, path: str, record: InputRecord) -> JsonValue:
+        """The value that the step at ``path`` took.
+
+        Args:
+            record: where the value is from. The result is None if it is not there any more.
+        """
+        if "value" in record:
+            return record["value"]
+        source, name = record["from"], record["name"]
+        row = self._row(source) if source != scope.ROOT else None
         inside = path[len(source) + 1 :].partition("/")[0] if path.startswith(source + "/") else ""
-        if inside.isdigit() and row.get("item") == name:
+        if row is not None and inside.isdigit() and row.get("item") == name:
             return self._item(row, source, int(inside))
-        if (source, name) not in self._found:
-            value = self._of(row, source, name)
-            self._found[source, name] = value, len(json.dumps(value))
-        value, size = self._found[source, name]
+        if (source, name) not in self._sized_values:
+            value = self._returned_value(row, source, name)
+            self._sized_values[source, name] = value, len(json.dumps(value))
+        value, size = self._sized_values[source, name]
         if size > LARGE and any(part.isdigit() for part in path.split("/")):
-            # Each of many items may take the whole list that they are of.
-            return {"from": source, "name": name, "size": size}
+            # Each of many items may take the whole list that the items are from.
+            reference: ReferenceDocument = {"from": source, "name": name, "size": size}
+            return reference
         return value
 
-    def last(self) -> dict[str, Any]:
-        """The run's own parameters as they are at its end: the newest of each name, else what the run was given."""
+    def final_parameters(self) -> dict[str, JsonValue]:
+        """The run's own parameters at its end: the newest value of each name, or else what the run was given."""
         values = dict(self._plan.parameters)
         root = self._plan.scopes[scope.ROOT]
-        top = Scope(self._plan, self._known, root["steps"][0])
+        pipeline = Scope(self._plan, self._records, root["steps"][0])
         for name in root["returns"]:
             try:
-                found = top.last(name, scope.ROOT, "")
+                resolved = pipeline.last(name, scope.ROOT, "")
             except UnsuitableValue as error:
                 values[name] = {"error": str(error)}
                 continue
-            if found is not None:
-                values[name] = describe_stored(found[1])
+            if resolved is not None:
+                values[name] = describe_stored(resolved[1])
         return dict(sorted(values.items()))
 
-    def _row(self, path: str) -> dict[str, Any]:
+    def _row(self, path: str) -> StepRow | None:
         trail = self._plan.trail(path)
-        return trail[-1].row if trail else {}
+        return trail[-1].row if trail else None
 
-    def _item(self, row: dict[str, Any], path: str, position: int) -> Any:
-        """The item of a map, or the index of a loop's iteration."""
+    def _item(self, row: StepRow, path: str, position: int) -> JsonValue:
+        """The item of a map, or the number of a loop's iteration."""
         if row["type"] == "loop":
             return position
         if path not in self._items:
             try:
-                self._items[path] = Scope(self._plan, self._known, path).items(row, path)
+                self._items[path] = Scope(self._plan, self._records, path).items(row, path)
             except UnsuitableValue:
                 self._items[path] = []
         items = self._items[path]
         return items[position] if position < len(items) else None
 
-    def _of(self, row: dict[str, Any], path: str, name: str) -> Any:
-        """What the run was given, or a step has returned."""
+    def _returned_value(self, row: StepRow | None, path: str, name: str) -> JsonValue:
+        """The value that a step returned, or that the run was given."""
         if path == scope.ROOT:
             return self._plan.parameters.get(name)
-        if not row:
+        if row is None:
             return None
         if row["type"] == "task":
-            record = self._known.record(path)
+            record = self._records.record(path)
             stored = record["returns"].get(name) if record is not None else None
             return describe_stored(stored) if stored is not None else None
         try:
-            found = Scope(self._plan, self._known, path).parameter(name, row["path"])
+            resolved = Scope(self._plan, self._records, path).parameter(name, row["path"])
         except UnsuitableValue as error:
             return {"error": str(error)}
-        return describe_stored(found[1]) if found is not None else None
+        return describe_stored(resolved[1]) if resolved is not None else None
 
 
-def describe_stored(stored: Mapping[str, Any]) -> Any:
-    """A stored parameter: its value, or a description of what is no JSON or is made where it is needed."""
+def describe_stored(stored: StoredValue) -> JsonValue:
+    """The value of a stored parameter, or a description of one that is not JSON or is only made where a step takes it."""
     if stored["kind"] == "object":
-        return {"object": stored["type"], "sha256": stored["sha256"], "size": stored["size"]}
+        described: ObjectDocument = {
+            "object": stored["type"],
+            "sha256": stored["sha256"],
+            "size": stored["size"],
+        }
+        return described
     if stored["kind"] != "list":
         return stored["value"]
     reducer, items = stored["reducer"], stored["items"]
     if reducer is None or reducer == "list":
-        return [describe_stored(one) for one in items]
+        return [describe_stored(item) for item in items]
     if reducer == "last":
         return describe_stored(items[-1])
-    named = f"{reducer['module']}.{reducer['qualname']}" if isinstance(reducer, dict) else reducer
-    return {"reducer": named, "items": len(items)}
+    name = reducer if isinstance(reducer, str) else f"{reducer['module']}.{reducer['qualname']}"
+    reduced: ReducedDocument = {"reducer": name, "items": len(items)}
+    return reduced

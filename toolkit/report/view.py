@@ -1,27 +1,38 @@
-"""A run as the JSON contract has it: pure data out of the records (docs/json.md and the schemas beside this file)."""
+"""A run as the JSON contract has it, made of the run's records (docs/json.md)."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.report.values import KnownRecords, RunValues, describe_stored
+from toolkit.runtime.shared import records
 from toolkit.runtime.shared.scope import RunPlan
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row, State, States, states
 from toolkit.store.verdict import Attempt
 
+if TYPE_CHECKING:
+    from toolkit.report.contract import (
+        AttemptDocument,
+        CatalogFile,
+        FileDocument,
+        RunDocument,
+        RunSummary,
+        StepDocument,
+    )
+    from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue
+
 LOST_ON_CLUSTER = "lost: its Workflow is gone, and nobody saw how it ended"
 
 
 def status_of(log: RunLog, run: Run) -> str:
-    """The run's status; one that nothing drives any more and that has no end has failed."""
-    return _outcome(log, run)[0]
+    """The run's status. A run without an end that nothing drives any more has failed."""
+    return _status_and_reason(log, run)[0]
 
 
-def _outcome(log: RunLog, run: Run) -> tuple[str, str]:
-    """Status and reason; of a run that has a driver or an end, no step is looked at."""
-    if _is_undriven(run):
+def _status_and_reason(log: RunLog, run: Run) -> tuple[str, str]:
+    """Status and reason. Steps are read only where the run itself does not say them."""
+    if _depends_on_steps(run):
         root = states_of(log, run).root
         return root.status, root.reason
     if run.end is not None:
@@ -29,15 +40,18 @@ def _outcome(log: RunLog, run: Run) -> tuple[str, str]:
     return ("running", "") if run.active else ("failed", reason_of(run))
 
 
-def _is_undriven(run: Run) -> bool:
-    """Whether what has become of the run is only in its steps."""
+def _depends_on_steps(run: Run) -> bool:
+    """Whether the status of the run follows from its steps alone."""
     return run.is_open and run.end is None
 
 
 def states_of(log: RunLog, run: Run) -> States:
-    """All that is known to run, in the order of the plan, each with its attempts, which are read here."""
-    plan = RunPlan(json.loads(run.record["plan"]), run.record["parameters"])
-    return _states(log, run, plan)
+    """The states of all steps that are known to run, in the order of the plan. Their attempts are read here."""
+    return _states(log, run, _plan_of(run))
+
+
+def _plan_of(run: Run) -> RunPlan:
+    return RunPlan(records.parse_plan(run.record["plan"]), run.record["parameters"])
 
 
 def _states(log: RunLog, run: Run, plan: RunPlan) -> States:
@@ -54,14 +68,16 @@ def _states(log: RunLog, run: Run, plan: RunPlan) -> States:
     )
 
 
-def summary(log: RunLog, run: Run, known: States | None = None) -> dict[str, Any]:
+def summary(log: RunLog, run: Run, run_states: States | None = None) -> RunSummary:
     """A row of ``toolkit runs``.
 
     Args:
-        known: the run's states, if they were read already.
+        run_states: the run's states, if they were read already.
     """
     record = run.record
-    status, reason = known.root[:2] if known is not None and _is_undriven(run) else _outcome(log, run)
+    status, reason = (
+        run_states.root[:2] if run_states is not None and _depends_on_steps(run) else _status_and_reason(log, run)
+    )
     return {
         "run_id": run.id,
         "pipeline": record["pipeline"],
@@ -75,7 +91,7 @@ def summary(log: RunLog, run: Run, known: States | None = None) -> dict[str, Any
 
 
 def reason_of(run: Run) -> str:
-    """Why the run is not a success; empty while it runs and when it succeeded."""
+    """Why the run did not succeed; empty while it runs and when it succeeded."""
     if run.end is not None:
         return str(run.end.get("reason") or "")
     if run.active:
@@ -85,29 +101,29 @@ def reason_of(run: Run) -> str:
     return "lost: its client ended before the run did"
 
 
-def view(log: RunLog, run: Run) -> dict[str, Any]:
+def view(log: RunLog, run: Run) -> RunDocument:
     """All of ``toolkit show RUN --json``."""
     return View(log, run).document()
 
 
 class View:
-    """Reads each record once and puts the document together.
+    """Reads each record once and makes the document of them.
 
     Attributes:
-        plan: the run's. rows: all that is known to run, in the order of the plan. status: the run's.
+        plan: the run's. rows: all rows that are known to run, in the order of the plan. status: the run's.
     """
 
     def __init__(self, log: RunLog, run: Run) -> None:
-        self.plan = RunPlan(json.loads(run.record["plan"]), run.record["parameters"])
-        found = _states(log, run, self.plan)
-        self.rows = found.rows
+        self.plan = _plan_of(run)
+        run_states = _states(log, run, self.plan)
+        self.rows = run_states.rows
         self._run = run
-        self._summary = summary(log, run, found)
-        self.status: str = self._summary["status"]
+        self._summary = summary(log, run, run_states)
+        self.status = self._summary["status"]
         attempts = {row.path: row.attempts for row in self.rows if row.row["type"] == "task"}
         self._values = RunValues(self.plan, KnownRecords(run.folder, attempts))
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> RunDocument:
         record = self._run.record
         return {
             **self._summary,
@@ -116,15 +132,15 @@ class View:
             "context": record["context"],
             "without_effect": record["without_effect"],
             "parameters": self.parameters(),
-            "steps": [self._row(row) for row in self.rows],
+            "steps": [self._step(row) for row in self.rows],
         }
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, JsonValue]:
         """The run's own parameters as they are at its end."""
-        return self._values.last()
+        return self._values.final_parameters()
 
-    def _row(self, row: Row) -> dict[str, Any]:
-        document: dict[str, Any] = {
+    def _step(self, row: Row) -> StepDocument:
+        document: StepDocument = {
             "path": row.path,
             "type": row.row["type"],
             "kind": row.row.get("kind"),
@@ -144,9 +160,10 @@ class View:
             document["on_failure"] = row.on_failure
         return document
 
-    def _attempt(self, path: str, attempt: Attempt) -> dict[str, Any]:
+    def _attempt(self, path: str, attempt: Attempt) -> AttemptDocument:
         end = attempt.end
-        document: dict[str, Any] = {
+        files: CatalogRecord = end.get("catalog") or {"get": [], "put": []}
+        document: AttemptDocument = {
             "number": attempt.number,
             "status": attempt.status,
             "started": attempt.begin.get("started"),
@@ -154,14 +171,14 @@ class View:
             "exit_code": attempt.exit_code,
             "reason": attempt.reason,
             "input_parameters": {
-                name: self._values.taken(path, taken)
-                for name, taken in sorted(end.get("inputs", {}).items())
-                if taken is not None
+                name: self._values.input_value(path, record)
+                for name, record in sorted(end.get("inputs", {}).items())
+                if record is not None
             },
             "output_parameters": {name: describe_stored(stored) for name, stored in end.get("returns", {}).items()},
             "catalog": {
-                "get": [_entry(one) for one in end.get("catalog", {}).get("get", [])],
-                "put": [_entry(one) for one in end.get("catalog", {}).get("put", [])],
+                "get": [_file(entry) for entry in files.get("get", ())],
+                "put": [_file(entry) for entry in files.get("put", ())],
             },
             "log": attempt.folder + "/output.log",
         }
@@ -170,15 +187,15 @@ class View:
         return document
 
 
-def _entry(one: dict[str, Any]) -> dict[str, Any]:
-    return {"name": one["name"], "sha256": one["sha256"], "size": one["size"]}
+def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
+    return {"name": entry["name"], "sha256": entry["sha256"], "size": entry["size"]}
 
 
-def catalog(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The files that a run put, each with its step, in plan order; of one name the last is what a later step gets."""
-    rows = []
+def catalog(document: RunDocument) -> list[CatalogFile]:
+    """The files that a run put, in the order of the plan. A later step gets the last file of a name."""
+    rows: list[CatalogFile] = []
     for step in document["steps"]:
         for attempt in step["attempts"]:
-            for entry in attempt["catalog"]["put"]:
-                rows.append({"step": step["path"], "attempt": attempt["number"], **entry})
+            for file in attempt["catalog"]["put"]:
+                rows.append({"step": step["path"], "attempt": attempt["number"], **file})
     return rows

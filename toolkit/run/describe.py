@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.describer import NOTE, DescribeAnswer, Describer
 from toolkit.config.located import shown
@@ -18,6 +18,9 @@ from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import PipelineDescription
 
 
 def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
@@ -60,12 +63,12 @@ def _request(project: Project, reference: PipelineReference) -> dict[str, Any]:
     return {"roots": list(reference.import_roots(project)), "file": None, "functions": []}
 
 
-def _pipeline_of(answer: DescribeAnswer, file: str) -> dict[str, Any]:
+def _pipeline_of(answer: DescribeAnswer, file: str) -> PipelineDescription:
     if "refused" in answer:
         raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
     if "raised" in answer:
         raise BadInput(f"the file raised {answer['raised']} {NOTE}\n{answer['traceback'].rstrip()}", file)
-    found: dict[str, Any] = answer["pipeline"]
+    found: PipelineDescription = answer["pipeline"]
     return found
 
 

@@ -8,7 +8,6 @@ was interrupted is finished by the same command, and a run may move any number o
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from toolkit.run.request import Note
 from toolkit.runs.find import RunHandle, local_log, this_machine
 from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
+from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
 from toolkit.runtime.shared.records import encode, now, parse_plan, read, read_end
 from toolkit.runtime.shared.run_files import is_file_of_run, publication_order, run_identity
@@ -106,7 +106,7 @@ def pull_run(handle: RunHandle, note: Note) -> RunHandle:
             with remote.reader(run.record) as pod:
                 mark = remote.mirror.mark_moved(pod, run_id, {"version": 1, "moved": now(), "to": here})
             # Of two clients, the mark is that of the first.
-            place = mark.get("to") or {}
+            place = mark["to"]
         if place != here:
             raise _moved_away(run_id, place)
         note(
@@ -156,7 +156,7 @@ def _copy_objects(source: Path, target: Path, digests: list[str], user: int) -> 
     """Copies objects from one catalog folder to another, those that are missing there."""
     try:
         for digest in digests:
-            source_file, target_file = (catalog / "objects" / digest[:2] / digest for catalog in (source, target))
+            source_file, target_file = (Path(object_path(str(catalog), digest)) for catalog in (source, target))
             if target_file.exists() or not source_file.exists():
                 continue
             volumes.make_shared(target_file.parent, user)
@@ -218,6 +218,8 @@ def push_run(handle: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
     Raises:
         BadInput: the run is running, was moved elsewhere, or another run of its id is there. Infrastructure: cluster or disk.
     """
+    from toolkit.backends.argo.volume import upload
+
     assert handle.remote is None
     project, run = handle.project, handle.run
     here, cluster = this_machine(project), _cluster_place(remote)
@@ -227,7 +229,7 @@ def push_run(handle: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
             raise _moved_away(run.id, place)
         # The nodes need not have the run's own image, so the pod has the project's.
         with remote.reader(None) as pod:
-            arrival = remote.mirror.arrival(pod, run.folder, here)
+            arrival = upload.arrival(remote.mirror, pod, run.folder, here)
             if arrival.state == volume_protocol.ELSEWHERE:
                 raise _moved_away(run.id, arrival.to)
             if arrival.state == volume_protocol.THERE and place is None:
@@ -245,8 +247,8 @@ def push_run(handle: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
                 digests = _objects(run.folder, run)
                 location = parse_plan(run.record["plan"])["stores"]["catalog"]
                 if digests and location is not None:
-                    remote.mirror.put_objects(pod, volumes.host_path(project, location), digests)
-                remote.mirror.bring(pod, run.folder, here)
+                    upload.push_objects(remote.mirror, pod, volumes.host_path(project, location), digests)
+                upload.push_run(remote.mirror, pod, run.folder, here)
             remote.mirror.forget(run.id)
             remote.mirror.sync(pod, run.id)
     return RunHandle(project, remote.log, remote.run(run.id), remote)
@@ -334,7 +336,7 @@ def _objects(folder: Path, run: Run) -> list[str]:
     Args:
         folder: where the records are.
     """
-    tree, steps = Tree(json.loads(run.record["plan"])), folder / STEPS_FOLDER
+    tree, steps = Tree(parse_plan(run.record["plan"])), folder / STEPS_FOLDER
     digests: dict[str, None] = {}
     for path in sorted(steps.rglob(END_RECORD)):
         record = read_end(str(path))

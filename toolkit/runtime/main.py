@@ -1,4 +1,4 @@
-"""The entry: cuts the user's module names off the import path before anything is imported, then hands over.
+"""The runtime's entry: it takes the user's folders off the import path before anything is imported, and starts a command.
 
 ``python3 main.py PROTOCOL RUN_ID PATH ATTEMPT`` runs one attempt of a step; ``python3 main.py --describe PROTOCOL``
 describes a pipeline from a request on standard input; ``--serve`` and ``--store`` answer a client that can't see the volume;
@@ -9,9 +9,9 @@ import sys
 
 
 def _isolate() -> None:
-    """Makes our files the package ``_toolkit_runtime`` and leaves only the interpreter's own folders to import from.
+    """Makes our files the package ``_toolkit_runtime``, and leaves only the interpreter's own folders to import from.
 
-    ``-I`` would do the latter, but it also ignores PYTHONHASHSEED, and what runs in the child would inherit it.
+    The option ``-I`` would do the latter, but it also ignores PYTHONHASHSEED, and the child's subprocesses would inherit it.
     """
     import os
 

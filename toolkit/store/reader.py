@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 from toolkit.runtime.shared import records
 from toolkit.runtime.shared.protocol import CONTINUED_FOLDER, END_RECORD, MOVED_RECORD, OUTPUT_FILE, RUN_RECORD
+from toolkit.runtime.shared.run_files import part_numbers, part_path
 from toolkit.store.verdict import Attempt, merge_all
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import RunEnd, RunPlace, RunRecord
 
 
 class NoRun(Exception):
@@ -22,14 +26,14 @@ class Run:
     """A run's own records.
 
     Attributes:
-        folder: where they lie. record: run.json. end: the run's end record, None while there is none; of a run that went on
-            after its end both are those of the last time.
+        folder: where they lie. record: run.json. end: the run's end.json, None while there is none. Of a run that was
+            retried both are those of its newest continuation.
         active: whether something still drives the run.
     """
 
     folder: Path
-    record: dict[str, Any]
-    end: Optional[dict[str, Any]]
+    record: RunRecord
+    end: Optional[RunEnd]
     active: bool
 
     @property
@@ -38,7 +42,7 @@ class Run:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody drives the run: its steps are run singly, in any order and again, and it has no end."""
+        """Whether no client drives the run: a person runs single steps of it, in any order and any number of times."""
         return self.record["driver"] is None
 
 
@@ -46,26 +50,26 @@ class RunLog:
     """A run log in a folder.
 
     Args:
-        folder: the run log's. is_driven: whether the driver that a run's record names is still there.
+        folder: the run log's. is_driven: whether the client that a run's record names still drives it.
     """
 
-    def __init__(self, folder: Path, is_driven: Callable[[dict[str, Any]], bool]) -> None:
+    def __init__(self, folder: Path, is_driven: Callable[[RunRecord], bool]) -> None:
         self._folder = folder
         self._is_driven = is_driven
 
     def runs(self) -> list[Run]:
-        """All runs, the newest last. A folder that is no run (yet) is passed over."""
-        found = []
+        """All runs, the newest last. A folder that is no run (yet) is left out."""
+        runs = []
         try:
             names = sorted(os.listdir(self._folder))
         except FileNotFoundError:
             return []
         for name in names:
             try:
-                found.append(self.run(name))
+                runs.append(self.run(name))
             except NoRun:
                 continue
-        return sorted(found, key=lambda run: (run.record["started"], run.id))
+        return sorted(runs, key=lambda run: (run.record["started"], run.id))
 
     def run(self, run_id: str) -> Run:
         """One run.
@@ -76,8 +80,8 @@ class RunLog:
         folder = self._folder / run_id
         newest = newest_part(folder)
         try:
-            record = records.read(str(newest / RUN_RECORD))
-            end = records.read(str(newest / END_RECORD))
+            record = records.read_run(str(newest / RUN_RECORD))
+            end = records.read_run_end(str(newest / END_RECORD))
         except (OSError, ValueError):
             raise NoRun(run_id) from None
         if record is None:
@@ -97,45 +101,47 @@ class RunLog:
 
 
 def continuations(folder: Path) -> list[int]:
-    """How often a run went on after its end, as numbers in ascending order; one without a record does not count (yet)."""
+    """The numbers of a run's continuations in ascending order; one without a record does not count (yet)."""
     try:
-        found = os.listdir(folder / CONTINUED_FOLDER)
+        names = os.listdir(folder / CONTINUED_FOLDER)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    there = [one for one in found if one.isdigit() and (folder / CONTINUED_FOLDER / one / RUN_RECORD).exists()]
-    return sorted(int(one) for one in there)
+    return [number for number in part_numbers(names) if (part_folder(folder, number) / RUN_RECORD).exists()]
 
 
 def newest_number(folder: Path) -> int:
-    """Which part of a run counts: 0 is the run as it began, a higher one the last time that it went on."""
+    """The number of the part of a run that counts: its newest continuation, or 0 for the run as it began."""
     return (continuations(folder) or [0])[-1]
 
 
 def part_folder(folder: Path, number: int) -> Path:
-    """Where the run.json and the end.json of a part of a run lie."""
-    return folder / CONTINUED_FOLDER / str(number) if number else folder
+    """The folder of the run.json and the end.json of a part of a run."""
+    return folder / part_path(number)
 
 
 def newest_part(folder: Path) -> Path:
-    """Where the run.json and the end.json lie that count."""
+    """The folder of the run.json and the end.json that count."""
     return part_folder(folder, newest_number(folder))
 
 
-def moved_to(folder: Path) -> dict[str, Any] | None:
-    """Where a run goes on that has been moved: host and folder, or context, namespace and claim; None for one that is here."""
+def moved_to(folder: Path) -> RunPlace | None:
+    """The place that a run was moved to; None for a run that is here, and empty where the mark can't be read."""
     try:
-        record = records.read(str(folder / MOVED_RECORD))
-    except (OSError, ValueError, RecursionError):
+        record = records.read_moved(str(folder / MOVED_RECORD))
+    except (OSError, ValueError):
         return {}
-    to = record.get("to") if record is not None else None
-    return None if record is None else to if isinstance(to, dict) else {}
+    return None if record is None else record.get("to", {})
 
 
 def follow_file(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:
-    """A growing file's content until ``ended`` says that no more comes; a missing file is an empty one."""
+    """A growing file's content until ``ended`` says that no more comes; a missing file counts as empty.
+
+    Args:
+        pause: called after the file was read to its present end; waits.
+    """
     position = 0
     while True:
-        last = ended()
+        is_last = ended()
         try:
             with open(path, "rb") as file:
                 file.seek(position)
@@ -144,6 +150,6 @@ def follow_file(path: Path, ended: Callable[[], bool], pause: Callable[[], None]
                     yield data
         except FileNotFoundError:
             pass
-        if last:
+        if is_last:
             return
         pause()

@@ -1,30 +1,34 @@
-"""What has become of each step and each composite of a run: a pure function of the plan, the attempts and the control values.
+"""The state of each step and each composite of a run: a pure function of the plan, the attempts and the control values.
 
-It goes through the plan in its order, once. What is decided elsewhere (which branch, how many items) is taken from the control
-values of the attempts that it passes, so that a run is shown as far as it has come.
+It goes through the plan in its order, once. Which branch a conditional takes and how many items a map has are read from the
+attempts on the way, so that a run is shown as far as it has come.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.runtime.shared.controls import control_error
+from toolkit.runtime.shared.retry_policy import ALWAYS, may_be_retried
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
-from toolkit.store.verdict import Attempt
+from toolkit.store.verdict import LOST_RUN, Attempt
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues, JsonValue, StepRow
 
 
 class State(NamedTuple):
-    """Of a sequence of steps, or of a step as the sequence around it sees it.
+    """The state of a sequence of steps, or of a step as the sequence around it sees it.
 
     Attributes:
         status: succeeded, failed, cancelled, running, waiting or skipped.
-        reason: why it is not a success; empty where it is none yet.
+        reason: why it failed or was cancelled; else empty.
         begun: whether an attempt of it, or of anything inside it, has begun.
-        ends: whether the sequence around it is over with it, though it succeeded: its on_failure has taken the rest over.
+        ends: whether the sequence around it ends with it, although it succeeded: its handler has run in place of the rest.
     """
 
     status: str
@@ -35,17 +39,17 @@ class State(NamedTuple):
 
 @dataclass(slots=True)
 class Row:
-    """A row of the plan as it runs.
+    """A row of the plan as it runs, at one instance path.
 
     Attributes:
         row: the plan's. path: the instance path.
-        reason: of a composite, why it is not a success.
-        branch: the one that a conditional takes. items: how many of a map's are in which status; None while their number is
-            not known. iterations: of a loop, how many have begun.
-        on_failure: the status of what ran because the step had failed; empty where nothing did.
+        reason: of a composite, why it failed or was cancelled.
+        branch: the label of the branch that a conditional takes. items: the number of a map's items in each status; None
+            while the number of items is not known. iterations: the number of a loop's iterations that have begun.
+        on_failure: the status of the step's handler; empty where it has not run.
     """
 
-    row: dict[str, Any]
+    row: StepRow
     path: str
     attempts: list[Attempt] = field(default_factory=list)
     status: str = "waiting"
@@ -61,42 +65,42 @@ class States(NamedTuple):
 
     rows: list[Row]
     root: State
-    controls: Mapping[str, Any]
+    controls: ControlValues
 
 
 class _Turn(Enum):
-    """Whether it is the turn of a row that has no attempts."""
+    """Whether a row that has no attempts may run: now, later if what is before it turns out otherwise, or never."""
 
     NOW = 1
     LATER = 2
     NEVER = 3
 
 
-# What a whole is in, by the first of these that a part is in.
+# The status of a whole is the first of these that one of its parts has.
 _SINGLY = ("running", "failed", "cancelled", "waiting", "skipped", "succeeded")
 _SIDE_BY_SIDE = ("running", "waiting", "cancelled", "failed", "skipped", "succeeded")
 _CANCELLED = ("running", "waiting", "cancelled", "skipped", "failed", "succeeded")
 
-LOST = State("failed", "lost: its client ended before the run did")
+LOST = State("failed", LOST_RUN)
 
 
 def states(
     tree: Tree,
     attempts: Callable[[str], list[Attempt]],
-    controls: Mapping[str, Any],
+    controls: ControlValues,
     active: bool,
     single: bool = False,
     unfinished: State = LOST,
 ) -> States:
-    """The states of all that is known to run.
+    """The states of all rows that are known to run.
 
     Args:
-        attempts: gives those of a task by its path; asked once for each.
+        attempts: gives the attempts of a task by its path; called once for each task.
         controls: the control values that were known when the run began.
-        active: whether something may still begin. single: whether that is up to a person, who runs steps in any order.
-        unfinished: of a composite that had begun and did not come to its end, in a run that is not active.
+        active: whether a step may still begin. single: whether a person runs single steps, in any order.
+        unfinished: the state of a composite that had begun and did not end, in a run that is not active.
     """
-    walk = _Walk(tree, attempts, dict(controls), active, single, unfinished)
+    walk = _Walk(tree, attempts, controls, active, single, unfinished)
     root = walk.sequence("", "", _Turn.NOW)
     return States(walk.rows, root, walk.controls)
 
@@ -106,61 +110,65 @@ class _Walk:
         self,
         tree: Tree,
         attempts: Callable[[str], list[Attempt]],
-        controls: dict[str, Any],
+        controls: ControlValues,
         active: bool,
         single: bool,
         unfinished: State,
     ) -> None:
         self._tree = tree
         self._attempts = attempts
-        self.controls = controls
+        self.controls: dict[str, JsonValue] = dict(controls)
         self._active = active
         self._single = single
         self._unfinished = unfinished
-        self._scopes: dict[str, list[dict[str, Any]]] = {}
+        self._scopes: dict[str, list[StepRow]] = {}
         self.rows: list[Row] = []
 
     # --- a sequence ---------------------------------------------------------------------------------------------------
 
     def sequence(self, scope: str, instance: str, turn: _Turn) -> State:
-        """The rows of a sequence, one after the other, as far as they come."""
+        """Adds the rows of a sequence, one after the other; returns the state of the sequence."""
         if scope not in self._scopes:
             self._scopes[scope] = self._tree.scope_rows(scope)
         result: State | None = None
-        begun = over = False
+        begun = is_over = False
         for row in self._scopes[scope]:
             state = self._row(row, join(instance, row["name"]), turn)
             begun = begun or state.begun
-            if over:
+            if is_over:
                 continue
             if state.status == "succeeded":
                 if row.get("ends") == "failure" and not state.ends:
                     state = State("failed", f"the step {join(instance, row['name'])} ends its pipeline with a failure")
                 elif row.get("ends") != "success" and not state.ends:
                     continue
-                over = True
+                is_over = True
             result = state if result is None else self._worse(result, state)
-            # Whoever runs steps singly may run any of them next.
-            over = over or not self._single
-            turn = self._after(turn)
+            # A person who runs single steps may run any of them next.
+            is_over = is_over or not self._single
+            turn = self._turn_after(turn)
         if result is None:
-            result = State("succeeded") if self._scopes[scope] else self._untouched(turn)
-        return self._settled(result, begun)
+            result = State("succeeded") if self._scopes[scope] else self._state_of_empty(turn)
+        return self._state_of_whole(result, begun)
 
-    def _after(self, turn: _Turn) -> _Turn:
-        """The turn of what only comes if what is before it turns out otherwise."""
+    def _turn_after(self, turn: _Turn) -> _Turn:
+        """The turn of what is behind a row that has not succeeded."""
         return _Turn.LATER if self._active and turn is not _Turn.NEVER else _Turn.NEVER
 
-    def _untouched(self, turn: _Turn) -> State:
-        """Of what has nothing in it that could begin."""
+    def _state_of_empty(self, turn: _Turn) -> State:
+        """The state of a whole that has nothing in it that could begin."""
         return State({_Turn.NOW: "succeeded", _Turn.LATER: "waiting", _Turn.NEVER: "skipped"}[turn])
 
     def _worse(self, a: State, b: State) -> State:
-        """Of two steps that were run singly, the one that says more of the sequence."""
-        return min(a, b, key=lambda one: _SINGLY.index(one.status))
+        """Of the states of two steps that a person ran, the one that is the sequence's."""
+        return min(a, b, key=lambda state: _SINGLY.index(state.status))
 
-    def _settled(self, state: State, begun: bool) -> State:
-        """The state of a whole of which a part is in ``state``."""
+    def _state_of_whole(self, state: State, begun: bool) -> State:
+        """The state of a whole, given the state of the part that decides.
+
+        Args:
+            begun: whether any part has begun.
+        """
         status, reason = state.status, state.reason
         if status in ("running", "waiting") and not self._single:
             status = "running" if begun else "waiting"
@@ -168,55 +176,54 @@ class _Walk:
             status, reason = self._unfinished.status, self._unfinished.reason
         return State(status, reason, begun)
 
-    def _all(self, inner: Iterable[State], turn: _Turn) -> State:
+    def _side_by_side(self, sequences: Iterable[State], turn: _Turn) -> State:
         """The state of sequences side by side."""
-        found = list(inner)
-        if not found:
-            return self._untouched(turn)
-        begun = any(one.begun for one in found)
+        parts = list(sequences)
+        if not parts:
+            return self._state_of_empty(turn)
+        begun = any(part.begun for part in parts)
         first: dict[str, State] = {}
-        for one in found:
-            first.setdefault(one.status, one)
+        for part in parts:
+            first.setdefault(part.status, part)
         order = _SINGLY
         if not self._single:
             order = _CANCELLED if self._unfinished.status == "cancelled" and begun else _SIDE_BY_SIDE
-        return self._settled(next(first[status] for status in order if status in first), begun)
+        return self._state_of_whole(next(first[status] for status in order if status in first), begun)
 
     # --- a row --------------------------------------------------------------------------------------------------------
 
-    def _row(self, row: dict[str, Any], path: str, turn: _Turn) -> State:
-        """Adds a row and what is inside it; the state as the sequence around it sees it, after its on_failure."""
-        shown = Row(row, path)
-        self.rows.append(shown)
-        if row["type"] == "task":
-            state = self._task(shown, turn)
+    def _row(self, plan_row: StepRow, path: str, turn: _Turn) -> State:
+        """Adds a row and what is inside it; returns its state as the sequence around it sees it, after its handler."""
+        row = Row(plan_row, path)
+        self.rows.append(row)
+        if plan_row["type"] == "task":
+            state = self._task(row, turn)
         else:
-            state = self._untouched(turn) if row["type"] == "stub" else self._composite(shown, turn)
-            shown.status = state.status
-            shown.reason = state.reason
-        if row.get("handler") is not None:
-            return self._handled(shown, state, turn)
-        return state
+            state = self._state_of_empty(turn) if plan_row["type"] == "stub" else self._composite(row, turn)
+            row.status = state.status
+            row.reason = state.reason
+        handler = plan_row.get("handler")
+        return state if handler is None else self._handler(row, handler, state, turn)
 
-    def _task(self, shown: Row, turn: _Turn) -> State:
-        shown.attempts = self._attempts(shown.path)
-        if not shown.attempts:
-            shown.status = "waiting" if self._active and turn is not _Turn.NEVER else "skipped"
-            return State(shown.status)
-        last = shown.attempts[-1]
-        shown.status = last.status
-        self._take_controls(shown.attempts, turn)
+    def _task(self, row: Row, turn: _Turn) -> State:
+        row.attempts = self._attempts(row.path)
+        if not row.attempts:
+            row.status = "waiting" if self._active and turn is not _Turn.NEVER else "skipped"
+            return State(row.status)
+        last = row.attempts[-1]
+        row.status = last.status
+        self._take_controls(row.attempts, turn)
         if last.status == "failed":
-            if self._active and not self._single and self._may_be_retried(shown.row, last):
+            if self._active and not self._single and self._is_retried(row.row, last):
                 return State("running", begun=True)
-            return State("failed", f"the step {shown.path} failed: {last.reason}", begun=True)
+            return State("failed", f"the step {row.path} failed: {last.reason}", begun=True)
         return State(last.status, last.reason, begun=True)
 
     def _take_controls(self, attempts: list[Attempt], turn: _Turn) -> None:
-        """What the newest attempt that succeeded says of the composites after it.
+        """Takes the control values of the newest attempt that succeeded.
 
-        Of several tasks that say something of the same one, the last that had its turn counts: what an on_failure said counts
-        no more once its step has succeeded in a later attempt.
+        Of several tasks that emit the same value, the last that had its turn counts: what a handler emitted counts no more
+        once its step has succeeded in a later attempt.
         """
         for attempt in reversed(attempts):
             if attempt.status == "succeeded":
@@ -228,84 +235,93 @@ class _Walk:
                         self.controls.setdefault(path, value)
                 return
 
-    def _may_be_retried(self, row: dict[str, Any], last: Attempt) -> bool:
-        retry = self._tree.document["settings"][row["settings"]].get("retry") or {}
-        if last.number > retry.get("limit", 0):
+    def _is_retried(self, row: StepRow, last: Attempt) -> bool:
+        retry = self._tree.document["settings"][row["settings"]].get("retry")
+        if not retry:
             return False
-        policy: str = retry.get("retry_policy", "Always")
-        return policy == "Always" or (policy == "OnError") == last.fault
+        return may_be_retried(retry.get("retry_policy", ALWAYS), retry.get("limit", 0), last.number, last.fault)
 
-    def _handled(self, shown: Row, state: State, turn: _Turn) -> State:
-        """Goes on with the on_failure of a step."""
-        where = join(shown.path, HANDLER)
-        handler = shown.row["handler"]
+    def _handler(self, row: Row, handler: str, state: State, turn: _Turn) -> State:
+        """Adds the rows of a step's handler; returns the state of the two together.
+
+        Args:
+            handler: the handler's scope. state: the step's own.
+        """
+        instance = join(row.path, HANDLER)
         if state.status != "failed":
-            self.sequence(handler, where, self._after(turn))
+            self.sequence(handler, instance, self._turn_after(turn))
             return state
-        found = self.sequence(handler, where, turn)
-        if found.status in ("skipped", "waiting") and (self._single or not self._active):
-            # Nothing came of it: the run was cancelled, or nobody has run it.
+        handled = self.sequence(handler, instance, turn)
+        if handled.status in ("skipped", "waiting") and (self._single or not self._active):
+            # It did not run: the run was cancelled, or the person has not run it.
             return state
-        shown.on_failure = "" if found.status in ("skipped", "waiting") else found.status
-        if found.status == "succeeded":
+        row.on_failure = "" if handled.status in ("skipped", "waiting") else handled.status
+        if handled.status == "succeeded":
             return State("succeeded", begun=True, ends=True)
-        if found.status in ("running", "waiting"):
+        if handled.status in ("running", "waiting"):
             return State("running", begun=True)
-        return found._replace(begun=True)
+        return handled._replace(begun=True)
 
     # --- composites ---------------------------------------------------------------------------------------------------
 
-    def _composite(self, shown: Row, turn: _Turn) -> State:
-        row, path = shown.row, shown.path
-        if row["type"] == "pipeline":
-            return self.sequence(row["path"], path, turn)
-        if row["type"] == "parallel":
-            return self._all([self.sequence(scope, join(path, label), turn) for label, scope in branches(row)], turn)
-        if row["type"] == "loop":
-            return self._loop(shown, turn)
+    def _composite(self, row: Row, turn: _Turn) -> State:
+        plan_row, path = row.row, row.path
+        if plan_row["type"] == "pipeline":
+            return self.sequence(plan_row["path"], path, turn)
+        if plan_row["type"] == "parallel":
+            return self._side_by_side(
+                [self.sequence(scope, join(path, label), turn) for label, scope in branches(plan_row)], turn
+            )
+        if plan_row["type"] == "loop":
+            return self._loop(row, turn)
         control = self.controls.get(path)
-        if row["type"] == "conditional":
-            return self._conditional(shown, control, turn)
+        if plan_row["type"] == "conditional":
+            return self._conditional(row, control, turn)
         if not isinstance(control, int):
             return self._undecided(control, turn, f"how the map {path} goes on")
-        [(_, scope)] = branches(row)
+        [(_, scope)] = branches(plan_row)
         items = [self.sequence(scope, f"{path}/{position}", turn) for position in range(control)]
-        shown.items = Counter(one.status for one in items)
-        return self._all(items, turn)
+        row.items = Counter(item.status for item in items)
+        return self._side_by_side(items, turn)
 
-    def _conditional(self, shown: Row, control: Any, turn: _Turn) -> State:
+    def _conditional(self, row: Row, control: JsonValue, turn: _Turn) -> State:
         taken: State | None = None
-        unknown = self._after(turn) if control is None else _Turn.NEVER
-        for label, scope in branches(shown.row):
-            where = join(shown.path, label)
+        others = self._turn_after(turn) if control is None else _Turn.NEVER
+        for label, scope in branches(row.row):
+            instance = join(row.path, label)
             if label == control:
-                shown.branch = label
-                taken = self.sequence(scope, where, turn)
+                row.branch = label
+                taken = self.sequence(scope, instance, turn)
             else:
-                self.sequence(scope, where, unknown)
-        return taken or self._undecided(control, turn, f"how the conditional {shown.path} goes on")
+                self.sequence(scope, instance, others)
+        return taken or self._undecided(control, turn, f"how the conditional {row.path} goes on")
 
-    def _loop(self, shown: Row, turn: _Turn) -> State:
-        [(_, scope)] = branches(shown.row)
-        shown.iterations = 0
+    def _loop(self, row: Row, turn: _Turn) -> State:
+        [(_, scope)] = branches(row.row)
+        limit = row.row["limit"]
+        row.iterations = 0
         begun = False
-        for position in range(shown.row["limit"]):
-            iteration = f"{shown.path}/{position}"
+        for position in range(limit):
+            iteration = f"{row.path}/{position}"
             state = self.sequence(scope, iteration, turn)
             begun = begun or state.begun
-            shown.iterations += state.status not in ("waiting", "skipped")
-            if state.status != "succeeded" or position + 1 == shown.row["limit"]:
+            row.iterations += state.status not in ("waiting", "skipped")
+            if state.status != "succeeded" or position + 1 == limit:
                 break
             again = self.controls.get(iteration)
             if not isinstance(again, bool):
-                state = self._undecided(again, turn, f"whether the loop {shown.path} goes on")
+                state = self._undecided(again, turn, f"whether the loop {row.path} goes on")
                 break
             if not again:
                 break
-        return self._settled(state, begun)
+        return self._state_of_whole(state, begun)
 
-    def _undecided(self, control: Any, turn: _Turn, what: str) -> State:
-        """Of a composite without a control value: not yet, or never, and then it says why."""
+    def _undecided(self, control: JsonValue, turn: _Turn, what: str) -> State:
+        """The state of a composite without a control value: it may still come, or the composite fails.
+
+        Args:
+            control: the error in its place, if there is one. what: what it would say, for the reason.
+        """
         if turn is _Turn.NEVER:
             return State("skipped")
         if control_error(control) and turn is _Turn.NOW:

@@ -1,28 +1,53 @@
-"""Merges what the runtime recorded of an attempt with what the engine said of it, in this one place.
+"""The one place that judges an attempt: it merges the runtime's records with the engine's.
 
-The engine's verdict decides, the record explains; what neither of them saw is lost, and never a success.
+The engine's record decides and the runtime's explains. An attempt whose end neither of them saw is lost, and never a success.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar
 
 from toolkit.runtime.shared import layout, records
 from toolkit.runtime.shared.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT, STEPS_FOLDER
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import BeginRecord, EndRecord, EngineRecord
+
+T = TypeVar("T")
+
+LOST = "lost: nobody saw how it ended"
+"""The reason of an attempt whose end neither the runtime nor the engine has recorded."""
+LOST_WITH_CLIENT = "lost: its client ended before it did"
+"""The reason that a retry records of such an attempt of the run before."""
+LOST_RUN = "lost: its client ended before the run did"
+"""The reason of a run without an end on this machine, when its client is gone."""
+LOST_RUN_ON_CLUSTER = "lost: its Workflow is gone, and nobody saw how it ended"
+"""The reason of a run without an end on a cluster, when its Workflow is gone."""
+
+
+def _no_begin() -> BeginRecord:
+    return {}
+
+
+def _no_end() -> EndRecord:
+    return {}
+
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt as it is known.
+    """An attempt with its verdict.
 
     Attributes:
         status: running, succeeded, failed or cancelled.
+        exit_code: None while it runs, and where nobody saw one.
         reason: why it is not a success; never empty for a failure.
         fault: whether the runtime, the engine or the disk failed, and not the step.
+        folder: where its records lie.
         begin, end: the runtime's records, empty where there are none.
     """
 
@@ -32,21 +57,21 @@ class Attempt:
     reason: str
     fault: bool
     folder: str
-    begin: dict[str, Any] = field(default_factory=dict)
-    end: dict[str, Any] = field(default_factory=dict)
+    begin: BeginRecord = field(default_factory=_no_begin)
+    end: EndRecord = field(default_factory=_no_end)
 
 
 def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt:
     """The attempt ``number`` of the step at ``path``.
 
     Args:
-        run_active: whether something is still there that could end it; else an attempt without an end is lost.
+        run_active: whether something drives the run, so that the attempt may still end; else one without an end is lost.
     """
     return _merge_records(run_folder, layout.attempt_folder(str(run_folder), path, number), number, run_active)
 
 
 def merge_all(run_folder: Path, path: str, run_active: bool) -> list[Attempt]:
-    """All attempts of the step at ``path``, in order; as :func:`merge`, and cheap, since a run may have many steps."""
+    """All attempts of the step at ``path``, in order, as :func:`merge` gives them."""
     folder = os.path.join(run_folder, STEPS_FOLDER, *(_folder_name(part) for part in path.split("/")))
     try:
         names = os.listdir(folder)
@@ -60,28 +85,36 @@ _folder_name = lru_cache(maxsize=4096)(layout.folder_name)
 
 
 def _merge_records(run_folder: Path, folder: str, number: int, run_active: bool) -> Attempt:
-    begin = _read(folder, BEGIN_RECORD) or {}
-    end = _read(folder, END_RECORD)
-    engine = _read(folder, ENGINE_RECORD)
+    begin: BeginRecord = _unless_damaged(records.read_begin, f"{folder}/{BEGIN_RECORD}") or {}
+    end = _unless_damaged(records.read_end, f"{folder}/{END_RECORD}")
+    engine = _unless_damaged(records.read_engine, f"{folder}/{ENGINE_RECORD}")
     if engine is None and "group" in begin and end is None:
-        # Several items shared a container: its end says nothing of an item that had ended, and all of one that had not.
-        engine = _read(layout.attempt_folder(str(run_folder), begin["group"], number), ENGINE_RECORD)
-    status, code, reason, fault = judge(end, engine, run_active)
-    return Attempt(number, status, code, reason, fault, folder, begin, end or {})
+        # Several items shared a container. How it ended decides for the item that was running, and for no other.
+        group_folder = layout.attempt_folder(str(run_folder), begin["group"], number)
+        engine = _unless_damaged(records.read_engine, f"{group_folder}/{ENGINE_RECORD}")
+    verdict = judge(end, engine, run_active)
+    return Attempt(number, *verdict, folder, begin, end or {})
 
 
-def _read(folder: str, name: str) -> Optional[dict[str, Any]]:
-    """A record; one that a broken disk has damaged says no more than one that is not there."""
+def _unless_damaged(read: Callable[[str], Optional[T]], path: str) -> Optional[T]:
+    """A record; one that a broken disk has damaged counts as missing."""
     try:
-        return records.read(f"{folder}/{name}")
+        return read(path)
     except ValueError:
         return None
 
 
-def judge(
-    end: Optional[dict[str, Any]], engine: Optional[dict[str, Any]], run_active: bool
-) -> tuple[str, Optional[int], str, bool]:
-    """Status, exit code, reason and fault of an attempt.
+class Judgement(NamedTuple):
+    """The part of an :class:`Attempt` that is judged."""
+
+    status: str
+    exit_code: Optional[int]
+    reason: str
+    fault: bool
+
+
+def judge(end: Optional[EndRecord], engine: Optional[EngineRecord], run_active: bool) -> Judgement:
+    """The verdict on an attempt.
 
     Args:
         end: the runtime's record of its end. engine: the engine's. run_active: as for :func:`merge`.
@@ -91,33 +124,36 @@ def judge(
             reason = (
                 "" if end["status"] == "succeeded" else end.get("reason") or f"ended with exit code {end['exit_code']}"
             )
-            return end["status"], end["exit_code"], reason, False
+            return Judgement(end["status"], end["exit_code"], reason, False)
         if run_active:
-            return "running", None, "", False
-        return "failed", None, "lost: nobody saw how it ended", True
+            return Judgement("running", None, "", False)
+        return Judgement("failed", None, LOST, True)
     code = engine["exit_code"]
     if engine.get("cancelled") and (end is None or end["status"] == "cancelled"):
-        return "cancelled", code if code is not None or end is None else end["exit_code"], "cancelled", False
+        return Judgement("cancelled", code if code is not None or end is None else end["exit_code"], "cancelled", False)
     if engine.get("fault") and code != FAULT:
-        # Something happened to the container, not in it: whatever the record says, the engine does not stand by it.
-        return "failed", code, engine.get("message") or "the engine lost the container", True
+        # Something happened to the container, not in it. Then the runtime's record does not count, whatever it says.
+        return Judgement("failed", code, engine.get("message") or "the engine lost the container", True)
     if end is None:
-        return "failed", code, _without_record(engine), code == FAULT
+        return Judgement("failed", code, _reason_without_record(engine), code == FAULT)
     if code == 0 and end["status"] == "succeeded" and not engine["out_of_memory"]:
-        return "succeeded", 0, "", False
+        return Judgement("succeeded", 0, "", False)
     if engine["out_of_memory"] and end["status"] == "succeeded":
-        return "failed", code, "out of memory: the engine counted a memory kill", False
+        return Judgement("failed", code, "out of memory: the engine counted a memory kill", False)
     if end["status"] == "succeeded":
-        return "failed", code, f"the engine says that it ended with {code} after its record was written", True
-    return end["status"], code or end["exit_code"], end.get("reason") or f"ended with exit code {code}", False
+        reason = f"the engine says that it ended with {code} after its record was written"
+        return Judgement("failed", code, reason, True)
+    reason = end.get("reason") or f"ended with exit code {code}"
+    return Judgement(end["status"], code or end["exit_code"], reason, False)
 
 
-def _without_record(engine: dict[str, Any]) -> str:
-    code, said = engine["exit_code"], engine.get("message", "").strip()
+def _reason_without_record(engine: EngineRecord) -> str:
+    """Why an attempt failed that has no end.json, by what the engine says of it."""
+    code, message = engine["exit_code"], engine.get("message", "").strip()
     if engine["out_of_memory"]:
         return "out of memory: the container was killed at its limit"
     if code == FAULT:
-        return said.rpartition("toolkit runtime: ")[2] or "the runtime failed"
-    ended = f"killed by signal {code - 128}" if code > 128 else f"it ended with {code}"
+        return message.rpartition("toolkit runtime: ")[2] or "the runtime failed"
+    ended = f"killed by signal {code - 128}" if code is not None and code > 128 else f"it ended with {code}"
     reason = f"{ended}, without its record"
-    return f"{reason}: {said.splitlines()[-1]}" if said else reason
+    return f"{reason}: {message.splitlines()[-1]}" if message else reason

@@ -1,26 +1,29 @@
-"""The records that the client writes: a run's beginning and end, and what the engine said of an attempt."""
+"""Writes the client's records: a run's beginning and end, and the engine's record of an attempt."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.runtime.shared import layout, records
 from toolkit.runtime.shared.protocol import END_RECORD, ENGINE_RECORD, RUN_RECORD, STEPS_FOLDER
 from toolkit.store.reader import newest_number, part_folder
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EngineRecord, RunEnd, RunRecord
 
 
 class RunExists(Exception):
     """A run of this id exists already."""
 
 
-def create_run(run_log: Path, run_id: str, record: Mapping[str, object], make_folder: Callable[[Path], None]) -> Path:
+def create_run(run_log: Path, run_id: str, record: RunRecord, make_folder: Callable[[Path], None]) -> Path:
     """Takes a run id by creating its folder exclusively, and publishes run.json.
 
     Args:
-        make_folder: makes a shared folder (owner and mode); called for the steps' folder too.
+        make_folder: gives a folder the owner and the mode of what steps share.
 
     Raises:
         RunExists: the folder is there already. OSError: the volume can't be written.
@@ -37,8 +40,11 @@ def create_run(run_log: Path, run_id: str, record: Mapping[str, object], make_fo
     return folder
 
 
-def create_continuation(run_folder: Path, record: Mapping[str, object], make_folder: Callable[[Path], None]) -> Path:
-    """Begins another part of a run that has ended, by creating its folder exclusively; returns the folder.
+def create_continuation(run_folder: Path, record: RunRecord, make_folder: Callable[[Path], None]) -> Path:
+    """Begins a continuation of a run that has ended, by creating its folder exclusively; returns the folder.
+
+    Args:
+        make_folder: as of :func:`create_run`.
 
     Raises:
         RunExists: another client has just begun it. OSError: the volume can't be written.
@@ -57,14 +63,22 @@ def create_continuation(run_folder: Path, record: Mapping[str, object], make_fol
     return folder
 
 
-def write_end(run_folder: Path, record: dict[str, Any]) -> None:
-    """Publishes the run's end, unless another client that saw it did so before."""
+def write_end(run_folder: Path, record: RunEnd) -> None:
+    """Publishes the run's end, unless another client has done so.
+
+    Raises:
+        OSError: the volume can't be written.
+    """
     if not (run_folder / END_RECORD).exists():
         records.write(str(run_folder / END_RECORD), record)
 
 
-def write_engine(run_folder: Path, path: str, attempt: int, record: dict[str, Any]) -> None:
-    """Publishes what the engine said of an attempt."""
+def write_engine(run_folder: Path, path: str, attempt: int, record: EngineRecord) -> None:
+    """Publishes the engine's record of an attempt.
+
+    Raises:
+        OSError: the volume can't be written.
+    """
     folder = layout.attempt_folder(str(run_folder), path, attempt)
     os.makedirs(folder, exist_ok=True)
     records.write(os.path.join(folder, ENGINE_RECORD), record)

@@ -58,8 +58,8 @@ CASES = (
     ),
     refused(
         "loop-of-stubs",
-        "A loop in which nothing decides whether it goes on.",
-        "decides whether it goes on",
+        "A loop in which nothing decides whether it runs again.",
+        "decides whether it runs again",
         steps=["Loop('loop', Pipeline(steps=[Stub('only')]), max_iterations=2, break_on='x')"],
         arguments=["--param", "x=true"],
     ),

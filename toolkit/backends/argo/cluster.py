@@ -1,8 +1,8 @@
 """One namespace of one cluster through the Kubernetes API: JSON in, JSON out, and every error as one sentence.
 
-The client library does what is hard (kubeconfig, exec credentials, certificates, token refresh) and owns the connections;
-objects stay plain dicts, because its models drop what they don't know, and Workflows are none of its models at all.
-It is imported when a cluster is opened and not before: it takes half a second.
+The client library reads the kubeconfig, handles credentials and certificates, and owns the connections. Objects stay plain
+dicts, because the library's models drop fields that they don't know, and it has no model of Workflows. It is imported when a
+cluster is opened and not before: that takes half a second.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from urllib.parse import quote, urlencode
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 
-Object = dict[str, Any]
-"""A Kubernetes object as JSON."""
+KubernetesObject = dict[str, Any]
+"""An object of the Kubernetes API, or a part of one, as JSON. It has the shape that the API says."""
 
 TIME_LIMIT = 30.0
-"""Seconds for one answer of the API server; a watch or a log has its own."""
+"""Seconds for one answer of the API server; a watch or a log has a limit of its own."""
 
 WORKFLOWS = "apis/argoproj.io/v1alpha1"
 CORE = "api/v1"
@@ -32,7 +32,7 @@ _MERGE_PATCH = "application/merge-patch+json"
 
 
 class ApiError(Infrastructure):
-    """The API server refused; attributes: ``status`` (HTTP), ``reason`` (Kubernetes' word for it)."""
+    """The API server refused. ``status`` is HTTP's, ``reason`` Kubernetes' word for it."""
 
     def __init__(self, message: str, status: int, reason: str = "") -> None:
         super().__init__(message)
@@ -45,11 +45,11 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """There is such an object already, or it has changed meanwhile."""
+    """There is such an object already, or it has been changed meanwhile."""
 
 
 class Forbidden(ApiError):
-    """The user of this context may not do that."""
+    """The current user may not do that."""
 
 
 class Unreachable(Infrastructure):
@@ -61,20 +61,20 @@ class Event:
     """One line of a watch: ``type`` is ADDED, MODIFIED or DELETED."""
 
     type: str
-    object: Object
+    object: KubernetesObject
 
 
 class Cluster:
     """One namespace as the current user sees it.
 
     Args:
-        configuration: the client library's, loaded. context: its name, empty in a pod. namespace: where runs live.
+        configuration: the client library's, loaded. context: the context's name, empty in a pod. namespace: where runs are.
     """
 
     def __init__(self, configuration: Any, context: str, namespace: str) -> None:
         from kubernetes.client import ApiClient
 
-        # Its default follows the machine's cores; with more threads than connections urllib3 warns on standard error.
+        # The default depends on the number of cores. With more threads than connections urllib3 warns on standard error.
         configuration.connection_pool_maxsize = _CONNECTIONS
         self._configuration = configuration
         self._client = ApiClient(configuration)
@@ -89,17 +89,17 @@ class Cluster:
 
     @property
     def api_client(self) -> Any:
-        """The client library's own, for what is not request and answer (an exec is a web socket)."""
+        """The client library's own, for an exec, which is a web socket and no request with one answer."""
         return self._client
 
     # --- objects ----------------------------------------------------------------------------------------------------
 
     def path(self, group: str, kind: str, name: str = "", namespace: str | None = None) -> str:
-        """The address of an object or, without a name, of all of a kind; ``kind`` is the plural of the API."""
-        place = f"/namespaces/{quote(namespace if namespace is not None else self.namespace, safe='')}"
-        return f"/{group}{place}/{kind}" + (f"/{quote(name, safe='')}" if name else "")
+        """The address of an object or, without a name, of all objects of a kind; ``kind`` is the API's plural."""
+        chosen = namespace if namespace is not None else self.namespace
+        return f"/{group}/namespaces/{quote(chosen, safe='')}/{kind}" + (f"/{quote(name, safe='')}" if name else "")
 
-    def get(self, group: str, kind: str, name: str, namespace: str | None = None) -> Object:
+    def get(self, group: str, kind: str, name: str, namespace: str | None = None) -> KubernetesObject:
         """One object.
 
         Raises:
@@ -107,15 +107,15 @@ class Cluster:
         """
         return self.request("GET", self.path(group, kind, name, namespace))
 
-    def find(self, group: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
+    def find(self, group: str, kind: str, name: str, namespace: str | None = None) -> KubernetesObject | None:
         """One object, or None when there is none."""
         try:
             return self.get(group, kind, name, namespace)
         except NotFound:
             return None
 
-    def list(self, group: str, kind: str, labels: str = "", fields: str = "", limit: int = 500) -> Object:
-        """All objects of a kind as one list, however many pages there are; its metadata has the resourceVersion."""
+    def list(self, group: str, kind: str, labels: str = "", fields: str = "", limit: int = 500) -> KubernetesObject:
+        """All objects of a kind as one list, whatever the number of pages; its metadata has the resourceVersion."""
         query = {"limit": str(limit)}
         if labels:
             query["labelSelector"] = labels
@@ -128,7 +128,7 @@ class Cluster:
             whole["metadata"] = page["metadata"]
         return whole
 
-    def create(self, group: str, kind: str, document: Mapping[str, Any], dry_run: bool = False) -> Object:
+    def create(self, group: str, kind: str, document: Mapping[str, object], dry_run: bool = False) -> KubernetesObject:
         """Creates an object.
 
         Raises:
@@ -137,13 +137,17 @@ class Cluster:
         query = {"dryRun": "All"} if dry_run else {}
         return self.request("POST", self.path(group, kind), query, document)
 
-    def patch(self, group: str, kind: str, name: str, change: Mapping[str, Any]) -> Object:
+    def patch(self, group: str, kind: str, name: str, change: Mapping[str, object]) -> KubernetesObject:
         """Merges a change into an object (JSON merge patch)."""
         return self.request("PATCH", self.path(group, kind, name), {}, change, _MERGE_PATCH)
 
     def delete(self, group: str, kind: str, name: str, grace: int | None = None) -> None:
-        """Deletes an object and what it owns; one that is gone already is no error."""
-        options: Object = {"propagationPolicy": "Background"}
+        """Deletes an object and what it owns; it is no error when the object is gone already.
+
+        Args:
+            grace: seconds until a pod is killed; None is the pod's own grace period.
+        """
+        options: KubernetesObject = {"propagationPolicy": "Background"}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         try:
@@ -154,10 +158,10 @@ class Cluster:
     def watch(
         self, group: str, kind: str, version: str, labels: str = "", fields: str = "", seconds: float = 60.0
     ) -> Iterator[Event]:
-        """What happens to the objects of a kind after a resource version; ends after ``seconds`` or when the server ends it.
+        """The changes to the objects of a kind since a resource version, for ``seconds`` or until the server ends the watch.
 
         Raises:
-            ApiError: with status 410 when the version is too old: list again. Unreachable.
+            ApiError: with status 410 when the version is too old, so that the caller must list again. Unreachable.
         """
         query = {
             "watch": "true",
@@ -178,10 +182,10 @@ class Cluster:
                 yield Event(event["type"], event["object"])
 
     def log(self, pod: str, container: str, follow: bool, seconds: float = 3600.0) -> Iterator[bytes]:
-        """A container's output as the node keeps it, in pieces; with ``follow`` until it ends.
+        """A container's output as the node keeps it, in pieces; with ``follow`` until the container ends.
 
         Raises:
-            NotFound: the pod is gone. ApiError: it has not started yet (status 400), or worse. Unreachable.
+            NotFound: the pod is gone. ApiError: the container has not started yet (status 400), or worse. Unreachable.
         """
         query = {"container": container, "follow": "true" if follow else "false"}
         path = self.path(CORE, "pods", pod) + "/log"
@@ -190,21 +194,21 @@ class Cluster:
                 yield data
 
     def may(self, verb: str, group: str, kind: str, name: str = "") -> bool:
-        """Whether the current user may do this here, as the API server judges it (a SelfSubjectAccessReview).
+        """Whether the current user may do this in the namespace, by a SelfSubjectAccessReview.
 
         Args:
             group: the API group without its version, empty for the core. kind: plural, with a subresource as ``pods/log``.
         """
-        resource, _, sub = kind.partition("/")
-        wanted = {"namespace": self.namespace, "verb": verb, "group": group, "resource": resource}
-        if sub:
-            wanted["subresource"] = sub
+        resource, _, subresource = kind.partition("/")
+        attributes = {"namespace": self.namespace, "verb": verb, "group": group, "resource": resource}
+        if subresource:
+            attributes["subresource"] = subresource
         if name:
-            wanted["name"] = name
+            attributes["name"] = name
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": wanted},
+            "spec": {"resourceAttributes": attributes},
         }
         answer = self.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {}, review)
         return bool(answer["status"].get("allowed"))
@@ -216,17 +220,17 @@ class Cluster:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, object] | None = None,
         content_type: str = "application/json",
-    ) -> Object:
-        """One request and its answer. What only reads is tried again when the connection breaks.
+    ) -> KubernetesObject:
+        """One request and its answer. A GET is tried again when the connection breaks.
 
         Raises:
             NotFound, Conflict, Forbidden, ApiError: the server's own sentence. Unreachable: no answer in time.
         """
         with self._answer(method, path, query or {}, body, content_type) as answer:
             data = answer.read()
-        document: Object = json.loads(data) if data else {}
+        document: KubernetesObject = json.loads(data) if data else {}
         return document
 
     @contextmanager
@@ -235,7 +239,7 @@ class Cluster:
         method: str,
         path: str,
         query: Mapping[str, str],
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, object] | None = None,
         content_type: str = "application/json",
         timeout: float = TIME_LIMIT,
     ) -> Iterator[Any]:
@@ -263,7 +267,7 @@ class Cluster:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(self._no_answer(error)) from None
         finally:
-            # What was read to its end has given its connection back by now; a watch that is left must not.
+            # An answer that was read to its end has given its connection back. That of a watch can't be used again.
             answer.close()
 
     def _headers(self, content_type: str | None) -> dict[str, str]:
@@ -278,12 +282,12 @@ class Cluster:
     def _no_answer(self, error: BaseException) -> str:
         cause = getattr(error, "reason", None) or error
         text = str(cause).rpartition(": ")[2] or type(cause).__name__
-        named = f" of the context {self.context}" if self.context else ""
-        return f"the Kubernetes API{named} at {self.server} does not answer: {text}"
+        of_context = f" of the context {self.context}" if self.context else ""
+        return f"the Kubernetes API{of_context} at {self.server} does not answer: {text}"
 
 
 def _lines(answer: Any) -> Iterator[bytes]:
-    """The lines of a chunked answer as they come."""
+    """The lines of a chunked answer, as they arrive."""
     rest = b""
     for piece in answer.stream(1 << 16, decode_content=True):
         *lines, rest = (rest + piece).split(b"\n")
@@ -303,10 +307,10 @@ def _api_error(status: int, data: bytes) -> ApiError:
 
 
 def connect(context: str | None, namespace: str | None) -> Cluster:
-    """The cluster of a kubeconfig's context (KUBECONFIG, else ~/.kube/config), or, in a pod, the cluster around it.
+    """The cluster of a context in the kubeconfig (KUBECONFIG, else ~/.kube/config); in a pod without one, the pod's cluster.
 
     Args:
-        context: None is the current one. namespace: None is the context's own, or ``default``.
+        context: None is the current one. namespace: None is that of the context, or ``default``.
 
     Raises:
         BadInput: there is no kubeconfig, or no such context in it.
@@ -315,27 +319,27 @@ def connect(context: str | None, namespace: str | None) -> Cluster:
     from kubernetes.client import Configuration
 
     configuration = Configuration()
-    named = os.environ.get("KUBECONFIG") or "~/.kube/config"
-    files = [path for path in named.split(os.pathsep) if path and os.path.exists(os.path.expanduser(path))]
+    kubeconfig = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    files = [path for path in kubeconfig.split(os.pathsep) if path and os.path.exists(os.path.expanduser(path))]
     if not files and context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
         try:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException as error:
-            raise BadInput(f"the cluster around this pod can't be used: {error}") from None
-        return Cluster(configuration, "", namespace or _own_namespace())
+            raise BadInput(f"the cluster of this pod can't be used: {error}") from None
+        return Cluster(configuration, "", namespace or _namespace_of_pod())
     if not files:
-        raise BadInput(f"there is no kubeconfig at {named}: set KUBECONFIG, or run with --env local")
+        raise BadInput(f"there is no kubeconfig at {kubeconfig}: set KUBECONFIG, or run with --env local")
     try:
-        contexts, current = config.list_kube_config_contexts(named)
-        chosen = next((one for one in contexts if one["name"] == context), None) if context else current
+        contexts, current = config.list_kube_config_contexts(kubeconfig)
+        chosen = next((each for each in contexts if each["name"] == context), None) if context else current
         if chosen is None:
-            known = ", ".join(one["name"] for one in contexts)
-            raise BadInput(f"the kubeconfig {named} has no context {context!r}; it has: {known}")
-        config.load_kube_config(named, chosen["name"], client_configuration=configuration)
+            available = ", ".join(each["name"] for each in contexts)
+            raise BadInput(f"the kubeconfig {kubeconfig} has no context {context!r}; it has: {available}")
+        config.load_kube_config(kubeconfig, chosen["name"], client_configuration=configuration)
     except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
-        raise BadInput(f"the kubeconfig {named} can't be used: {error}") from None
-    own = (chosen.get("context") or {}).get("namespace")
-    return Cluster(configuration, chosen["name"], namespace or own or "default")
+        raise BadInput(f"the kubeconfig {kubeconfig} can't be used: {error}") from None
+    of_context = (chosen.get("context") or {}).get("namespace")
+    return Cluster(configuration, chosen["name"], namespace or of_context or "default")
 
 
 def open_cluster(project: Project, context: str | None, namespace: str | None) -> Cluster:
@@ -348,7 +352,7 @@ def open_cluster(project: Project, context: str | None, namespace: str | None) -
     return connect(context or executor.context, namespace or executor.namespace)
 
 
-def _own_namespace() -> str:
+def _namespace_of_pod() -> str:
     try:
         with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as file:
             return file.read().strip()
@@ -357,5 +361,5 @@ def _own_namespace() -> str:
 
 
 def pause(seconds: float) -> None:
-    """A wait between two looks; here so that tests can make it short."""
+    """Waits between two looks; a function of its own so that tests can make it short."""
     time.sleep(seconds)

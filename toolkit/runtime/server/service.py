@@ -29,6 +29,8 @@ import time
 import zlib
 
 from ..shared import layout
+from ..shared.layout import object_folders
+from ..shared.processes import command_line
 from ..shared.protocol import (
     CONTINUED_FOLDER,
     END_RECORD,
@@ -51,6 +53,7 @@ from ..shared.run_files import (
     publication_order,
     run_identity,
 )
+from ..shared.termination import give_up
 from ..shared.volume_protocol import (
     ALIVE,
     BLOCK,
@@ -110,27 +113,15 @@ def main(argv: list[str]) -> NoReturn:
             _answer(sys.stdin.buffer.readline(LONGEST_REQUEST + 1))
         code = 0
     except ServerFault as error:
-        code = _give_up(str(error))
+        code = give_up(str(error), os.getpid() == 1)
     except BrokenPipeError:
         # The client is gone.
         code = FAULT
     except OSError as error:
-        code = _give_up(f"{error.filename or 'the volume'}: {error.strerror}")
+        code = give_up(f"{error.filename or 'the volume'}: {error.strerror}", os.getpid() == 1)
     except MemoryError:
-        code = _give_up("it ran out of memory")
+        code = give_up("it ran out of memory", os.getpid() == 1)
     os._exit(code)
-
-
-def _give_up(reason: str) -> int:
-    text = f"toolkit runtime: {reason}\n".encode("utf-8", "replace")
-    try:
-        os.write(2, text)
-        if os.getpid() == 1 and os.path.exists("/dev/termination-log"):
-            with open("/dev/termination-log", "wb") as file:
-                file.write(text)
-    except OSError:
-        pass
-    return FAULT
 
 
 # --- waiting --------------------------------------------------------------------------------------------------------
@@ -154,21 +145,13 @@ def _serve(seconds: float) -> None:
 
 def _is_answering() -> bool:
     """Whether a request is being answered right now: a large object may take longer than the pod would wait."""
-    others = [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-    return any(b"--store" in _arguments(name) for name in others)
-
-
-def _arguments(process: str) -> list[bytes]:
-    try:
-        with open(f"/proc/{process}/cmdline", "rb") as file:
-            return file.read().split(b"\0")
-    except OSError:
-        return []
+    others = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    return any(b"--store" in command_line(pid) for pid in others)
 
 
 def _tell_server() -> None:
     """Lets the container's first process begin its wait anew."""
-    if b"--serve" in _arguments("1"):
+    if b"--serve" in command_line(1):
         try:
             os.kill(1, signal.SIGUSR1)
         except OSError:
@@ -440,7 +423,7 @@ def _objects(request: dict[str, Any], answer: AnswerWriter) -> None:
         if not DIGEST.fullmatch(digest):
             raise RequestRefusal(f"{digest!r} is no object's hash")
         file = None
-        folder = open_folder(top, ["objects", digest[:2]]) if top >= 0 else None
+        folder = open_folder(top, object_folders(digest)) if top >= 0 else None
         if folder is not None:
             file = open_file(folder, digest)
             os.close(folder)

@@ -22,6 +22,7 @@ import re
 import shutil
 import time
 
+from ..shared.layout import object_folders
 from ..shared.protocol import MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
 from ..shared.run_files import DEEPEST, DIGEST, is_file_of_run, publication_order, run_identity
 from ..shared.volume_protocol import ABSENT, ELSEWHERE, RETURNS, THERE
@@ -71,7 +72,7 @@ def _missing_objects(request: dict[str, Any], answer: AnswerWriter) -> None:
         lacking = []
         for digest in digests:
             answer.alive()
-            folder = open_folder(top, ["objects", digest[:2]])
+            folder = open_folder(top, object_folders(digest))
             if folder is None or size_of(folder, digest) is None:
                 lacking.append(digest)
             if folder is not None:
@@ -101,7 +102,7 @@ def _put(request: dict[str, Any], answer: AnswerWriter) -> None:
 def _put_piece(top: int, incoming: int, token: str, piece: dict[str, Any], answer: AnswerWriter) -> None:
     digest = _digest(piece["name"])
     temporary = f"{_PUT}{token}-{digest}"
-    folder = make_folder(top, ["objects", digest[:2]])
+    folder = make_folder(top, object_folders(digest))
     try:
         if size_of(folder, digest) is not None:
             # Another client, or this one with an answer that it did not hear.

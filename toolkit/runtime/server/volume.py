@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
+from ..shared.layout import SHARED_MODE
 from ..shared.protocol import CONTINUED_FOLDER, RUN_RECORD
 from ..shared.run_files import NUMBER, RUN_ID
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 
 _AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_SHARED = 0o2775
-"""What is made inside belongs to the group, also where the volume's own folder does not say so."""
 
 
 class RequestRefusal(Exception):
@@ -167,7 +166,8 @@ def make_folder(folder: int, parts: list[str]) -> int:
         try:
             following = os.open(part, _AS_FOLDER, dir_fd=inner)
             if made:
-                os.fchmod(following, _SHARED)
+                # Also where the volume's own folder does not say so.
+                os.fchmod(following, SHARED_MODE)
         except OSError as error:
             raise RequestRefusal(f"{'/'.join(parts)} is no folder on the volume: {error.strerror}") from None
         finally:

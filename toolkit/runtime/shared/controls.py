@@ -1,9 +1,9 @@
-"""Control values: how many items a map has, which branch a conditional takes, whether a loop goes on.
+"""Control values: how many items a map has, which branch a conditional takes, whether a loop runs again.
 
-The task that ended last before a composite computes its value, so that a cluster can go on without a container of ours; the
-same values, out of the same records, lead a run on this machine. A value is kept by the instance path of what it is for: of a map
-its count, of a conditional the label of its branch, of a loop's iteration whether another one follows. What can't be computed is an
-error with its sentence (:func:`control_error`), and fails the composite.
+The task that ends last before a composite computes the composite's value, because a cluster has no container of ours that could.
+A run on this machine reads the same values out of the same records. A value is kept by an instance path: a map's count and the
+label of a conditional's branch by the path of the composite, and whether another iteration of a loop follows by the path of the
+iteration. Where a value can't be computed there is an error with its sentence (:func:`control_error`), which fails the composite.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from .values import short_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import Any
+    from collections.abc import Callable, Iterator
 
+    from .documents import ControlValues, FunctionRow, JsonValue, StepRow, StoredValue
+    from .scope import ResolvedValue
     from .tree import Tree
 
-    Reduce = Callable[[dict[str, Any], list[dict[str, Any]]], Any]
+    Reduce = Callable[[FunctionRow, list[StoredValue]], JsonValue]
     """Applies a reducer that is a function to stored values; gives JSON data."""
 
 CONTROL_FOLDER = "/tmp/toolkit-control"
-"""Where a cluster reads the values from, in a container that has ended."""
+"""The folder in a container from which a cluster reads the values when the container has ended."""
 LARGEST_FAN_OUT = 131_072
-"""Bytes of the items of one fan-out over values of its own; a cluster keeps each in its own status again."""
+"""Bytes of the items of one fan-out with values of their own; a cluster repeats each item in the run's status."""
 ERROR = "error"
-"""The key of a value that is no value but the sentence that says why there is none."""
+"""The key of the sentence that stands in place of a control value and says why there is none."""
 
 
-def control_error(value: Any) -> str:
+def control_error(value: JsonValue) -> str:
     """Why there is no control value; empty where there is one."""
-    return value[ERROR] if isinstance(value, dict) else ""
+    return str(value[ERROR]) if isinstance(value, dict) else ""
 
 
 class Controls:
@@ -51,14 +52,14 @@ class Controls:
         self._reduce = reduce
         self._texts = ControlParameters(plan)
 
-    def of_emissions(self, emissions: list[list[str]], path: str) -> tuple[dict[str, Any], dict[str, str]]:
-        """What the task at the instance path ``path`` emits: the values by instance path, and the same as a cluster takes them.
+    def of_emissions(self, emissions: list[list[str]], path: str) -> tuple[dict[str, JsonValue], dict[str, str]]:
+        """What the task at the instance path ``path`` emits: the values by instance path, and as texts for a cluster.
 
         Args:
             emissions: [composite's template path, start or again] of the plan's row.
         """
         positions = self._plan.positions(path)
-        values: dict[str, Any] = {}
+        values: dict[str, JsonValue] = {}
         files: dict[str, str] = {}
         for template, when in emissions:
             row = self._plan.rows[template]
@@ -69,42 +70,46 @@ class Controls:
                 files.update(self._start(row, instance, values))
         return values, files
 
-    def given(self, templates: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    def given(self, templates: list[str]) -> tuple[dict[str, JsonValue], dict[str, str]]:
         """The values that follow from the run's parameters alone."""
-        values: dict[str, Any] = {}
+        values: dict[str, JsonValue] = {}
         files: dict[str, str] = {}
         for template in templates:
             files.update(self._start(self._plan.rows[template], fill(template, []), values))
         return values, files
 
-    def _start(self, row: dict[str, Any], instance: str, values: dict[str, Any]) -> dict[str, str]:
-        """Computes what a composite needs before it starts, with all that is to be computed with it."""
+    def _start(self, row: StepRow, instance: str, values: dict[str, JsonValue]) -> dict[str, str]:
+        """Computes what a composite needs before it starts, and the values of the composites in ``parts`` of its row.
+
+        Returns:
+            The texts for a cluster.
+        """
         try:
             if row["type"] == "conditional":
                 values[instance] = self._choice(row, instance)
             else:
-                values[instance] = self._count(row, instance)
-                self._texts.check_pods(row, instance, values[instance])
-                for _, part, where in self._texts.parts(row, instance, values[instance]):
-                    self._start(self._plan.rows[part], where, values)
+                count = values[instance] = self._count(row, instance)
+                self._texts.check_pods(row, instance, count)
+                for _, part, inner in self._texts.parts(row, instance, count):
+                    self._start(self._plan.rows[part], inner, values)
             return self._texts.of(row, instance, values)
         except UnsuitableValue as error:
             values[instance] = {ERROR: str(error)}
             return self._texts.of(row, instance, values)
 
-    def _count(self, row: dict[str, Any], instance: str) -> int:
+    def _count(self, row: StepRow, instance: str) -> int:
         """How many items a map has.
 
         Raises:
-            UnsuitableValue: what it iterates on is nowhere, or no list.
+            UnsuitableValue: the value that it iterates on is nowhere, or no list.
         """
         if row.get("as_long_as"):
-            # Its list is not there yet, and will be as long as that map has items.
-            other = self._plan.rows[row["as_long_as"]]
-            return self._count(other, fill(other["path"], self._plan.positions(instance)))
+            # Its list is not there yet. It will have as many elements as the map before it has items.
+            before = self._plan.rows[row["as_long_as"]]
+            return self._count(before, fill(before["path"], self._plan.positions(instance)))
         return len(Scope(self._plan, self._records, instance).items(row, instance))
 
-    def _choice(self, row: dict[str, Any], instance: str) -> str:
+    def _choice(self, row: StepRow, instance: str) -> str:
         """The label of the branch that a conditional takes.
 
         Raises:
@@ -125,41 +130,43 @@ class Controls:
         return chosen
 
     def _again(
-        self, row: dict[str, Any], loop: str, position: str, values: dict[str, Any], files: dict[str, str]
+        self, row: StepRow, loop: str, position: str, values: dict[str, JsonValue], files: dict[str, str]
     ) -> None:
-        """Whether a loop goes on after an iteration, and what its next one needs before it starts."""
+        """Computes whether a loop runs again after an iteration, and what the next iteration needs before it starts."""
         name = row["parameter"]
         iteration = f"{loop}/{position}"
-        where = self._texts.key(row, "again")
+        key = self._texts.key(row, "again")
         [(_, scope)] = branches(row)
         try:
-            found = Scope(self._plan, self._records, loop).last(name, scope, iteration)
-            value = self._plain(found) if found is not None else _NOWHERE
+            resolved = Scope(self._plan, self._records, loop).last(name, scope, iteration)
+            value = self._plain(resolved) if resolved is not None else _NOWHERE
             if value is _NOWHERE:
                 raise UnsuitableValue(f"the loop {loop} breaks on {name}, which is nowhere after iteration {position}")
             again = not _truth(value, loop, name) and int(position) + 1 < row["limit"]
         except UnsuitableValue as error:
             values[iteration] = {ERROR: str(error)}
-            files[where] = _error_parameter(str(error))
+            files[key] = _error_parameter(str(error))
             return
         values[iteration] = again
-        files[where] = "true" if again else "false"
+        files[key] = "true" if again else "false"
         for part in row.get("parts", ()):
             if again:
                 inner = instance_below(part, row["path"], f"{loop}/{int(position) + 1}")
                 files.update(self._start(self._plan.rows[part], inner, values))
 
-    def _value(self, path: str, name: str) -> Any:
-        found = Scope(self._plan, self._records, path).parameter(name)
-        return self._plain(found) if found is not None else _NOWHERE
+    def _value(self, path: str, name: str) -> JsonValue:
+        """The value of a parameter as the row at ``path`` sees it; _NOWHERE where there is none."""
+        resolved = Scope(self._plan, self._records, path).parameter(name)
+        return self._plain(resolved) if resolved is not None else _NOWHERE
 
-    def _plain(self, found: tuple[str, dict[str, Any]]) -> Any:
-        stored = found[1]
-        if stored["kind"] == "list" and isinstance(stored["reducer"], dict):
-            return self._reduce(stored["reducer"], stored["items"])
+    def _plain(self, resolved: ResolvedValue) -> JsonValue:
+        source, stored = resolved
+        reducer = stored.get("reducer")
+        if stored["kind"] == "list" and isinstance(reducer, dict):
+            return self._reduce(reducer, stored["items"])
         if stored["kind"] in ("list", "object"):
             raise UnsuitableValue(
-                f"a value of {found[0]} is a pickled object, which can't be counted or decided by: return JSON"
+                f"a value of {source} is a pickled object, which can't be counted or decided by: return JSON"
             )
         return stored["value"]
 
@@ -168,24 +175,24 @@ _NOWHERE = object()
 
 
 class ControlParameters:
-    """Control values as a cluster takes them, each under a key: texts without anything of the user's."""
+    """Control values as texts for a cluster, each under a key. Neither holds anything that the user wrote."""
 
     def __init__(self, plan: Tree) -> None:
         self._rows = plan.rows
         self._numbers = {path: number for number, path in enumerate(plan.rows)}
 
-    def key(self, row: dict[str, Any], when: str = "start") -> str:
-        """The name of a value as a cluster knows it."""
+    def key(self, row: StepRow, when: str = "start") -> str:
+        """The name of a value on a cluster."""
         return parameter_key(self._numbers[row["path"]], when)
 
-    def of(self, row: dict[str, Any], instance: str, values: Mapping[str, Any]) -> dict[str, str]:
-        """What a map or a conditional needs before it starts.
+    def of(self, row: StepRow, instance: str, values: ControlValues) -> dict[str, str]:
+        """What a map or a conditional needs before it starts, as texts by their keys.
 
         Args:
-            values: those of the composite at ``instance``, and of what is computed with it, by instance path.
+            values: of the composite at ``instance`` and of the composites that are computed with it, by instance path.
 
         Raises:
-            UnsuitableValue: a cluster can't take so much.
+            UnsuitableValue: a cluster can't take so many items, or so long a text.
         """
         value = values[instance]
         if control_error(value):
@@ -194,21 +201,22 @@ class ControlParameters:
                 **({self.key(row, "groups"): "0"} if row.get("grouped") else {}),
             }
         if row["type"] == "conditional":
-            # Its position, as a label may be any text.
-            return {self.key(row): str([one for one, _ in branches(row)].index(value))}
+            # The branch's position, because a label may be any text.
+            return {self.key(row): str([label for label, _ in branches(row)].index(str(value)))}
+        assert isinstance(value, int)
         if row.get("parts"):
-            return {self.key(row): self._each(row, instance, values)}
+            return {self.key(row): self._items_text(row, instance, value, values)}
         self.check_pods(row, instance, value)
         if not row.get("grouped"):
             return {self.key(row): str(value)}
         groups = 0 if value <= row["pods"] else len(group_ranges(value, row["pods"]))
         return {self.key(row): str(value if not groups else 0), self.key(row, "groups"): str(groups)}
 
-    def check_pods(self, row: dict[str, Any], instance: str, count: int) -> None:
-        """Refuses more items than may have pods, where several can't run in one.
+    def check_pods(self, row: StepRow, instance: str, count: int) -> None:
+        """Refuses a map with more items than pods, where a pod can't run several items.
 
         Raises:
-            UnsuitableValue
+            UnsuitableValue: the map is one.
         """
         if count <= row["pods"] or row.get("grouped"):
             return
@@ -222,18 +230,18 @@ class ControlParameters:
             "(executor.config.pods_per_map), and a branch of more than tasks can't run several items in one"
         )
 
-    def parts(self, row: dict[str, Any], instance: str, count: int) -> Iterator[tuple[int, str, str]]:
-        """What is computed with a map: the position, its path in the plan, and where it runs."""
+    def parts(self, row: StepRow, instance: str, count: int) -> Iterator[tuple[int, str, str]]:
+        """The composites whose values are computed with a map's: position of the item, template path, instance path."""
         for position in range(count):
             for part in row.get("parts", ()):
                 yield position, part, instance_below(part, row["path"], f"{instance}/{position}")
 
-    def _each(self, row: dict[str, Any], instance: str, values: Mapping[str, Any]) -> str:
-        """The items with what the composites need that come first in their branch."""
-        items: list[dict[str, Any]] = [{"i": str(position)} for position in range(values[instance])]
-        for position, part, where in self.parts(row, instance, len(items)):
-            for name, text in self.of(self._rows[part], where, values).items():
-                # A list within the list: of a text a cluster would hand on the escapes too.
+    def _items_text(self, row: StepRow, instance: str, count: int, values: ControlValues) -> str:
+        """The items as a JSON list, each with the values that the composites at the beginning of its branch need."""
+        items: list[dict[str, JsonValue]] = [{"i": str(position)} for position in range(count)]
+        for position, part, inner in self.parts(row, instance, count):
+            for name, text in self.of(self._rows[part], inner, values).items():
+                # A list within the list: a cluster would pass a text on with its escapes.
                 items[position][name] = json.loads(text) if text.startswith("[") else text
         text = json.dumps(items, separators=(",", ":"))
         if len(text) > LARGEST_FAN_OUT:
@@ -245,41 +253,41 @@ class ControlParameters:
 
 
 def instance_below(part: str, owner: str, instance: str) -> str:
-    """The instance path of a composite inside a branch; a loop in between has its first iteration.
+    """The instance path of a composite inside a branch; of a loop between the two it is the first iteration.
 
     Args:
-        part, owner: paths in the plan, the one inside the other. instance: of an item or iteration of the owner.
+        part, owner: template paths, the part's inside the owner's. instance: of an item or an iteration of the owner.
     """
     return instance + fill(part[len(owner) + len("/*") :], [])
 
 
 def parameter_key(number: int, when: str = "start") -> str:
-    """The name under which a cluster knows the value of the plan's row ``number``: without characters of the user's."""
+    """The name on a cluster of the value of the plan's row ``number``."""
     return {"start": "c", "again": "a", "groups": "g"}[when] + str(number)
 
 
 def _error_parameter(why: str) -> str:
-    """Why there is no value, as a cluster may pass it on: it would look for variables in braces, and spoil rare characters."""
-    text = "".join(one if one.isprintable() and ord(one) < 0x10000 else "?" for one in why[:1000])
+    """Why there is no value, as a text for a cluster, which looks for variables in braces and damages rare characters."""
+    text = "".join(char if char.isprintable() and ord(char) < 0x10000 else "?" for char in why[:1000])
     return "error: " + text.replace("{", "(").replace("}", ")")
 
 
 def group_ranges(count: int, pods: int) -> list[range]:
-    """The items of each pod, where there are more items than pods; as even as can be, in order."""
+    """The items of each pod, where there are more items than pods: in order, and as many in one pod as in another."""
     size = -(-count // pods)
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def write_control_files(files: dict[str, str], folder: str = CONTROL_FOLDER) -> None:
-    """Leaves the values where a cluster reads them."""
+    """Writes the values into the files that a cluster reads."""
     os.makedirs(folder, exist_ok=True)
     for name, text in files.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)
 
 
-def _texts(value: Any) -> list[str]:
-    """How a value may be written as a branch's name: true and false also as Python writes them."""
+def _texts(value: JsonValue) -> list[str]:
+    """The spellings of a value as a branch's name; true and false also as Python writes them."""
     if isinstance(value, bool):
         return [str(value), str(value).lower()]
     if value is None:
@@ -289,7 +297,7 @@ def _texts(value: Any) -> list[str]:
     return [json.dumps(value)]
 
 
-def _truth(value: Any, loop: str, name: str) -> bool:
+def _truth(value: JsonValue, loop: str, name: str) -> bool:
     """A value as true or false.
 
     Raises:

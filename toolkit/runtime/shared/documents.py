@@ -8,7 +8,7 @@ For type checkers alone: nothing imports this module when the program runs, so t
 
 A document that was read from a file or from a network gets its type from the one function that checks its shape (``records.py``
 names them), and what this program makes itself is written as the type. No cast gives a type. A key that is ``NotRequired``
-may be missing; one that may be None says so.
+may be missing, as is any key of a type with ``total=False``; one that may be None says so.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ if TYPE_CHECKING:
         read_only_root: bool
         grace_period: int
         time_limit: Optional[int]
-        retry: RetryRow
+        retry: NotRequired[RetryRow]
         pids_limit: int
         image_pull_secrets: list[str]
 
@@ -202,6 +202,63 @@ if TYPE_CHECKING:
         settings: list[SettingsRow]
         scopes: dict[str, ScopeRow]
         steps: list[StepRow]
+
+    # --- the description of a pipeline ------------------------------------------------------------------------------
+
+    class PipelineDescription(TypedDict, total=False):
+        """A pipeline as every form of it is described: its steps in the order in which they run. ``name`` may be empty."""
+
+        name: str
+        steps: list[StepDescription]
+
+    class CatalogDescription(TypedDict, total=False):
+        """The keys that a task gets and puts, and whether its files are copied into the catalog."""
+
+        get: list[str]
+        put: list[str]
+        store_copy: bool
+
+    class ReducerDescription(TypedDict):
+        """A function that reduces the values of a map's items; ``name`` and ``line`` are those of the step."""
+
+        name: str
+        line: int
+        kind: TaskKind
+        function: FunctionRow
+
+    class StepDescription(PipelineDescription, total=False):
+        """A step: ``type`` says which of the keys it has. A pipeline that is itself a step has ``steps`` and no ``type``."""
+
+        type: str
+        line: int
+        on_failure: Optional[PipelineDescription]
+        # of a task and of a stub
+        terminate_with_success: bool
+        terminate_with_failure: bool
+        # of a task
+        kind: TaskKind
+        function: FunctionRow
+        command: str
+        takes: Optional[TakesRow]
+        returns: list[ReturnRow]
+        secrets: list[str]
+        catalog: Optional[CatalogDescription]
+        overrides: dict[str, str]
+        bind: dict[str, JsonValue]
+        max_attempts: int
+        # of a composite
+        pipeline: PipelineDescription
+        branch: PipelineDescription
+        branches: dict[str, PipelineDescription]
+        default: Optional[PipelineDescription]
+        parameter: str
+        iterate_on: str
+        iterate_as: str
+        reducer: Union[ReducerDescription, str, None]
+        concurrency: int
+        max_iterations: int
+        break_on: str
+        index_as: str
 
     # --- values and files of records --------------------------------------------------------------------------------
 
@@ -278,8 +335,8 @@ if TYPE_CHECKING:
         no_new_privileges: bool
         seccomp: Optional[str]
 
-    class BeginRecord(TypedDict):
-        """An attempt's begin.json: what its container is like from inside.
+    class BeginRecord(TypedDict, total=False):
+        """An attempt's begin.json: what its container is like from inside; empty of an attempt without one.
 
         ``image`` is the image's id file. ``group`` is the path of the group of items that shared the container.
         """
@@ -300,12 +357,15 @@ if TYPE_CHECKING:
         python: str
         machine: str
         hostname: str
-        group: NotRequired[str]
+        group: str
 
     Ending: TypeAlias = Literal["succeeded", "failed", "cancelled"]
 
-    class EndRecord(TypedDict):
-        """An attempt's end.json, written by the runtime. ``reason`` is there where the attempt is no success."""
+    class EndRecord(TypedDict, total=False):
+        """An attempt's end.json, written by the runtime; empty of an attempt without one.
+
+        ``reason`` is there where the attempt is no success.
+        """
 
         version: int
         started: str
@@ -316,12 +376,12 @@ if TYPE_CHECKING:
         inputs_digest: str
         returns: dict[str, StoredValue]
         catalog: CatalogRecord
-        controls: NotRequired[ControlValues]
-        reason: NotRequired[str]
-        exception: NotRequired[ExceptionRecord]
-        out_of_memory: NotRequired[bool]
+        controls: ControlValues
+        reason: str
+        exception: ExceptionRecord
+        out_of_memory: bool
 
-    class EngineRecord(TypedDict):
+    class EngineRecord(TypedDict, total=False):
         """An attempt's engine.json: how the engine saw it end. ``exit_code`` is None where the engine knows none."""
 
         version: int
@@ -329,9 +389,10 @@ if TYPE_CHECKING:
         cancelled: bool
         out_of_memory: bool
         message: str
+        image_config: NotRequired[str]
         container: str
         image: str
-        fault: NotRequired[bool]
+        fault: bool
 
     # --- the records of a run ---------------------------------------------------------------------------------------
 
@@ -357,42 +418,38 @@ if TYPE_CHECKING:
         started: str
         workflow: str
 
-    class RunKeys(TypedDict):
-        """What run.json says from the beginning. Of a cluster, ``context`` has ``context`` and ``namespace``."""
+    class RunRecord(TypedDict, total=False):
+        """run.json of a run, or of a continuation of it.
+
+        ``plan`` is the plan's JSON as text; a listing leaves it out. ``context`` holds ``context`` and ``namespace`` of a cluster.
+        Only a run on a cluster has ``submission``, and only a continuation ``continued``, ``part``, ``attempts`` and ``again``.
+        """
 
         version: int
+        run_id: str
         pipeline: str
-        source: SourceRecord
+        source: Optional[SourceRecord]
         environment: str
         context: dict[str, str]
         without_effect: list[str]
         tag: str
+        started: str
         image: Optional[ImageRecord]
         parameters: dict[str, JsonValue]
         controls: ControlValues
         plan_hash: str
-        driver: Optional[DriverRecord]
-        submission: NotRequired[str]
-        continued: NotRequired[str]
-        part: NotRequired[int]
-        attempts: NotRequired[dict[str, int]]
-        again: NotRequired[list[str]]
-
-    class SubmittedRecord(RunKeys):
-        """run.json as it is submitted to a cluster: what a schedule submits has no id and no time yet."""
-
         plan: str
-        run_id: NotRequired[str]
-        started: NotRequired[str]
+        driver: Optional[DriverRecord]
+        submission: str
+        continued: str
+        part: int
+        attempts: dict[str, int]
+        again: list[str]
 
-    class RunRecord(RunKeys):
-        """run.json of a run, or of a continuation of it. ``plan`` is the plan's JSON as text; a listing leaves it out."""
+    class SubmittedRecord(RunRecord, total=False):
+        """run.json as it is submitted to a cluster: what a schedule submits has no ``run_id`` and no ``started`` yet."""
 
-        run_id: str
-        started: str
-        plan: NotRequired[str]
-
-    class RunEnd(TypedDict):
+    class RunEnd(TypedDict, total=False):
         """A run's end.json, or that of a continuation."""
 
         version: int
@@ -409,7 +466,7 @@ if TYPE_CHECKING:
         namespace: str
         claim: str
 
-    class MovedRecord(TypedDict):
+    class MovedRecord(TypedDict, total=False):
         """moved.json of a run that was moved away."""
 
         version: int
@@ -477,7 +534,7 @@ if TYPE_CHECKING:
         what the user's file ``raised``, with its traceback.
         """
 
-        pipeline: dict[str, JsonValue]
+        pipeline: PipelineDescription
         functions: dict[str, ResolvedFunction]
         refused: str
         line: Optional[int]

@@ -1,4 +1,4 @@
-"""The files that a run has on the volume: which names they may have, their order, and the run's identity."""
+"""The files that a run has on the volume: the names that they may have, the order in which they appear, and the run's identity."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from .protocol import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from collections.abc import Iterable, Mapping
 
 RUN_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -28,9 +27,9 @@ FOLDER = re.compile(r"[A-Za-z0-9_%~-]{1,255}")
 """A folder below a run's steps."""
 DEEPEST = 200
 STEP_FILES = (BEGIN_RECORD, OUTPUT_FILE, END_RECORD, ENGINE_RECORD)
-"""The files of an attempt in the order in which a reader may come to see them: a verdict never before what it is about."""
+"""The files of an attempt in the order in which they may appear to a reader: a verdict never before what it is about."""
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-"""Of an attempt, and of a time that a run went on."""
+"""The number of an attempt or of a continuation."""
 
 
 # --- a run's files --------------------------------------------------------------------------------------------------
@@ -52,13 +51,26 @@ def is_file_of_run(path: str) -> bool:
     )
 
 
+def part_numbers(names: Iterable[str]) -> list[int]:
+    """The numbers of the continuations among the names in the folder of continuations, in ascending order."""
+    return sorted(int(name) for name in names if NUMBER.fullmatch(name))
+
+
+def part_path(number: int) -> str:
+    """The folder of a part of a run, relative to the run's: of its beginning (0), or of a continuation."""
+    return f"{CONTINUED_FOLDER}/{number}" if number else ""
+
+
 def part_record_path(number: int, name: str) -> str:
-    """The path of a run's run.json or end.json: of its beginning (0), or of a time that it went on."""
-    return f"{CONTINUED_FOLDER}/{number}/{name}" if number else name
+    """The path of the run.json or end.json of a part of a run."""
+    return f"{part_path(number)}/{name}" if number else name
 
 
 def publication_order(path: str) -> tuple[int, int, str, int]:
-    """Sorts a run's files so that whoever sees one finds what it is about: its records first, then the steps, its ends last."""
+    """The sort key of the order in which a run's files may appear: its beginnings first, then the steps, its ends last.
+
+    So a reader that sees a file finds what the file is about.
+    """
     *parents, name = path.split("/")
     if parents[:1] == [STEPS_FOLDER]:
         return 2, 0, "/".join(parents), STEP_FILES.index(name)
@@ -66,7 +78,11 @@ def publication_order(path: str) -> tuple[int, int, str, int]:
     return {RUN_RECORD: 0, MOVED_RECORD: 1, END_RECORD: 3}[name], number, "", 0
 
 
-def run_identity(record: dict[str, Any]) -> str:
-    """What tells a run from another that had its id before; of its first record, which may be written in two ways."""
-    known = [record.get(key) for key in ("run_id", "started", "plan_hash", "submission")]
-    return hashlib.sha256(records.encode(known)).hexdigest()
+def run_identity(record: Mapping[str, object]) -> str:
+    """A hash that tells a run from an earlier one of the same id.
+
+    Args:
+        record: the run's first record. The client's copy and the volume's may differ in other keys than those hashed.
+    """
+    values = [record.get(key) for key in ("run_id", "started", "plan_hash", "submission")]
+    return hashlib.sha256(records.encode(values)).hexdigest()

@@ -1,13 +1,12 @@
 """Finds what a step takes: which earlier record holds a parameter or a file, reading only the records that it needs.
 
-It walks the plan outwards from a step's place: what ran before it in its own sequence, then in the one around it, up to the
-run's own parameters. A composite's value is that of what ran inside it (design, Parameters).
+It walks the plan outwards from a step: first what ran before the step in its own sequence, then what ran before in the sequence
+around that, up to the run's own parameters. A composite's value is that of what ran inside it.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import os
 
 from . import layout, records
@@ -21,11 +20,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Optional
 
-    Stored = dict[str, Any]
-    """A parameter as records have it: kind json or metric with value, kind object with sha256, size and type; or, out of a map
-    whose items returned objects or that has a function for its reducer, kind list with items and reducer."""
-    ResolvedValue = tuple[str, Stored]
-    """The path of what returned it (ROOT for the run) and the value."""
+    from .documents import (
+        CatalogEntry,
+        EndRecord,
+        JsonValue,
+        Parameters,
+        PlanDocument,
+        SettingsRow,
+        StepRow,
+        StoredValue,
+    )
+
+    ResolvedValue = tuple[str, StoredValue]
+    """The path of the step that returned the value (ROOT for the run), and the value."""
+    Sources = dict[str, list[tuple[CatalogEntry, str]]]
+    """By the name of a file, its entries, each with the path of the step that put it. Several are of steps side by side."""
 
 ROOT = ""
 """As a source of a parameter: the run's own parameters."""
@@ -42,72 +51,79 @@ class RunPlan(Tree):
         document: the plan's JSON. parameters: of the run.
     """
 
-    def __init__(self, document: dict[str, Any], parameters: Mapping[str, Any]) -> None:
+    def __init__(self, document: PlanDocument, parameters: Parameters) -> None:
         super().__init__(document)
-        self.parameters = dict(parameters)
+        self.parameters: dict[str, JsonValue] = dict(parameters)
 
-    def step(self, path: str) -> Optional[dict[str, Any]]:
+    def step(self, path: str) -> Optional[StepRow]:
         """The row of the task that an instance path names, or None."""
         trail = self.trail(path)
         return trail[-1].row if trail and trail[-1].row["type"] == "task" else None
 
-    def settings(self, step: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = self.document["settings"][step["settings"]]
-        return found
+    def settings(self, step: StepRow) -> SettingsRow:
+        """The settings of a task."""
+        return self.document["settings"][step["settings"]]
 
 
 def read_plan(folder: str) -> RunPlan:
-    """The plan and the root parameters that lie in ``folder``.
+    """The plan and the run's parameters out of the files in ``folder``.
 
     Raises:
         OSError, ValueError, EOFError: they can't be read.
     """
-    return RunPlan(load_json(os.path.join(folder, PLAN_FILE)), load_json(os.path.join(folder, PARAMETERS_FILE)))
+    plan = records.checked_plan(load_json(os.path.join(folder, PLAN_FILE)))
+    return RunPlan(plan, load_json(os.path.join(folder, PARAMETERS_FILE)))
 
 
 def load_json(path: str) -> dict[str, Any]:
-    """A compressed JSON object."""
+    """A compressed JSON object.
+
+    Raises:
+        OSError, ValueError, EOFError: it can't be read.
+    """
     with gzip.open(path, "rb") as file:
-        document: dict[str, Any] = json.loads(file.read())
-    return document
+        return records.parse(file.read())
 
 
 class RecordReader:
     """The records of succeeded attempts, each read once.
 
     Args:
-        run_folder: the folder of the run's records, on this side.
+        run_folder: the folder of the run's records, as this process sees it.
         known: records that are not written yet, by path. least: the number of the first attempt whose success counts.
     """
 
-    def __init__(self, run_folder: str, known: Optional[dict[str, dict[str, Any]]] = None, least: int = 1) -> None:
+    def __init__(self, run_folder: str, known: Optional[Mapping[str, EndRecord]] = None, least: int = 1) -> None:
         self._run_folder = run_folder
         self._least = least
-        self._read: dict[str, Optional[dict[str, Any]]] = dict(known or {})
+        self._read: dict[str, Optional[EndRecord]] = dict(known or {})
 
-    def record(self, path: str) -> Optional[dict[str, Any]]:
+    def record(self, path: str) -> Optional[EndRecord]:
         """The record of the newest attempt of ``path`` that succeeded, or None."""
         if path not in self._read:
             self._read[path] = None
             for attempt in reversed(layout.attempts(self._run_folder, path)):
                 if attempt < self._least:
                     break
-                record = records.read(os.path.join(layout.attempt_folder(self._run_folder, path, attempt), END_RECORD))
+                record = self._end(path, attempt)
                 if record is not None and record.get("status") == "succeeded":
                     self._read[path] = record
                     break
         return self._read[path]
 
-    def newest(self, path: str) -> Optional[dict[str, Any]]:
-        """The record of the newest attempt of ``path`` that has one, however it ended: of what it put into the catalog."""
-        found = self.record(path)
-        if found is not None:
-            return found
+    def newest(self, path: str) -> Optional[EndRecord]:
+        """The record of the newest successful attempt of ``path``; without one, that of the newest attempt that ended."""
+        success = self.record(path)
+        if success is not None:
+            return success
         for attempt in reversed(layout.attempts(self._run_folder, path)):
-            record = records.read(os.path.join(layout.attempt_folder(self._run_folder, path, attempt), END_RECORD))
+            record = self._end(path, attempt)
             if record is not None:
                 return record
         return None
+
+    def _end(self, path: str, attempt: int) -> Optional[EndRecord]:
+        return records.read_end(os.path.join(layout.attempt_folder(self._run_folder, path, attempt), END_RECORD))
 
     def positions(self, path: str) -> list[int]:
         """The iterations of a loop that have records, in ascending order."""
@@ -115,10 +131,13 @@ class RecordReader:
 
 
 class Scope:
-    """What the row at ``path`` can see.
+    """The parameters and the files that the row at ``path`` can see.
 
     Args:
         plan: the run's plan. path: an instance path, of a task or of a composite.
+
+    Raises:
+        UnsuitableValue: the plan has no such row.
     """
 
     def __init__(self, plan: RunPlan, records: RecordReader, path: str) -> None:
@@ -146,124 +165,127 @@ class Scope:
             trail = self._plan.trail(path)
             return self._of_row(trail[-1].row, path, name) if trail else None
         if step is None:
-            for place in reversed(self._trail):
-                before = self._plan.scopes[place.template]["positions"][place.row["path"]]
-                found = self._of_sequence(place.template, place.instance, name, before)
-                found = found or self._of_entry(place, name)
-                if found is not None:
-                    return found
+            for segment in reversed(self._trail):
+                before = self._plan.scopes[segment.template]["positions"][segment.row["path"]]
+                resolved = self._of_sequence(segment.template, segment.instance, name, before)
+                resolved = resolved or self._of_entry(segment.template, segment.instance, name)
+                if resolved is not None:
+                    return resolved
         if name in self._plan.parameters:
             return ROOT, {"kind": "json", "value": self._plan.parameters[name]}
         return None
 
     def last(self, name: str, scope: str, instance: str) -> Optional[ResolvedValue]:
-        """A parameter as it is when a sequence inside the place of this scope has ended."""
-        found = self._of_sequence(scope, instance, name, None)
-        return found or self._of_entry(self._inside(scope, instance), name) or self.parameter(name)
+        """A parameter as it is when a sequence inside this row has ended."""
+        resolved = self._of_sequence(scope, instance, name, None)
+        return resolved or self._of_entry(scope, instance, name) or self.parameter(name)
 
     def names(self) -> list[str]:
         """All the names that can be seen, sorted."""
-        found = set(self._plan.parameters)
-        for place in self._trail:
-            scope = self._plan.scopes[place.template]
-            before = scope["positions"][place.row["path"]]
-            found.update(name for name, indices in scope["returns"].items() if indices[0] < before)
-            owner = self._owner(place)
+        names = set(self._plan.parameters)
+        for segment in self._trail:
+            scope = self._plan.scopes[segment.template]
+            before = scope["positions"][segment.row["path"]]
+            names.update(name for name, indices in scope["returns"].items() if indices[0] < before)
+            owner = self._owner(segment.template, segment.instance)
             if owner is not None:
                 if owner.row.get("item") and owner.row["type"] in ("map", "loop"):
-                    found.add(owner.row["item"])
+                    names.add(owner.row["item"])
                 if owner.row["type"] == "loop":
-                    found.update(scope["returns"])
-        return sorted(found)
+                    names.update(scope["returns"])
+        return sorted(names)
 
-    def _inside(self, scope: str, instance: str) -> Segment:
-        return Segment(scope, instance, {"name": ""})
-
-    def _owner(self, place: Segment) -> Optional[Segment]:
-        """The row in one of whose branches a place is; None in the pipeline itself and in a handler."""
-        if not place.instance:
+    def _owner(self, scope: str, instance: str) -> Optional[Segment]:
+        """The row that a sequence is a branch of; None for the pipeline itself and for a handler."""
+        if not instance:
             return None
-        trail = self._plan.trail(place.instance)
-        if trail is not None and trail[-1].row["type"] == "pipeline" and place.template == trail[-1].row["path"]:
+        trail = self._plan.trail(instance)
+        if trail is not None and trail[-1].row["type"] == "pipeline" and scope == trail[-1].row["path"]:
             return trail[-1]
-        if self._handled(place) is not None:
+        if self._failed_step(scope, instance) is not None:
             return None
-        owner = self._plan.trail(place.instance.rpartition("/")[0])
+        owner = self._plan.trail(instance.rpartition("/")[0])
         return owner[-1] if owner is not None else None
 
-    def _handled(self, place: Segment) -> Optional[Segment]:
-        """The step whose handler a place is in; None elsewhere."""
-        outer, _, label = place.instance.rpartition("/")
+    def _failed_step(self, scope: str, instance: str) -> Optional[Segment]:
+        """The step that a sequence is the handler of; None for other sequences."""
+        outer, _, label = instance.rpartition("/")
         trail = self._plan.trail(outer) if label == HANDLER else None
-        return trail[-1] if trail and trail[-1].row.get("handler") == place.template else None
+        return trail[-1] if trail and trail[-1].row.get("handler") == scope else None
 
-    def _of_entry(self, place: Segment, name: str) -> Optional[ResolvedValue]:
-        """What a branch is given by its composite: its item, its index, and in a loop what came before."""
-        owner = self._owner(place)
+    def _of_entry(self, scope: str, instance: str, name: str) -> Optional[ResolvedValue]:
+        """What a composite gives to its branch: the item, the index, and in a loop what earlier iterations returned."""
+        owner = self._owner(scope, instance)
         if owner is None or owner.row["type"] not in ("map", "loop"):
             return None
-        position = int(place.instance.rpartition("/")[2])
+        position = int(instance.rpartition("/")[2])
         if owner.row["type"] == "map":
             return self._item(owner, position) if owner.row["item"] == name else None
         if owner.row.get("item") == name:
             return owner.path, {"kind": "json", "value": position}
         for earlier in range(position - 1, -1, -1):
-            found = self._of_sequence(place.template, join(owner.path, str(earlier)), name, None)
-            if found is not None:
-                return found
+            resolved = self._of_sequence(scope, join(owner.path, str(earlier)), name, None)
+            if resolved is not None:
+                return resolved
         return None
 
     def _item(self, owner: Segment, position: int) -> Optional[ResolvedValue]:
         items = self.items(owner.row, owner.path)
         return (owner.path, {"kind": "json", "value": items[position]}) if position < len(items) else None
 
-    def items(self, row: dict[str, Any], path: str) -> list[Any]:
-        """What a map iterates on.
+    def items(self, row: StepRow, path: str) -> list[JsonValue]:
+        """The items of the map at the instance path ``path``.
 
         Raises:
             UnsuitableValue: it is nowhere, or no list of JSON data.
         """
         name = row["parameter"]
-        found = Scope(self._plan, self._records, path).parameter(name)
-        if found is None:
+        resolved = Scope(self._plan, self._records, path).parameter(name)
+        if resolved is None:
             raise UnsuitableValue(f"the map {path} iterates on {name}, which is nowhere")
-        if isinstance(found[1].get("reducer"), dict):
+        stored = resolved[1]
+        if isinstance(stored.get("reducer"), dict):
             raise UnsuitableValue(
                 f"the map {path} iterates on {name}, which a reducer makes and no record holds: return it from a task first"
             )
-        if found[1]["kind"] in ("list", "object"):
+        if stored["kind"] in ("list", "object"):
             raise UnsuitableValue(
                 f"the map {path} iterates on {name}, a pickled object, which can't be counted: return JSON"
             )
-        value = parse_json_text(found[1]["value"])
+        value = parse_json_text(stored["value"])
         if not isinstance(value, list):
             raise UnsuitableValue(f"the map {path} iterates on {name}, which is no list but {short_json(value)}")
         return value
 
     def _of_sequence(self, scope: str, instance: str, name: str, before: Optional[int]) -> Optional[ResolvedValue]:
         """The newest of a name among the steps of a sequence before a position (None: among all)."""
-        known = self._plan.scopes[scope]
-        for index in reversed(known["returns"].get(name, ())):
+        sequence = self._plan.scopes[scope]
+        for index in reversed(sequence["returns"].get(name, ())):
             if before is None or index < before:
-                row = self._plan.rows[known["steps"][index]]
-                found = self._of_row(row, join(instance, row["name"]), name)
-                if found is not None:
-                    return found
+                row = self._plan.rows[sequence["steps"][index]]
+                resolved = self._of_row(row, join(instance, row["name"]), name)
+                if resolved is not None:
+                    return resolved
         return None
 
-    def _of_row(self, row: dict[str, Any], path: str, name: str) -> Optional[ResolvedValue]:
-        """What a step returned, or its handler in its place: of a run that goes on after a failure, whichever is newer."""
-        own = self._of_itself(row, path, name)
-        if row.get("handler") is None:
+    def _of_row(self, row: StepRow, path: str, name: str) -> Optional[ResolvedValue]:
+        """What a step or its handler returned. After a retry both may have run: then the newer one counts."""
+        own = self._of_step(row, path, name)
+        handler = row.get("handler")
+        if handler is None:
             return own
-        handled = self._of_sequence(row["handler"], join(path, HANDLER), name, None)
+        handled = self._of_sequence(handler, join(path, HANDLER), name, None)
         if own is None or handled is None:
             return own or handled
-        ended = [(self._records.record(found[0]) or {}).get("ended", "") for found in (own, handled)]
-        return own if ended[0] > ended[1] else handled
+        return own if self._ended(own[0]) > self._ended(handled[0]) else handled
 
-    def _of_itself(self, row: dict[str, Any], path: str, name: str) -> Optional[ResolvedValue]:
-        """What a step returned, by itself or by what runs inside it."""
+    def _ended(self, path: str) -> str:
+        """When the attempt that succeeded ended; empty without one."""
+        record = self._records.record(path)
+        return record.get("ended", "") if record is not None else ""
+
+    def _of_step(self, row: StepRow, path: str, name: str) -> Optional[ResolvedValue]:
+        """What a step returned, or what runs inside it."""
         kind = row["type"]
         if kind == "task":
             record = self._records.record(path)
@@ -275,19 +297,19 @@ class Scope:
         if kind == "loop":
             [(_, scope)] = branches(row)
             for position in reversed(self._records.positions(path)):
-                found = self._of_sequence(scope, join(path, str(position)), name, None)
-                if found is not None:
-                    return found
+                resolved = self._of_sequence(scope, join(path, str(position)), name, None)
+                if resolved is not None:
+                    return resolved
             return None
-        # Of a conditional at most one branch has run.
+        # At most one branch of a conditional has run.
         for label, scope in reversed(branches(row)):
-            found = self._of_sequence(scope, join(path, label), name, None)
-            if found is not None:
-                return found
+            resolved = self._of_sequence(scope, join(path, label), name, None)
+            if resolved is not None:
+                return resolved
         return None
 
-    def _of_map(self, row: dict[str, Any], path: str, name: str) -> Optional[ResolvedValue]:
-        """The values of all items, as a list or as the reducer makes of them; None of a map none of whose items has one."""
+    def _of_map(self, row: StepRow, path: str, name: str) -> Optional[ResolvedValue]:
+        """The values of all items as a list, or what the reducer makes of them; None when no item has a value."""
         [(_, scope)] = branches(row)
         if name not in self._plan.scopes[scope]["returns"]:
             return None
@@ -295,22 +317,23 @@ class Scope:
             count = len(self.items(row, path))
         except UnsuitableValue:
             return None
-        found = [self._of_sequence(scope, f"{path}/{position}", name, None) for position in range(count)]
-        if count and all(one is None for one in found):
+        resolved = [self._of_sequence(scope, f"{path}/{position}", name, None) for position in range(count)]
+        if count and not any(resolved):
             return None
-        items = [one[1] if one is not None else {"kind": "json", "value": None} for one in found]
+        nothing: StoredValue = {"kind": "json", "value": None}
+        items = [pair[1] if pair is not None else nothing for pair in resolved]
         reducer = row.get("reducer")
-        if isinstance(reducer, dict) or any(one["kind"] in ("object", "list") for one in items):
+        if isinstance(reducer, dict) or any(item["kind"] in ("object", "list") for item in items):
             return path, {"kind": "list", "items": items, "reducer": reducer, "map": path, "name": name}
-        value = reduce_values(reducer, [one["value"] for one in items], path, name)
+        value = reduce_values(reducer, [item["value"] for item in items], path, name)
         return path, {"kind": "json", "value": value}
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def files(self, key: str, step: Optional[str]) -> list[tuple[dict[str, Any], str]]:
-        """The catalog entries that ``key`` stands for, each with the path of the step that put it; the newest win.
+    def files(self, key: str, step: Optional[str]) -> list[tuple[CatalogEntry, str]]:
+        """The catalog entries that ``key`` stands for, each with the path of the step that put it. Newer ones hide older ones.
 
-        A file that an item of a map put is named POSITION/key outside of it.
+        A file that an item of a map put is named POSITION/key outside of the map.
 
         Args:
             step: the template path of the one step whose files are meant.
@@ -319,88 +342,87 @@ class Scope:
             BadKey: nothing was put under it, or two steps of which neither follows the other did.
         """
         name = os.path.normpath(key)
-        wanted = _KeyPattern(name)
-        found: dict[str, list[tuple[dict[str, Any], str]]] = {}
+        pattern = _KeyPattern(name)
+        sources: Sources = {}
         if step is not None:
             path = fill(step, self._plan.positions(self._path))
             trail = self._plan.trail(path)
             if trail is not None:
-                found = self._put_by_row(trail[-1].row, path, wanted)
+                sources = self._put_by_row(trail[-1].row, path, pattern)
         else:
-            for place in reversed(self._trail):
-                before = self._plan.scopes[place.template]["positions"][place.row["path"]]
-                _add_older(found, self._put_by_sequence(place.template, place.instance, wanted, before))
-                failed = self._handled(place)
+            for segment in reversed(self._trail):
+                scope, instance = segment.template, segment.instance
+                before = self._plan.scopes[scope]["positions"][segment.row["path"]]
+                _add_older(sources, self._put_by_sequence(scope, instance, pattern, before))
+                failed = self._failed_step(scope, instance)
                 if failed is not None:
-                    # What a failing step had written is kept, and its handler may look at it.
-                    _add_older(found, self._put_by_row({**failed.row, "handler": None}, failed.path, wanted))
-                owner = self._owner(place)
+                    # What a failed step had written is kept, and its handler may read it.
+                    _add_older(sources, self._put_by_row({**failed.row, "handler": None}, failed.path, pattern))
+                owner = self._owner(scope, instance)
                 if owner is not None and owner.row["type"] == "loop":
-                    for earlier in range(int(place.instance.rpartition("/")[2]) - 1, -1, -1):
-                        there = join(owner.path, str(earlier))
-                        _add_older(found, self._put_by_sequence(place.template, there, wanted, None))
-                if name in found:
+                    for earlier in range(int(instance.rpartition("/")[2]) - 1, -1, -1):
+                        iteration = join(owner.path, str(earlier))
+                        _add_older(sources, self._put_by_sequence(scope, iteration, pattern, None))
+                if name in sources:
                     break
-        if not found:
+        if not sources:
             whose = f"the step {step}" if step is not None else "no earlier step"
             raise BadKey(
                 f"the step gets {key} from the catalog, but {whose} {'did not put' if step else 'put'} it there"
             )
-        for one in sorted(found):
-            if len(found[one]) > 1:
-                first, second = (source for _, source in found[one][:2])
+        for name in sorted(sources):
+            if len(sources[name]) > 1:
+                first, second = (source for _, source in sources[name][:2])
                 raise BadKey(
-                    f"the step gets {one} from the catalog, which both {first} and {second} put, side by side: "
-                    f"name one of them, as in {first}:{one}"
+                    f"the step gets {name} from the catalog, which both {first} and {second} put, side by side: "
+                    f"name one of them, as in {first}:{name}"
                 )
-        return [found[one][0] for one in sorted(found)]
+        return [sources[name][0] for name in sorted(sources)]
 
-    def _put_by_sequence(
-        self, scope: str, instance: str, wanted: _KeyPattern, before: Optional[int]
-    ) -> dict[str, list[tuple[dict[str, Any], str]]]:
-        known = self._plan.scopes[scope]
-        found: dict[str, list[tuple[dict[str, Any], str]]] = {}
-        for index in reversed(known["puts"]):
+    def _put_by_sequence(self, scope: str, instance: str, pattern: _KeyPattern, before: Optional[int]) -> Sources:
+        """The files that the steps of a sequence before a position (None: all of them) put."""
+        sequence = self._plan.scopes[scope]
+        sources: Sources = {}
+        for index in reversed(sequence["puts"]):
             if before is None or index < before:
-                row = self._plan.rows[known["steps"][index]]
-                _add_older(found, self._put_by_row(row, join(instance, row["name"]), wanted))
-                if wanted.name in found:
+                row = self._plan.rows[sequence["steps"][index]]
+                _add_older(sources, self._put_by_row(row, join(instance, row["name"]), pattern))
+                if pattern.name in sources:
                     break
-        return found
+        return sources
 
-    def _put_by_row(
-        self, row: dict[str, Any], path: str, wanted: _KeyPattern
-    ) -> dict[str, list[tuple[dict[str, Any], str]]]:
-        found: dict[str, list[tuple[dict[str, Any], str]]] = {}
-        if row.get("handler") is not None:
-            found = self._put_by_sequence(row["handler"], join(path, HANDLER), wanted, None)
+    def _put_by_row(self, row: StepRow, path: str, pattern: _KeyPattern) -> Sources:
+        """The files that a step put, what runs inside it, or its handler."""
+        sources: Sources = {}
+        handler = row.get("handler")
+        if handler is not None:
+            sources = self._put_by_sequence(handler, join(path, HANDLER), pattern, None)
         kind = row["type"]
         if kind == "task":
             record = self._records.newest(path)
             for entry in record["catalog"]["put"] if record is not None else ():
-                if wanted.fits(entry["name"]) and entry["name"] not in found:
-                    found[entry["name"]] = [(entry, path)]
+                if pattern.fits(entry["name"]) and entry["name"] not in sources:
+                    sources[entry["name"]] = [(entry, path)]
         elif kind == "pipeline":
-            _add_older(found, self._put_by_sequence(row["path"], path, wanted, None))
+            _add_older(sources, self._put_by_sequence(row["path"], path, pattern, None))
         elif kind == "map":
-            self._put_by_map(row, path, wanted, found)
+            self._put_by_map(row, path, pattern, sources)
         elif kind == "loop":
             [(_, scope)] = branches(row)
             for position in reversed(self._records.positions(path)):
-                _add_older(found, self._put_by_sequence(scope, join(path, str(position)), wanted, None))
+                _add_older(sources, self._put_by_sequence(scope, join(path, str(position)), pattern, None))
         else:
-            beside: dict[str, list[tuple[dict[str, Any], str]]] = {}
+            beside: Sources = {}
             for label, scope in branches(row):
-                for name, entries in self._put_by_sequence(scope, join(path, label), wanted, None).items():
+                for name, entries in self._put_by_sequence(scope, join(path, label), pattern, None).items():
                     beside.setdefault(name, []).extend(entries)
-            _add_older(found, beside)
-        return found
+            _add_older(sources, beside)
+        return sources
 
-    def _put_by_map(
-        self, row: dict[str, Any], path: str, wanted: _KeyPattern, found: dict[str, list[tuple[dict[str, Any], str]]]
-    ) -> None:
+    def _put_by_map(self, row: StepRow, path: str, pattern: _KeyPattern, sources: Sources) -> None:
+        """Adds the files that the items of a map put."""
         [(_, scope)] = branches(row)
-        first = wanted.name.split("/")[0]
+        first = pattern.name.split("/")[0]
         try:
             count = len(self.items(row, path))
         except UnsuitableValue:
@@ -408,43 +430,45 @@ class Scope:
         for position in [int(first)] if first.isdigit() else range(count):
             if position >= count:
                 continue
-            inner = self._put_by_sequence(scope, f"{path}/{position}", wanted.below(str(position)), None)
+            inner = self._put_by_sequence(scope, f"{path}/{position}", pattern.below(str(position)), None)
             for name, entries in inner.items():
                 outer = f"{position}/{name}"
-                if wanted.fits(outer) and outer not in found:
-                    found[outer] = [({**entry, "name": outer}, source) for entry, source in entries]
+                if pattern.fits(outer) and outer not in sources:
+                    sources[outer] = [({**entry, "name": outer}, source) for entry, source in entries]
 
 
 class _KeyPattern:
-    """What a key stands for: one file, all files of a folder, or all that a pattern matches."""
+    """What a key stands for: a file, all files of a folder, or all that a glob pattern matches."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def fits(self, name: str) -> bool:
+        """Whether the key stands for the file ``name``, among others."""
         if name == self.name or name.startswith(self.name + "/") or self.name == ".":
             return True
         return is_pattern(self.name) and matches(self.name, name)
 
     def below(self, position: str) -> _KeyPattern:
-        """What is asked of an item's own files; where that can't be said, all of them."""
+        """The key for an item's own files, without the position; where there is no such key, one for all files."""
         first, _, rest = self.name.partition("/")
         return _KeyPattern(rest) if first == position and rest and not is_pattern(rest) else _KeyPattern(".")
 
 
-def _add_older(
-    found: dict[str, list[tuple[dict[str, Any], str]]], older: dict[str, list[tuple[dict[str, Any], str]]]
-) -> None:
-    """Adds what was put earlier, under names that nothing newer has."""
+def _add_older(sources: Sources, older: Sources) -> None:
+    """Adds files that were put earlier, under names that nothing newer has."""
     for name, entries in older.items():
-        found.setdefault(name, entries)
+        sources.setdefault(name, entries)
 
 
-def reduce_values(reducer: Optional[str], values: list[Any], path: str, name: str) -> Any:
-    """What a reducer that has a name makes of the values of a map's items.
+def reduce_values(reducer: Optional[str], values: list[Any], path: str, name: str) -> JsonValue:
+    """Applies one of the reducers that have a name to the values of a map's items.
+
+    Args:
+        reducer: list, last, sum, max or min; None is list. path, name: the map's and the parameter's, for the message.
 
     Raises:
-        UnsuitableValue: they are not what it takes.
+        UnsuitableValue: the reducer does not take these values.
     """
     if reducer is None or reducer == "list":
         return values
@@ -455,9 +479,9 @@ def reduce_values(reducer: Optional[str], values: list[Any], path: str, name: st
             return sum(values)
         return max(values) if reducer == "max" else min(values)
     except (TypeError, ValueError, IndexError) as error:
-        what = "there are no items" if not values else str(error)
+        why = "there are no items" if not values else str(error)
         raise UnsuitableValue(
-            f"the reducer {reducer} of the map {path} can't make one value of {name}: {what}"
+            f"the reducer {reducer} of the map {path} can't make one value of {name}: {why}"
         ) from None
 
 

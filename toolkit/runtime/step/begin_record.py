@@ -1,4 +1,4 @@
-"""What a container is like from inside, as begin.json has it: the proof of sameness compares this, not what was asked for."""
+"""begin.json: what the container is like from inside. Environments are compared by this, and not by what was asked for."""
 
 from __future__ import annotations
 
@@ -11,37 +11,41 @@ from . import cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Union
 
+    from ..shared.documents import BeginRecord, FunctionRow, MountRecord, PrivilegesRecord
     from ..shared.locations import Locations
 
 _KERNEL = ("/proc/", "/sys/", "/dev/")
-"""What every engine mounts there says nothing; /dev/shm alone has a size that user code meets."""
+"""Folders in which every engine mounts its own. Of them only /dev/shm is recorded, because user code depends on its size."""
 _SIZED = ("/tmp", "/dev/shm")
 
 
-def begin_record(started: str, places: Locations, command: Any, environment: dict[str, str]) -> dict[str, Any]:
-    """begin.json. Its keys are the same everywhere; what a plain process has no part of is None.
+def begin_record(
+    started: str, locations: Locations, command: Union[str, FunctionRow, None], environment: dict[str, str]
+) -> BeginRecord:
+    """The record. Its keys are the same in all environments; those that a plain process has no value for are None.
 
     Args:
-        command: the step's, as the plan has it. environment: what user code will see; only the names are recorded.
+        started: when the attempt began. command: the step's command or function, as the plan has it.
+        environment: what user code will see; only the names are recorded.
     """
-    inside = places.in_container
-    mounted = _read_mounts() if inside else {}
+    inside = locations.in_container
+    read_only = _read_mounts() if inside else {}
     machine = os.uname()
     return {
         "version": RECORD_VERSION,
         "started": started,
-        "image": records.read(places.image_file) if inside else None,
+        "image": records.read(locations.image_file) if inside else None,
         "argv": ["python3", *sys.argv],
         "command": command,
         "environment": sorted(environment),
         "user": {"uid": os.getuid(), "gid": os.getgid(), "groups": sorted(os.getgroups())},
         "umask": 0o002,
-        "working_folder": places.work,
+        "working_folder": locations.work,
         "limits": cgroup.limits() if inside else None,
-        "mounts": _mounts(mounted) if inside else _folders(places.volumes),
-        "read_only_root": mounted.get("/") if inside else None,
+        "mounts": _mounts(read_only) if inside else _folders(locations.volumes),
+        "read_only_root": read_only.get("/") if inside else None,
         "privileges": _privileges() if inside else None,
         "python": sys.version.split()[0],
         "machine": machine.machine,
@@ -50,17 +54,17 @@ def begin_record(started: str, places: Locations, command: Any, environment: dic
 
 
 def _read_mounts() -> dict[str, bool]:
-    """Whether each mount is read-only, by its path; of several on one path the last lies on top."""
-    found = {}
+    """Whether each mount is read-only, by its path. Of several mounts on one path the last one counts: it lies on top."""
+    read_only = {}
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             fields = line.split(" ", 6)
-            found[_unescape(fields[4])] = "ro" in fields[5].split(",")
-    return found
+            read_only[_unescape(fields[4])] = "ro" in fields[5].split(",")
+    return read_only
 
 
 def _unescape(path: str) -> str:
-    """The kernel writes what would end a field as its octal number."""
+    """A path of mountinfo, where the kernel writes a character that would end the field as its octal number."""
     if "\\" not in path:
         return path
     for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
@@ -68,24 +72,24 @@ def _unescape(path: str) -> str:
     return path
 
 
-def _mounts(mounted: dict[str, bool]) -> list[dict[str, Any]]:
-    """All that is mounted, below the kernel's own folders only what has a size; also what nobody asked for."""
-    found = []
+def _mounts(mounted: dict[str, bool]) -> list[MountRecord]:
+    """All mounts but those of the kernel's folders, also those that nobody asked for; with the size where it matters."""
+    mounts: list[MountRecord] = []
     for path, read_only in sorted(mounted.items()):
         if path in _SIZED:
             sizes = os.statvfs(path)
-            found.append({"path": path, "read_only": read_only, "size": sizes.f_frsize * sizes.f_blocks})
+            mounts.append({"path": path, "read_only": read_only, "size": sizes.f_frsize * sizes.f_blocks})
         elif path != "/" and not f"{path}/".startswith(_KERNEL):
-            found.append({"path": path, "read_only": read_only})
-    return found
+            mounts.append({"path": path, "read_only": read_only})
+    return mounts
 
 
-def _folders(volumes: dict[str, str]) -> list[dict[str, Any]]:
+def _folders(volumes: dict[str, str]) -> list[MountRecord]:
     return [{"path": path, "folder": folder} for path, folder in sorted(volumes.items())]
 
 
-def _privileges() -> dict[str, Optional[Any]]:
-    """Capabilities as the kernel's hexadecimal masks, and what else keeps a process from gaining any."""
+def _privileges() -> PrivilegesRecord:
+    """Capabilities as the kernel's hexadecimal masks, and whether a process may gain any."""
     status = {}
     with open("/proc/self/status") as file:
         for line in file:

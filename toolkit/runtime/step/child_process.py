@@ -1,4 +1,4 @@
-"""Forks the child, moves its output on while it runs, and ends it and all that it started."""
+"""The forked child: its output is passed on while it runs, and it is ended with all that it started."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ import signal
 import sys
 import time
 
+from .outcome import Outcome
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Optional
+    from typing import Optional
 
     from .output import Output
 
 _CHUNK = 1 << 16
 _SAME_INSTANT = 0.02
-"""Seconds in which a signal that was sent to all processes has come to each of them."""
+"""Seconds within which a signal that was sent to all processes has reached each of them."""
 _AFTER_EXIT = 0.5
 """Seconds in which output may still arrive after the child's end, from processes that it left running."""
+TIMED_OUT = 124
+"""The exit code of a child that ended with 0 after its time limit, as of the command ``timeout``."""
 
 
 class Witness:
-    """A process that does nothing, and whose end by SIGTERM says that every process of the container was sent it.
+    """A process that only waits. When SIGTERM ends it, every process of the container was sent SIGTERM.
 
-    Argo's program does so, at the same instant as its own child: passed on once more, the step would be told to end twice.
+    Argo's program sends SIGTERM to all processes at once. If the supervisor then passed it on as well, the step would be
+    asked to stop twice.
     """
 
     def __init__(self) -> None:
@@ -42,7 +47,7 @@ class Witness:
                 os._exit(0)
 
     def saw_term(self) -> bool:
-        """Whether it has been sent SIGTERM; it may not have come to ending of it yet."""
+        """Whether it has been sent SIGTERM, also where the signal is still pending."""
         time.sleep(_SAME_INSTANT)
         try:
             with open(f"/proc/{self._pid}/status", "rb") as file:
@@ -66,8 +71,12 @@ class Child:
     Args:
         body: runs in the child with the descriptor for its result; returns its exit code.
         output: takes what the child writes to either stream.
-        client: a descriptor that ends when the client is gone, who alone could go on with the run; None has no such.
-        witness: where another program is the container's first process, what notices to whom that passes a signal on.
+        client: a descriptor that reaches its end when the client is gone, without which the run can't continue; None
+            where no client has to stay.
+        witness: tells whether a SIGTERM was sent to all processes; needed where another program is the first process.
+
+    Attributes:
+        result: what the child has written to the result's descriptor so far.
     """
 
     def __init__(
@@ -80,7 +89,7 @@ class Child:
         self._output = output
         self._witness = witness
         self._client = client
-        self._result = b""
+        self.result = b""
         self._terms = 0
         self._client_gone = False
         self._wake, wake = os.pipe()
@@ -102,7 +111,7 @@ class Child:
         os.close(out)
         os.close(back)
 
-    def _on_term(self, *_: Any) -> None:
+    def _on_term(self, *_: object) -> None:
         self._terms += 1
 
     @property
@@ -110,15 +119,11 @@ class Child:
         """Whether it was sent SIGTERM, or its client is gone."""
         return self._terms > 0 or self._client_gone
 
-    def wait(self, time_limit: Optional[float], grace: float) -> dict[str, Any]:
-        """Waits for the child's end.
+    def wait(self, time_limit: Optional[float], grace: float) -> Outcome:
+        """Waits for the child's end and returns how it ended.
 
         Args:
             time_limit: seconds after which it is ended; None is no limit. grace: seconds between SIGTERM and SIGKILL.
-
-        Returns:
-            ``exit_code``, ``result`` (what came through the pipe), and where they apply ``signal``, ``reason`` and
-            ``cancelled``.
         """
         began = time.monotonic()
         ending: Optional[float] = None
@@ -139,24 +144,24 @@ class Child:
             elif ending is not None and (now >= ending or (self._terms > 1 and self._witness is None)):
                 self._signal_group(signal.SIGKILL)
                 ending = now + 1.0
-            self._move(poll, self._patience(began, time_limit, ending))
-            status = self._ended()
+            self._pass_on(poll, self._poll_timeout(began, time_limit, ending))
+            status = self._exit_status()
         self._drain(poll)
         self._signal_group(signal.SIGKILL)
         if self._witness is not None:
             self._witness.end()
         return self._outcome(status, over_time, time_limit)
 
-    def _patience(self, began: float, time_limit: Optional[float], ending: Optional[float]) -> float:
-        """Milliseconds until something has to be done without being asked."""
-        until = [began + time_limit] if time_limit is not None and ending is None else []
-        until += [ending] if ending is not None else []
-        left = min(until) - time.monotonic() if until else 60.0
+    def _poll_timeout(self, began: float, time_limit: Optional[float], ending: Optional[float]) -> float:
+        """Milliseconds until the time limit or the grace period is over; at most a minute."""
+        deadlines = [began + time_limit] if time_limit is not None and ending is None else []
+        deadlines += [ending] if ending is not None else []
+        left = min(deadlines) - time.monotonic() if deadlines else 60.0
         return max(1.0, min(left, 60.0) * 1000)
 
-    def _move(self, poll: select.poll, milliseconds: float) -> bool:
-        """Moves what is there; returns whether any output was."""
-        moved = False
+    def _pass_on(self, poll: select.poll, milliseconds: float) -> bool:
+        """Passes on what the pipes hold now; returns whether the child had written anything."""
+        passed_on = False
         for descriptor, _ in poll.poll(milliseconds):
             data = os.read(descriptor, _CHUNK)
             if descriptor == self._wake:
@@ -168,21 +173,21 @@ class Child:
                 continue
             elif descriptor == self._out:
                 self._output.feed(data)
-                moved = True
+                passed_on = True
             else:
-                self._result += data
-                moved = True
-        return moved
+                self.result += data
+                passed_on = True
+        return passed_on
 
-    def _ended(self) -> Optional[int]:
+    def _exit_status(self) -> Optional[int]:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return status if pid else None
 
     def _drain(self, poll: select.poll) -> None:
-        """Takes what is still in the pipes; a process that the child left running must not hold up the step."""
+        """Passes on what is still in the pipes; ends in time, so that a process which the child left running delays nothing."""
         until = time.monotonic() + _AFTER_EXIT
         while time.monotonic() < until:
-            if not self._move(poll, 0):
+            if not self._pass_on(poll, 0):
                 break
 
     def _signal_group(self, number: int) -> None:
@@ -191,20 +196,18 @@ class Child:
         except (ProcessLookupError, PermissionError):
             pass
 
-    def _outcome(self, status: int, over_time: bool, time_limit: Optional[float]) -> dict[str, Any]:
-        outcome: dict[str, Any] = {"result": self._result}
+    def _outcome(self, status: int, over_time: bool, time_limit: Optional[float]) -> Outcome:
         if os.WIFSIGNALED(status):
-            outcome["signal"] = os.WTERMSIG(status)
-            outcome["exit_code"] = 128 + os.WTERMSIG(status)
+            outcome = Outcome(128 + os.WTERMSIG(status))
+            outcome.signal = os.WTERMSIG(status)
         else:
-            outcome["exit_code"] = os.WEXITSTATUS(status)
+            outcome = Outcome(os.WEXITSTATUS(status))
         if over_time:
-            outcome["reason"] = f"it ran longer than its time limit of {time_limit:g} s"
-            outcome["exit_code"] = outcome["exit_code"] or 124
+            outcome.fail(outcome.exit_code or TIMED_OUT, f"it ran longer than its time limit of {time_limit:g} s")
         elif self.asked_to_stop:
-            outcome["cancelled"] = True
-            outcome["reason"] = "cancelled" if self._terms else "cancelled: the client is gone"
-            outcome["exit_code"] = outcome["exit_code"] or 128 + signal.SIGTERM
+            outcome.cancelled = True
+            reason = "cancelled" if self._terms else "cancelled: the client is gone"
+            outcome.fail(outcome.exit_code or 128 + signal.SIGTERM, reason)
         return outcome
 
 
@@ -229,8 +232,8 @@ def _become_child(out: int, unneeded: list[int]) -> None:
 
 
 def _leave(code: int) -> None:
-    """Ends as a script ends: threads are waited for, atexit functions run; then the exit code is the body's."""
-    exc = sys.exc_info()[1]
-    if exc is not None and not isinstance(exc, SystemExit):
-        sys.excepthook(type(exc), exc, exc.__traceback__)
+    """Ends as a script ends, with the body's exit code: threads are waited for and atexit functions run."""
+    error = sys.exc_info()[1]
+    if error is not None and not isinstance(error, SystemExit):
+        sys.excepthook(type(error), error, error.__traceback__)
     raise SystemExit(code)

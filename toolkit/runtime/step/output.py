@@ -1,10 +1,11 @@
-"""Passes a step's output on, redacted, to the container's own stream and to output.log on the volume."""
+"""A step's output: it goes, redacted, to the container's own stream and to output.log on the volume."""
 
 from __future__ import annotations
 
 import os
 
 from ..shared.redaction import RedactedStream, Redactor
+from ..shared.whole_files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Where the child's two streams go, as one, in the order in which they were written.
+    """The destination of the child's two streams, which are one, in the order in which they were written.
 
     Attributes:
-        fault: why the log could not be written; the attempt then can't be said to have succeeded.
+        fault: why the log could not be written; such an attempt is no success.
     """
 
     def __init__(self, path: str, redactor: Redactor) -> None:
@@ -28,7 +29,7 @@ class Output:
         self._pass_on(self._stream.feed(data))
 
     def close(self) -> None:
-        """Lets go of what was held back as a secret's possible beginning, and closes the log."""
+        """Writes what was held back because a secret might begin with it, and closes the log."""
         self._pass_on(self._stream.end())
         try:
             # A network file system may tell of a full disk only now.
@@ -39,17 +40,11 @@ class Output:
     def _pass_on(self, data: bytes) -> None:
         if self._echo is not None:
             try:
-                _write_all(self._echo, data)
+                write_all(self._echo, data)
             except OSError:
                 self._echo = None
         if self.fault is None:
             try:
-                _write_all(self._log, data)
+                write_all(self._log, data)
             except OSError as error:
                 self.fault = error.strerror
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -1,8 +1,8 @@
-"""Passes a signal on to the runtime of the container that this is started in, and to nothing else.
+"""The command ``--signal``: it passes a signal on to the runtime of its container, and to no other process.
 
-Argo's controller ends a step with a command inside its container. Its own one signals its first process, which passes
-SIGTERM on to all of them, so that the user's code is told to end as often as the controller thinks of it, and SIGKILL to
-none, since a first process can't be killed from inside.
+Argo's controller ends a step by a command in its container, and may do so several times. Argo's own command signals the first
+process. That one passes SIGTERM on to all processes, so the user's code would be asked to stop each time. SIGKILL would have no
+effect, because a container's first process can't be killed from inside.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 
+from ..shared.processes import command_line
 from ..shared.protocol import FAULT, PROTOCOL
 
 TYPE_CHECKING = False
@@ -21,17 +22,19 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> NoReturn:
     """``main.py --signal PROTOCOL NUMBER``."""
     if len(argv) != 4 or argv[2] != str(PROTOCOL) or not argv[3].isdigit():
-        print(f"toolkit runtime: it speaks protocol {PROTOCOL} and was called with {argv[2:]}", file=sys.stderr)
+        print(
+            f"toolkit runtime: the runtime speaks protocol {PROTOCOL} and was called with {argv[2:]}", file=sys.stderr
+        )
         os._exit(FAULT)
     send(int(argv[3]))
     os._exit(0)
 
 
 def send(number: int) -> None:
-    """Signals the runtime; before it has started, the process that starts it. SIGKILL goes to all, so that none is left."""
+    """Signals the runtime, or the first process where no runtime has started yet. SIGKILL goes to all processes as well."""
     main_file = os.path.abspath(sys.argv[0]).encode()
-    found = [pid for pid in _children_of_first() if main_file in _arguments(pid)]
-    for pid in found or [1]:
+    runtimes = [pid for pid in _children_of_first() if main_file in command_line(pid)]
+    for pid in runtimes or [1]:
         _kill(pid, number)
     if number == signal.SIGKILL:
         _kill(-1, number)
@@ -45,7 +48,8 @@ def _kill(pid: int, number: int) -> None:
 
 
 def _children_of_first() -> list[int]:
-    found = []
+    """The processes that the container's first process has started."""
+    children = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -55,13 +59,5 @@ def _children_of_first() -> list[int]:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if parent == 1:
-                found.append(int(name))
-    return found
-
-
-def _arguments(pid: int) -> list[bytes]:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return []
+                children.append(int(name))
+    return children

@@ -1,11 +1,13 @@
-"""A folder of links to the project, for one attempt alone: where code can't be written in place.
+"""A folder of links to the project's files, for one attempt alone, where the code itself must not be written to.
 
-Folders are real and files are links, so that what a step writes beside the code stays the attempt's own.
+Its folders are real and its files are links, so that new files beside the code belong to the attempt.
 """
 
 from __future__ import annotations
 
 import os
+
+from ..shared.whole_files import WholeFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def make_work_folder(folder: str, code: str, files: Iterable[tuple[str, bool]]) -> None:
-    """Makes ``folder``.
+    """Makes the folder of links.
 
     Args:
-        code: the project's root, absolute. files: relative paths, each with whether it is a folder, parents first.
+        folder: where it is made. code: the project's root, absolute.
+        files: relative paths, each with whether it is a folder; a folder comes before what it holds.
     """
     os.makedirs(folder, exist_ok=True)
     for path, is_folder in files:
@@ -29,19 +32,18 @@ def make_work_folder(folder: str, code: str, files: Iterable[tuple[str, bool]]) 
 
 def list_code(code: str) -> list[tuple[str, bool]]:
     """All that lies below ``code``, as :func:`make_work_folder` takes it."""
-    found = []
+    paths = []
     for folder, folders, files in os.walk(code):
         folders.sort()
-        inside = os.path.relpath(folder, code)
-        found += [(os.path.normpath(os.path.join(inside, name)), True) for name in folders]
-        found += [(os.path.normpath(os.path.join(inside, name)), False) for name in sorted(files)]
-    return found
+        relative = os.path.relpath(folder, code)
+        paths += [(os.path.normpath(os.path.join(relative, name)), True) for name in folders]
+        paths += [(os.path.normpath(os.path.join(relative, name)), False) for name in sorted(files)]
+    return paths
 
 
 def replace_link(path: str) -> None:
     """Replaces a link to a file by a copy of the file."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(path, "rb") as source, open(temporary, "wb") as copy:
+    with open(path, "rb") as source, WholeFile(path) as copy:
         while chunk := source.read(1 << 20):
             copy.write(chunk)
-    os.rename(temporary, path)
+        copy.publish()

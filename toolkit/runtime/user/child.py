@@ -1,7 +1,7 @@
-"""What runs in the supervisor's child: the user's code, with its inputs read and its returns written.
+"""The supervisor's child: it reads the inputs, runs the user's code, and stores the returns.
 
-The child tells the supervisor what came of it in one JSON document through a pipe. User code that ends the process without
-coming back here (``os._exit``, a signal) leaves that pipe empty, which is never taken for a success.
+The child reports to the supervisor by one JSON document through a pipe. User code that ends the process at once (``os._exit``,
+a signal) leaves the pipe empty, and that is never a success.
 """
 
 from __future__ import annotations
@@ -17,47 +17,62 @@ from ..shared.protocol import LARGE_VALUE
 from ..shared.records import encode
 from ..shared.redaction import Redactor
 from ..shared.scope import Scope, UnsuitableValue, reduce_values
+from ..shared.whole_files import write_all
 from . import conversion, imports
+from .signature import hints_of, signature_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from collections.abc import Callable, Mapping
+    from typing import Any, Optional, TypedDict
 
+    from ..shared.documents import BindRow, ExceptionRecord, FunctionRow, InputRecord, JsonValue, StepRow, StoredValue
     from ..shared.locations import Locations
 
+    class ChildReport(TypedDict, total=False):
+        """What the child reports. A ``fault`` is one of the runtime, and a ``reason`` or ``exception`` one of the step."""
+
+        returns: Optional[dict[str, StoredValue]]
+        inputs: dict[str, InputRecord]
+        reason: str
+        exception: ExceptionRecord
+        fault: str
+
+
 EXPORTS_DESCRIPTOR = 9
-"""Where a shell step's exported variables are written to; the highest that POSIX sh can redirect."""
+"""The descriptor that takes a shell step's exported variables; the highest that POSIX sh can redirect."""
 
 _DUMP = (
     "trap 'toolkit_status=$?; trap - EXIT; "
     "{ command -p cat /proc/self/environ 2>/dev/null || command -p env -0; } >&9; exit $toolkit_status' EXIT\n"
 )
-"""Hands the exported variables over when the shell ends; a child's own environment is just those.
+"""Writes the exported variables when the shell ends: they are the environment of any process that the shell starts.
 
-``command -p`` finds the two also where the command has set a PATH of its own.
+``command -p`` finds the programs also where the step's command has set a PATH of its own.
 """
 
 
 class TaskFailure(Exception):
-    """The step failed for a reason that is not an exception of the user's code."""
+    """The step failed, and not by an exception of the user's code. The message is the reason."""
 
 
 class TaskRunner:
-    """One attempt, from the child's side.
+    """One attempt of a task, as the child runs it.
 
     Args:
-        step: the plan's step. roots: the plan's import roots. scope: what it can see. store: the catalog.
-        places: where things are. redactor: of the step's secrets. private: a folder for this attempt alone.
-        data_folder: relative to the working folder, what catalog keys are relative to.
+        step: the plan's row. roots: the plan's import roots. scope: the parameters that the step can see.
+        store: the catalog. locations: the folders of this container. redactor: of the step's secrets.
+        private: a folder for this attempt alone.
+        data_folder: the folder that catalog keys are relative to, itself relative to the working folder.
     """
 
     def __init__(
         self,
-        step: dict[str, Any],
+        step: StepRow,
         roots: list[str],
         scope: Scope,
         store: FileStore,
-        places: Locations,
+        locations: Locations,
         redactor: Redactor,
         private: str,
         data_folder: str = ".",
@@ -66,52 +81,52 @@ class TaskRunner:
         self.roots = roots
         self.scope = scope
         self.store = store
-        self.places = places
+        self.locations = locations
         self.redactor = redactor
         self.private = private
         self.data_folder = data_folder
-        self.inputs: dict[str, dict[str, Any]] = {}
+        self.inputs: dict[str, InputRecord] = {}
         self._installed = False
 
     # --- inputs -----------------------------------------------------------------------------------------------------
 
     def take(self, name: str, objects: bool = True) -> tuple[bool, Any]:
-        """Whether there is a value for an argument, by name or by a binding, and the value.
+        """Whether there is a value for an argument, by its name or by a binding, and the value. It counts as an input then.
 
         Args:
-            objects: False passes over what is an object, and so loads none.
+            objects: False leaves out values that are objects, and so loads none.
         """
         stored = self.take_stored(name, objects)
-        return (False, None) if stored is None else (True, self.loaded(stored))
+        return (False, None) if stored is None else (True, self.load(stored))
 
-    def take_stored(self, name: str, objects: bool = True) -> Optional[dict[str, Any]]:
-        """The same, as records hold it, for :meth:`loaded`; None where there is none."""
-        binding = self.step["bind"].get(name)
+    def take_stored(self, name: str, objects: bool = True) -> Optional[StoredValue]:
+        """The same value as records hold it, for :meth:`load`; None where there is none."""
+        binding: Optional[BindRow] = self.step["bind"].get(name)
         if binding is not None and "value" in binding:
             self.inputs[name] = {"value": binding["value"]}
             return {"kind": "json", "value": binding["value"]}
         source_name = binding["name"] if binding is not None else name
         try:
-            found = self.scope.parameter(source_name, binding.get("step") if binding is not None else None)
+            resolved = self.scope.parameter(source_name, binding.get("step") if binding is not None else None)
         except UnsuitableValue:
-            # The largest of no items, say: to a shell, which takes all there is, there is none.
+            # For example the largest of no items. A shell step takes all parameters, and just does without this one.
             if objects:
                 raise
             return None
-        if found is None:
+        if resolved is None:
             return None
-        path, stored = found
+        path, stored = resolved
         if not objects and _holds_object(stored):
             return None
         digest = stored["sha256"] if stored["kind"] == "object" else _sha256(encode(stored.get("value", stored)))
         self.inputs[name] = {"from": path, "name": source_name, "kind": stored["kind"], "sha256": digest}
         return stored
 
-    def loaded(self, stored: dict[str, Any]) -> Any:
-        """The value of a stored parameter; of a map's items what its reducer makes of them.
+    def load(self, stored: StoredValue) -> Any:
+        """The value of a stored parameter; for a map's items, what the reducer makes of their values.
 
         Raises:
-            TaskFailure: the reducer can't.
+            TaskFailure: the reducer does not suit the values.
         """
         if stored["kind"] == "object":
             return imports.standard_module("pickle").loads(self.store.get_bytes(stored["sha256"]))
@@ -121,79 +136,83 @@ class TaskRunner:
         if not isinstance(reducer, dict):
             try:
                 return reduce_values(
-                    reducer, [self.loaded(one) for one in stored["items"]], stored["map"], stored["name"]
+                    reducer, [self.load(item) for item in stored["items"]], stored["map"], stored["name"]
                 )
             except UnsuitableValue as error:
                 raise TaskFailure(str(error)) from None
-        # Before the items: what is pickled in them may be of its module.
+        # Before the items are loaded: what is pickled in them may need the reducer's module.
         function = self.function(reducer)
-        return function([self.loaded(one) for one in stored["items"]])
+        return function([self.load(item) for item in stored["items"]])
 
-    def function(self, reference: dict[str, Any]) -> Any:
-        """A function of the user's; from the first one on its modules are found."""
+    def function(self, reference: FunctionRow) -> Callable[..., Any]:
+        """A function of the user's code. The first call puts the user's folders on the import path."""
         if not self._installed:
-            # Once: whatever was imported by then would be imported anew, and its classes be others.
-            imports.install(self.places, self.roots)
+            # Only once: again it would import the user's modules anew, and their classes would be other ones.
+            imports.install(self.locations, self.roots)
             self._installed = True
-        return imports.load_function(reference["module"], reference["file"], reference["qualname"], self.places.code)
+        function: Callable[..., Any] = imports.load_function(
+            reference["module"], reference["file"], reference["qualname"], self.locations.code
+        )
+        return function
 
-    def arguments(self, function: Any) -> tuple[list[Any], dict[str, Any]]:
-        """What the function is called with: its parameters by name, cast to its annotations.
+    def arguments(self, function: Callable[..., Any]) -> tuple[list[object], dict[str, object]]:
+        """The arguments for a function, by position and by name, cast to its annotations.
 
         Raises:
-            TaskFailure: a required one is nowhere, or can't be cast.
+            TaskFailure: there is no value for a required argument. BadValue: a value can't be cast.
         """
-        signature = conversion.signature(function)
-        hints = conversion.hints_of(function) if signature.names else {}
-        given: dict[str, Any] = {}
+        signature = signature_of(function)
+        hints = hints_of(function) if signature.names else {}
+        values: dict[str, object] = {}
         for name in signature.names:
-            there, value = self.take(name)
-            if not there:
+            is_there, value = self.take(name)
+            if not is_there:
                 if name in signature.required:
                     raise TaskFailure(
-                        f"the parameter {name} is nowhere: no earlier step returns it and the run was given none of that name"
+                        f"the parameter {name} has no value: no earlier step returns it and the run was given none of that name"
                     )
                 continue
             is_object = self.inputs[name].get("kind") in ("object", "list")
-            given[name] = value if is_object or name not in hints else conversion.cast(name, value, hints[name])
+            values[name] = value if is_object or name not in hints else conversion.cast(name, value, hints[name])
         if signature.everything:
             for name in [*self.scope.names(), *self.step["bind"]]:
-                if name not in given and name not in signature.positional:
-                    there, value = self.take(name)
-                    if there:
-                        given[name] = value
-        # One that nothing gives has its default, which has to be said where a later one is given.
-        wanted = [position for position, name in enumerate(signature.positional) if name in given]
+                if name not in values and name not in signature.positional:
+                    is_there, value = self.take(name)
+                    if is_there:
+                        values[name] = value
+        # A positional argument without a value is given its default where a later one has a value.
+        filled = [position for position, name in enumerate(signature.positional) if name in values]
         positional = [
-            given.pop(name) if name in given else _default(function, name)
-            for name in signature.positional[: wanted[-1] + 1 if wanted else 0]
+            values.pop(name) if name in values else _default(function, name)
+            for name in signature.positional[: filled[-1] + 1 if filled else 0]
         ]
-        return positional, given
+        return positional, values
 
     # --- returns ----------------------------------------------------------------------------------------------------
 
-    def stored(self, produced: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The declared returns as the record holds them.
+    def store_returns(self, values: Mapping[str, object]) -> dict[str, StoredValue]:
+        """The declared returns as the record holds them. Those that are objects are put into the catalog.
 
         Raises:
-            TaskFailure: a value is not of its kind, or holds a secret. StoreFault: the catalog can't take it.
+            TaskFailure: a value holds a secret. BadValue: a value is not of its kind. StoreFault: the catalog failed.
         """
-        kinds = {one["name"]: one["kind"] for one in self.step["returns"]}
-        found: dict[str, dict[str, Any]] = {}
-        for name, value in produced.items():
+        kinds = {declared["name"]: declared["kind"] for declared in self.step["returns"]}
+        stored: dict[str, StoredValue] = {}
+        for name, value in values.items():
             kind = kinds[name]
             if kind == "object":
-                found[name] = self.stored_object(name, *conversion.as_object(name, value))
+                stored[name] = self.store_object(name, *conversion.as_object(name, value))
                 continue
             plain = conversion.as_metric(name, value) if kind == "metric" else conversion.as_json(name, value)
             self._refuse_secrets(name, encode(plain))
-            found[name] = {"kind": kind, "value": plain}
-        return found
+            stored[name] = {"kind": kind, "value": plain}
+        return stored
 
-    def stored_object(self, name: str, data: bytes, type_name: str) -> dict[str, Any]:
-        """A return that is an object, by its pickled bytes."""
+    def store_object(self, name: str, data: bytes, type_name: str) -> StoredValue:
+        """Puts an object's pickled bytes into the catalog; returns it as the record holds it."""
         self._refuse_secrets(name, data)
-        return {"kind": "object", "type": type_name, **self.store.put_bytes(data)}
+        entry = self.store.put_bytes(data)
+        return {"kind": "object", "type": type_name, "sha256": entry["sha256"], "size": entry["size"]}
 
     def _refuse_secrets(self, name: str, data: bytes) -> None:
         secret = self.redactor.found(data)
@@ -203,30 +222,33 @@ class TaskRunner:
                 f"let the step that needs {secret} declare it instead"
             )
 
-    # --- the two kinds of task --------------------------------------------------------------------------------------
+    # --- python tasks -----------------------------------------------------------------------------------------------
 
-    def python(self) -> dict[str, dict[str, Any]]:
-        """Runs a python step; returns what the record holds of its returns."""
+    def call_function(self) -> dict[str, StoredValue]:
+        """Calls a python task's function; gives its returns as the record holds them."""
         function = self.function(self.step["function"])
-        positional, given = self.arguments(function)
-        result = function(*positional, **given)
+        positional, named = self.arguments(function)
+        result = function(*positional, **named)
         if hasattr(result, "__await__") and hasattr(result, "send"):
             result = imports.standard_module("asyncio").run(result)
-        return self.stored(conversion.returns_by_name([one["name"] for one in self.step["returns"]], result))
+        names = [declared["name"] for declared in self.step["returns"]]
+        return self.store_returns(conversion.returns_by_name(names, result))
+
+    # --- shell tasks ------------------------------------------------------------------------------------------------
 
     def shell_environment(self) -> dict[str, str]:
-        """The whole scope as environment variables; a value above 64 KiB is a file that NAME_FILE names.
+        """All parameters in scope as environment variables. A value above 64 KiB is in a file that NAME_FILE names.
 
         Raises:
-            TaskFailure: a parameter would replace a variable that the shell itself lives by.
+            TaskFailure: a parameter would replace a variable that the shell itself needs, or can't be a variable.
         """
         variables: dict[str, str] = {}
         for name in [*self.scope.names(), *self.step["bind"]]:
             if name in variables:
                 continue
-            # An object is nothing to a shell, and loading it may need modules that only python steps have.
-            there, value = self.take(name, objects=False)
-            if not there or self._made_an_object(name, value):
+            # A shell can't use an object, and loading one may need modules that only python steps have.
+            is_there, value = self.take(name, objects=False)
+            if not is_there or self._drop_object(name, value):
                 continue
             if name in _SHELL_OWN or name.startswith(("LD_", "DYLD_")):
                 raise TaskFailure(
@@ -238,12 +260,12 @@ class TaskRunner:
                 )
             text = conversion.as_text(value)
             if "\0" in text:
-                raise TaskFailure(f"the parameter {name} holds a NUL character, which no environment variable can")
+                raise TaskFailure(f"the parameter {name} holds a NUL character, which no environment variable can hold")
             try:
                 os.fsencode(text)
             except UnicodeEncodeError:
                 raise TaskFailure(
-                    f"the parameter {name} holds half of a surrogate pair, which no environment variable can"
+                    f"the parameter {name} holds half of a surrogate pair, which no environment variable can hold"
                 ) from None
             if len(text.encode("utf-8", "surrogatepass")) > LARGE_VALUE:
                 path = os.path.join(self.private, name)
@@ -254,8 +276,8 @@ class TaskRunner:
                 variables[name] = text
         return variables
 
-    def _made_an_object(self, name: str, value: Any) -> bool:
-        """Whether a reducer made of a map's items what is no JSON, and so as little to a shell as a pickled object."""
+    def _drop_object(self, name: str, value: object) -> bool:
+        """Takes a value off the inputs where a reducer made it and it is no JSON; returns whether it did."""
         if self.inputs[name].get("kind") != "list":
             return False
         try:
@@ -265,39 +287,42 @@ class TaskRunner:
             return True
         return False
 
-    def exported(self, data: bytes) -> dict[str, dict[str, Any]]:
-        """A shell step's returns, out of the environment that it ended with.
+    def store_exports(self, data: bytes) -> dict[str, StoredValue]:
+        """A shell task's returns as the record holds them.
+
+        Args:
+            data: the exported variables when the shell ended, as ``env -0`` prints them.
 
         Raises:
-            TaskFailure: a declared return was not exported.
+            TaskFailure: a declared return was not exported. BadValue, StoreFault: as of :meth:`store_returns`.
         """
         if self.step["returns"] and not data:
-            names = ", ".join(one["name"] for one in self.step["returns"])
+            names = ", ".join(declared["name"] for declared in self.step["returns"])
             raise TaskFailure(
                 f"the command handed over no exports, though the step declares to return {names}: an exec, a trap on EXIT "
                 "of its own, or an exported value above 128 kB keeps them from being seen"
             )
-        found: dict[str, str] = {}
+        exports: dict[str, str] = {}
         for entry in data.split(b"\0"):
             name, separator, value = entry.partition(b"=")
             if separator:
-                found[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-        produced = {}
-        for one in self.step["returns"]:
-            if one["name"] not in found:
-                raise TaskFailure(f"the command did not export {one['name']}, which the step declares to return")
-            produced[one["name"]] = conversion.from_text(found[one["name"]])
-        return self.stored(produced)
+                exports[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        values = {}
+        for declared in self.step["returns"]:
+            if declared["name"] not in exports:
+                raise TaskFailure(f"the command did not export {declared['name']}, which the step declares to return")
+            values[declared["name"]] = conversion.from_text(exports[declared["name"]])
+        return self.store_returns(values)
 
 
 _SHELL_OWN = frozenset({"PATH", "HOME", "IFS", "PWD", "SHELL", "ENV", "BASH_ENV", "PS4", "TMPDIR"})
 
 
-def _holds_object(stored: dict[str, Any]) -> bool:
-    return stored["kind"] == "object" or any(_holds_object(one) for one in stored.get("items", ()))
+def _holds_object(stored: StoredValue) -> bool:
+    return stored["kind"] == "object" or any(_holds_object(item) for item in stored.get("items", ()))
 
 
-def _default(function: Any, name: str) -> Any:
+def _default(function: Callable[..., Any], name: str) -> Any:
     return imports.standard_module("inspect").signature(function).parameters[name].default
 
 
@@ -306,15 +331,15 @@ def _sha256(data: bytes) -> str:
 
 
 def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
-    """The child's whole life after the fork; returns its exit code.
+    """Runs the task in the forked child and reports; returns the child's exit code.
 
     Args:
-        environment: what the user's code sees. result: the descriptor that takes the JSON document.
+        environment: the variables that the user's code sees. result: the descriptor that takes the report.
     """
     os.environ.clear()
     os.environ.update(environment)
     process, pipe = os.getpid(), os.fstat(result)
-    document: dict[str, Any] = {"returns": None}
+    report: ChildReport = {"returns": None}
     code = 1
     try:
         if step.step["kind"] == "shell":
@@ -322,90 +347,92 @@ def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
         if step.step["kind"] == "notebook":
             from . import notebook
 
-            code = notebook.run(step, environment, document)
+            code = notebook.run(step, environment, report)
         else:
-            code = _python(step, document)
+            code = _run_python(step, report)
     except SystemExit as leave:
-        code = _system_exit(step, leave, document)
+        code = _exit_code(step, leave, report)
     except (TaskFailure, UnsuitableValue, conversion.BadValue, imports.CodeNotFound) as error:
-        document["reason"] = str(error)
+        report["reason"] = str(error)
         print(error, file=sys.stderr)
     except StoreFault as error:
-        document["fault"] = str(error)
+        report["fault"] = str(error)
     except BaseException as error:
-        document["exception"] = _exception_record(step, error)
+        report["exception"] = _exception_record(step, error)
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
-    document["inputs"] = step.inputs
-    # A fork of the user's code may come back here too, and a descriptor that it closed may be a file of its own by now.
-    if os.getpid() == process and _is_still(result, pipe):
-        _send(result, document)
+    report["inputs"] = step.inputs
+    # A process that the user's code forked may return to here as well. And where the user's code closed the descriptor, its
+    # number may belong to a file of theirs by now.
+    if os.getpid() == process and _is_same_file(result, pipe):
+        _send(result, report)
     _flush()
     return code
 
 
-def _python(step: TaskRunner, document: dict[str, Any]) -> int:
+def _run_python(step: TaskRunner, report: ChildReport) -> int:
     sys.argv = [step.step["function"]["qualname"]]
-    document["returns"] = step.python()
+    report["returns"] = step.call_function()
     return 0
 
 
 def reduce_in_fork(
-    step: TaskRunner, environment: dict[str, str], reducer: dict[str, Any], items: list[dict[str, Any]]
-) -> Any:
-    """What a reducer of the user's makes of a map's items, as JSON data; it runs in a process of its own.
+    step: TaskRunner, environment: dict[str, str], reducer: FunctionRow, items: list[StoredValue]
+) -> JsonValue:
+    """What a reducer of the user's code makes of a map's items, as JSON data. The reducer runs in a process of its own.
 
     Raises:
-        UnsuitableValue: it raised, or what it returned is not JSON.
+        UnsuitableValue: the reducer raised, or what it returned is not JSON.
     """
     receive, send = os.pipe()
     process = os.fork()
     if process == 0:
-        document: dict[str, Any] = {}
+        answer: dict[str, JsonValue] = {}
         try:
             os.environ.clear()
             os.environ.update(environment)
-            stored = {"kind": "list", "items": items, "reducer": reducer}
-            document["value"] = conversion.as_json("what it returns", step.loaded(stored))
+            stored: StoredValue = {"kind": "list", "items": items, "reducer": reducer}
+            answer["value"] = conversion.as_json("what it returns", step.load(stored))
         except BaseException as error:
-            document["error"] = f"{type(error).__name__}: {error}"
-        _send(send, document)
+            answer["error"] = f"{type(error).__name__}: {error}"
+        _send(send, answer)
         os._exit(0)
     os.close(send)
     with open(receive, "rb") as pipe:
         line = pipe.readline()
     os.waitpid(process, 0)
-    answer = json.loads(line) if line else {"error": "it ended the process"}
-    if "error" in answer:
-        raise UnsuitableValue(f"the reducer {reducer['qualname']} failed: {step.redactor.text(answer['error'][:2000])}")
-    return answer["value"]
+    reply = json.loads(line) if line else {"error": "it ended the process"}
+    if "error" in reply:
+        raise UnsuitableValue(f"the reducer {reducer['qualname']} failed: {step.redactor.text(reply['error'][:2000])}")
+    return reply["value"]
 
 
-def _is_still(descriptor: int, known: os.stat_result) -> bool:
+def _is_same_file(descriptor: int, before: os.stat_result) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), known)
+        return os.path.samestat(os.fstat(descriptor), before)
     except OSError:
         return False
 
 
-def _system_exit(step: TaskRunner, leave: SystemExit, document: dict[str, Any]) -> int:
+def _exit_code(step: TaskRunner, leave: SystemExit, report: ChildReport) -> int:
+    """The exit code of a step that called sys.exit(); the reason goes into the report."""
     if leave.code is None or leave.code == 0:
-        # As in a script, leaving with 0 is a success; but it returns nothing.
-        declared = [one["name"] for one in step.step["returns"]]
-        if declared:
-            document["reason"] = f"the step left by sys.exit() without returning {', '.join(declared)}"
+        # As in a script, 0 is a success; but nothing is returned.
+        names = [declared["name"] for declared in step.step["returns"]]
+        if names:
+            report["reason"] = f"the step left by sys.exit() without returning {', '.join(names)}"
             return 1
-        document["returns"] = {}
+        report["returns"] = {}
         return 0
     if isinstance(leave.code, int):
-        document["reason"] = f"the step left by sys.exit({leave.code})"
+        report["reason"] = f"the step left by sys.exit({leave.code})"
         return leave.code & 0xFF or 1
     print(leave.code, file=sys.stderr)
-    document["reason"] = f"the step left by sys.exit: {leave.code}"
+    report["reason"] = f"the step left by sys.exit: {leave.code}"
     return 1
 
 
-def _exception_record(step: TaskRunner, error: BaseException) -> dict[str, Any]:
-    """The exception for the record, and its traceback, without frames of ours, where Python would print it."""
+def _exception_record(step: TaskRunner, error: BaseException) -> ExceptionRecord:
+    """The exception as end.json has it. Its traceback, without the runtime's frames, is printed as Python would print it."""
     traceback = imports.standard_module("traceback")
     try:
         text = "".join(
@@ -423,21 +450,21 @@ def _exception_record(step: TaskRunner, error: BaseException) -> dict[str, Any]:
 
 
 def _shell(step: TaskRunner, environment: dict[str, str], result: int) -> int:
-    """Becomes the shell: the parameters in its environment, and where returns are declared, its exports handed over."""
-    document: dict[str, Any] = {"returns": None, "inputs": {}}
+    """Reports the inputs and becomes the shell, which has the parameters in its environment and writes its exports."""
+    report: ChildReport = {"returns": None, "inputs": {}}
     try:
         variables = step.shell_environment()
     except (TaskFailure, UnsuitableValue, OSError, catalog.BadKey) as error:
-        document["reason"] = str(error)
+        report["reason"] = str(error)
         print(error, file=sys.stderr)
-        _send(result, document)
+        _send(result, report)
         return 1
-    document["inputs"] = step.inputs
-    _send(result, document, more=True)
+    report["inputs"] = step.inputs
+    _send(result, report, more=True)
     script = step.step["command"]
     if step.step["returns"]:
         os.dup2(result, EXPORTS_DESCRIPTOR)
-        # Where the pipe had this very number, dup2 left it as it was: closed when the shell starts.
+        # Where the pipe has this very number, dup2 changes nothing, and the pipe would be closed when the shell starts.
         os.set_inheritable(EXPORTS_DESCRIPTOR, True)
         script = _DUMP + script
     _flush()
@@ -448,16 +475,14 @@ def _shell(step: TaskRunner, environment: dict[str, str], result: int) -> int:
     return 1
 
 
-def _send(descriptor: int, document: dict[str, Any], more: bool = False) -> None:
-    data = json.dumps(document).encode("ascii") + b"\n"
-    view = memoryview(data)
+def _send(descriptor: int, document: Mapping[str, object], more: bool = False) -> None:
+    """Writes one line of JSON, and closes the descriptor unless more is to follow."""
     try:
-        while view:
-            view = view[os.write(descriptor, view) :]
+        write_all(descriptor, json.dumps(document).encode("ascii") + b"\n")
         if not more:
             os.close(descriptor)
     except OSError:
-        # Its reader is gone; there is nobody left to tell.
+        # The supervisor is gone.
         pass
 
 

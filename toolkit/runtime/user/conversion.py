@@ -1,4 +1,4 @@
-"""Parameters: what a step takes, cast to annotations, and what it returns, as JSON, object or metric."""
+"""Values: a step's parameters, cast to its annotations, and its returns, as JSON data, metrics, objects or text."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ import sys
 
 from ..shared.values import parse_json_text, short_json
 from .imports import standard_module
+from .signature import hints_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a container's start 5 ms, dataclasses and pickle 10 ms more.
     from collections.abc import Sequence
     from typing import Any
 
+    from ..shared.documents import JsonValue
+
 
 PICKLE_PROTOCOL = 5
-"""Fixed, so that one object is one byte string on every Python from 3.9 on that pickles it alike."""
+"""It is fixed, so that different versions of Python give an object the same bytes where they pickle it alike."""
 
 
 class BadValue(Exception):
-    """A value that can't be what was declared; the message names it."""
+    """A value that can't be what was declared. The message names the value."""
 
 
 def as_json(name: str, value: Any) -> Any:
-    """``value`` as plain JSON data.
+    """A value as plain JSON data.
 
-    pydantic models and dataclasses become objects, tuples lists, numpy scalars numbers. Nothing is converted silently
-    beyond that: what JSON can't hold is refused.
+    pydantic models and dataclasses become objects, tuples become lists, and numpy scalars become numbers. Nothing else is
+    converted: what JSON can't hold is refused.
+
+    Args:
+        name: what messages call the value.
 
     Raises:
         BadValue: the value, or something in it, is not JSON.
@@ -37,7 +43,7 @@ def as_json(name: str, value: Any) -> Any:
 
 def _plain(name: str, value: Any, depth: int) -> Any:
     if value is None or isinstance(value, (bool, str)):
-        # An enumeration's member that is text has its name for str(), and its value for the text itself.
+        # Of an enumeration's member that is a str, str() gives the name; this gives the text.
         return str.__str__(value) if isinstance(value, str) else value
     if isinstance(value, int):
         return int(value)
@@ -73,7 +79,7 @@ def _type_name(kind: type) -> str:
 
 
 def as_metric(name: str, value: Any) -> Any:
-    """A number, or an object of numbers and text: what can be compared between runs.
+    """A metric as JSON data: a number or a dict, which can be compared between runs.
 
     Raises:
         BadValue: it is something else.
@@ -85,7 +91,7 @@ def as_metric(name: str, value: Any) -> Any:
 
 
 def as_object(name: str, value: Any) -> tuple[bytes, str]:
-    """The pickled bytes and the type's name.
+    """An object's pickled bytes and the name of its type.
 
     Raises:
         BadValue: it can't be pickled.
@@ -96,11 +102,13 @@ def as_object(name: str, value: Any) -> tuple[bytes, str]:
         raise BadValue(f"{name} can't be pickled: {type(error).__name__}: {error}") from None
 
 
-def returns_by_name(returns: Sequence[str], result: Any) -> dict[str, Any]:
-    """What a function returned, by the declared names: one name is the value, n names are a sequence of exactly n.
+def returns_by_name(returns: Sequence[str], result: object) -> dict[str, object]:
+    """What a function returned, by the declared names.
+
+    The value of a single name is the result itself. Of several names the result is a sequence of as many values.
 
     Raises:
-        BadValue: the count does not fit.
+        BadValue: the number of values is another.
     """
     if not returns:
         return {}
@@ -124,10 +132,10 @@ _FALSE = {"false", "0", "no", "off", ""}
 
 
 def cast(name: str, value: Any, annotation: Any) -> Any:
-    """A JSON value as the annotation says; an annotation that says nothing about JSON leaves it as it is.
+    """A JSON value as an annotation's type. An annotation that no JSON value can have leaves the value as it is.
 
     Raises:
-        BadValue: it can't be that.
+        BadValue: the value can't be converted to the type.
     """
     try:
         return _cast(value, annotation)
@@ -232,7 +240,7 @@ def _cast_class(value: Any, kind: type) -> Any:
         if isinstance(value, kind):
             return value
     except TypeError:
-        # Any, a TypedDict, a Protocol: nothing can be an instance of it at run time, so it says nothing about a value.
+        # Any, a TypedDict or a Protocol: no value can be checked against it at run time.
         return value
     validate = getattr(kind, "model_validate", None)
     if callable(validate):
@@ -259,7 +267,7 @@ def _to_dataclass(value: Any, kind: Any) -> Any:
     if not isinstance(decoded, dict):
         raise BadValue(f"it is {short_json(value)}")
     hints = hints_of(kind)
-    names = {one.name for one in kind.__dataclass_fields__.values() if one.init}
+    names = {field.name for field in kind.__dataclass_fields__.values() if field.init}
     unknown = sorted(set(decoded) - names)
     if unknown:
         raise BadValue(f"it has no field {unknown[0]}")
@@ -307,96 +315,22 @@ def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
             return tuple(_cast(item, member) for item, member in zip(items, members))
         return origin(_cast(item, members[0]) for item in items) if members else origin(items)
     if isinstance(origin, type) and issubclass(origin, dict):
-        known = _container(dict)(value)
-        return {_cast(key, members[0]): _cast(item, members[1]) for key, item in known.items()} if members else known
+        mapping = _container(dict)(value)
+        if not members:
+            return mapping
+        return {_cast(key, members[0]): _cast(item, members[1]) for key, item in mapping.items()}
     if getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection", "MutableSequence") and members:
         return [_cast(item, members[0]) for item in _container(list)(value)]
     return value
 
 
-def hints_of(target: Any) -> dict[str, Any]:
-    """The annotations of a function or class, with those written as text resolved where that is possible."""
-    raw = dict(getattr(target, "__annotations__", {}))
-    if isinstance(target, type) or any(isinstance(one, str) for one in raw.values()):
-        typing = standard_module("typing")
-        try:
-            resolved: dict[str, Any] = typing.get_type_hints(target)
-            return resolved
-        except Exception:
-            # A name that only a type checker knows: the others are resolved one by one.
-            home = sys.modules.get(getattr(target, "__module__", ""))
-            space = getattr(target, "__globals__", None) or (vars(home) if home is not None else {})
-            return {name: _resolve_annotation(one, space) for name, one in raw.items()}
-    return raw
-
-
-def _resolve_annotation(annotation: Any, space: dict[str, Any]) -> Any:
-    if not isinstance(annotation, str):
-        return annotation
-    try:
-        return eval(annotation, space)
-    except Exception:
-        return None
-
-
-class Signature:
-    """What a callable takes.
-
-    Attributes:
-        positional: names that can only be given by position, in order.
-        named: all other names, in order.
-        required: the names without a default.
-        everything: whether it has ``**kwargs`` and so takes the whole scope.
-    """
-
-    def __init__(
-        self, positional: tuple[str, ...], named: tuple[str, ...], required: frozenset[str], everything: bool
-    ) -> None:
-        self.positional = positional
-        self.named = named
-        self.required = required
-        self.everything = everything
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.positional + self.named
-
-
-def signature(function: Any) -> Signature:
-    """The signature of any callable; ``inspect`` is imported only where a plain function does not tell it all."""
-    code = getattr(function, "__code__", None)
-    if type(function).__name__ == "function" and code is not None and not hasattr(function, "__wrapped__"):
-        count, keyword_only = code.co_argcount, code.co_kwonlyargcount
-        names = code.co_varnames[: count + keyword_only]
-        defaults = function.__defaults__ or ()
-        optional = set(names[count - len(defaults) : count]) | set(function.__kwdefaults__ or ())
-        only = code.co_posonlyargcount
-        return Signature(names[:only], names[only:], frozenset(set(names) - optional), bool(code.co_flags & 0x08))
-    return _signature_by_inspect(function)
-
-
-def _signature_by_inspect(function: Any) -> Signature:
-    inspect = standard_module("inspect")
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return Signature((), (), frozenset(), False)
-    plain = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
-    return Signature(
-        tuple(one.name for one in plain if one.kind is one.POSITIONAL_ONLY),
-        tuple(one.name for one in plain if one.kind is not one.POSITIONAL_ONLY),
-        frozenset(one.name for one in plain if one.default is one.empty),
-        any(one.kind is one.VAR_KEYWORD for one in parameters),
-    )
-
-
-def as_text(value: Any) -> str:
-    """A value as a shell step's variable holds it: text as it is, anything else as JSON."""
+def as_text(value: JsonValue) -> str:
+    """A value as a shell step's environment variable holds it: text as it is, and anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, separators=(", ", ": "))
 
 
-def from_text(text: str) -> Any:
-    """What a shell step exported: JSON where it is, else the text."""
+def from_text(text: str) -> JsonValue:
+    """The value that a shell step exported: JSON data where the text is JSON, or else the text."""
     try:
         value = json.loads(text)
         as_json("", value)

@@ -1,7 +1,7 @@
-"""Describes a pipeline from inside its own image: runs its file as a script would, with ``execute()`` recording.
+"""The command ``--describe``: it describes a pipeline from inside the pipeline's own image.
 
-The request is one JSON object on standard input, the answer one on standard output; whatever the user's code prints goes to
-standard error.
+The pipeline's file runs as a script would, but ``execute()`` records the pipeline and doesn't run it. The request is a JSON object
+on standard input, and the answer one on standard output. What the user's code prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ import types
 
 from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, PROTOCOL
-from . import conversion, imports
+from . import imports
+from .signature import signature_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, NoReturn, Optional
+
+    from ..shared.documents import DescribeRequest, DescribeResponse, FunctionRow, ResolvedFunction, TakesRow
 
 
 class DescribeRefusal(Exception):
-    """The pipeline can't be described; the message says why, ``line`` where."""
+    """The pipeline can't be described. The message says why, and ``line`` is the line of the user's file, if it is known."""
 
     def __init__(self, message: str, line: Optional[int] = None) -> None:
         super().__init__(message)
@@ -32,7 +36,10 @@ def main(argv: list[str]) -> NoReturn:
     """``main.py --describe PROTOCOL`` with a request on standard input."""
     if argv[2:] != [str(PROTOCOL)]:
         spoken = argv[2] if len(argv) > 2 else "none"
-        print(f"toolkit runtime: it speaks protocol {PROTOCOL} and was called with protocol {spoken}", file=sys.stderr)
+        print(
+            f"toolkit runtime: the runtime speaks protocol {PROTOCOL} and was called with protocol {spoken}",
+            file=sys.stderr,
+        )
         os._exit(FAULT)
     request = json.loads(sys.stdin.buffer.readline())
     answer_to = os.dup(1)
@@ -52,14 +59,14 @@ def main(argv: list[str]) -> NoReturn:
     os._exit(0)
 
 
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    places = current_locations()
+def _answer(request: DescribeRequest) -> DescribeResponse:
+    locations = current_locations()
     try:
-        os.chdir(places.code)
-        imports.install(places, request["roots"])
+        os.chdir(locations.code)
+        imports.install(locations, request["roots"])
         if request["file"] is None:
-            return {"functions": {name: _resolve_function(name, places.code) for name in request["functions"]}}
-        return {"pipeline": _describe_file(request, places.code)}
+            return {"functions": {name: _resolve_function(name, locations.code) for name in request["functions"]}}
+        return {"pipeline": _describe_file(request, request["file"], locations.code)}
     except DescribeRefusal as error:
         return {"refused": str(error), "line": error.line}
     except imports.CodeNotFound as error:
@@ -68,8 +75,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return _exception_answer(error)
 
 
-def _exception_answer(error: BaseException) -> dict[str, Any]:
-    """An exception of the user's own file, with its traceback as Python would print it."""
+def _exception_answer(error: BaseException) -> DescribeResponse:
+    """The answer for an exception of the user's file: a refusal of the SDK's, or the traceback as Python would print it."""
     traceback = imports.standard_module("traceback")
     refusal = getattr(error, "__toolkit_refusal__", None)
     if refusal is not None:
@@ -78,15 +85,15 @@ def _exception_answer(error: BaseException) -> dict[str, Any]:
     return {"raised": f"{type(error).__name__}: {error}", "traceback": text}
 
 
-def _describe_file(request: dict[str, Any], code: str) -> dict[str, Any]:
-    path = os.path.join(code, request["file"])
+def _describe_file(request: DescribeRequest, file: str, code: str) -> dict[str, object]:
+    path = os.path.join(code, file)
     if not os.path.isfile(path):
-        raise DescribeRefusal(f"the file {request['file']} is not in the image (does .dockerignore leave it out?)")
+        raise DescribeRefusal(f"the file {file} is not in the image (does .dockerignore leave it out?)")
     recorded: list[Any] = []
     sys._toolkit_recorder = recorded  # type: ignore[attr-defined]
     main_module = _run_as_script(path, [path, *request["arguments"]], recorded)
-    chosen = _chosen(request, main_module, recorded)
-    description: dict[str, Any] = chosen.describe()
+    pipeline = _choose_pipeline(request, main_module, recorded)
+    description: dict[str, object] = pipeline.describe()
     _check_functions(description, path, code)
     return description
 
@@ -108,11 +115,12 @@ def _run_as_script(path: str, argv: list[str], recorded: list[Any]) -> types.Mod
 
 
 def _is_pipeline(value: Any) -> bool:
-    """By its mark and not its class: the user's file may have imported the SDK under another path."""
+    """Asks for the mark and not for the class: the user's file may have imported the SDK under another path."""
     return not isinstance(value, type) and getattr(value, "__toolkit_pipeline__", False) is True
 
 
-def _chosen(request: dict[str, Any], module: types.ModuleType, recorded: list[Any]) -> Any:
+def _choose_pipeline(request: DescribeRequest, module: types.ModuleType, recorded: list[Any]) -> Any:
+    """The pipeline that the request names, or that the file executed, or else the only one that the file holds."""
     name = request["name"]
     if name is not None:
         return _by_name(name, module)
@@ -120,62 +128,62 @@ def _chosen(request: dict[str, Any], module: types.ModuleType, recorded: list[An
         if request["nth"] < len(recorded):
             return recorded[request["nth"]]
         raise DescribeRefusal(
-            f"the file calls execute() {len(recorded)} times here, and {request['nth'] + 1} times outside"
+            f"the file calls execute() {len(recorded)} times in the image, and {request['nth'] + 1} times outside"
         )
     if len(recorded) > 1:
         raise DescribeRefusal(f"the file executes {len(recorded)} pipelines: name one as {request['file']}:NAME")
     if recorded:
         return recorded[0]
-    found = _outermost({key: value for key, value in vars(module).items() if _is_pipeline(value)})
-    if len({id(value) for value in found.values()}) == 1:
-        return next(iter(found.values()))
-    if not found:
+    pipelines = _outermost({key: value for key, value in vars(module).items() if _is_pipeline(value)})
+    if len({id(value) for value in pipelines.values()}) == 1:
+        return next(iter(pipelines.values()))
+    if not pipelines:
         raise DescribeRefusal(
             "the file has no pipeline: it neither calls execute() nor holds a Pipeline or a @pipeline function at module level"
         )
     raise DescribeRefusal(
-        f"the file holds several pipelines: name one as {request['file']}:NAME ({', '.join(sorted(found))})"
+        f"the file holds several pipelines: name one as {request['file']}:NAME ({', '.join(sorted(pipelines))})"
     )
 
 
-def _outermost(found: dict[str, Any]) -> dict[str, Any]:
-    """Those of a file's pipelines that are part of no other, where there are such."""
+def _outermost(pipelines: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of a file's pipelines that are part of no other one; all of them where each is part of another."""
 
-    def outer() -> dict[str, Any]:
-        return {key: value for key, value in found.items() if not getattr(value, "__toolkit_part__", False)}
+    def outer() -> Mapping[str, Any]:
+        return {key: value for key, value in pipelines.items() if not getattr(value, "__toolkit_part__", False)}
 
     if len({id(value) for value in outer().values()}) > 1:
         for value in list(outer().values()):
-            # Only by its calls does a driver tell what is part of it; what is wrong with one is said when it is chosen.
+            # A driver marks its parts only when it is traced. An error in it is reported when it is chosen.
             try:
                 value.describe()
             except Exception:
                 pass
-    return outer() or found
+    return outer() or pipelines
 
 
 def _by_name(name: str, module: types.ModuleType) -> Any:
-    found: Any = module
+    value: Any = module
     for part in name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise DescribeRefusal(f"the file has nothing named {name}")
-        found = getattr(found, part)
-    if not _is_pipeline(found) and callable(found) and not isinstance(found, type):
-        if conversion.signature(found).required:
+        value = getattr(value, part)
+    if not _is_pipeline(value) and callable(value) and not isinstance(value, type):
+        if signature_of(value).required:
             raise DescribeRefusal(f"{name} takes arguments: only a callable without any can make a pipeline")
-        found = found()
-    if not _is_pipeline(found):
-        raise DescribeRefusal(f"{name} is a {type(found).__name__} and not a pipeline")
-    return found
+        value = value()
+    if not _is_pipeline(value):
+        raise DescribeRefusal(f"{name} is a {type(value).__name__} and not a pipeline")
+    return value
 
 
 def _check_functions(node: Any, path: str, code: str) -> None:
-    """Names each function so that it is found again, checks that it is, and adds what it takes."""
+    """Checks that each function of a description is found again under its name, and adds what it takes."""
     if isinstance(node, dict):
         reference = node.get("function")
         if isinstance(reference, dict) and "qualname" in reference:
             node["function"], node["takes"] = _check_function(
-                reference, node.pop("live", None), path, code, node.get("line")
+                reference["module"], reference["qualname"], node.pop("live", None), path, code, node.get("line")
             )
         if node.get("kind") == "notebook" and not os.path.isfile(os.path.join(code, node["command"])):
             raise DescribeRefusal(
@@ -190,9 +198,13 @@ def _check_functions(node: Any, path: str, code: str) -> None:
 
 
 def _check_function(
-    reference: dict[str, Any], live: Any, path: str, code: str, line: Optional[int]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    module, qualname = reference["module"], reference["qualname"]
+    module: str, qualname: str, live: Any, path: str, code: str, line: Optional[int]
+) -> tuple[FunctionRow, TakesRow]:
+    """The function as a step finds it, and its signature.
+
+    Args:
+        live: the function itself where the file holds it; None where it is only named. line: of the step, for a refusal.
+    """
     if live is None:
         resolved = _resolve_function(f"{module}.{qualname}" if module else qualname, code)
         if "refused" in resolved:
@@ -201,27 +213,27 @@ def _check_function(
     holder: Any = sys.modules.get(module)
     for part in qualname.split("."):
         holder = getattr(holder, part, None)
-    # A class method is another object each time that it is looked up, and equal to the one before.
-    found = getattr(holder, "__toolkit_function__", holder)
-    if found is not live and not (isinstance(live, types.MethodType) and found == live):
+    # Each look-up of a class method gives another object, which is equal to the one before.
+    function = getattr(holder, "__toolkit_function__", holder)
+    if function is not live and not (isinstance(live, types.MethodType) and function == live):
         raise DescribeRefusal(
             f"the function {qualname} can't be found again as {qualname} in its module: define it at module level, "
-            "under the name that it is kept by",
+            "under its own name",
             line,
         )
     return _reference(module, qualname, path, code), _takes(live)
 
 
-def _reference(module: str, qualname: str, path: Optional[str], code: str) -> dict[str, Any]:
+def _reference(module: str, qualname: str, path: str, code: str) -> FunctionRow:
+    """How a step finds the function: a function of the pipeline's own file belongs to the module of the file's name."""
     if module != "__main__":
         return {"module": module, "qualname": qualname, "file": None}
-    assert path is not None
     name, found_by_name = imports.name_of_file(path)
     return {"module": name, "qualname": qualname, "file": None if found_by_name else os.path.relpath(path, code)}
 
 
-def _takes(function: Any) -> dict[str, Any]:
-    signature = conversion.signature(function)
+def _takes(function: Any) -> TakesRow:
+    signature = signature_of(function)
     return {
         "names": list(signature.names),
         "required": [name for name in signature.names if name in signature.required],
@@ -229,8 +241,8 @@ def _takes(function: Any) -> dict[str, Any]:
     }
 
 
-def _resolve_function(dotted: str, code: str) -> dict[str, Any]:
-    """A dotted path as module and name: the longest part of it that is a module."""
+def _resolve_function(dotted: str, code: str) -> ResolvedFunction:
+    """The function of a dotted path. The module is the longest part of the path that can be imported."""
     parts = dotted.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         return {"refused": f"{dotted} is not the dotted path of a function (module.function)"}

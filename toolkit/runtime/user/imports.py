@@ -1,7 +1,7 @@
-"""Gives user code the import path that a script would have, and finds its functions.
+"""Imports of user code: the import path that a script would have, and the functions that a plan names.
 
-Modules that the runtime itself has imported stay ours by reference; where the user has a module of the same name, the name
-is freed, so that an ``import json`` of theirs finds what it would find in a script.
+The runtime keeps references to the modules that it has imported. Where the user has a module of the same name, the name is
+freed in ``sys.modules``, so that the user's ``import json`` finds what it would find in a script.
 """
 
 from __future__ import annotations
@@ -20,40 +20,47 @@ if TYPE_CHECKING:
 
 
 class CodeNotFound(Exception):
-    """A module, function or file that the pipeline names is not there."""
+    """A module, function or file that the pipeline names does not exist."""
 
 
 _original: list[str] = []
+"""``sys.path`` without the user's folders."""
 _own: set[str] = set()
+"""The names of the user's own modules and packages."""
 
 
-def install(places: Locations, roots: Sequence[str]) -> None:
-    """Puts the user's folders first on ``sys.path``, then the image's PYTHONPATH, and the SDK before what is installed."""
-    first = [os.path.normpath(os.path.join(places.code, root)) for root in roots]
+def install(locations: Locations, roots: Sequence[str]) -> None:
+    """Puts on ``sys.path`` first the user's folders, then the image's PYTHONPATH, and the SDK before installed packages.
+
+    Args:
+        roots: the plan's import roots, relative to the code's folder.
+    """
+    first = [os.path.normpath(os.path.join(locations.code, root)) for root in roots]
     theirs = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     before = [entry for entry in dict.fromkeys(first + theirs) if os.path.isdir(entry)]
     _original[:] = [entry for entry in sys.path if entry not in before]
-    sys.path[:] = before + _with_sdk(_original, places.sdk)
+    sys.path[:] = before + _with_sdk(_original, locations.sdk)
     # In a step, execute() at the end of the user's file does nothing.
     sys._toolkit_step = True  # type: ignore[attr-defined]
     _own.update(_own_names(before))
     if not _own.isdisjoint(_SDK_IMPORTS):
-        # Loaded while these names still are the standard library's.
-        sys.path[:] = _with_sdk(_original, places.sdk)
+        # The SDK is loaded while these names still mean the standard library.
+        sys.path[:] = _with_sdk(_original, locations.sdk)
         importlib.import_module("toolkit.sdk")
         sys.path[:] = before + sys.path
     _free_names()
-    _join_toolkit(before, places.sdk)
+    _join_toolkit(before, locations.sdk)
 
 
 def standard_module(name: str) -> Any:
-    """A module of the standard library, whatever the user has of that name; theirs stays where it is."""
+    """A module of the standard library, also where the user has a module of that name; theirs stays imported."""
     if not _own:
         return importlib.import_module(name)
-    theirs = {known: module for known, module in sys.modules.items() if known.partition(".")[0] in _own - _ALWAYS}
+    hidden = _own - _ALWAYS
+    theirs = {imported: module for imported, module in sys.modules.items() if imported.partition(".")[0] in hidden}
     path = sys.path[:]
-    for known in theirs:
-        del sys.modules[known]
+    for imported in theirs:
+        del sys.modules[imported]
     sys.path[:] = _original
     try:
         return importlib.import_module(name)
@@ -84,9 +91,9 @@ def _own_names(folders: Sequence[str]) -> set[str]:
 
 
 def _free_names() -> None:
-    for known in list(sys.modules):
-        if known.partition(".")[0] in _own - _ALWAYS:
-            del sys.modules[known]
+    for imported in list(sys.modules):
+        if imported.partition(".")[0] in _own - _ALWAYS:
+            del sys.modules[imported]
 
 
 _ALWAYS = frozenset(
@@ -105,7 +112,7 @@ _ALWAYS = frozenset(
         "toolkit",
     }
 )
-"""Loaded before any script's first line, so that a script could not replace them either; and ours."""
+"""Modules that are loaded before a script's first line, so that a script could not replace them either; and our packages."""
 
 
 _SDK_IMPORTS = frozenset(
@@ -125,11 +132,11 @@ _SDK_IMPORTS = frozenset(
         "weakref",
     }
 )
-"""What the SDK imports, and what that imports."""
+"""The modules that the SDK imports, and those that they import."""
 
 
 def _join_toolkit(folders: Sequence[str], sdk: str) -> None:
-    """Where the user has a ``toolkit`` of their own, one package serves both: the SDK's names, then the user's."""
+    """Where the user has a ``toolkit`` of their own, makes one package of both. It has the SDK's names first, then the user's."""
     ours = os.path.join(sdk, "toolkit", "__init__.py")
     theirs: Optional[str] = None
     inside: list[str] = []
@@ -145,9 +152,9 @@ def _join_toolkit(folders: Sequence[str], sdk: str) -> None:
     if theirs is not None and os.path.realpath(theirs) == os.path.realpath(ours):
         return
     joined = sys.modules.get("toolkit") or _load("toolkit", ours, os.path.dirname(ours))
-    # Loaded now, so that looking for it never comes to the user's.
+    # It is loaded now, so that it is never looked for in the user's package.
     joined.__dict__["sdk"] = standard_module("toolkit.sdk")
-    # A package of theirs ends the search for other folders of the name, as it would without ours.
+    # Where theirs is a package, Python looks no further for other folders of the name, as without ours.
     joined.__path__.extend(inside if theirs is None else [os.path.dirname(theirs)] if _is_package(theirs) else [])
     if theirs is not None:
         _add_names_of(theirs, joined)
@@ -158,7 +165,7 @@ def _is_package(file: str) -> bool:
 
 
 def _add_names_of(theirs: str, joined: ModuleType) -> None:
-    """What the SDK does not have is looked up in the user's file, which runs when it is first asked for."""
+    """Makes names that the SDK does not have come from the user's file, which runs when the first of them is asked for."""
     loaded: list[ModuleType] = []
     sdk_getattr = joined.__dict__["__getattr__"]
 
@@ -194,19 +201,19 @@ def _load(name: str, file: str, package: Optional[str] = None) -> ModuleType:
 def name_of_file(path: str) -> tuple[str, bool]:
     """The module name of a pipeline's file in a step, and whether an import of that name finds the file.
 
-    It is the file's own, unless a script of that name could not be imported either, because the interpreter or a package
-    beside it answers to the name.
+    The name is the file's own, unless an import of it would find another module: one of the interpreter's own, or a package
+    beside the file.
     """
     stem = os.path.splitext(os.path.basename(path))[0]
     package = os.path.join(os.path.dirname(path), stem, "__init__.py")
     if stem in sys.builtin_module_names or stem in _ALWAYS or os.path.isfile(package):
         return f"{stem}_pipeline", False
-    # A dot would make the part before it a package, which pickle would look for.
+    # With a dot in the name, pickle would look for a package of the part before it.
     return stem.replace(".", "_"), stem.isidentifier()
 
 
 def strip_runtime_frames(frames: Optional[TracebackType]) -> Optional[TracebackType]:
-    """A traceback from the first frame on that is not the runtime's or the import system's."""
+    """A traceback without the runtime's and the import system's frames at its beginning."""
     runtime = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     ours = (runtime, os.path.dirname(importlib.__file__))
     while frames is not None:
@@ -223,20 +230,22 @@ def load_module(name: str, file: Optional[str], code: str) -> ModuleType:
     """A module by its name, or from its file (relative to ``code``) under its own name, never ``__main__``.
 
     Raises:
-        CodeNotFound: there is no such module or file. Whatever the module's own code raises passes through.
+        CodeNotFound: there is no such module or file. Exceptions of the module's own code pass through.
     """
     if file is not None:
-        known = sys.modules.get(name)
+        imported = sys.modules.get(name)
         path = os.path.join(code, file)
-        if known is not None and os.path.realpath(getattr(known, "__file__", None) or "") == os.path.realpath(path):
-            return known
+        if imported is not None and os.path.realpath(getattr(imported, "__file__", None) or "") == os.path.realpath(
+            path
+        ):
+            return imported
         if not os.path.isfile(path):
             raise CodeNotFound(f"the file {file} is not in the image")
         return _load(name, path)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # Only a module that is itself missing is our finding; one that it imports is the user's traceback.
+        # Where a module that it imports is missing, the user gets the traceback.
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise CodeNotFound(f"there is no module {name}") from None
         raise
@@ -248,13 +257,13 @@ def load_function(module: str, file: Optional[str], qualname: str, code: str) ->
     Raises:
         CodeNotFound: no such module, file or name, or it can't be called.
     """
-    found: Any = load_module(module, file, code)
+    value: Any = load_module(module, file, code)
     for part in qualname.split("."):
         try:
-            found = getattr(found, part)
+            value = getattr(value, part)
         except AttributeError:
             raise CodeNotFound(f"the module {module} has no function {qualname}") from None
-    target = getattr(found, "__toolkit_function__", found)
-    if not callable(target):
-        raise CodeNotFound(f"{module}.{qualname} can't be called: it is {type(target).__name__}")
-    return target
+    function = getattr(value, "__toolkit_function__", value)
+    if not callable(function):
+        raise CodeNotFound(f"{module}.{qualname} can't be called: it is {type(function).__name__}")
+    return function

@@ -1,4 +1,4 @@
-"""What runs inside a notebook's kernel around its cells: parameters in, returns out."""
+"""The runtime's part in a notebook's kernel: it gives the notebook its parameters and takes its returns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import conversion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from ..shared.documents import JsonValue, ReturnRow
 
 
 def begin(paths: list[str], sdk: str) -> None:
@@ -20,56 +20,57 @@ def begin(paths: list[str], sdk: str) -> None:
     Args:
         paths: folders to import from first. sdk: the folder of the SDK.
     """
-    sys.path[:] = [one for one in paths if os.path.isdir(one)] + [one for one in sys.path if one not in paths]
+    existing = [path for path in paths if os.path.isdir(path)]
+    sys.path[:] = existing + [entry for entry in sys.path if entry not in paths]
     if sdk not in sys.path:
-        place = [
+        installed = [
             position
             for position, entry in enumerate(sys.path)
             if os.path.basename(entry) in ("site-packages", "dist-packages")
         ]
-        sys.path.insert(place[0] if place else len(sys.path), sdk)
+        sys.path.insert(installed[0] if installed else len(sys.path), sdk)
     # In a step, execute() at the end of the user's file does nothing.
     sys._toolkit_step = True  # type: ignore[attr-defined]
 
 
-def take(user: dict[str, Any], folder: str) -> None:
-    """Gives the notebook the parameters that are too much for a cell's text.
+def take(variables: dict[str, object], folder: str) -> None:
+    """Gives the notebook the parameters that are too large for a cell's text, or are objects.
 
     Args:
-        user: the notebook's variables. folder: the attempt's own.
+        variables: the notebook's. folder: the attempt's own.
     """
     given = os.path.join(folder, "given")
     for file in sorted(os.listdir(given)):
         name, suffix = os.path.splitext(file)
         with open(os.path.join(given, file), "rb") as data:
             if suffix == ".json":
-                user[name] = json.loads(data.read())
+                variables[name] = json.loads(data.read())
             else:
                 import pickle
 
-                user[name] = pickle.load(data)
+                variables[name] = pickle.load(data)
 
 
-def give(user: dict[str, Any], folder: str, returns: list[dict[str, str]]) -> None:
-    """Writes the declared returns where the step takes them from.
+def give(variables: dict[str, object], folder: str, returns: list[ReturnRow]) -> None:
+    """Writes the declared returns to files, from which the step takes them.
 
     Args:
-        user: the notebook's variables. returns: names and kinds.
+        variables: the notebook's. folder: the attempt's own. returns: as the plan declares them.
     """
-    answers: dict[str, Any] = {}
-    for one in returns:
-        name, kind = one["name"], one["kind"]
+    answers: dict[str, dict[str, JsonValue]] = {}
+    for declared in returns:
+        name, kind = declared["name"], declared["kind"]
         try:
-            if name not in user:
+            if name not in variables:
                 answers[name] = {"refused": f"the notebook has no variable {name}, which the step declares to return"}
             elif kind == "object":
-                data, type_name = conversion.as_object(name, user[name])
+                data, type_name = conversion.as_object(name, variables[name])
                 with open(os.path.join(folder, f"{name}.returned"), "wb") as file:
                     file.write(data)
                 answers[name] = {"type": type_name}
             else:
-                plain = conversion.as_metric if kind == "metric" else conversion.as_json
-                answers[name] = {"value": plain(name, user[name])}
+                convert = conversion.as_metric if kind == "metric" else conversion.as_json
+                answers[name] = {"value": convert(name, variables[name])}
         except conversion.BadValue as error:
             answers[name] = {"refused": str(error)}
     with open(os.path.join(folder, "returned.json"), "w", encoding="ascii") as file:
@@ -77,10 +78,10 @@ def give(user: dict[str, Any], folder: str, returns: list[dict[str, str]]) -> No
 
 
 def end() -> None:
-    """Makes the kernel's end an interpreter's: what is printed from here on (atexit functions) goes to the step's output.
+    """Makes the kernel end as an interpreter does: what atexit functions print goes to the step's output.
 
-    Nobody reads the kernel's messages any more. Its threads log that they write to sockets which another has closed just now,
-    on a busy machine; that is no word of the notebook's.
+    Nobody reads the kernel's messages from here on. On a busy machine its threads may log that they write to closed sockets;
+    the notebook has nothing to do with that, so it is not shown.
     """
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     for library in ("asyncio", "tornado"):

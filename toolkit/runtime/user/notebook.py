@@ -1,7 +1,7 @@
-"""Runs a notebook step: parameters into a new cell, the cells by a kernel, and what came of it out of the kernel again.
+"""Notebook tasks: the parameters go into a new cell, a kernel runs the cells, and the returns come from the kernel.
 
-The kernel is a process of the child's own group, so that whatever ends the child ends it too. nbclient, nbformat and ipykernel
-are the user's: they must be in the image, and are imported here alone.
+The kernel is a process of the child's own group, so what ends the child ends the kernel too. nbclient, nbformat and ipykernel
+belong to the user: the image must have them, and only this module imports them.
 """
 
 from __future__ import annotations
@@ -16,64 +16,69 @@ import sys
 
 from ..shared.catalog import executed_name
 from ..shared.protocol import LARGE_VALUE
+from ..shared.whole_files import write_whole
 from . import child, conversion, imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Optional
+
+    from ..shared.documents import StoredValue
 
 NEEDED = ("nbclient", "nbformat", "ipykernel")
 PARAMETERS_TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
-"""Of the cell that is put in; a cell that has it already, from another run, is replaced."""
+"""The tag of the cell that holds the parameters. A cell that has it already, from another run, is replaced."""
 START_LIMIT = 300.0
 """Seconds within which the kernel must answer for the first time."""
 SHUTDOWN_LIMIT = 5.0
-"""Seconds that the kernel has for its own end (atexit functions) after the last cell."""
+"""Seconds that the kernel has for its atexit functions after the last cell."""
 _VARIABLES = "__import__('IPython').get_ipython().user_ns"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _LONGEST_SOCKET = 80
 """Characters; a Unix socket's path has at most 107, and a number follows."""
 
 
-def run(step: child.TaskRunner, environment: dict[str, str], document: dict[str, Any]) -> int:
-    """Runs the step's notebook and fills in what it returned, or how it failed; returns the exit code.
+def run(step: child.TaskRunner, environment: dict[str, str], report: child.ChildReport) -> int:
+    """Runs the step's notebook and adds its returns or its failure to the report; returns the exit code.
 
     Raises:
-        Failed: it can't be run, or a return is missing. SystemExit: a cell left by it. StoreFault: the catalog failed.
+        TaskFailure: the notebook can't be run, or a return is missing. SystemExit: a cell raised it.
+        StoreFault: the catalog failed.
     """
     _find_libraries()
-    path = os.path.join(step.places.work, step.step["command"])
+    path = os.path.join(step.locations.work, step.step["command"])
     notebook = _read(path, step.step["command"])
-    given = _Parameters(step)
-    _inject(notebook, given)
-    target = os.path.normpath(os.path.join(step.places.work, step.data_folder, executed_name(path)))
-    session = _Session(step, notebook, environment, given.folder)
+    parameters = _Parameters(step)
+    _inject(notebook, parameters)
+    target = os.path.normpath(os.path.join(step.locations.work, step.data_folder, executed_name(path)))
+    session = _Session(step, notebook, environment, parameters.folder)
     try:
         failure = session.run()
     finally:
         _write(step, notebook, target)
     if session.terminated:
-        # As a python step that the signal reaches.
+        # The child ends by the signal, as a python step does.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     if failure is not None and not failure.name:
-        return _dead(session.kernel_code(), document)
+        return _report_dead_kernel(session.kernel_code(), report)
     if failure is not None:
-        return _fail(step, failure, document)
-    document["returns"] = _read_returns(step, given.folder)
+        return _report_failure(step, failure, report)
+    report["returns"] = _read_returns(step, parameters.folder)
     return 0
 
 
 def _find_libraries() -> None:
     util = imports.standard_module("importlib.util")
-    # The runtime has cut the image's PYTHONPATH off its own; here these may come from it.
+    # The runtime took the image's PYTHONPATH off its import path, but the libraries may lie there.
     theirs = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path += [entry for entry in theirs if entry not in sys.path]
     missing = [name for name in NEEDED if util.find_spec(name) is None]
     if missing:
         raise child.TaskFailure(
-            f"a notebook step needs {', '.join(NEEDED)}, and this image is without {', '.join(missing)}: "
+            f"a notebook step needs {', '.join(NEEDED)}, and this image lacks {', '.join(missing)}: "
             "add them to the project's requirements"
         )
 
@@ -86,7 +91,7 @@ def _read(path: str, command: str) -> Any:
         with open(path, encoding="utf-8") as file:
             notebook = nbformat.read(file, as_version=4)
     except Exception as error:
-        raise child.TaskFailure(f"{command} is no notebook: {error}") from None
+        raise child.TaskFailure(f"{command} is not a notebook: {error}") from None
     language = notebook.metadata.get("kernelspec", {}).get("language", "python")
     if language.lower() != "python":
         raise child.TaskFailure(f"the notebook {command} is written in {language}, and only Python can be run")
@@ -102,9 +107,9 @@ def names_of(source: str) -> list[str]:
     Raises:
         SyntaxError: it is no Python.
     """
-    # Lines for IPython alone can't be parsed, and assign nothing.
+    # Lines that only IPython understands can't be parsed, and assign nothing.
     plain = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
-    found: list[str] = []
+    names: list[str] = []
     for node in ast.parse(plain).body:
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
@@ -112,8 +117,8 @@ def names_of(source: str) -> list[str]:
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
         for target in targets:
-            found += [one.id for one in ast.walk(target) if isinstance(one, ast.Name)]
-    return list(dict.fromkeys(found))
+            names += [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
+    return list(dict.fromkeys(names))
 
 
 def _find_tagged(notebook: Any, tag: str) -> Optional[int]:
@@ -124,30 +129,31 @@ def _find_tagged(notebook: Any, tag: str) -> Optional[int]:
 
 
 class _Parameters:
-    """What is handed to the kernel: small JSON data as text of a cell, anything else in a file.
+    """The notebook's parameters: small JSON data as text of a cell, and anything else in a file for the kernel.
 
     Attributes:
         folder: the attempt's own, for those files. cell: the cell's text.
     """
 
     def __init__(self, step: child.TaskRunner) -> None:
-        self._step = step
+        self.step = step
         self.folder = os.path.join(step.private, "kernel")
         os.makedirs(os.path.join(self.folder, "given"), mode=0o700)
         self.cell = ""
 
     def take(self, names: list[str]) -> None:
+        """Takes those that have a value."""
         lines = []
         for name in names:
-            stored = self._step.take_stored(name)
+            stored = self.step.take_stored(name)
             if stored is None:
                 continue
             if stored["kind"] == "object":
-                # Loaded by the kernel alone: it may be of a module that only imports there.
-                self._write(name, "pickle", self._step.store.get_bytes(stored["sha256"]))
+                # Only the kernel loads it: its module may be one that can be imported only there.
+                self._write(name, "pickle", self.step.store.get_bytes(stored["sha256"]))
                 lines.append(f"# {name} is an object: {stored.get('type', 'pickled')}")
                 continue
-            value = self._step.loaded(stored)
+            value = self.step.load(stored)
             try:
                 conversion.as_json(name, value)
             except conversion.BadValue:
@@ -167,37 +173,37 @@ class _Parameters:
             file.write(data)
 
 
-def _inject(notebook: Any, given: _Parameters) -> None:
-    """Puts the parameters into a cell after the one that is tagged ``parameters``, else at the top."""
-    before = _find_tagged(notebook, INJECTED_TAG)
-    if before is not None:
-        del notebook.cells[before]
-    place = _find_tagged(notebook, PARAMETERS_TAG)
+def _inject(notebook: Any, parameters: _Parameters) -> None:
+    """Puts the parameters into a new cell after the one that is tagged ``parameters``, or else at the top."""
+    injected = _find_tagged(notebook, INJECTED_TAG)
+    if injected is not None:
+        del notebook.cells[injected]
+    tagged = _find_tagged(notebook, PARAMETERS_TAG)
     names: list[str] = []
-    if place is not None:
+    if tagged is not None:
         try:
-            names = names_of(notebook.cells[place].source)
+            names = names_of(notebook.cells[tagged].source)
         except SyntaxError as error:
             raise child.TaskFailure(
                 f"the cell tagged parameters can't be read: {error.msg} in line {error.lineno}"
             ) from None
-    given.take(list(dict.fromkeys([*names, *given._step.step["bind"]])))
-    if not given.cell:
+    parameters.take(list(dict.fromkeys([*names, *parameters.step.step["bind"]])))
+    if not parameters.cell:
         return
-    cell = imports.standard_module("nbformat.v4").new_code_cell(given.cell, metadata={"tags": [INJECTED_TAG]})
+    cell = imports.standard_module("nbformat.v4").new_code_cell(parameters.cell, metadata={"tags": [INJECTED_TAG]})
     if (notebook.nbformat, notebook.nbformat_minor) >= (4, 5):
-        # Not a random one: the same run makes the same notebook.
+        # nbformat would make up a random id, but the same run makes the same notebook.
         cell["id"] = INJECTED_TAG
     else:
         cell.pop("id", None)
-    notebook.cells.insert(0 if place is None else place + 1, cell)
+    notebook.cells.insert(0 if tagged is None else tagged + 1, cell)
 
 
 # --- the kernel -------------------------------------------------------------------------------------------------------
 
 
 class _Failure:
-    """An exception that a cell, or our own code in the kernel, raised; or that there is no kernel any more."""
+    """An exception that a cell or our own code in the kernel raised. Without a name it says that the kernel has ended."""
 
     def __init__(self, name: str, message: str, traceback: str) -> None:
         self.name = name
@@ -217,7 +223,7 @@ class _Session:
         self.terminated = False
 
     def run(self) -> Optional[_Failure]:
-        """Executes all cells, and takes the returns where they all went well."""
+        """Executes all cells and, where none failed, has the kernel write the returns; returns the failure, if there is one."""
         asyncio = imports.standard_module("asyncio")
         try:
             failure: Optional[_Failure] = asyncio.run(self._run(asyncio))
@@ -245,24 +251,24 @@ class _Session:
     async def _execute(self) -> Optional[_Failure]:
         connection = self._start()
         client = _client(self._notebook, self._kernel)
-        talk = client.kc
-        talk.load_connection_file(connection)
-        talk.start_channels()
+        channels = client.kc
+        channels.load_connection_file(connection)
+        channels.start_channels()
         try:
-            await _now(talk.wait_for_ready(timeout=START_LIMIT))
+            await _result_of(channels.wait_for_ready(timeout=START_LIMIT))
         except RuntimeError as error:
             if self._kernel is not None and self._kernel.poll() is not None:
                 raise child.TaskFailure(
                     f"the notebook's kernel ended as it started, with exit code {self.kernel_code()}"
                 ) from None
             raise child.TaskFailure(f"the notebook's kernel does not answer: {error}") from None
-        talk.allow_stdin = False
+        channels.allow_stdin = False
         runtime = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         begin = (
             "import sys\npackage = type(sys)('_toolkit_runtime')\n"
             f"package.__path__ = [{runtime!r}]\nsys.modules['_toolkit_runtime'] = package\n"
             "from _toolkit_runtime.user import kernel\n"
-            f"kernel.begin({self._paths()!r}, {self._step.places.sdk!r})\n"
+            f"kernel.begin({self._paths()!r}, {self._step.locations.sdk!r})\n"
         )
         failure = await self._silently(client, f"exec({begin!r}, {{}})")
         for position, cell in enumerate(self._notebook.cells):
@@ -279,21 +285,21 @@ class _Session:
     def _start(self) -> str:
         """Starts the kernel; returns the path of its connection file."""
         connect = imports.standard_module("jupyter_client.connect")
-        # Of the user's own Jupyter and IPython nothing is read: the same notebook, the same run.
+        # The user's own settings of Jupyter and IPython are not read, so that a notebook runs the same everywhere.
         own = {name: os.path.join(self._folder, name.lower()) for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR")}
         own.update(JUPYTER_RUNTIME_DIR=self._folder, IPYTHONDIR=os.path.join(self._folder, "ipython"))
         own.update(PYDEVD_DISABLE_FILE_VALIDATION="1", JPY_PARENT_PID=str(os.getpid()))
         os.environ.update(own)
         socket = os.path.join(self._folder, "k")
         if len(socket) > _LONGEST_SOCKET:
-            socket = os.path.relpath(socket, self._step.places.work)
+            socket = os.path.relpath(socket, self._step.locations.work)
         file, _ = connect.write_connection_file(
             os.path.join(self._folder, "connection.json"),
             ip=socket,
             transport="ipc",
             key=os.urandom(16).hex().encode("ascii"),
         )
-        # What other programs write for it goes to the step's output directly: a kernel that passes it on loses what comes late.
+        # Output of programs that a cell starts goes to the step's output directly. The kernel would lose what comes late.
         self._kernel = subprocess.Popen(
             [
                 sys.executable,
@@ -305,22 +311,22 @@ class _Session:
                 "--IPKernelApp.capture_fd_output=False",
             ],
             env={**self._environment, **own},
-            cwd=self._step.places.work,
+            cwd=self._step.locations.work,
             stdin=subprocess.DEVNULL,
         )
         return str(file)
 
     def _paths(self) -> list[str]:
-        code = self._step.places.code
+        code = self._step.locations.code
         return [os.path.normpath(os.path.join(code, root)) for root in self._step.roots]
 
     async def _call(self, client: Any, call: str) -> Optional[_Failure]:
-        """Calls a function of kernel.py, whatever the notebook has given our names and those of built-in functions to."""
+        """Calls a function of kernel.py, even where the notebook has used our names, or those of built-in functions."""
         return await self._silently(client, f"__import__('_toolkit_runtime.user.kernel').user.kernel.{call}")
 
     async def _silently(self, client: Any, code: str) -> Optional[_Failure]:
-        """Runs code of ours in the kernel, that the notebook shows nothing of."""
-        message = await _now(client.kc.execute(code, silent=True, store_history=False))
+        """Runs code of ours in the kernel, which leaves no trace in the notebook."""
+        message = await _result_of(client.kc.execute(code, silent=True, store_history=False))
         reply = await client.async_wait_for_reply(message)
         content = reply["content"] if reply is not None else {}
         if content.get("status") == "error":
@@ -328,7 +334,7 @@ class _Session:
         return None
 
     async def _end(self, client: Any) -> None:
-        """Lets the kernel end as an interpreter ends."""
+        """Asks the kernel to end as an interpreter does, and waits for that."""
         assert self._kernel is not None
         client.kc.shutdown()
         try:
@@ -340,7 +346,7 @@ class _Session:
             client.kc.stop_channels()
 
     def kernel_code(self) -> Optional[int]:
-        """How the kernel's process ended, as a shell says it; None while it has not."""
+        """The exit code of the kernel's process as a shell has it; None while the process runs."""
         if self._kernel is None:
             return None
         code = self._kernel.poll()
@@ -352,19 +358,19 @@ class _Session:
             self._kernel.wait()
 
 
-async def _now(given: Any) -> Any:
-    """The result of what one version of a library answers at once and another later."""
-    return await given if hasattr(given, "__await__") else given
+async def _result_of(answer: Any) -> Any:
+    """A library's answer, which is an awaitable in some versions of the library."""
+    return await answer if hasattr(answer, "__await__") else answer
 
 
 def _client(notebook: Any, kernel: Any) -> Any:
-    """nbclient's client, that passes the cells' results on as they come; its kernel lives as long as our process of it does."""
+    """nbclient's client. It shows the cells' outputs as they come, and judges by the process whether the kernel is alive."""
     asynchronous = imports.standard_module("jupyter_client.asynchronous")
     nbclient = imports.standard_module("nbclient")
 
-    class Talk(asynchronous.AsyncKernelClient):  # type: ignore[misc, name-defined]
+    class KernelChannels(asynchronous.AsyncKernelClient):  # type: ignore[misc, name-defined]
         async def is_alive(self) -> bool:
-            # A heartbeat is missed on a busy machine too.
+            # A heartbeat may also be missed because the machine is busy.
             return kernel.poll() is None
 
         _async_is_alive = is_alive
@@ -375,12 +381,12 @@ def _client(notebook: Any, kernel: Any) -> Any:
             return super().output(outs, message, *rest)
 
     client = Client(notebook, timeout=None, record_timing=False, allow_errors=False)
-    client.kc = Talk()
+    client.kc = KernelChannels()
     client.reset_execution_trackers()
     return client
 
 
-def show(kind: str, content: dict[str, Any]) -> None:
+def show(kind: str, content: Mapping[str, Any]) -> None:
     """Writes an output of a cell to the step's own output."""
     if kind == "stream":
         stream = sys.stderr if content["name"] == "stderr" else sys.stdout
@@ -408,22 +414,22 @@ def _plain(text: str) -> str:
     return _ANSI.sub("", text)
 
 
-# --- afterwards -------------------------------------------------------------------------------------------------------
+# --- after the cells --------------------------------------------------------------------------------------------------
 
 
-def _dead(kernel_code: Optional[int], document: dict[str, Any]) -> int:
-    document["reason"] = f"the notebook's kernel ended before the notebook did, with exit code {kernel_code}"
+def _report_dead_kernel(kernel_code: Optional[int], report: child.ChildReport) -> int:
+    report["reason"] = f"the notebook's kernel ended before the notebook did, with exit code {kernel_code}"
     if kernel_code is not None and kernel_code > 128:
-        document["reason"] = f"the notebook's kernel was killed by signal {kernel_code - 128}"
-    print(document["reason"], file=sys.stderr)
+        report["reason"] = f"the notebook's kernel was killed by signal {kernel_code - 128}"
+    print(report["reason"], file=sys.stderr)
     return kernel_code or 1
 
 
-def _fail(step: child.TaskRunner, failure: _Failure, document: dict[str, Any]) -> int:
+def _report_failure(step: child.TaskRunner, failure: _Failure, report: child.ChildReport) -> int:
     if failure.name == "SystemExit":
         text = failure.message
         raise SystemExit(int(text) if re.fullmatch(r"-?\d+", text) else None if text in ("", "None") else text)
-    document["exception"] = {
+    report["exception"] = {
         "type": failure.name,
         "message": step.redactor.text(failure.message[:10_000]),
         "traceback": step.redactor.text(failure.traceback[:100_000]),
@@ -432,48 +438,46 @@ def _fail(step: child.TaskRunner, failure: _Failure, document: dict[str, Any]) -
 
 
 def _write(step: child.TaskRunner, notebook: Any, target: str) -> None:
-    """Keeps the notebook as far as it was executed, without secrets."""
+    """Writes the notebook as far as it was executed, without secrets."""
     for cell in notebook.cells:
         cell["source"] = step.redactor.text(cell["source"])
         if cell.get("outputs"):
-            cell["outputs"] = [_redact_output(step, one) for one in cell["outputs"]]
-    text = imports.standard_module("nbformat").writes(notebook)
-    temporary = f"{target}.{os.getpid()}.tmp"
+            cell["outputs"] = [_redact_output(step, output) for output in cell["outputs"]]
+    text: str = imports.standard_module("nbformat").writes(notebook)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text if text.endswith("\n") else text + "\n")
-    os.replace(temporary, target)
+    write_whole(target, (text if text.endswith("\n") else text + "\n").encode("utf-8"))
 
 
 def _redact_output(step: child.TaskRunner, output: Any) -> Any:
-    kind = output["output_type"]
+    """An output without secrets. Its type and its stream stay, also where a secret has the same text."""
 
-    def plain(value: Any) -> Any:
+    def redact(value: Any) -> Any:
         if isinstance(value, str):
             return step.redactor.text(value)
         if isinstance(value, dict):
-            return type(value)({key: plain(one) for key, one in value.items()})
-        return [plain(one) for one in value] if isinstance(value, list) else value
+            return type(value)({key: redact(item) for key, item in value.items()})
+        return [redact(item) for item in value] if isinstance(value, list) else value
 
-    found = plain(output)
-    found["output_type"] = kind
-    if kind == "stream":
-        found["name"] = output["name"]
-    return found
+    redacted = redact(output)
+    redacted["output_type"] = output["output_type"]
+    if output["output_type"] == "stream":
+        redacted["name"] = output["name"]
+    return redacted
 
 
-def _read_returns(step: child.TaskRunner, folder: str) -> dict[str, dict[str, Any]]:
-    """The declared returns, as the kernel handed them over."""
+def _read_returns(step: child.TaskRunner, folder: str) -> dict[str, StoredValue]:
+    """The declared returns as the record holds them, out of the files that the kernel has written."""
     with open(os.path.join(folder, "returned.json"), encoding="ascii") as file:
         answers = json.load(file)
-    found: dict[str, dict[str, Any]] = {}
-    for one in step.step["returns"]:
-        name, answer = one["name"], answers[one["name"]]
+    stored: dict[str, StoredValue] = {}
+    for declared in step.step["returns"]:
+        name = declared["name"]
+        answer = answers[name]
         if "refused" in answer:
             raise child.TaskFailure(answer["refused"])
         if "value" in answer:
-            found.update(step.stored({name: answer["value"]}))
+            stored.update(step.store_returns({name: answer["value"]}))
             continue
         with open(os.path.join(folder, f"{name}.returned"), "rb") as data:
-            found[name] = step.stored_object(name, data.read(), answer["type"])
-    return found
+            stored[name] = step.store_object(name, data.read(), answer["type"])
+    return stored

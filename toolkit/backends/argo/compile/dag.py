@@ -1,30 +1,47 @@
 """The DAG templates of a plan: one for each sequence of steps, and one around the branches of each composite.
 
-A template is the same however often it runs. Which item or iteration it is comes in as a position (``p0``, ``p1``, … from the
-outermost), and what a composite inside it needs to know before it starts (``c7``: see :mod:`toolkit.runtime.shared.controls`)
-comes in too, or goes out of it, where no task beside the composite computes it.
+A template is the same however often it runs. Its inputs say which item or iteration it is (the positions ``p0``, ``p1``, … from
+the outermost), and what a composite inside it needs to know before it starts (control values, as ``c7``). Where no task beside
+the composite computes such a value, it is an input of the template, or an output of it (:mod:`.control_routes`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile import names
+from toolkit.backends.argo.compile.control_routes import ControlRoutes
 from toolkit.backends.argo.compile.omitted_work import OmittedWork, Positions
-from toolkit.backends.argo.compile.pod import PATH_INPUT, Object, can_be_input, fill_positions, literal, position_name
-from toolkit.plan.controls import ChoiceSource, Control, EntrySource, InnerSource, Source, TaskSource, holds_entry
-from toolkit.plan.plan import Emission, Plan, PlannedScope, PlannedStep, When
-from toolkit.runtime.shared.controls import parameter_key
+from toolkit.backends.argo.compile.pod import PATH_INPUT, can_be_input, position_name
+from toolkit.backends.argo.compile.tasks import (
+    argument,
+    at_position,
+    call,
+    input_argument,
+    input_declarations,
+    input_reference,
+    omit_at,
+    output,
+    output_reference,
+    path_argument,
+    position_arguments,
+    success_of,
+    task_output,
+    task_term,
+)
+from toolkit.plan.controls import ChoiceSource, EntrySource, InnerSource, Source, TaskSource
+from toolkit.plan.plan import Plan, PlannedScope, PlannedStep
 from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, depth
 
 ENTRY = "pipeline"
 NOTHING = "nothing"
 """Makes no pod and succeeds."""
 FAILS = "fails"
-"""Makes no pod and fails; its input says which step ended its pipeline so."""
+"""Makes no pod and fails; its input says which step ended its pipeline with a failure."""
 _End = tuple[str, "str | None"]
-"""A task that may be a composite's last, and the scope that it runs; None where it is the composite again."""
+"""A task that may be a composite's last, and the scope that it runs; None where it runs the composite again."""
 _UNROLLED = 8
 """Iterations of a loop that its template holds before it calls itself: Argo follows a hundred calls within calls at most."""
 
@@ -39,7 +56,8 @@ class Graph:
 
     Args:
         constants: the control values that follow from the run's parameters, by key.
-        pod: gives the name of the template whose pods run a step. omitted_work: of a run that goes on, what is done of it.
+        pod: gives the name of the template whose pods run a step.
+        omitted_work: what a run that resumes need not do again.
     """
 
     def __init__(
@@ -54,156 +72,89 @@ class Graph:
         self._pod = pod
         self._omitted_work = omitted_work
         self._rows = {row.path: row for row in plan.steps}
-        self._numbers = {row.path: number for number, row in enumerate(plan.steps)}
         self._scopes = {scope.path: scope for scope in plan.scopes}
-        self._scope_of = {path: scope for scope in plan.scopes for path in scope.steps}
-        # By scope: what comes in, what goes out and where from there.
-        self._inputs: dict[str, dict[str, None]] = {}
-        self._exports: dict[str, dict[str, dict[Source, None]]] = {}
-        # By composite or handler: where in the sequence around it the values come from that it takes; what it gives.
-        self._arguments: dict[str, dict[str, Source]] = {}
-        self._gives: dict[str, dict[str, None]] = {}
-        self._made: list[Object] = []
-        self._plain: dict[str, Object] = {}
-        for controls in plan.controls.values():
-            for control in controls:
-                self._follow(control)
+        self._routes = ControlRoutes(plan)
+        self._templates: list[KubernetesObject] = []
+        self._podless: dict[str, KubernetesObject] = {}
 
-    def templates(self) -> list[Object]:
-        """All of them, the entry first, and those without a pod that they need."""
-        self._made, self._plain = [], {}
+    def templates(self) -> list[KubernetesObject]:
+        """All of them, the entry first, and those without a pod that they need last."""
+        self._templates, self._podless = [], {}
         waiting = [self._scopes[""]]
         while waiting:
             scope = waiting.pop(0)
-            self._made.append(self._of_scope(scope))
-            for row in self._live(scope):
+            self._templates.append(self._of_scope(scope))
+            for row in self._reachable(scope):
                 if row.inside is not None:
                     if row.type != "pipeline":
-                        self._made.append(self._of_composite(row))
-                    waiting += [self._scopes[one] for one in row.inside.scopes()]
+                        self._templates.append(self._of_composite(row))
+                    waiting += [self._scopes[path] for path in row.inside.scopes()]
                 if row.handler is not None:
                     waiting.append(self._scopes[row.handler])
-        return [*self._made, *self._plain.values()]
+        return [*self._templates, *self._podless.values()]
 
     def emitted(self, step: PlannedStep) -> list[str]:
-        """The keys of the values that a task computes."""
-        return list(dict.fromkeys(one for emission in step.emits for one in self._of_emission(emission)))
-
-    # --- what passes where --------------------------------------------------------------------------------------------
-
-    def _of_emission(self, emission: Emission) -> list[str]:
-        return self._keys(emission.path, emission.when)
-
-    def _keys(self, path: str, when: When) -> list[str]:
-        row = self._rows[path]
-        assert row.inside is not None
-        number = self._numbers[path]
-        if when == "start":
-            return (
-                [parameter_key(number), parameter_key(number, "groups")]
-                if row.inside.grouped
-                else [parameter_key(number)]
-            )
-        found = [parameter_key(number, "again")]
-        for part in row.inside.parts:
-            found += self._keys(part, "start")
-        return found
-
-    def _follow(self, control: Control) -> None:
-        """Notes which templates a value passes through on its way from where it is computed."""
-        if control.when == "again":
-            for scope, source in control.at.items():
-                for one in self._keys(control.path, "again"):
-                    self._export(scope, source, one)
-            return
-        called = control.path
-        for path, source in control.at.items():
-            around = self._scopes[path]
-            for one in self._keys(control.path, "start"):
-                self._arguments.setdefault(called, {})[one] = source
-                self._pass(source, one)
-                if holds_entry(source):
-                    self._inputs.setdefault(path, {})[one] = None
-            if around.owner is not None:
-                called = path if around.is_handler else around.owner
-
-    def _pass(self, source: Source, one: str) -> None:
-        if isinstance(source, ChoiceSource):
-            for each in (*source.first, source.otherwise):
-                self._pass(each, one)
-        elif isinstance(source, InnerSource):
-            called = source.scopes[0][0] if source.handler else source.step
-            if source.before is not None:
-                self._arguments.setdefault(called, {})[one] = source.before
-                self._pass(source.before, one)
-            for scope, inner in source.scopes:
-                self._export(scope, inner, one)
-            if not source.handler:
-                self._gives.setdefault(called, {})[one] = None
-
-    def _export(self, scope: str, source: Source, one: str) -> None:
-        self._exports.setdefault(scope, {}).setdefault(one, {})[source] = None
-        if holds_entry(source):
-            self._inputs.setdefault(scope, {})[one] = None
-        self._pass(source, one)
+        """The keys of the control values that a task computes."""
+        return self._routes.emitted(step)
 
     # --- sequences ----------------------------------------------------------------------------------------------------
 
-    def _live(self, scope: PlannedScope) -> list[PlannedStep]:
+    def _reachable(self, scope: PlannedScope) -> list[PlannedStep]:
         """The rows of a sequence that may run: none after one that ends it."""
-        found = []
+        rows = []
         for path in scope.steps:
-            found.append(self._rows[path])
-            if found[-1].ends:
+            rows.append(self._rows[path])
+            if rows[-1].ends:
                 break
-        return found
+        return rows
 
-    def _of_scope(self, scope: PlannedScope) -> Object:
-        made: Object = {"name": _scope_name(scope.path)}
-        inputs = _input_declarations(depth(scope.path), self._inputs.get(scope.path, ()) if scope.path else ())
+    def _of_scope(self, scope: PlannedScope) -> KubernetesObject:
+        template: KubernetesObject = {"name": _scope_name(scope.path)}
+        inputs = input_declarations(depth(scope.path), self._routes.inputs.get(scope.path, ()) if scope.path else ())
         if inputs:
-            made["inputs"] = inputs
+            template["inputs"] = inputs
         tasks = self._sequence(scope)
         outputs = []
-        known = {task["name"] for task in tasks}
-        for one, sources in self._exports.get(scope.path, {}).items():
-            terms = [text for source in sources for text in self._terms(source, scope.path, one, known)]
-            outputs.append(_output(one, terms))
-        made["dag"] = {"tasks": tasks}
+        task_names = {task["name"] for task in tasks}
+        for key, sources in self._routes.exports.get(scope.path, {}).items():
+            terms = [text for source in sources for text in self._terms(source, scope.path, key, task_names)]
+            outputs.append(output(key, terms))
+        template["dag"] = {"tasks": tasks}
         if outputs:
-            made["outputs"] = {"parameters": outputs}
-        return made
+            template["outputs"] = {"parameters": outputs}
+        return template
 
-    def _sequence(self, scope: PlannedScope) -> list[Object]:
-        tasks: list[Object] = []
+    def _sequence(self, scope: PlannedScope) -> list[KubernetesObject]:
+        tasks: list[KubernetesObject] = []
         handlers: list[str] = []
         last = ""
-        for row in self._live(scope):
+        for row in self._reachable(scope):
             omitted = self._omitted(row.path)
-            # Of what runs once it is known now whether it does.
+            # A row that runs once is left out when it is done; one that runs several times is omitted where it is done.
             if row.type != "stub" and () not in omitted:
                 name = names.task_name(row.path)
-                task = self._call(name, self._called(row), self._values(row, scope.path), last)
-                tasks.append(_omit_at(task, omitted))
-                last = _success_of(task)
+                task = call(name, self._template_name(row), self._arguments(row, scope.path), last)
+                tasks.append(omit_at(task, omitted))
+                last = success_of(task)
                 if row.handler is not None:
                     handlers.append(handler_task(row.path))
-                    values = self._resolved(row.handler, scope.path)
+                    arguments = self._composite_arguments(row.handler, scope.path)
                     failed = f"{name}.Failed || {name}.Errored"
-                    tasks.append(self._call(handlers[-1], _scope_name(row.handler), values, failed))
+                    tasks.append(call(handlers[-1], _scope_name(row.handler), arguments, failed))
             handled = self._handled(row.path)
             if row.ends == "failure" and () not in handled:
                 name = names.task_name(f"{row.path}/{FAILS}/")
-                task = self._call(name, self._fails(), [_path_argument(row.path)], last)
-                tasks.append(_omit_at(task, handled))
-                last = _success_of(task)
+                task = call(name, self._fails(), [path_argument(row.path)], last)
+                tasks.append(omit_at(task, handled))
+                last = success_of(task)
         if handlers:
-            # Argo judges a DAG by its last tasks; this one is left out, and so takes on a failure, unless one of these came well.
-            ends = " || ".join([last, *(f"{one}.Succeeded" for one in handlers)])
-            tasks.append(self._call(names.task_name("/end"), self._nothing(), [], ends))
+            # Argo judges a DAG by its last tasks. This one is omitted, and so passes a failure on, unless the sequence or a
+            # handler has succeeded.
+            ends = " || ".join([last, *(f"{handler}.Succeeded" for handler in handlers)])
+            tasks.append(call(names.task_name("/end"), self._nothing(), [], ends))
         if not tasks:
-            # Argo wants a task.
-            tasks.append(self._call(NOTHING, self._nothing(), [], ""))
+            # A DAG must have a task.
+            tasks.append(call(NOTHING, self._nothing(), [], ""))
         return tasks
 
     def _omitted(self, path: str) -> list[Positions]:
@@ -212,69 +163,61 @@ class Graph:
     def _handled(self, path: str) -> list[Positions]:
         return self._omitted_work.handled(path) if self._omitted_work is not None else []
 
-    @staticmethod
-    def _call(name: str, template: str, values: list[Object], depends: str) -> Object:
-        task: Object = {"name": name, "template": template}
-        if values:
-            task["arguments"] = {"parameters": values}
-        if depends:
-            task["depends"] = depends
-        return task
-
-    def _called(self, row: PlannedStep) -> str:
+    def _template_name(self, row: PlannedStep) -> str:
         if row.type == "task":
             return self._pod(row)
         return _scope_name(row.path) if row.type == "pipeline" else _row_name(row)
 
-    def _values(self, row: PlannedStep, scope: str) -> list[Object]:
+    def _arguments(self, row: PlannedStep, scope: str) -> list[KubernetesObject]:
         """The arguments of a row's template."""
         if row.type == "task":
-            return [_path_argument(row.path)] if can_be_input(row.path) else _position_arguments(depth(row.path))
-        return self._resolved(row.path, scope)
+            return [path_argument(row.path)] if can_be_input(row.path) else position_arguments(depth(row.path))
+        return self._composite_arguments(row.path, scope)
 
-    def _resolved(self, called: str, scope: str) -> list[Object]:
-        """The arguments of a composite or handler: where it is, and what it takes."""
-        values = _position_arguments(depth(called))
+    def _composite_arguments(self, called: str, scope: str) -> list[KubernetesObject]:
+        """The arguments of a composite or handler: its positions, and the control values that it takes."""
+        arguments = position_arguments(depth(called))
         if called in self._rows and self._rows[called].type == "loop":
-            values.append(_argument(position_name(len(values)), "0"))
-        for one, source in self._arguments.get(called, {}).items():
-            values.append(_argument(one, self._reference(source, scope, one)))
-        return values
+            arguments.append(argument(position_name(len(arguments)), "0"))
+        for key, source in self._routes.arguments.get(called, {}).items():
+            arguments.append(argument(key, self._reference(source, scope, key)))
+        return arguments
 
-    def _reference(self, source: Source, scope: str, one: str) -> str:
+    def _reference(self, source: Source, scope: str, key: str) -> str:
+        """The text that Argo replaces by a control value, in the middle of a sequence."""
         assert not isinstance(source, ChoiceSource), "only at the end of a sequence"
         if isinstance(source, EntrySource):
-            return self._constants[one] if scope == "" else _input(one)
-        known = self._known(source, scope, one)
-        if () in known:
-            return known[()]
+            return self._constants[key] if scope == "" else input_reference(key)
+        recorded = self._recorded_values(source, scope, key)
+        if () in recorded:
+            return recorded[()]
         task = _task_of(source)
-        if known:
-            return f"{{{{={_task_output(task, one)} ?? {_at_position(known)}}}}}"
-        return f"{{{{tasks.{task}.outputs.parameters.{one}}}}}"
+        if recorded:
+            return f"{{{{={task_output(task, key)} ?? {at_position(recorded)}}}}}"
+        return output_reference(task, key)
 
-    def _terms(self, source: Source, scope: str, one: str, tasks: Iterable[str]) -> list[str]:
+    def _terms(self, source: Source, scope: str, key: str, tasks: Iterable[str]) -> list[str]:
         """Expressions of which the first that is not empty is the value at the end of a sequence."""
         if isinstance(source, ChoiceSource):
             every = (*source.first, source.otherwise)
-            return [text for each in every for text in self._terms(each, scope, one, tasks)]
+            return [text for each in every for text in self._terms(each, scope, key, tasks)]
         if isinstance(source, EntrySource):
-            return [f"inputs.parameters.{one}"]
+            return [f"inputs.parameters.{key}"]
         name = _task_of(source)
-        terms = [_term(name, one)] if name in tasks else []
-        known = self._known(source, scope, one)
-        if () in known:
-            return [json.dumps(known[()])]
-        return [*terms, f"({_at_position(known)} ?? '')"] if known else terms
+        terms = [task_term(name, key)] if name in tasks else []
+        recorded = self._recorded_values(source, scope, key)
+        if () in recorded:
+            return [json.dumps(recorded[()])]
+        return [*terms, f"({at_position(recorded)} ?? '')"] if recorded else terms
 
-    def _known(self, source: TaskSource | InnerSource, scope: str, one: str) -> dict[Positions, str]:
-        """The values that what does not run again had computed, by position."""
+    def _recorded_values(self, source: TaskSource | InnerSource, scope: str, key: str) -> dict[Positions, str]:
+        """The values, by position, that a step or handler which does not run again had computed."""
         if self._omitted_work is None:
             return {}
         handled = isinstance(source, InnerSource) and source.handler
         positions = self._handled(source.step) if handled else self._omitted(source.step)
-        composite = self._plan.steps[int(one[1:])].path
-        # Out of a loop's body comes what its next iteration begins with, if that is its to compute.
+        composite = self._plan.steps[int(key[1:])].path
+        # A loop's body may compute what its next iteration begins with.
         loop = next(
             (
                 row.path
@@ -286,128 +229,123 @@ class Graph:
             ),
             None,
         )
-        found = {each: self._omitted_work.value(one, composite, scope, each, loop) for each in positions}
-        return {each: text for each, text in found.items() if text is not None}
+        values = {each: self._omitted_work.value(key, composite, scope, each, loop) for each in positions}
+        return {each: text for each, text in values.items() if text is not None}
 
     # --- composites ---------------------------------------------------------------------------------------------------
 
-    def _of_composite(self, row: PlannedStep) -> Object:
+    def _of_composite(self, row: PlannedStep) -> KubernetesObject:
         makers = {
             "parallel": self._parallel,
             "conditional": self._conditional,
             "map": self._map,
             "loop": self._loop,
         }
-        dag, last = makers[row.type](row)
-        made: Object = {"name": _row_name(row)}
-        inputs = _input_declarations(depth(row.path) + (row.type == "loop"), self._arguments.get(row.path, ()))
+        dag, ends = makers[row.type](row)
+        template: KubernetesObject = {"name": _row_name(row)}
+        inputs = input_declarations(depth(row.path) + (row.type == "loop"), self._routes.arguments.get(row.path, ()))
         if inputs:
-            made["inputs"] = inputs
-        made["dag"] = dag
+            template["inputs"] = inputs
+        template["dag"] = dag
         outputs = []
-        for one in self._gives.get(row.path, ()):
-            ends = [task for task, scope in last if scope is None or one in self._exports.get(scope, {})]
-            outputs.append(_output(one, [_term(end, one) for end in ends]))
+        for key in self._routes.results.get(row.path, ()):
+            giving = [task for task, scope in ends if scope is None or key in self._routes.exports.get(scope, {})]
+            outputs.append(output(key, [task_term(task, key) for task in giving]))
         if outputs:
-            made["outputs"] = {"parameters": outputs}
+            template["outputs"] = {"parameters": outputs}
         if row.type == "map" and row.inside is not None and row.inside.limit is not None:
-            made["parallelism"] = row.inside.limit
-        return made
+            template["parallelism"] = row.inside.limit
+        return template
 
-    def _parallel(self, row: PlannedStep) -> tuple[Object, list[_End]]:
-        tasks = []
-        for scope in _scopes(row):
-            values = [*_position_arguments(depth(scope)), *map(_input_argument, self._inputs.get(scope, ()))]
-            tasks.append(self._call(names.task_name(scope), _scope_name(scope), values, ""))
-        # Else the others would be judged before they have ended.
+    def _branch(self, scope: str) -> KubernetesObject:
+        """The task that is a branch of a parallel or a conditional."""
+        arguments = [*position_arguments(depth(scope)), *map(input_argument, self._routes.inputs.get(scope, ()))]
+        return call(names.task_name(scope), _scope_name(scope), arguments, "")
+
+    def _parallel(self, row: PlannedStep) -> tuple[KubernetesObject, list[_End]]:
+        tasks = [self._branch(scope) for scope in _scopes(row)]
+        # By default Argo would judge the branches when one has failed, before the others have ended.
         return {"failFast": False, "tasks": tasks}, [(names.task_name(scope), scope) for scope in _scopes(row)]
 
-    def _conditional(self, row: PlannedStep) -> tuple[Object, list[_End]]:
+    def _conditional(self, row: PlannedStep) -> tuple[KubernetesObject, list[_End]]:
         tasks = []
         for position, scope in enumerate(_scopes(row)):
-            values = [*_position_arguments(depth(scope)), *map(_input_argument, self._inputs.get(scope, ()))]
-            task = self._call(names.task_name(scope), _scope_name(scope), values, "")
-            # Not in quotes: what is no number is the sentence that says why, makes no expression, and so fails.
-            task["when"] = f"{_input(parameter_key(self._numbers[row.path]))} == {position}"
+            task = self._branch(scope)
+            # Not in quotes: where the value is a sentence that says why there is none, this is no expression, and so it fails.
+            task["when"] = f"{input_reference(self._routes.start_key(row))} == {position}"
             tasks.append(task)
         return {"tasks": tasks}, [(names.task_name(scope), scope) for scope in _scopes(row)]
 
-    def _map(self, row: PlannedStep) -> tuple[Object, list[_End]]:
+    def _map(self, row: PlannedStep) -> tuple[KubernetesObject, list[_End]]:
         assert row.inside is not None
         [scope] = _scopes(row)
-        number, level = self._numbers[row.path], depth(row.path)
-        outer = _position_arguments(level)
-        inner = list(self._inputs.get(scope, ()))
-        items = self._call("items", _scope_name(scope), [], "")
+        level = depth(row.path)
+        outer, position = position_arguments(level), position_name(level)
+        items = call("items", _scope_name(scope), [], "")
         if row.inside.parts:
-            own = [_argument(one, f"{{{{item.{one}}}}}") for one in inner]
-            items["arguments"] = {"parameters": [*outer, _argument(position_name(level), "{{item.i}}"), *own]}
-            items["withParam"] = _input(parameter_key(number))
+            inner = [argument(key, f"{{{{item.{key}}}}}") for key in self._routes.inputs.get(scope, ())]
+            items["arguments"] = {"parameters": [*outer, argument(position, "{{item.i}}"), *inner]}
+            items["withParam"] = input_reference(self._routes.start_key(row))
             return {"tasks": [items]}, []
-        items["arguments"] = {"parameters": [*outer, _argument(position_name(level), "{{item}}")]}
-        items["withSequence"] = {"count": _input(parameter_key(number))}
+        items["arguments"] = {"parameters": [*outer, argument(position, "{{item}}")]}
+        items["withSequence"] = {"count": input_reference(self._routes.start_key(row))}
         if not row.inside.grouped:
             return {"tasks": [items]}, []
         groups = {**items, "name": "groups", "template": _group_name(row)}
-        groups["withSequence"] = {"count": _input(parameter_key(number, "groups")), "format": GROUP + "%d"}
-        self._made.append(self._group(row, scope))
+        groups["withSequence"] = {"count": input_reference(self._routes.groups_key(row)), "format": GROUP + "%d"}
+        self._templates.append(self._of_group(row, scope))
         return {"failFast": False, "tasks": [items, groups]}, []
 
-    def _group(self, row: PlannedStep, scope: str) -> Object:
-        """A branch as several items run through it in the same pods: one that fails does not keep the others from going on."""
-        tasks: list[Object] = []
-        for step in self._live(self._scopes[scope]):
-            last = tasks[-1]["name"] if tasks else ""
-            omitted = self._omitted(step.path)
-            skipped = [] if not self._omitted_work else ["Skipped"]
-            after = (
-                " || ".join(f"{last}.{phase}" for phase in ("Succeeded", "Failed", "Errored", *skipped)) if last else ""
-            )
-            task = self._call(names.task_name(step.path), self._pod(step), self._values(step, scope), after)
-            tasks.append(_omit_at(task, omitted))
+    def _of_group(self, row: PlannedStep, scope: str) -> KubernetesObject:
+        """A map's branch for a group of items, which share its pods: an item that fails does not stop the others."""
+        tasks: list[KubernetesObject] = []
+        skipped = ["Skipped"] if self._omitted_work else []
+        for step in self._reachable(self._scopes[scope]):
+            previous = tasks[-1]["name"] if tasks else ""
+            phases = ("Succeeded", "Failed", "Errored", *skipped) if previous else ()
+            after = " || ".join(f"{previous}.{phase}" for phase in phases)
+            task = call(names.task_name(step.path), self._pod(step), self._arguments(step, scope), after)
+            tasks.append(omit_at(task, self._omitted(step.path)))
         if len(tasks) > 1:
-            every = " && ".join(_success_of(task) for task in tasks)
-            tasks.append(self._call(names.task_name("/end"), self._nothing(), [], every))
-        return {"name": _group_name(row), "inputs": _input_declarations(depth(scope), ()), "dag": {"tasks": tasks}}
+            every = " && ".join(success_of(task) for task in tasks)
+            tasks.append(call(names.task_name("/end"), self._nothing(), [], every))
+        return {"name": _group_name(row), "inputs": input_declarations(depth(scope), ()), "dag": {"tasks": tasks}}
 
-    def _loop(self, row: PlannedStep) -> tuple[Object, list[_End]]:
+    def _loop(self, row: PlannedStep) -> tuple[KubernetesObject, list[_End]]:
         assert row.inside is not None and row.inside.limit is not None
         [scope] = _scopes(row)
-        again, level = parameter_key(self._numbers[row.path], "again"), depth(row.path)
-        tasks: list[Object] = []
+        again, level = self._routes.again_key(row), depth(row.path)
+        position = position_name(level)
+        tasks: list[KubernetesObject] = []
         count = min(_UNROLLED, row.inside.limit)
-        for step in range(count + (row.inside.limit > count)):
-            name = f"iteration-{step}" if step < count else "more"
-            taken = self._inputs.get(scope, ()) if step < count else self._arguments.get(row.path, ())
+        for number in range(count + (row.inside.limit > count)):
+            unrolled = number < count
+            name, called = (f"iteration-{number}", _scope_name(scope)) if unrolled else ("more", _row_name(row))
+            keys = self._routes.inputs.get(scope, ()) if unrolled else self._routes.arguments.get(row.path, ())
             last = tasks[-1]["name"] if tasks else ""
-            position = f"{{{{=asInt(inputs.parameters.{position_name(level)}) + {step}}}}}"
-            values = [
-                *_position_arguments(level),
-                _argument(position_name(level), position if step else _input(position_name(level))),
-            ]
-            for one in taken:
-                known = last and one in self._exports.get(scope, {})
-                values.append(
-                    _argument(one, f"{{{{tasks.{last}.outputs.parameters.{one}}}}}") if known else _input_argument(one)
-                )
-            called = _scope_name(scope) if step < count else _row_name(row)
-            task = self._call(name, called, values, f"{last}.Succeeded" if last else "")
+            here = f"{{{{=asInt(inputs.parameters.{position}) + {number}}}}}" if number else input_reference(position)
+            arguments = [*position_arguments(level), argument(position, here)]
+            for key in keys:
+                computed = last and key in self._routes.exports.get(scope, {})
+                arguments.append(argument(key, output_reference(last, key)) if computed else input_argument(key))
+            task = call(name, called, arguments, f"{last}.Succeeded" if last else "")
             if last:
-                task["when"] = f"{{{{tasks.{last}.outputs.parameters.{again}}}}} == true"
+                task["when"] = f"{output_reference(last, again)} == true"
             tasks.append(task)
         own = _row_name(row)
-        return {"tasks": tasks}, [(one["name"], None if one["template"] == own else scope) for one in reversed(tasks)]
+        ends = [(task["name"], None if task["template"] == own else scope) for task in reversed(tasks)]
+        return {"tasks": tasks}, ends
 
-    # --- what makes no pod --------------------------------------------------------------------------------------------
+    # --- templates without a pod --------------------------------------------------------------------------------------
 
     def _nothing(self) -> str:
-        self._plain.setdefault(NOTHING, {"name": NOTHING, "suspend": {"duration": "0"}})
+        self._podless.setdefault(NOTHING, {"name": NOTHING, "suspend": {"duration": "0"}})
         return NOTHING
 
     def _fails(self) -> str:
         never = {"name": FAILS, "template": self._nothing(), "withSequence": {"count": "a step ends its pipeline"}}
         inputs = {"parameters": [{"name": PATH_INPUT}]}
-        self._plain.setdefault(FAILS, {"name": FAILS, "inputs": inputs, "dag": {"tasks": [never]}})
+        self._podless.setdefault(FAILS, {"name": FAILS, "inputs": inputs, "dag": {"tasks": [never]}})
         return FAILS
 
 
@@ -429,76 +367,7 @@ def _group_name(row: PlannedStep) -> str:
 
 
 def _task_of(source: TaskSource | InnerSource) -> str:
+    """The name of the task that computes a value, or holds what computes it."""
     if isinstance(source, InnerSource) and source.handler:
         return handler_task(source.step)
     return names.task_name(source.step)
-
-
-def _input_declarations(positions: int, keys: Iterable[str]) -> Object:
-    """Inputs; empty where there are none."""
-    known = [{"name": one} for one in (*map(position_name, range(positions)), *keys)]
-    return {"parameters": known} if known else {}
-
-
-def _argument(name: str, value: str) -> Object:
-    return {"name": name, "value": value}
-
-
-def _input(name: str) -> str:
-    return f"{{{{inputs.parameters.{name}}}}}"
-
-
-def _input_argument(name: str) -> Object:
-    """An argument that is an input of the same name."""
-    return _argument(name, _input(name))
-
-
-def _position_arguments(positions: int) -> list[Object]:
-    return [_input_argument(position_name(level)) for level in range(positions)]
-
-
-def _path_argument(path: str) -> Object:
-    """Which step it is; empty where Argo can't pass that on."""
-    return _argument(PATH_INPUT, fill_positions(literal(path)) if can_be_input(path) else "")
-
-
-def _term(task: str, one: str) -> str:
-    return f"({_task_output(task, one)} ?? '')"
-
-
-def _task_output(task: str, one: str) -> str:
-    return f"tasks['{task}']?.outputs?.parameters?.{one}"
-
-
-def _success_of(task: Object) -> str:
-    """On what a task depends that comes after another."""
-    name = task["name"]
-    return f"({name}.Succeeded || {name}.Skipped)" if "when" in task else f"{name}.Succeeded"
-
-
-def _here(positions: int) -> str:
-    """The positions of a template as one text, in Argo's expressions."""
-    return " + '/' + ".join(f"inputs.parameters.{position_name(level)}" for level in range(positions))
-
-
-def _omit_at(task: Object, positions: Sequence[Positions]) -> Object:
-    """A task that makes no pod at some positions."""
-    if positions:
-        known = json.dumps(["/".join(one) for one in positions])
-        task["when"] = f"{{{{=!({_here(len(positions[0]))} in {known})}}}}"
-    return task
-
-
-def _at_position(values: Mapping[Positions, str]) -> str:
-    """An expression that is the value of the position that a template is at, or nil."""
-    known = {"/".join(one): text for one, text in values.items()}
-    return f"get({json.dumps(known)}, {_here(len(next(iter(values))))})"
-
-
-def _output(name: str, terms: list[str]) -> Object:
-    """An output that is the first of some texts that is not empty."""
-    terms = terms or ["''"]
-    text = terms[-1]
-    for term in reversed(terms[:-1]):
-        text = f"{term} != '' ? {term} : ({text})"
-    return {"name": name, "valueFrom": {"expression": text, "default": ""}}

@@ -7,5 +7,5 @@ from toolkit.backends.yaml_text import to_yaml
 
 
 def to_text(objects: Manifests) -> str:
-    """Both objects as one YAML stream, the ConfigMap first: its reader is the other one."""
-    return "---\n".join(to_yaml(one) for one in (objects.config_map, objects.workflow))
+    """Both objects as one YAML stream, the ConfigMap first, because the other one reads it."""
+    return "---\n".join(to_yaml(each) for each in (objects.config_map, objects.workflow))

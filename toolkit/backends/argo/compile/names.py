@@ -1,4 +1,4 @@
-"""Names that Kubernetes and Argo accept, made from ours; two of ours never become one of theirs."""
+"""Names that Kubernetes and Argo accept, made from ours. Two different names of ours never give the same one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 
 _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _TASK = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,79}")
-"""Argo lets a task that begins with a digit depend on nothing."""
+"""In Argo's ``depends`` a name that begins with a digit can't be used."""
 _WORDS = re.compile("true|false|nil|not|in|and|or|let|if|else|matches|contains|startsWith|endsWith")
-"""Of the language in which Argo evaluates ``depends``, where a task's name stands bare."""
+"""Words of the language in which Argo evaluates ``depends``; task names are not quoted there."""
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DIGITS = 8
-"""Of a hash after a name that had to be changed: cleaned names collide (``a_b`` and ``a b``), these don't."""
+"""Digits of the hash after a name that had to be changed: cleaned names may collide (``a_b`` and ``a b``)."""
 
 
 def task_name(path: str) -> str:
@@ -31,7 +31,7 @@ def object_name(name: str, longest: int) -> str:
 
 
 def label_value(text: str) -> str:
-    """A label's value by which objects can be found; the whole text belongs into an annotation."""
+    """A label's value by which objects can be found. The whole text belongs in an annotation."""
     if not text or _LABEL.fullmatch(text):
         return text
     return _clean_name(text, r"[^A-Za-z0-9]+", 50) + _hash(text)

@@ -1,16 +1,16 @@
-"""What a run that goes on on a cluster need not run again, as its Workflow has to know it.
+"""What a run that resumes on a cluster need not run again, in the form that its Workflow needs.
 
-All of it follows from the run's records and the plan before anything is submitted, so that no pod is made of what is done: of a
-row, the positions at which it is; of what its tasks had computed for the composites after it, the values.
+It follows from the run's records and the plan, before anything is submitted, so that work which is done gets no pod. For each row
+of the plan it is the positions at which the row is done, and the control values that its tasks had computed.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.runtime.shared import layout
@@ -19,17 +19,21 @@ from toolkit.runtime.shared.scope import UnsuitableValue
 from toolkit.runtime.shared.tree import ANY, GROUP, Tree, branches, depth
 from toolkit.store.states import Row
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues, StepRow
+
 Positions = tuple[str, ...]
+"""The positions of the items and iterations that a row lies in, from the outermost; none for a row that runs once."""
 
 
 class OmittedWork:
-    """The earlier part of a run.
+    """What is done of a run.
 
     Args:
-        tree: of the plan as it is now. run_folder: where the run's records are on this machine. completed_work: what they say.
+        tree: of the plan as it is now. run_folder: the run's records on this machine. completed_work: what they say.
 
     Attributes:
-        attempts: where a task, or a group of items, had attempts: the number of its next one, by instance path.
+        attempts: the number of the next attempt of each task, or group of items, that had attempts; by instance path.
     """
 
     def __init__(self, tree: Tree, run_folder: Path, completed_work: CompletedWork) -> None:
@@ -51,46 +55,46 @@ class OmittedWork:
                 self._judge_groups(row, completed_work.controls)
 
     def omitted(self, path: str) -> list[Positions]:
-        """The positions at which a row of the plan does not run again: done, or after what an on_failure has seen to."""
+        """The positions at which a row of the plan does not run again: it is done, or comes after a failure that was handled."""
         return list(self._omitted[path])
 
     def handled(self, path: str) -> list[Positions]:
-        """The positions at which a row, or one before it in its sequence, had failed and its on_failure has made good for it."""
+        """The positions at which a row, or one before it in its sequence, had failed and its on_failure has handled that."""
         return list(self._handled[path])
 
     def value(self, name: str, composite: str, scope: str, positions: Positions, loop: str | None) -> str | None:
-        """A control value that is known already, as the cluster takes it.
+        """A control value that was computed before, as the cluster takes it; None where there is none.
 
         Args:
-            name: its key. composite: the plan's row that it is for. positions: of the scope in the plan that it comes from.
-            loop: the path of the loop that it is for the next iteration of; None where it is for none.
+            name: the value's key. composite: the path of the row that takes it. positions: of the scope that computed it.
+            loop: the path of a loop, where the value is for the loop's next iteration.
         """
-        wanted = list(positions)
+        target = list(positions)
         if name == self._keys.key(self._tree.rows[composite], "again"):
             return self._texts.get((name, positions))
         if loop is not None:
             level = depth(loop)
-            wanted[level] = str(int(wanted[level]) + 1)
-        # What lies in loops between the scope and the composite begins with their first iteration.
-        wanted = (wanted + ["0"] * depth(composite))[: depth(composite)]
-        return self._texts.get((name, tuple(wanted)))
+            target[level] = str(int(target[level]) + 1)
+        # Loops between the scope and the composite begin with their first iteration.
+        target = (target + ["0"] * depth(composite))[: depth(composite)]
+        return self._texts.get((name, tuple(target)))
 
     # --- what is done -------------------------------------------------------------------------------------------------
 
     def _judge(self, rows: Iterable[Row]) -> None:
-        """Goes through the rows in the order of the plan; what holds others comes before them."""
+        """Judges the rows in the order of the plan, in which a composite comes before the rows inside it."""
         sequences: dict[str, _Sequence] = {"": _Sequence(True, "")}
         entered: dict[str, bool | None] = {}
         types: dict[str, str] = {}
         for row in rows:
-            where = row.path.rpartition("/")[0]
-            if where not in sequences:
-                owner = where if where in entered else where.rpartition("/")[0]
-                sequences[where] = _Sequence(entered[owner], owner if types[owner] == "loop" else "")
-            sequence = sequences[where]
+            scope = row.path.rpartition("/")[0]
+            if scope not in sequences:
+                owner = scope if scope in entered else scope.rpartition("/")[0]
+                sequences[scope] = _Sequence(entered[owner], owner if types[owner] == "loop" else "")
+            sequence = sequences[scope]
             types[row.path] = row.row["type"]
             if sequence.clean is None:
-                # All around it is done.
+                # The composite around it is done.
                 entered[row.path] = None
                 continue
             handled = sequence.handled or row.on_failure == "succeeded"
@@ -105,19 +109,19 @@ class OmittedWork:
             sequence.handled = handled
             sequence.clean = sequence.clean and omitted
             if sequence.loop and not sequence.clean:
-                # Its further iterations begin with what comes of this one.
+                # The loop's further iterations depend on this one.
                 entered[sequence.loop] = False
 
     @staticmethod
     def _is_done(row: Row, clean: bool) -> bool:
-        """Whether a row is done by itself; of a composite that can be said only if nothing before it runs again."""
+        """Whether a row is done. A composite is done only if nothing before it runs again."""
         if row.row["type"] == "task":
             return bool(row.attempts) and row.status == "succeeded"
         return clean and row.status == "succeeded"
 
-    def _judge_groups(self, row: Mapping[str, Any], controls: Mapping[str, Any]) -> None:
-        """Of a map whose items share containers: which of those have nothing to do, and the numbers of their attempts."""
-        [(_, scope)] = branches(dict(row))
+    def _judge_groups(self, row: StepRow, controls: ControlValues) -> None:
+        """For a map whose items share containers: which groups are done, and the numbers of the others' next attempts."""
+        [(_, scope)] = branches(row)
         for instance, count in controls.items():
             trail = self._tree.trail(instance)
             if not trail or trail[-1].row["path"] != row["path"] or not isinstance(count, int) or count <= row["pods"]:
@@ -142,7 +146,7 @@ class OmittedWork:
         return (layout.attempts(self._run_folder, path) or [0])[-1] + 1
 
     def _with_attempts(self) -> Iterator[str]:
-        """The paths of tasks that have attempts, also of those that do not run as the plan is now."""
+        """The paths of tasks that have attempts, those included that do not run by the plan as it is now."""
         for template, row in self._tree.rows.items():
             if row["type"] == "task":
                 yield from self._paths_with_attempts(template.split("/"), [])
@@ -164,32 +168,33 @@ class OmittedWork:
 
     # --- control values -----------------------------------------------------------------------------------------------
 
-    def _all_texts(self, controls: Mapping[str, Any]) -> dict[tuple[str, Positions], str]:
+    def _all_texts(self, controls: ControlValues) -> dict[tuple[str, Positions], str]:
         """Each control value that the records hold, by its key and the positions that it is for."""
-        found: dict[tuple[str, Positions], str] = {}
+        texts: dict[tuple[str, Positions], str] = {}
         for instance, value in controls.items():
             trail = self._tree.trail(instance)
             if trail is not None:
                 row, positions = trail[-1].row, tuple(self._tree.positions(instance))
                 try:
-                    known = self._keys.of(row, instance, controls)
+                    values = self._keys.of(row, instance, controls)
                 except (UnsuitableValue, KeyError):
-                    # Of another shape, or more than the cluster is set to take by now: its own task says so again.
+                    # It has another shape, or is more than the configuration allows by now. The task that computes it says so.
                     continue
-                found.update({(name, positions): text for name, text in known.items()})
+                texts.update({(name, positions): text for name, text in values.items()})
             elif (trail := self._tree.trail(instance.rpartition("/")[0])) is not None and isinstance(value, bool):
                 loop, _, iteration = instance.rpartition("/")
                 positions = (*self._tree.positions(loop), iteration)
-                found[self._keys.key(trail[-1].row, "again"), positions] = "true" if value else "false"
-        return found
+                texts[self._keys.key(trail[-1].row, "again"), positions] = "true" if value else "false"
+        return texts
 
 
 class _Sequence:
-    """A sequence of rows on the way through them.
+    """What is known of a sequence while its rows are judged.
 
     Attributes:
-        clean: whether all before was done; None where all around it is. loop: the path of the loop that it is an iteration of.
-        handled: whether an on_failure has taken over the rest.
+        clean: whether all rows so far are done; None where the composite around the sequence is done.
+        loop: the path of the loop of which this is an iteration; empty of none.
+        handled: whether a row has failed and its on_failure has handled that.
     """
 
     def __init__(self, clean: bool | None, loop: str) -> None:

@@ -1,8 +1,8 @@
-"""The Argo rendering of a ContainerSpec: one template, every field of the spec in it.
+"""The Argo rendering of a ContainerSpec: one template, with every field of the spec in it. Pure.
 
-User text meets two languages on its way into a container: Argo replaces ``{{…}}`` anywhere in a template, and Kubernetes
-replaces ``$(…)`` in arguments and values. Both are kept from it here: a ``$`` is doubled, and a value with braces is read
-out of the run's ConfigMap, which neither of them looks into.
+User text passes two template languages on its way into a container. Argo replaces ``{{…}}`` anywhere in a template, and
+Kubernetes replaces ``$(…)`` in arguments and values. So a ``$`` is doubled here, and a value with braces is read from the
+run's ConfigMap, in which neither of them replaces anything.
 """
 
 from __future__ import annotations
@@ -10,33 +10,32 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from toolkit.backends.argo.cluster import KubernetesObject
+from toolkit.backends.argo.security import container_security, pod_security
 from toolkit.config.settings import RetryStrategy, Toleration
 from toolkit.runtime.shared.controls import CONTROL_FOLDER
 from toolkit.runtime.shared.protocol import FAULT, PATH_VARIABLE, RUN_FOLDER
 from toolkit.runtime.shared.tree import ANY
 from toolkit.spec.container import ContainerSpec
 
-Object = dict[str, Any]
-
 ATTEMPT_ANNOTATION = "dev.toolkit/attempt"
 PATH_INPUT = "path"
-"""The one input of every template that makes pods: which step of the plan this pod is."""
+"""The one input of every template that makes pods: the path of the step."""
 RUN_VOLUME = "toolkit-run"
 _PATH = "{{inputs.parameters.path}}"
 _SCRATCH = "toolkit-scratch"
 _SHARED_MEMORY = "toolkit-shm"
 _LONGEST_VALUE = 1024
-"""Bytes of a variable's value that stands in a template; Argo gives a pod its template whole, in 128 KiB at most."""
+"""Bytes of an environment variable's value in a template. Argo passes a pod its whole template, of at most 128 KiB."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a step's pods are placed and how its image is pulled; without effect on what the step computes.
+    """Where a step's pods run and how its image is pulled. It has no effect on what the step computes.
 
     Attributes:
-        pull_policy: always explicit. step_secret: the Secret that holds the secrets which only this step gets.
+        pull_policy: always explicit. step_secret: the Secret with the secrets that steps name themselves.
     """
 
     node_selector: Mapping[str, str]
@@ -48,51 +47,51 @@ class Placement:
 
 @dataclass(frozen=True)
 class ConfigMapValues:
-    """The values of environment variables that stand in the run's ConfigMap instead of in the template.
+    """The values of environment variables that are in the run's ConfigMap instead of in the template.
 
     Attributes:
-        config_map: its name. keys: the key of each value.
+        config_map: the ConfigMap's name. keys: the key of each value, by the value.
     """
 
     config_map: str
     keys: dict[str, str]
 
     def key(self, value: str) -> str:
-        """The key under which a value is kept."""
+        """The key of a value, which is added when it is new."""
         return self.keys.setdefault(value, f"value-{len(self.keys)}")
 
 
 def literal(text: str) -> str:
-    """Text as Kubernetes leaves it: a ``$`` begins one of its references."""
+    """Text that Kubernetes passes on as it was: a ``$`` would begin one of its references."""
     return text.replace("$", "$$")
 
 
 def plain(text: str) -> str:
-    """What :func:`literal` was made of."""
+    """The text that :func:`literal` was given."""
     return text.replace("$$", "$")
 
 
 def has_braces(text: str) -> bool:
-    """Whether Argo would look for a variable in this text."""
+    """Whether Argo would look for a variable in a text."""
     return "{{" in text or "}}" in text
 
 
 def can_be_input(path: str) -> bool:
     """Whether a step's path survives being a template's input.
 
-    Argo writes an input's value into the template's JSON by a rule of Go's, whose escapes for characters beyond 16 bits
-    that it does not know are none of JSON's.
+    Argo writes an input's value into the template's JSON with Go's escapes. For characters beyond 16 bits those may be no
+    escapes of JSON.
     """
     return not has_braces(path) and all(ord(character) < 0x10000 for character in path)
 
 
 def position_name(level: int) -> str:
-    """The input that says which item or iteration it is, of the map or loop that ``level`` others are around."""
+    """The input with the position of the item or iteration, of the map or loop that lies inside ``level`` others."""
     return f"p{level}"
 
 
 def fill_positions(path: str) -> str:
-    """A path of the plan with the positions in it as Argo puts them there."""
+    """A path of the plan in which Argo puts the positions."""
     if ANY not in path:
         return path
     parts, level = path.split("/"), 0
@@ -103,8 +102,8 @@ def fill_positions(path: str) -> str:
     return "/".join(parts)
 
 
-def _in_pieces(path: str) -> tuple[str, list[tuple[str, str]]]:
-    """A path that can be no input: as an argument, and the variables that hold what Argo must not see of it."""
+def _path_in_variables(path: str) -> tuple[str, list[tuple[str, str]]]:
+    """A path that can be no input: as an argument, and the environment variables with the parts that Argo must not see."""
     if ANY not in path.split("/"):
         return f"$({PATH_VARIABLE})", [(PATH_VARIABLE, path)]
     pieces: list[list[str]] = [[]]
@@ -113,11 +112,11 @@ def _in_pieces(path: str) -> tuple[str, list[tuple[str, str]]]:
             pieces.append([])
         else:
             pieces[-1].append(part)
-    kept = [(f"{PATH_VARIABLE}_{number}", "/".join(piece)) for number, piece in enumerate(pieces)]
-    shown = f"$({kept[0][0]})"
-    for level, (name, _) in enumerate(kept[1:]):
-        shown += f"/{{{{inputs.parameters.{position_name(level)}}}}}/$({name})"
-    return shown, kept
+    variables = [(f"{PATH_VARIABLE}_{number}", "/".join(piece)) for number, piece in enumerate(pieces)]
+    text = f"$({variables[0][0]})"
+    for level, (name, _) in enumerate(variables[1:]):
+        text += f"/{{{{inputs.parameters.{position_name(level)}}}}}/$({name})"
+    return text, variables
 
 
 def template(
@@ -128,20 +127,20 @@ def template(
     values: ConfigMapValues,
     path: str | None = None,
     emitted: Sequence[str] = (),
-) -> Object:
+) -> KubernetesObject:
     """A template whose pods run a step.
 
     Args:
-        spec: of any step of this shape; the step's own path is the template's input.
-        path: of the one step of this template, where Argo would change it as an input.
+        spec: of any step with the same container; the step's own path is the template's input.
+        path: the path of the only step of this template, where the path can't be an input.
         emitted: the keys of the control values that the step computes.
     """
-    mounts: list[Object] = [{"name": RUN_VOLUME, "mountPath": RUN_FOLDER, "readOnly": True}]
+    mounts: list[KubernetesObject] = [{"name": RUN_VOLUME, "mountPath": RUN_FOLDER, "readOnly": True}]
     mounts += [
-        {"name": volume_name(one.volume), "mountPath": one.path, **({"readOnly": True} if one.read_only else {})}
-        for one in spec.mounts
+        {"name": volume_name(mount.volume), "mountPath": mount.path, **({"readOnly": True} if mount.read_only else {})}
+        for mount in spec.mounts
     ]
-    volumes: list[Object] = []
+    volumes: list[KubernetesObject] = []
     if spec.scratch_size is not None or spec.read_only_root:
         volumes.append(_memory_volume(_SCRATCH, spec.scratch_size))
         mounts.append({"name": _SCRATCH, "mountPath": "/tmp"})
@@ -150,28 +149,33 @@ def template(
         mounts.append({"name": _SHARED_MEMORY, "mountPath": "/dev/shm"})
     attempt = "{{=asInt(retries) + 1}}" if retry.limit else "1"
     environment = _environment(spec, place, values)
-    inputs, shown = [PATH_INPUT], _PATH
+    inputs, path_text = [PATH_INPUT], _PATH
     if path is not None:
-        shown, pieces = _in_pieces(path)
+        path_text, pieces = _path_in_variables(path)
         environment += [_config_map_variable(variable, piece, values) for variable, piece in pieces]
         inputs = [position_name(level) for level in range(len(pieces) - 1)]
-    known: Object = {
+    rendered: KubernetesObject = {
         "name": name,
-        "inputs": {"parameters": [{"name": one} for one in inputs]},
+        "inputs": {"parameters": [{"name": input_name} for input_name in inputs]},
         "metadata": {"annotations": {ATTEMPT_ANNOTATION: attempt}},
         "container": {
             "image": spec.image,
             "imagePullPolicy": place.pull_policy,
-            # Given whole: without a command Argo asks the image's registry for its entry point.
+            # Always set: without a command Argo asks the image's registry for the entry point.
             "command": list(spec.argv[:2]),
-            "args": [spec.argv[2], "{{workflow.name}}", shown, attempt],
+            "args": [spec.argv[2], "{{workflow.name}}", path_text, attempt],
             "workingDir": spec.working_folder,
             "env": environment,
             "resources": _resources(spec),
-            "securityContext": _container_security(spec),
+            "securityContext": container_security(
+                spec.user,
+                read_only_root=spec.read_only_root,
+                privilege_escalation=not spec.no_new_privileges,
+                dropped_capabilities=spec.dropped_capabilities,
+            ),
             "volumeMounts": mounts,
         },
-        "securityContext": _pod_security(spec),
+        "securityContext": pod_security(spec.user, spec.group),
         # The token is for Argo's own containers alone.
         "serviceAccountName": place.service_account,
         "automountServiceAccountToken": False,
@@ -179,55 +183,55 @@ def template(
         "podSpecPatch": json.dumps(_patch(spec), sort_keys=True, separators=(",", ":")),
     }
     if emitted:
-        # Without a default a step that fails would be said to have failed of this.
-        outputs = [{"name": one, "valueFrom": {"path": f"{CONTROL_FOLDER}/{one}", "default": ""}} for one in emitted]
-        known["outputs"] = {"parameters": outputs}
+        # Without a default, Argo would name the missing file as the reason when a step fails.
+        outputs = [{"name": key, "valueFrom": {"path": f"{CONTROL_FOLDER}/{key}", "default": ""}} for key in emitted]
+        rendered["outputs"] = {"parameters": outputs}
     if volumes:
-        known["volumes"] = volumes
+        rendered["volumes"] = volumes
     if place.node_selector:
-        known["nodeSelector"] = dict(place.node_selector)
+        rendered["nodeSelector"] = dict(place.node_selector)
     if place.tolerations:
-        known["tolerations"] = [toleration(one) for one in place.tolerations]
+        rendered["tolerations"] = [toleration(each) for each in place.tolerations]
     if retry.limit:
-        known["retryStrategy"] = _retries(retry)
-    return known
+        rendered["retryStrategy"] = _retries(retry)
+    return rendered
 
 
 def volume_name(claim: str) -> str:
-    """The name inside a pod of the volume that is a claim's; a claim's may be longer and may have dots."""
+    """The name inside a pod of a claim's volume. The claim's own name may be longer and may have dots."""
     from toolkit.backends.argo.compile.names import object_name
 
     return object_name("claim-" + claim, 63)
 
 
-def _memory_volume(name: str, size: int | None) -> Object:
-    # In memory, as Docker's tmpfs: it counts towards the step's memory limit on both.
+def _memory_volume(name: str, size: int | None) -> KubernetesObject:
+    # In memory, as Docker's tmpfs: both count towards the step's memory limit.
     return {"name": name, "emptyDir": {"medium": "Memory", **({"sizeLimit": str(size)} if size is not None else {})}}
 
 
-def _environment(spec: ContainerSpec, place: Placement, values: ConfigMapValues) -> list[Object]:
-    """Values, then secrets by reference only."""
-    found: list[Object] = []
+def _environment(spec: ContainerSpec, place: Placement, values: ConfigMapValues) -> list[KubernetesObject]:
+    """The environment variables: values, then secrets, by reference only."""
+    variables: list[KubernetesObject] = []
     for name, value in spec.environment:
         if has_braces(value) or len(value.encode()) > _LONGEST_VALUE:
-            found.append(_config_map_variable(name, value, values))
+            variables.append(_config_map_variable(name, value, values))
         else:
-            found.append({"name": name, "value": literal(value)})
-    every = {one.environment_variable: (one.secret_name, one.secret_key) for one in spec.secrets}
-    own = {name: (place.step_secret, name) for name in spec.own_secrets if name not in every}
-    for name, (secret, key) in [*every.items(), *own.items()]:
-        found.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
-    return found
+            variables.append({"name": name, "value": literal(value)})
+    of_all_steps = {each.environment_variable: (each.secret_name, each.secret_key) for each in spec.secrets}
+    own = {name: (place.step_secret, name) for name in spec.own_secrets if name not in of_all_steps}
+    for name, (secret, key) in [*of_all_steps.items(), *own.items()]:
+        variables.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
+    return variables
 
 
-def _config_map_variable(name: str, value: str, values: ConfigMapValues) -> Object:
+def _config_map_variable(name: str, value: str, values: ConfigMapValues) -> KubernetesObject:
     reference = {"name": values.config_map, "key": values.key(value)}
     return {"name": name, "valueFrom": {"configMapKeyRef": reference}}
 
 
-def _resources(spec: ContainerSpec) -> Object:
-    limits: Object = {}
-    requests: Object = {}
+def _resources(spec: ContainerSpec) -> KubernetesObject:
+    limits: KubernetesObject = {}
+    requests: KubernetesObject = {}
     if spec.memory is not None:
         limits["memory"] = str(spec.memory)
     if spec.cpu is not None:
@@ -241,74 +245,49 @@ def _resources(spec: ContainerSpec) -> Object:
     return {key: value for key, value in (("limits", limits), ("requests", requests)) if value}
 
 
-def _container_security(spec: ContainerSpec) -> Object:
-    return {
-        "allowPrivilegeEscalation": not spec.no_new_privileges,
-        "capabilities": {"drop": list(spec.dropped_capabilities)},
-        "readOnlyRootFilesystem": spec.read_only_root,
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _pod_security(spec: ContainerSpec) -> Object:
-    return {
-        "runAsUser": spec.user,
-        "runAsGroup": spec.group,
-        "fsGroup": spec.group,
-        # Walking a whole catalog before each step would make every one as slow as the catalog is large.
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _patch(spec: ContainerSpec) -> Object:
-    """What a template has no field for; it also makes Argo's own containers fit the restricted Pod Security Standard."""
-    theirs = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": spec.user != 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    known: Object = {
+def _patch(spec: ContainerSpec) -> KubernetesObject:
+    """The pod's fields that a template lacks. They also make Argo's own containers fit the restricted Pod Security Standard."""
+    security = container_security(spec.user)
+    patch: KubernetesObject = {
         "terminationGracePeriodSeconds": spec.stop_timeout,
-        # Else each Service of the namespace would add seven variables to the environment of the step.
+        # By default each Service of the namespace adds seven variables to the environment of the step.
         "enableServiceLinks": False,
-        "initContainers": [{"name": "init", "securityContext": theirs}],
-        "containers": [{"name": "wait", "securityContext": theirs}],
+        "initContainers": [{"name": "init", "securityContext": security}],
+        "containers": [{"name": "wait", "securityContext": security}],
     }
     if spec.image_pull_secrets:
-        known["imagePullSecrets"] = [{"name": name} for name in spec.image_pull_secrets]
-    return known
+        patch["imagePullSecrets"] = [{"name": name} for name in spec.image_pull_secrets]
+    return patch
 
 
-def toleration(one: Toleration) -> Object:
+def toleration(setting: Toleration) -> KubernetesObject:
     """A toleration as Kubernetes spells it."""
-    known = {
-        "key": one.key,
-        "operator": one.operator,
-        "value": one.value,
-        "effect": one.effect,
-        "tolerationSeconds": one.toleration_seconds,
+    keys = {
+        "key": setting.key,
+        "operator": setting.operator,
+        "value": setting.value,
+        "effect": setting.effect,
+        "tolerationSeconds": setting.toleration_seconds,
     }
-    return {key: value for key, value in known.items() if value is not None}
+    return {key: value for key, value in keys.items() if value is not None}
 
 
-def _retries(retry: RetryStrategy) -> Object:
-    """Further attempts by the rule that the local scheduler has: a fault of the runtime's counts as an error, not a failure.
+def _retries(retry: RetryStrategy) -> KubernetesObject:
+    """When a failed attempt is tried again, as Argo's retryStrategy.
 
-    So does a pod that failed with no exit code (-1 here): the node refused it, or lost it.
+    The same rule in Python is ``toolkit/runtime/shared/retry_policy.py``, for the scheduler on one machine and for who reads the
+    records. Whoever changes one changes both. A fault of the runtime counts as an error and not as a failure. So does a pod
+    that failed without an exit code (-1 here), because a node refused or lost it.
     """
-    known: Object = {"limit": str(retry.limit), "retryPolicy": "Always"}
+    strategy: KubernetesObject = {"limit": str(retry.limit), "retryPolicy": "Always"}
     fault = f"asInt(lastRetry.exitCode) in [{FAULT}, -1]"
     if retry.retry_policy == "OnError":
-        known["expression"] = f'lastRetry.status == "Error" || {fault}'
+        strategy["expression"] = f'lastRetry.status == "Error" || {fault}'
     elif retry.retry_policy == "OnFailure":
-        known["expression"] = f'lastRetry.status != "Error" && !({fault})'
+        strategy["expression"] = f'lastRetry.status != "Error" && !({fault})'
     back_off = retry.back_off
     if back_off.duration_in_seconds or back_off.max_duration is not None:
-        known["backoff"] = {"duration": f"{back_off.duration_in_seconds}s", "factor": str(int(back_off.factor))}
+        strategy["backoff"] = {"duration": f"{back_off.duration_in_seconds}s", "factor": str(int(back_off.factor))}
         if back_off.max_duration is not None:
-            known["backoff"]["maxDuration"] = f"{back_off.max_duration}s"
-    return known
+            strategy["backoff"]["maxDuration"] = f"{back_off.max_duration}s"
+    return strategy

@@ -1,6 +1,6 @@
 """The schedules of a CronWorkflow, checked by the rules of Argo's own parser.
 
-Kubernetes takes any text there, and Argo then says only in the object's status that it will never run.
+Kubernetes accepts any text there. Argo then says only in the object's status that the schedule will never run.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
 
 @dataclass(frozen=True)
 class Schedules:
-    """What a CronWorkflow has of them.
+    """The schedules of one CronWorkflow.
 
     Attributes:
-        zone: the one in which all are meant.
+        lines: cron expressions. zone: the time zone of all of them.
     """
 
     lines: tuple[str, ...]
     zone: str
 
 
-def read(given: Sequence[str]) -> Schedules:
-    """The schedules of a configuration; ``CRON_TZ=ZONE`` before one names its time zone, and none is UTC.
+def read(configured: Sequence[str]) -> Schedules:
+    """The schedules of a configuration. ``CRON_TZ=ZONE`` before one names its time zone; without it, it is in UTC.
 
     Raises:
-        BadInput: Argo could not read one, or they have several time zones.
+        BadInput: Argo could not read one of them, or they have several time zones.
     """
     zones: dict[str, str] = {}
     lines = []
-    for schedule in given:
-        named = _ZONE.fullmatch(schedule)
-        zone, line = (named[1], named[2].strip()) if named else (UTC, schedule.strip())
+    for schedule in configured:
+        with_zone = _ZONE.fullmatch(schedule)
+        zone, line = (with_zone[1], with_zone[2].strip()) if with_zone else (UTC, schedule.strip())
         try:
             _check(line)
             _check_zone(zone)
@@ -60,32 +60,30 @@ def read(given: Sequence[str]) -> Schedules:
     if len(zones) > 1:
         both = " and ".join(repr(schedule) for schedule in list(zones.values())[:2])
         raise BadInput(
-            f"the schedules {both} are of two time zones, and a CronWorkflow has one: give each the same CRON_TZ="
+            f"the schedules {both} have different time zones, and a CronWorkflow has one: give each the same CRON_TZ="
         )
     return Schedules(tuple(lines), *zones)
 
 
 def _check_zone(zone: str) -> None:
-    known = zoneinfo.available_timezones()
-    # A machine without a list of them can't say.
-    if known and zone not in known:
+    zones = zoneinfo.available_timezones()
+    # On a machine without time zone data nothing can be checked.
+    if zones and zone not in zones:
         raise ValueError(f"there is no time zone {zone}")
 
 
 def _check(line: str) -> None:
     if line.startswith("@"):
         if line not in _NAMED and not _EVERY.fullmatch(line):
-            raise ValueError(f"there is {', '.join(sorted(_NAMED))}, and '@every 1h30m'")
+            raise ValueError(f"use one of {', '.join(sorted(_NAMED))}, or '@every 1h30m'")
         return
     fields = line.split()
     if len(fields) != len(_FIELDS):
-        raise ValueError(
-            f"it takes five fields, {', '.join(name for name, *_ in _FIELDS)}, and there are {len(fields)}"
-        )
+        raise ValueError(f"it needs five fields ({', '.join(name for name, *_ in _FIELDS)}), and has {len(fields)}")
     for field, (name, lowest, highest, names) in zip(fields, _FIELDS, strict=True):
         parts = field.split(",")
         if not all(_is_range(part, lowest, highest, names) for part in parts):
-            raise ValueError(f"{field} is no {name}: that is {lowest} to {highest}, *, A-B, or each with /STEP")
+            raise ValueError(f"{field} is no {name}: use {lowest} to {highest}, *, or A-B, each also with /STEP")
 
 
 def _is_range(text: str, lowest: int, highest: int, names: dict[str, int]) -> bool:

@@ -1,4 +1,4 @@
-"""Reads what Argo says of a Workflow's nodes: attempts, verdicts, composites and handlers. Pure."""
+"""Reads the nodes in a Workflow's status: attempts, verdicts, composites and handlers. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.dag import FAILS, handler_task
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.pod import PATH_INPUT, plain, position_name
@@ -25,9 +25,9 @@ _RETRIED = re.compile(r"\((\d+)\)$")
 _EXIT_CODE = re.compile(r"\(exit code (-?\d+)\)(?:: )?")
 _OUT_OF_MEMORY = re.compile(r"(main: )?OOMKilled")
 _CANCELLED = "cancelled"
-"""The runtime's last words when it was told to end."""
+"""The runtime's last words when it was asked to stop."""
 _ERROR = "error: "
-"""What a control value begins with that is none."""
+"""How a text begins that is an error in place of a control value."""
 _CONTROL = re.compile(r"[ca]\d+")
 _SHUT_DOWN = "workflow shutdown with strategy"
 _NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
@@ -38,8 +38,8 @@ class NodeAttempt:
     """One attempt of a step as the Workflow's status has it.
 
     Attributes:
-        path: the step's as it ran, with the positions of items and iterations, or a group of items, in it.
-        phase: Argo's word. seconds: how long its pod ran; 0 while it does. node: the id that the pod's annotation has.
+        path: the path as which the step ran, with the positions of items and iterations, or a group of items.
+        phase: Argo's word. seconds: how long the pod ran; 0 while it runs. node: the node's id, as in the pod's annotation.
     """
 
     path: str
@@ -54,61 +54,62 @@ class NodeAttempt:
     def finished(self) -> bool:
         return self.phase in FINISHED
 
-    def verdict(self, pod: Object | None, told: bool) -> Verdict:
-        """What the engine says of it; of an attempt that has finished.
+    def verdict(self, pod: KubernetesObject | None, run_was_stopped: bool) -> Verdict:
+        """The engine's verdict on an attempt that has finished.
 
         Args:
-            pod: as it was seen last, None when it never was. told: whether the run was told to end, by whomever.
+            pod: as it was seen last, None when it never was. run_was_stopped: whether the run was asked to stop, by anybody.
         """
-        said = main_container_status(pod)
-        terminated = said.get("state", {}).get("terminated", {})
+        status = main_container_status(pod)
+        terminated = status.get("state", {}).get("terminated", {})
         code = 0 if self.phase == "Succeeded" else self.exit_code
         if code is None:
             code = terminated.get("exitCode")
         killed = bool(_OUT_OF_MEMORY.match(self.message)) or terminated.get("reason") == "OOMKilled"
         message = (terminated.get("message") or self._last_words()).strip()
-        # Argo's Error is what happened to the pod and not in it: deleted, evicted, never made.
+        # Argo's Error is about the pod and not about the step in it: it was deleted, evicted or never created.
         fault = self.phase == "Error" or (self.phase == "Failed" and code is None) or code == FAULT
         if terminated.get("reason") in _NEVER_RAN:
-            # The code is Kubernetes' own invention.
+            # The container never ran: Kubernetes made up the code.
             code, fault = None, True
-        unsaid = self.phase == "Failed" and message in ("", _CANCELLED) and not (told or killed or code == FAULT)
-        away = removal_reason(pod)
-        if away and (self.phase == "Error" or unsaid or terminated.get("reason") in _NEVER_RAN):
-            fault, message = True, away
-        elif unsaid and message:
-            fault, message = True, "the pod was told to end from outside: it was deleted or evicted"
+        explained = run_was_stopped or killed or code == FAULT
+        unexplained = self.phase == "Failed" and message in ("", _CANCELLED) and not explained
+        removal = removal_reason(pod)
+        if removal and (self.phase == "Error" or unexplained or terminated.get("reason") in _NEVER_RAN):
+            fault, message = True, removal
+        elif unexplained and message:
+            fault, message = True, "the pod was stopped from outside: it was deleted or evicted"
         return Verdict(
             exit_code=code,
             out_of_memory=killed,
             message=message,
             container=pod["metadata"]["name"] if pod is not None else "",
-            image=said.get("imageID", ""),
+            image=status.get("imageID", ""),
             fault=fault,
         )
 
     @property
     def shut_down(self) -> bool:
-        """Whether it was ended with its run, before it had ended by itself."""
+        """Whether it was ended together with its run."""
         return self.message.startswith(_SHUT_DOWN)
 
     def _last_words(self) -> str:
-        """The container's own words, out of what Argo made of them."""
-        found = _EXIT_CODE.search(self.message)
-        return self.message[found.end() :] if found else self.message
+        """The container's own message, which Argo puts after the exit code."""
+        exit_code = _EXIT_CODE.search(self.message)
+        return self.message[exit_code.end() :] if exit_code else self.message
 
 
-def workflow_nodes(workflow: Object) -> dict[str, Object]:
-    """A Workflow's nodes by id, also when they are so many that Argo compresses them."""
+def workflow_nodes(workflow: KubernetesObject) -> dict[str, KubernetesObject]:
+    """A Workflow's nodes by id. Argo compresses them when there are many."""
     status = workflow.get("status") or {}
     if packed := status.get("compressedNodes"):
-        nodes: dict[str, Object] = json.loads(gzip.decompress(base64.b64decode(packed)))
+        nodes: dict[str, KubernetesObject] = json.loads(gzip.decompress(base64.b64decode(packed)))
         return nodes
     return status.get("nodes") or {}
 
 
 class TaskPaths:
-    """The paths of a plan's tasks, as a tree in which those that really run are found.
+    """The paths of a plan's tasks, as a tree in which the path of a task that ran is found.
 
     Args:
         templates: in plan order, with ``*`` for each position.
@@ -124,41 +125,41 @@ class TaskPaths:
             branch.template = template
 
     def template(self, path: str) -> str | None:
-        """The path in the plan of the task that ran at ``path``."""
-        found = self._walk(path)
-        return found[-1][0].template if found else None
+        """The template path of the task that ran at ``path``; None where the plan has none."""
+        branches = self._walk(path)
+        return branches[-1][0].template if branches else None
 
     def order(self, path: str) -> tuple[int, ...]:
-        """Where a task that ran comes among the others: in plan order, and by items and iterations."""
+        """A key for sorting tasks that ran: in plan order, then by items and iterations."""
         return tuple(number for branch, position in self._walk(path) for number in (branch.rank, position))
 
     def _walk(self, path: str) -> list[tuple[_Branch, int]]:
-        """The branch of each part of a path and the position that the part is; empty where there is no such path."""
-        found: list[tuple[_Branch, int]] = []
+        """The branch and the position (0 for a name) of each part of a path; empty where the plan has no such path."""
+        branches: list[tuple[_Branch, int]] = []
         branch = self._root
         for part in path.split("/"):
             digits = part[len(GROUP) :] if part.startswith(GROUP) else part
             if part in branch.below:
-                found.append((branch.below[part], 0))
+                branches.append((branch.below[part], 0))
             elif ANY in branch.below and digits.isdigit():
-                found.append((branch.below[ANY], int(digits)))
+                branches.append((branch.below[ANY], int(digits)))
             else:
                 return []
-            branch = found[-1][0]
-        return found
+            branch = branches[-1][0]
+        return branches
 
     def above(self) -> Iterable[str]:
-        """Each path in the plan that a task has or lies below, each once."""
-        found: dict[str, None] = {}
+        """The template paths of the tasks and of all that they lie in, each once."""
+        paths: dict[str, None] = {}
         for template in self._templates:
-            while template and template not in found:
-                found[template] = None
+            while template and template not in paths:
+                paths[template] = None
                 template = template.rpartition("/")[0]
-        return found
+        return paths
 
 
 class _Branch:
-    """Paths that begin in the same way; ``rank`` is where among its siblings it came first."""
+    """The paths that begin with the same parts; ``rank`` is the position among its siblings, in plan order."""
 
     def __init__(self, rank: int) -> None:
         self.rank = rank
@@ -167,28 +168,28 @@ class _Branch:
 
 
 def node_attempts(
-    workflow: Object, paths: Iterable[str], first: Mapping[str, int] = MappingProxyType({})
+    workflow: KubernetesObject, paths: Iterable[str], first: Mapping[str, int] = MappingProxyType({})
 ) -> list[NodeAttempt]:
-    """The attempts that have a pod or were to have one, by step and number.
+    """The attempts that have a pod or were to have one, sorted by path and number.
 
     Args:
-        paths: of the plan's tasks. first: of tasks that had attempts before this Workflow, the number of its first one.
+        paths: of the plan's tasks. first: the number of the first attempt in this Workflow, for tasks that had attempts before.
     """
     by_task = {task_name(path): path for path in paths}
-    found = []
+    attempts = []
     for node in workflow_nodes(workflow).values():
         if node.get("type") != "Pod":
             continue
         display = node.get("displayName", "")
-        retried = _RETRIED.search(display)
-        path = _input_path(node) or _by_name(node, by_task.get(_RETRIED.sub("", display)))
-        if path is None or node.get("phase") in ("Omitted", "Skipped") or _was_shut_out(node):
+        retry = _RETRIED.search(display)
+        path = _input_path(node) or _instance_path(node, by_task.get(_RETRIED.sub("", display)))
+        if path is None or node.get("phase") in ("Omitted", "Skipped") or _never_began(node):
             continue
         code = (node.get("outputs") or {}).get("exitCode")
-        found.append(
+        attempts.append(
             NodeAttempt(
                 path,
-                first.get(path, 1) + (int(retried.group(1)) if retried else 0),
+                first.get(path, 1) + (int(retry.group(1)) if retry else 0),
                 node.get("phase", "Pending"),
                 node.get("message", ""),
                 int(code) if code not in (None, "") else None,
@@ -196,35 +197,35 @@ def node_attempts(
                 node["id"],
             )
         )
-    return sorted(found, key=lambda one: (one.path, one.number))
+    return sorted(attempts, key=lambda attempt: (attempt.path, attempt.number))
 
 
-def _was_shut_out(node: Object) -> bool:
-    """Whether a step's turn came only when its run had been told to end: Argo ends such a node as it begins, without a pod."""
-    never = not node.get("hostNodeName") and node.get("startedAt") == node.get("finishedAt")
-    return never and node.get("message", "").startswith(_SHUT_DOWN)
+def _never_began(node: KubernetesObject) -> bool:
+    """Whether a step's turn came after its run was asked to stop: Argo ends such a node at once, without a pod."""
+    no_pod = not node.get("hostNodeName") and node.get("startedAt") == node.get("finishedAt")
+    return no_pod and node.get("message", "").startswith(_SHUT_DOWN)
 
 
-def succeeded_tasks(workflow: Object) -> set[str]:
+def succeeded_tasks(workflow: KubernetesObject) -> set[str]:
     """The names of the tasks of the pipeline itself that have succeeded."""
     root = workflow.get("metadata", {}).get("name", "")
     nodes = workflow_nodes(workflow).values()
-    own = (node for node in nodes if node.get("name") == f"{root}.{node.get('displayName')}")
-    return {node["displayName"] for node in own if node.get("phase") == "Succeeded"}
+    of_pipeline = (node for node in nodes if node.get("name") == f"{root}.{node.get('displayName')}")
+    return {node["displayName"] for node in of_pipeline if node.get("phase") == "Succeeded"}
 
 
-def _inputs(node: Object) -> dict[str, str]:
-    known = (node.get("inputs") or {}).get("parameters") or ()
-    return {one["name"]: one["value"] for one in known if one.get("value") is not None}
+def _inputs(node: KubernetesObject) -> dict[str, str]:
+    parameters = (node.get("inputs") or {}).get("parameters") or ()
+    return {each["name"]: each["value"] for each in parameters if each.get("value") is not None}
 
 
-def _input_path(node: Object) -> str | None:
-    found = _inputs(node).get(PATH_INPUT)
-    return plain(found) if found is not None else None
+def _input_path(node: KubernetesObject) -> str | None:
+    path = _inputs(node).get(PATH_INPUT)
+    return plain(path) if path is not None else None
 
 
-def _by_name(node: Object, template: str | None) -> str | None:
-    """A path of the plan with the positions that a node was given."""
+def _instance_path(node: KubernetesObject, template: str | None) -> str | None:
+    """A template path with the positions that are a node's inputs."""
     if template is None or ANY not in template:
         return template
     inputs = _inputs(node)
@@ -232,35 +233,36 @@ def _by_name(node: Object, template: str | None) -> str | None:
 
 
 class CompositeNodes:
-    """What a Workflow that has ended says of composites and handlers.
+    """The composites and handlers of a Workflow that has ended.
 
     Args:
         paths: of the plan's tasks.
     """
 
-    def __init__(self, workflow: Object, paths: TaskPaths) -> None:
+    def __init__(self, workflow: KubernetesObject, paths: TaskPaths) -> None:
         above = list(paths.above())
         self._rows = {task_name(path): path for path in above}
         self._handlers = {handler_task(path): f"{path}/{HANDLER}" for path in above}
         self._handled: set[str] = set()
         self._nodes = [node for node in workflow_nodes(workflow).values() if node.get("type") != "Pod"]
         for node in self._nodes:
-            handler = _by_name(node, self._handlers.get(node.get("displayName", "")))
+            handler = _instance_path(node, self._handlers.get(node.get("displayName", "")))
             if handler is not None and node.get("type") == "DAG":
                 self._handled.add(handler.rpartition("/")[0])
 
     def handled(self, path: str) -> bool:
-        """Whether a handler of a step, or of what it ran in, has run: what became of it is what counts then."""
+        """Whether a handler of a step, or of a composite around it, has run. Then the handler's outcome counts instead."""
         parts = path.split("/")
-        own = (count for count in range(1, len(parts) + 1) if parts[count : count + 1] != [HANDLER])
-        return any("/".join(parts[:count]) in self._handled for count in own)
+        # A failure in a handler is not handled by that handler.
+        counts = (count for count in range(1, len(parts) + 1) if parts[count : count + 1] != [HANDLER])
+        return any("/".join(parts[:count]) in self._handled for count in counts)
 
     def reason(self) -> str:
-        """Why a run failed of which no step did: a control value that could not be, or a step that ends its pipeline so."""
-        for node in sorted(self._nodes, key=lambda one: (one.get("finishedAt") or "9", one["id"])):
+        """Why a run failed in which no step did: an impossible control value, or a step that ends its pipeline with a failure."""
+        for node in sorted(self._nodes, key=lambda node: (node.get("finishedAt") or "9", node["id"])):
             if node.get("phase") not in ("Failed", "Error"):
                 continue
-            path = _by_name(node, self._rows.get(node.get("displayName", "")))
+            path = _instance_path(node, self._rows.get(node.get("displayName", "")))
             if path is not None and self.handled(path):
                 continue
             inputs = _inputs(node)
@@ -270,16 +272,17 @@ class CompositeNodes:
                     return f"the step {path} ends its pipeline with a failure"
             for name, value in inputs.items():
                 if _CONTROL.fullmatch(name) and value.startswith(_ERROR):
-                    # Of an item's it has the escapes of the list that it was in.
+                    # The value of an item still has the escapes of the list that it comes from.
                     return value[len(_ERROR) :].replace('\\"', '"')
-        return self._of_loop()
+        return self._reason_of_loop()
 
-    def _of_loop(self) -> str:
-        """Whether a loop goes on is asked only where it is told."""
+    def _reason_of_loop(self) -> str:
+        """Why it is not known whether a loop runs again, which is an output of an iteration and no input of a node."""
         for node in self._nodes:
-            for one in (node.get("outputs") or {}).get("parameters") or ():
-                if _CONTROL.fullmatch(one["name"]) and str(one.get("value") or "").startswith(_ERROR):
-                    return str(one["value"])[len(_ERROR) :]
+            for parameter in (node.get("outputs") or {}).get("parameters") or ():
+                value = str(parameter.get("value") or "")
+                if _CONTROL.fullmatch(parameter["name"]) and value.startswith(_ERROR):
+                    return value[len(_ERROR) :]
         return ""
 
 

@@ -1,30 +1,37 @@
-"""How a Workflow and its attempts ended, by the Workflow's status alone. Pure."""
+"""How a Workflow and its attempts ended, by the status of the Workflow and of its pods. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, workflow_nodes
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
 from toolkit.store.verdict import Attempt, judge
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EndRecord, EngineRecord
 
-def ended_at(workflow: Object) -> str | None:
-    """When a Workflow ended, as records have it; Kubernetes does not tell the milliseconds."""
+
+def ended_at(workflow: KubernetesObject) -> str | None:
+    """When a Workflow ended, in the form of records. Kubernetes gives no milliseconds."""
     ended = (workflow.get("status") or {}).get("finishedAt")
     return ended.replace("Z", ".000Z") if ended and "." not in ended else ended
 
 
-def workflow_status(workflow: Object) -> str:
-    """The phase of a Workflow: Pending, Running, Succeeded, Failed or Error; empty before the controller saw it."""
+def workflow_status(workflow: KubernetesObject) -> str:
+    """The phase of a Workflow: Pending, Running, Succeeded, Failed or Error; empty before the controller has seen it."""
     return str((workflow.get("status") or {}).get("phase") or "")
 
 
 def outcome_of(
-    workflow: Object, tasks: Sequence[str], records: Mapping[tuple[str, int], Object], time_limit: int | None
+    workflow: KubernetesObject,
+    tasks: Sequence[str],
+    records: Mapping[tuple[str, int], EngineRecord],
+    time_limit: int | None,
 ) -> Outcome:
     """How a finished Workflow ended.
 
@@ -40,60 +47,61 @@ def outcome_of(
     if (workflow.get("spec") or {}).get("shutdown"):
         return Outcome("cancelled", "cancelled")
     message = str((workflow.get("status") or {}).get("message") or "")
-    if time_limit is not None and _ran_out(workflow, time_limit):
+    if time_limit is not None and _out_of_time(workflow, time_limit):
         return Outcome("failed", f"the run took longer than its time limit of {time_limit} s")
     paths = TaskPaths(tasks)
-    ends = CompositeNodes(workflow, paths)
+    composites = CompositeNodes(workflow, paths)
     last: dict[str, int] = {}
     for path, number in records:
         last[path] = max(number, last.get(path, 0))
     for path in sorted(last, key=paths.order):
         attempt = attempt_from_engine(last[path], records[path, last[path]])
-        if attempt.status != "succeeded" and not ends.handled(path):
+        if attempt.status != "succeeded" and not composites.handled(path):
             return Outcome("failed", f"the step {path} failed: {attempt.reason}", attempt.fault)
-    if why := ends.reason():
+    if why := composites.reason():
         return Outcome("failed", why)
     return Outcome("failed", f"Argo says: {message or phase}", fault=True)
 
 
-def _ran_out(workflow: Object, limit: int) -> bool:
-    """Whether what ended last did so when the time of the whole run was over; times have whole seconds."""
+def _out_of_time(workflow: KubernetesObject, limit: int) -> bool:
+    """Whether the run was over its time limit when its last node ended. Times have whole seconds."""
     status = workflow.get("status") or {}
-    ends = [status.get("finishedAt"), *(node.get("finishedAt") for node in workflow_nodes(workflow).values())]
-    ended = max((parse_time(one) for one in ends if one), default=None)
+    times = [status.get("finishedAt"), *(node.get("finishedAt") for node in workflow_nodes(workflow).values())]
+    ended = max((parse_time(time) for time in times if time), default=None)
     if ended is None or not status.get("startedAt"):
         return False
     return (ended - parse_time(status["startedAt"])).total_seconds() >= limit
 
 
-def was_shut_down(workflow: Object, time_limit: int | None) -> bool:
-    """Whether the run as a whole was told to end: by somebody, or by its time limit."""
+def was_shut_down(workflow: KubernetesObject, time_limit: int | None) -> bool:
+    """Whether the run as a whole was stopped: because somebody asked for it, or by its time limit."""
     shut_down = bool((workflow.get("spec") or {}).get("shutdown"))
-    return shut_down or (time_limit is not None and _ran_out(workflow, time_limit))
+    return shut_down or (time_limit is not None and _out_of_time(workflow, time_limit))
 
 
-def engine_record(one: NodeAttempt, pod: Object | None, workflow: Object, time_limit: int | None) -> Object:
-    """engine.json of an attempt that has ended: the same from whichever client sees it.
+def engine_record(
+    attempt: NodeAttempt, pod: KubernetesObject | None, workflow: KubernetesObject, time_limit: int | None
+) -> EngineRecord:
+    """The engine.json of an attempt that has ended. It is the same for every client.
 
     Args:
         pod: as it was seen last, None when it never was. time_limit: as for :func:`outcome_of`.
     """
-    told, why = was_shut_down(workflow, time_limit), give_up_reason(workflow)
-    verdict = one.verdict(pod, told)
-    if why and (verdict.exit_code is None or one.shut_down):
+    stopped, why = was_shut_down(workflow, time_limit), give_up_reason(workflow)
+    verdict = attempt.verdict(pod, stopped)
+    if why and (verdict.exit_code is None or attempt.shut_down):
         verdict = replace(verdict, exit_code=None, message=why, fault=True)
-    return verdict.record(told and not why)
+    return verdict.record(stopped and not why)
 
 
-def attempt_from_engine(number: int, engine: Object, folder: str = "") -> Attempt:
-    """An attempt by the engine's word alone, as a client that does not see the volume knows it.
+def attempt_from_engine(number: int, engine: EngineRecord, folder: str = "") -> Attempt:
+    """An attempt by the engine's record alone, for a client that does not see the volume.
 
-    Exit code 0 is the runtime's promise that its record was written, and its last words are the reason in its record: they
+    The runtime exits with 0 only when its own record is written, and its last words are the reason in that record. So both
     stand for the record here.
     """
     code = engine["exit_code"]
-    end = {"status": "succeeded", "exit_code": 0} if code == 0 else None
+    end: EndRecord | None = {"status": "succeeded", "exit_code": 0} if code == 0 else None
     if code and engine["message"] and not engine.get("fault") and not engine["cancelled"]:
         end = {"status": "failed", "exit_code": code, "reason": engine["message"]}
-    status, code, reason, fault = judge(end, engine, run_active=False)
-    return Attempt(number, status, code, reason, fault, folder)
+    return Attempt(number, *judge(end, engine, run_active=False), folder)

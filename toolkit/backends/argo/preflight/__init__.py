@@ -1,7 +1,7 @@
-"""Whether a run can work on a cluster, found out before it is submitted; every finding says the command that mends it.
+"""Checks before a submit whether a run can work on a cluster. Every error names the command that fixes it.
 
-Two halves: :func:`gather` asks the API server, many questions at once, and :func:`judge`, which is pure, says what the answers
-mean. What the current user may not see is unknown, and never an error: most users are not their cluster's admin.
+There are two halves: :func:`gather` asks the API server, many questions at once. :func:`judge`, which is pure, says what the
+answers mean. What the current user may not see is unknown, and never an error: most users are not their cluster's admin.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ __all__ = [
 
 
 def check(cluster: Cluster, needs: Needs) -> list[Finding]:
-    """Asks the cluster and judges: a request or two after one another, however much there is to ask."""
+    """Asks the cluster and judges its answers. However much there is to ask, it takes as long as a few requests."""
     facts = gather(cluster, needs)
     return [facts] if isinstance(facts, Finding) else judge(facts, needs)
 
 
 def require(findings: Iterable[Finding]) -> None:
-    """Refuses to go on when there is an error among the findings.
+    """Refuses a submit when there is an error among the findings.
 
     Raises:
         Infrastructure: the first of them with its remedy, and how many more there are.
     """
-    errors = [one for one in findings if one.level == "error"]
+    errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         first, more = errors[0], len(errors) - 1
         rest = f" ({more} more: `toolkit doctor --env argo` lists all)" if more else ""
-        raise Infrastructure(f"{first.what}; to mend it: {first.remedy}{rest}")
+        raise Infrastructure(f"{first.what}; to fix it: {first.remedy}{rest}")

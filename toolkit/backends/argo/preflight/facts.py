@@ -9,27 +9,27 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.preflight.needs import Right
 
 
 @dataclass(frozen=True)
 class Denied:
-    """What the API server did not tell this user, and why."""
+    """What this user may not see, or the API server did not answer; and why."""
 
     why: str
 
 
-Answer: TypeAlias = "Object | Denied | None"
+Answer: TypeAlias = "KubernetesObject | Denied | None"
 """An object, or None when there is none."""
 
 
-Answers: TypeAlias = "tuple[Object, ...] | Denied"
+Answers: TypeAlias = "tuple[KubernetesObject, ...] | Denied"
 
 
 @dataclass(frozen=True)
 class SecretKeys:
-    """A Secret without its values: whether each key has one.
+    """A Secret without its values. ``keys`` says of each key whether it has one.
 
     Attributes:
         account: the service account whose token it is for.
@@ -52,7 +52,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, and what says whether it can be used: its volume, or its storage class and events while it has none."""
+    """A claim with its volume or, while it has none, with its storage class and events."""
 
     claim: Answer
     volume: Answer = None
@@ -65,12 +65,13 @@ class Controllers:
     """The Deployments of workflow controllers that this user can see.
 
     Attributes:
-        found: of the whole cluster, or of the namespaces that could be looked into. everywhere: whether that was all of it.
-        settings: each one's ConfigMap, by its namespace.
+        deployments: of the whole cluster, or of the namespaces that could be searched.
+        everywhere: whether the whole cluster could be searched.
+        settings: the ConfigMap of each controller, by its namespace.
         active: whether a controller has ever worked on a Workflow of this namespace.
     """
 
-    found: Answers
+    deployments: Answers
     everywhere: bool
     settings: Mapping[str, Answer] = field(default_factory=dict)
     active: bool = False
@@ -78,7 +79,7 @@ class Controllers:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that was asked, for one namespace."""
+    """All answers, for one namespace."""
 
     context: str
     namespace_name: str
@@ -104,37 +105,38 @@ class Facts:
 
     def apply(self, base: str, everywhere: bool = False) -> str:
         """A command that applies one of k8s/."""
-        applied = self.kubectl("apply", "-f", "-", everywhere=everywhere)
-        return f"toolkit doctor --manifests {shlex.quote(base)} | {applied}"
+        apply = self.kubectl("apply", "-f", "-", everywhere=everywhere)
+        return f"toolkit doctor --manifests {shlex.quote(base)} | {apply}"
 
 
-def is_controller(deployment: Object) -> bool:
+def is_controller(deployment: KubernetesObject) -> bool:
     labels = deployment["spec"]["template"]["metadata"].get("labels") or {}
     return deployment["metadata"]["name"] == "workflow-controller" or labels.get("app") == "workflow-controller"
 
 
-def container_words(deployment: Object) -> list[str]:
+def container_words(deployment: KubernetesObject) -> list[str]:
     """The controller's command line, with ``--option=value`` as two words."""
     container = controller_container(deployment)
     words = [*(container.get("command") or ()), *(container.get("args") or ())]
     return [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
 
 
-def controller_container(deployment: Object) -> Object:
-    containers: list[Object] = deployment["spec"]["template"]["spec"]["containers"]
-    return next((one for one in containers if one["name"] in ("workflow-controller", "controller")), containers[0])
+def controller_container(deployment: KubernetesObject) -> KubernetesObject:
+    containers: list[KubernetesObject] = deployment["spec"]["template"]["spec"]["containers"]
+    return next((each for each in containers if each["name"] in ("workflow-controller", "controller")), containers[0])
 
 
 def option(words: Sequence[str], name: str) -> str:
+    """The value of an option of a command line; empty when it is not there."""
     return next((after for word, after in pairwise(words) if word == name), "")
 
 
-def settings_name(deployment: Object) -> str:
+def settings_name(deployment: KubernetesObject) -> str:
     return option(container_words(deployment), "--configmap") or "workflow-controller-configmap"
 
 
 def ask_admin(facts: Facts) -> str:
-    """What lets a user see in the namespace what a preflight asks for; for the cluster's admin."""
+    """The command with which the cluster's admin lets this user see what a preflight asks for in the namespace."""
     user = facts.user or "USER"
     bind = facts.kubectl("create", "rolebinding", _binding(user), "--role", "toolkit-user", "--user", user)
     return f"an admin grants it: {facts.apply('accounts')} && {bind}"

@@ -1,14 +1,14 @@
-"""Says what the answers mean: the cluster, its controller, rights, accounts, claims and secrets. Pure."""
+"""Judges the answers about the cluster, its controller, rights, accounts, claims and secrets. Pure."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-from toolkit.backends.argo.cluster import Object
+from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT
+from toolkit.backends.argo.pods import newest_event
 from toolkit.backends.argo.preflight.facts import (
     Answer,
     Claim,
@@ -40,29 +40,28 @@ from toolkit.backends.argo.preflight.node_judgement import (
 
 
 def judge(facts: Facts, needs: Needs) -> list[Finding]:
-    """What the facts mean for a run, in the order in which one would mend them."""
+    """What the facts mean for a run, in the order in which one would fix them."""
     who = f" as {facts.user}" if facts.user else ""
     api = f"the Kubernetes API answers: {facts.version} at {facts.server}{who}, namespace {facts.namespace_name}"
-    found = [Finding("ok", api), *_api(facts, needs)]
-    place = list(_namespace(facts, needs))
-    if any(one.level == "error" for one in place) and not isinstance(facts.namespace, dict):
-        # Nothing can be in a namespace that is not there.
-        return [*found, *place]
-    found += [*place, *_controllers(facts, needs), *_rights(facts)]
+    findings = [Finding("ok", api), *_api(facts, needs), *_namespace(facts, needs)]
+    if facts.namespace is None:
+        # Nothing can be in a namespace that does not exist.
+        return findings
+    findings += [*_controllers(facts, needs), *_rights(facts)]
     for name in needs.accounts:
-        found += _account(facts, name)
+        findings += _account(facts, name)
     for name in needs.claims:
-        found += _claim(facts, needs, name)
+        findings += _claim(facts, needs, name)
     for name, keys in needs.secrets.items():
-        found += _secret(facts, name, keys)
+        findings += _secret(facts, name, keys)
     for name in needs.pull_secrets:
-        found.append(_pull_secret(facts, name))
+        findings.append(_pull_secret(facts, name))
     for shape in needs.shapes:
-        found += [*judge_nodes(facts, shape), *judge_limit_ranges(facts, shape)]
-    found += judge_quotas(facts, needs)
+        findings += [*judge_nodes(facts, shape), *judge_limit_ranges(facts, shape)]
+    findings += judge_quotas(facts, needs)
     for image in needs.images:
-        found.append(judge_image(facts, needs, image))
-    return found
+        findings.append(judge_image(facts, needs, image))
+    return findings
 
 
 def _api(facts: Facts, needs: Needs) -> Iterator[Finding]:
@@ -75,10 +74,10 @@ def _api(facts: Facts, needs: Needs) -> Iterator[Finding]:
     if isinstance(facts.api, Denied):
         yield Finding("unknown", f"whether the cluster has Argo Workflows is not known: {facts.api.why}")
         return
-    known = {one["name"] for one in facts.api.get("resources") or ()} if facts.api is not None else set()
-    wanted = ["workflows", "workflowtaskresults", *(["cronworkflows"] if needs.schedules else [])]
-    missing = [name for name in wanted if name not in known]
-    if len(missing) == len(wanted):
+    known = {kind["name"] for kind in facts.api.get("resources") or ()} if facts.api is not None else set()
+    required = ["workflows", "workflowtaskresults", *(["cronworkflows"] if needs.schedules else [])]
+    missing = [name for name in required if name not in known]
+    if len(missing) == len(required):
         yield Finding("error", "the cluster has no Argo Workflows: it does not know argoproj.io/v1alpha1", install)
     elif missing:
         yield Finding("error", f"the cluster's Argo Workflows does not know {' and '.join(missing)}", install)
@@ -89,101 +88,106 @@ def _api(facts: Facts, needs: Needs) -> Iterator[Finding]:
 def _namespace(facts: Facts, needs: Needs) -> Iterator[Finding]:
     name, namespace = facts.namespace_name, facts.namespace
     if namespace is None:
-        make = facts.apply(f"namespace={name}", everywhere=True)
-        yield Finding("error", f"there is no namespace {name}", make)
+        create = facts.apply(f"namespace={name}", everywhere=True)
+        yield Finding("error", f"there is no namespace {name}", create)
         return
     if isinstance(namespace, Denied):
-        yield Finding("unknown", f"the namespace {name} can't be looked at: {namespace.why}", ask_admin(facts))
+        yield Finding("unknown", f"the namespace {name} can't be read: {namespace.why}", ask_admin(facts))
         return
     if namespace.get("status", {}).get("phase") == "Terminating":
-        events = facts.kubectl("get", "namespace", name, "-o", "yaml", everywhere=True)
+        show = facts.kubectl("get", "namespace", name, "-o", "yaml", everywhere=True)
         yield Finding(
-            "error", f"the namespace {name} is being deleted", f"choose another, or see what holds it: {events}"
+            "error", f"the namespace {name} is being deleted", f"choose another, or see what keeps it: {show}"
         )
         return
     standard = (namespace["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce", "")
-    root = [shape for shape in needs.shapes if shape.user == 0] if standard == "restricted" else []
-    for shape in root:
+    refused = [shape for shape in needs.shapes if shape.user == 0] if standard == "restricted" else []
+    for shape in refused:
         yield Finding(
             "error",
             f"the namespace {name} enforces the restricted Pod Security Standard, and {shape} would run as root (user 0)",
             "set executor.config.user to another number, or leave it out",
         )
-    if not root:
+    if not refused:
         suffix = f", which enforces the {standard} Pod Security Standard" if standard else ""
         yield Finding("ok", f"there is the namespace {name}{suffix}")
 
 
 def _controllers(facts: Facts, needs: Needs) -> Iterator[Finding]:
-    seen = facts.controllers
-    if isinstance(seen.found, Denied) or (not seen.found and not seen.everywhere):
-        why = seen.found.why if isinstance(seen.found, Denied) else "only this namespace could be searched"
-        known = "; one has worked on Workflows of this namespace before" if seen.active else ""
-        yield Finding("unknown", f"whether a workflow controller runs can't be seen ({why}){known}")
+    deployments, everywhere, active = (
+        facts.controllers.deployments,
+        facts.controllers.everywhere,
+        facts.controllers.active,
+    )
+    if isinstance(deployments, Denied) or (not deployments and not everywhere):
+        why = deployments.why if isinstance(deployments, Denied) else "only this namespace could be searched"
+        before = "; one has worked on Workflows of this namespace before" if active else ""
+        yield Finding("unknown", f"whether a workflow controller runs can't be seen ({why}){before}")
         return
-    if not seen.found:
-        level: Level = "warning" if seen.active else "error"
-        before = ", though one has worked on Workflows of this namespace before" if seen.active else ""
+    if not deployments:
+        level: Level = "warning" if active else "error"
+        before = ", though one has worked on Workflows of this namespace before" if active else ""
         apply = facts.kubectl("apply", "--server-side", "-n", "argo", "-f", INSTALL, everywhere=True)
         yield Finding(level, f"no workflow controller runs on the cluster{before}", apply)
         return
-    watching = [one for one in seen.found if _watches(one) in ("", facts.namespace_name)]
+    watching = [each for each in deployments if _watched_namespace(each) in ("", facts.namespace_name)]
     if not watching:
-        one = seen.found[0]
-        place, name = one["metadata"]["namespace"], one["metadata"]["name"]
-        level = "error" if seen.everywhere else "unknown"
+        namespace, name = deployments[0]["metadata"]["namespace"], deployments[0]["metadata"]["name"]
+        watched = _watched_namespace(deployments[0])
+        level = "error" if everywhere else "unknown"
         yield Finding(
             level,
-            f"the workflow controller {place}/{name} watches the namespace {_watches(one)} alone, not {facts.namespace_name}",
-            f"use --namespace {_watches(one)}, or take --namespaced off: "
-            + facts.kubectl("-n", place, "edit", "deployment", name, everywhere=True),
+            f"the workflow controller {namespace}/{name} watches the namespace {watched} alone, not {facts.namespace_name}",
+            f"use --namespace {watched}, or remove --namespaced from the controller: "
+            + facts.kubectl("-n", namespace, "edit", "deployment", name, everywhere=True),
         )
         return
-    for one in watching:
-        yield from _controller(facts, needs, one)
+    for deployment in watching:
+        yield from _controller(facts, needs, deployment)
 
 
-def _watches(deployment: Object) -> str:
-    """The one namespace that a controller watches; empty when it watches all."""
+def _watched_namespace(deployment: KubernetesObject) -> str:
+    """The only namespace that a controller watches; empty when it watches all."""
     words = container_words(deployment)
     if "--namespaced" not in words or option(words, "--namespaced") == "false":
         return ""
     return option(words, "--managed-namespace") or str(deployment["metadata"]["namespace"])
 
 
-def _controller(facts: Facts, needs: Needs, deployment: Object) -> Iterator[Finding]:
-    place, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
+def _controller(facts: Facts, needs: Needs, deployment: KubernetesObject) -> Iterator[Finding]:
+    namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
     image = str(controller_container(deployment)["image"])
 
     def command(*words: str) -> str:
-        return facts.kubectl("-n", place, *words, everywhere=True)
+        return facts.kubectl("-n", namespace, *words, everywhere=True)
 
     if not deployment.get("status", {}).get("readyReplicas"):
         stopped = deployment["spec"].get("replicas") == 0
         why = "is scaled to 0" if stopped else "has no pod that is ready"
-        mend = ("scale", f"deployment/{name}", "--replicas=1") if stopped else ("describe", "pods", "-l", "app=" + name)
-        yield Finding("error", f"the workflow controller {place}/{name} {why}", command(*mend))
+        scale, describe = ("scale", f"deployment/{name}", "--replicas=1"), ("describe", "pods", "-l", "app=" + name)
+        remedy = command(*(scale if stopped else describe))
+        yield Finding("error", f"the workflow controller {namespace}/{name} {why}", remedy)
         return
-    settings = facts.controllers.settings.get(place)
-    yield from _settings(facts, needs, place, settings if isinstance(settings, dict) else {})
-    found = re.search(r":v?(\d+)\.(\d+)(?:\.\d+)?[^/]*$", image)
-    version = (int(found[1]), int(found[2])) if found else None
+    settings = facts.controllers.settings.get(namespace)
+    yield from _settings(facts, needs, namespace, settings if isinstance(settings, dict) else {})
+    tag = re.search(r":v?(\d+)\.(\d+)(?:\.\d+)?[^/]*$", image)
+    version = (int(tag[1]), int(tag[2])) if tag else None
     upgrade = command("apply", "--server-side", "-f", INSTALL)
     if version is not None and version < OLDEST:
         too_old = version < (3, 4) or needs.schedules
         lacks = "WorkflowTaskResults" if version < (3, 4) else "a list of schedules" if needs.schedules else ""
-        what = f"the workflow controller {place}/{name} is {version[0]}.{version[1]}"
-        wanted = f"toolkit is made for {OLDEST[0]}.{OLDEST[1]} and later"
-        yield Finding(
-            "error" if too_old else "warning", f"{what}{f', which lacks {lacks}' if lacks else ''}: {wanted}", upgrade
-        )
+        what = f"the workflow controller {namespace}/{name} is {version[0]}.{version[1]}"
+        what += f", which lacks {lacks}" if lacks else ""
+        oldest = f"toolkit is made for {OLDEST[0]}.{OLDEST[1]} and later"
+        yield Finding("error" if too_old else "warning", f"{what}: {oldest}", upgrade)
     else:
-        told = f"{version[0]}.{version[1]}" if version else f"of an unknown version ({image})"
-        yield Finding("ok", f"the workflow controller {place}/{name} runs, {told}, and watches {facts.namespace_name}")
+        shown = f"{version[0]}.{version[1]}" if version else f"of an unknown version ({image})"
+        what = f"the workflow controller {namespace}/{name} runs, {shown}, and watches {facts.namespace_name}"
+        yield Finding("ok", what)
 
 
-def _settings(facts: Facts, needs: Needs, place: str, config_map: Object) -> Iterator[Finding]:
-    """What a controller's ConfigMap says that would make it leave or refuse our Workflows."""
+def _settings(facts: Facts, needs: Needs, namespace: str, config_map: KubernetesObject) -> Iterator[Finding]:
+    """Settings in a controller's ConfigMap that make it ignore or refuse our Workflows."""
     data: Mapping[str, str] = config_map.get("data") or {}
     # Its keys, or, in the older form, one key with all of it as YAML.
     text = "\n".join([*(f"{key}: {value}" for key, value in data.items() if key != "config"), data.get("config", "")])
@@ -191,17 +195,17 @@ def _settings(facts: Facts, needs: Needs, place: str, config_map: Object) -> Ite
     if instance and needs.labels.get(INSTANCE_LABEL) != instance[1]:
         yield Finding(
             "error",
-            f"the workflow controller in {place} works only on Workflows of its instance {instance[1]!r}",
+            f"the workflow controller in {namespace} works only on Workflows of its instance {instance[1]!r}",
             f"set executor.config.labels: {{{INSTANCE_LABEL}: {instance[1]}}}",
         )
     restricted = re.search(r"templateReferencing: *[\"']?(Strict|Secure)", text)
     if restricted:
-        edit = facts.kubectl("-n", place, "edit", "configmap", "workflow-controller-configmap", everywhere=True)
+        edit = facts.kubectl("-n", namespace, "edit", "configmap", "workflow-controller-configmap", everywhere=True)
         yield Finding(
             "error",
-            f"the workflow controller in {place} refuses Workflows without a WorkflowTemplate "
+            f"the workflow controller in {namespace} refuses Workflows without a WorkflowTemplate "
             f"(workflowRestrictions.templateReferencing is {restricted[1]})",
-            f"an admin takes the restriction out: {edit}",
+            f"an admin removes the restriction: {edit}",
         )
 
 
@@ -210,7 +214,7 @@ def _list_rights(rights: Iterable[Right]) -> str:
     verbs: dict[str, list[str]] = {}
     for verb, group, resource in rights:
         verbs.setdefault(f"{resource}.{group}" if group else resource, []).append(verb)
-    return "; ".join(f"{', '.join(one)} {resource}" for resource, one in verbs.items())
+    return "; ".join(f"{', '.join(allowed)} {resource}" for resource, allowed in verbs.items())
 
 
 def _rights(facts: Facts) -> Iterator[Finding]:
@@ -224,36 +228,34 @@ def _rights(facts: Facts) -> Iterator[Finding]:
 
 
 def _account(facts: Facts, name: str) -> Iterator[Finding]:
-    made = facts.apply("accounts" if name == DEFAULT_ACCOUNT else f"accounts={name}")
+    create = facts.apply("accounts" if name == DEFAULT_ACCOUNT else f"accounts={name}")
     seen = facts.accounts[name]
     if seen.account is None:
-        yield Finding("error", f"there is no service account {name}, which the steps' pods have", made)
+        yield Finding("error", f"there is no service account {name}, which the steps' pods have", create)
         return
     good = True
     if isinstance(seen.account, Denied):
         good = False
-        yield Finding("unknown", f"the service account {name} can't be looked at: {seen.account.why}", ask_admin(facts))
+        yield Finding("unknown", f"the service account {name} can't be read: {seen.account.why}", ask_admin(facts))
     token, secret = seen.token, seen.token_name
     if isinstance(token, Denied):
         good = False
-        yield Finding(
-            "unknown", f"the token Secret {secret} of {name} can't be looked at: {token.why}", ask_admin(facts)
-        )
+        yield Finding("unknown", f"the token Secret {secret} of {name} can't be read: {token.why}", ask_admin(facts))
     elif token is None:
         good = False
-        lost = f"there is no Secret {secret} with the token of {name}: every pod would wait for it for ever"
-        yield Finding("error", lost, made)
+        what = f"there is no Secret {secret} with the token of {name}: every pod would wait for it for ever"
+        yield Finding("error", what, create)
     elif token.type != "kubernetes.io/service-account-token" or token.account != name:
         good = False
-        again = facts.kubectl("delete", "secret", secret)
+        delete = facts.kubectl("delete", "secret", secret)
         what = f"the Secret {secret} is no token of the service account {name}: its type is {token.type}"
-        whose = f", for {token.account}" if token.account else ""
-        yield Finding("error", what + whose, f"{again} && {made}")
+        what += f", for {token.account}" if token.account else ""
+        yield Finding("error", what, f"{delete} && {create}")
     elif not token.keys.get("token"):
         good = False
-        again = facts.kubectl("delete", "secret", secret)
+        delete = facts.kubectl("delete", "secret", secret)
         yield Finding(
-            "error", f"the Secret {secret} holds no token yet", f"wait a moment, or make it anew: {again} && {made}"
+            "error", f"the Secret {secret} holds no token yet", f"wait a moment, or recreate it: {delete} && {create}"
         )
     if isinstance(seen.lacking, Denied):
         good = False
@@ -261,7 +263,7 @@ def _account(facts: Facts, name: str) -> Iterator[Finding]:
         yield Finding("unknown", what, ask_admin(facts))
     elif seen.lacking:
         good = False
-        yield Finding("error", f"the service account {name} may not {_list_rights(seen.lacking)}", made)
+        yield Finding("error", f"the service account {name} may not {_list_rights(seen.lacking)}", create)
     if good:
         yield Finding("ok", f"the service account {name} has its token and its rights")
 
@@ -273,9 +275,9 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
         yield Finding("error", f"there is no claim {name}, which the steps mount", facts.apply(f"claim={name}"))
         return
     if isinstance(claim, Denied):
-        yield Finding("unknown", f"the claim {name} can't be looked at: {claim.why}", ask_admin(facts))
+        yield Finding("unknown", f"the claim {name} can't be read: {claim.why}", ask_admin(facts))
         return
-    again = f"{facts.kubectl('delete', 'pvc', name)} && {facts.apply(f'claim={name}')}  # deletes what it holds"
+    recreate = f"{facts.kubectl('delete', 'pvc', name)} && {facts.apply(f'claim={name}')}  # deletes what it holds"
     if claim["metadata"].get("deletionTimestamp"):
         yield Finding(
             "error", f"the claim {name} is being deleted", facts.apply(f"claim={name}") + "  # once it is gone"
@@ -283,35 +285,35 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
         return
     modes = claim["spec"].get("accessModes") or []
     if not {"ReadWriteMany", "ReadWriteOnce"} & set(modes):
-        why = "attempts and the pod that reads records would wait for each other"
-        reason = why if "ReadWriteOncePod" in modes else "steps write there"
+        wait = "attempts and the pod that reads records would wait for each other"
+        reason = wait if "ReadWriteOncePod" in modes else "steps write there"
         mode = ", ".join(modes) or "of no access mode"
-        yield Finding("error", f"the claim {name} is {mode}, and {reason}: it must be ReadWriteMany", again)
+        yield Finding("error", f"the claim {name} is {mode}, and {reason}: it must be ReadWriteMany", recreate)
         return
     phase = claim.get("status", {}).get("phase", "Pending")
     if phase == "Bound":
         state = f"is bound, {', '.join(modes)}{_size(claim)}"
     elif phase == "Pending" and _waits_for_pod(seen):
-        state = "waits for its first pod before it is bound, which is as its storage class has it"
+        state = "waits for its first pod before it is bound, as its storage class says"
     else:
-        events = facts.kubectl("describe", "pvc", name)
-        yield Finding("error", f"the claim {name} is {phase}: {_why_unbound(seen)}", f"{events}  # tells more")
+        describe = facts.kubectl("describe", "pvc", name)
+        yield Finding("error", f"the claim {name} is {phase}: {_why_unbound(seen)}", f"{describe}  # says more")
         return
-    shared = _node_conflict(facts, needs, name, "ReadWriteMany" in modes)
-    if shared is not None:
-        yield shared
-    if shared is None or shared.level == "unknown":
+    conflict = _node_conflict(facts, needs, name, "ReadWriteMany" in modes)
+    if conflict is not None:
+        yield conflict
+    if conflict is None or conflict.level == "unknown":
         yield Finding("ok", f"the claim {name} {state}{_without_group(seen.volume)}")
 
 
-def _size(claim: Object) -> str:
+def _size(claim: KubernetesObject) -> str:
     size = (claim.get("status", {}).get("capacity") or {}).get("storage")
     return f", {size}" if size else ""
 
 
 def _without_group(volume: Answer) -> str:
-    """Kubernetes makes most volumes writable for the steps' group, but not these."""
-    kind = next((one for one in ("hostPath", "nfs") if isinstance(volume, dict) and one in volume["spec"]), None)
+    """A note for volumes that Kubernetes does not make writable for the steps' group."""
+    kind = next((kind for kind in ("hostPath", "nfs") if isinstance(volume, dict) and kind in volume["spec"]), None)
     return f" (a volume of the kind {kind} must itself be writable for the group 1000)" if kind else ""
 
 
@@ -319,24 +321,25 @@ def _waits_for_pod(seen: Claim) -> bool:
     if isinstance(seen.storage_class, dict):
         return seen.storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
     events = () if isinstance(seen.events, Denied) else seen.events
-    return any(one.get("reason") == "WaitForFirstConsumer" for one in events)
+    return any(event.get("reason") == "WaitForFirstConsumer" for event in events)
 
 
 def _why_unbound(seen: Claim) -> str:
     assert isinstance(seen.claim, dict)
-    chosen = seen.claim["spec"].get("storageClassName")
-    if chosen and seen.storage_class is None:
-        return f"there is no storage class {chosen}"
-    if not isinstance(seen.events, Denied) and seen.events:
-        last = max(seen.events, key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
-        return " ".join(str(last.get("message", "")).split())[:300]
-    if chosen is None:
+    storage_class = seen.claim["spec"].get("storageClassName")
+    if storage_class and seen.storage_class is None:
+        return f"there is no storage class {storage_class}"
+    # Kubernetes says as a normal event that a claim without a storage class finds no volume: not only warnings count.
+    newest = newest_event(() if isinstance(seen.events, Denied) else seen.events)
+    if newest is not None:
+        return " ".join(str(newest.get("message", "")).split())[:300]
+    if storage_class is None:
         return "it names no storage class, and the cluster has no default one"
     return "no volume was made for it yet"
 
 
 def _node_conflict(facts: Facts, needs: Needs, name: str, many: bool) -> Finding | None:
-    """Whether the pods that mount a claim could be on several nodes where only one can have it; None when all is well."""
+    """What is wrong where pods may run on several nodes and a claim is of one node; None when nothing is."""
     seen = facts.claims[name]
     assert isinstance(seen.claim, dict)
     host_path = isinstance(seen.volume, dict) and "hostPath" in seen.volume["spec"]
@@ -350,7 +353,7 @@ def _node_conflict(facts: Facts, needs: Needs, name: str, many: bool) -> Finding
     if isinstance(facts.nodes, Denied):
         what = f"the claim {name} is {mode}, and whether the steps run on several nodes is not known: {facts.nodes.why}"
         return Finding("unknown", what, ask_admin_of_cluster(facts))
-    nodes = {one["metadata"]["name"]: one for shape in needs.shapes for one in usable_nodes(facts.nodes, shape)}
+    nodes = {node["metadata"]["name"]: node for shape in needs.shapes for node in usable_nodes(facts.nodes, shape)}
     if isinstance(seen.volume, dict):
         nodes = {key: node for key, node in nodes.items() if _reaches(seen.volume, node)}
     if len(nodes) <= 1:
@@ -358,12 +361,12 @@ def _node_conflict(facts: Facts, needs: Needs, name: str, many: bool) -> Finding
     listed = ", ".join(sorted(nodes)[:3]) + (" …" if len(nodes) > 3 else "")
     what = f"the claim {name} is {mode}, and the steps' pods may run on {len(nodes)} nodes ({listed})"
     pin = f"executor.config.node_selector: {{kubernetes.io/hostname: {min(nodes)}}}"
-    mend = f"set {pin}, or make it a ReadWriteMany claim: {facts.apply(f'claim={name}')}"
-    # Storage that is of one node brings the pods there; until the volume can be seen, that is possible.
-    return Finding("error" if isinstance(seen.volume, dict) else "warning", what, mend)
+    remedy = f"set {pin}, or make it a ReadWriteMany claim: {facts.apply(f'claim={name}')}"
+    # A volume of one node makes the scheduler put all pods there. Until the volume can be seen, it may be such a one.
+    return Finding("error" if isinstance(seen.volume, dict) else "warning", what, remedy)
 
 
-def _reaches(volume: Object, node: Object) -> bool:
+def _reaches(volume: KubernetesObject, node: KubernetesObject) -> bool:
     """Whether a volume's node affinity allows a node."""
     required = (volume["spec"].get("nodeAffinity") or {}).get("required")
     if not required:
@@ -371,13 +374,13 @@ def _reaches(volume: Object, node: Object) -> bool:
     labels = node["metadata"].get("labels") or {}
     fields = {"metadata.name": node["metadata"]["name"]}
     return any(
-        all(_matches_expression(one, labels) for one in term.get("matchExpressions") or ())
-        and all(_matches_expression(one, fields) for one in term.get("matchFields") or ())
+        all(_matches_expression(expression, labels) for expression in term.get("matchExpressions") or ())
+        and all(_matches_expression(expression, fields) for expression in term.get("matchFields") or ())
         for term in required["nodeSelectorTerms"]
     )
 
 
-def _matches_expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def _matches_expression(expression: KubernetesObject, labels: Mapping[str, str]) -> bool:
     key, values = expression["key"], expression.get("values") or ()
     match expression["operator"]:
         case "In":
@@ -392,38 +395,40 @@ def _matches_expression(expression: Mapping[str, Any], labels: Mapping[str, str]
 
 
 def _secret(facts: Facts, name: str, keys: Sequence[str]) -> Iterator[Finding]:
-    held = facts.secrets[name]
-    if isinstance(held, Denied):
-        yield Finding("unknown", f"the Secret {name} can't be looked at: {held.why}", ask_admin(facts))
+    secret = facts.secrets[name]
+    if isinstance(secret, Denied):
+        yield Finding("unknown", f"the Secret {name} can't be read: {secret.why}", ask_admin(facts))
         return
-    if held is None:
+    if secret is None:
         literals = " ".join(f"--from-literal={shlex.quote(key)}=…" for key in keys)
-        make = f"{facts.kubectl('create', 'secret', 'generic', name)} {literals}"
-        yield Finding("error", f"there is no Secret {name}, of which the steps get {', '.join(keys)}", make)
+        create = f"{facts.kubectl('create', 'secret', 'generic', name)} {literals}"
+        yield Finding("error", f"there is no Secret {name}, of which the steps get {', '.join(keys)}", create)
         return
-    missing = [key for key in keys if key not in held.keys]
+    missing = [key for key in keys if key not in secret.keys]
     if missing:
         data = ", ".join(f'"{key}": "…"' for key in missing)
         patch = f"{facts.kubectl('patch', 'secret', name, '--type', 'merge', '-p')} '{{\"stringData\": {{{data}}}}}'"
         yield Finding("error", f"the Secret {name} has no key {', '.join(missing)}", patch)
     for key in keys:
-        if key in held.keys and not held.keys[key]:
+        if key in secret.keys and not secret.keys[key]:
             patch = f'{facts.kubectl("patch", "secret", name, "--type", "merge", "-p")} \'{{"stringData": {{"{key}": "…"}}}}\''
             yield Finding("warning", f"the key {key} of the Secret {name} is empty", patch)
-    if not missing and all(held.keys[key] for key in keys):
+    if not missing and all(secret.keys[key] for key in keys):
         yield Finding("ok", f"the Secret {name} has {', '.join(keys)}")
 
 
 def _pull_secret(facts: Facts, name: str) -> Finding:
-    held = facts.secrets[name]
-    if isinstance(held, Denied):
-        return Finding("unknown", f"the image pull secret {name} can't be looked at: {held.why}", ask_admin(facts))
+    secret = facts.secrets[name]
+    if isinstance(secret, Denied):
+        return Finding("unknown", f"the image pull secret {name} can't be read: {secret.why}", ask_admin(facts))
     words = ("create", "secret", "docker-registry", name)
     rest = " --docker-server=… --docker-username=… --docker-password=…"
-    make = facts.kubectl(*words) + rest
-    if held is None:
-        return Finding("error", f"there is no image pull secret {name}", make)
-    if held.type not in ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"):
-        again = f"{facts.kubectl('delete', 'secret', name)} && {make}"
-        return Finding("error", f"the image pull secret {name} holds no registry login: its type is {held.type}", again)
+    create = facts.kubectl(*words) + rest
+    if secret is None:
+        return Finding("error", f"there is no image pull secret {name}", create)
+    if secret.type not in ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"):
+        recreate = f"{facts.kubectl('delete', 'secret', name)} && {create}"
+        return Finding(
+            "error", f"the image pull secret {name} holds no registry login: its type is {secret.type}", recreate
+        )
     return Finding("ok", f"there is the image pull secret {name}")

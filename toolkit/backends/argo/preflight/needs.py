@@ -1,4 +1,4 @@
-"""What a run needs of a cluster, and what a look at it finds."""
+"""What a run needs of a cluster (:class:`Needs`), and one result of a preflight (:class:`Finding`)."""
 
 from __future__ import annotations
 
@@ -12,30 +12,23 @@ from toolkit.plan.plan import Plan
 
 Level = Literal["error", "warning", "unknown", "ok"]
 
-
 Right: TypeAlias = "tuple[str, str, str]"
 """A verb, an API group and a resource, as ``("get", "", "pods/log")``."""
 
-
 OLDEST = (3, 6)
-"""The oldest Argo that the manifests are made for; one before 3.4 has no WorkflowTaskResults at all."""
-
+"""The oldest Argo that the manifests are made for. Before 3.4 there were no WorkflowTaskResults at all."""
 
 INSTALL = "https://github.com/argoproj/argo-workflows/releases/download/v3.7.18/install.yaml"
 
-
 INSTANCE_LABEL = "workflows.argoproj.io/controller-instanceid"
-
 
 PHASE_LABEL = "workflows.argoproj.io/phase"
 
-
 AT_ONCE = 12
-
+"""Requests that are asked at the same time."""
 
 IMAGES_LISTED = 50
-"""How many images a kubelet tells of unless it is set otherwise, the largest first."""
-
+"""How many images a kubelet lists by default, the largest first."""
 
 GPU = "nvidia.com/gpu"
 
@@ -55,9 +48,7 @@ USER_RIGHTS: tuple[Right, ...] = (
 )
 """What a person needs in the namespace to submit, follow, read and cancel runs: the Role toolkit-user of k8s/accounts."""
 
-
 SCHEDULE_RIGHTS = _verbs("get list create patch delete", "argoproj.io", "cronworkflows")
-
 
 ACCOUNT_RIGHTS = _verbs("create patch", "argoproj.io", "workflowtaskresults")
 
@@ -67,7 +58,7 @@ class Shape:
     """Steps whose pods ask the same of nodes and quotas.
 
     Attributes:
-        steps: their paths; none stands for all steps, when there is no plan. user: None is an ordinary one.
+        steps: their paths; without a plan there are none, and all steps are meant. user: None is an ordinary user.
     """
 
     steps: tuple[str, ...] = ()
@@ -86,7 +77,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Needs:
-    """What must be there for a run; all of it is in one namespace.
+    """What must exist for a run, all of it in one namespace.
 
     Attributes:
         claims: persistent volume claims, which every pod mounts. secrets: the keys of each Secret. accounts: of the pods.
@@ -104,7 +95,7 @@ class Needs:
 
 
 def needs_of(plan: Plan | None, config: Config, images: Mapping[str | None, Image] | None = None) -> Needs:
-    """What a plan needs; without one, what the configuration says of every step (its overrides say nothing of any step yet).
+    """What a plan needs. Without a plan: what the configuration says of every step, without overrides.
 
     Args:
         images: by the image of a step's own, None for the pipeline's.
@@ -133,7 +124,7 @@ def needs_of(plan: Plan | None, config: Config, images: Mapping[str | None, Imag
     if plan is None:
         shapes[""] = Shape((), executor.user, executor.resources, executor.node_selector, executor.tolerations)
     return Needs(
-        claims=tuple(one.name for one in executor.persistent_volumes),
+        claims=tuple(volume.name for volume in executor.persistent_volumes),
         secrets={name: tuple(keys) for name, keys in secrets.items()},
         accounts=tuple(accounts),
         pull_secrets=executor.image_pull_secrets,
@@ -146,11 +137,11 @@ def needs_of(plan: Plan | None, config: Config, images: Mapping[str | None, Imag
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One result of a preflight.
 
     Attributes:
-        level: an error stops a submit; a warning may be meant; unknown is what this user may not see.
-        what: one sentence. remedy: the command, or the setting, that mends it; empty when nothing is to be mended.
+        level: an error stops a submit; a warning may be intended; unknown is what this user may not see.
+        what: one sentence. remedy: the command or the setting that fixes it; empty when there is nothing to fix.
     """
 
     level: Level

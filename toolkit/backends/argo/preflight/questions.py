@@ -1,4 +1,4 @@
-"""Asks the API server, many questions at once; what the current user may not see is Denied."""
+"""Asks the API server, many questions at once. What the current user may not see is Denied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
-from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, NotFound, Unreachable
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, NotFound, Unreachable
 from toolkit.backends.argo.preflight.facts import (
     Account,
     Answer,
@@ -35,19 +35,19 @@ from toolkit.backends.argo.preflight.needs import (
 
 
 def gather(cluster: Cluster, needs: Needs) -> Facts | Finding:
-    """Asks for all that :func:`judge` wants to know; what can't be had is :class:`Denied`.
+    """Asks for all that :func:`judge` needs; what can't be read is :class:`Denied`.
 
     Returns:
-        the facts, or the one finding that there is when the API server does not answer.
+        the facts; or, when the API server does not answer, the one finding that says so.
     """
     try:
         version = str(cluster.request("GET", "/version").get("gitVersion", "unknown"))
     except (ApiError, Unreachable) as error:
         context = ["--context", cluster.context] if cluster.context else []
-        seen = " ".join(shlex.quote(word) for word in ("kubectl", *context, "cluster-info"))
-        return Finding("error", str(error), f"{seen} shows the same; check network, VPN and login")
+        command = " ".join(shlex.quote(word) for word in ("kubectl", *context, "cluster-info"))
+        return Finding("error", str(error), f"{command} shows the same; check network, VPN and login")
     ask = _Questions(cluster)
-    wanted = USER_RIGHTS + (SCHEDULE_RIGHTS if needs.schedules else ())
+    rights = USER_RIGHTS + (SCHEDULE_RIGHTS if needs.schedules else ())
     with ThreadPoolExecutor(AT_ONCE) as pool:
 
         def each(function: Callable[[str], Any], names: Iterable[str]) -> dict[str, Future[Any]]:
@@ -55,13 +55,13 @@ def gather(cluster: Cluster, needs: Needs) -> Facts | Finding:
 
         user = pool.submit(ask.user)
         controllers = pool.submit(ask.controllers)
-        lacking = pool.submit(ask.lacking, wanted)
+        lacking = pool.submit(ask.lacking, rights)
         accounts = each(ask.account, needs.accounts)
         claims = each(ask.claim, needs.claims)
         secrets = each(ask.secret, dict.fromkeys((*needs.secrets, *needs.pull_secrets)))
         namespace = pool.submit(ask.get, f"/{CORE}/namespaces/{quote(cluster.namespace, safe='')}")
         api = pool.submit(ask.get, f"/{WORKFLOWS}")
-        # Out of the API server's cache: a large cluster has thousands.
+        # From the API server's cache: a large cluster has thousands.
         nodes = pool.submit(ask.items, f"/{CORE}/nodes", {"resourceVersion": "0"})
         quotas = pool.submit(ask.items, cluster.path(CORE, "resourcequotas"))
         limit_ranges = pool.submit(ask.items, cluster.path(CORE, "limitranges"))
@@ -75,9 +75,9 @@ def gather(cluster: Cluster, needs: Needs) -> Facts | Finding:
             api=api.result(),
             controllers=controllers.result(),
             lacking=lacking.result(),
-            accounts={name: one.result() for name, one in accounts.items()},
-            claims={name: one.result() for name, one in claims.items()},
-            secrets={name: one.result() for name, one in secrets.items()},
+            accounts={name: account.result() for name, account in accounts.items()},
+            claims={name: claim.result() for name, claim in claims.items()},
+            secrets={name: secret.result() for name, secret in secrets.items()},
             nodes=nodes.result(),
             quotas=quotas.result(),
             limit_ranges=limit_ranges.result(),
@@ -100,17 +100,18 @@ class _Questions:
         return tuple(answer.get("items") or ()) if answer is not None else ()
 
     def user(self) -> str:
-        """Who this is to the API server; empty where it is too old to say."""
+        """The current user's name for the API server; empty where it is too old to say."""
         review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         answer = self._request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", None, review)
         if answer is None or isinstance(answer, Denied):
             return ""
         return str(answer["status"].get("userInfo", {}).get("username", ""))
 
-    def lacking(self, wanted: Sequence[Right]) -> tuple[Right, ...] | Denied:
-        """The rights that the current user lacks.
+    def lacking(self, rights: Sequence[Right]) -> tuple[Right, ...] | Denied:
+        """Which of these rights the current user lacks.
 
-        One question answers for all of them; authorizers other than RBAC may leave some out, so those are asked for singly.
+        One question is about all of them. Authorizers other than RBAC may leave some out of the answer, so those are asked
+        for one by one.
         """
         cluster = self._cluster
         review = {
@@ -120,7 +121,7 @@ class _Questions:
         }
         answer = self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", None, review)
         rules = answer["status"]["resourceRules"] if isinstance(answer, dict) else []
-        doubtful = [right for right in wanted if not any(_grants(rule, right) for rule in rules)]
+        doubtful = [right for right in rights if not any(_grants(rule, right) for rule in rules)]
         if not doubtful:
             return ()
         try:
@@ -163,7 +164,7 @@ class _Questions:
         return tuple(lacking)
 
     def secret(self, name: str) -> SecretKeys | Denied | None:
-        """A Secret; its values go no further than here."""
+        """A Secret; its values stay here."""
         answer = self.get(self._cluster.path(CORE, "secrets", name))
         if answer is None or isinstance(answer, Denied):
             return answer
@@ -178,39 +179,39 @@ class _Questions:
         if volume := claim["spec"].get("volumeName"):
             return Claim(claim, volume=self.get(f"/{CORE}/persistentvolumes/{quote(volume, safe='')}"))
         chosen = claim["spec"].get("storageClassName")
-        found = self.get(f"/apis/storage.k8s.io/v1/storageclasses/{quote(chosen, safe='')}") if chosen else None
+        storage_class = self.get(f"/apis/storage.k8s.io/v1/storageclasses/{quote(chosen, safe='')}") if chosen else None
         about = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={name}"
         return Claim(
             claim,
-            storage_class=found,
+            storage_class=storage_class,
             events=self.items(self._cluster.path(CORE, "events"), {"fieldSelector": about}),
         )
 
     def controllers(self) -> Controllers:
-        selected = (
+        selectors = (
             {"fieldSelector": "metadata.name=workflow-controller"},
             {"labelSelector": "app=workflow-controller"},
         )
-        answers = [self.items("/apis/apps/v1/deployments", query) for query in selected]
+        answers = [self.items("/apis/apps/v1/deployments", query) for query in selectors]
         everywhere = not any(isinstance(answer, Denied) for answer in answers)
         if not everywhere:
-            places = dict.fromkeys((self._cluster.namespace, "argo"))
-            answers = [self.items(self._cluster.path("apis/apps/v1", "deployments", "", place)) for place in places]
-        seen = [answer for answer in answers if not isinstance(answer, Denied)]
-        found = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for answer in seen for one in answer}
-        controllers = tuple(one for one in found.values() if is_controller(one))
+            namespaces = dict.fromkeys((self._cluster.namespace, "argo"))
+            answers = [self.items(self._cluster.path("apis/apps/v1", "deployments", "", name)) for name in namespaces]
+        listed = [each for answer in answers if not isinstance(answer, Denied) for each in answer]
+        deployments = {(each["metadata"]["namespace"], each["metadata"]["name"]): each for each in listed}
+        controllers = tuple(each for each in deployments.values() if is_controller(each))
         settings = {
-            place: self.get(self._cluster.path(CORE, "configmaps", settings_name(one), place))
-            for one in controllers
-            for place in [one["metadata"]["namespace"]]
+            namespace: self.get(self._cluster.path(CORE, "configmaps", settings_name(controller), namespace))
+            for controller in controllers
+            for namespace in [controller["metadata"]["namespace"]]
         }
-        touched = self.items(self._cluster.path(WORKFLOWS, "workflows"), {"labelSelector": PHASE_LABEL, "limit": "1"})
-        refused = next((answer for answer in answers if isinstance(answer, Denied)), None)
+        seen = self.items(self._cluster.path(WORKFLOWS, "workflows"), {"labelSelector": PHASE_LABEL, "limit": "1"})
+        denied = next((answer for answer in answers if isinstance(answer, Denied)), None)
         return Controllers(
-            controllers if controllers or refused is None else refused,
+            controllers if controllers or denied is None else denied,
             everywhere,
             settings,
-            active=not isinstance(touched, Denied) and bool(touched),
+            active=not isinstance(seen, Denied) and bool(seen),
         )
 
     def _request(
@@ -218,7 +219,7 @@ class _Questions:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, object] | None = None,
     ) -> Answer:
         try:
             return self._cluster.request(method, path, query, body)
@@ -228,25 +229,25 @@ class _Questions:
             return Denied(str(error))
 
 
-def _grants(rule: Mapping[str, Any], right: Right) -> bool:
+def _grants(rule: KubernetesObject, right: Right) -> bool:
     verb, group, resource = right
     if rule.get("resourceNames"):
         return False
     part = resource.partition("/")[2]
     resources = (resource, "*", f"*/{part}") if part else (resource, "*")
     return (
-        any(one in ("*", verb) for one in rule.get("verbs") or ())
-        and any(one in ("*", group) for one in rule.get("apiGroups") or ())
-        and any(one in resources for one in rule.get("resources") or ())
+        any(each in ("*", verb) for each in rule.get("verbs") or ())
+        and any(each in ("*", group) for each in rule.get("apiGroups") or ())
+        and any(each in resources for each in rule.get("resources") or ())
     )
 
 
 def _token_name(name: str, account: Answer) -> str:
-    """The Secret that the controller mounts for an account, found as it does."""
+    """The Secret that the controller mounts for an account, chosen as the controller chooses it."""
     if isinstance(account, dict):
         if account.get("secrets"):
             return str(account["secrets"][0]["name"])
         annotations = account["metadata"].get("annotations") or {}
-        if own := annotations.get("workflows.argoproj.io/service-account-token.name"):
-            return str(own)
+        if name_of_own := annotations.get("workflows.argoproj.io/service-account-token.name"):
+            return str(name_of_own)
     return f"{name}.service-account-token"

@@ -1,0 +1,173 @@
+"""The documents that commands print for ``--json``, as types.
+
+Each has the keys of its schema in ``schemas/``, which say what the values mean; a test holds that the keys are the same. A value
+of the user's is any JSON data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ExceptionRecord, ImageRecord, JsonValue
+
+# --- toolkit runs and toolkit show --------------------------------------------------------------------------------------
+
+
+class RunSummary(TypedDict):
+    """A run in ``toolkit runs``."""
+
+    run_id: str
+    pipeline: str
+    environment: str
+    tag: str
+    status: str
+    reason: str
+    started: str
+    ended: str | None
+
+
+class FileDocument(TypedDict):
+    """A file in the catalog; the size is in bytes."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+class FilesDocument(TypedDict):
+    """The files that an attempt got and put."""
+
+    get: list[FileDocument]
+    put: list[FileDocument]
+
+
+class _AttemptKeys(TypedDict):
+    number: int
+    status: str
+    started: str | None
+    ended: str | None
+    exit_code: int | None
+    reason: str
+    input_parameters: dict[str, JsonValue]
+    output_parameters: dict[str, JsonValue]
+    catalog: FilesDocument
+    log: str
+
+
+class AttemptDocument(_AttemptKeys, total=False):
+    exception: ExceptionRecord
+
+
+class _StepKeys(TypedDict):
+    path: str
+    type: str
+    kind: str | None
+    status: str
+    attempts: list[AttemptDocument]
+
+
+class StepDocument(_StepKeys, total=False):
+    """A row of a run. A composite has the keys that are known of it so far."""
+
+    reason: str
+    branch: str
+    items: int
+    item_status: dict[str, int]
+    iterations: int
+    on_failure: str
+
+
+class RunDocument(RunSummary):
+    """All of ``toolkit show``."""
+
+    plan_hash: str
+    image: ImageRecord | None
+    context: dict[str, str]
+    without_effect: list[str]
+    parameters: dict[str, JsonValue]
+    steps: list[StepDocument]
+
+
+class ObjectDocument(TypedDict):
+    """How a value is shown that is an object in the catalog: ``object`` is its type, ``size`` its bytes."""
+
+    object: str
+    sha256: str
+    size: int
+
+
+class ReducedDocument(TypedDict):
+    """How a value is shown that a function of the user's makes of so many items of a map."""
+
+    reducer: str
+    items: int
+
+
+ReferenceDocument = TypedDict("ReferenceDocument", {"from": str, "name": str, "size": int})
+"""How a large value is shown that many items take: the step that returned it, its name, and its characters as JSON."""
+
+# --- toolkit logs and toolkit catalog -----------------------------------------------------------------------------------
+
+
+class OutputDocument(TypedDict):
+    """What one attempt wrote, in ``toolkit logs``."""
+
+    step: str
+    attempt: int
+    output: str
+
+
+class CatalogFile(FileDocument):
+    """A file that a run put, in ``toolkit catalog``."""
+
+    step: str
+    attempt: int
+
+
+# --- toolkit diff -------------------------------------------------------------------------------------------------------
+
+
+class ComparedRun(TypedDict):
+    run_id: str
+    environment: str
+    status: str
+
+
+class _DifferenceKeys(TypedDict):
+    field: str
+    where: str
+    steps: list[str]
+
+
+class DifferenceDocument(_DifferenceKeys, total=False):
+    """A difference; the key ``a`` or ``b`` is missing where that run has no such value."""
+
+    a: JsonValue
+    b: JsonValue
+
+
+class ComparedCounts(TypedDict):
+    """What was compared: fields and steps, and how many steps began in both runs and how many objects were read."""
+
+    fields: list[str]
+    steps: list[str]
+    attempted: int
+    objects: int
+
+
+class NotComparedDocument(TypedDict):
+    name: str
+    why: str
+
+
+class DiffDocument(TypedDict):
+    """All of ``toolkit diff``."""
+
+    a: ComparedRun
+    b: ComparedRun
+    same: bool
+    differences: list[DifferenceDocument]
+    compared: ComparedCounts
+    waived: list[str]
+    not_compared: list[NotComparedDocument]

@@ -1,0 +1,274 @@
+"""One attempt of one step: its folder and records, its files from and for the catalog, and the child that runs its code."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from ..shared import layout, records
+from ..shared.catalog import BadKey, FileStore, StepFiles
+from ..shared.controls import Controls, write_control_files
+from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE
+from ..shared.redaction import Redactor
+from ..shared.scope import RecordReader, Scope, load_json
+from ..shared.termination import leave_message
+from ..user import child
+from ..user.conversion import BadValue
+from . import begin_record, cgroup
+from .child_process import Child, Witness
+from .end_record import digest_inputs, end_record
+from .environment import loop_indices, user_environment
+from .outcome import Outcome
+from .output import Output
+from .work_folder import list_code, make_work_folder, replace_link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from ..shared.documents import CatalogEntry, EndRecord, GotEntry, StepRow
+    from ..shared.locations import Locations
+    from ..shared.scope import RunPlan
+
+
+class RuntimeFault(Exception):
+    """The runtime could not do its part; the attempt ends with FAULT and, where the disk allows, without a record."""
+
+
+class AttemptRunner:
+    """One attempt, from the opened gate to the exit code.
+
+    Args:
+        run_folder: the run's folder in the run log. attempt: its number; None takes the first that is free.
+        step: the plan's row. secrets: those that came through the gate; None where there is no gate.
+        group: the path of the group of items that share this container; empty where it is one step's alone.
+    """
+
+    def __init__(
+        self,
+        run_folder: str,
+        path: str,
+        attempt: Optional[int],
+        locations: Locations,
+        plan: RunPlan,
+        step: StepRow,
+        secrets: Optional[dict[str, str]],
+        group: str = "",
+    ) -> None:
+        self.step = step
+        self.plan = plan
+        self.locations = locations
+        self.settings = plan.settings(step)
+        stores = plan.document["stores"]
+        self.run_folder = run_folder
+        self.path = path
+        self.folder = layout.attempt_folder(run_folder, path, attempt) if attempt is not None else ""
+        catalog = stores["catalog"]
+        self.store = FileStore(locations.translate(catalog) if catalog else None)
+        self.data_folder = stores["data_folder"]
+        self.group = group
+        self._child: Optional[Child] = None
+        self.scope = Scope(plan, RecordReader(run_folder), path)
+        names = step["secrets"] + [secret["environment_variable"] for secret in self.settings["secrets"]]
+        # Where there is no gate the engine has put them into the environment by reference.
+        self.gated = secrets is not None
+        if secrets is None:
+            secrets = {name: os.environ[name] for name in names if name in os.environ}
+        self.secrets = secrets
+        self.redactor = Redactor(self.secrets)
+        # In a container /tmp goes with it; elsewhere the client removes what lies beside the work folder.
+        self.private = f"/tmp/toolkit-{os.getpid()}" if locations.in_container else locations.work + ".private"
+        if group:
+            # An item finds nothing of the one before it.
+            self.private += "-" + path.split("/")[-2]
+        self.got: list[GotEntry] = []
+        self.put: list[CatalogEntry] = []
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether it was asked to stop since its child was started, be it after the child's end."""
+        return self._child is not None and self._child.asked_to_stop
+
+    def run(self) -> int:
+        """Runs the attempt and writes its records; returns its exit code.
+
+        Raises:
+            RuntimeFault: the attempt was begun before, or its output can't be written. StoreFault: the catalog failed.
+            OSError: a record or the work folder can't be written.
+        """
+        started = records.now()
+        if self.folder:
+            os.makedirs(self.folder, exist_ok=True)
+        else:
+            self.folder = _make_next_folder(self.run_folder, self.path)
+        recorded = records.read_end(os.path.join(self.folder, END_RECORD))
+        if recorded is not None:
+            return self._repeat(recorded)
+        if os.path.exists(os.path.join(self.folder, BEGIN_RECORD)):
+            raise RuntimeFault(
+                f"{self.folder} was begun before, in a container that was deleted: an attempt is never run twice"
+            )
+        self._enter_work_folder()
+        environment = self._environment()
+        command = self.step.get("command") or self.step.get("function")
+        begin = begin_record.begin_record(started, self.locations, command, environment)
+        if self.group:
+            begin["group"] = self.group
+        records.write(os.path.join(self.folder, BEGIN_RECORD), begin)
+        kills = cgroup.memory_kills() if self.locations.in_container else 0
+        try:
+            self._get_files()
+            outcome = self._run_child(environment)
+        except BadKey as error:
+            outcome = Outcome(1, str(error))
+        if self.locations.in_container and cgroup.memory_kills() > kills:
+            outcome.add_memory_kill(cgroup.limits()["memory"])
+        outcome.explain()
+        if outcome.fault:
+            raise RuntimeFault(outcome.fault)
+        self._put_files(outcome)
+        end = end_record(started, outcome, self._digest_inputs(outcome), self.got, self.put, self.redactor)
+        if outcome.exit_code == 0 and self.step.get("emits"):
+            self._emit(end, environment)
+        records.write(os.path.join(self.folder, END_RECORD), end)
+        if end.get("reason"):
+            leave_message(end["reason"])
+        return outcome.exit_code
+
+    def _repeat(self, recorded: EndRecord) -> int:
+        """Gives the engine what end.json holds: Argo makes a pod again that was deleted before it saw the pod's end."""
+        leave_message(recorded.get("reason", ""))
+        exit_code = recorded["exit_code"]
+        if exit_code == 0 and self.step.get("emits"):
+            self._enter_work_folder()
+            self._emit(recorded, self._environment())
+        return exit_code
+
+    # --- before the child -------------------------------------------------------------------------------------------
+
+    def _enter_work_folder(self) -> None:
+        """Enters the step's folder; where the code can't be written in place, a folder of links to it."""
+        work = self.locations.work
+        os.makedirs(self.private, mode=0o700)
+        if not self.locations.in_container:
+            code_file = os.path.join(self.locations.run, CODE_FILE)
+            make_work_folder(work, self.locations.code, load_json(code_file)["files"])
+        elif self.group or not os.access(work, os.W_OK):
+            work = os.path.join(self.private, "work")
+            make_work_folder(work, self.locations.code, list_code(self.locations.code))
+        self.locations.work = work
+        os.chdir(work)
+        self._replace_links_to_put()
+
+    def _replace_links_to_put(self) -> None:
+        """Makes copies of the links to files that the step puts: the step writes to those, not to the project's own."""
+        files = self._files()
+        for key in self.step["catalog"]["put"]:
+            try:
+                pairs = files.to_put(key)
+            except BadKey:
+                continue
+            for _, path in pairs:
+                if os.path.islink(path) and os.path.realpath(path).startswith(os.path.realpath(self.locations.code)):
+                    replace_link(path)
+
+    def _environment(self) -> dict[str, str]:
+        indices = loop_indices(self.plan, self.path)
+        return user_environment(self.locations, self.settings, indices, self.secrets, self.private)
+
+    def _files(self) -> StepFiles:
+        folder = os.path.normpath(os.path.join(self.locations.work, self.data_folder))
+        return StepFiles(folder, [self.locations.work, self.locations.code])
+
+    def _get_files(self) -> None:
+        files = self._files()
+        for request in self.step["catalog"]["get"]:
+            for entry, source in self.scope.files(request["key"], request["step"]):
+                self.store.get_file(entry["sha256"], files.target(entry["name"]))
+                self.got.append({**entry, "from": source})
+
+    # --- the child --------------------------------------------------------------------------------------------------
+
+    def _task(self, scope: Scope) -> child.TaskRunner:
+        roots = self.plan.document["import_roots"]
+        return child.TaskRunner(
+            self.step, roots, scope, self.store, self.locations, self.redactor, self.private, self.data_folder
+        )
+
+    def _run_child(self, environment: dict[str, str]) -> Outcome:
+        output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
+        task = self._task(self.scope)
+        witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
+        client = 0 if self.gated else None
+        self._child = Child(lambda result: child.run(task, environment, result), output, client, witness)
+        outcome = self._child.wait(self.settings["time_limit"], self.settings["grace_period"])
+        output.close()
+        if output.fault is not None:
+            outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
+        report, _, exports = self._child.result.partition(b"\n")
+        outcome.add_report(report)
+        if outcome.exit_code == 0 and not outcome.cancelled:
+            self._check_returns(task, outcome, exports)
+        return outcome
+
+    def _check_returns(self, task: child.TaskRunner, outcome: Outcome, exports: bytes) -> None:
+        """Takes a shell step's returns, and fails a step that ended with 0 and did not return."""
+        if self.step["kind"] == "shell":
+            try:
+                outcome.returns = task.store_exports(exports)
+            except (child.TaskFailure, BadValue) as error:
+                outcome.fail(1, str(error))
+        elif not isinstance(outcome.returns, dict):
+            outcome.fail(1, "the process ended with 0 before the function returned (os._exit or exec?)")
+
+    # --- after the child --------------------------------------------------------------------------------------------
+
+    def _put_files(self, outcome: Outcome) -> None:
+        """Puts what the step declares; of a step that failed, what it wrote of that."""
+        files = self._files()
+        copy = self.step["catalog"]["store_copy"]
+        entries: dict[str, CatalogEntry] = {}
+        for key in self.step["catalog"]["put"]:
+            try:
+                for name, path in files.to_put(key):
+                    entry = self.store.put_file(path, copy)
+                    entries[name] = {"name": name, "sha256": entry["sha256"], "size": entry["size"]}
+            except (BadKey, OSError) as error:
+                if outcome.exit_code == 0:
+                    reason = str(error) if isinstance(error, BadKey) else f"{key} can't be read: {error.strerror}"
+                    outcome.fail(1, reason)
+        self.put = [entries[name] for name in sorted(entries)]
+
+    def _emit(self, record: EndRecord, environment: dict[str, str]) -> None:
+        """Computes what the composites after this step need to know before they start."""
+        reader = RecordReader(self.run_folder, {self.path: record})
+        task = self._task(Scope(self.plan, reader, self.path))
+        controls = Controls(
+            self.plan, reader, lambda reducer, items: child.reduce_in_fork(task, environment, reducer, items)
+        )
+        values, files = controls.of_emissions(self.step["emits"], self.path)
+        record["controls"] = values
+        if self.locations.in_container:
+            write_control_files(files)
+
+    def _digest_inputs(self, outcome: Outcome) -> str:
+        image = records.read(self.locations.image_file) if self.locations.image_file else None
+        command = self.step.get("command") or self.step.get("function")
+        return digest_inputs(image, command, self.settings["environment"], outcome.inputs or {}, self.got)
+
+
+def leave_on_term(*_: object) -> None:
+    """The handler of SIGTERM while no child is running: there is nothing to end but this process."""
+    os._exit(128 + signal.SIGTERM)
+
+
+def _make_next_folder(run_folder: str, path: str) -> str:
+    """Makes the folder of the first free attempt number, exclusively: of two attempts at once, each gets its own."""
+    number = max(layout.attempts(run_folder, path), default=0) + 1
+    while True:
+        folder = layout.attempt_folder(run_folder, path, number)
+        try:
+            os.makedirs(folder)
+            return folder
+        except FileExistsError:
+            number += 1

@@ -1,0 +1,77 @@
+"""end.json: how an attempt ended, what it took and what it left, and one hash over all that its outcome depends on."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ..shared import records
+from ..shared.protocol import RECORD_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Union
+
+    from ..shared.documents import CatalogEntry, EndRecord, FunctionRow, GotEntry, InputRecord, JsonValue
+    from ..shared.redaction import Redactor
+    from .outcome import Outcome
+
+LONGEST_REASON = 10_000
+"""Characters of a reason that are recorded."""
+
+
+def end_record(
+    started: str,
+    outcome: Outcome,
+    inputs_digest: str,
+    got: list[GotEntry],
+    put: list[CatalogEntry],
+    redactor: Redactor,
+) -> EndRecord:
+    """The record of an attempt that ends now.
+
+    Args:
+        started: when it began, as records write it. got, put: the files from and for the catalog.
+        redactor: of the step's secrets, which a reason may hold.
+    """
+    code = outcome.exit_code
+    record: EndRecord = {
+        "version": RECORD_VERSION,
+        "started": started,
+        "ended": records.now(),
+        "status": "succeeded" if code == 0 else "cancelled" if outcome.cancelled else "failed",
+        "exit_code": code,
+        "inputs": outcome.inputs or {},
+        "inputs_digest": inputs_digest,
+        "returns": (outcome.returns or {}) if code == 0 else {},
+        "catalog": {"get": got, "put": put},
+    }
+    if outcome.reason:
+        record["reason"] = redactor.text(outcome.reason[:LONGEST_REASON])
+    if outcome.exception:
+        record["exception"] = outcome.exception
+    if outcome.out_of_memory:
+        record["out_of_memory"] = True
+    return record
+
+
+def digest_inputs(
+    image: Optional[dict[str, JsonValue]],
+    command: Union[str, FunctionRow, None],
+    environment: dict[str, str],
+    inputs: dict[str, InputRecord],
+    files: list[GotEntry],
+) -> str:
+    """One hash over all that an outcome depends on: code, command, environment, parameters and files.
+
+    Args:
+        image: the image's id file; None where there is no image. command: the step's command or function.
+        environment: the step's own variables. inputs: as end.json holds them. files: those got from the catalog.
+    """
+    document = {
+        "image": image,
+        "command": command,
+        "environment": environment,
+        "inputs": {name: entry.get("sha256", entry.get("value")) for name, entry in inputs.items()},
+        "files": sorted((file["name"], file["sha256"]) for file in files),
+    }
+    return hashlib.sha256(records.encode(document)).hexdigest()
