@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from toolkit.backends.describer import NOTE, DescribeAnswer, Describer
+from toolkit.backends.describer import NOTE, DescribeAnswer, Describer, DescribeRequest
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
@@ -18,9 +18,6 @@ from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
-
-if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import PipelineDescription
 
 
 def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
@@ -37,10 +34,9 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
         description = yaml_form.read(reference.file)
         _resolve_functions(description, project, reference, ask)
     else:
-        request = _request(project, reference)
-        request.update(file=reference.relative(project), name=reference.name, nth=reference.nth)
-        request["arguments"] = list(reference.arguments)
-        description = _pipeline_of(ask(request), file)
+        answer = ask({**_request(project, reference), **reference.recorded(project)})
+        _check_answer(answer, file)
+        description = answer["pipeline"]
     pipeline = to_pipeline(description, file)
     executor = project.config.executor
     if executor.type != "mocked":
@@ -50,26 +46,29 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
     patches = {name: patch.command for name, patch in executor.config.patches.items()}
 
     def resolve(dotted: list[str]) -> dict[str, tuple[Function, Takes] | str]:
-        answer = ask({**_request(project, reference), "functions": dotted})
-        if "functions" not in answer:
-            _pipeline_of(answer, file)
+        answer = ask(_request(project, reference, dotted))
+        _check_answer(answer, file)
         functions = answer["functions"]
         return {name: functions[name].get("refused") or to_function(functions[name]) for name in dotted}
 
     return mocks.apply_mocks(pipeline, patches, executor.patch_places, resolve)
 
 
-def _request(project: Project, reference: PipelineReference) -> dict[str, Any]:
-    return {"roots": list(reference.import_roots(project)), "file": None, "functions": []}
+def _request(project: Project, reference: PipelineReference, functions: Sequence[str] = ()) -> DescribeRequest:
+    """What the runtime is asked about functions, by their dotted paths."""
+    return {"roots": list(reference.import_roots(project)), "file": None, "functions": list(functions)}
 
 
-def _pipeline_of(answer: DescribeAnswer, file: str) -> PipelineDescription:
+def _check_answer(answer: DescribeAnswer, file: str) -> None:
+    """Passes an answer that the runtime could give.
+
+    Raises:
+        BadInput: the user's code was refused, or raised an exception.
+    """
     if "refused" in answer:
         raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
     if "raised" in answer:
         raise BadInput(f"the file raised {answer['raised']} {NOTE}\n{answer['traceback'].rstrip()}", file)
-    found: PipelineDescription = answer["pipeline"]
-    return found
 
 
 def _resolve_functions(description: Any, project: Project, reference: PipelineReference, ask: Describer) -> None:
@@ -83,10 +82,9 @@ def _resolve_functions(description: Any, project: Project, reference: PipelineRe
     if not tasks:
         return
     dotted = sorted({_dotted_name(task["function"]) for task in tasks})
-    answer = ask({**_request(project, reference), "functions": dotted})
+    answer = ask(_request(project, reference, dotted))
     file = shown(reference.file)
-    if "functions" not in answer:
-        _pipeline_of(answer, file)
+    _check_answer(answer, file)
     for task in tasks:
         resolved = answer["functions"][_dotted_name(task["function"])]
         if "refused" in resolved:
@@ -113,7 +111,7 @@ def _tasks(node: Any, kind: str) -> Iterator[Any]:
 def cache_answers(folder: Path, image: str, ask: Describer) -> Describer:
     """Keeps answers in a folder, by the image's digest and the request: the same file in the same image has the same answer."""
 
-    def ask_once(request: dict[str, Any]) -> DescribeAnswer:
+    def ask_once(request: DescribeRequest) -> DescribeAnswer:
         key = json.dumps([PROTOCOL, image, request], sort_keys=True)
         file = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
         try:
