@@ -12,10 +12,8 @@ from toolkit.runtime.shared import layout
 from toolkit.runtime.shared.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.states import states
-from toolkit.store.verdict import Attempt, merge
+from toolkit.store.verdict import LOST_WITH_CLIENT, Attempt, merge
 from toolkit.store.writer import write_engine
-
-_LOST = "lost: its client ended before it did"
 
 
 class CompletedWork:
@@ -65,5 +63,5 @@ class CompletedWork:
         has_ended = any(os.path.exists(os.path.join(folder, name)) for name in (END_RECORD, ENGINE_RECORD))
         if has_ended or not os.path.exists(os.path.join(folder, BEGIN_RECORD)):
             return
-        lost = Verdict(None, message=_LOST, fault=True)
+        lost = Verdict(None, message=LOST_WITH_CLIENT, fault=True)
         write_engine(self._run_folder, path, number, lost.record(cancelled=False))
