@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.shared.controls import control_error
+from toolkit.runtime.shared.controls import control_error, missing_value_reason
 from toolkit.runtime.shared.retry_policy import is_too_late, may_be_retried, pauses
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store import writer
@@ -290,7 +290,7 @@ class Scheduler:
             return (yield from self._loop(row, step))
         control = self._controls.get(step.path)
         if control is None or control_error(control):
-            reason = control_error(control) or f"nothing has told how the {step.type} {step.path} goes on"
+            reason = control_error(control) or missing_value_reason(step.type, step.path)
             return Outcome("failed", reason)
         if step.type == "conditional":
             scope = dict(branches(row))[control]
@@ -309,7 +309,7 @@ class Scheduler:
                 return outcome
             again = self._controls.get(instance)
             if again is None or control_error(again):
-                reason = control_error(again) or f"nothing has told whether the loop {step.path} goes on"
+                reason = control_error(again) or missing_value_reason(step.type, step.path)
                 return Outcome("failed", reason)
             if not again:
                 break
