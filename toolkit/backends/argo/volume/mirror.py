@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit.backends import volumes
@@ -28,13 +28,13 @@ from toolkit.project import Project
 from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import END_RECORD, ENGINE_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
-from toolkit.runtime.shared.records import checked_moved, encode, read_moved
+from toolkit.runtime.shared.records import checked_listing, checked_moved, encode, parse, read_moved
 from toolkit.runtime.shared.run_files import RUN_ID, part_record_path, publication_order
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.store.reader import NoRun, newest_part
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import MovedRecord
+    from toolkit.runtime.shared.documents import ListedRun, MovedRecord
 
 _BATCH = 4 * 1024 * 1024
 """Bytes of records in one request to publish them."""
@@ -77,8 +77,8 @@ class Mirror:
 
     # --- runs -------------------------------------------------------------------------------------------------------
 
-    def runs(self, pod: Reader) -> list[dict[str, Any]]:
-        """All runs on the volume, the newest last: ``run`` is run.json without its plan, ``end`` is end.json or None.
+    def runs(self, pod: Reader) -> list[ListedRun]:
+        """All runs on the volume, the newest last.
 
         Raises:
             Infrastructure: there is no answer.
@@ -103,9 +103,9 @@ class Mirror:
         for name in cached.keys() - names_there:
             (self._listing / name).unlink(missing_ok=True)
         runs.sort(key=lambda listed: (str(listed["run"].get("started")), str(listed["run"].get("run_id"))))
-        return [{"run": listed["run"], "end": listed["end"]} for listed in runs]
+        return runs
 
-    def _read_listing(self, name: str) -> dict[str, Any] | None:
+    def _read_listing(self, name: str) -> ListedRun | None:
         try:
             return parse_listing((self._listing / name).read_bytes())
         except (OSError, Infrastructure):
@@ -322,16 +322,13 @@ def _write(path: Path, data: bytes) -> None:
         raise Infrastructure(f"{path} can't be written: {error.strerror}") from None
 
 
-def parse_listing(data: bytes) -> dict[str, Any]:
+def parse_listing(data: bytes) -> ListedRun:
     """A run of the volume's listing.
 
     Raises:
         Infrastructure: it is none.
     """
     try:
-        document = json.loads(data)
-        if isinstance(document["run"], dict) and isinstance(document["end"], dict | None):
-            return {key: document[key] for key in ("run", "end", "mark")}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    raise unreadable("a run")
+        return checked_listing(parse(data))
+    except ValueError:
+        raise unreadable("a run") from None
