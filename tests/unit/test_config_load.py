@@ -246,7 +246,7 @@ REFUSED = [
     ("executor: {config: {read_only_root: yes}}", 1, ["write true"]),
     ("executor: {config: {parallelism: 0}}", 1, ["at least 1"]),
     ("executor: {config: {max_step_duration_in_seconds: 0}}", 1, ["at least 1"]),
-    ("executor: {config: {retry_strategy: {back_off: {factor: .nan}}}}", 1, ["ordinary number"]),
+    ("executor: {config: {retry_strategy: {back_off: {factor: .nan}}}}", 1, ["finite number"]),
     ("executor: {config: {retry_strategy: {retry_policy: always}}}", 1, ["did you mean Always?"]),
     ("executor: {config: {image_pull_secrets: a}}", 1, ["must be a list"]),
     ("executor: {config: {image_pull_secrets: [~]}}", 1, ["image_pull_secrets[0] has no value"]),
