@@ -12,11 +12,11 @@ from toolkit.sdk.steps import Step, a_pipeline, function_reference
 
 if TYPE_CHECKING:
     from toolkit.sdk.description import (
-        CompositeDescription,
-        Content,
+        CompositeContent,
+        CompositeData,
         FunctionName,
-        PipelineDescription,
-        ReducerDescription,
+        PipelineData,
+        ReducerData,
     )
     from toolkit.sdk.steps import AnyPipeline
 
@@ -71,7 +71,7 @@ class Pipeline:
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
         self.line = user_line()
 
-    def describe(self) -> PipelineDescription:
+    def describe(self) -> PipelineData:
         """The pipeline as plain JSON data. Functions are in it by name.
 
         Raises:
@@ -79,7 +79,7 @@ class Pipeline:
         """
         return self.describe_inside()
 
-    def describe_inside(self, handled: bool = False) -> PipelineDescription:
+    def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the pipeline is inside another.
 
         Args:
@@ -231,7 +231,7 @@ class _Composite(Step):
         """The pipelines that it holds, in order of definition; not its ``on_failure``."""
         raise NotImplementedError
 
-    def _content(self) -> Content:
+    def _content(self) -> CompositeContent:
         """The part of the description that only this kind of composite has."""
         raise NotImplementedError
 
@@ -239,7 +239,7 @@ class _Composite(Step):
         inner = [*self._pipelines(), *([self.on_failure] if self.on_failure is not None else [])]
         return list(dict.fromkeys(name for pipeline in inner for name in pipeline.returned()))
 
-    def describe(self) -> CompositeDescription:
+    def describe(self) -> CompositeData:
         handler = self.on_failure.describe_inside() if self.on_failure is not None else None
         return {"type": self.kind, "name": self.name, "line": self.line, "on_failure": handler, **self._content()}
 
@@ -273,7 +273,7 @@ class Nested(_Composite):
     def _pipelines(self) -> list[AnyPipeline]:
         return [self.pipeline]
 
-    def _content(self) -> Content:
+    def _content(self) -> CompositeContent:
         return {"pipeline": self.pipeline.describe_inside(handled=True)}
 
 
@@ -307,7 +307,7 @@ class Parallel(_Composite):
     def _pipelines(self) -> list[AnyPipeline]:
         return list(self.branches.values())
 
-    def _content(self) -> Content:
+    def _content(self) -> CompositeContent:
         return {"branches": {key: branch.describe_inside() for key, branch in self.branches.items()}}
 
 
@@ -358,8 +358,8 @@ class Map(_Composite):
     def _pipelines(self) -> list[AnyPipeline]:
         return [self.branch]
 
-    def _content(self) -> Content:
-        reducer: Union[ReducerDescription, str, None]
+    def _content(self) -> CompositeContent:
+        reducer: Union[ReducerData, str, None]
         if isinstance(self.reducer, dict):
             reducer = {"name": self.name, "line": self.line, "kind": "python", "function": self.reducer}
             if self.live is not None:
@@ -424,7 +424,7 @@ class Conditional(_Composite):
     def _pipelines(self) -> list[AnyPipeline]:
         return [*self.branches.values(), *([self.default] if self.default is not None else [])]
 
-    def _content(self) -> Content:
+    def _content(self) -> CompositeContent:
         return {
             "parameter": self.parameter,
             "branches": {key: branch.describe_inside() for key, branch in self.branches.items()},
@@ -473,7 +473,7 @@ class Loop(_Composite):
     def _pipelines(self) -> list[AnyPipeline]:
         return [self.branch]
 
-    def _content(self) -> Content:
+    def _content(self) -> CompositeContent:
         return {
             "branch": self.branch.describe_inside(),
             "max_iterations": self.max_iterations,

@@ -1,6 +1,6 @@
-"""A description's types: what a pipeline and its steps are as plain JSON data. Nothing here exists at run time.
+"""The types of what ``describe`` returns: a pipeline and its steps as plain data. Nothing here exists at run time.
 
-Steps write it (``describe``), and ``toolkit/model/description.py`` reads it on the host.
+The runtime makes the description of it, which is JSON: it replaces each function under ``live`` by the function's signature.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
         module: str
         qualname: str
 
-    class ReturnDescription(TypedDict):
+    class ReturnData(TypedDict):
         name: str
         kind: str
 
-    class CatalogDescription(TypedDict):
+    class CatalogData(TypedDict):
         get: list[str]
         put: list[str]
         store_copy: bool
 
-    class StepDescription(TypedDict):
+    class StepData(TypedDict):
         """What all steps have.
 
         Keys:
@@ -41,35 +41,35 @@ if TYPE_CHECKING:
         name: str
         line: Optional[int]
 
-    class StubDescription(StepDescription):
+    class StubData(StepData):
         terminate_with_success: bool
         terminate_with_failure: bool
 
-    class Work(TypedDict, total=False):
+    class TaskWork(TypedDict, total=False):
         """What a task runs: a function, or a command (of a notebook, its path).
 
         Keys:
-            live: the function itself. The runtime looks its signature up and takes it out before this becomes JSON.
+            live: the function itself, when the pipeline's file gave it and not its name.
         """
 
         function: FunctionName
         live: Callable[..., Any]
         command: str
 
-    class TaskDescription(StepDescription, Work):
+    class TaskData(StepData, TaskWork):
         kind: str
-        returns: list[ReturnDescription]
+        returns: list[ReturnData]
         secrets: list[str]
-        catalog: CatalogDescription
+        catalog: CatalogData
         overrides: dict[str, str]
         bind: dict[str, object]
         terminate_with_success: bool
         terminate_with_failure: bool
         max_attempts: Optional[int]
-        on_failure: Optional[PipelineDescription]
+        on_failure: Optional[PipelineData]
 
-    class ReducerDescription(TypedDict, total=False):
-        """A reducer that is a function of the user's. ``live`` is as in Work."""
+    class ReducerData(TypedDict, total=False):
+        """A reducer that is a function of the user's. ``live`` is as in TaskWork."""
 
         name: str
         line: Optional[int]
@@ -77,25 +77,25 @@ if TYPE_CHECKING:
         function: FunctionName
         live: Callable[..., Any]
 
-    class Content(TypedDict, total=False):
+    class CompositeContent(TypedDict, total=False):
         """What a composite holds; each kind of composite has its own keys of these."""
 
-        pipeline: PipelineDescription
-        branches: dict[str, PipelineDescription]
-        branch: PipelineDescription
+        pipeline: PipelineData
+        branches: dict[str, PipelineData]
+        branch: PipelineData
         iterate_on: str
         iterate_as: str
-        reducer: Union[ReducerDescription, str, None]
+        reducer: Union[ReducerData, str, None]
         concurrency: Optional[int]
         parameter: str
-        default: Optional[PipelineDescription]
+        default: Optional[PipelineData]
         max_iterations: int
         break_on: str
         index_as: str
 
-    class CompositeDescription(StepDescription, Content):
-        on_failure: Optional[PipelineDescription]
+    class CompositeData(StepData, CompositeContent):
+        on_failure: Optional[PipelineData]
 
-    class PipelineDescription(TypedDict):
+    class PipelineData(TypedDict):
         name: str
-        steps: list[StepDescription]
+        steps: list[StepData]

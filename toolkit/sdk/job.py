@@ -12,7 +12,7 @@ from toolkit.sdk.steps import NotebookTask, PythonTask, ShellTask, Step
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from toolkit.sdk.description import PipelineDescription
+    from toolkit.sdk.description import PipelineData
     from toolkit.sdk.steps import TaskOptions
 
 
@@ -23,11 +23,11 @@ class _Job:
         self.name = task.name
         self._task = task
 
-    def describe(self) -> PipelineDescription:
+    def describe(self) -> PipelineData:
         """The job as a pipeline of its one task, as plain JSON data."""
         return Pipeline(steps=[self._task], name=self.name).describe()
 
-    def describe_inside(self, handled: bool = False) -> PipelineDescription:
+    def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the job is a branch, a handler or a step."""
         return self.describe()
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from toolkit.sdk.composites import Pipeline
     from toolkit.sdk.description import (
-        CatalogDescription,
+        CatalogData,
         FunctionName,
-        StepDescription,
-        StubDescription,
-        TaskDescription,
-        Work,
+        StepData,
+        StubData,
+        TaskData,
+        TaskWork,
     )
     from toolkit.sdk.job import _Job
     from toolkit.sdk.trace import Driver
@@ -98,7 +98,7 @@ class Catalog:
     """The files that a step gets from the catalog before it runs, and those that it puts there afterwards.
 
     A key is a path relative to the step's folder, and stays inside it. Of several steps that put one key, the newest earlier
-    one wins. A failing step's files are put, too.
+    one wins. The files of a step that fails are put as well.
 
     ```python
     PythonTask(train, catalog=Catalog(get=["data/*.csv"], put=["model.bin"]))
@@ -120,7 +120,7 @@ class Catalog:
         self.put = _texts("Catalog(put=…)", put)
         self.store_copy = store_copy
 
-    def describe(self) -> CatalogDescription:
+    def describe(self) -> CatalogData:
         """The two lists and the flag as plain JSON data."""
         return {"get": self.get, "put": self.put, "store_copy": self.store_copy}
 
@@ -170,13 +170,13 @@ class Step:
         """The names that the step, or what is inside it, may return, in order of definition."""
         return []
 
-    def describe(self) -> StepDescription:
+    def describe(self) -> StepData:
         """The step as plain JSON data. This is how a pipeline leaves its own file."""
         raise NotImplementedError
 
 
 class Stub(Step):
-    """A step that does nothing and costs no container: a place to fill in later.
+    """A step that does nothing and has no container: a placeholder for a task.
 
     It accepts whatever the task in its place would take, and ignores it.
 
@@ -186,8 +186,8 @@ class Stub(Step):
 
     Args:
         name: the step's name.
-        terminate_with_success: whether the pipeline ends after it, succeeded.
-        terminate_with_failure: whether the pipeline ends after it, failed.
+        terminate_with_success: whether the pipeline ends after it, as succeeded.
+        terminate_with_failure: whether the pipeline ends after it, as failed.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Stub(Step):
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
 
-    def describe(self) -> StubDescription:
+    def describe(self) -> StubData:
         return {
             "type": "stub",
             "name": self.name,
@@ -208,7 +208,7 @@ class Stub(Step):
 
 
 class Success(Stub):
-    """A step that ends its pipeline, succeeded. The steps after it are skipped.
+    """A step that ends its pipeline as succeeded. The steps after it are skipped.
 
     Args:
         name: the step's name.
@@ -219,7 +219,7 @@ class Success(Stub):
 
 
 class Fail(Stub):
-    """A step that ends its pipeline, failed. The steps after it are skipped.
+    """A step that ends its pipeline as failed. The steps after it are skipped.
 
     Args:
         name: the step's name.
@@ -265,11 +265,11 @@ class _Task(Step):
         handler = self.on_failure.returned() if self.on_failure is not None else []
         return list(dict.fromkeys([*(declared.name for declared in self.returns), *handler]))
 
-    def _work(self) -> Work:
+    def _work(self) -> TaskWork:
         """The part of the description that says what it runs."""
         raise NotImplementedError
 
-    def describe(self) -> TaskDescription:
+    def describe(self) -> TaskData:
         return {
             "type": "task",
             "kind": self.kind,
@@ -292,7 +292,7 @@ class PythonTask(_Task):
     """A step that calls a function.
 
     The function gets parameters by argument name, cast to its annotations: from the newest earlier step that returns the name,
-    else from the run's own parameters. An argument with a default may have no parameter. A coroutine function is awaited.
+    else from the run's own parameters. An argument with a default needs no parameter. A coroutine function is awaited.
 
     ```python
     PythonTask(generate, returns=["x", "y"], secrets=["secret_key"], catalog=Catalog(put=["data.csv"]))
@@ -308,8 +308,8 @@ class PythonTask(_Task):
         overrides: for an executor type, the name of an entry of the configuration's ``executor.config.overrides``.
         bind: for an argument, the parameter that it takes in place of the one of its own name: ``"parameter"``, or
             ``"step.parameter"`` for what one step returned.
-        terminate_with_success: whether the pipeline ends after the step has succeeded, succeeded.
-        terminate_with_failure: whether the pipeline ends after the step has succeeded, failed.
+        terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
+        terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         on_failure: a pipeline that runs when the step has failed. Its result is then the result of the pipeline.
         max_attempts: how many attempts the step has at most, in place of the configuration's ``retry_strategy``.
 
@@ -327,14 +327,14 @@ class PythonTask(_Task):
         self.live = None if isinstance(function, str) else getattr(function, "__toolkit_function__", function)
         super().__init__(name or self.function["qualname"].rpartition(".")[2], **options)
 
-    def _work(self) -> Work:
+    def _work(self) -> TaskWork:
         if self.live is None:
             return {"function": self.function}
         return {"function": self.function, "live": self.live}
 
 
 class AsyncPythonTask(PythonTask):
-    """Another name of :class:`PythonTask`, which awaits a coroutine function, too."""
+    """Another name of :class:`PythonTask`, which also awaits coroutine functions."""
 
 
 class ShellTask(_Task):
@@ -362,7 +362,7 @@ class ShellTask(_Task):
         self.command = command
         super().__init__(name, **options)
 
-    def _work(self) -> Work:
+    def _work(self) -> TaskWork:
         return {"command": self.command}
 
 
@@ -392,7 +392,7 @@ class NotebookTask(_Task):
         self.notebook = notebook
         super().__init__(name, **options)
 
-    def _work(self) -> Work:
+    def _work(self) -> TaskWork:
         return {"command": self.notebook}
 
 

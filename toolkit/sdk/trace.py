@@ -24,7 +24,7 @@ from toolkit.sdk.steps import PythonTask, Step, a_pipeline
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from toolkit.sdk.description import PipelineDescription
+    from toolkit.sdk.description import PipelineData
     from toolkit.sdk.steps import AnyPipeline, TaskOptions
 
 
@@ -356,7 +356,7 @@ class Driver:
             _tracing = before
             self._running = False
 
-    def describe(self) -> PipelineDescription:
+    def describe(self) -> PipelineData:
         """The pipeline as plain JSON data.
 
         Raises:
@@ -366,7 +366,7 @@ class Driver:
         pipeline.on_failure = self.on_failure
         return pipeline.describe()
 
-    def describe_inside(self, handled: bool = False) -> PipelineDescription:
+    def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the driver is inside another pipeline.
 
         Args:
