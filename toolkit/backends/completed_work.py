@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends.launcher import Verdict
 from toolkit.runtime.shared import layout
 from toolkit.runtime.shared.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.states import states
-from toolkit.store.verdict import Attempt, merge
+from toolkit.store.verdict import LOST_WITH_CLIENT, Attempt, merge
 from toolkit.store.writer import write_engine
 
-_LOST = "lost: its client ended before it did"
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues
 
 
 class CompletedWork:
@@ -30,7 +30,7 @@ class CompletedWork:
         controls: the given control values, and those that the tasks that are kept computed.
     """
 
-    def __init__(self, tree: Tree, run_folder: Path, kept: frozenset[str], controls: Mapping[str, Any]) -> None:
+    def __init__(self, tree: Tree, run_folder: Path, kept: frozenset[str], controls: ControlValues) -> None:
         self._tree = tree
         self._run_folder = run_folder
         self._kept = kept
@@ -65,5 +65,5 @@ class CompletedWork:
         has_ended = any(os.path.exists(os.path.join(folder, name)) for name in (END_RECORD, ENGINE_RECORD))
         if has_ended or not os.path.exists(os.path.join(folder, BEGIN_RECORD)):
             return
-        lost = Verdict(None, message=_LOST, fault=True)
+        lost = Verdict(None, message=LOST_WITH_CLIENT, fault=True)
         write_engine(self._run_folder, path, number, lost.record(cancelled=False))

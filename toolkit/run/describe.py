@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.describer import NOTE, DescribeAnswer, Describer
+from toolkit.backends.describer import NOTE, Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
@@ -20,7 +20,7 @@ from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import PipelineDescription
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse, PipelineDescription
 
 
 def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
@@ -38,8 +38,8 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
         _resolve_functions(description, project, reference, ask)
     else:
         request = _request(project, reference)
-        request.update(file=reference.relative(project), name=reference.name, nth=reference.nth)
-        request["arguments"] = list(reference.arguments)
+        request["file"], request["name"] = reference.relative(project), reference.name
+        request["nth"], request["arguments"] = reference.nth, list(reference.arguments)
         description = _pipeline_of(ask(request), file)
     pipeline = to_pipeline(description, file)
     executor = project.config.executor
@@ -59,11 +59,11 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
     return mocks.apply_mocks(pipeline, patches, executor.patch_places, resolve)
 
 
-def _request(project: Project, reference: PipelineReference) -> dict[str, Any]:
+def _request(project: Project, reference: PipelineReference) -> DescribeRequest:
     return {"roots": list(reference.import_roots(project)), "file": None, "functions": []}
 
 
-def _pipeline_of(answer: DescribeAnswer, file: str) -> PipelineDescription:
+def _pipeline_of(answer: DescribeResponse, file: str) -> PipelineDescription:
     if "refused" in answer:
         raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
     if "raised" in answer:
@@ -113,11 +113,11 @@ def _tasks(node: Any, kind: str) -> Iterator[Any]:
 def cache_answers(folder: Path, image: str, ask: Describer) -> Describer:
     """Keeps answers in a folder, by the image's digest and the request: the same file in the same image has the same answer."""
 
-    def ask_once(request: dict[str, Any]) -> DescribeAnswer:
+    def ask_once(request: DescribeRequest) -> DescribeResponse:
         key = json.dumps([PROTOCOL, image, request], sort_keys=True)
         file = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
         try:
-            kept: DescribeAnswer = json.loads(file.read_bytes())
+            kept: DescribeResponse = json.loads(file.read_bytes())
             return kept
         except (OSError, ValueError):
             pass

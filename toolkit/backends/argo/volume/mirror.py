@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit.backends import volumes
@@ -28,13 +28,13 @@ from toolkit.project import Project
 from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import END_RECORD, ENGINE_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
-from toolkit.runtime.shared.records import checked_moved, encode, read_moved
+from toolkit.runtime.shared.records import checked_listing, checked_moved, encode, parse, read_moved
 from toolkit.runtime.shared.run_files import RUN_ID, part_record_path, publication_order
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.store.reader import NoRun, newest_part
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import MovedRecord
+    from toolkit.runtime.shared.documents import ListedRun, MovedRecord
 
 _BATCH = 4 * 1024 * 1024
 """Bytes of records in one request to publish them."""
@@ -77,7 +77,7 @@ class Mirror:
 
     # --- runs -------------------------------------------------------------------------------------------------------
 
-    def runs(self, pod: Reader) -> list[dict[str, Any]]:
+    def runs(self, pod: Reader) -> list[ListedRun]:
         """All runs on the volume, the newest last: ``run`` is run.json without its plan, ``end`` is end.json or None.
 
         Raises:
@@ -86,15 +86,16 @@ class Mirror:
         cached = {
             name: document for name in _runs_in(self._listing) if (document := self._read_listing(name)) is not None
         }
-        marks = {name: document["mark"] for name, document in cached.items()}
+        marks = {name: document.get("mark") for name, document in cached.items()}
         request = {"do": "runs", "run_log": self.remote_log, "have": marks}
-        runs, names_there = [], set()
+        runs: list[ListedRun] = []
+        names_there = set()
         for fields, data in ask_documents(pod, request, self.run_log):
             name = fields.get("run")
             if not isinstance(name, str) or not RUN_ID.fullmatch(name):
                 raise unreadable("a run id")
             names_there.add(name)
-            document = cached.get(name) if fields.get("kept") else parse_listing(data)
+            document = cached.get(name) if fields.get("kept") else _parse_listing(data)
             if document is None:
                 continue
             runs.append(document)
@@ -105,9 +106,9 @@ class Mirror:
         runs.sort(key=lambda listed: (str(listed["run"].get("started")), str(listed["run"].get("run_id"))))
         return [{"run": listed["run"], "end": listed["end"]} for listed in runs]
 
-    def _read_listing(self, name: str) -> dict[str, Any] | None:
+    def _read_listing(self, name: str) -> ListedRun | None:
         try:
-            return parse_listing((self._listing / name).read_bytes())
+            return _parse_listing((self._listing / name).read_bytes())
         except (OSError, Infrastructure):
             return None
 
@@ -322,16 +323,18 @@ def _write(path: Path, data: bytes) -> None:
         raise Infrastructure(f"{path} can't be written: {error.strerror}") from None
 
 
-def parse_listing(data: bytes) -> dict[str, Any]:
-    """A run of the volume's listing.
+def _parse_listing(data: bytes) -> ListedRun | None:
+    """An entry of the volume's listing of runs; None when its records are not those of a run, as in a ``RunLog``.
 
     Raises:
-        Infrastructure: it is none.
+        Infrastructure: it is no entry.
     """
     try:
-        document = json.loads(data)
-        if isinstance(document["run"], dict) and isinstance(document["end"], dict | None):
-            return {key: document[key] for key in ("run", "end", "mark")}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    raise unreadable("a run")
+        document = parse(data)
+        entry = {key: document[key] for key in ("run", "end", "mark")}
+    except (ValueError, KeyError):
+        raise unreadable("a run") from None
+    try:
+        return checked_listing(entry)
+    except ValueError:
+        return None
