@@ -80,4 +80,4 @@ def test_a_run_wanders_and_each_place_has_what_was_done_in_the_others(clustered:
     assert tasks == {"first": 1, "second": 2, "third": 2, "fourth": 2}
     # A copy of the folder from before all that can't take the run anywhere.
     again = copy.toolkit("retry", "wanders", "--env", "argo")
-    assert again.code == 2 and "on the cluster, too" in again.err, again.err
+    assert again.code == 2 and "on the cluster as well" in again.err, again.err

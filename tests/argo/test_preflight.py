@@ -18,7 +18,7 @@ from tests.support.cluster import Cluster, claim
 from tests.support.scratch import Scratch
 from toolkit.backends.argo import cluster as api
 from toolkit.backends.argo.compile.workflow import Image
-from toolkit.backends.argo.preflight import Facts, Finding, Needs, Shape, check, gather
+from toolkit.backends.argo.preflight import Facts, Finding, Needs, SimilarSteps, check, gather
 from toolkit.config.settings import ResourceList, Resources
 
 pytestmark = pytest.mark.argo
@@ -139,7 +139,7 @@ def test_a_user_without_rights_is_told_which_and_the_admins_command_grants_them(
 
 def test_a_user_who_may_see_nodes_knows_more(ann: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     connected = ann.connect(monkeypatch)
-    needs = replace(NEEDS, shapes=(Shape(("a",), node_selector={"no": "such"}),))
+    needs = replace(NEEDS, steps=(SimilarSteps(("a",), node_selector={"no": "such"}),))
     [unseen] = [one for one in check(connected, needs) if "whether a node has" in one.what]
     assert unseen.level == "unknown"
     user = f"system:serviceaccount:{ann.name}:ann"
@@ -177,8 +177,8 @@ def test_what_the_objects_of_a_real_cluster_say(place: Place, monkeypatch: pytes
     place.mend(f"kubectl -n {place.name} create secret generic login --from-literal=user=…")
     large = Resources(limits=ResourceList(cpu="2000", memory="2Gi"))
     image = Image("no-such-image:1", True)
-    shapes = (Shape(("a",), user=0), Shape(("b",), resources=large))
-    needs = Needs(claims=("pod", "lost"), pull_secrets=("login",), images=(image,), shapes=shapes)
+    steps = (SimilarSteps(("a",), user=0), SimilarSteps(("b",), resources=large))
+    needs = Needs(claims=("pod", "lost"), pull_secrets=("login",), images=(image,), steps=steps)
 
     findings = check(connected, needs)
     errors, warnings = levels(findings, "error"), levels(findings, "warning")

@@ -22,7 +22,7 @@ from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_re
 from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.backends.argo.volume.reader import BrokenConnection
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.runtime.server import service
+from toolkit.runtime.server.answer import AnswerWriter
 from toolkit.runtime.shared import records, volume_protocol
 from toolkit.runtime.shared.catalog import FileStore, StoreFault
 from toolkit.store.reader import NoRun, RunLog
@@ -330,7 +330,7 @@ class Spoken:
     def __init__(self, *items: tuple[Mapping[str, Any], bytes], raw: bytes | None = None) -> None:
         reader, writer = os.pipe()
         if raw is None:
-            answer = service.AnswerWriter(writer)
+            answer = AnswerWriter(writer)
             for fields, data in items:
                 answer.item(data, **dict(fields))
             answer.end()

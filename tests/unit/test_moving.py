@@ -209,9 +209,9 @@ def test_what_has_gone_elsewhere_is_refused(place: Place) -> None:
     # and one that is in both places without a mark.
     (place.there / "moved.json").unlink()
     (place.here / "moved.json").unlink()
-    with pytest.raises(BadInput, match="on this machine, too: `toolkit retry r --env local`"):
+    with pytest.raises(BadInput, match="on this machine as well: `toolkit retry r --env local`"):
         place.to_here()
-    with pytest.raises(BadInput, match="on the cluster, too: `toolkit retry r --env argo`"):
+    with pytest.raises(BadInput, match="on the cluster as well: `toolkit retry r --env argo`"):
         place.to_cluster()
     assert not where_moved(place.here) and not where_moved(place.there)
 
@@ -303,7 +303,7 @@ def test_a_run_that_is_marked_does_not_go_on_where_it_was(place: Place) -> None:
     place.to_here()
     before = files_of(place.there)
     with pytest.raises(WrongRun, match="moved away from this volume"):
-        publish_run(str(place.there), "r", {**run_record("r"), "part": 1})
+        publish_run(str(place.there), "r", run_record("r", part=1))
     assert files_of(place.there) == before
 
 

@@ -27,7 +27,7 @@ from toolkit.backends.argo.preflight import (
     Finding,
     Needs,
     SecretKeys,
-    Shape,
+    SimilarSteps,
     judge,
     needs_of,
     require,
@@ -145,8 +145,8 @@ def test_what_may_not_be_seen_is_unknown_and_no_error() -> None:
         "quotas": DENIED,
         "limit_ranges": DENIED,
     }
-    shapes = (Shape(node_selector={"disk": "fast"}),)
-    findings = found(replace(NEEDS, pull_secrets=("login",), shapes=shapes), **denied)
+    steps = (SimilarSteps(node_selector={"disk": "fast"}),)
+    findings = found(replace(NEEDS, pull_secrets=("login",), steps=steps), **denied)
 
     assert {one.level for one in findings} == {"unknown"} and len(findings) == 13
     require(findings)
@@ -176,7 +176,7 @@ def test_a_namespace_that_is_going_takes_no_run() -> None:
 def test_root_is_refused_where_the_restricted_standard_is_enforced() -> None:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {"metadata": {"name": "team", "labels": labels}}
-    needs = replace(NEEDS, shapes=(Shape(("a",), user=1000), Shape(("b", "c"), user=0)))
+    needs = replace(NEEDS, steps=(SimilarSteps(("a",), user=1000), SimilarSteps(("b", "c"), user=0)))
 
     assert found(namespace=namespace) == []
     finding = only(needs, namespace=namespace)
@@ -357,9 +357,9 @@ def test_read_write_once_and_several_nodes() -> None:
         "set executor.config.node_selector: {kubernetes.io/hostname: one}, or make it a ReadWriteMany" in finding.remedy
     )
 
-    pinned = replace(needs, shapes=(Shape(node_selector={"kubernetes.io/hostname": "two"}),))
+    pinned = replace(needs, steps=(SimilarSteps(node_selector={"kubernetes.io/hostname": "two"}),))
     assert found(pinned, claims=once, nodes=two) == []
-    apart = replace(needs, shapes=(*pinned.shapes, Shape(node_selector={"kubernetes.io/hostname": "one"})))
+    apart = replace(needs, steps=(*pinned.steps, SimilarSteps(node_selector={"kubernetes.io/hostname": "one"})))
     assert only(apart, claims=once, nodes=two).level == "error"
     # A node that takes none of the pods is none of several.
     cordoned = node("two", spec={"unschedulable": True})
@@ -417,18 +417,18 @@ def test_a_claim_that_is_being_deleted() -> None:
 
 
 def test_no_node_that_fits() -> None:
-    def level(shape: Shape, *nodes: Object) -> tuple[str, str]:
-        finding = only(replace(NEEDS, shapes=(shape,), images=()), nodes=nodes)
+    def level(steps: SimilarSteps, *nodes: Object) -> tuple[str, str]:
+        finding = only(replace(NEEDS, steps=(steps,), images=()), nodes=nodes)
         return finding.level, finding.what
 
-    fast = Shape(("train",), node_selector={"disk": "fast"})
+    fast = SimilarSteps(("train",), node_selector={"disk": "fast"})
     assert level(fast, node()) == (
         "error",
         "no node of the cluster has the labels disk=fast that the step 'train' must have",
     )
     taint = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
     tainted = node(spec={"taints": [taint]})
-    assert level(Shape(), tainted)[1] == "no node takes pods of the steps now: they have the taints gpu"
+    assert level(SimilarSteps(), tainted)[1] == "no node takes pods of the steps now: they have the taints gpu"
     # A pool that makes nodes as they are needed has some that are not there yet.
     assert level(fast, node(labels={"cloud.google.com/gke-nodepool": "a"}))[0] == "warning"
 
@@ -443,10 +443,10 @@ def test_no_node_that_fits() -> None:
 )
 def test_a_taint_that_is_tolerated(toleration: Toleration) -> None:
     tainted = node(spec={"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]})
-    needs = replace(NEEDS, shapes=(Shape(tolerations=(toleration,)),))
+    needs = replace(NEEDS, steps=(SimilarSteps(tolerations=(toleration,)),))
     assert found(needs, nodes=(tainted,)) == []
     for other in (Toleration(key="gpu", value="no"), Toleration(key="gpu", operator="Exists", effect="NoExecute")):
-        assert found(replace(NEEDS, shapes=(Shape(tolerations=(other,)),), images=()), nodes=(tainted,))
+        assert found(replace(NEEDS, steps=(SimilarSteps(tolerations=(other,)),), images=()), nodes=(tainted,))
 
 
 @pytest.mark.parametrize(
@@ -470,7 +470,7 @@ def test_a_taint_that_is_tolerated(toleration: Toleration) -> None:
     ],
 )
 def test_more_than_any_node_has(resources: Resources, what: str | None) -> None:
-    needs = replace(NEEDS, shapes=(Shape(("a",), resources=resources),))
+    needs = replace(NEEDS, steps=(SimilarSteps(("a",), resources=resources),))
     assert [one.what.partition("has ")[2] for one in found(needs)] == ([what] if what else [])
 
 
@@ -496,22 +496,22 @@ def test_a_quota_that_wants_requests_of_every_container() -> None:
 def test_a_quota_that_is_used_up_or_too_small() -> None:
     used = only(quotas=quota({"pods": "3"}, {"pods": "3"}))
     assert (used.level, used.what) == ("warning", "the quota q is used up: pods 3")
-    shape = Shape(("a",), resources=Resources(limits=ResourceList(memory="2Gi")))
+    steps = SimilarSteps(("a",), resources=Resources(limits=ResourceList(memory="2Gi")))
     given = limit_range(default={"memory": "1Gi"})
-    small = only(replace(NEEDS, shapes=(shape,)), quotas=quota({"limits.memory": "1Gi"}), limit_ranges=given)
+    small = only(replace(NEEDS, steps=(steps,)), quotas=quota({"limits.memory": "1Gi"}), limit_ranges=given)
     assert small.level == "error" and "each pod of the step 'a' takes 2Gi" in small.what
 
 
 def test_a_limit_range_that_refuses_the_steps() -> None:
-    shape = Shape(("a",), resources=Resources(ResourceList(memory="2Gi"), ResourceList(cpu="10m")))
-    needs = replace(NEEDS, shapes=(shape,))
+    steps = SimilarSteps(("a",), resources=Resources(ResourceList(memory="2Gi"), ResourceList(cpu="10m")))
+    needs = replace(NEEDS, steps=(steps,))
     most = only(needs, limit_ranges=limit_range(max={"memory": "1Gi"}))
     assert (most.level, most.what) == (
         "error",
         "the LimitRange l allows memory 1Gi, and the limit of the step 'a' is 2Gi",
     )
     least = only(needs, limit_ranges=limit_range(min={"cpu": "100m"}))
-    assert least.what == "the LimitRange l wants at least cpu 100m, and the step 'a' asks for 10m"
+    assert least.what == "the LimitRange l requires cpu 100m, and the request of the step 'a' is 10m"
     assert found(limit_ranges=limit_range(max={"memory": "1Gi"}, min={"cpu": "100m"})) == []
 
 
@@ -563,15 +563,15 @@ executor:
     assert needs.accounts == (DEFAULT_ACCOUNT, "other")
     assert needs.pull_secrets == ("login",)
     assert needs.images == (Image("app:1", True),)
-    assert [(shape.steps, dict(shape.node_selector)) for shape in needs.shapes] == [
+    assert [(steps.paths, dict(steps.node_selector)) for steps in needs.steps] == [
         (("a", "b"), {"disk": "fast"}),
         (("c",), {"disk": "large"}),
     ]
-    assert needs.shapes[1].resources.limits.memory == "8Gi"
+    assert needs.steps[1].resources.limits.memory == "8Gi"
 
     alone = needs_of(None, config)
     assert alone.secrets == {"postgres": ("connection_string",)} and alone.accounts == (DEFAULT_ACCOUNT,)
-    assert [(shape.steps, dict(shape.node_selector)) for shape in alone.shapes] == [((), {"disk": "fast"})]
+    assert [(steps.paths, dict(steps.node_selector)) for steps in alone.steps] == [((), {"disk": "fast"})]
 
 
 # toolkit doctor

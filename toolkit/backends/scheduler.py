@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.shared.controls import control_error
+from toolkit.runtime.shared.controls import control_error, missing_value_reason
 from toolkit.runtime.shared.retry_policy import is_too_late, may_be_retried, pauses
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store import writer
@@ -299,7 +299,7 @@ class Scheduler:
             items = ((scope, f"{step.path}/{position}") for position in range(control))
             # No more at once than can run or be started ahead: a routine that waits costs memory.
             return (yield from self._all(items, row.get("limit") or self._at_once + self._launcher.ahead))
-        return Outcome("failed", control_error(control) or f"nothing has told how the {step.type} {step.path} goes on")
+        return Outcome("failed", control_error(control) or missing_value_reason(step.type, step.path))
 
     def _loop(self, row: StepRow, step: PlannedStep) -> _Routine:
         [(_, scope)] = branches(row)
@@ -310,7 +310,7 @@ class Scheduler:
                 return outcome
             again = self._controls.get(instance)
             if not isinstance(again, bool):
-                reason = control_error(again) or f"nothing has told whether the loop {step.path} goes on"
+                reason = control_error(again) or missing_value_reason(step.type, step.path)
                 return Outcome("failed", reason)
             if not again:
                 break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.cli.output import print_json
 from toolkit.cli.run_handle import open_run
@@ -14,6 +14,9 @@ from toolkit.report.view import catalog as catalog_rows
 from toolkit.report.view import view
 from toolkit.runs.find import RunHandle
 from toolkit.runtime.shared.catalog import FileStore, StoreFault
+
+if TYPE_CHECKING:
+    from toolkit.report.contract import CatalogFile
 
 
 def catalog(options: argparse.Namespace) -> int:
@@ -29,7 +32,7 @@ def catalog(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_file(handle: RunHandle, rows: list[dict[str, Any]], key: str) -> int:
+def _write_file(handle: RunHandle, rows: list[CatalogFile], key: str) -> int:
     matching = [row for row in rows if key in (row["name"], f"{row['step']}:{row['name']}")]
     if not matching:
         raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog` lists what it put")

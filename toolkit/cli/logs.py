@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.cli.arguments import project_at
 from toolkit.cli.output import print_json
@@ -17,9 +16,13 @@ from toolkit.errors import BadInput
 from toolkit.report.view import states_of
 from toolkit.runs.find import RunHandle, local_log
 from toolkit.runs.logs import follow, select_tasks
+from toolkit.runtime.shared.records import parse_plan
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import Run, RunLog, follow_file
 from toolkit.store.states import Row
+
+if TYPE_CHECKING:
+    from toolkit.report.contract import OutputDocument
 
 
 def logs(options: argparse.Namespace) -> int:
@@ -79,7 +82,7 @@ def _check_step(step: str, run: Run, rows: list[Row], may_come: bool = False) ->
     """
     if select_tasks(rows, step):
         return
-    trail = Tree(json.loads(run.record["plan"])).trail(step)
+    trail = Tree(parse_plan(run.record["plan"])).trail(step)
     if trail is not None and trail[-1].row["type"] == "stub":
         raise BadInput(f"the step {step!r} is a stub, which writes nothing")
     if trail is not None and (may_come or any(row.path == step for row in rows)):
@@ -121,8 +124,8 @@ def _open_run_for_logs(options: argparse.Namespace) -> tuple[RunHandle, str | No
         return RunHandle(project_at(options.config, Path.cwd()), log, newest[0]), options.run
 
 
-def _lines(log: RunLog, rows: list[Row]) -> list[dict[str, Any]]:
-    outputs = []
+def _lines(log: RunLog, rows: list[Row]) -> list[OutputDocument]:
+    outputs: list[OutputDocument] = []
     for row in rows:
         for attempt in row.attempts:
             content = b"".join(follow_file(log.output(attempt), lambda: True, lambda: None))

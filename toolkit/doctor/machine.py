@@ -73,12 +73,12 @@ def _engine(project: Project) -> Iterator[Finding]:
         yield Finding("warning", sentence, "enable these cgroups on the kernel's command line")
     base, image = local_base(raw, project.config.build.base_image)
     if image is not None:
-        yield Finding("ok", f"the base image {base} is there")
+        yield Finding("ok", f"the engine has the base image {base}")
     else:
         pull = f"docker pull {base}" + (
             "" if project.config.build.base_image else ", or `task setup` where none can be pulled"
         )
-        yield Finding("warning", f"the base image {base} is not there yet: the first build pulls it", pull)
+        yield Finding("warning", f"the engine does not have the base image {base} yet: the first build pulls it", pull)
     root = Path(str(info.get("DockerRootDir") or "/"))
     if raw.endpoint.socket is not None and root.is_dir():
         yield from _space(root, "the engine")
@@ -153,12 +153,12 @@ def _secrets(project: Project, names: Sequence[str]) -> Iterator[Finding]:
             remedy = f"export {variable}=…, or {line}" if provider.type == "env-secrets" else line
             yield Finding("error", f"the secret {name} is missing", remedy)
     if len(values) == len(set(names)):
-        yield Finding("ok", f"all secrets have a value: {', '.join(dict.fromkeys(names))}")
+        yield Finding("ok", f"all secrets are set: {', '.join(dict.fromkeys(names))}")
 
 
-def _space(folder: Path, whose: str) -> Iterator[Finding]:
+def _space(folder: Path, owner: str) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
-    sentence = f"{free / (1 << 30):.1f} GiB are free on the disk of {whose} ({shown(folder)})"
+    sentence = f"{free / (1 << 30):.1f} GiB are free on the disk of {owner} ({shown(folder)})"
     if free < _LITTLE:
         yield Finding("error" if free < _ALMOST_NONE else "warning", sentence, f"free some space: df -h {folder}")
     else:

@@ -182,7 +182,7 @@ def _report_secrets(project: Project, secret_names: Sequence[str], report: Note)
         return
     missing = [name for name in secret_names if name not in values]
     if missing:
-        report(f"note: docker-compose refuses the file until these secrets have a value: {', '.join(missing)}")
+        report(f"note: docker-compose refuses the file until these secrets are set: {', '.join(missing)}")
     from_file = [
         name
         for name, value in values.items()

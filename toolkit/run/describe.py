@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse, PipelineDescription
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 
 def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
@@ -37,10 +37,9 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
         description = yaml_form.read(reference.file)
         _resolve_functions(description, project, reference, ask)
     else:
-        request = _request(project, reference)
-        request["file"], request["name"] = reference.relative(project), reference.name
-        request["nth"], request["arguments"] = reference.nth, list(reference.arguments)
-        description = _pipeline_of(ask(request), file)
+        answer = ask({**_request(project, reference), **reference.recorded(project)})
+        _check_answer(answer, file)
+        description = answer["pipeline"]
     pipeline = to_pipeline(description, file)
     executor = project.config.executor
     if executor.type != "mocked":
@@ -50,26 +49,29 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
     patches = {name: patch.command for name, patch in executor.config.patches.items()}
 
     def resolve(dotted: list[str]) -> dict[str, tuple[Function, Takes] | str]:
-        answer = ask({**_request(project, reference), "functions": dotted})
-        if "functions" not in answer:
-            _pipeline_of(answer, file)
+        answer = ask(_request(project, reference, dotted))
+        _check_answer(answer, file)
         functions = answer["functions"]
         return {name: functions[name].get("refused") or to_function(functions[name]) for name in dotted}
 
     return mocks.apply_mocks(pipeline, patches, executor.patch_places, resolve)
 
 
-def _request(project: Project, reference: PipelineReference) -> DescribeRequest:
-    return {"roots": list(reference.import_roots(project)), "file": None, "functions": []}
+def _request(project: Project, reference: PipelineReference, functions: Sequence[str] = ()) -> DescribeRequest:
+    """What the runtime is asked about functions, by their dotted paths."""
+    return {"roots": list(reference.import_roots(project)), "file": None, "functions": list(functions)}
 
 
-def _pipeline_of(answer: DescribeResponse, file: str) -> PipelineDescription:
+def _check_answer(answer: DescribeResponse, file: str) -> None:
+    """Passes an answer that the runtime could give.
+
+    Raises:
+        BadInput: the user's code was refused, or raised an exception.
+    """
     if "refused" in answer:
         raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
     if "raised" in answer:
         raise BadInput(f"the file raised {answer['raised']} {NOTE}\n{answer['traceback'].rstrip()}", file)
-    found: PipelineDescription = answer["pipeline"]
-    return found
 
 
 def _resolve_functions(description: Any, project: Project, reference: PipelineReference, ask: Describer) -> None:
@@ -83,10 +85,9 @@ def _resolve_functions(description: Any, project: Project, reference: PipelineRe
     if not tasks:
         return
     dotted = sorted({_dotted_name(task["function"]) for task in tasks})
-    answer = ask({**_request(project, reference), "functions": dotted})
+    answer = ask(_request(project, reference, dotted))
     file = shown(reference.file)
-    if "functions" not in answer:
-        _pipeline_of(answer, file)
+    _check_answer(answer, file)
     for task in tasks:
         resolved = answer["functions"][_dotted_name(task["function"])]
         if "refused" in resolved:

@@ -72,7 +72,7 @@ def run_on_cluster(request: Request, reporter: Reporter, continuation: Continuat
         cluster = opening.result()
     reporter.note(f"cluster: context {cluster.context or 'of this pod'}, namespace {cluster.namespace}")
     if project.config.executor.config.schedules:
-        reporter.note("this is one run, now; `toolkit compile` prints the CronWorkflow of executor.config.schedules")
+        reporter.note("this starts one run now: for executor.config.schedules, `toolkit compile` prints a CronWorkflow")
     cancel = Cancel()
     mirror = Mirror(project, cluster)
     with cancel_on_signals(cancel, _SIGNALS, lambda: f"the Workflow {run_id} and its pods"):

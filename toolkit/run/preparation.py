@@ -6,11 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolkit import engine
 from toolkit.backends import describer, driver, process
-from toolkit.backends.docker.describer import image_describer
 from toolkit.build.image.builder import BuiltImage, build
 from toolkit.errors import BadInput
 from toolkit.plan import planner
@@ -22,7 +21,7 @@ from toolkit.runtime.shared.controls import Controls
 from toolkit.spec.container import GROUP, steps_user
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import ControlValues, ImageRecord, Parameters
+    from toolkit.runtime.shared.documents import ControlValues, FunctionRow, ImageRecord, Parameters, StoredValue
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,8 @@ def prepare(request: Request, note: Note, parameters_given: bool = True) -> Prep
         note(f"these are plain processes of {python}, not containers: {', '.join(process.WAIVED)} do not apply")
         ask = describer.process_describer(python, process.MAIN, process.environment(project, {}))
     else:
+        from toolkit.backends.docker.describer import image_describer
+
         executor = project.config.executor.config
         user = steps_user(executor)
         image = build(project, report=note)
@@ -136,7 +137,7 @@ def initial_controls(plan: Plan, parameters: Parameters) -> tuple[ControlValues,
     """The control values that follow from the run's parameters alone: by instance path, and as a cluster takes them."""
     tree = scope.RunPlan(plan.document(), parameters)
 
-    def reduce(reducer: Mapping[str, Any], _: list[dict[str, Any]]) -> Any:
+    def reduce(reducer: FunctionRow, _: list[StoredValue]) -> NoReturn:
         raise AssertionError(f"nothing has run that {reducer['qualname']} could reduce")
 
     return Controls(tree, scope.RecordReader(""), reduce).given(list(plan.given)) if plan.given else ({}, {})

@@ -18,7 +18,7 @@ from toolkit.errors import BadInput, Infrastructure
 from toolkit.plan.plan import Plan
 from toolkit.run.preparation import Preparation, initial_controls
 from toolkit.runtime.shared.protocol import PARAMETERS_FILE, PLAN_FILE
-from toolkit.runtime.shared.records import encode, now
+from toolkit.runtime.shared.records import checked_run_end, encode, now
 from toolkit.store import writer
 from toolkit.store.reader import moved_to
 
@@ -105,7 +105,9 @@ def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> N
     Raises:
         Infrastructure: the record of a success can't be written.
     """
-    record = {"version": 1, "ended": ended or now(), "status": outcome.status, "reason": outcome.reason}
+    record = checked_run_end(
+        {"version": 1, "ended": ended or now(), "status": outcome.status, "reason": outcome.reason}
+    )
     try:
         writer.write_end(run_folder, record)
     except OSError as error:

@@ -15,13 +15,13 @@ def cancel_on_signals(cancel: Cancel, signals: Sequence[signal.Signals], remains
     """In the ``with`` block the first signal cancels the run and the second kills it; the third ends this process at once.
 
     Args:
-        remains: returns what may then still be there, for the sentence that names it.
+        remains: returns the names of what may then be left behind.
     """
 
     def on_signal(*_: object) -> None:
         cancel()
         if cancel.count >= 3:
-            os.write(2, f"toolkit: left at once; what may still be there: {remains()}\n".encode())
+            os.write(2, f"toolkit: ended at once; what may be left behind: {remains()}\n".encode())
             os._exit(130)
 
     handlers = {number: signal.signal(number, on_signal) for number in signals}

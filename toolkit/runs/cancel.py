@@ -33,6 +33,8 @@ def cancel_run(handle: RunHandle, kill: bool) -> str:
     if handle.remote is not None:
         return _cancel_on_cluster(handle, kill)
     client = run.record["driver"]
+    if client is None:
+        raise BadInput(f"the run {run.id} is one of compose: stop its containers with docker-compose")
     if client["host"] != socket.gethostname():
         raise BadInput(f"the client of the run {run.id} is on {client['host']}: cancel the run there")
     for _ in range(2 if kill else 1):

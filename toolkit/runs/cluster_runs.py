@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, Unreachable
 from toolkit.backends.argo.compile.pod import toleration
@@ -22,7 +22,6 @@ from toolkit.build.delivery.deliver import deliver
 from toolkit.build.image.builder import build
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
-from toolkit.report.view import LOST_ON_CLUSTER as LOST
 from toolkit.report.view import states_of
 from toolkit.run.records import write_end
 from toolkit.run.request import Note
@@ -33,10 +32,10 @@ from toolkit.runtime.shared.records import write as write_record
 from toolkit.spec.container import steps_user
 from toolkit.store import writer
 from toolkit.store.reader import NoRun, Run, RunLog, newest_number, newest_part, part_folder
+from toolkit.store.verdict import LOST_RUN_ON_CLUSTER
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import RunRecord
-    from toolkit.store.states import States
 
 
 class ClusterRuns:
@@ -57,7 +56,7 @@ class ClusterRuns:
         self._active: dict[str, bool] = {}
         self.log = RunLog(self.mirror.run_log, self._is_driven)
 
-    def _is_driven(self, record: Mapping[str, Any]) -> bool:
+    def _is_driven(self, record: RunRecord) -> bool:
         return self._active.get(record["run_id"], False)
 
     def is_mirrored(self, run_id: str) -> bool:
@@ -149,15 +148,15 @@ class ClusterRuns:
     def _outcome_of_records(self, run_id: str) -> Outcome:
         """The outcome of a run whose Workflow is gone, from what its steps recorded. Without an end it is lost."""
         run = self.log.run(run_id)
-        states: States = states_of(self.log, run)
+        states = states_of(self.log, run)
         status, reason = states.root.status, states.root.reason
         if status == "succeeded":
             return Outcome("succeeded")
         last_attempts = [row.attempts[-1] for row in states.rows if row.attempts]
         if status == "cancelled":
             return Outcome("failed", "its Workflow was deleted while a step ran", fault=True)
-        if status != "failed" or reason == LOST or any(not attempt.end for attempt in last_attempts):
-            return Outcome("failed", LOST, fault=True)
+        if status != "failed" or reason == LOST_RUN_ON_CLUSTER or any(not attempt.end for attempt in last_attempts):
+            return Outcome("failed", LOST_RUN_ON_CLUSTER, fault=True)
         fault = any(attempt.fault for attempt in last_attempts if attempt.status == "failed")
         return Outcome("failed", reason, fault)
 
@@ -269,7 +268,7 @@ class ClusterRuns:
 
     # --- the pod ----------------------------------------------------------------------------------------------------
 
-    def reader(self, record: Mapping[str, Any] | None) -> ReaderPod:
+    def reader(self, record: RunRecord | None) -> ReaderPod:
         """A pod that reads the volume, placed as the steps' pods are.
 
         Args:
@@ -307,12 +306,12 @@ def _part(workflow: KubernetesObject) -> int:
     return int((workflow["metadata"].get("annotations") or {}).get(PART_ANNOTATION, "0"))
 
 
-def _tasks(record: Mapping[str, Any]) -> list[str]:
+def _tasks(record: RunRecord) -> list[str]:
     """The paths of a run's tasks, in plan order."""
     return [step["path"] for step in parse_plan(record["plan"])["steps"] if step["type"] == "task"]
 
 
-def _image_of(record: Mapping[str, Any] | None) -> tuple[str, str] | None:
+def _image_of(record: RunRecord | None) -> tuple[str, str] | None:
     """The image of a run, and how to pull it. An image that is on no registry has no digest in its reference."""
     image = record.get("image") if record is not None else None
     if not image:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runs.find import RunHandle
 from toolkit.runtime.shared.catalog import FileStore, StoreFault, is_pattern, matches
 
+if TYPE_CHECKING:
+    from toolkit.report.contract import CatalogFile
 
-def copy_files(
-    handle: RunHandle, rows: Sequence[dict[str, Any]], keys: Sequence[str], folder: Path
-) -> list[dict[str, Any]]:
+
+def copy_files(handle: RunHandle, rows: Sequence[CatalogFile], keys: Sequence[str], folder: Path) -> list[CatalogFile]:
     """Copies the newest file of each name; returns the rows of what was copied.
 
     Args:
@@ -23,7 +24,7 @@ def copy_files(
     Raises:
         BadInput: the run did not put such a file, or put only its hash. Infrastructure: cluster or disk.
     """
-    chosen: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, CatalogFile] = {}
     for key in keys or [""]:
         matching = [row for row in rows if _matches_key(key, row)]
         if not matching and key:
@@ -44,7 +45,7 @@ def copy_files(
     return list(chosen.values())
 
 
-def _matches_key(key: str, row: dict[str, Any]) -> bool:
+def _matches_key(key: str, row: CatalogFile) -> bool:
     names = (row["name"], f"{row['step']}:{row['name']}")
     return (
         not key

@@ -8,7 +8,6 @@ was interrupted is finished by the same command, and a run may move any number o
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -337,7 +336,7 @@ def _objects(folder: Path, run: Run) -> list[str]:
     Args:
         folder: where the records are.
     """
-    tree, steps = Tree(json.loads(run.record["plan"])), folder / STEPS_FOLDER
+    tree, steps = Tree(parse_plan(run.record["plan"])), folder / STEPS_FOLDER
     digests: dict[str, None] = {}
     for path in sorted(steps.rglob(END_RECORD)):
         record = read_end(str(path))

@@ -495,10 +495,10 @@ if TYPE_CHECKING:
 
         do: str
         run_log: str
-        catalog: Optional[str]
+        catalog: str
         run: str
         identity: Optional[str]
-        have: Union[dict[str, int], dict[str, Optional[str]]]
+        have: Mapping[str, Union[int, str, None]]
         logs: bool
         steps: list[str]
         objects: list[str]

@@ -17,7 +17,7 @@ from toolkit.backends.argo.preflight.needs import (
     USER_RIGHTS,
     Finding,
     Needs,
-    Shape,
+    SimilarSteps,
     needs_of,
 )
 from toolkit.backends.argo.preflight.questions import gather
@@ -35,7 +35,7 @@ __all__ = [
     "Finding",
     "Needs",
     "SecretKeys",
-    "Shape",
+    "SimilarSteps",
     "check",
     "gather",
     "judge",

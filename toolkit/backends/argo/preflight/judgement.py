@@ -56,8 +56,8 @@ def judge(facts: Facts, needs: Needs) -> list[Finding]:
         findings += _secret(facts, name, keys)
     for name in needs.pull_secrets:
         findings.append(_pull_secret(facts, name))
-    for shape in needs.shapes:
-        findings += [*judge_nodes(facts, shape), *judge_limit_ranges(facts, shape)]
+    for steps in needs.steps:
+        findings += [*judge_nodes(facts, steps), *judge_limit_ranges(facts, steps)]
     findings += judge_quotas(facts, needs)
     for image in needs.images:
         findings.append(judge_image(facts, needs, image))
@@ -101,11 +101,11 @@ def _namespace(facts: Facts, needs: Needs) -> Iterator[Finding]:
         )
         return
     standard = (namespace["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce", "")
-    refused = [shape for shape in needs.shapes if shape.user == 0] if standard == "restricted" else []
-    for shape in refused:
+    refused = [steps for steps in needs.steps if steps.user == 0] if standard == "restricted" else []
+    for steps in refused:
         yield Finding(
             "error",
-            f"the namespace {name} enforces the restricted Pod Security Standard, and {shape} would run as root (user 0)",
+            f"the namespace {name} enforces the restricted Pod Security Standard, and {steps} would run as root (user 0)",
             "set executor.config.user to another number, or leave it out",
         )
     if not refused:
@@ -229,15 +229,15 @@ def _rights(facts: Facts) -> Iterator[Finding]:
 
 def _account(facts: Facts, name: str) -> Iterator[Finding]:
     create = facts.apply("accounts" if name == DEFAULT_ACCOUNT else f"accounts={name}")
-    seen = facts.accounts[name]
-    if seen.account is None:
+    answers = facts.accounts[name]
+    if answers.account is None:
         yield Finding("error", f"there is no service account {name}, which the steps' pods have", create)
         return
     good = True
-    if isinstance(seen.account, Denied):
+    if isinstance(answers.account, Denied):
         good = False
-        yield Finding("unknown", f"the service account {name} can't be read: {seen.account.why}", ask_admin(facts))
-    token, secret = seen.token, seen.token_name
+        yield Finding("unknown", f"the service account {name} can't be read: {answers.account.why}", ask_admin(facts))
+    token, secret = answers.token, answers.token_name
     if isinstance(token, Denied):
         good = False
         yield Finding("unknown", f"the token Secret {secret} of {name} can't be read: {token.why}", ask_admin(facts))
@@ -257,20 +257,20 @@ def _account(facts: Facts, name: str) -> Iterator[Finding]:
         yield Finding(
             "error", f"the Secret {secret} holds no token yet", f"wait a moment, or recreate it: {delete} && {create}"
         )
-    if isinstance(seen.lacking, Denied):
+    if isinstance(answers.lacking, Denied):
         good = False
-        what = f"whether {name} may {_list_rights(ACCOUNT_RIGHTS)} is not known: {seen.lacking.why}"
+        what = f"whether {name} may {_list_rights(ACCOUNT_RIGHTS)} is not known: {answers.lacking.why}"
         yield Finding("unknown", what, ask_admin(facts))
-    elif seen.lacking:
+    elif answers.lacking:
         good = False
-        yield Finding("error", f"the service account {name} may not {_list_rights(seen.lacking)}", create)
+        yield Finding("error", f"the service account {name} may not {_list_rights(answers.lacking)}", create)
     if good:
         yield Finding("ok", f"the service account {name} has its token and its rights")
 
 
 def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
-    seen = facts.claims[name]
-    claim = seen.claim
+    answers = facts.claims[name]
+    claim = answers.claim
     if claim is None:
         yield Finding("error", f"there is no claim {name}, which the steps mount", facts.apply(f"claim={name}"))
         return
@@ -293,17 +293,17 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
     phase = claim.get("status", {}).get("phase", "Pending")
     if phase == "Bound":
         state = f"is bound, {', '.join(modes)}{_size(claim)}"
-    elif phase == "Pending" and _waits_for_pod(seen):
+    elif phase == "Pending" and _waits_for_pod(answers):
         state = "waits for its first pod before it is bound, as its storage class says"
     else:
         describe = facts.kubectl("describe", "pvc", name)
-        yield Finding("error", f"the claim {name} is {phase}: {_why_unbound(seen)}", f"{describe}  # says more")
+        yield Finding("error", f"the claim {name} is {phase}: {_why_unbound(answers)}", f"{describe}  # says more")
         return
     conflict = _node_conflict(facts, needs, name, "ReadWriteMany" in modes)
     if conflict is not None:
         yield conflict
     if conflict is None or conflict.level == "unknown":
-        yield Finding("ok", f"the claim {name} {state}{_without_group(seen.volume)}")
+        yield Finding("ok", f"the claim {name} {state}{_without_group(answers.volume)}")
 
 
 def _size(claim: KubernetesObject) -> str:
@@ -317,20 +317,20 @@ def _without_group(volume: Answer) -> str:
     return f" (a volume of the kind {kind} must itself be writable for the group 1000)" if kind else ""
 
 
-def _waits_for_pod(seen: Claim) -> bool:
-    if isinstance(seen.storage_class, dict):
-        return seen.storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
-    events = () if isinstance(seen.events, Denied) else seen.events
+def _waits_for_pod(answers: Claim) -> bool:
+    if isinstance(answers.storage_class, dict):
+        return answers.storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
+    events = () if isinstance(answers.events, Denied) else answers.events
     return any(event.get("reason") == "WaitForFirstConsumer" for event in events)
 
 
-def _why_unbound(seen: Claim) -> str:
-    assert isinstance(seen.claim, dict)
-    storage_class = seen.claim["spec"].get("storageClassName")
-    if storage_class and seen.storage_class is None:
+def _why_unbound(answers: Claim) -> str:
+    assert isinstance(answers.claim, dict)
+    storage_class = answers.claim["spec"].get("storageClassName")
+    if storage_class and answers.storage_class is None:
         return f"there is no storage class {storage_class}"
     # Kubernetes says as a normal event that a claim without a storage class finds no volume: not only warnings count.
-    newest = newest_event(() if isinstance(seen.events, Denied) else seen.events)
+    newest = newest_event(() if isinstance(answers.events, Denied) else answers.events)
     if newest is not None:
         return " ".join(str(newest.get("message", "")).split())[:300]
     if storage_class is None:
@@ -340,22 +340,22 @@ def _why_unbound(seen: Claim) -> str:
 
 def _node_conflict(facts: Facts, needs: Needs, name: str, many: bool) -> Finding | None:
     """What is wrong where pods may run on several nodes and a claim is of one node; None when nothing is."""
-    seen = facts.claims[name]
-    assert isinstance(seen.claim, dict)
-    host_path = isinstance(seen.volume, dict) and "hostPath" in seen.volume["spec"]
+    answers = facts.claims[name]
+    assert isinstance(answers.claim, dict)
+    host_path = isinstance(answers.volume, dict) and "hostPath" in answers.volume["spec"]
     if many and not host_path:
         return None
-    pinned = all("kubernetes.io/hostname" in shape.node_selector for shape in needs.shapes)
-    hosts = {shape.node_selector.get("kubernetes.io/hostname") for shape in needs.shapes}
+    pinned = all("kubernetes.io/hostname" in steps.node_selector for steps in needs.steps)
+    hosts = {steps.node_selector.get("kubernetes.io/hostname") for steps in needs.steps}
     if pinned and len(hosts) == 1:
         return None
     mode = "a folder of one node" if host_path else "ReadWriteOnce, which pods of one node can mount at a time"
     if isinstance(facts.nodes, Denied):
         what = f"the claim {name} is {mode}, and whether the steps run on several nodes is not known: {facts.nodes.why}"
         return Finding("unknown", what, ask_admin_of_cluster(facts))
-    nodes = {node["metadata"]["name"]: node for shape in needs.shapes for node in usable_nodes(facts.nodes, shape)}
-    if isinstance(seen.volume, dict):
-        nodes = {key: node for key, node in nodes.items() if _reaches(seen.volume, node)}
+    nodes = {node["metadata"]["name"]: node for steps in needs.steps for node in usable_nodes(facts.nodes, steps)}
+    if isinstance(answers.volume, dict):
+        nodes = {key: node for key, node in nodes.items() if _reaches(answers.volume, node)}
     if len(nodes) <= 1:
         return None
     listed = ", ".join(sorted(nodes)[:3]) + (" …" if len(nodes) > 3 else "")
@@ -363,7 +363,7 @@ def _node_conflict(facts: Facts, needs: Needs, name: str, many: bool) -> Finding
     pin = f"executor.config.node_selector: {{kubernetes.io/hostname: {min(nodes)}}}"
     remedy = f"set {pin}, or make it a ReadWriteMany claim: {facts.apply(f'claim={name}')}"
     # A volume of one node makes the scheduler put all pods there. Until the volume can be seen, it may be such a one.
-    return Finding("error" if isinstance(seen.volume, dict) else "warning", what, remedy)
+    return Finding("error" if isinstance(answers.volume, dict) else "warning", what, remedy)
 
 
 def _reaches(volume: KubernetesObject, node: KubernetesObject) -> bool:

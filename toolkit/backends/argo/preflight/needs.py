@@ -54,25 +54,25 @@ ACCOUNT_RIGHTS = _verbs("create patch", "argoproj.io", "workflowtaskresults")
 
 
 @dataclass(frozen=True)
-class Shape:
+class SimilarSteps:
     """Steps whose pods ask the same of nodes and quotas.
 
     Attributes:
-        steps: their paths; without a plan there are none, and all steps are meant. user: None is an ordinary user.
+        paths: of the steps; without a plan there are none, and all steps are meant. user: None is an ordinary user.
     """
 
-    steps: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
     user: int | None = None
     resources: Resources = field(default_factory=Resources)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
 
     def __str__(self) -> str:
-        if not self.steps:
+        if not self.paths:
             return "the steps"
-        named = ", ".join(repr(step) for step in self.steps[:3])
-        more = f" and {len(self.steps) - 3} more" if len(self.steps) > 3 else ""
-        return f"the step{'s' if len(self.steps) > 1 else ''} {named}{more}"
+        named = ", ".join(repr(path) for path in self.paths[:3])
+        more = f" and {len(self.paths) - 3} more" if len(self.paths) > 3 else ""
+        return f"the step{'s' if len(self.paths) > 1 else ''} {named}{more}"
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Needs:
     """What must exist for a run, all of it in one namespace.
 
     Attributes:
-        claims: persistent volume claims, which every pod mounts. secrets: the keys of each Secret. accounts: of the pods.
-        labels: those of the Workflow. schedules: whether it is a CronWorkflow.
+        claims: persistent volume claims, which every pod mounts. secrets: the keys of each Secret.
+        accounts: service accounts of the pods. labels: of the Workflow. schedules: whether it is a CronWorkflow.
     """
 
     claims: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class Needs:
     accounts: tuple[str, ...] = (DEFAULT_ACCOUNT,)
     pull_secrets: tuple[str, ...] = ()
     images: tuple[Image, ...] = ()
-    shapes: tuple[Shape, ...] = (Shape(),)
+    steps: tuple[SimilarSteps, ...] = (SimilarSteps(),)
     labels: Mapping[str, str] = field(default_factory=dict)
     schedules: bool = False
 
@@ -98,38 +98,38 @@ def needs_of(plan: Plan | None, config: Config, images: Mapping[str | None, Imag
     """What a plan needs. Without a plan: what the configuration says of every step, without overrides.
 
     Args:
-        images: by the image of a step's own, None for the pipeline's.
+        images: by a step's own image; None is the pipeline's.
     """
     executor = config.executor.config
     images = images or {}
     secrets: dict[str, dict[str, None]] = {}
     for reference in executor.secrets_from_k8s:
         secrets.setdefault(reference.secret_name, {})[reference.secret_key] = None
-    every = {reference.environment_variable for reference in executor.secrets_from_k8s}
+    of_all_steps = {reference.environment_variable for reference in executor.secrets_from_k8s}
     # The Workflow itself names one, whatever its steps do.
     accounts = {executor.service_account_name or DEFAULT_ACCOUNT: None}
-    steps: dict[str, list[str]] = {}
-    shapes: dict[str, Shape] = {}
+    similar: dict[str, SimilarSteps] = {}
+    paths: dict[str, list[str]] = {}
     for step in plan.tasks() if plan is not None else ():
         assert plan is not None and step.task is not None
         settings = plan.settings_of(step)
         place = placement(plan, config, step, images.get(settings.image) or Image("", False))
         accounts[place.service_account] = None
         for name in step.task.secrets:
-            if name not in every:
+            if name not in of_all_steps:
                 secrets.setdefault(place.step_secret, {})[name] = None
-        shape = Shape((), settings.user, settings.resources, place.node_selector, place.tolerations)
-        shapes.setdefault(repr(shape), shape)
-        steps.setdefault(repr(shape), []).append(step.path)
+        steps = SimilarSteps((), settings.user, settings.resources, place.node_selector, place.tolerations)
+        similar.setdefault(repr(steps), steps)
+        paths.setdefault(repr(steps), []).append(step.path)
     if plan is None:
-        shapes[""] = Shape((), executor.user, executor.resources, executor.node_selector, executor.tolerations)
+        similar[""] = SimilarSteps((), executor.user, executor.resources, executor.node_selector, executor.tolerations)
     return Needs(
         claims=tuple(volume.name for volume in executor.persistent_volumes),
         secrets={name: tuple(keys) for name, keys in secrets.items()},
         accounts=tuple(accounts),
         pull_secrets=executor.image_pull_secrets,
         images=tuple(dict.fromkeys(images.values())),
-        shapes=tuple(replace(shape, steps=tuple(steps.get(key, ()))) for key, shape in shapes.items()),
+        steps=tuple(replace(steps, paths=tuple(paths.get(key, ()))) for key, steps in similar.items()),
         labels=executor.labels,
         schedules=bool(executor.schedules),
     )

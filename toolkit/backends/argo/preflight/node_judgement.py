@@ -1,8 +1,8 @@
 """Judges what keeps pods from running: nodes, quotas, limit ranges and images. Pure.
 
-The cluster says such things itself, but later, or never. No node for a step is reported when its turn comes, which may be
-after hours of work. A pod over a quota is not created, and Argo tries again without an end: there is no pod that could say why.
-What the API server refuses at the submit itself is not judged here.
+The cluster has reasons of its own, but they come late or not at all. That no node takes a step is reported when its turn comes,
+perhaps after hours of work. A pod over a quota is never created, and Argo tries again without end, so no pod says why. What
+the API server refuses at the submit itself is not judged here.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from fractions import Fraction
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.workflow import Image
 from toolkit.backends.argo.preflight.facts import Denied, Facts, ask_admin, ask_admin_of_cluster
-from toolkit.backends.argo.preflight.needs import GPU, IMAGES_LISTED, Finding, Level, Needs, Shape
+from toolkit.backends.argo.preflight.needs import GPU, IMAGES_LISTED, Finding, Level, Needs, SimilarSteps
 from toolkit.config.quantity import parse_cpu, parse_memory
 from toolkit.config.settings import ResourceList, Resources, Toleration
 
 
-def usable_nodes(nodes: Iterable[KubernetesObject], shape: Shape) -> list[KubernetesObject]:
-    """The nodes on which the scheduler could put pods of this shape, by labels and taints alone."""
+def usable_nodes(nodes: Iterable[KubernetesObject], steps: SimilarSteps) -> list[KubernetesObject]:
+    """The nodes on which the scheduler could put pods of these steps, by labels and taints alone."""
     return [
         node
         for node in nodes
         if not node["spec"].get("unschedulable")
-        and _matches_selector(node, shape)
+        and _matches_selector(node, steps)
         and all(
             taint["effect"] == "PreferNoSchedule"
-            or any(_tolerates(toleration, taint) for toleration in shape.tolerations)
+            or any(_tolerates(toleration, taint) for toleration in steps.tolerations)
             for taint in node["spec"].get("taints") or ()
         )
     ]
 
 
-def _matches_selector(node: KubernetesObject, shape: Shape) -> bool:
-    return shape.node_selector.items() <= (node["metadata"].get("labels") or {}).items()
+def _matches_selector(node: KubernetesObject, steps: SimilarSteps) -> bool:
+    return steps.node_selector.items() <= (node["metadata"].get("labels") or {}).items()
 
 
 def _tolerates(toleration: Toleration, taint: Mapping[str, str]) -> bool:
@@ -53,14 +53,14 @@ _POOL_LABELS = (
     "kubernetes.azure.com/agentpool",
     "karpenter.sh/",
 )
-"""How the labels of nodes begin that a pool has made."""
+"""How labels begin that only the nodes of a pool have."""
 
 
-def judge_nodes(facts: Facts, shape: Shape) -> Iterator[Finding]:
+def judge_nodes(facts: Facts, steps: SimilarSteps) -> Iterator[Finding]:
     nodes = facts.nodes
     if isinstance(nodes, Denied):
-        if shape.node_selector or _requests(shape.resources):
-            what = f"whether a node has what {shape} ask{'s' if len(shape.steps) == 1 else ''} for is not known: {nodes.why}"
+        if steps.node_selector or _requests(steps.resources):
+            what = f"whether a node has what {steps} ask{'s' if len(steps.paths) == 1 else ''} for is not known: {nodes.why}"
             yield Finding("unknown", what, ask_admin_of_cluster(facts))
         return
     # A pool that adds nodes when pods wait for them may add one that fits.
@@ -68,10 +68,10 @@ def judge_nodes(facts: Facts, shape: Shape) -> Iterator[Finding]:
     level: Level = "warning" if grows else "error"
     note = ", unless its pools add one" if grows else ""
     labels = facts.kubectl("get", "nodes", "--show-labels", everywhere=True)
-    if not any(_matches_selector(node, shape) for node in nodes):
-        selector = ", ".join(f"{key}={value}" for key, value in shape.node_selector.items())
+    if not any(_matches_selector(node, steps) for node in nodes):
+        selector = ", ".join(f"{key}={value}" for key, value in steps.node_selector.items())
         what = (
-            f"no node of the cluster has the labels {selector} that {shape} must have"
+            f"no node of the cluster has the labels {selector} that {steps} must have"
             if selector
             else "the cluster has no node"
         )
@@ -81,28 +81,28 @@ def judge_nodes(facts: Facts, shape: Shape) -> Iterator[Finding]:
             f"fix executor.config.node_selector; the nodes have these labels: {labels}" if selector else labels,
         )
         return
-    usable = usable_nodes(nodes, shape)
+    usable = usable_nodes(nodes, steps)
     if not usable:
         taints = {
             taint["key"]
             for node in nodes
-            if _matches_selector(node, shape)
+            if _matches_selector(node, steps)
             for taint in node["spec"].get("taints") or ()
         }
         why = f"they have the taints {', '.join(sorted(taints))}" if taints else "they are cordoned"
         remedy = "set executor.config.tolerations, or see " + facts.kubectl("describe", "nodes", everywhere=True)
-        yield Finding(level, f"no node takes pods of {shape} now: {why}{note}", remedy)
+        yield Finding(level, f"no node takes pods of {steps} now: {why}{note}", remedy)
         return
-    for name, (text, amount) in _requests(shape.resources).items():
+    for name, (text, amount) in _requests(steps.resources).items():
         best = max(
             (_amount(node["status"].get("allocatable", {}).get(name, "0")) for node in usable), default=Fraction(0)
         )
         if amount > best:
             shown = _amount_text(name, best)
-            what = f"no node has {name} {text} for {shape}: the largest that it may run on has {shown}"
+            what = f"no node has {name} {text} for {steps}: the largest that it may run on has {shown}"
             yield Finding(level, what + note, "lower executor.config.resources, or add a larger node")
             return
-    yield Finding("ok", f"{len(usable)} node{'s' if len(usable) > 1 else ''} can take the pods of {shape}")
+    yield Finding("ok", f"{len(usable)} node{'s' if len(usable) > 1 else ''} can take the pods of {steps}")
 
 
 def _requests(resources: Resources) -> dict[str, tuple[str, Fraction]]:
@@ -134,11 +134,11 @@ def _amount_text(name: str, amount: Fraction) -> str:
     return f"{int(amount) >> 20}Mi" if name == "memory" else f"{float(amount):g}"
 
 
-def judge_limit_ranges(facts: Facts, shape: Shape) -> Iterator[Finding]:
-    """Where a LimitRange would refuse a pod of this shape. If they can't be read, :func:`judge_quotas` says so, once."""
+def judge_limit_ranges(facts: Facts, steps: SimilarSteps) -> Iterator[Finding]:
+    """Where a LimitRange would refuse a pod of these steps. If they can't be read, :func:`judge_quotas` says so, once."""
     if isinstance(facts.limit_ranges, Denied):
         return
-    limits, requests = _resource_texts(shape.resources.limits), _requests(shape.resources)
+    limits, requests = _resource_texts(steps.resources.limits), _requests(steps.resources)
     for limit_range in facts.limit_ranges:
         name = limit_range["metadata"]["name"]
         edit = f"change executor.config.resources, or an admin changes the LimitRange: {facts.kubectl('edit', 'limitrange', name)}"
@@ -148,12 +148,12 @@ def judge_limit_ranges(facts: Facts, shape: Shape) -> Iterator[Finding]:
             for resource, most in (rule.get("max") or {}).items():
                 text = limits.get(resource)
                 if text is not None and _amount(text) > _amount(most):
-                    what = f"the LimitRange {name} allows {resource} {most}, and the limit of {shape} is {text}"
+                    what = f"the LimitRange {name} allows {resource} {most}, and the limit of {steps} is {text}"
                     yield Finding("error", what, edit)
             for resource, least in (rule.get("min") or {}).items():
                 if rule["type"] == "Container" and resource in requests and requests[resource][1] < _amount(least):
                     text = requests[resource][0]
-                    what = f"the LimitRange {name} wants at least {resource} {least}, and {shape} asks for {text}"
+                    what = f"the LimitRange {name} requires {resource} {least}, and the request of {steps} is {text}"
                     yield Finding("error", what, edit)
 
 
@@ -169,7 +169,7 @@ def judge_quotas(facts: Facts, needs: Needs) -> Iterator[Finding]:
         name, hard = quota["metadata"]["name"], quota["spec"].get("hard") or {}
         used = quota.get("status", {}).get("used") or {}
         edit = f"free some of it, or an admin raises it: {facts.kubectl('edit', 'resourcequota', name)}"
-        # A quota may say cpu and memory for the requests of them.
+        # In a quota, cpu and memory are short for requests.cpu and requests.memory.
         full_names = {
             resource: {"cpu": "requests.cpu", "memory": "requests.memory"}.get(resource, resource) for resource in hard
         }
@@ -188,11 +188,11 @@ def judge_quotas(facts: Facts, needs: Needs) -> Iterator[Finding]:
         for resource in ("pods", "count/pods", *required):
             if resource in hard and _amount(hard[resource]) <= _amount(used.get(resource, "0")):
                 yield Finding("warning", f"the quota {name} is used up: {resource} {hard[resource]}", edit)
-        for shape in needs.shapes:
-            for resource, text in _quota_usage(shape.resources).items():
+        for steps in needs.steps:
+            for resource, text in _quota_usage(steps.resources).items():
                 most = hard.get(resource)
                 if most is not None and _amount(text) > _amount(most):
-                    what = f"the quota {name} has {resource} {most} for all pods, and each pod of {shape} takes {text}"
+                    what = f"the quota {name} has {resource} {most} for all pods, and each pod of {steps} takes {text}"
                     yield Finding("error", what, edit)
 
 
@@ -226,7 +226,7 @@ def judge_image(facts: Facts, needs: Needs, image: Image) -> Finding:
     if isinstance(facts.nodes, Denied):
         what = f"whether a node has the image {image.reference}, which is never pulled, is not known: {facts.nodes.why}"
         return Finding("unknown", what, ask_admin_of_cluster(facts))
-    nodes = {node["metadata"]["name"]: node for shape in needs.shapes for node in usable_nodes(facts.nodes, shape)}
+    nodes = {node["metadata"]["name"]: node for steps in needs.steps for node in usable_nodes(facts.nodes, steps)}
     having = {name for name, node in nodes.items() if _has(node, image.reference)}
     without = sorted(nodes.keys() - having)
     if not without:
