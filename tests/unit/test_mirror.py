@@ -239,18 +239,18 @@ def test_a_run_is_marked_as_moved_once_and_the_mark_goes_when_it_has_come_back(l
 def test_what_only_this_machine_saw_is_published_and_replaces_nothing(lab: Lab) -> None:
     # Given a run whose follower has written here what the engine said, and another client that was quicker with one,
     folder = make_run(lab.log, "r", {"a": "x"}, ended=False, submission="one")
-    write_engine(folder, "a", 1, {"exit_code": 0, "by": "another"})
+    write_engine(folder, "a", 1, {"exit_code": 0, "message": "another"})
     here = lab.mirror.run_folder("r")
     here.mkdir(parents=True)
     records.write(str(here / "run.json"), run_record("r", submission="one"))
-    write_engine(here, "a", 1, {"exit_code": 0, "by": "me"})
+    write_engine(here, "a", 1, {"exit_code": 0, "message": "me"})
     write_engine(here, "never began", 1, {"exit_code": 137})
     write_end(here, {"status": "failed"})
     # when it pushes,
     written = lab.mirror.publish(lab.pod, "r")
     # then the volume has what it lacked, and what it had.
     assert written == ["steps/never%20began/1/engine.json", "end.json"]
-    assert json.loads((folder / "steps" / "a" / "1" / "engine.json").read_bytes())["by"] == "another"
+    assert json.loads((folder / "steps" / "a" / "1" / "engine.json").read_bytes())["message"] == "another"
     assert json.loads((folder / "end.json").read_bytes()) == {"status": "failed"}
     assert lab.mirror.publish(lab.pod, "r") == []
     # The run is complete when the rest was fetched.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends.launcher import Verdict
 from toolkit.runtime.shared import layout
@@ -14,6 +13,9 @@ from toolkit.runtime.shared.tree import Tree
 from toolkit.store.states import states
 from toolkit.store.verdict import LOST_WITH_CLIENT, Attempt, merge
 from toolkit.store.writer import write_engine
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues
 
 
 class CompletedWork:
@@ -28,7 +30,7 @@ class CompletedWork:
         controls: the given control values, and those that the tasks that are kept computed.
     """
 
-    def __init__(self, tree: Tree, run_folder: Path, kept: frozenset[str], controls: Mapping[str, Any]) -> None:
+    def __init__(self, tree: Tree, run_folder: Path, kept: frozenset[str], controls: ControlValues) -> None:
         self._tree = tree
         self._run_folder = run_folder
         self._kept = kept

@@ -10,25 +10,26 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.errors import BadInput
 from toolkit.runtime.shared.protocol import FAULT, PROTOCOL
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 TIME_LIMIT = 120.0
 """Seconds that the user's file may take; imports of large libraries are most of it."""
 NOTE = "while it was described (which is done without secrets, network and volumes)"
 
-DescribeRequest = dict[str, object]
-DescribeAnswer = dict[str, Any]
-Describer = Callable[[DescribeRequest], DescribeAnswer]
+Describer = Callable[["DescribeRequest"], "DescribeResponse"]
 """Sends a request to the runtime's ``--describe`` and returns its answer; both are JSON (see ``runtime/user/describe.py``)."""
 
 
 def process_describer(python: str, main: Path, environment: Mapping[str, str]) -> Describer:
     """A describer that starts a plain process of the project's own interpreter for each request."""
 
-    def describe(request: DescribeRequest) -> DescribeAnswer:
+    def describe(request: DescribeRequest) -> DescribeResponse:
         process = subprocess.Popen(
             [python, str(main), "--describe", str(PROTOCOL)],
             stdin=subprocess.PIPE,
@@ -52,7 +53,7 @@ def process_describer(python: str, main: Path, environment: Mapping[str, str]) -
     return describe
 
 
-def parse_answer(code: int, output: bytes, stderr: str, image: str) -> DescribeAnswer:
+def parse_answer(code: int, output: bytes, stderr: str, image: str) -> DescribeResponse:
     """The answer of a describer.
 
     Args:
@@ -64,7 +65,7 @@ def parse_answer(code: int, output: bytes, stderr: str, image: str) -> DescribeA
     if code == FAULT or (code != 0 and "can't open file" in stderr):
         raise BadInput(f"the runtime in the image {image} is another version's: build it again ({stderr[-300:]})")
     try:
-        answer: DescribeAnswer = json.loads(output)
+        answer: DescribeResponse = json.loads(output)
     except ValueError:
         ending = f": {stderr}" if stderr else ""
         raise BadInput(f"the pipeline's file ended the interpreter (exit code {code}) {NOTE}{ending}") from None

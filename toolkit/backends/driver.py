@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.project import Project
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import RunRecord
 
-class DriverIdentity(TypedDict):
+
+class Identity(NamedTuple):
     """A process, by its id and by when it was started, because ids are used again (see :func:`is_alive`)."""
 
     pid: int
     started: str
 
 
-def identity() -> DriverIdentity:
+def identity() -> Identity:
     """This process."""
-    return {"pid": os.getpid(), "started": _start_of(os.getpid())}
+    return Identity(os.getpid(), _start_of(os.getpid()))
 
 
 def labels(project: Project) -> dict[str, str]:
@@ -29,12 +31,12 @@ def labels(project: Project) -> dict[str, str]:
     return {
         "dev.toolkit.project": str(project.home),
         "dev.toolkit.driver-host": socket.gethostname(),
-        "dev.toolkit.driver-pid": str(driver["pid"]),
-        "dev.toolkit.driver-started": driver["started"],
+        "dev.toolkit.driver-pid": str(driver.pid),
+        "dev.toolkit.driver-started": driver.started,
     }
 
 
-def is_driven(record: Mapping[str, Any]) -> bool:
+def is_driven(record: RunRecord) -> bool:
     """Whether the client that a run's record names still runs. A run of docker-compose names none, and may always continue."""
     driver = record["driver"]
     return driver is None or is_alive(driver["host"], driver["pid"], driver["started"])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from toolkit.plan.plan import PlannedStep
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EngineRecord
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,9 @@ class Verdict:
     image: str = ""
     fault: bool = False
 
-    def record(self, cancelled: bool) -> dict[str, Any]:
+    def record(self, cancelled: bool) -> EngineRecord:
         """The record engine.json; ``cancelled`` says whether the client had asked the attempt to stop."""
-        record: dict[str, Any] = {
+        record: EngineRecord = {
             "version": 1,
             "exit_code": self.exit_code,
             "cancelled": cancelled,

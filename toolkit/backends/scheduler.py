@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.launcher import Job, Launcher, Verdict
@@ -25,6 +25,9 @@ from toolkit.runtime.shared.retry_policy import is_too_late, may_be_retried, pau
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store import writer
 from toolkit.store.verdict import Attempt, merge
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues, JsonValue, StepRow
 
 _BACKSTOP = 30.0
 """Seconds beyond time limit and grace period after which the client kills a step that its runtime did not stop."""
@@ -110,7 +113,7 @@ class Scheduler:
         cancel: Cancel,
         time_limit: float | None = None,
         parallelism: int | None = None,
-        controls: Mapping[str, Any] | None = None,
+        controls: ControlValues | None = None,
         completed_work: CompletedWork | None = None,
     ) -> None:
         self._plan = plan
@@ -123,7 +126,7 @@ class Scheduler:
         self._cancel = cancel
         self._deadline = time.monotonic() + time_limit if time_limit is not None else None
         self._time_limit = time_limit
-        self._controls: dict[str, Any] = {
+        self._controls: dict[str, JsonValue] = {
             **(controls or {}),
             **(completed_work.controls if completed_work is not None else {}),
         }
@@ -275,7 +278,7 @@ class Scheduler:
             return outcome
         return _SUCCEEDED
 
-    def _row(self, row: dict[str, Any], step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
+    def _row(self, row: StepRow, step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
         if step.type == "task":
             return (yield from self._task(step, following))
         if step.type == "stub":
@@ -288,19 +291,17 @@ class Scheduler:
             return (yield from self._all(inner, len(row["branches"])))
         if step.type == "loop":
             return (yield from self._loop(row, step))
-        control = self._controls.get(step.path)
-        if control is None or control_error(control):
-            reason = control_error(control) or missing_value_reason(step.type, step.path)
-            return Outcome("failed", reason)
-        if step.type == "conditional":
-            scope = dict(branches(row))[control]
-            return (yield from self._sequence(scope, join(step.path, control)))
-        [(_, scope)] = branches(row)
-        items = ((scope, f"{step.path}/{position}") for position in range(control))
-        # No more at once than can run or be started ahead: a routine that waits costs memory.
-        return (yield from self._all(items, row.get("limit") or self._at_once + self._launcher.ahead))
+        control, scopes = self._controls.get(step.path), dict(branches(row))
+        if step.type == "conditional" and isinstance(control, str) and control in scopes:
+            return (yield from self._sequence(scopes[control], join(step.path, control)))
+        if step.type == "map" and isinstance(control, int):
+            [scope] = scopes.values()
+            items = ((scope, f"{step.path}/{position}") for position in range(control))
+            # No more at once than can run or be started ahead: a routine that waits costs memory.
+            return (yield from self._all(items, row.get("limit") or self._at_once + self._launcher.ahead))
+        return Outcome("failed", control_error(control) or missing_value_reason(step.type, step.path))
 
-    def _loop(self, row: dict[str, Any], step: PlannedStep) -> _Routine:
+    def _loop(self, row: StepRow, step: PlannedStep) -> _Routine:
         [(_, scope)] = branches(row)
         for position in range(row["limit"]):
             instance = f"{step.path}/{position}"
@@ -308,7 +309,7 @@ class Scheduler:
             if outcome.status != "succeeded" or position + 1 == row["limit"]:
                 return outcome
             again = self._controls.get(instance)
-            if again is None or control_error(again):
+            if not isinstance(again, bool):
                 reason = control_error(again) or missing_value_reason(step.type, step.path)
                 return Outcome("failed", reason)
             if not again:

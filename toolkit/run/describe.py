@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.describer import NOTE, DescribeAnswer, Describer, DescribeRequest
+from toolkit.backends.describer import NOTE, Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
@@ -18,6 +18,9 @@ from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 
 def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
@@ -59,7 +62,7 @@ def _request(project: Project, reference: PipelineReference, functions: Sequence
     return {"roots": list(reference.import_roots(project)), "file": None, "functions": list(functions)}
 
 
-def _check_answer(answer: DescribeAnswer, file: str) -> None:
+def _check_answer(answer: DescribeResponse, file: str) -> None:
     """Passes an answer that the runtime could give.
 
     Raises:
@@ -111,11 +114,11 @@ def _tasks(node: Any, kind: str) -> Iterator[Any]:
 def cache_answers(folder: Path, image: str, ask: Describer) -> Describer:
     """Keeps answers in a folder, by the image's digest and the request: the same file in the same image has the same answer."""
 
-    def ask_once(request: DescribeRequest) -> DescribeAnswer:
+    def ask_once(request: DescribeRequest) -> DescribeResponse:
         key = json.dumps([PROTOCOL, image, request], sort_keys=True)
         file = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
         try:
-            kept: DescribeAnswer = json.loads(file.read_bytes())
+            kept: DescribeResponse = json.loads(file.read_bytes())
             return kept
         except (OSError, ValueError):
             pass

@@ -42,7 +42,7 @@ def run_record(
     request, plan = preparation.request, preparation.plan
     if driver is None:
         process = identity()
-        driver = {"host": socket.gethostname(), "pid": process["pid"], "started": process["started"]}
+        driver = {"host": socket.gethostname(), "pid": process.pid, "started": process.started}
     return {
         "version": 1,
         "run_id": run_id,

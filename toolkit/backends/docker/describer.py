@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.describer import TIME_LIMIT, DescribeAnswer, Describer, DescribeRequest, parse_answer
+from toolkit.backends.describer import TIME_LIMIT, Describer, parse_answer
 from toolkit.backends.docker.refusals import is_python_missing, python_missing, refusal_text
 from toolkit.backends.docker.rendering import security_options
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
@@ -14,6 +14,8 @@ from toolkit.runtime.shared.protocol import PROTOCOL, RUNTIME_MAIN, WORKSPACE
 
 if TYPE_CHECKING:
     import docker
+
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 
 def image_describer(
@@ -29,7 +31,7 @@ def image_describer(
         connect: gives the client of the engine; called when there is a request. user: of the process, as ``user:group``.
     """
 
-    def ask(request: DescribeRequest) -> DescribeAnswer:
+    def ask(request: DescribeRequest) -> DescribeResponse:
         api = connect().api
         container = api.create_container(
             image=image,
@@ -52,7 +54,7 @@ def image_describer(
         finally:
             api.remove_container(container, force=True, v=True)
 
-    def describe(request: DescribeRequest) -> DescribeAnswer:
+    def describe(request: DescribeRequest) -> DescribeResponse:
         import docker
 
         try:
@@ -70,7 +72,7 @@ def image_describer(
     return describe
 
 
-def _ask_container(api: Any, container: str, request: DescribeRequest, image: str) -> DescribeAnswer:
+def _ask_container(api: Any, container: str, request: DescribeRequest, image: str) -> DescribeResponse:
     import requests
 
     stream = api.attach_socket(container, params={"stdin": 1, "stream": 1})

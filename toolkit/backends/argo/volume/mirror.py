@@ -78,7 +78,7 @@ class Mirror:
     # --- runs -------------------------------------------------------------------------------------------------------
 
     def runs(self, pod: Reader) -> list[ListedRun]:
-        """All runs on the volume, the newest last.
+        """All runs on the volume, the newest last: ``run`` is run.json without its plan, ``end`` is end.json or None.
 
         Raises:
             Infrastructure: there is no answer.
@@ -86,15 +86,16 @@ class Mirror:
         cached = {
             name: document for name in _runs_in(self._listing) if (document := self._read_listing(name)) is not None
         }
-        marks = {name: document["mark"] for name, document in cached.items()}
+        marks = {name: document.get("mark") for name, document in cached.items()}
         request = {"do": "runs", "run_log": self.remote_log, "have": marks}
-        runs, names_there = [], set()
+        runs: list[ListedRun] = []
+        names_there = set()
         for fields, data in ask_documents(pod, request, self.run_log):
             name = fields.get("run")
             if not isinstance(name, str) or not RUN_ID.fullmatch(name):
                 raise unreadable("a run id")
             names_there.add(name)
-            document = cached.get(name) if fields.get("kept") else parse_listing(data)
+            document = cached.get(name) if fields.get("kept") else _parse_listing(data)
             if document is None:
                 continue
             runs.append(document)
@@ -103,11 +104,11 @@ class Mirror:
         for name in cached.keys() - names_there:
             (self._listing / name).unlink(missing_ok=True)
         runs.sort(key=lambda listed: (str(listed["run"].get("started")), str(listed["run"].get("run_id"))))
-        return runs
+        return [{"run": listed["run"], "end": listed["end"]} for listed in runs]
 
     def _read_listing(self, name: str) -> ListedRun | None:
         try:
-            return parse_listing((self._listing / name).read_bytes())
+            return _parse_listing((self._listing / name).read_bytes())
         except (OSError, Infrastructure):
             return None
 
@@ -322,13 +323,18 @@ def _write(path: Path, data: bytes) -> None:
         raise Infrastructure(f"{path} can't be written: {error.strerror}") from None
 
 
-def parse_listing(data: bytes) -> ListedRun:
-    """A run of the volume's listing.
+def _parse_listing(data: bytes) -> ListedRun | None:
+    """An entry of the volume's listing of runs; None when its records are not those of a run, as in a ``RunLog``.
 
     Raises:
-        Infrastructure: it is none.
+        Infrastructure: it is no entry.
     """
     try:
-        return checked_listing(parse(data))
-    except ValueError:
+        document = parse(data)
+        entry = {key: document[key] for key in ("run", "end", "mark")}
+    except (ValueError, KeyError):
         raise unreadable("a run") from None
+    try:
+        return checked_listing(entry)
+    except ValueError:
+        return None

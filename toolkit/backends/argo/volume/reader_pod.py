@@ -12,7 +12,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from toolkit.backends.argo.cluster import (
     CORE,
@@ -63,7 +62,7 @@ class ReaderPod:
         group: int = GROUP,
         service_account: str = "",
         node_selector: Mapping[str, str] | None = None,
-        tolerations: Sequence[Mapping[str, Any]] = (),
+        tolerations: Sequence[KubernetesObject] = (),
         image_pull_secrets: Sequence[str] = (),
         labels: Mapping[str, str] | None = None,
         start_limit: float = 60.0,
