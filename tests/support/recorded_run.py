@@ -9,6 +9,7 @@ from typing import Any
 from toolkit.config.settings import Build, CatalogStore, Config, Executor, RunLogStore, Secrets
 from toolkit.model.pipeline import Pipeline, Return, Task
 from toolkit.plan.planner import plan
+from toolkit.report.contract import RunDocument
 from toolkit.report.view import view
 from toolkit.runtime.shared import layout, records
 from toolkit.store import writer as store
@@ -151,7 +152,7 @@ class RecordedRun:
         """The run's own end."""
         store.write_end(self.folder, {"version": 1, "ended": ENDED, "status": status, "reason": reason})
 
-    def view(self) -> dict[str, Any]:
+    def view(self) -> RunDocument:
         """What ``toolkit show --json`` prints."""
         return view(self.log, self.log.run(self.id))
 
