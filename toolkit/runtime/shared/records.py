@@ -1,8 +1,8 @@
-"""Records: immutable JSON files that are written whole, with times in UTC with milliseconds; and how each kind is read.
+"""Records: immutable JSON files that are written whole. Times in them are in UTC, with milliseconds.
 
-What is read was written by other programs, on volumes that steps write on too. The functions ``read_…`` and ``checked_…`` are
-where a record gets its type: they refuse what is no JSON object, and a key whose value has another type than its readers
-expect. A key that is missing is not refused, because an older version may have written the record.
+A record that is read may come from another version of this program, or from a step, which can write on the volume too. The
+functions ``read_…`` and ``checked_…`` give records their types. They refuse a document that is no JSON object, and a value of a
+type that its readers don't expect. They don't refuse a record that lacks a key.
 """
 
 from __future__ import annotations
