@@ -1,4 +1,4 @@
-"""Where the files are that come with the project but are not Python: ``dockerfiles`` and ``k8s``."""
+"""The files that come with toolkit and are not Python: the folders ``dockerfiles`` and ``k8s``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PACKAGE = Path(__file__).resolve().parent
 def data_path(name: str) -> Path:
     """The absolute path of one of these folders, or of something below it (``dockerfiles/uv.Dockerfile``).
 
-    A wheel carries them inside the package; a checkout, also one installed as editable, has them beside it.
+    A wheel has them inside the package. A checkout has them beside it, also when it is installed as editable.
 
     Raises:
-        Infrastructure: the installation does not hold it.
+        Infrastructure: this installation does not have it.
     """
     for root in (_PACKAGE / "_data", _PACKAGE.parent):
         path = root / name

@@ -1,7 +1,7 @@
-"""Which Docker engine is meant, and the two ways of talking to it: docker-py, and a few bytes over its socket.
+"""Which Docker engine is used, and the two ways of talking to it: docker-py, and HTTP over its Unix socket.
 
-docker-py costs more to import than a whole unchanged build may take, so what a build asks of a local engine goes over
-the socket directly. Everything else, and every engine that is not behind a Unix socket, goes through docker-py.
+To import docker-py takes longer than a whole unchanged build may take, so a build talks to a local engine over the socket.
+Everything else, and every engine that is not behind a Unix socket, goes through docker-py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _CHUNK = 1 << 20
 _TAR = "application/x-tar"
 _TIMEOUT = 60.0
-"""Seconds without a byte from the engine until it is given up; a load or a save has its own."""
+"""Seconds without a byte from the engine after which a request fails; a load and a save have limits of their own."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Endpoint:
 
     Attributes:
         address: as Docker spells it: ``unix://``, ``tcp://``, ``ssh://`` …
-        source: who named it: DOCKER_HOST, a context's name, or the default.
+        source: what names it: DOCKER_HOST, a context, or the default.
         certificates: the folder of ca.pem, cert.pem and key.pem; None for no TLS.
         verify: whether the engine's certificate is checked.
     """
@@ -56,6 +56,8 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Reply:
+    """The engine's answer to a request: its HTTP status and its body."""
+
     status: int
     body: bytes
 
@@ -99,19 +101,19 @@ def resolve_endpoint() -> Endpoint:
 
 def _current_context(config: Path) -> str | None:
     try:
-        found = json.loads(config.read_bytes()).get("currentContext")
+        name = json.loads(config.read_bytes()).get("currentContext")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AttributeError) as error:
-        raise Infrastructure(f"{config} cannot be read ({error}): mend it, or set DOCKER_HOST") from error
-    return str(found) if found else None
+        raise Infrastructure(f"{config} cannot be read ({error}): fix it, or set DOCKER_HOST") from error
+    return str(name) if name else None
 
 
 def connect(endpoint: Endpoint | None = None) -> docker.DockerClient:
     """A docker-py client of the engine, which has answered a ping.
 
     Raises:
-        Infrastructure: nothing answers, naming the address and what to do.
+        Infrastructure: nothing answers; the message names the address and what to do.
     """
     import docker
     import docker.tls
@@ -125,7 +127,7 @@ def connect(endpoint: Endpoint | None = None) -> docker.DockerClient:
             use_ssh_client=endpoint.address.startswith("ssh://"),
         )
         client.ping()
-    except Exception as error:  # docker-py lets requests', urllib3's, paramiko's and its own through
+    except Exception as error:  # docker-py lets exceptions of requests, urllib3 and paramiko through, besides its own
         raise unreachable(endpoint, error) from error
     return client
 
@@ -178,10 +180,10 @@ class EngineApi:
             raise Infrastructure(f"the Docker engine at {self.endpoint} failed: {reply.message()}")
         return json.loads(reply.body)
 
-    def image(self, reference: str) -> dict[str, Any] | None:
+    def image(self, reference: str) -> EngineObject | None:
         """An image as `docker inspect` shows it; None when the engine does not have it."""
-        found: dict[str, Any] | None = self.json(f"/images/{reference}/json")
-        return found
+        image: EngineObject | None = self.json(f"/images/{reference}/json")
+        return image
 
     def call(self, method: str, path: str, timeout: float = _TIMEOUT) -> Reply:
         """One request without a body; ``timeout`` is the longest silence in seconds."""
@@ -195,9 +197,10 @@ class EngineApi:
             raise unreachable(self.endpoint, error) from error
 
     def upload(self, path: str, timeout: float = 600.0) -> Upload:
-        """A POST that is begun now and whose body follows, or does not, if it is closed before.
+        """A POST whose head is sent now. Its body follows by :meth:`Upload.send`, or never when the upload is closed first.
 
-        An engine starts a process to unpack an image with; one that is told early does so while the image is being made.
+        To load an image an engine starts a process that unpacks it. With the head sent early it does so while the image is
+        being built.
         """
         if self.endpoint.socket is None:
             return Upload(self.endpoint, None, lambda body: self._through_docker_py("POST", path, body, timeout))
@@ -253,23 +256,23 @@ class EngineApi:
             response = api.request(method, api.base_url + path, data=body, timeout=timeout, headers=headers)
             return Reply(response.status_code, response.content)
         except ToolkitError:
-            raise  # the body's own
+            raise  # raised by the body's iterator
         except Exception as error:  # as in connect()
             raise unreachable(self.endpoint, error) from error
 
 
 class Upload:
-    """A request that waits for its body (Raw.upload); as a context it is closed at the end."""
+    """A request that waits for its body (see :meth:`EngineApi.upload`); a context manager, which closes it."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         connection: socket.socket | None,
-        otherwise: Callable[[Iterable[bytes]], Reply] | None,
+        send_whole: Callable[[Iterable[bytes]], Reply] | None,
     ) -> None:
         self._endpoint = endpoint
         self._connection = connection
-        self._otherwise = otherwise
+        self._send_whole = send_whole
 
     def __enter__(self) -> Upload:
         return self
@@ -279,14 +282,14 @@ class Upload:
             self._connection.close()
 
     def send(self, body: Iterable[bytes]) -> Reply:
-        """Sends the body, once; what it raises itself is passed on.
+        """Sends the body; only once. What the iterator raises is passed on.
 
         Raises:
-            Infrastructure: the engine is gone.
+            Infrastructure: the engine does not answer any more.
         """
         if self._connection is None:
-            assert self._otherwise is not None
-            return self._otherwise(iter(body))
+            assert self._send_whole is not None
+            return self._send_whole(iter(body))
         try:
             try:
                 for chunk in body:
@@ -294,7 +297,7 @@ class Upload:
                         self._connection.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                 self._connection.sendall(b"0\r\n\r\n")
             except (BrokenPipeError, ConnectionResetError):
-                pass  # the engine has answered before it read all: its answer says why
+                pass  # the engine answered before it had read everything: its answer says why
             with self._connection.makefile("rb") as stream:
                 status, chunked = _read_head(stream)
                 return Reply(status, _read_chunks(stream) if chunked else stream.read())
@@ -303,10 +306,10 @@ class Upload:
 
 
 def _read_head(stream: BinaryIO) -> tuple[int, bool]:
-    """The status of a reply whose head is read up to its body, and whether that comes in chunks.
+    """Reads the head of a reply: its status, and whether its body is chunked.
 
     Raises:
-        ValueError: it is no HTTP.
+        ValueError: it is not HTTP.
     """
     first = stream.readline().split(None, 2)
     if len(first) < 2 or not first[0].startswith(b"HTTP/"):

@@ -1,4 +1,4 @@
-"""A project: where its root, its configuration and its private folder are."""
+"""A project: its root, its configuration and its private folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Project:
     """What every command works on.
 
     Attributes:
-        root: absolute folder whose files are the user's code and go into the image.
+        root: absolute folder of the user's code, which goes into the image.
         home: absolute folder of the configuration file (the root when there is none); `.toolkit/` and `.env` lie here.
         config: the loaded configuration.
     """

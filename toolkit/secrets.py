@@ -1,6 +1,6 @@
-"""Secrets on the host: names looked up in the process's environment and in a .env file.
+"""Secrets on this machine: they are looked up by name in the client's environment and in a .env file.
 
-A value is never part of a message.
+No message holds a value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Provider:
             nowhere.
         file: the .env file.
         prefix: NAME is looked up as prefix + NAME + suffix.
-        environ: the process's environment; kept out of the repr, because it holds the values.
+        environ: the client's environment; not in the repr, because it holds the values.
     """
 
     type: Literal["env-secrets", "dotenv", "do-nothing"]
@@ -36,20 +36,20 @@ class Provider:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def lookup(self, names: Iterable[str]) -> dict[str, str]:
-        """Those of the secrets that there are, in the order of the names. An empty value is a value.
+        """The secrets that exist, by name and in the order of the names. An empty value is a value.
 
         Raises:
             BadInput: the .env file is needed and is malformed, or with ``dotenv`` does not exist.
         """
-        wanted = {name: f"{self.prefix}{name}{self.suffix}" for name in names}
-        if self.type == "do-nothing" or not wanted:
+        variables = {name: f"{self.prefix}{name}{self.suffix}" for name in names}
+        if self.type == "do-nothing" or not variables:
             return {}
-        here = self.environ if self.type == "env-secrets" else {}
-        # The file is read only when it is needed, so that one which is another program's can't be in the way.
-        needs_file = any(spelt not in here for spelt in wanted.values())
+        environ = self.environ if self.type == "env-secrets" else {}
+        # The file is read only when it is needed: it may be another program's, in a form that can't be read.
+        needs_file = any(variable not in environ for variable in variables.values())
         values = self._from_file() if needs_file else {}
-        found = {name: here.get(spelt, values.get(spelt)) for name, spelt in wanted.items()}
-        present = {name: value for name, value in found.items() if value is not None}
+        looked_up = {name: environ.get(variable, values.get(variable)) for name, variable in variables.items()}
+        present = {name: value for name, value in looked_up.items() if value is not None}
         for name, value in present.items():
             try:
                 value.encode()
@@ -58,24 +58,26 @@ class Provider:
         return present
 
     def require(self, names: Iterable[str]) -> dict[str, str]:
-        """All of the secrets; ``do-nothing`` requires none and gives none.
+        """All of the secrets by name; with ``do-nothing`` none is required and none is given.
 
         Raises:
-            BadInput: naming every one that is missing, and where it was looked for.
+            BadInput: secrets are missing; the message names all of them, and where they were looked for.
         """
         names = tuple(dict.fromkeys(names))
-        found = self.lookup(names)
-        missing = [name for name in names if name not in found]
+        secrets = self.lookup(names)
+        missing = [name for name in names if name not in secrets]
         if not missing or self.type == "do-nothing":
-            return found
-        renamed = bool(self.prefix or self.suffix)
-        spelt = [f"{name} (as {self.prefix}{name}{self.suffix})" if renamed else name for name in missing]
-        one = len(missing) == 1
-        listed = spelt[0] if one else f"{', '.join(spelt[:-1])} and {spelt[-1]}"
+            return secrets
+        is_renamed = bool(self.prefix or self.suffix)
+        shown_names = [f"{name} (as {self.prefix}{name}{self.suffix})" if is_renamed else name for name in missing]
+        single = len(missing) == 1
+        listed = shown_names[0] if single else f"{', '.join(shown_names[:-1])} and {shown_names[-1]}"
         file = shown(self.file)
         file += "" if os.path.exists(self.file) else ", which does not exist"
         places = f"in the environment and in {file}" if self.type == "env-secrets" else f"in {file}"
-        raise BadInput(f"the secret{'' if one else 's'} {listed} {'is' if one else 'are'} missing: looked {places}")
+        raise BadInput(
+            f"the secret{'' if single else 's'} {listed} {'is' if single else 'are'} missing: looked {places}"
+        )
 
     def _from_file(self) -> dict[str, str]:
         if self.type == "env-secrets" and not os.path.exists(self.file):
@@ -87,7 +89,7 @@ def provider(project: Project, environ: Mapping[str, str] | None = None) -> Prov
     """The provider that the project's configuration names.
 
     Args:
-        environ: the process's environment when None.
+        environ: environment variables; None is those of this process.
     """
     secrets = project.config.secrets
     return Provider(

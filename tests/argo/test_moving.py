@@ -72,7 +72,7 @@ def test_a_run_wanders_and_each_place_has_what_was_done_in_the_others(clustered:
         elif mended == 2:
             # (another client, which knows the run from the cluster, can't go on with it a second time)
             second = knows.toolkit("retry", "wanders", "--env", "local")
-            assert second.code == 2 and "has gone on elsewhere" in second.err, second.err
+            assert second.code == 2 and "was moved: it is now" in second.err, second.err
     # then whoever asks for it is led to where it is, and no step that had succeeded ran again.
     shown = json.loads(clustered.toolkit("show", "wanders", "--json").out)
     assert (shown["status"], shown["environment"]) == ("succeeded", "argo")
@@ -81,4 +81,4 @@ def test_a_run_wanders_and_each_place_has_what_was_done_in_the_others(clustered:
     assert tasks == {"first": 1, "second": 2, "third": 2, "fourth": 2}
     # A copy of the folder from before all that can't take the run anywhere.
     again = copy.toolkit("retry", "wanders", "--env", "argo")
-    assert again.code == 2 and "on the cluster, too" in again.err, again.err
+    assert again.code == 2 and "on the cluster as well" in again.err, again.err

@@ -23,8 +23,10 @@ import yaml
 
 from tests.support.engine import without_images
 from toolkit.backends.argo.cluster import Cluster, Forbidden, connect
+from toolkit.backends.argo.volume import upload
 from toolkit.backends.argo.volume.mirror import Mirror
-from toolkit.backends.argo.volume.reader_pod import READER_LABEL, BrokenConnection, ReaderPod
+from toolkit.backends.argo.volume.reader import BrokenConnection
+from toolkit.backends.argo.volume.reader_pod import READER_LABEL, ReaderPod
 from toolkit.config.settings import (
     Build,
     CatalogStore,
@@ -196,8 +198,8 @@ def test_what_only_the_client_saw_is_published_with_the_volumes_group(place: Pla
     verdict = {"exit_code": 1, "message": os.urandom(100_000).hex()}
     records.write(str(here / "steps" / "a" / "1" / "engine.json"), verdict)
     with place.pod() as pod:
-        assert mirror.push(pod, "pushed") == ["run.json", "steps/a/1/engine.json", "end.json"]
-        assert mirror.push(pod, "pushed") == []
+        assert mirror.publish(pod, "pushed") == ["run.json", "steps/a/1/engine.json", "end.json"]
+        assert mirror.publish(pod, "pushed") == []
         code = f"import os; s = os.stat('{MOUNT}/log/pushed/end.json'); print(s.st_uid, s.st_gid, oct(s.st_mode))"
         said = place.workplace.kubectl("exec", pod.name, "--", "python3", "-c", code)
         other = place.mirror(tmp_path / "other")
@@ -497,14 +499,14 @@ def test_a_run_and_its_objects_go_to_the_claim_in_pieces(place: Place, tmp_path:
     origin = {"host": "laptop", "folder": "/log"}
     with place.pod() as pod:
         # when it goes to the claim,
-        assert sorted(mirror.put_objects(pod, tmp_path / "mine", digests)) == sorted(digests)
-        mirror.bring(pod, source, origin)
+        assert sorted(upload.push_objects(mirror, pod, tmp_path / "mine", digests)) == sorted(digests)
+        upload.push_run(mirror, pod, source, origin)
         # then all of it is there as the pod's user can read it,
         assert below(mirror.sync(pod, "brought"), "x") == below(source, "x") and mirror.is_complete("brought")
         mirror.objects(pod, digests)
-        assert mirror.put_objects(pod, tmp_path / "mine", digests) == []
+        assert upload.push_objects(mirror, pod, tmp_path / "mine", digests) == []
         # and a run that has its id and is another one is refused.
         (source / "run.json").write_bytes(records.encode({"run_id": "brought", "started": "another"}))
         with pytest.raises(Infrastructure, match="the volume has another run brought"):
-            mirror.bring(pod, source, origin)
+            upload.push_run(mirror, pod, source, origin)
     assert FileStore(str(mirror.catalog)).get_bytes(digests[0]) == store.get_bytes(digests[0])

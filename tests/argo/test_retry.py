@@ -184,7 +184,7 @@ def test_items_that_share_pods_go_on_and_so_does_a_run_of_another_shape(
     refused = clustered.toolkit("retry", "shared")
     assert refused.code == 2 and "is not the one that the run shared began with" in refused.err, refused.err
     done = clustered.toolkit("retry", "shared", "--changed-shape")
-    assert done.code == 0 and "all is run again from there on" in done.err, done.err
+    assert done.code == 0 and "all steps from there on run again" in done.err, done.err
     document, attempts = tasks_of(clustered, "shared")
     assert document["parameters"]["sum"] == 100 * (0 + 11 + 22 + 33 + 44)
     assert (attempts["more_of_it"], attempts["total"], attempts["each/0/works"]) == ([1], [1, 2], [1])

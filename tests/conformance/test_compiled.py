@@ -23,7 +23,7 @@ from tests.support.local_project import LocalProject
 from toolkit.backends.argo.compile.workflow import compile_run
 from toolkit.config.load import load
 from toolkit.run.parameters import read
-from toolkit.run.prepare import initial_controls
+from toolkit.run.preparation import initial_controls
 
 FOLDER = Path(__file__).parents[1] / "golden" / "conformance"
 KEPT = [case for case in CASES if not case.core and not case.expect.nothing and "argo" not in case.exempt]

@@ -156,7 +156,7 @@ def test_mended_code_is_taken_and_another_shape_only_when_asked_for(project: Loc
     # and a changed one runs again from what differs.
     write(project, "word('a', 'export x=2', 'x'), word('new', 'export w=$x', 'w'), word('b', 'export y=$x', 'y')")
     assert project.toolkit("retry", "r", "--changed-shape") == 0, project.err
-    assert "all is run again from there on" in project.err
+    assert "all steps from there on run again" in project.err
     shown = project.show()
     assert attempts(shown) == {"a": ["succeeded"], "new": ["succeeded"], "b": ["failed", "succeeded"]}
     assert shown["parameters"] == {"w": 1, "x": 1, "y": 1}
@@ -207,4 +207,4 @@ def test_what_can_not_go_on_is_refused(project: LocalProject, arguments: tuple[s
     assert message in project.err
     os.unlink(project.root / "p.py")
     assert project.toolkit("retry", "r") == 2
-    assert "the run's pipeline p.py is not there any more" in project.err
+    assert "the run's pipeline p.py no longer exists" in project.err

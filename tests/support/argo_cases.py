@@ -32,7 +32,7 @@ from toolkit.model.pipeline import (
 )
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
-from toolkit.run.prepare import initial_controls
+from toolkit.run.preparation import initial_controls
 
 IMAGE = "registry.example:5000/team/app:0123456789abcdef"
 PLACEHOLDER = "Z3ppcHBlZA=="

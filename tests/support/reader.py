@@ -14,7 +14,7 @@ from typing import Any
 
 import toolkit.runtime
 from toolkit.backends.argo.volume.answer import AnswerStream, DocumentSink
-from toolkit.backends.argo.volume.reader_pod import _line
+from toolkit.backends.argo.volume.reader import request_line
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.protocol import PROTOCOL
 
@@ -43,7 +43,7 @@ class LocalReader:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         try:
             # Standard input stays open, as it does in an exec.
-            process.stdin.write(_line(request))
+            process.stdin.write(request_line(request))
             process.stdin.flush()
             self.sent.append(0)
             if self.cut is not None:
@@ -69,7 +69,7 @@ def ask(request: dict[str, Any], reader: LocalReader | None = None) -> list[tupl
     stream = AnswerStream(documents)
     (reader or LocalReader()).exec(request, stream.feed)
     assert stream.whole
-    return documents.items
+    return [(dict(fields), data) for fields, data in documents.items]
 
 
 class Killed(BaseException):

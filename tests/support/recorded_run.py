@@ -49,23 +49,25 @@ class RecordedRun:
         self.folder = store.create_run(
             log_folder,
             run_id,
-            {
-                "version": 1,
-                "run_id": run_id,
-                "pipeline": "p",
-                "environment": "process",
-                "context": {},
-                "without_effect": [],
-                "tag": "",
-                "started": STARTED,
-                "image": None,
-                "parameters": parameters or {},
-                "plan_hash": made.hash(),
-                "plan": made.to_json().decode(),
-                "controls": controls or {},
-                "driver": {"host": "here"},
-                **record,
-            },
+            records.checked_run(
+                {
+                    "version": 1,
+                    "run_id": run_id,
+                    "pipeline": "p",
+                    "environment": "process",
+                    "context": {},
+                    "without_effect": [],
+                    "tag": "",
+                    "started": STARTED,
+                    "image": None,
+                    "parameters": parameters or {},
+                    "plan_hash": made.hash(),
+                    "plan": made.to_json().decode(),
+                    "controls": controls or {},
+                    "driver": {"host": "here"},
+                    **record,
+                }
+            ),
             lambda _: None,
         )
 
@@ -150,7 +152,8 @@ class RecordedRun:
 
     def end(self, status: str = "succeeded", reason: str = "") -> None:
         """The run's own end."""
-        store.write_end(self.folder, {"version": 1, "ended": ENDED, "status": status, "reason": reason})
+        end = records.checked_run_end({"version": 1, "ended": ENDED, "status": status, "reason": reason})
+        store.write_end(self.folder, end)
 
     def view(self) -> RunDocument:
         """What ``toolkit show --json`` prints."""

@@ -8,7 +8,7 @@ from typing import Any
 from tests.support import argo_cases as cases
 from toolkit.backends.argo.compile.workflow import Manifests
 from toolkit.model.pipeline import Map, Pipeline, Step
-from toolkit.run.prepare import initial_controls
+from toolkit.run.preparation import initial_controls
 
 
 def map_of(items: int) -> Manifests:

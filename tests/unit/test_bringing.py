@@ -21,9 +21,9 @@ import pytest
 from tests.support.lab import Lab
 from tests.support.reader import MAIN, Killed, LocalReader, UntilKilled, ask
 from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
-from toolkit.backends.argo.volume import pieces
+from toolkit.backends.argo.volume import pieces, upload
 from toolkit.backends.argo.volume.answer import AnswerStream, DocumentSink
-from toolkit.backends.argo.volume.reader_pod import _line
+from toolkit.backends.argo.volume.reader import request_line
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared import run_files
 from toolkit.runtime.shared.catalog import FileStore
@@ -95,29 +95,33 @@ def test_objects_go_to_the_volume_in_pieces_and_once(lab: Lab, store: FileStore,
     inode = next((lab.volume / "catalog").rglob(digests[-1])).stat().st_ino
     told: list[tuple[int, int, float]] = []
     # when they are put there,
-    sent = lab.mirror.put_objects(lab.pod, tmp_path / "mine", [*digests, "0" * 64], lambda *one: told.append(one))
+    sent = upload.push_objects(
+        lab.mirror, lab.pod, tmp_path / "mine", [*digests, "0" * 64], lambda *one: told.append(one)
+    )
     # then all are there, the one that was is as it was, and nothing else is.
     total = sum(map(len, contents[:-1]))
     assert sorted(sent) == sorted(digests[:-1]) and told[-1][:2] == (total, total)
     assert [lab.store.get_bytes(one) for one in digests] == contents
     assert next((lab.volume / "catalog").rglob(digests[-1])).stat().st_ino == inode
     assert not list((lab.volume / "catalog" / "incoming").iterdir())
-    assert max(len(_line(one)) for one in lab.pod.asked) < 3000 and len(lab.pod.asked) > 10
+    assert max(len(request_line(one)) for one in lab.pod.asked) < 3000 and len(lab.pod.asked) > 10
     # The steps' group may write what was made.
     there = lab.volume / "catalog" / "objects" / digests[3][:2]
     assert there.stat().st_mode & 0o7777 == 0o2775 and (there / digests[3]).stat().st_mode & 0o777 == 0o664
     # A second time nothing is sent.
     asked = len(lab.pod.asked)
-    assert lab.mirror.put_objects(lab.pod, tmp_path / "mine", digests) == [] and len(lab.pod.asked) == asked + 1
+    assert (
+        upload.push_objects(lab.mirror, lab.pod, tmp_path / "mine", digests) == [] and len(lab.pod.asked) == asked + 1
+    )
 
 
 @pytest.mark.usefixtures("small")
 def test_a_request_whose_answer_was_lost_is_asked_again(lab: Lab, store: FileStore, tmp_path: Path) -> None:
     digests = [store.put_bytes(data)["sha256"] for data in (os.urandom(3500), b"small")]
     source = make_run(tmp_path / "log", "r", {"a": os.urandom(2000).hex()})
-    lab.mirror.put_objects(Deaf(), tmp_path / "mine", digests)
+    upload.push_objects(lab.mirror, Deaf(), tmp_path / "mine", digests)
     assert len([lab.store.get_bytes(one) for one in digests]) == 2
-    lab.mirror.bring(Deaf(), source, ORIGIN)
+    upload.push_run(lab.mirror, Deaf(), source, ORIGIN)
     assert files_of(lab.log / "r") == files_of(source)
 
 
@@ -126,18 +130,18 @@ def test_what_a_killed_client_left_of_an_object_is_removed(lab: Lab, store: File
     # Given a client that was killed in the middle of an object,
     digest = store.put_bytes(os.urandom(3500))["sha256"]
     with pytest.raises(Killed):
-        lab.mirror.put_objects(UntilKilled(3), tmp_path / "mine", [digest])
+        upload.push_objects(lab.mirror, UntilKilled(3), tmp_path / "mine", [digest])
     incoming = lab.volume / "catalog" / "incoming"
     (left,) = incoming.iterdir()
     other = incoming / "node-7-0123"
     other.write_text("a step's, of whatever age")
     # when another one puts it at once, then the first one might still be at it;
-    lab.mirror.put_objects(lab.pod, tmp_path / "mine", [digest])
+    upload.push_objects(lab.mirror, lab.pod, tmp_path / "mine", [digest])
     assert left.exists() and lab.store.get_bytes(digest)
     # an hour later it is not.
     for path in (left, other):
         os.utime(path, (time.time() - 4000, time.time() - 4000))
-    lab.mirror.put_objects(lab.pod, tmp_path / "mine", [store.put_bytes(b"next")["sha256"]])
+    upload.push_objects(lab.mirror, lab.pod, tmp_path / "mine", [store.put_bytes(b"next")["sha256"]])
     assert list(incoming.iterdir()) == [other]
 
 
@@ -145,8 +149,8 @@ def test_what_a_killed_client_left_of_an_object_is_removed(lab: Lab, store: File
 def test_an_object_with_another_content_gets_no_name(lab: Lab, store: FileStore, tmp_path: Path) -> None:
     digest = store.put_bytes(b"x" * 2500)["sha256"]
     (tmp_path / "mine" / "objects" / digest[:2] / digest).write_bytes(b"y" * 2500)
-    with pytest.raises(Infrastructure, match=f"the object {digest} has another content than its hash says"):
-        lab.mirror.put_objects(lab.pod, tmp_path / "mine", [digest])
+    with pytest.raises(Infrastructure, match=f"the content of the object {digest} has another hash"):
+        upload.push_objects(lab.mirror, lab.pod, tmp_path / "mine", [digest])
     assert not files_of(lab.volume)
 
 
@@ -164,9 +168,9 @@ def test_two_clients_put_one_object_at_once(lab: Lab, store: FileStore, tmp_path
 
 def test_a_piece_without_what_came_before_is_refused(lab: Lab) -> None:
     digest = hashlib.sha256(b"two").hexdigest()
-    with pytest.raises(Infrastructure, match="has gone from the volume"):
+    with pytest.raises(Infrastructure, match="no longer on the volume"):
         put(lab.volume / "catalog", piece(digest, b"wo", 1, 3))
-    with pytest.raises(Infrastructure, match="has gone from the volume"):
+    with pytest.raises(Infrastructure, match="no longer on the volume"):
         put(lab.volume / "catalog", piece(digest, b"wo", -1, 3))
     for bad in ("../../x", "0" * 63, "A" * 64, ""):
         with pytest.raises(Infrastructure, match="no object's hash"):
@@ -203,7 +207,7 @@ def limited(request: dict[str, Any], size: int) -> None:
     code += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}));"
     code += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     command = [sys.executable, "-c", code, str(MAIN), "--store", str(PROTOCOL)]
-    done = subprocess.run(command, input=_line(request), capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, input=request_line(request), capture_output=True, timeout=60, check=True)
     AnswerStream(DocumentSink()).feed(done.stdout)
 
 
@@ -245,8 +249,8 @@ def test_a_run_appears_on_the_volume_as_a_whole(lab: Lab, tmp_path: Path) -> Non
             super().exec(request, sink)
 
     pod = Watched()
-    assert lab.mirror.arrival(pod, source, ORIGIN).state == "absent"
-    lab.mirror.bring(pod, source, ORIGIN)
+    assert upload.arrival(lab.mirror, pod, source, ORIGIN).state == "absent"
+    upload.push_run(lab.mirror, pod, source, ORIGIN)
     assert len(seen) > 5 and not any(seen)
     # and afterwards it is, whole, and nothing else is left; the steps' group may write in it.
     assert files_of(lab.log / "r") == expected and [one.name for one in lab.log.iterdir()] == ["r"]
@@ -256,9 +260,9 @@ def test_a_run_appears_on_the_volume_as_a_whole(lab: Lab, tmp_path: Path) -> Non
     here = lab.mirror.sync(lab.pod, "r")
     assert files_of(here) == expected and lab.mirror.is_complete("r")
     # It is there now, and stays as it is.
-    assert lab.mirror.arrival(lab.pod, source, ORIGIN).state == "there"
+    assert upload.arrival(lab.mirror, lab.pod, source, ORIGIN).state == "there"
     attempt(source, "new", "x")
-    lab.mirror.bring(lab.pod, source, ORIGIN)
+    upload.push_run(lab.mirror, lab.pod, source, ORIGIN)
     assert files_of(lab.log / "r") == expected
 
 
@@ -267,9 +271,9 @@ def test_a_run_appears_on_the_volume_as_a_whole(lab: Lab, tmp_path: Path) -> Non
 def test_half_a_run_is_removed_by_the_next_client(lab: Lab, tmp_path: Path, requests: int) -> None:
     source = make_run(tmp_path / "log", "r", {"a": os.urandom(3000).hex()})
     with pytest.raises(Killed):
-        lab.mirror.bring(UntilKilled(requests), source, ORIGIN)
+        upload.push_run(lab.mirror, UntilKilled(requests), source, ORIGIN)
     assert not (lab.log / "r").exists()
-    lab.mirror.bring(lab.pod, source, ORIGIN)
+    upload.push_run(lab.mirror, lab.pod, source, ORIGIN)
     assert files_of(lab.log / "r") == files_of(source) and [one.name for one in lab.log.iterdir()] == ["r"]
 
 
@@ -280,7 +284,7 @@ def test_what_was_left_of_another_run_goes_after_an_hour(lab: Lab, tmp_path: Pat
         bring(lab.log, record, run=run, last=False)
     old = lab.log / f".coming.old.{TOKEN}"
     os.utime(old, (time.time() - 4000, time.time() - 4000))
-    lab.mirror.bring(lab.pod, source, ORIGIN)
+    upload.push_run(lab.mirror, lab.pod, source, ORIGIN)
     assert {one.name for one in lab.log.iterdir()} == {"r", f".coming.r-2.{TOKEN}"}
 
 
@@ -290,7 +294,7 @@ def test_of_two_clients_that_bring_one_run_no_mixture_comes(lab: Lab) -> None:
     bring(lab.log, record, last=False, token="a" * 16)
     bring(lab.log, record, last=False, token="b" * 16)
     # then the first one can't finish, and the second one can.
-    with pytest.raises(Infrastructure, match="another client brings the run r here at the same time"):
+    with pytest.raises(Infrastructure, match="another client pushes the run r at the same time"):
         bring(lab.log, piece("steps/a/1/begin.json", b"{}"), first=False, token="a" * 16)
     assert not (lab.log / "r").exists()
     bring(lab.log, first=False, token="b" * 16)
@@ -301,13 +305,13 @@ def test_a_run_whose_id_another_has_is_refused(lab: Lab, tmp_path: Path) -> None
     source = make_run(tmp_path / "log", "r", submission="mine")
     there = make_run(lab.log, "r", submission="theirs")
     before = files_of(there)
-    for attempted in (lab.mirror.arrival, lab.mirror.bring):
+    for attempted in (upload.arrival, upload.push_run):
         with pytest.raises(Infrastructure, match="the volume has another run r"):
-            attempted(lab.pod, source, ORIGIN)
+            attempted(lab.mirror, lab.pod, source, ORIGIN)
     assert files_of(there) == before
     (there / "run.json").unlink()
-    with pytest.raises(Infrastructure, match="a folder of the run r with no record"):
-        lab.mirror.arrival(lab.pod, source, ORIGIN)
+    with pytest.raises(Infrastructure, match="a folder of the run r without its record"):
+        upload.arrival(lab.mirror, lab.pod, source, ORIGIN)
 
 
 def test_a_run_that_comes_back_gets_what_it_lacks_and_loses_its_mark_last(lab: Lab, tmp_path: Path) -> None:
@@ -318,21 +322,21 @@ def test_a_run_that_comes_back_gets_what_it_lacks_and_loses_its_mark_last(lab: L
     go_on(source, 1, "failed")
     attempt(source, "b", "new\n")
     # when it comes back, then nothing is replaced,
-    found = lab.mirror.arrival(lab.pod, source, ORIGIN)
+    found = upload.arrival(lab.mirror, lab.pod, source, ORIGIN)
     assert found.state == "returns" and found.have["steps/a/1/output.log"] == len("cluster's")
     # (killed before the end, the mark is there still and nothing else is)
     with pytest.raises(Killed):
-        lab.mirror.bring(UntilKilled(1), source, ORIGIN)
+        upload.push_run(lab.mirror, UntilKilled(1), source, ORIGIN)
     assert (there / "moved.json").exists() and "continued/1/run.json" not in files_of(there)
-    lab.mirror.bring(lab.pod, source, ORIGIN)
+    upload.push_run(lab.mirror, lab.pod, source, ORIGIN)
     expected = {**files_of(source), "steps/a/1/output.log": b"cluster's"}
     assert files_of(there) == expected and [one.name for one in lab.log.iterdir()] == ["r"]
     # and one that has gone elsewhere is refused.
     (there / "moved.json").write_text(json.dumps({"to": {"host": "other", "folder": "/x"}}))
-    found = lab.mirror.arrival(lab.pod, source, ORIGIN)
+    found = upload.arrival(lab.mirror, lab.pod, source, ORIGIN)
     assert (found.state, found.to) == ("elsewhere", {"host": "other", "folder": "/x"})
-    with pytest.raises(BadInput, match="has gone on elsewhere"):
-        lab.mirror.bring(lab.pod, source, ORIGIN)
+    with pytest.raises(BadInput, match="was moved elsewhere"):
+        upload.push_run(lab.mirror, lab.pod, source, ORIGIN)
 
 
 @pytest.mark.parametrize(
@@ -364,10 +368,10 @@ def test_nothing_is_brought_through_a_link_nor_without_its_record(lab: Lab, tmp_
         bring(lab.log, piece("continued/1/run.json", b"{}"), run="s", whole=False)
     assert not list(outside.iterdir()) and (there / "moved.json").exists()
     # A run without its record, or with another's, does not come.
-    with pytest.raises(Infrastructure, match="has gone from the volume meanwhile"):
+    with pytest.raises(Infrastructure, match="was removed from the volume while it was pushed"):
         bring(lab.log, piece("end.json", b"{}"))
-    with pytest.raises(Infrastructure, match="has gone from the volume meanwhile"):
+    with pytest.raises(Infrastructure, match="was removed from the volume while it was pushed"):
         bring(lab.log, piece("run.json", b"{}"))
-    with pytest.raises(Infrastructure, match="has gone from the volume meanwhile"):
+    with pytest.raises(Infrastructure, match="was removed from the volume while it was pushed"):
         bring(lab.log, record, whole=False)
     assert not (lab.log / "r").exists()

@@ -119,7 +119,7 @@ def test_secrets_are_references_and_each_step_has_its_own() -> None:
         "token": "${APP_token_1?the secret token is missing}",
         "key": "${APP_key_1?the secret key is missing}",
     }
-    shell = dev_service(spec, PLACES, SecretNames(), {})
+    shell: dict[str, Any] = dev_service(spec, PLACES, SecretNames(), {})
     assert "token" in shell["environment"] and "key" not in shell["environment"]
     assert step_service(spec, PLACES, SecretNames(given=False), {})["environment"] == {"A": "1"}
 
@@ -133,7 +133,9 @@ def test_a_dollar_is_no_variable_of_composes() -> None:
     spec = dataclasses.replace(
         SPEC, environment=(("A", "$HOME ${X} $$"),), mounts=(Mount("data", "/a$b"),), argv=("run", "a $step", "1")
     )
-    step = step_service(spec, HostFolders({"data": "./$d"}, "./$r", "."), SecretNames(), {"label": "a $step"})
+    step: dict[str, Any] = step_service(
+        spec, HostFolders({"data": "./$d"}, "./$r", "."), SecretNames(), {"label": "a $step"}
+    )
     assert step["environment"]["A"] == "$$HOME $${X} $$$$"
     assert step["entrypoint"] == ["run", "a $$step", "next"]
     assert [(one["source"], one["target"]) for one in step["volumes"]] == [
@@ -142,9 +144,8 @@ def test_a_dollar_is_no_variable_of_composes() -> None:
     ]
     assert step["labels"] == {"label": "a $$step"}
     # What is left of them in the shell's own command is Compose's escape.
-    assert not re.search(
-        r"(?<!\$)(\$\$)*\$(?!\$)", " ".join(dev_service(SPEC, PLACES, SecretNames(), {})["entrypoint"])
-    )
+    shell: dict[str, Any] = dev_service(SPEC, PLACES, SecretNames(), {})
+    assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", " ".join(shell["entrypoint"]))
 
 
 @pytest.mark.parametrize(
@@ -210,5 +211,7 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
 )
 def test_what_is_decided_while_it_runs_is_refused_by_name(step: Step, kind: str) -> None:
     made = plan(Pipeline((Nested("n", Pipeline((task("first"), step))),)), CONFIG, (".",))
-    with pytest.raises(BadInput, match=f"docker-compose can't run the {kind} 'n/it', in which steps run as"):
+    with pytest.raises(
+        BadInput, match=f"docker-compose can't run the {kind} 'n/it', because which of its steps run is decided"
+    ):
         compose.check_composable(made)

@@ -20,9 +20,9 @@ from tests.support.lab import Lab, cluster_at
 from tests.support.reader import LocalReader
 from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_record
 from toolkit.backends.argo.volume.mirror import Mirror
-from toolkit.backends.argo.volume.reader_pod import BrokenConnection
+from toolkit.backends.argo.volume.reader import BrokenConnection
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.runtime.server import service
+from toolkit.runtime.server.answer import AnswerWriter
 from toolkit.runtime.shared import records, volume_protocol
 from toolkit.runtime.shared.catalog import FileStore, StoreFault
 from toolkit.store.reader import NoRun, RunLog
@@ -186,7 +186,7 @@ def test_a_part_that_this_machine_began_and_saw_end_is_published(lab: Lab) -> No
     folder = make_run(lab.log, "r", {"a": "x"})
     here = lab.mirror.sync(lab.pod, "r")
     go_on(here, 1, "failed")
-    assert lab.mirror.push(lab.pod, "r") == ["continued/1/run.json", "continued/1/end.json"]
+    assert lab.mirror.publish(lab.pod, "r") == ["continued/1/run.json", "continued/1/end.json"]
     assert files_of(folder) == files_of(here)
 
 
@@ -217,7 +217,8 @@ def test_a_listing_that_an_older_version_kept_is_fetched_again(lab: Lab) -> None
 def test_a_run_is_marked_as_moved_once_and_the_mark_goes_when_it_has_come_back(lab: Lab) -> None:
     folder = make_run(lab.log, "r", {"a": "x"})
     here = lab.mirror.sync(lab.pod, "r")
-    mine, theirs = {"to": {"host": "a", "folder": "/x"}}, {"to": {"host": "b", "folder": "/x"}}
+    mine: dict[str, object] = {"to": {"host": "a", "folder": "/x"}}
+    theirs = {"to": {"host": "b", "folder": "/x"}}
     assert lab.mirror.mark_moved(lab.pod, "r", mine) == mine
     assert lab.mirror.mark_moved(lab.pod, "r", theirs) == mine
     assert files_of(here) == files_of(folder)
@@ -227,7 +228,7 @@ def test_a_run_is_marked_as_moved_once_and_the_mark_goes_when_it_has_come_back(l
     assert json.loads((here / "moved.json").read_bytes()) == theirs
     # Back again: this machine's stale mark is neither kept nor published.
     (folder / "moved.json").unlink()
-    assert lab.mirror.push(lab.pod, "r") == []
+    assert lab.mirror.publish(lab.pod, "r") == []
     lab.mirror.sync(lab.pod, "r")
     assert not (folder / "moved.json").exists() and not (here / "moved.json").exists()
 
@@ -238,20 +239,20 @@ def test_a_run_is_marked_as_moved_once_and_the_mark_goes_when_it_has_come_back(l
 def test_what_only_this_machine_saw_is_published_and_replaces_nothing(lab: Lab) -> None:
     # Given a run whose follower has written here what the engine said, and another client that was quicker with one,
     folder = make_run(lab.log, "r", {"a": "x"}, ended=False, submission="one")
-    write_engine(folder, "a", 1, {"exit_code": 0, "by": "another"})
+    write_engine(folder, "a", 1, {"exit_code": 0, "message": "another"})
     here = lab.mirror.run_folder("r")
     here.mkdir(parents=True)
     records.write(str(here / "run.json"), run_record("r", submission="one"))
-    write_engine(here, "a", 1, {"exit_code": 0, "by": "me"})
+    write_engine(here, "a", 1, {"exit_code": 0, "message": "me"})
     write_engine(here, "never began", 1, {"exit_code": 137})
     write_end(here, {"status": "failed"})
     # when it pushes,
-    written = lab.mirror.push(lab.pod, "r")
+    written = lab.mirror.publish(lab.pod, "r")
     # then the volume has what it lacked, and what it had.
     assert written == ["steps/never%20began/1/engine.json", "end.json"]
-    assert json.loads((folder / "steps" / "a" / "1" / "engine.json").read_bytes())["by"] == "another"
+    assert json.loads((folder / "steps" / "a" / "1" / "engine.json").read_bytes())["message"] == "another"
     assert json.loads((folder / "end.json").read_bytes()) == {"status": "failed"}
-    assert lab.mirror.push(lab.pod, "r") == []
+    assert lab.mirror.publish(lab.pod, "r") == []
     # The run is complete when the rest was fetched.
     assert not lab.mirror.is_complete("r")
     lab.mirror.sync(lab.pod, "r")
@@ -263,10 +264,10 @@ def test_a_run_of_which_no_pod_ever_began_can_be_pushed(lab: Lab) -> None:
     here.mkdir(parents=True)
     records.write(str(here / "run.json"), run_record("r"))
     write_end(here, {"status": "failed", "reason": "no node"})
-    assert lab.mirror.push(lab.pod, "r") == ["run.json", "end.json"]
+    assert lab.mirror.publish(lab.pod, "r") == ["run.json", "end.json"]
     assert files_of(lab.log / "r") == files_of(here)
     with pytest.raises(NoRun):
-        lab.mirror.push(lab.pod, "unknown")
+        lab.mirror.publish(lab.pod, "unknown")
 
 
 def test_many_verdicts_are_pushed_in_several_requests_and_the_end_comes_last(lab: Lab) -> None:
@@ -276,7 +277,7 @@ def test_many_verdicts_are_pushed_in_several_requests_and_the_end_comes_last(lab
     for number in range(60):
         write_engine(here, f"s{number}", 1, {"exit_code": 0, "message": "x" * 200_000})
     write_end(here, {"status": "failed"})
-    lab.mirror.push(lab.pod, "r")
+    lab.mirror.publish(lab.pod, "r")
     assert len(lab.pod.asked) == 3 and "end.json" in lab.pod.asked[-1]["files"]
     assert files_of(lab.log / "r") == files_of(here)
 
@@ -287,8 +288,8 @@ def test_a_push_does_not_go_into_another_run_of_the_same_id(lab: Lab) -> None:
     here.mkdir(parents=True)
     records.write(str(here / "run.json"), run_record("r", submission="mine"))
     write_end(here, {"status": "failed"})
-    with pytest.raises(Infrastructure, match="another one of this id"):
-        lab.mirror.push(lab.pod, "r")
+    with pytest.raises(Infrastructure, match="the volume has another run r"):
+        lab.mirror.publish(lab.pod, "r")
     assert not (lab.log / "r" / "end.json").exists()
 
 
@@ -329,7 +330,7 @@ class Spoken:
     def __init__(self, *items: tuple[Mapping[str, Any], bytes], raw: bytes | None = None) -> None:
         reader, writer = os.pipe()
         if raw is None:
-            answer = service.AnswerWriter(writer)
+            answer = AnswerWriter(writer)
             for fields, data in items:
                 answer.item(data, **dict(fields))
             answer.end()

@@ -20,7 +20,7 @@ from tests.support.volume_runs import attempt, files_of, go_on, make_run, run_re
 from toolkit.backends import volumes
 from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.run.prepare import continue_run
+from toolkit.run.records import continue_run
 from toolkit.runs import move
 from toolkit.runs.cluster_runs import ClusterRuns
 from toolkit.runs.find import RunHandle, RunSource, find_run, local_log
@@ -120,7 +120,7 @@ def test_a_run_goes_to_the_cluster_and_back_any_number_of_times(place: Place) ->
     assert files_of(place.there) == before and objects_of(place.lab.volume / "catalog") == objects_of(place.catalog)
     assert len(objects_of(place.catalog)) == 2
     assert where_moved(place.here) == "on the cluster lab, in the namespace lab"
-    assert place.said == ["the run r goes to lab, namespace lab"]
+    assert place.said == ["moving the run r to lab, namespace lab"]
     # It goes on there, and comes back with what is new:
     for number in (1, 3):
         go_on(place.there, number, "failed")
@@ -196,22 +196,22 @@ def test_what_has_gone_elsewhere_is_refused(place: Place) -> None:
     # Another namespace is another place.
     elsewhere = OneCluster(place.lab, "other")
     with pytest.raises(
-        BadInput, match="the run r has gone on elsewhere, on the cluster lab, in the namespace lab: go on with it"
+        BadInput, match="the run r was moved: it is now on the cluster lab, in the namespace lab; resume it there"
     ):
         push_run(place.local(), elsewhere, place.said.append)
     # A run that is on the volume and has been taken by another machine,
     mark = {"version": 1, "to": {"host": "desk", "folder": "/home/log"}}
     (place.there / "moved.json").write_bytes(records.encode(mark))
-    with pytest.raises(BadInput, match="has gone on elsewhere, on the machine desk, in /home/log"):
+    with pytest.raises(BadInput, match="was moved: it is now on the machine desk, in /home/log"):
         place.to_here()
-    with pytest.raises(BadInput, match="has gone on elsewhere, on the machine desk, in /home/log"):
+    with pytest.raises(BadInput, match="was moved: it is now on the machine desk, in /home/log"):
         place.to_cluster()
     # and one that is in both places without a mark.
     (place.there / "moved.json").unlink()
     (place.here / "moved.json").unlink()
-    with pytest.raises(BadInput, match="on this machine, too: `toolkit retry r --env local`"):
+    with pytest.raises(BadInput, match="on this machine as well: `toolkit retry r --env local`"):
         place.to_here()
-    with pytest.raises(BadInput, match="on the cluster, too: `toolkit retry r --env argo`"):
+    with pytest.raises(BadInput, match="on the cluster as well: `toolkit retry r --env argo`"):
         place.to_cluster()
     assert not where_moved(place.here) and not where_moved(place.there)
 
@@ -226,11 +226,11 @@ def test_who_goes_on_there_learns_that_the_run_has_left_since(place: Place) -> N
     assert refresh_run(found).run.end == {"status": "failed", "reason": "x"} and remote.mirror.is_complete("r")
     # when another one has taken it, or this one,
     (place.there / "moved.json").write_bytes(records.encode({"to": {"host": "desk", "folder": "/log"}}))
-    with pytest.raises(BadInput, match="has gone on elsewhere, on the machine desk, in /log: go on with it there"):
+    with pytest.raises(BadInput, match="was moved: it is now on the machine desk, in /log; resume it there"):
         refresh_run(found)
     (place.there / "moved.json").unlink()
     place.to_here()
-    with pytest.raises(BadInput, match="has gone on here: `toolkit retry r --env local`"):
+    with pytest.raises(BadInput, match="was moved to this machine: `toolkit retry r --env local`"):
         refresh_run(found)
 
 
@@ -286,7 +286,7 @@ def test_a_run_that_began_while_it_was_looked_at_does_not_leave(place: Place, mo
     found = place.local()
     go_on(place.here, 1)
     monkeypatch.setattr("toolkit.backends.driver.is_driven", lambda record: True)
-    with pytest.raises(BadInput, match="the run r is going on"):
+    with pytest.raises(BadInput, match="the run r is running"):
         push_run(found, place.remote(), place.said.append)
     assert not where_moved(place.here) and not place.there.exists()
 
@@ -296,14 +296,14 @@ def test_a_run_that_is_marked_does_not_go_on_where_it_was(place: Place) -> None:
     place.begin(place.here.parent, place.catalog)
     place.to_cluster()
     before = files_of(place.here)
-    with pytest.raises(BadInput, match="is being moved to a cluster just now"):
+    with pytest.raises(BadInput, match="is being moved to a cluster"):
         continue_run(place.here, run_record("r"), os.geteuid())
     assert files_of(place.here) == before and place.local().run.end is not None
     # also on the volume, in the first container that would publish the part.
     place.to_here()
     before = files_of(place.there)
     with pytest.raises(WrongRun, match="moved away from this volume"):
-        publish_run(str(place.there), "r", {**run_record("r"), "part": 1})
+        publish_run(str(place.there), "r", run_record("r", part=1))
     assert files_of(place.there) == before
 
 
@@ -314,7 +314,7 @@ def test_two_commands_do_not_move_at_once(place: Place) -> None:
         """A second command comes while the first one asks."""
 
         def exec(self, request: Any, sink: Callable[[bytes], None]) -> None:
-            with pytest.raises(BadInput, match="another command moves a run just now"):
+            with pytest.raises(BadInput, match="another command is moving a run"):
                 place.to_cluster()
             super().exec(request, sink)
 
@@ -327,7 +327,7 @@ def test_a_mark_that_can_not_be_read_is_one_all_the_same(place: Place) -> None:
     for text in ("{half", "[]", "{}", '{"to": 7}'):
         (place.here / "moved.json").write_text(text)
         assert where_moved(place.here) == "in a place that its mark does not name"
-        with pytest.raises(BadInput, match="has gone on elsewhere, in a place"):
+        with pytest.raises(BadInput, match="was moved: it is now in a place"):
             place.to_cluster()
 
 

@@ -620,7 +620,7 @@ def test_what_a_pipeline_lacks_here_is_named_with_its_remedy(project: LocalProje
     code, document = doctor(project, "pipeline.py", "--env", "process")
     assert (code, document["errors"]) == (3, 2)
     [volume, secret] = errors(document)
-    assert volume[0].startswith("the volume at /mnt is no folder") and volume[1].startswith("mv ")
+    assert volume[0].startswith("the volume at /mnt is not a folder") and volume[1].startswith("mv ")
     assert secret == ("the secret token is missing", "export OUR_token=…, or a line OUR_token=… in .env")
 
     (project.root / ".toolkit/volumes/toolkit").unlink()

@@ -21,7 +21,7 @@ import pytest
 from tests.support.reader import MAIN, LocalReader, ask
 from tests.support.volume_runs import attempt, go_on, make_run, run_record
 from toolkit.backends.argo.volume.answer import AnswerStream, DocumentSink
-from toolkit.backends.argo.volume.reader_pod import _line
+from toolkit.backends.argo.volume.reader import request_line
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared import layout, records, run_files, volume_protocol
 from toolkit.runtime.shared.catalog import FileStore
@@ -282,7 +282,7 @@ def test_a_large_object_takes_no_memory(tmp_path: Path) -> None:
     # when it is read in a process that may have 150 MB,
     limited = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_AS, (150 << 20, 150 << 20));"
     limited += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    request = _line({"do": "objects", "catalog": str(tmp_path), "objects": [digest]})
+    request = request_line({"do": "objects", "catalog": str(tmp_path), "objects": [digest]})
     command = [sys.executable, "-c", limited, str(MAIN), "--store", str(PROTOCOL)]
     done = subprocess.run(command, input=request, capture_output=True, timeout=120)
     # then all of it comes.
@@ -350,7 +350,7 @@ def test_of_many_clients_at_once_exactly_one_writes(tmp_path: Path) -> None:
         files = {"end.json": json.dumps({"by": number, "filler": "x" * 10_000})}
         request = {"do": "write", "run_log": str(tmp_path), "run": "r", "identity": identity, "files": files}
         assert process.stdin is not None
-        process.stdin.write(_line(request))
+        process.stdin.write(request_line(request))
         process.stdin.close()
     said = [process.stdout.read() if process.stdout else b"" for process in processes]
     assert all(process.wait(60) == 0 for process in processes)
@@ -451,7 +451,7 @@ def test_an_answer_taken_byte_by_byte_is_the_same(tmp_path: Path) -> None:
     stream = AnswerStream(documents)
     for byte in b"".join(kept):
         stream.feed(bytes([byte]))
-    assert stream.whole and len(paths(documents.items)) == 5
+    assert stream.whole and len(documents.items) == 6
 
 
 # --- waiting --------------------------------------------------------------------------------------------------------

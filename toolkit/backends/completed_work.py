@@ -1,35 +1,36 @@
-"""What of a run is done already, for one that goes on: tasks that need not run again, failures that were seen to."""
+"""What is done already of a run that continues: the tasks that are not run again, and the failures that were handled."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends.launcher import Verdict
 from toolkit.runtime.shared import layout
 from toolkit.runtime.shared.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.states import states
-from toolkit.store.verdict import Attempt, merge
+from toolkit.store.verdict import LOST_WITH_CLIENT, Attempt, merge
 from toolkit.store.writer import write_engine
 
-_LOST = "lost: its client ended before it did"
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues
 
 
 class CompletedWork:
-    """The earlier part of a run.
+    """The earlier parts of a run.
 
     Args:
-        kept: template paths of the tasks whose successes still count; of the others all is run again.
+        kept: template paths of the tasks whose successes still count. All other tasks run again.
         controls: control values that follow from the run's parameters.
 
     Attributes:
-        states: what has become of each row, of what is kept. controls: those, and what the tasks that are kept computed.
+        states: the state of each row, by the attempts of the tasks that are kept.
+        controls: the given control values, and those that the tasks that are kept computed.
     """
 
-    def __init__(self, tree: Tree, run_folder: Path, kept: frozenset[str], controls: Mapping[str, Any]) -> None:
+    def __init__(self, tree: Tree, run_folder: Path, kept: frozenset[str], controls: ControlValues) -> None:
         self._tree = tree
         self._run_folder = run_folder
         self._kept = kept
@@ -46,23 +47,23 @@ class CompletedWork:
         return numbers[-1] + 1 if numbers else 1
 
     def handled(self, path: str) -> bool:
-        """Whether a step had failed and its handler has made good for it."""
+        """Whether a step had failed and its handler has succeeded."""
         return path in self._handled
 
     def _kept_attempts(self, path: str) -> list[Attempt]:
         numbers = layout.attempts(str(self._run_folder), path)
         for number in numbers:
-            self._settle(path, number)
+            self._record_if_lost(path, number)
         trail = self._tree.trail(path)
         if not trail or trail[-1].row["path"] not in self._kept:
             return []
         return [merge(self._run_folder, path, number, run_active=False) for number in numbers]
 
-    def _settle(self, path: str, number: int) -> None:
-        """Records of an attempt that nobody saw end that it is lost: else it would seem to run as soon as the run goes on."""
+    def _record_if_lost(self, path: str, number: int) -> None:
+        """Records that an attempt is lost which has begun and has no end: else it would seem to run while the run continues."""
         folder = layout.attempt_folder(str(self._run_folder), path, number)
-        known = [name for name in (END_RECORD, ENGINE_RECORD) if os.path.exists(os.path.join(folder, name))]
-        if known or not os.path.exists(os.path.join(folder, BEGIN_RECORD)):
+        has_ended = any(os.path.exists(os.path.join(folder, name)) for name in (END_RECORD, ENGINE_RECORD))
+        if has_ended or not os.path.exists(os.path.join(folder, BEGIN_RECORD)):
             return
-        lost = Verdict(None, message=_LOST, fault=True)
+        lost = Verdict(None, message=LOST_WITH_CLIENT, fault=True)
         write_engine(self._run_folder, path, number, lost.record(cancelled=False))

@@ -1,24 +1,28 @@
-"""What the scheduler needs of an engine: attempts that are started up to their gate, let go, waited for and ended."""
+"""What the scheduler needs of an engine: attempts that are started up to their gate, released, waited for and stopped."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from toolkit.plan.plan import PlannedStep
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EngineRecord
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the engine saw an attempt end.
+    """What the engine says of an attempt that has ended.
 
     Attributes:
         exit_code: the container's or process's; None when the engine knows none.
         out_of_memory: whether the engine counted a memory kill.
-        message: what the runtime or the engine said where there is no record to say it.
-        container: the engine's id of it, for who looks into the engine's own logs.
-        fault: whether something happened to the container rather than in it: it was deleted, evicted or never made.
+        message: what the runtime or the engine said; used where the runtime wrote no record.
+        container: the engine's id of the container, for a search in the engine's own logs. image: the id of its image.
+        fault: whether something happened to the container and not in it: it was deleted, evicted or never created.
     """
 
     exit_code: int | None
@@ -28,9 +32,9 @@ class Verdict:
     image: str = ""
     fault: bool = False
 
-    def record(self, cancelled: bool) -> dict[str, Any]:
-        """engine.json; ``cancelled`` says whether the client had asked the attempt to end."""
-        known: dict[str, Any] = {
+    def record(self, cancelled: bool) -> EngineRecord:
+        """The record engine.json; ``cancelled`` says whether the client had asked the attempt to stop."""
+        record: EngineRecord = {
             "version": 1,
             "exit_code": self.exit_code,
             "cancelled": cancelled,
@@ -40,31 +44,36 @@ class Verdict:
             "image": self.image,
         }
         if self.fault:
-            known["fault"] = True
-        return known
+            record["fault"] = True
+        return record
 
 
 OnEnd = Callable[["Job", Verdict | None, BaseException | None], None]
-"""Called from another thread, once, when a job has ended or can't be followed any more."""
+"""Called once, from another thread: with the verdict when a job has ended, or with the error that ended the wait for it."""
+
+
+def gate_line(secrets: Mapping[str, str]) -> bytes:
+    """The line of standard input that opens a gate, with the secrets of the step (read by ``runtime/step/supervisor.py``)."""
+    return json.dumps({"secrets": dict(secrets)}).encode("ascii") + b"\n"
 
 
 class Job(Protocol):
-    """One attempt, from its start before its turn to its end."""
+    """One attempt: started before its turn, released in its turn, stopped or ended."""
 
     path: str
     attempt: int
 
     def release(self, secrets: Mapping[str, str]) -> None:
-        """Opens the gate: the attempt runs from now on, with these secrets."""
+        """Opens the gate: the attempt runs, with these secrets."""
 
     def stop(self, kill: bool) -> None:
-        """Ends the attempt: politely, with the grace period, or at once. Does not wait."""
+        """Stops the attempt: with the grace period, or at once when ``kill``. Does not wait for its end."""
 
     def discard(self) -> None:
-        """Takes back an attempt whose gate was never opened; it leaves nothing."""
+        """Removes an attempt whose gate was not opened; it leaves no record."""
 
     def name(self) -> str:
-        """What the user would look for in the engine: the container's name or the process's id."""
+        """What a user finds it by: the name of the container, or the id of the process."""
 
 
 class Launcher(Protocol):
@@ -77,4 +86,4 @@ class Launcher(Protocol):
         """Starts an attempt up to its gate, in the background."""
 
     def close(self) -> None:
-        """Waits until all that was started is gone from the engine."""
+        """Waits until the engine has removed all that was started."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from toolkit.backends import volumes
-from toolkit.backends.launcher import OnEnd, Verdict
+from toolkit.backends.launcher import OnEnd, Verdict, gate_line
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.project import Project
@@ -23,11 +23,11 @@ from toolkit.runtime.shared.protocol import GATE_VARIABLE, PROCESS_VARIABLE, PRO
 PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = PACKAGE / "runtime" / "main.py"
 WAIVED = ("image", "user", "limits", "read-only root", "mount paths")
-"""What a plain process can't have; printed with every run."""
+"""What a plain process does not have; printed at the start of every run."""
 
 
 def interpreter(project: Project) -> str:
-    """The project's own Python: the active virtual environment, else .venv beside the code, else the one running this."""
+    """The project's own Python: that of the active virtual environment, else of .venv beside the code, else the client's."""
     for folder in (os.environ.get("VIRTUAL_ENV"), project.root / ".venv"):
         if folder and os.access(Path(folder) / "bin" / "python", os.X_OK):
             return str(Path(folder) / "bin" / "python")
@@ -35,7 +35,7 @@ def interpreter(project: Project) -> str:
 
 
 def sdk_folder(project: Project) -> str:
-    """A folder that holds the SDK's package and nothing else that this interpreter has installed."""
+    """A folder for the import path that holds the SDK's package alone, and nothing else of the client's own interpreter."""
     folder = project.state / "sdk"
     link = folder / "toolkit"
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,18 +47,30 @@ def sdk_folder(project: Project) -> str:
 
 
 def environment(project: Project, places: Mapping[str, object]) -> dict[str, str]:
-    """The variables that the runtime is started with: this process's own, and where things are."""
+    """The environment variables of the runtime: this process's own, and one that holds the locations.
+
+    Args:
+        places: locations that differ from the default ones, by the names that ``runtime/shared/locations.py`` reads.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOOLKIT_")}
-    given: dict[str, object] = {"run": "", "work": str(project.root), "volumes": volumes.folders(project), "hidden": []}
-    given.update(code=str(project.root), sdk=sdk_folder(project), **places)
-    return {**inherited, "PYTHONHASHSEED": "0", PROCESS_VARIABLE: json.dumps(given)}
+    locations: dict[str, object] = {
+        "run": "",
+        "work": str(project.root),
+        "volumes": volumes.folders(project),
+        "hidden": [],
+    }
+    locations.update(code=str(project.root), sdk=sdk_folder(project), **places)
+    return {**inherited, "PYTHONHASHSEED": "0", PROCESS_VARIABLE: json.dumps(locations)}
 
 
 class ProcessLauncher:
     """Starts attempts as processes.
 
     Args:
-        run_folder: the folder of the plan. hidden: names of variables that user code must not inherit.
+        run_folder: the folder of the plan. hidden: names of environment variables that user code must not inherit.
+
+    Raises:
+        BadInput: a step has an image of its own.
     """
 
     def __init__(self, project: Project, plan: Plan, run_id: str, run_folder: Path, hidden: tuple[str, ...]) -> None:
@@ -86,7 +98,7 @@ class ProcessLauncher:
 
 
 class ProcessJob:
-    """One process, from its start before its turn to its end."""
+    """One process: started before its turn, released in its turn, waited for to its end."""
 
     def __init__(
         self, path: str, attempt: int, argv: list[str], variables: dict[str, str], work: Path, ended: OnEnd
@@ -101,32 +113,31 @@ class ProcessJob:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            # Ctrl-C in the terminal is for the client, which then asks the steps to end.
+            # Ctrl-C in the terminal is for the client alone, which then asks the steps to stop.
             start_new_session=True,
         )
-        self._said = b""
 
     def name(self) -> str:
         return f"process {self._process.pid}"
 
     def release(self, secrets: Mapping[str, str]) -> None:
-        line = json.dumps({"secrets": dict(secrets)}).encode("ascii") + b"\n"
-        threading.Thread(target=self._go, args=(line,), daemon=True).start()
+        threading.Thread(target=self._run, args=(gate_line(secrets),), daemon=True).start()
 
-    def _go(self, line: bytes) -> None:
+    def _run(self, line: bytes) -> None:
         stdin: IO[bytes] | None = self._process.stdin
         assert stdin is not None and self._process.stderr is not None
         try:
             stdin.write(line)
             stdin.flush()
         except OSError:
+            # The process has ended already; its exit code says how.
             pass
-        self._said = self._process.stderr.read()
+        stderr = self._process.stderr.read()
         code = self._process.wait()
         self._close()
-        # A process that a signal ended has a negative code here, where a container has 128 and more.
+        # The exit code of a container: 128 and the number of the signal that ended it, which is negative here.
         exit_code = code if code >= 0 else 128 - code
-        message = self._said[-4000:].decode("utf-8", "replace")
+        message = stderr[-4000:].decode("utf-8", "replace")
         self._ended(self, Verdict(exit_code, message=message, container=f"pid {self._process.pid}"), None)
 
     def _close(self) -> None:
@@ -140,13 +151,13 @@ class ProcessJob:
         shutil.rmtree(f"{self._work}.private", ignore_errors=True)
 
     def stop(self, kill: bool) -> None:
-        # The supervisor ends its child and all of its group; asked again, it does so at once.
+        # The supervisor stops its child's whole process group; a second SIGTERM makes it kill them at once.
         for _ in range(2 if kill else 1):
             if self._process.poll() is None:
                 self._process.send_signal(signal.SIGTERM)
 
     def discard(self) -> None:
-        """Closing the gate before its line ends the process with its reserved code."""
+        """Closes the gate without its line, at which the runtime ends."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:

@@ -1,7 +1,7 @@
-"""Runs a plan on this machine: what may run side by side does, and the next attempts are started up to their gate ahead.
+"""Runs a plan on this machine: steps side by side where the plan has them so, and the next attempts started up to their gate.
 
-Each sequence of steps is a generator that yields what it waits for (a place to run in, an attempt's end, a time, sequences of
-its own); one thread goes on with whichever has what it waited for.
+Each sequence of steps is a routine: a generator that yields what it waits for (a slot to run in, an attempt's end, a time, inner
+sequences). One thread resumes whichever routine has what it waited for.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.shared.controls import control_error as why_not
+from toolkit.runtime.shared.controls import control_error, missing_value_reason
+from toolkit.runtime.shared.retry_policy import is_too_late, may_be_retried, pauses
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store import writer
 from toolkit.store.verdict import Attempt, merge
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ControlValues, JsonValue, StepRow
+
 _BACKSTOP = 30.0
-"""Seconds beyond time limit and grace after which the client itself ends a step whose runtime did not."""
+"""Seconds beyond time limit and grace period after which the client kills a step that its runtime did not stop."""
 
 
 class Listener(Protocol):
-    """Is told what happens, in the order in which it does; each step has the path as which it runs."""
+    """Receives the events of a run in their order. Each step has its instance path."""
 
     def started(self, step: PlannedStep, attempt: int) -> None: ...
     def ended(self, step: PlannedStep, attempt: Attempt, seconds: float) -> None: ...
@@ -45,7 +49,7 @@ class Outcome:
 
     Attributes:
         status: succeeded, failed or cancelled.
-        fault: whether what failed was the engine's or the disk's doing, not the step's.
+        fault: whether the engine or the disk failed, and not the step.
         reason: empty when it succeeded.
     """
 
@@ -55,7 +59,7 @@ class Outcome:
 
 
 class Cancel:
-    """How often the user asked for the end; safe to call from a signal handler."""
+    """Counts the user's requests to cancel the run; safe to call from a signal handler."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -81,8 +85,9 @@ _SUCCEEDED = Outcome("succeeded")
 _CANCELLED = Outcome("cancelled", "cancelled")
 
 _Resume = Callable[[Any], None]
+"""Resumes a routine with the answer to what it waited for."""
 _Wait = Callable[[_Resume], None]
-"""Is given what to call, once and with the answer, when what is waited for has come."""
+"""What a routine yields: it is called with a :data:`_Resume`, and calls that once, when what is waited for has happened."""
 _Routine = Generator[_Wait, Any, Outcome]
 
 
@@ -90,12 +95,12 @@ class Scheduler:
     """Runs one plan.
 
     Args:
-        run_folder: the run's records on this machine.
+        run_folder: the folder of the run's records on this machine.
         secrets: gives the secrets of a step, by name.
         time_limit: seconds for the whole run; None is no limit.
         parallelism: attempts that run at once; None is as many as there are processors.
         controls: control values that follow from the run's parameters.
-        completed_work: of a run that goes on, what of it is done.
+        completed_work: what is done already of a run that continues.
     """
 
     def __init__(
@@ -108,7 +113,7 @@ class Scheduler:
         cancel: Cancel,
         time_limit: float | None = None,
         parallelism: int | None = None,
-        controls: Mapping[str, Any] | None = None,
+        controls: ControlValues | None = None,
         completed_work: CompletedWork | None = None,
     ) -> None:
         self._plan = plan
@@ -121,7 +126,7 @@ class Scheduler:
         self._cancel = cancel
         self._deadline = time.monotonic() + time_limit if time_limit is not None else None
         self._time_limit = time_limit
-        self._controls: dict[str, Any] = {
+        self._controls: dict[str, JsonValue] = {
             **(controls or {}),
             **(completed_work.controls if completed_work is not None else {}),
         }
@@ -134,13 +139,13 @@ class Scheduler:
         self._pausing: dict[object, _Resume] = {}
         self._ready: deque[tuple[_Resume, Any]] = deque()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._asked = 0
+        self._handled_cancels = 0
         self._out_of_time = False
         self._numbers = iter(range(1 << 62))
         cancel.listen(self._messages)
 
     def run(self) -> Outcome:
-        """Runs the plan to its end; whatever happens, nothing is left in the engine afterwards.
+        """Runs the plan to its end. Nothing is left in the engine afterwards, also when this raises.
 
         Raises:
             Infrastructure: the engine stopped answering.
@@ -153,7 +158,7 @@ class Scheduler:
             while not ended:
                 self._resume_ready()
                 if not ended:
-                    self._take()
+                    self._handle_next()
             return self._final_outcome(ended[0])
         finally:
             for job in self._running:
@@ -163,13 +168,13 @@ class Scheduler:
             self._launcher.close()
 
     def unfinished(self) -> list[str]:
-        """What may still run in the engine: names to look for."""
+        """The names of what may still run in the engine."""
         return [job.name() for job in [*self._running, *self._prepared.values()]]
 
     # --- routines -----------------------------------------------------------------------------------------------------
 
     def _begin(self, routine: _Routine, done: Callable[[Outcome], None]) -> None:
-        """Runs a routine up to where it waits, and on from there whenever that has come."""
+        """Starts a routine; ``done`` is called with its outcome."""
 
         def resume(answer: Any) -> None:
             try:
@@ -186,8 +191,8 @@ class Scheduler:
             resume, answer = self._ready.popleft()
             resume(answer)
 
-    def _take(self) -> None:
-        """Waits for the next thing to happen, and hands it to whoever waits for it."""
+    def _handle_next(self) -> None:
+        """Waits for the next timer or message, and handles it."""
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
@@ -198,30 +203,31 @@ class Scheduler:
         except queue.Empty:
             return
         if message.error is not None:
-            # A container that could not even be prepared is known only by now.
+            # Containers are started in the background: an error of one that was not released yet comes here as well.
             raise message.error
-        if self._cancel.count > self._asked:
-            self._asked = self._cancel.count
-            self._listener.cancelling(kill=self._asked > 1)
-            self._stop(kill=self._asked > 1)
+        if self._cancel.count > self._handled_cancels:
+            self._handled_cancels = self._cancel.count
+            self._listener.cancelling(kill=self._handled_cancels > 1)
+            self._stop(kill=self._handled_cancels > 1)
         if message.job is None or message.verdict is None:
             return
         resume = self._running.pop(message.job, None)
         if resume is not None:
             resume(message.verdict)
         elif self._prepared.get(message.job.path) is message.job:
-            # It ended at its gate: forgotten here, so that it is started again in its turn.
+            # It ended at its gate: in its turn it is started again.
             del self._prepared[message.job.path]
 
-    def _at(self, when: float, what: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, (when, next(self._numbers), what))
+    def _at(self, when: float, call: Callable[[], None]) -> None:
+        """Has ``call`` called at a time of the monotonic clock."""
+        heapq.heappush(self._timers, (when, next(self._numbers), call))
 
     @property
     def _stopping(self) -> bool:
         return self._cancel.count > 0 or self._out_of_time
 
     def _stop(self, kill: bool) -> None:
-        """Asks all that runs to end, and lets nothing more begin."""
+        """Asks the attempts that run to stop, and lets no further one begin."""
         for job in self._running:
             job.stop(kill)
         for _, resume in self._waiting:
@@ -246,22 +252,23 @@ class Scheduler:
     # --- the steps of a plan ------------------------------------------------------------------------------------------
 
     def _sequence(self, scope: str, instance: str) -> _Routine:
+        """Runs the steps of a scope one after the other; ``instance`` is the instance path of what holds them."""
         rows = self._tree.scope_rows(scope)
         steps = [replace(self._steps[row["path"]], path=join(instance, row["name"])) for row in rows]
         for position, step in enumerate(steps):
             if self._stopping:
                 return _CANCELLED
             following = []
-            for other in steps[position + 1 : position + 1 + self._launcher.ahead]:
-                if other.type != "task":
+            for next_step in steps[position + 1 : position + 1 + self._launcher.ahead]:
+                if next_step.type != "task":
                     break
-                following.append(other)
+                following.append(next_step)
             if self._completed_work is not None and self._completed_work.handled(step.path):
                 return _SUCCEEDED
             outcome = yield from self._row(rows[position], step, following)
             if outcome.status == "succeeded" and not step.ends:
                 continue
-            self._forget(following)
+            self._discard_prepared(following)
             if outcome.status == "succeeded":
                 if step.ends == "success":
                     return _SUCCEEDED
@@ -271,7 +278,7 @@ class Scheduler:
             return outcome
         return _SUCCEEDED
 
-    def _row(self, row: dict[str, Any], step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
+    def _row(self, row: StepRow, step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
         if step.type == "task":
             return (yield from self._task(step, following))
         if step.type == "stub":
@@ -284,19 +291,17 @@ class Scheduler:
             return (yield from self._all(inner, len(row["branches"])))
         if step.type == "loop":
             return (yield from self._loop(row, step))
-        control = self._controls.get(step.path)
-        if control is None or why_not(control):
-            reason = why_not(control) or f"nothing has told how the {step.type} {step.path} goes on"
-            return Outcome("failed", reason)
-        if step.type == "conditional":
-            scope = dict(branches(row))[control]
-            return (yield from self._sequence(scope, join(step.path, control)))
-        [(_, scope)] = branches(row)
-        items = ((scope, f"{step.path}/{position}") for position in range(control))
-        # No more at once than can be of use: what waits costs memory.
-        return (yield from self._all(items, row.get("limit") or self._at_once + self._launcher.ahead))
+        control, scopes = self._controls.get(step.path), dict(branches(row))
+        if step.type == "conditional" and isinstance(control, str) and control in scopes:
+            return (yield from self._sequence(scopes[control], join(step.path, control)))
+        if step.type == "map" and isinstance(control, int):
+            [scope] = scopes.values()
+            items = ((scope, f"{step.path}/{position}") for position in range(control))
+            # No more at once than can run or be started ahead: a routine that waits costs memory.
+            return (yield from self._all(items, row.get("limit") or self._at_once + self._launcher.ahead))
+        return Outcome("failed", control_error(control) or missing_value_reason(step.type, step.path))
 
-    def _loop(self, row: dict[str, Any], step: PlannedStep) -> _Routine:
+    def _loop(self, row: StepRow, step: PlannedStep) -> _Routine:
         [(_, scope)] = branches(row)
         for position in range(row["limit"]):
             instance = f"{step.path}/{position}"
@@ -304,18 +309,18 @@ class Scheduler:
             if outcome.status != "succeeded" or position + 1 == row["limit"]:
                 return outcome
             again = self._controls.get(instance)
-            if again is None or why_not(again):
-                reason = why_not(again) or f"nothing has told whether the loop {step.path} goes on"
+            if not isinstance(again, bool):
+                reason = control_error(again) or missing_value_reason(step.type, step.path)
                 return Outcome("failed", reason)
             if not again:
                 break
         return _SUCCEEDED
 
     def _all(self, inner: Iterator[tuple[str, str]], at_once: int) -> _Routine:
-        """Runs sequences side by side, each to its end; the first that failed, in their order, says why."""
-        worst: list[tuple[int, Outcome]] = []
+        """Runs sequences side by side, each to its end. The outcome is that of the first that did not succeed, in their order."""
+        first_failed: list[tuple[int, Outcome]] = []
         active = 0
-        resume_here: list[_Resume] = []
+        resume_all: list[_Resume] = []
         numbered = enumerate(inner)
 
         def begin_more() -> None:
@@ -331,48 +336,52 @@ class Scheduler:
         def ended(number: int, outcome: Outcome) -> None:
             nonlocal active
             active -= 1
-            if outcome.status != "succeeded" and (not worst or number < worst[0][0]):
-                worst[:] = [(number, outcome)]
+            if outcome.status != "succeeded" and (not first_failed or number < first_failed[0][0]):
+                first_failed[:] = [(number, outcome)]
             begin_more()
-            if not active and resume_here:
-                resume_here.pop()(None)
+            if not active and resume_all:
+                resume_all.pop()(None)
 
         begin_more()
         if active:
-            yield resume_here.append
-        if worst:
-            return worst[0][1]
-        return _CANCELLED if self._stopping and next(numbered, None) is not None else _SUCCEEDED
+            yield resume_all.append
+        if first_failed:
+            return first_failed[0][1]
+        has_left = self._stopping and next(numbered, None) is not None
+        return _CANCELLED if has_left else _SUCCEEDED
 
     # --- one task -----------------------------------------------------------------------------------------------------
 
     def _task(self, step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
-        """Runs a task with its retries, in a place of its own."""
+        """Runs a task with its retries."""
         retry = self._plan.settings_of(step).retry
         first = number = self._first_attempt(step.path)
         if not number:
             return _SUCCEEDED
-        if not (yield partial(self._wait_for_place, step)):
+        if not (yield partial(self._wait_for_slot, step)):
             return _CANCELLED
         began = time.monotonic()
-        pause = float(retry.back_off.duration_in_seconds)
-        while True:
+        back_off = retry.back_off
+        for pause in pauses(float(back_off.duration_in_seconds), back_off.factor):
             attempt = yield from self._attempt(step, number, first, following)
             self._controls.update(attempt.end.get("controls") or {} if attempt.status == "succeeded" else {})
             outcome = self._outcome(step, attempt)
-            spent = time.monotonic() - began
-            late = retry.back_off.max_duration is not None and spent + pause > retry.back_off.max_duration
-            over = outcome.status != "failed" or self._stopping or late
-            if over or not _may_be_retried(attempt, retry.retry_policy, number - first + 1, retry.limit):
-                self._leave_place()
+            is_last = (
+                outcome.status != "failed"
+                or self._stopping
+                or is_too_late(time.monotonic() - began, pause, back_off.max_duration)
+                or not may_be_retried(retry.retry_policy, retry.limit, number - first + 1, attempt.fault)
+            )
+            if is_last:
+                self._free_slot()
                 return outcome
             number += 1
             self._listener.retrying(step, number, pause)
-            self._leave_place()
+            self._free_slot()
             yield partial(self._wait_until, time.monotonic() + pause)
-            if not (yield partial(self._wait_for_place, step, first=False)):
+            if not (yield partial(self._wait_for_slot, step, first=False)):
                 return _CANCELLED
-            pause *= retry.back_off.factor
+        raise AssertionError
 
     def _outcome(self, step: PlannedStep, attempt: Attempt) -> Outcome:
         if attempt.status == "succeeded":
@@ -381,8 +390,8 @@ class Scheduler:
             return _CANCELLED
         return Outcome("failed", f"the step {step.path} failed: {attempt.reason}", attempt.fault)
 
-    def _wait_for_place(self, step: PlannedStep, resume: _Resume, first: bool = True) -> None:
-        """Answers True when the attempt may run, False when the run ends before."""
+    def _wait_for_slot(self, step: PlannedStep, resume: _Resume, first: bool = True) -> None:
+        """Resumes with True when the attempt may run, with False when the run ends first."""
         if self._stopping:
             resume(False)
         elif self._slots > 0:
@@ -393,7 +402,7 @@ class Scheduler:
             if first:
                 self._prepare_ahead([step])
 
-    def _leave_place(self) -> None:
+    def _free_slot(self) -> None:
         if self._waiting:
             self._waiting.popleft()[1](True)
             self._prepare_ahead([step for step, _ in list(self._waiting)[: self._launcher.ahead]])
@@ -404,12 +413,12 @@ class Scheduler:
         key = object()
         self._pausing[key] = resume
 
-        def over() -> None:
-            waiting = self._pausing.pop(key, None)
-            if waiting is not None:
-                waiting(None)
+        def end_pause() -> None:
+            resume_now = self._pausing.pop(key, None)
+            if resume_now is not None:
+                resume_now(None)
 
-        self._at(when, over)
+        self._at(when, end_pause)
 
     def _first_attempt(self, path: str) -> int:
         return self._completed_work.first_attempt(path) if self._completed_work is not None else 1
@@ -422,8 +431,8 @@ class Scheduler:
             if step.path not in self._prepared and first and not self._stopping:
                 self._prepared[step.path] = self._launcher.prepare(step, first, self._ended)
 
-    def _forget(self, steps: Sequence[PlannedStep]) -> None:
-        """Puts away what was started ahead and does not come to its turn, which others may have the place of."""
+    def _discard_prepared(self, steps: Sequence[PlannedStep]) -> None:
+        """Removes attempts that were started ahead and whose turn does not come."""
         for step in steps:
             job = self._prepared.pop(step.path, None)
             if job is not None:
@@ -441,7 +450,7 @@ class Scheduler:
             self._running[job] = resume
             self._set_backstop(step, job)
             job.release(self._secrets(step))
-            # While this one runs there is time to start the ones after it.
+            # While this attempt runs there is time to start those after it.
             self._prepare_ahead(following)
 
         verdict = yield wait
@@ -451,7 +460,7 @@ class Scheduler:
         return attempt
 
     def _set_backstop(self, step: PlannedStep, job: Job) -> None:
-        """Ends a step that its runtime did not end in time."""
+        """Kills a step later, unless its runtime stops it in time."""
         settings = self._plan.settings_of(step)
         if settings.time_limit is not None:
             after = settings.time_limit + settings.grace_period + _BACKSTOP
@@ -459,9 +468,3 @@ class Scheduler:
 
     def _ended(self, job: Job, verdict: Verdict | None, error: BaseException | None) -> None:
         self._messages.put(_Message(job, verdict, error))
-
-
-def _may_be_retried(attempt: Attempt, policy: str, number: int, limit: int) -> bool:
-    if number > limit:
-        return False
-    return policy == "Always" or (policy == "OnError") == attempt.fault

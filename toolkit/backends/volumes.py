@@ -1,4 +1,4 @@
-"""The shared volumes on this machine: a folder beside the configuration for each, with modes that every step's user can work in."""
+"""The volumes on this machine: each is a folder beside the configuration, with an owner and a mode that let steps write in it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import os
 from pathlib import Path, PurePosixPath
 
 from toolkit.config.consistency import volume_of
+from toolkit.config.settings import PersistentVolume
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
+from toolkit.runtime.shared.layout import SHARED_MODE
 from toolkit.spec.container import GROUP
-
-SHARED = 0o2775
-"""Folders: the group may write, and what is made inside keeps the group."""
 
 
 def volume_folder(project: Project, name: str) -> Path:
-    """The folder that stands for the claim of this name."""
+    """The folder on this machine that is the volume of this name."""
     return project.state / "volumes" / name
 
 
@@ -27,8 +26,8 @@ def folders(project: Project) -> dict[str, str]:
     }
 
 
-def host_path(project: Project, path: str) -> Path:
-    """A path of the configuration's (run log, catalog) as it is on this machine.
+def locate(project: Project, path: str) -> tuple[PersistentVolume, PurePosixPath]:
+    """The volume on which a path of the configuration (the run log, the catalog) lies, and the path relative to that volume.
 
     Raises:
         BadInput: it lies on no volume.
@@ -36,14 +35,24 @@ def host_path(project: Project, path: str) -> Path:
     volume = volume_of(path, project.config.executor.config.persistent_volumes)
     if volume is None:
         raise BadInput(f"{path} lies on no volume: it must be below a mount_path of executor.config.persistent_volumes")
-    return volume_folder(project, volume.name) / PurePosixPath(path).relative_to(volume.mount_path)
+    return volume, PurePosixPath(path).relative_to(volume.mount_path)
+
+
+def host_path(project: Project, path: str) -> Path:
+    """A path of the configuration (the run log, the catalog) as it is on this machine.
+
+    Raises:
+        BadInput: it lies on no volume.
+    """
+    volume, inside = locate(project, path)
+    return volume_folder(project, volume.name) / inside
 
 
 def prepare(project: Project, user: int) -> None:
     """Makes the folders of all volumes, writable for the steps' user and group.
 
     Raises:
-        Infrastructure: one can't be made.
+        Infrastructure: a folder can't be made.
     """
     make_private_state(project)
     for folder in folders(project).values():
@@ -62,25 +71,26 @@ def make_private_state(project: Project) -> None:
 
 
 def make_shared(folder: Path, user: int) -> None:
-    """Makes a folder, and those above it that are missing, that the steps' user and group can write in.
+    """Makes a folder in which the steps' user and group can write, and the missing ones above it.
 
-    An existing folder is left as it is: it may be the user's own, mounted there.
+    An existing folder is left as it is: it may be one of the user's own that is mounted there.
     """
     if folder.is_dir():
         return
     try:
-        make_shared(folder.parent, user) if not folder.parent.exists() else None
+        if not folder.parent.exists():
+            make_shared(folder.parent, user)
         folder.mkdir(exist_ok=True)
         share(folder, user)
     except OSError as error:
         raise Infrastructure(f"{folder} can't be made: {error.strerror}") from None
 
 
-def share(path: Path, user: int, mode: int = SHARED) -> None:
-    """Gives a folder or file to the steps' user and group.
+def share(path: Path, user: int, mode: int = SHARED_MODE) -> None:
+    """Gives a folder or a file to the steps' user and group.
 
     Raises:
-        OSError: that can't be done.
+        OSError: its owner or its mode can't be changed.
     """
     if os.geteuid() == 0:
         os.chown(path, user, GROUP)

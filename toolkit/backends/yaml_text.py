@@ -1,4 +1,4 @@
-"""YAML that every reader reads the same way, of whichever version of YAML it is."""
+"""YAML that means the same to a parser of any version of YAML."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{2,}")
 _NOT_TEXT = frozenset({"yes", "off", "true", "false", "null"})
 
 
-def to_yaml(document: Mapping[str, Any]) -> str:
-    """YAML in which each text is in double quotes, so that none of ``y``, ``3.10`` and ``1e3`` is read as anything else."""
+def to_yaml(document: Mapping[str, object]) -> str:
+    """A document as YAML with every text in double quotes, so that ``y``, ``3.10`` and ``1e3`` are read as texts."""
     import yaml
 
     class Quoted(yaml.SafeDumper):

@@ -1,1 +1,1 @@
-"""The command line: parsing, printing and exit codes; what a command does is elsewhere."""
+"""The command line: parsing, printing and exit codes. What a command does is in the folders below this one."""

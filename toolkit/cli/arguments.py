@@ -1,11 +1,11 @@
-"""What most commands begin with: the project, and the pipeline that they are about."""
+"""What commands read from their arguments: the project, the pipeline, its parameters, the request for a run."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit.config.load import load
@@ -15,14 +15,17 @@ from toolkit.run import parameters
 from toolkit.run.reference import PipelineReference, parse
 from toolkit.run.request import Request
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import JsonValue
+
 
 def project_at(config: str | None, start: Path) -> Project:
-    """The project of the configuration that was named, or that is found from ``start`` upward."""
+    """The project of a configuration file. If none is named, it is looked for in ``start`` and the folders above."""
     return load(Path(config) if config else None, start)
 
 
 def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference]:
-    """The project and the pipeline of ``run`` and ``compose``.
+    """The project and the pipeline that a command names, or that the configuration names.
 
     Raises:
         BadInput: none is named, or the file does not exist.
@@ -36,13 +39,14 @@ def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference
     return project, parse(project.config.pipeline, project.home)
 
 
-def parameters_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The root parameters of ``run`` and ``compose``."""
+def parameters_of(options: argparse.Namespace) -> dict[str, JsonValue]:
+    """The root parameters that a command is given."""
     file = options.parameters or os.environ.get("TOOLKIT_PARAMETERS_FILE")
     return parameters.read(Path(file) if file else None, options.param, os.environ)
 
 
 def run_request(options: argparse.Namespace) -> Request:
+    """The request of ``run`` and ``compile``; its environment is chosen later."""
     project, reference = pipeline_of(options)
     run_id = options.run_id or os.environ.get("TOOLKIT_RUN_ID") or names.new_run_id()
     return Request(

@@ -11,14 +11,14 @@ from toolkit.cli.output import note
 
 
 def build(options: argparse.Namespace) -> int:
-    """Builds the image, delivers it where that is asked for, and prints its reference, alone, on standard output."""
+    """Builds the image, delivers it where an option says so, and prints its reference, and nothing else, on standard output."""
     project = project_at(options.config, Path.cwd())
     built = build_image(project, report=note, explain=options.explain)
     reference = built.reference
     if options.push or options.load or options.node or options.context:
         from toolkit.build.delivery.deliver import deliver
 
-        # A context or a node names where to load to.
+        # A context or a node says where the image is loaded into.
         load = options.load or bool(options.node) or (bool(options.context) and not options.push)
         push = options.push or False
         reference = deliver(project, built, note, push, load, options.context, node=options.node).reference

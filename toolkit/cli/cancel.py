@@ -10,6 +10,6 @@ from toolkit.runs.cancel import cancel_run
 
 
 def cancel(options: argparse.Namespace) -> int:
-    """Ends a run that is going on."""
+    """Cancels a run that is active."""
     note(cancel_run(open_run(options, options.run), options.kill))
     return 0

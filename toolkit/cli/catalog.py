@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 def catalog(options: argparse.Namespace) -> int:
     """Lists what a run put into the catalog, or writes one file of it to standard output."""
-    found = open_run(options, options.run)
-    rows = catalog_rows(view(found.log, found.run))
+    handle = open_run(options, options.run)
+    rows = catalog_rows(view(handle.log, handle.run))
     if options.get is not None:
-        return _write_file(found, rows, options.get)
+        return _write_file(handle, rows, options.get)
     if options.json:
         print_json(rows)
     else:
@@ -32,12 +32,12 @@ def catalog(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_file(found: RunHandle, rows: list[CatalogFile], key: str) -> int:
-    fits = [row for row in rows if key in (row["name"], f"{row['step']}:{row['name']}")]
-    if not fits:
+def _write_file(handle: RunHandle, rows: list[CatalogFile], key: str) -> int:
+    matching = [row for row in rows if key in (row["name"], f"{row['step']}:{row['name']}")]
+    if not matching:
         raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog` lists what it put")
-    digest = fits[-1]["sha256"]
-    location = found.catalog([digest])
+    digest = matching[-1]["sha256"]
+    location = handle.catalog([digest])
     try:
         sys.stdout.buffer.write(FileStore(str(location) if location is not None else None).get_bytes(digest))
     except StoreFault as error:

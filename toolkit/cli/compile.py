@@ -9,7 +9,7 @@ from toolkit.cli.output import note
 
 
 def compile(options: argparse.Namespace) -> int:
-    """Prints the objects that a run on the cluster would create, alone, on standard output."""
+    """Prints the objects that a run on the cluster would create, and nothing else, on standard output."""
     from toolkit.run.compile import compile_manifest
 
     print(compile_manifest(run_request(options), note), end="")

@@ -10,7 +10,7 @@ from toolkit.run.compose import compose_file
 
 
 def compose(options: argparse.Namespace) -> int:
-    """Prints the Compose file, alone, on standard output."""
+    """Prints the Compose file, and nothing else, on standard output."""
     project, reference = pipeline_of(options)
     print(compose_file(project, reference, parameters_of(options), note), end="")
     return 0

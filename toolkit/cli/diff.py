@@ -1,4 +1,4 @@
-"""``toolkit diff``: whether two runs are the same, out of their records."""
+"""``toolkit diff``: whether two runs are the same, according to their records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolkit.report.facts import RunFacts, facts_of
 from toolkit.report.view import status_of
 
 DIFFERENT = 1
-"""The exit code where they are not the same, as of ``diff``."""
+"""The exit code where they are not the same, as that of ``diff``."""
 
 
 def diff(options: argparse.Namespace) -> int:
@@ -28,11 +28,11 @@ def diff(options: argparse.Namespace) -> int:
 
 
 def _facts(run_id: str, options: argparse.Namespace) -> RunFacts:
-    found = open_run(options, run_id)
-    status = status_of(found.log, found.run)
+    handle = open_run(options, run_id)
+    status = status_of(handle.log, handle.run)
     if status in ("running", "waiting"):
-        what = "has not ended yet" if status == "running" else "has steps that have not run yet"
-        raise BadInput(f"the run {run_id} {what}: runs can be compared once both have ended")
-    # A cluster's objects may be larger than anybody wants to wait for: there the hashes that the runtime recorded are compared.
-    read = not options.no_bytes if found.remote is None else options.fetch
-    return facts_of(found.log, found.run, found.catalog if read else None)
+        state = "has not ended yet" if status == "running" else "has steps that have not run yet"
+        raise BadInput(f"the run {run_id} {state}: runs can be compared once both have ended")
+    # To fetch a cluster's objects may take long, so the hashes that the runtime recorded are compared there.
+    read = not options.no_bytes if handle.remote is None else options.fetch
+    return facts_of(handle.log, handle.run, handle.catalog if read else None)

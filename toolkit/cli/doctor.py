@@ -1,4 +1,4 @@
-"""``toolkit doctor``: what an environment lacks for a run, and the command that fixes each."""
+"""``toolkit doctor``: what an environment lacks for a run, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from toolkit.run.reference import PipelineReference
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Looks at the environment; returns 0 when nothing stands in a run's way."""
+    """Checks the environment; returns 0 when nothing prevents a run."""
     if options.manifests is not None:
         print(manifests(options.manifests), end="")
         return errors.SUCCEEDED
@@ -29,26 +29,26 @@ def doctor(options: argparse.Namespace) -> int:
         project, reference = pipeline_of(options)
     else:
         project = project_at(options.config, Path.cwd())
-    environment, why = choose_environment(options.env, project.config)
-    note(f"environment: {environment} ({why})")
-    source = shown(project.config.source) if project.config.source else "none, so everything has its default"
+    environment, reason = choose_environment(options.env, project.config)
+    note(f"environment: {environment} ({reason})")
+    source = shown(project.config.source) if project.config.source else "none, so every setting has its default"
     findings = [Finding("ok", f"configuration: {source}")]
     place: dict[str, str | None] = {"context": None, "namespace": None}
     if environment == "argo":
         findings += check_cluster(project, reference, options.context, options.namespace, place, note)
     else:
         findings += check_machine(project, reference, environment, note)
-    found = sum(one.level == "error" for one in findings)
+    errors_found = sum(finding.level == "error" for finding in findings)
     if options.json:
-        rows = [{"level": one.level, "what": one.what, "remedy": one.remedy} for one in findings]
-        print(json.dumps({"environment": environment, **place, "errors": found, "findings": rows}, indent=2))
+        rows = [{"level": finding.level, "what": finding.what, "remedy": finding.remedy} for finding in findings]
+        print(json.dumps({"environment": environment, **place, "errors": errors_found, "findings": rows}, indent=2))
     else:
         _print(findings)
-    return errors.INFRASTRUCTURE if found else errors.SUCCEEDED
+    return errors.INFRASTRUCTURE if errors_found else errors.SUCCEEDED
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    for one in findings:
-        print(f"{one.level:<8} {one.what}")
-        if one.remedy:
-            print(f"{'':<8} {one.remedy}")
+    for finding in findings:
+        print(f"{finding.level:<8} {finding.what}")
+        if finding.remedy:
+            print(f"{'':<8} {finding.remedy}")

@@ -13,9 +13,9 @@ from toolkit.runs.fetch import copy_files
 
 def fetch(options: argparse.Namespace) -> int:
     """Copies files out of a run's catalog."""
-    found = open_run(options, options.run)
-    folder = Path(options.to if options.to is not None else found.run.id)
-    rows = copy_files(found, catalog(view(found.log, found.run)), options.keys, folder)
+    handle = open_run(options, options.run)
+    folder = Path(options.to if options.to is not None else handle.run.id)
+    rows = copy_files(handle, catalog(view(handle.log, handle.run)), options.keys, folder)
     if options.json:
         print_json([{**row, "file": str(folder / row["name"])} for row in rows])
     else:

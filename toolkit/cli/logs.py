@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ from toolkit.errors import BadInput
 from toolkit.report.view import states_of
 from toolkit.runs.find import RunHandle, local_log
 from toolkit.runs.logs import follow, select_tasks
+from toolkit.runtime.shared.records import parse_plan
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import Run, RunLog, follow_file
 from toolkit.store.states import Row
@@ -27,42 +27,43 @@ if TYPE_CHECKING:
 
 def logs(options: argparse.Namespace) -> int:
     """Prints what the steps wrote, step by step; with ``-f`` until the run has ended."""
-    found, step = _open_run_for_logs(options)
-    log, run = found.log, found.run
+    handle, step = _open_run_for_logs(options)
+    log, run = handle.log, handle.run
     rows = states_of(log, run).rows
     if step is not None:
         _check_step(step, run, rows, may_come=options.follow and run.active)
     if options.json:
         print_json(_lines(log, select_tasks(rows, step)))
         return 0
-    named = step is None or all(row.path != step for row in select_tasks(rows, step))
+    has_heads = step is None or all(row.path != step for row in select_tasks(rows, step))
     if not options.follow or not run.active:
         for row in select_tasks(rows, step):
             for attempt in row.attempts:
-                _print_head(row.path, attempt.number, named or len(row.attempts) > 1)
+                _print_head(row.path, attempt.number, has_heads or len(row.attempts) > 1)
                 _print_output(follow_file(log.output(attempt), lambda: True, lambda: None))
         return 0
-    if found.remote is not None:
+    if handle.remote is not None:
         from toolkit.runs.cluster_logs import follow_logs
 
-        following = follow_logs(found.remote, run.id, step)
+        outputs = follow_logs(handle.remote, run.id, step)
     else:
-        following = follow(log, run.id, step)
-    for path, number, pieces in following:
-        _print_head(path, number, named or number > 1)
+        outputs = follow(log, run.id, step)
+    for path, number, pieces in outputs:
+        _print_head(path, number, has_heads or number > 1)
         _print_output(pieces)
     return 0
 
 
-def _print_head(path: str, number: int, wanted: bool) -> None:
-    if wanted:
+def _print_head(path: str, number: int, has_head: bool) -> None:
+    """The line before an attempt's output, where several outputs are printed."""
+    if has_head:
         print(f"==> {path}" + (f" (attempt {number})" if number > 1 else ""), flush=True)
 
 
 def _print_output(pieces: Iterable[bytes]) -> None:
     last = b"\n"
     for data in pieces:
-        # Bytes as they are: the step's output need not be text.
+        # The bytes as they are, because a step's output need not be text.
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         last = data
@@ -71,59 +72,62 @@ def _print_output(pieces: Iterable[bytes]) -> None:
 
 
 def _check_step(step: str, run: Run, rows: list[Row], may_come: bool = False) -> None:
-    """Refuses the path of what writes nothing.
+    """Refuses the path of a step that has no output.
 
     Args:
-        may_come: whether a step of which it is not known yet whether it runs is waited for.
+        may_come: whether to accept a step of which it is not known yet whether it runs.
 
     Raises:
-        BadInput: there is no such step; the message has the nearest one.
+        BadInput: there is no such step, or it is a stub. The message names the most similar step.
     """
     if select_tasks(rows, step):
         return
-    trail = Tree(json.loads(run.record["plan"])).trail(step)
+    trail = Tree(parse_plan(run.record["plan"])).trail(step)
     if trail is not None and trail[-1].row["type"] == "stub":
         raise BadInput(f"the step {step!r} is a stub, which writes nothing")
     if trail is not None and (may_come or any(row.path == step for row in rows)):
         return
     paths = [row.path for row in rows]
-    # By its path, or by the last name of it.
-    known = {path.rpartition("/")[2]: path for path in reversed(paths)} | {path: path for path in paths}
-    near = difflib.get_close_matches(step, known, n=1)
-    if near:
-        raise BadInput(f"the run has no step {step!r}: is it {known[near[0]]!r}?")
-    tops = [path for path in paths if "/" not in path]
-    shown = ", ".join(map(repr, tops[:_MOST])) + (f" and {len(tops) - _MOST} more" if len(tops) > _MOST else "")
+    # By its path, or by the last name of the path.
+    paths_by_name = {path.rpartition("/")[2]: path for path in reversed(paths)} | {path: path for path in paths}
+    similar = difflib.get_close_matches(step, paths_by_name, n=1)
+    if similar:
+        raise BadInput(f"the run has no step {step!r}: is it {paths_by_name[similar[0]]!r}?")
+    top_level = [path for path in paths if "/" not in path]
+    shown = ", ".join(map(repr, top_level[:_MOST_NAMES])) + (
+        f" and {len(top_level) - _MOST_NAMES} more" if len(top_level) > _MOST_NAMES else ""
+    )
     raise BadInput(f"the run has no step {step!r}: it has {shown}")
 
 
-_MOST = 20
+_MOST_NAMES = 20
+"""How many steps a message names."""
 
 
 def _open_run_for_logs(options: argparse.Namespace) -> tuple[RunHandle, str | None]:
-    """The run and the step; a step alone is the newest run's."""
+    """The run and the step. Where only a step is named, it is one of the newest run."""
     try:
         return open_run(options, options.run, logs=True), options.step
     except BadInput:
         if options.step is not None or options.run is None:
             raise
         log = local_log(project_at(options.config, Path.cwd()))
-        last = log.runs()[-1:]
-        if not last:
+        newest = log.runs()[-1:]
+        if not newest:
             raise
-        rows = states_of(log, last[0]).rows
+        rows = states_of(log, newest[0]).rows
         if "/" in options.run:
-            # No run has such an id.
-            _check_step(options.run, last[0], rows, may_come=options.follow)
+            # A run id has no slash.
+            _check_step(options.run, newest[0], rows, may_come=options.follow)
         elif not select_tasks(rows, options.run) and all(row.path != options.run for row in rows):
             raise
-        return RunHandle(project_at(options.config, Path.cwd()), log, last[0]), options.run
+        return RunHandle(project_at(options.config, Path.cwd()), log, newest[0]), options.run
 
 
 def _lines(log: RunLog, rows: list[Row]) -> list[OutputDocument]:
-    found: list[OutputDocument] = []
+    outputs: list[OutputDocument] = []
     for row in rows:
         for attempt in row.attempts:
             content = b"".join(follow_file(log.output(attempt), lambda: True, lambda: None))
-            found.append({"step": row.path, "attempt": attempt.number, "output": content.decode("utf-8", "replace")})
-    return found
+            outputs.append({"step": row.path, "attempt": attempt.number, "output": content.decode("utf-8", "replace")})
+    return outputs

@@ -1,4 +1,4 @@
-"""The commands and their options; each command's own work is imported only when it is called."""
+"""The commands and their options. The module that does a command's work is imported when the command is called."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs one command line; returns its exit code. No traceback of ours reaches the user."""
+    """Runs one command line; returns its exit code. The user sees errors as sentences, without a traceback."""
     try:
         options = _parser().parse_args(argv)
         if options.command is None:
@@ -36,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
         print("toolkit: cancelled", file=sys.stderr)
         return errors.CANCELLED
     except BrokenPipeError:
-        # Whoever read our output has enough, as in `toolkit runs | head`.
+        # The program that reads the output has ended, as in `toolkit runs | head`.
         _close_quietly()
         return errors.SUCCEEDED
     except OSError as error:
@@ -87,7 +87,7 @@ _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _command(commands: _Commands, name: str, help_text: str) -> _Parser:
-    """A command whose work is the function of its name in the module of its name in this folder, imported when it is called."""
+    """Adds a command. Its work is the function of its name in the module of its name, which is imported when it is called."""
 
     def call(options: argparse.Namespace) -> int:
         from importlib import import_module
@@ -108,16 +108,18 @@ def _with_config(parser: argparse.ArgumentParser) -> None:
 
 def _with_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--context", metavar="NAME", help="of the kubeconfig (default: the configuration's, the current)"
+        "--context", metavar="NAME", help="context of the kubeconfig (default: the configuration's, else the current)"
     )
     parser.add_argument(
-        "--namespace", metavar="NAME", help="of the cluster (default: the configuration's, the context's)"
+        "--namespace",
+        metavar="NAME",
+        help="namespace of the cluster (default: the configuration's, else the context's)",
     )
 
 
 def _with_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--env", metavar="ENV", help="look there alone: local, process or argo (default: wherever it is)"
+        "--env", metavar="ENV", help="look only there: local, process or argo (default: wherever the run is)"
     )
     _with_cluster(parser)
 
@@ -125,7 +127,11 @@ def _with_place(parser: argparse.ArgumentParser) -> None:
 def _with_parameters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
     parser.add_argument(
-        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; JSON, or else text"
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter; the value is JSON, or else text",
     )
 
 
@@ -143,9 +149,11 @@ def _add_build(commands: _Commands) -> None:
     _with_config(parser)
     parser.add_argument("--explain", action="store_true", help="say what changed since the last build")
     parser.add_argument(
-        "--push", action="store_true", help="send what its registry lacks; the reference then has the digest"
+        "--push", action="store_true", help="push the layers that the registry lacks; the reference then has the digest"
     )
-    parser.add_argument("--load", action="store_true", help="send what a containerd or kind node lacks, to that node")
+    parser.add_argument(
+        "--load", action="store_true", help="load the layers that a containerd or kind node lacks into that node"
+    )
     parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
 
@@ -166,19 +174,19 @@ def _add_run(commands: _Commands) -> None:
 
 def _with_detach(parser: _Parser) -> None:
     parser.add_argument(
-        "--detach", action="store_true", help="with argo: submit, print the run id and leave it to itself"
+        "--detach", action="store_true", help="with argo: submit the run, print its id and do not follow it"
     )
 
 
 def _add_retry(commands: _Commands) -> None:
-    parser = _command(commands, "retry", "go on with a run that failed: what succeeded is taken as it is")
+    parser = _command(commands, "retry", "resume a run that failed: what succeeded does not run again")
     parser.add_argument("run", help="the run's id")
-    parser.add_argument("pipeline", nargs="?", help="as for run (default: the file that the run was made of)")
-    parser.add_argument("--env", metavar="ENV", help="where to go on (default: the run's own environment)")
+    parser.add_argument("pipeline", nargs="?", help="as for run (default: the run's own file)")
+    parser.add_argument("--env", metavar="ENV", help="where to resume it (default: the run's own environment)")
     parser.add_argument(
         "--changed-shape",
         action="store_true",
-        help="accept other steps, another order or other returns, and run all again from the first that differs",
+        help="accept other steps, another order or other returns, and run all steps again from the first that differs",
     )
     _with_detach(parser)
     _with_config(parser)
@@ -226,7 +234,7 @@ def _add_logs(commands: _Commands) -> None:
     parser = _command(commands, "logs", "print what a run's steps wrote")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
     parser.add_argument("step", nargs="?", help="one step's path (default: all)")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow the output until the run ends")
     _with_config(parser)
     _with_place(parser)
     _with_json(parser)
@@ -252,9 +260,9 @@ def _add_fetch(commands: _Commands) -> None:
 
 
 def _add_cancel(commands: _Commands) -> None:
-    parser = _command(commands, "cancel", "end a run that is going on, and wait until it has ended")
+    parser = _command(commands, "cancel", "cancel a run, and wait until it has ended")
     parser.add_argument("run", help="the run's id")
-    parser.add_argument("--kill", action="store_true", help="without the steps' grace period")
+    parser.add_argument("--kill", action="store_true", help="do not wait for the steps' grace period")
     _with_config(parser)
     _with_place(parser)
 
@@ -262,24 +270,28 @@ def _add_cancel(commands: _Commands) -> None:
 def _add_diff(commands: _Commands) -> None:
     parser = _command(commands, "diff", "say whether two runs are the same, and where not")
     parser.add_argument("a", metavar="RUN", help="a run's id")
-    parser.add_argument("b", metavar="RUN", help="another's")
-    parser.add_argument("--all", action="store_true", help="also say what is not compared, and why")
-    parser.add_argument("--no-bytes", action="store_true", help="leave this machine's objects unread: hashes only")
-    parser.add_argument("--fetch", action="store_true", help="read the objects of runs on a cluster, too")
+    parser.add_argument("b", metavar="RUN", help="another run's id")
+    parser.add_argument("--all", action="store_true", help="say also what is not compared, and why")
+    parser.add_argument(
+        "--no-bytes", action="store_true", help="do not read objects on this machine; compare their hashes only"
+    )
+    parser.add_argument("--fetch", action="store_true", help="read the objects of runs on a cluster as well")
     _with_config(parser)
     _with_place(parser)
     _with_json(parser)
 
 
 def _add_doctor(commands: _Commands) -> None:
-    parser = _command(commands, "doctor", "say what an environment lacks for a run, and what mends it")
-    parser.add_argument("pipeline", nargs="?", help="also what this pipeline needs (default: the configuration alone)")
+    parser = _command(commands, "doctor", "say what an environment lacks for a run, and how to fix it")
+    parser.add_argument(
+        "pipeline", nargs="?", help="check also what this pipeline needs (default: the configuration alone)"
+    )
     parser.add_argument("--env", metavar="ENV", help="local, argo or process")
     _with_config(parser)
     _with_cluster(parser)
     parser.add_argument(
         "--manifests",
         metavar="BASE[=NAME]",
-        help="print manifests to pipe into kubectl apply: all, namespace, accounts, claim, secrets, limits or nodes",
+        help="print manifests for kubectl apply: all, namespace, accounts, claim, secrets, limits or nodes",
     )
     _with_json(parser)

@@ -15,32 +15,33 @@ from toolkit.runs.retry import retry_request
 
 
 def retry(options: argparse.Namespace) -> int:
-    """Goes on with a run that failed; returns the exit code of its outcome."""
+    """Resumes a run that failed; returns the exit code of its outcome."""
     project, reference = project_at(options.config, Path.cwd()), None
     if options.pipeline is not None:
         project, reference = pipeline_of(options)
-    where = RunSource(None, options.context, options.namespace)
-    found = find_run(project, options.run, where, note)
-    request, environment = retry_request(project, found, reference, options.env, where)
+    source = RunSource(None, options.context, options.namespace)
+    handle = find_run(project, options.run, source, note)
+    request, environment = retry_request(project, handle, reference, options.env, source)
     if options.detach:
-        # Before it is moved.
+        # Checked before the run is moved.
         check_detached(environment)
-    if environment == "argo" and found.remote is None:
+    if environment == "argo" and handle.remote is None:
         from toolkit.runs.move import push_run
 
-        found = push_run(found, open_remote(project, RunSource(None, request.context, request.namespace), note), note)
+        remote = open_remote(project, RunSource(None, request.context, request.namespace), note)
+        handle = push_run(handle, remote, note)
     elif environment == "argo":
         from toolkit.runs.move import refresh_run
 
-        found = refresh_run(found)
-    elif found.remote is not None:
+        handle = refresh_run(handle)
+    elif handle.remote is not None:
         from toolkit.runs.move import pull_run
 
-        found = pull_run(found, note)
-    # Where it is now, more may have become of it than was known here.
-    request, _ = retry_request(project, found, reference, environment, where)
+        handle = pull_run(handle, note)
+    # Its records in the place where it is now may say more than those that were found.
+    request, _ = retry_request(project, handle, reference, environment, source)
     request = replace(request, detach=options.detach)
-    code = start(request, options.env, Continuation(found.run, options.changed_shape))
+    code = start(request, options.env, Continuation(handle.run, options.changed_shape))
     if options.detach:
         print(request.run_id)
     return code

@@ -11,12 +11,12 @@ from toolkit.runs.find import RunHandle, RunSource, find_run, newest_run
 
 
 def run_source(options: argparse.Namespace) -> RunSource:
-    """Where the options say that the run is."""
+    """Where the options say that runs are looked for."""
     return RunSource(options.env, options.context, options.namespace)
 
 
 def open_run(options: argparse.Namespace, run_id: str | None, logs: bool = False) -> RunHandle:
-    """The run that a command is about: the one named, or the newest.
+    """The run that a command is about: the one of that id, or the newest where the id is None.
 
     Raises:
         BadInput: there is none. Infrastructure: the cluster can't be asked.

@@ -16,7 +16,7 @@ from toolkit.runs.find import all_runs
 def runs(options: argparse.Namespace) -> int:
     """Lists the runs, the newest last."""
     project = project_at(options.config, Path.cwd())
-    rows = [summary(found.log, found.run) for found in all_runs(project, run_source(options), note)]
+    rows = [summary(handle.log, handle.run) for handle in all_runs(project, run_source(options), note)]
     rows = [row for row in rows if options.tag is None or row["tag"] == options.tag]
     if options.json:
         print_json(rows)

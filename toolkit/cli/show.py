@@ -12,8 +12,8 @@ from toolkit.report.view import view
 
 def show(options: argparse.Namespace) -> int:
     """Shows one run."""
-    found = open_run(options, options.run)
-    document = view(found.log, found.run)
+    handle = open_run(options, options.run)
+    document = view(handle.log, handle.run)
     if options.json:
         print_json(document)
     else:

@@ -1,1 +1,1 @@
-"""What an environment lacks for a run, and the command that fixes each."""
+"""What an environment lacks for a run, and the command that fixes it."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from toolkit.backends.argo.preflight import Finding
-from toolkit.doctor.pipeline import plan_pipeline
 from toolkit.errors import Infrastructure
-from toolkit.plan.plan import Plan
 from toolkit.project import Project
-from toolkit.run.environment import Environment, LocalEnvironment
+from toolkit.run.preparation import prepare
 from toolkit.run.reference import PipelineReference
-from toolkit.run.request import Note
+from toolkit.run.request import Note, Request
 
 
 def check_cluster(
@@ -26,37 +23,31 @@ def check_cluster(
     """What the cluster lacks.
 
     Args:
-        reference: the pipeline whose needs count too. context, namespace: as options name them.
-        place: is given context and namespace as they are.
+        reference: the pipeline whose needs are checked as well; None checks the configuration's alone.
+        context, namespace: what the options of these names say.
+        place: is filled with the context and the namespace of the cluster that was found.
     """
     from toolkit.backends.argo import preflight
-    from toolkit.backends.argo.cluster import connect
+    from toolkit.backends.argo.cluster import open_cluster
+    from toolkit.run.submission import deliver_images
 
-    executor = project.config.executor.config
-    cluster = connect(context or executor.context, namespace or executor.namespace)
+    cluster = open_cluster(project, context, namespace)
     place.update(context=cluster.context, namespace=cluster.namespace)
-    made, images = None, None
+    plan, images = None, None
     if reference is not None:
+        request = Request(project, "argo", reference, {}, context=context, namespace=namespace)
         try:
-            made, side = plan_pipeline(project, reference, "argo", note)
-            images = _images(project, made, side, context)
+            preparation = prepare(request, note, parameters_given=False)
+            plan = preparation.plan
+            images = deliver_images(preparation, _drop, send=False)
         except Infrastructure as error:
             yield Finding(
-                "error", f"the image can't be built here: {error}", "what follows is the configuration's own needs"
+                "error",
+                f"the image can't be built here: {error}",
+                "what follows is about the configuration alone",
             )
-    yield from preflight.check(cluster, preflight.needs_of(made, project.config, images))
+    yield from preflight.check(cluster, preflight.needs_of(plan, project.config, images))
 
 
-def _images(project: Project, made: Plan, side: Environment, context: str | None) -> dict[str | None, Any]:
-    """The images as a cluster would name them; none is sent anywhere."""
-    from toolkit.backends.argo.compile.workflow import Image
-    from toolkit.build.delivery.deliver import deliver
-
-    assert isinstance(side, LocalEnvironment)
-    side.check(made)
-    found: dict[str | None, Any] = {}
-    for own, built in side.images().items():
-        # Its sentences are about what is sent.
-        one = deliver(project, built, lambda _: None, push=False, load=False, context=context)
-        found[own] = Image(one.reference, one.pull_policy_never)
-    return found
+def _drop(sentence: str) -> None:
+    """Takes what the delivery reports about sending, because nothing is sent."""

@@ -1,4 +1,4 @@
-"""What this machine lacks for a run: its engine or interpreter, volumes, secrets and disk."""
+"""What this machine lacks for a run: engine or interpreter, volumes, secrets, disk space."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from toolkit.backends import volumes
 from toolkit.backends.argo.preflight import Finding
 from toolkit.config.located import shown
 from toolkit.config.settings import EnvironmentName
-from toolkit.doctor.pipeline import plan_pipeline
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
-from toolkit.run.prepare import secret_names
+from toolkit.run.preparation import prepare
 from toolkit.run.reference import PipelineReference
-from toolkit.run.request import Note
-from toolkit.spec.container import GROUP, driver_user
+from toolkit.run.request import Note, Request
+from toolkit.spec.container import GROUP, steps_user
 
 _LITTLE, _ALMOST_NONE = 2 << 30, 200 << 20
-"""Bytes of free disk space that are worth a warning, and that no run gets along with."""
+"""Free disk space in bytes below which there is a warning, and an error."""
 _OLDEST_API = (1, 40)
-"""The Engine API that devices (GPUs) can first be asked of; Docker 19.03."""
+"""The first version of the Engine API that has devices (GPUs): Docker 19.03."""
 
 
 def check_machine(
@@ -33,19 +32,20 @@ def check_machine(
     """What this machine lacks.
 
     Args:
-        reference: the pipeline whose secrets count too.
+        reference: the pipeline whose secrets are checked as well; None checks the configuration's alone.
     """
-    works = True
+    engine_works = True
     if environment == "local":
-        for one in _engine(project):
-            works = works and one.level != "error"
-            yield one
+        for finding in _engine(project):
+            engine_works = engine_works and finding.level != "error"
+            yield finding
     else:
         yield _interpreter(project)
     yield from _volumes(project, environment)
-    names = tuple(one.environment_variable for one in project.config.executor.config.secrets_from_k8s)
-    if reference is not None and works:
-        names = secret_names(plan_pipeline(project, reference, environment, note)[0])
+    names = tuple(secret.environment_variable for secret in project.config.executor.config.secrets_from_k8s)
+    if reference is not None and engine_works:
+        request = Request(project, environment, reference, {})
+        names = prepare(request, note, parameters_given=False).secret_names()
     yield from _secrets(project, names)
     yield from _space(project.home, "this project")
 
@@ -61,24 +61,24 @@ def _engine(project: Project) -> Iterator[Finding]:
         yield Finding("error", str(error.message), "docker version shows the same")
         return
     api = str(version["ApiVersion"])
-    told = f"the Docker engine answers: {version['Version']}, API {api}, at {raw.endpoint}"
+    answer = f"the Docker engine answers: {version['Version']}, API {api}, at {raw.endpoint}"
     if tuple(int(part) for part in api.split(".")) < _OLDEST_API:
-        wanted = ".".join(map(str, _OLDEST_API))
-        yield Finding("warning", f"{told}; it is older than API {wanted}", "install a newer engine")
+        oldest = ".".join(map(str, _OLDEST_API))
+        yield Finding("warning", f"{answer}; it is older than API {oldest}", "install a newer engine")
     else:
-        yield Finding("ok", f"{told}, storage {info.get('Driver')}, cgroups v{info.get('CgroupVersion', '1')}")
+        yield Finding("ok", f"{answer}, storage {info.get('Driver')}, cgroups v{info.get('CgroupVersion', '1')}")
     missing = [name for name, key in (("memory", "MemoryLimit"), ("cpu", "CpuCfsQuota")) if not info.get(key, True)]
     if missing:
-        what = f"the engine can't limit {' and '.join(missing)}: steps would not be held to resources.limits"
-        yield Finding("warning", what, "switch these cgroups on in the kernel's command line")
+        sentence = f"the engine can't limit {' and '.join(missing)}, so resources.limits would have no effect"
+        yield Finding("warning", sentence, "enable these cgroups on the kernel's command line")
     base, image = find_base_image(raw, project.config.build.base_image)
     if image is not None:
-        yield Finding("ok", f"the base image {base} is there")
+        yield Finding("ok", f"the engine has the base image {base}")
     else:
         pull = f"docker pull {base}" + (
             "" if project.config.build.base_image else ", or `task setup` where none can be pulled"
         )
-        yield Finding("warning", f"the base image {base} is not there yet: the first build pulls it", pull)
+        yield Finding("warning", f"the engine does not have the base image {base} yet: the first build pulls it", pull)
     root = Path(str(info.get("DockerRootDir") or "/"))
     if raw.endpoint.socket is not None and root.is_dir():
         yield from _space(root, "the engine")
@@ -90,43 +90,48 @@ def _interpreter(project: Project) -> Finding:
     python = process.interpreter(project)
     command = [python, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+        version = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(
-            "error", f"the steps' Python {python} does not start: {error}", "make the virtual environment anew"
+            "error", f"the steps' Python {python} does not start: {error}", "create the virtual environment again"
         )
-    if tuple(int(part) for part in said.split(".")[:2]) < (3, 9):
-        return Finding("error", f"the steps' Python {python} is {said}, and 3.9 is the oldest", "activate a newer one")
-    return Finding("ok", f"the steps' Python is {python}, {said}")
+    if tuple(int(part) for part in version.split(".")[:2]) < (3, 9):
+        return Finding(
+            "error", f"the steps' Python {python} is {version}, and steps need 3.9 or later", "activate a newer one"
+        )
+    return Finding("ok", f"the steps' Python is {python}, {version}")
 
 
 def _volumes(project: Project, environment: EnvironmentName) -> Iterator[Finding]:
-    configured = project.config.executor.config.user
-    user = os.getuid() if environment == "process" else configured if configured is not None else driver_user()
+    user = os.getuid() if environment == "process" else steps_user(project.config.executor.config)
     for mount, name in volumes.folders(project).items():
         folder = Path(name)
-        there = next(one for one in (folder, *folder.parents) if one.exists())
-        if there != folder:
-            if os.access(there, os.W_OK | os.X_OK):
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if existing != folder:
+            if os.access(existing, os.W_OK | os.X_OK):
                 yield Finding("ok", f"the volume at {mount} will be the folder {shown(folder)}")
             else:
-                what = f"the volume at {mount} can't be made: you may not write in {shown(there)}"
-                yield Finding("error", what, f"sudo chown {os.getuid()} {there}")
+                sentence = (
+                    f"the folder of the volume at {mount} can't be created: you may not write in {shown(existing)}"
+                )
+                yield Finding("error", sentence, f"sudo chown {os.getuid()} {existing}")
             continue
-        state = folder.stat()
+        status = folder.stat()
         if not folder.is_dir():
-            yield Finding("error", f"the volume at {mount} is no folder: {shown(folder)}", f"mv {folder} {folder}.old")
-        elif user != 0 and not _may_write(state, user):
-            what = f"the steps' user {user}:{GROUP} may not write in the volume at {mount}, {shown(folder)}"
-            yield Finding("error", what, f"sudo chgrp {GROUP} {folder} && sudo chmod 2775 {folder}")
+            yield Finding(
+                "error", f"the volume at {mount} is not a folder: {shown(folder)}", f"mv {folder} {folder}.old"
+            )
+        elif user != 0 and not _may_write(status, user):
+            sentence = f"the steps' user {user}:{GROUP} may not write in the volume at {mount}, {shown(folder)}"
+            yield Finding("error", sentence, f"sudo chgrp {GROUP} {folder} && sudo chmod 2775 {folder}")
         else:
             yield Finding("ok", f"the volume at {mount} is {shown(folder)}, writable for the steps")
 
 
-def _may_write(state: os.stat_result, user: int) -> bool:
-    if state.st_uid == user:
-        return bool(state.st_mode & 0o200)
-    return bool(state.st_mode & (0o020 if state.st_gid == GROUP else 0o002))
+def _may_write(status: os.stat_result, user: int) -> bool:
+    if status.st_uid == user:
+        return bool(status.st_mode & 0o200)
+    return bool(status.st_mode & (0o020 if status.st_gid == GROUP else 0o002))
 
 
 def _secrets(project: Project, names: Sequence[str]) -> Iterator[Finding]:
@@ -134,27 +139,27 @@ def _secrets(project: Project, names: Sequence[str]) -> Iterator[Finding]:
         return
     provider = providers.provider(project)
     if provider.type == "do-nothing":
-        yield Finding("ok", f"secrets.type is do-nothing: the steps get no {', '.join(names)}")
+        yield Finding("ok", f"secrets.type is do-nothing, so the steps do not get {', '.join(names)}")
         return
     try:
-        found = provider.lookup(names)
+        values = provider.lookup(names)
     except BadInput as error:
-        yield Finding("error", str(error), f"mend {shown(provider.file)}")
+        yield Finding("error", str(error), f"fix {shown(provider.file)}")
         return
     for name in names:
-        spelt = f"{provider.prefix}{name}{provider.suffix}"
-        line = f"a line {spelt}=… in {shown(provider.file)}"
-        if name not in found:
-            way = f"export {spelt}=…, or {line}" if provider.type == "env-secrets" else line
-            yield Finding("error", f"the secret {name} is missing", way)
-    if len(found) == len(set(names)):
-        yield Finding("ok", f"there are the secrets {', '.join(dict.fromkeys(names))}")
+        variable = f"{provider.prefix}{name}{provider.suffix}"
+        line = f"a line {variable}=… in {shown(provider.file)}"
+        if name not in values:
+            remedy = f"export {variable}=…, or {line}" if provider.type == "env-secrets" else line
+            yield Finding("error", f"the secret {name} is missing", remedy)
+    if len(values) == len(set(names)):
+        yield Finding("ok", f"all secrets are set: {', '.join(dict.fromkeys(names))}")
 
 
-def _space(folder: Path, whose: str) -> Iterator[Finding]:
+def _space(folder: Path, owner: str) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
-    told = f"{free / (1 << 30):.1f} GiB are free on the disk of {whose} ({shown(folder)})"
+    sentence = f"{free / (1 << 30):.1f} GiB are free on the disk of {owner} ({shown(folder)})"
     if free < _LITTLE:
-        yield Finding("error" if free < _ALMOST_NONE else "warning", told, f"free some: df -h {folder}")
+        yield Finding("error" if free < _ALMOST_NONE else "warning", sentence, f"free some space: df -h {folder}")
     else:
-        yield Finding("ok", told)
+        yield Finding("ok", sentence)

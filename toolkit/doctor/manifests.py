@@ -1,4 +1,4 @@
-"""The bases of k8s/ as text, for who has the wheel alone."""
+"""The bases of k8s/ as text, for users who have only the wheel."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ BASES: dict[str, str | None] = {
     "limits": None,
     "nodes": None,
 }
-"""The folders of k8s/ that can be printed, and the name that ``BASE=NAME`` puts another one for."""
+"""The folders of k8s/ that can be printed, each with the name that ``BASE=NAME`` replaces."""
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def manifests(text: str) -> str:
-    """One of the bases of k8s/ as `kubectl kustomize` would render it, comments kept; for who has the wheel alone.
+    """One of the bases of k8s/ as ``kubectl kustomize`` would render it, with its comments.
 
     Args:
-        text: ``BASE``, or ``BASE=NAME`` for another name than the base's own.
+        text: ``BASE``, or ``BASE=NAME`` where its objects are to have another name.
 
     Raises:
-        BadInput: there is no such base, it has no one name, or the name is none for Kubernetes.
+        BadInput: there is no such base, it does not have exactly one name, or Kubernetes allows no such name.
     """
     base, separator, name = text.partition("=")
     if base not in BASES:
         raise BadInput(f"--manifests names {base[:60]!r}, but there are {', '.join(BASES)}")
     own = BASES[base]
     if separator and own is None:
-        raise BadInput(f"--manifests {base} takes no name: what it holds has several, or needs none")
+        raise BadInput(f"--manifests {base} takes no name: its objects have several names, or need none")
     if separator and not _NAME.fullmatch(name):
-        raise BadInput(f"--manifests {base}: {name[:60]!r} is no name of a Kubernetes object")
+        raise BadInput(f"--manifests {base}: {name[:60]!r} is not a valid name of a Kubernetes object")
     whole = "---\n".join(file.read_text() for file in _files(data_path(f"k8s/{base}")))
     if separator and own is not None:
-        whole = re.sub(rf"(?m)^( *(?:- )?[a-z./-]*name: ){own}(?=$|\.)", lambda found: found[1] + name, whole)
+        whole = re.sub(rf"(?m)^( *(?:- )?[a-z./-]*name: ){own}(?=$|\.)", lambda match: match[1] + name, whole)
     return whole
 
 
 def _files(base: Path) -> Iterator[Path]:
-    """The files of a kustomization that has resources alone, as all of these do."""
+    """The files of a kustomization. All of these have resources and nothing else."""
     import yaml
 
     for resource in yaml.safe_load((base / "kustomization.yaml").read_text())["resources"]:

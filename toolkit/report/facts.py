@@ -207,7 +207,7 @@ def _check_objects(catalog: Catalog, hashes: list[str]) -> dict[str, bool]:
     whole = {}
     for sha256 in hashes:
         try:
-            whole[sha256] = _hash_file(folder / "objects" / sha256[:2] / sha256) == sha256
+            whole[sha256] = _hash_file(Path(layout.object_path(str(folder), sha256))) == sha256
         except FileNotFoundError:
             continue
     return whole

@@ -9,7 +9,7 @@ from toolkit.runtime.shared import records
 from toolkit.runtime.shared.scope import RunPlan
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row, State, States, states
-from toolkit.store.verdict import Attempt
+from toolkit.store.verdict import LOST_RUN, LOST_RUN_ON_CLUSTER, Attempt
 
 if TYPE_CHECKING:
     from toolkit.report.contract import (
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
         StepDocument,
     )
     from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue
-
-LOST_ON_CLUSTER = "lost: its Workflow is gone, and nobody saw how it ended"
 
 
 def status_of(log: RunLog, run: Run) -> str:
@@ -97,8 +95,8 @@ def reason_of(run: Run) -> str:
     if run.active:
         return ""
     if "workflow" in (run.record["driver"] or {}):
-        return LOST_ON_CLUSTER
-    return "lost: its client ended before the run did"
+        return LOST_RUN_ON_CLUSTER
+    return LOST_RUN
 
 
 def view(log: RunLog, run: Run) -> RunDocument:

@@ -1,7 +1,7 @@
 """A docker-compose file of a pipeline, and the run that its services' attempts belong to.
 
-That run has no driver and no end: whoever calls docker-compose runs its steps, singly, in any order and again. Its id
-follows from the plan and the parameters and not from the code, so that a step can be mended and run again upon what
+That run has no driver and no end: docker-compose runs its steps one by one, in any order and as often as its user asks. The
+run's id follows from the plan and the parameters and not from the code. So a step can be fixed and run again, and finds what
 the others have recorded.
 """
 
@@ -12,32 +12,36 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit import secrets as providers
 from toolkit.backends import compose, volumes
 from toolkit.build.code.files import COMPOSE_TOP
-from toolkit.build.image.builder import build
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Pipeline, Task
+from toolkit.plan import planner
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.plan.planner import plan
 from toolkit.project import Project
-from toolkit.run.environment import LocalEnvironment
-from toolkit.run.prepare import check_parameters, create_run, run_record, secret_names, write_plan
+from toolkit.run.launch import prepare_volumes
+from toolkit.run.preparation import prepare
+from toolkit.run.records import create_run, run_record, write_plan
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import encode, write
+from toolkit.runtime.shared.whole_files import temporary_beside
 from toolkit.spec.container import ContainerSpec, container_spec
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import Parameters, RunRecord
 
 ENVIRONMENT = "compose"
 _NOT_ALIKE = frozenset("$\\'\"\n")
-"""Characters of a .env file's value that Compose may read otherwise."""
+"""Characters of a value in a .env file that Compose may read in another way than toolkit does."""
 
 
-def compose_file(project: Project, reference: PipelineReference, parameters: Mapping[str, Any], report: Note) -> str:
-    """The Compose file's text; image, volumes and run are there when it returns.
+def compose_file(project: Project, reference: PipelineReference, parameters: Parameters, report: Note) -> str:
+    """The Compose file's text. Image, volumes and run exist when it returns.
 
     Args:
         report: is given progress and notes, one sentence each.
@@ -48,40 +52,38 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Map
     """
     request = Request(project, "local", reference, parameters)
     volumes.make_private_state(project)
-    side = LocalEnvironment(request, report)
-    pipeline = side.describe()
-    made = plan(pipeline, project.config, reference.import_roots(project))
-    check_composable(made)
-    check_parameters(made, parameters)
-    run_id = run_id_of(made, parameters)
-    wanted = {None, *(one.image for one in made.settings)}
-    images = {image: build(project, report=report, image=image).reference for image in wanted}
-    side.prepare_volumes(made)
-    record = run_record(request, side.image_record(), made, run_id, pipeline.name or reference.file.stem)
-    _open_run(project, {**record, "environment": ENVIRONMENT, "driver": None}, side.user)
-    _keep_plan(plan_folder(project, run_id), made, parameters)
-    _report_secrets(project, secret_names(made), report)
-    return render_compose_file(project, made, run_id, images, side.user)
+    preparation = prepare(request, report)
+    plan = preparation.plan
+    check_composable(plan)
+    run_id = run_id_of(plan, parameters)
+    images = {setting: image.reference for setting, image in preparation.images().items()}
+    prepare_volumes(preparation)
+    record = run_record(preparation, run_id, preparation.image_record())
+    record["environment"], record["driver"] = ENVIRONMENT, None
+    _open_run(project, record, preparation.user)
+    _keep_plan(plan_folder(project, run_id), plan, parameters)
+    _report_secrets(project, preparation.secret_names(), report)
+    return render_compose_file(project, plan, run_id, images, preparation.user)
 
 
-def check_composable(made: Plan) -> None:
-    """Refuses what has no services of its own: each of those is one task, and which there are has to be known now.
+def check_composable(plan: Plan) -> None:
+    """Refuses maps, loops and conditionals: each service is one task, so the tasks that run must be known beforehand.
 
     Raises:
-        BadInput: how often a step runs, or whether it does, is decided while the pipeline runs.
+        BadInput: whether or how often a step runs is decided while the pipeline runs.
     """
-    for step in made.steps:
+    for step in plan.steps:
         if step.type in ("map", "loop", "conditional"):
             raise BadInput(
-                f"docker-compose can't run the {step.type} {step.path!r}, in which steps run as the ones before them decide: "
-                "`toolkit run` does",
+                f"docker-compose can't run the {step.type} {step.path!r}, because which of its steps run is decided "
+                "while the pipeline runs: use `toolkit run`",
                 step.line,
             )
 
 
-def run_id_of(made: Plan, parameters: Mapping[str, Any]) -> str:
+def run_id_of(plan: Plan, parameters: Parameters) -> str:
     """The id of the run that a plan's services belong to."""
-    return f"compose-{hashlib.sha256(made.to_json() + encode(dict(parameters))).hexdigest()[:12]}"
+    return f"compose-{hashlib.sha256(plan.to_json() + encode(dict(parameters))).hexdigest()[:12]}"
 
 
 def plan_folder(project: Project, run_id: str) -> Path:
@@ -89,17 +91,17 @@ def plan_folder(project: Project, run_id: str) -> Path:
     return project.state / "compose" / run_id
 
 
-def render_compose_file(project: Project, made: Plan, run_id: str, images: Mapping[str | None, str], user: int) -> str:
+def render_compose_file(project: Project, plan: Plan, run_id: str, images: Mapping[str | None, str], user: int) -> str:
     """The file's text: a pure function of its arguments.
 
     Args:
         images: reference by a step's own image; None is the pipeline's. user: where the settings name none.
     """
     home, config = project.home, project.config
-    places = compose.HostFolders(
+    folders = compose.HostFolders(
         {
-            one.name: compose.relative(volumes.volume_folder(project, one.name), home)
-            for one in config.executor.config.persistent_volumes
+            volume.name: compose.relative(volumes.volume_folder(project, volume.name), home)
+            for volume in config.executor.config.persistent_volumes
         },
         compose.relative(plan_folder(project, run_id), home),
         compose.relative(project.root, home),
@@ -107,24 +109,24 @@ def render_compose_file(project: Project, made: Plan, run_id: str, images: Mappi
     secrets = config.secrets
     names = compose.SecretNames(secrets.type != "do-nothing", secrets.prefix, secrets.suffix)
 
-    def spec(of: Plan, step: PlannedStep) -> ContainerSpec:
-        return container_spec(of, step, run_id, 1, images[of.settings_of(step).image], user)
+    def spec(of_plan: Plan, step: PlannedStep) -> ContainerSpec:
+        return container_spec(of_plan, step, run_id, 1, images[of_plan.settings_of(step).image], user)
 
-    tasks = made.tasks()
-    called = compose.service_names([step.path for step in tasks])
+    tasks = plan.tasks()
+    service_names = compose.service_names([step.path for step in tasks])
     services = {
-        called[step.path]: compose.step_service(
-            spec(made, step), places, names, {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path}
+        service_names[step.path]: compose.step_service(
+            spec(plan, step), folders, names, {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path}
         )
         for step in tasks
     }
-    # The shell's container is what a step without overrides would have.
+    # The container of the dev shell is that of a step without overrides.
     shell = Task(name=compose.DEV, kind="shell", command="sh")
-    alone = plan(Pipeline((shell,)), config, made.import_roots)
+    shell_plan = planner.plan(Pipeline((shell,)), config, plan.import_roots)
     services[compose.DEV] = compose.dev_service(
-        spec(alone, alone.tasks()[0]), places, names, {compose.RUN_LABEL: run_id}
+        spec(shell_plan, shell_plan.tasks()[0]), folders, names, {compose.RUN_LABEL: run_id}
     )
-    return compose.compose_file(services, _comments(project, run_id, list(called.values())))
+    return compose.compose_file(services, _comments(project, run_id, list(service_names.values())))
 
 
 def _comments(project: Project, run_id: str, services: Sequence[str]) -> list[str]:
@@ -139,8 +141,8 @@ def _comments(project: Project, run_id: str, services: Sequence[str]) -> list[st
     ]
 
 
-def _open_run(project: Project, record: dict[str, Any], user: int) -> None:
-    """Makes the run's folder in the run log, unless it is there: its attempts are what this is for."""
+def _open_run(project: Project, record: RunRecord, user: int) -> None:
+    """Makes the run's folder in the run log, where its attempts are recorded, unless it exists."""
     run_log = volumes.host_path(project, project.config.run_log_store.log_folder)
     folder = run_log / str(record["run_id"])
     if not folder.exists():
@@ -148,47 +150,46 @@ def _open_run(project: Project, record: dict[str, Any], user: int) -> None:
             create_run(run_log, folder.name, record, user)
             return
         except BadInput:
-            # Another one was quicker.
+            # Another command made it in the meantime.
             pass
     if not (folder / RUN_RECORD).exists():
         write(str(folder / RUN_RECORD), record)
 
 
-def _keep_plan(folder: Path, made: Plan, parameters: Mapping[str, Any]) -> None:
-    """Writes plan and parameters, whole or not at all; what is there under this name is the same already."""
+def _keep_plan(folder: Path, plan: Plan, parameters: Parameters) -> None:
+    """Writes plan and parameters, both or neither. A folder of this name holds the same ones, and is kept."""
     if folder.exists():
         return
-    fresh = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(fresh, ignore_errors=True)
-    write_plan(fresh, made, parameters)
+    temporary = Path(temporary_beside(str(folder)))
+    write_plan(temporary, plan, parameters)
     try:
-        fresh.rename(folder)
+        temporary.rename(folder)
     except OSError:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         if not folder.exists():
             raise
 
 
-def _report_secrets(project: Project, wanted: Sequence[str], report: Note) -> None:
-    """Says which secrets Compose will miss or may read otherwise; the file needs no value, so none of it is an error."""
+def _report_secrets(project: Project, secret_names: Sequence[str], report: Note) -> None:
+    """Reports secrets that Compose will not find, or may read in another way. The file holds no value, so nothing is an error."""
     provider = providers.provider(project)
     if provider.type == "do-nothing":
         return
     try:
-        found = provider.lookup(wanted)
+        values = provider.lookup(secret_names)
     except BadInput as error:
         report(f"note: {error}")
         return
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in secret_names if name not in values]
     if missing:
-        report(f"note: docker-compose will refuse the file until there is a value for {', '.join(missing)}")
+        report(f"note: docker-compose refuses the file until these secrets are set: {', '.join(missing)}")
     from_file = [
         name
-        for name, value in found.items()
+        for name, value in values.items()
         if f"{provider.prefix}{name}{provider.suffix}" not in os.environ and not _NOT_ALIKE.isdisjoint(value)
     ]
     if from_file:
         report(
-            f"note: docker-compose reads a $, a backslash, a quote or a line's end in .env by rules of its own: put "
-            f"{', '.join(from_file)} into the environment instead"
+            f"note: docker-compose reads a $, a backslash, a quote or a line end in .env by rules of its own: set these "
+            f"as environment variables instead: {', '.join(from_file)}"
         )

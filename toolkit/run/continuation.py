@@ -1,78 +1,99 @@
-"""A run that has ended and continues: which of its successes still count under the plan as it is now."""
+"""A run that is resumed: which of its successes still count under the plan as it is now."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan
 from toolkit.run.request import Note
+from toolkit.runtime.shared.records import checked_plan, parse_plan
 from toolkit.store.reader import Run
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import PlanDocument
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """A run to go on with.
+    """A run to resume.
 
     Attributes:
-        reshaped: whether a pipeline of another shape is accepted; then all is run again from the first step that differs.
+        reshaped: whether a pipeline of another shape is accepted. Then the first step that differs and all after it run again.
     """
 
     run: Run
     reshaped: bool
 
-    def kept(self, made: Plan, note: Note) -> frozenset[str]:
+    def kept_steps(self, plan: Plan, note: Note) -> frozenset[str]:
         """The template paths of the steps whose successes still count under the plan as it is now.
+
+        Args:
+            note: is given the sentence that says where the plan differs, if that is accepted.
 
         Raises:
             BadInput: the shape is another, and that is not accepted.
         """
-        before, after = _shape(json.loads(self.run.record["plan"])), _shape(made.document())
+        before, after = _shape(parse_plan(self.run.record["plan"])), _shape(checked_plan(plan.document()))
         if before == after:
-            return frozenset(path for path, *_ in after)
+            return frozenset(step.path for step in after)
         position = next(
             (number for number, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), None
         )
         if position is None:
             position = min(len(before), len(after))
-        what = _difference(before, after, position)
+        difference = _difference(before, after, position)
         if not self.reshaped:
             raise BadInput(
-                f"the pipeline is not the one that the run {self.run.id} began with: {what}; "
-                "--changed-shape goes on all the same, and runs all again from there on"
+                f"the pipeline is not the one that the run {self.run.id} began with: {difference}; "
+                "with --changed-shape the run resumes nevertheless, and all steps from there on run again"
             )
-        note(f"the pipeline has changed: {what}; all is run again from there on")
-        # A composite that holds what differs is itself before it, and its other branches stay.
-        return frozenset(path for path, *_ in after[:position])
+        note(f"the pipeline has changed: {difference}; all steps from there on run again")
+        # A composite comes before the step inside it that differs, so its other branches are kept.
+        return frozenset(step.path for step in after[:position])
 
 
-def _shape(plan: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """What a retry may not mend: steps, their order, their types and returns."""
+class _StepShape(NamedTuple):
+    """What may not change of a step whose success is to count.
+
+    Attributes:
+        path: its template path. kind: the task's kind, or the type of a step that is no task. returns: names and kinds.
+    """
+
+    path: str
+    kind: str
+    returns: tuple[tuple[str, str], ...]
+
+
+def _shape(plan: PlanDocument) -> list[_StepShape]:
+    """What a resumed run must have in common with the run before: the steps in their order."""
     return [
-        (row["path"], row["type"], row.get("kind"), tuple((one["name"], one["kind"]) for one in row.get("returns", ())))
+        _StepShape(
+            row["path"],
+            row.get("kind") or row["type"],
+            tuple((returned["name"], returned["kind"]) for returned in row.get("returns", ())),
+        )
         for row in plan["steps"]
     ]
 
 
-def _difference(before: list[tuple[Any, ...]], after: list[tuple[Any, ...]], position: int) -> str:
+def _difference(before: list[_StepShape], after: list[_StepShape], position: int) -> str:
+    """The first difference as a clause."""
     old = before[position] if position < len(before) else None
     new = after[position] if position < len(after) else None
     if old is None and new is not None:
-        return f"the step {new[0]} is new"
+        return f"the step {new.path} is new"
     if new is None and old is not None:
-        return f"the step {old[0]} is gone"
+        return f"the step {old.path} is gone"
     assert old is not None and new is not None
-    if old[0] != new[0]:
-        known = {row[0] for row in before}
-        if new[0] not in known:
-            return f"the step {new[0]} is new where {old[0]} was"
-        return f"the step {new[0]} stands where {old[0]} was"
-    if old[1:3] != new[1:3]:
-        return f"the step {new[0]} was a {old[2] or old[1]} and is a {new[2] or new[1]}"
-    return f"the step {new[0]} returned {_returns_text(old[3])} and returns {_returns_text(new[3])}"
+    if old.path != new.path:
+        if all(step.path != new.path for step in before):
+            return f"the step {new.path} is new where {old.path} was"
+        return f"the step {new.path} stands where {old.path} was"
+    if old.kind != new.kind:
+        return f"the step {new.path} was a {old.kind} and is a {new.kind}"
+    return f"the step {new.path} returned {_returns_text(old.returns)} and returns {_returns_text(new.returns)}"
 
 
 def _returns_text(returns: tuple[tuple[str, str], ...]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.describer import NOTE, DescribeAnswer, Describer
+from toolkit.backends.describer import NOTE, Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
@@ -17,26 +17,29 @@ from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 from toolkit.runtime.shared.protocol import PROTOCOL
+from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import PipelineDescription
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 
 def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
     """The model of a pipeline.
 
+    Args:
+        ask: asks the runtime about the user's code.
+
     Raises:
-        BadInput: the file, or a function that it names, is not there or is not what a pipeline is made of.
+        BadInput: the file, or a function or a notebook that it names, does not exist or can't be part of a pipeline.
     """
     file = shown(reference.file)
     if reference.is_yaml:
         description = yaml_form.read(reference.file)
         _resolve_functions(description, project, reference, ask)
     else:
-        request = _request(project, reference)
-        request.update(file=reference.relative(project), name=reference.name, nth=reference.nth)
-        request["arguments"] = list(reference.arguments)
-        description = _pipeline_of(ask(request), file)
+        answer = ask({**_request(project, reference), **reference.recorded(project)})
+        _check_answer(answer, file)
+        description = answer["pipeline"]
     pipeline = to_pipeline(description, file)
     executor = project.config.executor
     if executor.type != "mocked":
@@ -46,55 +49,58 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
     patches = {name: patch.command for name, patch in executor.config.patches.items()}
 
     def resolve(dotted: list[str]) -> dict[str, tuple[Function, Takes] | str]:
-        answer = ask({**_request(project, reference), "functions": dotted})
-        if "functions" not in answer:
-            _pipeline_of(answer, file)
-        found = answer["functions"]
-        return {one: found[one].get("refused") or to_function(found[one]) for one in dotted}
+        answer = ask(_request(project, reference, dotted))
+        _check_answer(answer, file)
+        functions = answer["functions"]
+        return {name: functions[name].get("refused") or to_function(functions[name]) for name in dotted}
 
     return mocks.apply_mocks(pipeline, patches, executor.patch_places, resolve)
 
 
-def _request(project: Project, reference: PipelineReference) -> dict[str, Any]:
-    return {"roots": list(reference.import_roots(project)), "file": None, "functions": []}
+def _request(project: Project, reference: PipelineReference, functions: Sequence[str] = ()) -> DescribeRequest:
+    """What the runtime is asked about functions, by their dotted paths."""
+    return {"roots": list(reference.import_roots(project)), "file": None, "functions": list(functions)}
 
 
-def _pipeline_of(answer: DescribeAnswer, file: str) -> PipelineDescription:
+def _check_answer(answer: DescribeResponse, file: str) -> None:
+    """Passes an answer that the runtime could give.
+
+    Raises:
+        BadInput: the user's code was refused, or raised an exception.
+    """
     if "refused" in answer:
         raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
     if "raised" in answer:
         raise BadInput(f"the file raised {answer['raised']} {NOTE}\n{answer['traceback'].rstrip()}", file)
-    found: PipelineDescription = answer["pipeline"]
-    return found
 
 
-def _resolve_functions(node: Any, project: Project, reference: PipelineReference, ask: Describer) -> None:
-    for notebook in _tasks(node, "notebook"):
+def _resolve_functions(description: Any, project: Project, reference: PipelineReference, ask: Describer) -> None:
+    """Checks that the notebooks of a description exist, and adds to its python tasks their functions with their signatures."""
+    for notebook in _tasks(description, "notebook"):
         if not (project.root / notebook["command"]).is_file():
-            where = f"{shown(reference.file)}:{notebook['line']}"
-            raise BadInput(f"there is no notebook {notebook['command']} in the project", where)
-    # A map's reducer is looked up as a step's function is.
-    tasks = list(_tasks(node, "python"))
+            line = f"{shown(reference.file)}:{notebook['line']}"
+            raise BadInput(f"there is no notebook {notebook['command']} in the project", line)
+    # The reducer of a map is among them.
+    tasks = list(_tasks(description, "python"))
     if not tasks:
         return
-    dotted = sorted({_dotted_name(task) for task in tasks})
-    answer = ask({**_request(project, reference), "functions": dotted})
+    dotted = sorted({_dotted_name(task["function"]) for task in tasks})
+    answer = ask(_request(project, reference, dotted))
     file = shown(reference.file)
-    if "functions" not in answer:
-        _pipeline_of(answer, file)
+    _check_answer(answer, file)
     for task in tasks:
-        found = answer["functions"][_dotted_name(task)]
-        if "refused" in found:
-            raise BadInput(f"the step {task['name']!r}: {found['refused']}", f"{file}:{task['line']}")
-        task["function"], task["takes"] = found["function"], found["takes"]
+        resolved = answer["functions"][_dotted_name(task["function"])]
+        if "refused" in resolved:
+            raise BadInput(f"the step {task['name']!r}: {resolved['refused']}", f"{file}:{task['line']}")
+        task["function"], task["takes"] = resolved["function"], resolved["takes"]
 
 
-def _dotted_name(task: dict[str, Any]) -> str:
-    function = task["function"]
+def _dotted_name(function: Mapping[str, object]) -> str:
     return f"{function['module']}.{function['qualname']}" if function["module"] else str(function["qualname"])
 
 
-def _tasks(node: Any, kind: str) -> Any:
+def _tasks(node: Any, kind: str) -> Iterator[Any]:
+    """The tasks of a kind, at any depth of a description, and the reducers that are written like tasks."""
     if isinstance(node, dict):
         if node.get("kind") == kind and ("function" in node or "command" in node):
             yield node
@@ -106,22 +112,20 @@ def _tasks(node: Any, kind: str) -> Any:
 
 
 def cache_answers(folder: Path, image: str, ask: Describer) -> Describer:
-    """Remembers answers by the image's digest and the request: the same file in the same image says the same."""
+    """Keeps answers in a folder, by the image's digest and the request: the same file in the same image has the same answer."""
 
-    def asked(request: dict[str, Any]) -> DescribeAnswer:
+    def ask_once(request: DescribeRequest) -> DescribeResponse:
         key = json.dumps([PROTOCOL, image, request], sort_keys=True)
         file = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
         try:
-            found: DescribeAnswer = json.loads(file.read_bytes())
-            return found
+            kept: DescribeResponse = json.loads(file.read_bytes())
+            return kept
         except (OSError, ValueError):
             pass
         answer = ask(request)
         if "refused" not in answer and "raised" not in answer:
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(answer))
-            temporary.replace(file)
+            write_whole(str(file), json.dumps(answer).encode())
         return answer
 
-    return asked
+    return ask_once

@@ -1,24 +1,22 @@
-"""One run in the ``argo`` environment: built, described and planned here, submitted, and followed until it ends there."""
+"""One run in the ``argo`` environment: it is prepared here, submitted to the cluster, and followed to its end."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit.backends import volumes
 from toolkit.backends.argo import preflight, submit
-from toolkit.backends.argo.cluster import Cluster, connect
+from toolkit.backends.argo.cluster import Cluster, open_cluster
 from toolkit.backends.argo.compile.manifest import to_text
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
-from toolkit.backends.argo.compile.workflow import Manifests, compile_run
+from toolkit.backends.argo.compile.workflow import Image, Manifests, compile_run
 from toolkit.backends.argo.follow.follower import Follower
 from toolkit.backends.argo.shutdown import shut_down_run
 from toolkit.backends.argo.volume.mirror import Mirror
@@ -27,10 +25,12 @@ from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
-from toolkit.run.cluster_preparation import ClusterPreparation
-from toolkit.run.prepare import initial_controls, write_end
+from toolkit.run.preparation import Preparation, initial_controls, prepare
+from toolkit.run.records import write_end
 from toolkit.run.request import Request
-from toolkit.runtime.shared.protocol import AGAIN, ATTEMPTS, PART, RUN_RECORD
+from toolkit.run.signals import cancel_on_signals
+from toolkit.run.submission import cluster_record, deliver_images, request_hash, submission
+from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.runtime.shared.tree import Tree
@@ -39,24 +39,21 @@ from toolkit.store.reader import newest_number, newest_part, part_folder
 
 if TYPE_CHECKING:
     from toolkit.run.continuation import Continuation
+    from toolkit.runtime.shared.documents import RunRecord
 
 _SHARED_LIBRARIES = ("requests", "websocket")
-"""What Docker's and Kubernetes' client libraries both import: two threads that begin with it at once find half of it."""
-
-
-def open_cluster(project: Project, context: str | None, namespace: str | None) -> Cluster:
-    """The cluster that options, else the configuration, else the kubeconfig name."""
-    executor = project.config.executor.config
-    return connect(context or executor.context, namespace or executor.namespace)
+"""What Docker's and Kubernetes' client libraries both import. Where two threads import one at once, one may get half of it."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What cancels the run. A hang-up ends the client alone: the run needs none."""
 
 
 def run_on_cluster(request: Request, reporter: Reporter, continuation: Continuation | None = None) -> Outcome | None:
-    """Submits a pipeline and follows it to its end; None when it was to be left to itself.
+    """Submits a pipeline and follows the run to its end; returns None for a run that is detached from the client.
 
-    A run of the same id that is there already is followed if it is the same one.
+    A run of this id that is on the cluster already is followed if it was asked for with the same request.
 
     Args:
-        continuation: the run to go on with, whose records are on the cluster's volume and in the mirror; None begins one.
+        continuation: the run that is resumed, whose records are on the cluster's volume and in the mirror; None begins one.
 
     Raises:
         BadInput: configuration, pipeline or parameters are wrong; nothing was submitted.
@@ -68,33 +65,35 @@ def run_on_cluster(request: Request, reporter: Reporter, continuation: Continuat
     for shared in _SHARED_LIBRARIES:
         import_module(shared)
     with ThreadPoolExecutor(max_workers=1) as background:
-        # The client library takes half a second to import, in which the image is looked at.
+        # The client library takes half a second to import. Meanwhile the pipeline is prepared.
         opening: Future[Cluster] = background.submit(open_cluster, project, request.context, request.namespace)
-        prepared = ClusterPreparation(request, reporter.note)
+        preparation = prepare(request, reporter.note)
+        requested = request_hash(preparation)
         cluster = opening.result()
     reporter.note(f"cluster: context {cluster.context or 'of this pod'}, namespace {cluster.namespace}")
     if project.config.executor.config.schedules:
-        reporter.note("this is one run, now; `toolkit compile` prints the CronWorkflow of executor.config.schedules")
+        reporter.note("this starts one run now: for executor.config.schedules, `toolkit compile` prints a CronWorkflow")
     cancel = Cancel()
     mirror = Mirror(project, cluster)
-    with _signals(cancel, run_id):
+    with cancel_on_signals(cancel, _SIGNALS, lambda: f"the Workflow {run_id} and its pods"):
         omitted_work = None
         if continuation is not None:
-            omitted_work = _resume(prepared, cluster, mirror, continuation, reporter)
-        elif submit.is_submitted(cluster, run_id, prepared.request_hash()):
+            omitted_work = _resume(preparation, cluster, mirror, continuation, reporter)
+        elif submit.is_submitted(cluster, run_id, requested):
             reporter.note(f"the run {run_id} is on the cluster already: following it")
         else:
-            _submit(prepared, cluster, mirror, run_id, reporter)
+            _submit(preparation, cluster, mirror, run_id, reporter)
         if request.detach:
             if cancel.count:
                 shut_down_run(cluster, run_id, kill=False)
                 return Outcome("cancelled", "cancelled")
             return None
-        return _follow(prepared, cluster, mirror, run_id, cancel, reporter, omitted_work)
+        return _follow(preparation, cluster, mirror, run_id, cancel, reporter, omitted_work)
 
 
-def _submit(prepared: ClusterPreparation, cluster: Cluster, mirror: Mirror, run_id: str, reporter: Reporter) -> None:
-    objects, record = _compile(prepared, cluster, run_id, reporter)
+def _submit(preparation: Preparation, cluster: Cluster, mirror: Mirror, run_id: str, reporter: Reporter) -> None:
+    record, images = _record(preparation, cluster, run_id, reporter)
+    objects = _compile(preparation, cluster, images, record, reporter)
     folder = mirror.run_folder(run_id)
     if (folder / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
@@ -104,64 +103,70 @@ def _submit(prepared: ClusterPreparation, cluster: Cluster, mirror: Mirror, run_
 
 
 def _resume(
-    prepared: ClusterPreparation, cluster: Cluster, mirror: Mirror, continuation: Continuation, reporter: Reporter
+    preparation: Preparation, cluster: Cluster, mirror: Mirror, continuation: Continuation, reporter: Reporter
 ) -> OmittedWork:
-    """Submits what is left to do of a run; returns what was before it."""
-    run, plan = continuation.run, prepared.plan
-    kept = continuation.kept(plan, reporter.note)
+    """Submits what is left to do of a run; returns what is done of it."""
+    run, plan = continuation.run, preparation.plan
+    kept = continuation.kept_steps(plan, reporter.note)
     tree = Tree(plan.document())
-    controls = initial_controls(plan, prepared.request.parameters)[0]
+    controls = initial_controls(plan, preparation.request.parameters)[0]
     omitted_work = OmittedWork(tree, run.folder, CompletedWork(tree, run.folder, kept, controls))
-    more = {
-        "started": run.record["started"],
-        "continued": now(),
-        PART: newest_number(run.folder) + 1,
-        ATTEMPTS: omitted_work.attempts,
-        AGAIN: sorted(step.path for step in plan.tasks() if step.path not in kept),
-    }
-    objects, record = _compile(prepared, cluster, run.id, reporter, more, omitted_work)
+    record, images = _record(preparation, cluster, run.id, reporter)
+    part = newest_number(run.folder) + 1
+    record["started"] = run.record["started"]
+    record["continued"] = now()
+    record["part"] = part
+    record["attempts"] = omitted_work.attempts
+    record["again"] = sorted(step.path for step in plan.tasks() if step.path not in kept)
+    objects = _compile(preparation, cluster, images, record, reporter, omitted_work)
     submit.delete_previous(cluster, run.id)
     submit.submit(cluster, objects)
-    folder = part_folder(mirror.run_folder(run.id), record[PART])
+    folder = part_folder(mirror.run_folder(run.id), part)
     mirror.forget(run.id)
     folder.mkdir(parents=True, exist_ok=True)
     write_record(str(folder / RUN_RECORD), record)
     return omitted_work
 
 
-def _compile(
-    prepared: ClusterPreparation,
-    cluster: Cluster,
-    run_id: str,
-    reporter: Reporter,
-    more: Mapping[str, Any] = MappingProxyType({}),
-    omitted_work: OmittedWork | None = None,
-) -> tuple[Manifests, dict[str, Any]]:
-    """The objects of a run, of which the cluster says that it can run them, and its record.
-
-    Args:
-        more: of the record.
-    """
-    project = prepared.request.project
-    images = prepared.images()
+def _record(
+    preparation: Preparation, cluster: Cluster, run_id: str, reporter: Reporter
+) -> tuple[RunRecord, dict[str | None, Image]]:
+    """The run's record, and the images that it is about, which are then where the nodes find them."""
+    images = deliver_images(preparation, reporter.note)
     context = {"context": cluster.context, "namespace": cluster.namespace}
-    record = {**prepared.record(run_id, context), "submission": os.urandom(8).hex(), **more}
-    objects = compile_run(prepared.plan, project.config, prepared.submission(run_id, record, omitted_work))
-    _write_output_file(project, objects)
-    found = preflight.check(cluster, preflight.needs_of(prepared.plan, project.config, images))
-    for finding in found:
+    record = cluster_record(preparation, images, run_id, context)
+    record["submission"] = os.urandom(8).hex()
+    return record, images
+
+
+def _compile(
+    preparation: Preparation,
+    cluster: Cluster,
+    images: dict[str | None, Image],
+    record: RunRecord,
+    reporter: Reporter,
+    omitted_work: OmittedWork | None = None,
+) -> Manifests:
+    """The objects of a run, once preflight has found that the cluster can run them."""
+    config = preparation.request.project.config
+    objects = compile_run(
+        preparation.plan, config, submission(preparation, images, record["run_id"], record, omitted_work)
+    )
+    _write_output_file(preparation.request.project, objects)
+    findings = preflight.check(cluster, preflight.needs_of(preparation.plan, config, images))
+    for finding in findings:
         if finding.level == "warning":
             reporter.note(f"{finding.what}: {finding.remedy}" if finding.remedy else finding.what)
-    preflight.require(found)
-    return objects, record
+    preflight.require(findings)
+    return objects
 
 
 def _write_output_file(project: Project, objects: Manifests) -> None:
-    """The manifest beside the run, where ``executor.config.output_file`` asks for it."""
-    named = project.config.executor.config.output_file
-    if named is None:
+    """Writes the manifest where ``executor.config.output_file`` names a file for it."""
+    name = project.config.executor.config.output_file
+    if name is None:
         return
-    path = project.home / named
+    path = project.home / name
     try:
         path.write_text(to_text(objects), encoding="utf-8")
     except OSError as error:
@@ -169,7 +174,7 @@ def _write_output_file(project: Project, objects: Manifests) -> None:
 
 
 def _follow(
-    prepared: ClusterPreparation,
+    preparation: Preparation,
     cluster: Cluster,
     mirror: Mirror,
     run_id: str,
@@ -177,23 +182,21 @@ def _follow(
     reporter: Reporter,
     omitted_work: OmittedWork | None,
 ) -> Outcome:
-    project = prepared.request.project
+    """Follows the run to its end, and writes its end record into the mirror."""
+    project = preparation.request.project
     executor = project.config.executor.config
     folder = mirror.run_folder(run_id)
     private = project.state / "runs" / run_id
-    reporter.began(run_id, prepared.name, prepared.plan, folder)
-
-    def keep(path: str, number: int, engine: dict[str, Any]) -> None:
-        writer.write_engine(folder, path, number, engine)
+    reporter.began(run_id, preparation.name, preparation.plan, folder)
 
     follower = Follower(
         cluster,
         run_id,
-        prepared.plan,
+        preparation.plan,
         reporter,
         cancel,
         reporter.note,
-        keep,
+        partial(writer.write_engine, folder),
         private,
         start_limit=executor.start_timeout_in_seconds,
         time_limit=executor.max_workflow_duration_in_seconds,
@@ -206,23 +209,3 @@ def _follow(
     write_end(newest_part(folder), outcome, follower.ended())
     reporter.finished(outcome)
     return outcome
-
-
-@contextmanager
-def _signals(cancel: Cancel, run_id: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM cancel; the second kills; the third leaves. A hang-up ends the client alone."""
-
-    def on_signal(*_: object) -> None:
-        cancel()
-        if cancel.count >= 3:
-            os.write(
-                2, f"toolkit: left at once; what may still be there: the Workflow {run_id} and its pods\n".encode()
-            )
-            os._exit(130)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

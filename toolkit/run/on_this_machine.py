@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,20 +15,13 @@ from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.scheduler import Cancel, Outcome, Scheduler
 from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import PlannedStep
-from toolkit.plan.planner import plan
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
-from toolkit.run.environment import LocalEnvironment, ProcessEnvironment
-from toolkit.run.prepare import (
-    check_parameters,
-    continue_run,
-    create_run,
-    run_record,
-    secret_names,
-    write_end,
-    write_plan,
-)
+from toolkit.run.launch import make_launcher, prepare_volumes
+from toolkit.run.preparation import prepare
+from toolkit.run.records import continue_run, create_run, run_record, write_end, write_plan
 from toolkit.run.request import Request
+from toolkit.run.signals import cancel_on_signals
 from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import NoRun, RunLog
@@ -39,8 +29,9 @@ from toolkit.store.reader import NoRun, RunLog
 if TYPE_CHECKING:
     from toolkit.run.continuation import Continuation
 
-
-_YOUNG = 3600.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What cancels the run. A hang-up does so as well, because the steps can't run without this client."""
+_ORPHAN_AGE = 3600.0
 """Seconds for which a folder without a record is left alone."""
 
 
@@ -48,7 +39,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     """Runs a pipeline to its end.
 
     Args:
-        continuation: the run to go on with; None begins one.
+        continuation: the run that is resumed; None begins one.
 
     Raises:
         BadInput: configuration, pipeline, parameters or secrets are wrong, or the pipeline is not the run's; nothing was started.
@@ -56,56 +47,49 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     """
     run_id = names.run_id(request.run_id) if request.run_id else names.new_run_id()
     project = request.project
+    config = project.config.executor.config
     provider = providers.provider(project)
-    provider.require(one.environment_variable for one in project.config.executor.config.secrets_from_k8s)
+    provider.require(secret.environment_variable for secret in config.secrets_from_k8s)
     volumes.make_private_state(project)
-    side = (
-        LocalEnvironment(request, reporter.note)
-        if request.environment == "local"
-        else ProcessEnvironment(request, reporter.note)
-    )
     run_log = volumes.host_path(project, project.config.run_log_store.log_folder)
     if continuation is None and (run_log / run_id).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     _sweep(project, run_log)
-    pipeline = side.describe()
-    made = plan(pipeline, project.config, request.reference.import_roots(project))
-    check_parameters(made, request.parameters)
-    kept = continuation.kept(made, reporter.note) if continuation is not None else frozenset()
-    needed = secret_names(made)
-    values = provider.require(needed)
-    side.check(made)
-    side.prepare_volumes(made)
-    name = pipeline.name or request.reference.file.stem
-    record = run_record(request, side.image_record(), made, run_id, name)
+    preparation = prepare(request, reporter.note)
+    plan = preparation.plan
+    kept = continuation.kept_steps(plan, reporter.note) if continuation is not None else frozenset()
+    secret_names = preparation.secret_names()
+    values = provider.require(secret_names)
+    # What can't be built is found before there is a record of the run.
+    preparation.images()
+    prepare_volumes(preparation)
+    record = run_record(preparation, run_id, preparation.image_record())
     if continuation is None:
-        run_folder = ends = create_run(run_log, run_id, record, side.user)
+        run_folder = part = create_run(run_log, run_id, record, preparation.user)
     else:
         run_folder = continuation.run.folder
-        ends = continue_run(
-            run_folder, {**record, "started": continuation.run.record["started"], "continued": now()}, side.user
-        )
+        record = {**record, "started": continuation.run.record["started"], "continued": now()}
+        part = continue_run(run_folder, record, preparation.user)
     private = project.state / "runs" / run_id
-    write_plan(private, made, request.parameters)
-    reporter.began(run_id, name, made, run_folder)
+    write_plan(private, plan, request.parameters)
+    reporter.began(run_id, preparation.name, plan, run_folder)
 
-    def own(step: PlannedStep) -> dict[str, str]:
+    def secrets_of(step: PlannedStep) -> dict[str, str]:
         assert step.task is not None
-        every = [one.environment_variable for one in made.settings_of(step).secrets]
-        return {key: values[key] for key in [*every, *step.task.secrets] if key in values}
+        shared = [secret.environment_variable for secret in plan.settings_of(step).secrets]
+        return {name: values[name] for name in [*shared, *step.task.secrets] if name in values}
 
     controls = record["controls"]
     completed_work = (
-        CompletedWork(Tree(made.document()), run_folder, kept, controls) if continuation is not None else None
+        CompletedWork(Tree(plan.document()), run_folder, kept, controls) if continuation is not None else None
     )
     cancel = Cancel()
     try:
-        config = project.config.executor.config
         scheduler = Scheduler(
-            made,
-            side.launcher(made, run_id, private, needed),
+            plan,
+            make_launcher(preparation, run_id, private, secret_names),
             run_folder,
-            own,
+            secrets_of,
             reporter,
             cancel,
             config.max_workflow_duration_in_seconds,
@@ -113,43 +97,28 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             controls,
             completed_work,
         )
-        return _follow(scheduler, cancel, ends, reporter)
+        return _follow(scheduler, cancel, part, reporter)
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def _follow(scheduler: Scheduler, cancel: Cancel, ends: Path, reporter: Reporter) -> Outcome:
-    """Runs the plan, and records in the folder ``ends`` how that ended."""
+def _follow(scheduler: Scheduler, cancel: Cancel, part: Path, reporter: Reporter) -> Outcome:
+    """Runs the plan and records its end.
+
+    Args:
+        part: the folder of the run, or of the part of it that this is, for the end.
+    """
     outcome = Outcome("failed", "the client failed", fault=True)
     try:
-        with _signals(cancel, scheduler):
+        with cancel_on_signals(cancel, _SIGNALS, lambda: ", ".join(scheduler.unfinished()) or "nothing"):
             outcome = scheduler.run()
     except ToolkitError as error:
         outcome = Outcome("failed", str(error), fault=True)
         raise
     finally:
-        write_end(ends, outcome)
+        write_end(part, outcome)
     reporter.finished(outcome)
     return outcome
-
-
-@contextmanager
-def _signals(cancel: Cancel, scheduler: Scheduler) -> Iterator[None]:
-    """Ctrl-C and SIGTERM cancel; the second kills; the third leaves and names what remains."""
-
-    def on_signal(*_: object) -> None:
-        cancel()
-        if cancel.count >= 3:
-            left = ", ".join(scheduler.unfinished()) or "nothing"
-            os.write(2, f"toolkit: left at once; what may still be there: {left}\n".encode())
-            os._exit(130)
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _sweep(project: Project, run_log: Path) -> None:
@@ -161,6 +130,6 @@ def _sweep(project: Project, run_log: Path) -> None:
                 active = log.run(folder.name).active
             except NoRun:
                 # Another client may be just about to publish its record.
-                active = time.time() - folder.stat().st_mtime < _YOUNG
+                active = time.time() - folder.stat().st_mtime < _ORPHAN_AGE
             if not active:
                 shutil.rmtree(folder, ignore_errors=True)

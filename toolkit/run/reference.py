@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.project import Project
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import SourceRecord
 
 _YAML = (".yaml", ".yml")
 
@@ -46,8 +49,8 @@ class PipelineReference:
                 "in the configuration to a folder that holds both"
             ) from None
 
-    def recorded(self, project: Project) -> dict[str, Any]:
-        """As a run's record names it, for a run that goes on later."""
+    def recorded(self, project: Project) -> SourceRecord:
+        """How a run's record names the pipeline, so that the run can be resumed."""
         return {
             "file": self.relative(project),
             "name": self.name,
@@ -56,15 +59,15 @@ class PipelineReference:
         }
 
     @classmethod
-    def of_record(cls, project: Project, record: dict[str, Any]) -> PipelineReference:
-        """What :meth:`recorded` was made of.
+    def of_record(cls, project: Project, record: SourceRecord) -> PipelineReference:
+        """The reference that :meth:`recorded` wrote into a record.
 
         Raises:
-            BadInput: the file is not there any more.
+            BadInput: the file no longer exists.
         """
         file = project.root / record["file"]
         if not file.is_file():
-            raise BadInput(f"the run's pipeline {record['file']} is not there any more: name the one to go on with")
+            raise BadInput(f"the run's pipeline {record['file']} no longer exists: name the pipeline to resume with")
         return cls(file, record["name"], record["nth"], tuple(record["arguments"]))
 
     def import_roots(self, project: Project) -> tuple[str, ...]:

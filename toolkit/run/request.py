@@ -1,17 +1,20 @@
-"""What a run is asked for, whoever asks: the command line, a script or compose."""
+"""What a user asks for when a run, or what comes before one, begins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.config.settings import EnvironmentName
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import Parameters
+
 Note = Callable[[str], None]
-"""Is given a sentence about what is done or noticed before the steps."""
+"""Shows a sentence about what happens before the steps run."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,15 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        parameters: the root parameters. run_id: None makes a fresh one. tag: a word to find the run by.
-        context, namespace: of the cluster; None leaves them to the configuration.
-        detach: whether the client leaves the run to itself once it is submitted.
+        parameters: the root parameters. run_id: None is a new one. tag: a word to find the run by.
+        context, namespace: the cluster's; None leaves them to the configuration.
+        detach: whether the client ends when the run is submitted, and does not follow it.
     """
 
     project: Project
     environment: EnvironmentName
     reference: PipelineReference
-    parameters: Mapping[str, Any]
+    parameters: Parameters
     run_id: str | None = None
     tag: str = ""
     context: str | None = None

@@ -26,19 +26,19 @@ def run_script(
     """Runs the pipeline whose ``execute()`` was called; returns the exit code.
 
     Args:
-        file: the script, absolute. nth: which call of ``execute()`` in it this is, from 0. arguments: the script's own.
+        file: absolute path of the script. nth: which call of ``execute()`` in it this is, from 0. arguments: the script's own.
     """
     environ = os.environ
     try:
         reference = PipelineReference(Path(file), nth=nth, arguments=tuple(arguments))
         project = load(Path(configuration_file) if configuration_file else None, reference.file.parent)
-        chosen = run_id or environ.get("TOOLKIT_RUN_ID") or None
-        if chosen is not None:
-            names.run_id(chosen)
-        given = parameters_file or environ.get("TOOLKIT_PARAMETERS_FILE")
-        values = parameters.read(Path(given) if given else None, [], environ)
+        run_id = run_id or environ.get("TOOLKIT_RUN_ID") or None
+        if run_id is not None:
+            names.run_id(run_id)
+        parameters_file = parameters_file or environ.get("TOOLKIT_PARAMETERS_FILE")
+        values = parameters.read(Path(parameters_file) if parameters_file else None, [], environ)
         sys.stdout.flush()
-        return start(Request(project, "local", reference, values, chosen, tag or ""), None)
+        return start(Request(project, "local", reference, values, run_id, tag or ""), None)
     except errors.ToolkitError as error:
         print(f"toolkit: {error}", file=sys.stderr)
         return error.exit_code

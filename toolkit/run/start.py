@@ -1,4 +1,4 @@
-"""Starts a run in the environment that is chosen, and shows it: the one way for the command line and for a script."""
+"""Chooses the environment of a run, runs it there and shows its progress, for the command line and for a script."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def start(request: Request, option: str | None, continuation: Continuation | Non
     """Runs a pipeline and returns the exit code.
 
     Args:
-        request: its environment is chosen here, unless a run goes on in its own.
-        option: what ``--env`` says; None when it was not given. continuation: the run to go on with.
+        request: its environment is replaced by the chosen one, unless a run is resumed in its own.
+        option: what ``--env`` says; None when it was not given. continuation: the run that is resumed.
     """
     if continuation is not None and option is None:
-        environment, why = request.environment, "the run's own"
+        environment, reason = request.environment, "the run's own"
     else:
-        environment, why = choose_environment(option, request.project.config)
+        environment, reason = choose_environment(option, request.project.config)
     request = replace(request, environment=environment)
     with progress() as reporter:
-        reporter.note(f"environment: {environment} ({why})")
+        reporter.note(f"environment: {environment} ({reason})")
         if environment == "argo":
-            # Only here: the client library of Kubernetes is the largest thing that there is to import.
+            # Imported only here: of all imports the client library of Kubernetes takes longest.
             from toolkit.run.on_cluster import run_on_cluster
 
             outcome = run_on_cluster(request, reporter, continuation)
@@ -44,10 +44,10 @@ def start(request: Request, option: str | None, continuation: Continuation | Non
 
 
 def check_detached(environment: str) -> None:
-    """Refuses to leave a run to itself that can't go on so.
+    """Refuses ``--detach`` in an environment whose runs end with their client.
 
     Raises:
-        BadInput
+        BadInput: the environment is another than ``argo``.
     """
     if environment != "argo":
         raise BadInput("--detach is for --env argo: the other environments need their client until the run ends")

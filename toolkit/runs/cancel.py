@@ -1,8 +1,7 @@
-"""Ends a run from another terminal: of this machine through its client, on a cluster through Argo."""
+"""Cancels a run from another terminal: on this machine through its client, on a cluster through Argo."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -12,61 +11,72 @@ from collections.abc import Callable
 from toolkit.backends import driver
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runs.find import RunHandle
+from toolkit.runtime.shared.records import parse_plan
 
 _LIMIT = 120.0
 """Seconds, beside the longest grace period, until the run must have ended."""
 
 
-def cancel_run(found: RunHandle, kill: bool) -> str:
-    """Cancels, waits for the end, and returns the sentence that says how it ended.
+def cancel_run(handle: RunHandle, kill: bool) -> str:
+    """Cancels a run and waits for its end; returns the sentence that says so.
+
+    Args:
+        kill: whether the steps get no grace period.
 
     Raises:
-        BadInput: the run has ended, or is driven from another machine. Infrastructure: it does not end.
+        BadInput: the run has ended, or its client is on another machine. Infrastructure: the run does not end.
     """
-    run = found.run
+    run = handle.run
     if not run.active:
-        ended = f"has ended ({run.end['status']})" if run.end is not None else "is not going on"
-        raise BadInput(f"the run {run.id} {ended}")
-    if found.remote is not None:
-        return _on_cluster(found, kill)
-    record = run.record["driver"]
-    if record["host"] != socket.gethostname():
-        raise BadInput(f"the run {run.id} is driven on {record['host']}: cancel it there")
+        state = f"has ended ({run.end['status']})" if run.end is not None else "is not running"
+        raise BadInput(f"the run {run.id} {state}")
+    if handle.remote is not None:
+        return _cancel_on_cluster(handle, kill)
+    client = run.record["driver"]
+    if client is None:
+        raise BadInput(f"the run {run.id} is one of compose: stop its containers with docker-compose")
+    if client["host"] != socket.gethostname():
+        raise BadInput(f"the client of the run {run.id} is on {client['host']}: cancel the run there")
     for _ in range(2 if kill else 1):
         try:
-            os.kill(record["pid"], signal.SIGTERM)
+            os.kill(client["pid"], signal.SIGTERM)
         except (ProcessLookupError, PermissionError) as error:
-            raise Infrastructure(f"the client of the run {run.id} can't be told: {error.strerror}") from None
+            raise Infrastructure(f"the client of the run {run.id} can't be signalled: {error.strerror}") from None
         time.sleep(0.2)
-    _wait(lambda: not driver.is_driven(found.log.run(run.id).record) or found.log.run(run.id).end is not None, run.id)
+
+    def has_ended() -> bool:
+        now = handle.log.run(run.id)
+        return not driver.is_driven(now.record) or now.end is not None
+
+    _wait(has_ended, run.id)
     return f"the run {run.id} is cancelled"
 
 
-def _on_cluster(found: RunHandle, kill: bool) -> str:
+def _cancel_on_cluster(handle: RunHandle, kill: bool) -> str:
     from toolkit.backends.argo.cluster import CORE, WORKFLOWS
     from toolkit.backends.argo.follow.nodes import FINISHED
     from toolkit.backends.argo.follow.outcome import workflow_status
     from toolkit.backends.argo.pods import WORKFLOW_LABEL, pod_has_ended
     from toolkit.backends.argo.shutdown import shut_down_run
 
-    assert found.remote is not None
-    cluster, run_id = found.remote.cluster, found.run.id
+    assert handle.remote is not None
+    cluster, run_id = handle.remote.cluster, handle.run.id
     shut_down_run(cluster, run_id, kill)
 
-    def over() -> bool:
+    def has_ended() -> bool:
         workflow = cluster.find(WORKFLOWS, "workflows", run_id)
         if workflow is not None and workflow_status(workflow) not in FINISHED:
             return False
         return all(map(pod_has_ended, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
 
-    settings = json.loads(found.run.record["plan"])["settings"]
-    _wait(over, run_id, 0 if kill else max((one["grace_period"] for one in settings), default=0))
+    settings = parse_plan(handle.run.record["plan"])["settings"]
+    _wait(has_ended, run_id, 0 if kill else max((row["grace_period"] for row in settings), default=0))
     return f"the run {run_id} is cancelled"
 
 
-def _wait(over: Callable[[], bool], run_id: str, grace: float = 0) -> None:
-    until = time.monotonic() + _LIMIT + grace
-    while not over():
+def _wait(has_ended: Callable[[], bool], run_id: str, grace_period: float = 0) -> None:
+    until = time.monotonic() + _LIMIT + grace_period
+    while not has_ended():
         if time.monotonic() > until:
-            raise Infrastructure(f"the run {run_id} was told to end and has not: see `toolkit show {run_id}`")
+            raise Infrastructure(f"the run {run_id} was asked to stop and has not ended: see `toolkit show {run_id}`")
         time.sleep(0.3)

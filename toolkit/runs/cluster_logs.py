@@ -1,7 +1,8 @@
-"""The output of a run's steps on a cluster while they run, from the volume.
+"""The output of a run's steps on a cluster while they run, read from the volume.
 
-Not from the pods: what Kubernetes keeps of a container is cut at a size of the node's, has Argo's own lines in it, puts a
-last line without its end behind them, and is gone with the pod. On the volume are the bytes that the step wrote.
+The volume has exactly the bytes that a step wrote. The logs that Kubernetes keeps of a container do not: they are cut at a
+size that the node sets, Argo adds lines of its own, also in front of a last line that has no line end, and they are gone when the
+pod is.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from toolkit.store.reader import NoRun, Run
 from toolkit.store.states import States
 
 _PAUSE = 1.0
-"""Seconds between two looks."""
+"""Seconds between two updates of the mirror."""
 _PIECE = 1 << 16
+"""Bytes that are read of a file at once."""
 
 
 def follow_logs(remote: ClusterRuns, run_id: str, step: str | None) -> AttemptOutputs:
-    """Path, number and output of each attempt, in the order of the plan, as they come; ends when the run has ended.
+    """Path, number and output of each attempt in the order of the plan, until the run has ended.
 
     Args:
-        step: the path of one step, or of all that is below it; None is all.
+        step: the path of a step; the steps below it are included. None is all steps.
 
     Raises:
         Infrastructure: cluster or volume can't be read.
@@ -40,31 +42,25 @@ def follow_logs(remote: ClusterRuns, run_id: str, step: str | None) -> AttemptOu
 
 
 class _Tail:
-    """The mirror of one run, brought up to date look by look.
-
-    Attributes:
-        over: whether the run had ended before the last look, which then saw all there is.
-    """
+    """The mirror of one run, updated again and again."""
 
     def __init__(self, remote: ClusterRuns, pod: ReaderPod, run_id: str, step: str | None) -> None:
         self._remote = remote
         self._pod = pod
         self._run_id = run_id
         self._step = step
-        self.over = False
 
     def look(self) -> tuple[Run, States]:
-        """Fetches what is new: of what is wanted all of it, of the other steps what they say of how the run goes on."""
-        over = self._is_over()
+        """Updates the mirror: with all of the step that is followed, and with the records of the other steps."""
+        has_ended = self._has_ended()
         self._sync(None if self._step is None else [self._step])
         if self._step is not None:
             self._sync(None, logs=False)
-        self.over = over
-        # What the cluster said when the run was found may be over by now.
-        run = replace(self._remote.log.run(self._run_id), active=not over)
+        # The run may have ended since it was found.
+        run = replace(self._remote.log.run(self._run_id), active=not has_ended)
         return run, states_of(self._remote.log, run)
 
-    def _is_over(self) -> bool:
+    def _has_ended(self) -> bool:
         workflow = self._remote.cluster.find(WORKFLOWS, "workflows", self._run_id)
         return workflow is None or workflow_status(workflow) in FINISHED
 
@@ -72,27 +68,27 @@ class _Tail:
         try:
             self._remote.mirror.sync(self._pod, self._run_id, logs=logs, steps=steps)
         except NoRun:
-            # No step has come as far as the volume yet.
+            # No step has written to the volume yet.
             pass
 
     def pieces(self, path: str, number: int) -> Iterator[bytes]:
-        """What an attempt writes, to its end."""
+        """The output of an attempt, to its end."""
         position = 0
         while True:
-            over = self._is_over()
-            # The mirror never has a verdict before the output that it is about, unless its record alone was asked for.
+            run_has_ended = self._has_ended()
+            # The mirror gets an attempt's verdict after its output, unless only the records are asked for.
             self._sync([path])
             run = self._remote.log.run(self._run_id)
-            known = {one.number: one for one in self._remote.log.attempts(run, path)}
-            ended = over or bool(known[number].end) or max(known) > number
+            attempts = {attempt.number: attempt for attempt in self._remote.log.attempts(run, path)}
+            has_ended = run_has_ended or bool(attempts[number].end) or max(attempts) > number
             try:
-                with open(self._remote.log.output(known[number]), "rb") as file:
+                with open(self._remote.log.output(attempts[number]), "rb") as file:
                     file.seek(position)
                     while data := file.read(_PIECE):
                         position += len(data)
                         yield data
             except FileNotFoundError:
                 pass
-            if ended:
+            if has_ended:
                 return
             time.sleep(_PAUSE)

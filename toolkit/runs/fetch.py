@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from toolkit.report.contract import CatalogFile
 
 
-def copy_files(found: RunHandle, rows: Sequence[CatalogFile], keys: Sequence[str], folder: Path) -> list[CatalogFile]:
+def copy_files(handle: RunHandle, rows: Sequence[CatalogFile], keys: Sequence[str], folder: Path) -> list[CatalogFile]:
     """Copies the newest file of each name; returns the rows of what was copied.
 
     Args:
         rows: what the run put, in plan order. keys: names, folders or patterns, also ``step:name``; none is all.
 
     Raises:
-        BadInput: the run did not put that, or only its hash. Infrastructure: cluster or disk.
+        BadInput: the run did not put such a file, or put only its hash. Infrastructure: cluster or disk.
     """
     chosen: dict[str, CatalogFile] = {}
     for key in keys or [""]:
-        fits = [row for row in rows if _fits(key, row)]
-        if not fits and key:
-            raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog {found.run.id}` lists what it put")
-        chosen.update((row["name"], row) for row in fits)
-    location = found.catalog(row["sha256"] for row in chosen.values())
+        matching = [row for row in rows if _matches_key(key, row)]
+        if not matching and key:
+            raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog {handle.run.id}` lists what it put")
+        chosen.update((row["name"], row) for row in matching)
+    location = handle.catalog(row["sha256"] for row in chosen.values())
     store = FileStore(str(location) if location is not None else None)
     for name, row in chosen.items():
         target = folder / name
-        _stays_inside(folder, target)
+        _check_inside(folder, target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(row["sha256"], str(target))
@@ -45,7 +45,7 @@ def copy_files(found: RunHandle, rows: Sequence[CatalogFile], keys: Sequence[str
     return list(chosen.values())
 
 
-def _fits(key: str, row: CatalogFile) -> bool:
+def _matches_key(key: str, row: CatalogFile) -> bool:
     names = (row["name"], f"{row['step']}:{row['name']}")
     return (
         not key
@@ -55,8 +55,12 @@ def _fits(key: str, row: CatalogFile) -> bool:
     )
 
 
-def _stays_inside(folder: Path, target: Path) -> None:
-    """Records come from a volume that step code can write."""
+def _check_inside(folder: Path, target: Path) -> None:
+    """Refuses a name that leads out of the folder. Names come from a volume that the steps' code can write on.
+
+    Raises:
+        BadInput: it does.
+    """
     inside = os.path.realpath(folder)
     if not os.path.realpath(target).startswith(inside + os.sep):
         raise BadInput(f"the name {target.relative_to(folder)} leads out of {folder}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends import driver, volumes
 from toolkit.config.environment import choose_environment
@@ -16,22 +15,23 @@ from toolkit.errors import BadInput, ToolkitError
 from toolkit.project import Project
 from toolkit.run.request import Note
 from toolkit.runtime.shared.protocol import RUN_RECORD
-from toolkit.runtime.shared.records import read
+from toolkit.runtime.shared.records import parse_plan, read_run
 from toolkit.store.reader import NoRun, Run, RunLog, moved_to
 
 if TYPE_CHECKING:
     from toolkit.runs.cluster_runs import ClusterRuns
+    from toolkit.runtime.shared.documents import RunPlace, RunRecord
 
 MIRRORS = "cluster"
-"""Folder of the private state that holds what is known of runs on clusters."""
+"""The folder of the private state that holds the mirrors of clusters."""
 
 
 @dataclass(frozen=True)
 class RunSource:
-    """Where the user wants runs to be looked for; all None is anywhere.
+    """Where the user wants runs to be looked for. Where all is None, they are looked for everywhere.
 
     Attributes:
-        environment: what ``--env`` says.
+        environment: what ``--env`` says. context, namespace: what the options of these names say.
     """
 
     environment: str | None = None
@@ -46,10 +46,10 @@ class RunSource:
 
 @dataclass(frozen=True)
 class RunHandle:
-    """A run and what reads it.
+    """A run, and what reads its records.
 
     Attributes:
-        remote: the cluster that it is on; None for one of this machine.
+        remote: the runs of the cluster that it is on; None for a run of this machine.
     """
 
     project: Project
@@ -58,16 +58,17 @@ class RunHandle:
     remote: ClusterRuns | None = None
 
     def catalog(self, digests: Iterable[str]) -> Path | None:
-        """The folder of the catalog's objects on this machine, with those of these SHA-256 in it as far as they exist.
+        """The folder of the catalog's objects on this machine; None where nothing is stored.
 
-        None where nothing is stored.
+        Args:
+            digests: SHA-256 of the objects that it must hold, as far as they exist. Those on a cluster are fetched.
 
         Raises:
             Infrastructure: the cluster can't be asked.
         """
         if self.remote is not None:
             return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
-        location = json.loads(self.run.record["plan"])["stores"]["catalog"]
+        location = parse_plan(self.run.record["plan"])["stores"]["catalog"]
         return volumes.host_path(self.project, location) if location is not None else None
 
 
@@ -76,138 +77,158 @@ def local_log(project: Project) -> RunLog:
     return RunLog(volumes.host_path(project, project.config.run_log_store.log_folder), driver.is_driven)
 
 
-def this_machine(project: Project) -> dict[str, str]:
-    """This machine, as the mark of a run that has moved names it."""
+def this_machine(project: Project) -> RunPlace:
+    """This machine, as the mark of a run that was moved here names it."""
     return {
         "host": socket.gethostname(),
         "folder": str(volumes.host_path(project, project.config.run_log_store.log_folder)),
     }
 
 
-def open_remote(project: Project, where: RunSource, note: Note) -> ClusterRuns:
-    """The cluster's runs.
+def open_remote(project: Project, source: RunSource, note: Note) -> ClusterRuns:
+    """The runs of a cluster.
 
     Raises:
         BadInput: no kubeconfig, or no such context.
     """
-    # Only here: the client library of Kubernetes is the largest thing that there is to import.
-    from toolkit.run.on_cluster import open_cluster
+    # Imported only here: of all imports the client library of Kubernetes takes longest.
+    from toolkit.backends.argo.cluster import open_cluster
     from toolkit.runs.cluster_runs import ClusterRuns
 
-    return ClusterRuns(project, open_cluster(project, where.context, where.namespace), note)
+    return ClusterRuns(project, open_cluster(project, source.context, source.namespace), note)
 
 
-def find_run(project: Project, run_id: str, where: RunSource, note: Note, logs: bool = False) -> RunHandle:
-    """A run by its id: on this machine if it is there, else on the cluster where one is configured, asked for or known.
+def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs: bool = False) -> RunHandle:
+    """A run by its id: of this machine if it is there, else of the cluster that is configured, named or known.
 
     Args:
-        logs: whether the steps' output is wanted as well.
+        logs: whether the output of the steps is needed as well.
 
     Raises:
         BadInput: there is no such run. Infrastructure: the cluster can't be asked.
     """
-    # An option is an order, a variable a preference: what names both a run here and one there can be compared.
-    chosen = choose_environment(where.environment, project.config)[0]
+    # An option limits the search, an environment variable does not: `diff` may compare a run of each environment.
+    chosen = choose_environment(source.environment, project.config)[0]
     mirrored = _mirrored_records(project, run_id)
-    ordered = where.environment is not None
-    only_there = chosen == "argo" if ordered else _requested_environment(project, where) == "argo" and bool(mirrored)
-    left: RunHandle | None = None
-    if not only_there:
+    limited = source.environment is not None
+    only_on_cluster = (
+        chosen == "argo" if limited else _requested_environment(project, source) == "argo" and bool(mirrored)
+    )
+    local: RunHandle | None = None
+    if not only_on_cluster:
         log = local_log(project)
         try:
-            here = RunHandle(project, log, log.run(run_id))
-            to = moved_to(here.run.folder) or {}
-            if ordered or "namespace" not in to:
-                return here
-            # It goes on on a cluster, unless whoever brought it there was killed before it was.
-            left, where = here, RunSource(None, where.context or to.get("context"), where.namespace or to["namespace"])
+            local = RunHandle(project, log, log.run(run_id))
+            place = moved_to(local.run.folder) or {}
+            if limited or "namespace" not in place:
+                return local
+            # The run was moved to a cluster. If that client was killed before the run arrived, it is still here.
+            source = RunSource(None, source.context or place.get("context"), source.namespace or place["namespace"])
         except NoRun:
-            if ordered or not (mirrored or chosen == "argo" or where.is_cluster):
-                raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists them") from None
-    if len(mirrored) == 1 and not where.is_cluster:
-        # It was submitted from here: where to is known.
-        known = mirrored[0].get("context", {})
-        where = RunSource(where.environment, known.get("context") or None, known.get("namespace"))
-    remote = open_remote(project, where, note)
+            if limited or not (mirrored or chosen == "argo" or source.is_cluster):
+                raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists the runs") from None
+    if len(mirrored) == 1 and not source.is_cluster:
+        # It was submitted from this machine, whose mirror says to which cluster.
+        context = mirrored[0].get("context", {})
+        source = RunSource(source.environment, context.get("context") or None, context.get("namespace"))
+    remote = open_remote(project, source, note)
     try:
-        found = RunHandle(project, remote.log, remote.run(run_id, logs), remote)
+        handle = RunHandle(project, remote.log, remote.run(run_id, logs), remote)
     except NoRun:
-        if left is not None:
-            return left
+        if local is not None:
+            return local
         cluster = remote.cluster
         raise BadInput(
             f"there is no run {run_id!r}, neither here nor in the namespace {cluster.namespace} of {cluster.context}"
         ) from None
-    if not ordered and moved_to(found.run.folder) == this_machine(project):
-        # Also when both are marked: of a run that was on its way back, the records there are the older ones.
+    if not limited and moved_to(handle.run.folder) == this_machine(project):
+        # Also where both are marked: the run was being moved back to the cluster, and the records there are the older ones.
         try:
             log = local_log(project)
             return RunHandle(project, log, log.run(run_id))
         except NoRun:
             pass
-    return found
+    return handle
 
 
-def newest_run(project: Project, where: RunSource, note: Note, logs: bool = False) -> RunHandle:
-    """The newest run, of those that ``toolkit runs`` lists.
+def newest_run(project: Project, source: RunSource, note: Note, logs: bool = False) -> RunHandle:
+    """The newest of the runs that ``toolkit runs`` lists.
 
     Raises:
         BadInput: there is none. Infrastructure: the cluster can't be asked.
     """
-    rows = all_runs(project, where, note)
-    if not rows:
+    handles = all_runs(project, source, note)
+    if not handles:
         raise BadInput("there are no runs here yet")
-    last = rows[-1]
-    if last.remote is None:
-        return last
-    return RunHandle(project, last.remote.log, last.remote.run(last.run.id, logs), last.remote)
+    newest = handles[-1]
+    if newest.remote is None:
+        return newest
+    return RunHandle(project, newest.remote.log, newest.remote.run(newest.run.id, logs), newest.remote)
 
 
-def all_runs(project: Project, where: RunSource, note: Note) -> list[RunHandle]:
-    """All runs of this machine and those that were submitted from it; of a cluster that is asked for, all on its volume.
+def all_runs(project: Project, source: RunSource, note: Note) -> list[RunHandle]:
+    """All runs, the newest last.
 
-    The newest last.
+    Those are the runs of this machine, and the runs that were submitted from it. Where the user names the cluster, they
+    are all runs on its volume instead.
 
     Raises:
-        BadInput, Infrastructure: the cluster was asked for and can't be asked.
+        BadInput, Infrastructure: the user names the cluster, and it can't be asked.
     """
-    environment = _requested_environment(project, where)
+    environment = _requested_environment(project, source)
     if environment == "argo":
-        remote = open_remote(project, where, note)
-        found = [RunHandle(project, remote.log, run, remote) for run in remote.runs()]
-        return sorted(found, key=lambda one: (one.run.record["started"], one.run.id))
+        remote = open_remote(project, source, note)
+        return _in_order(RunHandle(project, remote.log, run, remote) for run in remote.runs())
     log = local_log(project)
-    found = [RunHandle(project, log, run) for run in log.runs()]
+    handles = [RunHandle(project, log, run) for run in log.runs()]
     if environment is None:
         for context, namespace in _known_clusters(project):
             try:
                 remote = open_remote(project, RunSource(context=context or None, namespace=namespace), note)
-                found += [RunHandle(project, remote.log, run, remote) for run in remote.known_runs()]
+                handles += [RunHandle(project, remote.log, run, remote) for run in remote.known_runs()]
             except ToolkitError as error:
                 note(f"the runs in the namespace {namespace} of {context} are not listed: {error}")
-        # One that has been moved is where it goes on.
-        there = {one.run.id for one in found if moved_to(one.run.folder) is None}
-        found = [one for one in found if one.run.id not in there or moved_to(one.run.folder) is None]
-    return sorted(found, key=lambda one: (one.run.record["started"], one.run.id))
+        # A run that was moved is in two places, and counts where it has no mark.
+        unmarked = {handle.run.id for handle in handles if moved_to(handle.run.folder) is None}
+        handles = [handle for handle in handles if handle.run.id not in unmarked or moved_to(handle.run.folder) is None]
+    return _in_order(handles)
+
+
+def _in_order(handles: Iterable[RunHandle]) -> list[RunHandle]:
+    """The newest last."""
+    return sorted(handles, key=lambda handle: (handle.run.record["started"], handle.run.id))
 
 
 def _known_clusters(project: Project) -> list[tuple[str, str]]:
-    """Context and namespace of each cluster that runs were submitted to from here."""
-    known = [record.get("context") or {} for record in _mirrored_records(project, "*")]
-    return sorted({(one["context"], one["namespace"]) for one in known if "context" in one and "namespace" in one})
+    """Context and namespace of each cluster to which runs were submitted from this machine."""
+    contexts = [record.get("context") or {} for record in _mirrored_records(project, "*")]
+    return sorted(
+        {
+            (context["context"], context["namespace"])
+            for context in contexts
+            if "context" in context and "namespace" in context
+        }
+    )
 
 
-def _requested_environment(project: Project, where: RunSource) -> str | None:
-    """The environment that an option or a variable names; what the configuration says is not asked for."""
-    if where.environment is None and where.is_cluster:
+def _requested_environment(project: Project, source: RunSource) -> str | None:
+    """The environment that an option or an environment variable names. The configuration does not count."""
+    if source.environment is None and source.is_cluster:
         return "argo"
-    if where.environment is None and not os.environ.get("TOOLKIT_ENV"):
+    if source.environment is None and not os.environ.get("TOOLKIT_ENV"):
         return None
-    return choose_environment(where.environment, project.config)[0]
+    return choose_environment(source.environment, project.config)[0]
 
 
-def _mirrored_records(project: Project, run_id: str) -> list[dict[str, Any]]:
-    """run.json of each run of this id that this machine knows of, on whichever cluster."""
-    return [
-        record for path in (project.state / MIRRORS).glob(f"**/{run_id}/{RUN_RECORD}") if (record := read(str(path)))
-    ]
+def _mirrored_records(project: Project, run_id: str) -> list[RunRecord]:
+    """run.json of each run of this id in the mirrors of all clusters."""
+    records = []
+    for path in (project.state / MIRRORS).glob(f"**/{run_id}/{RUN_RECORD}"):
+        try:
+            record = read_run(str(path))
+        except ValueError:
+            # The steps' code can write on the volume that it comes from.
+            continue
+        if record is not None:
+            records.append(record)
+    return records

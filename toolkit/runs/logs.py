@@ -1,4 +1,4 @@
-"""Follows what the steps of a run write, also of those that come into being while it runs."""
+"""Follows the output of a run's steps, also of steps that start while the run is followed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from toolkit.store.states import Row, States
 from toolkit.store.verdict import Attempt
 
 AttemptOutputs = Iterator[tuple[str, int, Iterator[bytes]]]
-"""Path, number and output of each attempt; the output is to be read before the next one is asked for."""
+"""Path, number and output of each attempt. An output must be read before the next attempt is asked for."""
 _PAUSE = 0.2
-"""Seconds between two looks, at least."""
+"""The shortest time between two looks at the run, in seconds."""
 
 
 def select_tasks(rows: Sequence[Row], step: str | None) -> list[Row]:
-    """The tasks that are wanted, in order.
+    """The rows of tasks, in order.
 
     Args:
-        step: a path, of one or of all that is below it; None is all.
+        step: the path of a step; the tasks below it are included. None is all tasks.
     """
     return [
         row
@@ -30,9 +30,12 @@ def select_tasks(rows: Sequence[Row], step: str | None) -> list[Row]:
 
 
 def follow(log: RunLog, run_id: str, step: str | None) -> AttemptOutputs:
-    """The attempts of a run on this machine: at each time the first in the order of the plan that has begun, to its end.
+    """The outputs of a run on this machine. Of the attempts that have begun, the first in the plan's order comes first.
 
-    Ends when the run has ended, or all that is wanted has succeeded.
+    Ends when the run has ended, or when all that is followed has succeeded.
+
+    Args:
+        step: as in :func:`select_tasks`.
     """
 
     def look() -> tuple[Run, States]:
@@ -56,32 +59,33 @@ def stream_attempts(
     pieces: Callable[[str, int], Iterator[bytes]],
     pause: float,
 ) -> AttemptOutputs:
-    """Each attempt once, as soon as it has begun and the one before it is through.
+    """Each attempt once, when it has begun and the output of the one before it has been read.
 
     Args:
-        look: gives the run as it is now. pieces: gives an attempt's output to its end. pause: seconds between two looks.
+        look: returns the run as it is now. step: as in :func:`select_tasks`.
+        pieces: yields an attempt's output to its end. pause: seconds between two looks.
     """
     done: set[tuple[str, int]] = set()
     while True:
         began = time.monotonic()
-        run, found = look()
-        wanted = select_tasks(found.rows, step)
+        run, states = look()
+        tasks = select_tasks(states.rows, step)
         new = [
             (row.path, attempt.number)
-            for row in wanted
+            for row in tasks
             for attempt in row.attempts
             if (row.path, attempt.number) not in done
         ]
         for path, number in new:
             done.add((path, number))
             yield path, number, pieces(path, number)
-            if not _has_ended(wanted, path, number):
-                # It took its time: what is before the next one may have begun by now.
+            if not _has_ended(tasks, path, number):
+                # It was running when it was looked at. An attempt that comes before the next one may have begun since.
                 break
         else:
-            if not run.active or _is_over(found.rows, wanted, step):
+            if not run.active or _is_complete(states.rows, tasks, step):
                 return
-            # A run of many steps takes long to look at.
+            # To look at a run of many steps takes long, so the pause grows with it.
             time.sleep(max(pause, time.monotonic() - began))
 
 
@@ -95,15 +99,15 @@ def _has_ended(rows: Sequence[Row], path: str, number: int) -> bool:
     )
 
 
-def _is_over(rows: Sequence[Row], wanted: Sequence[Row], step: str | None) -> bool:
-    """Whether nothing of what is wanted comes any more, though the run goes on."""
+def _is_complete(rows: Sequence[Row], tasks: Sequence[Row], step: str | None) -> bool:
+    """Whether there is no more output to come of the step, though the run is active."""
     if step is None:
         return False
-    whole = [row for row in rows if row.path == step]
-    if whole:
-        return whole[0].status == "succeeded"
-    return bool(wanted) and all(row.status in ("succeeded", "skipped") for row in wanted)
+    own_row = next((row for row in rows if row.path == step), None)
+    if own_row is not None:
+        return own_row.status == "succeeded"
+    return bool(tasks) and all(row.status in ("succeeded", "skipped") for row in tasks)
 
 
 def _attempt(log: RunLog, run: Run, path: str, number: int) -> Attempt:
-    return next(one for one in log.attempts(run, path) if one.number == number)
+    return next(attempt for attempt in log.attempts(run, path) if attempt.number == number)

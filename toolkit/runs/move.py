@@ -1,19 +1,19 @@
-"""Moves a run between a cluster and this machine, so that it goes on there or here: its records, and the objects that they name.
+"""Moves a run between a cluster and this machine, so that it can be resumed there: its records, and the objects they name.
 
-It is marked where it was before anything is copied, which only one client can do, and the mark that it has where it comes to is
-removed last. So it goes on in one place at a time, whoever is killed in between does it again, and it may move any number of times.
+The run is marked as moved in the place that it leaves before anything is copied, and only one client can set that mark. If the
+place to which it moves has a mark of an earlier move, that mark is removed last. So a run has one place at a time, a move that
+was interrupted is finished by the same command, and a run may move any number of times.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from toolkit.backends import volumes
@@ -23,35 +23,49 @@ from toolkit.run.request import Note
 from toolkit.runs.find import RunHandle, local_log, this_machine
 from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
+from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
-from toolkit.runtime.shared.records import encode, now, read
+from toolkit.runtime.shared.records import encode, now, parse_plan, read, read_end
 from toolkit.runtime.shared.run_files import is_file_of_run, publication_order, run_identity
 from toolkit.runtime.shared.tree import Tree
-from toolkit.spec.container import driver_user
-from toolkit.store.reader import NoRun, moved_to
+from toolkit.runtime.shared.whole_files import WholeFile, write_whole
+from toolkit.spec.container import steps_user
+from toolkit.store.reader import NoRun, Run, moved_to
 
 if TYPE_CHECKING:
-    from toolkit.runs.cluster_runs import ClusterRuns
+    from collections.abc import Mapping
 
-_COMING = ".coming"
-_FILE = 0o664
+    from toolkit.runs.cluster_runs import ClusterRuns
+    from toolkit.runtime.shared.documents import RunPlace
+
+_COPY = ".coming"
+"""The beginning of the names of folders into which runs are copied."""
+_FILE_MODE = 0o664
 
 
 def where_moved(folder: Path) -> str:
-    """Where the run in a folder has been moved to, as it stands after "has gone on elsewhere,"; empty for one that has not."""
-    to = moved_to(folder)
-    return "" if to is None else _place(to)
+    """Where the run in a folder was moved to, as "on …, in …"; empty for a run that was not moved."""
+    place = moved_to(folder)
+    return "" if place is None else _place_text(place)
 
 
-def _place(to: Mapping[str, Any]) -> str:
-    if "host" in to:
-        return f"on the machine {to['host']}, in {to.get('folder', '?')}"
-    if "namespace" in to:
-        return f"on the cluster {to.get('context') or '(without a context)'}, in the namespace {to['namespace']}"
+def _place_text(place: Mapping[str, object]) -> str:
+    if "host" in place:
+        return f"on the machine {place['host']}, in {place.get('folder', '?')}"
+    if "namespace" in place:
+        return f"on the cluster {place.get('context') or '(without a context)'}, in the namespace {place['namespace']}"
     return "in a place that its mark does not name"
 
 
-def _there(remote: ClusterRuns) -> dict[str, str]:
+def _moved_away(run_id: str, place: Mapping[str, object]) -> BadInput:
+    return BadInput(f"the run {run_id} was moved: it is now {_place_text(place)}; resume it there")
+
+
+def _still_running(run_id: str) -> BadInput:
+    return BadInput(f"the run {run_id} is running: `toolkit cancel {run_id}` ends it")
+
+
+def _cluster_place(remote: ClusterRuns) -> RunPlace:
     """A cluster, as a mark names it."""
     claim, _ = remote.mirror.claims[0]
     return {"context": remote.cluster.context, "namespace": remote.cluster.namespace, "claim": claim}
@@ -64,126 +78,130 @@ def _log_folder(project: Project) -> Path:
 # --- to this machine ------------------------------------------------------------------------------------------------
 
 
-def pull_run(found: RunHandle, note: Note) -> RunHandle:
-    """The run as one of this machine. On the cluster's volume it is marked as moved, which only one client can do.
+def pull_run(handle: RunHandle, note: Note) -> RunHandle:
+    """Moves a run of a cluster to this machine.
 
-    One that came from here has its folder here still, and what it lacks is added.
+    A run that was here before has its folder here still. Only what the folder lacks is added.
 
     Raises:
-        BadInput: it has been moved elsewhere, or a run of its id is here. Infrastructure: the cluster or the disk.
+        BadInput: the run is running, was moved elsewhere, or another run of its id is here. Infrastructure: cluster or disk.
     """
-    assert found.remote is not None
-    project, remote, run_id = found.project, found.remote, found.run.id
-    folder, here = remote.mirror.run_folder(run_id), _log_folder(project) / run_id
-    with _alone(project):
-        returns = _may_come_back(project, run_id, _there(remote))
+    assert handle.remote is not None
+    project, remote, run_id = handle.project, handle.remote, handle.run.id
+    mirrored, local = remote.mirror.run_folder(run_id), _log_folder(project) / run_id
+    with _move_lock(project):
+        returns = _was_here(project, run_id, _cluster_place(remote))
         # What was fetched before may be older than the mark.
         remote.mirror.forget(run_id)
         run = remote.run(run_id, logs=True)
         if run.active:
-            raise BadInput(f"the run {run_id} is going on: `toolkit cancel {run_id}` ends it")
-        if returns and run_identity(_record(here)) != run_identity(_record(folder)):
-            raise BadInput(f"there is another run {run_id} on this machine, so this one can't go on here under its id")
-        mine = this_machine(project)
-        to = moved_to(folder)
-        if to is None:
+            raise _still_running(run_id)
+        if returns and _identity(local) != _identity(mirrored):
+            raise BadInput(
+                f"there is another run {run_id} on this machine, so this one can't be resumed here under its id"
+            )
+        here = this_machine(project)
+        place = moved_to(mirrored)
+        if place is None:
             with remote.reader(run.record) as pod:
-                mark = remote.mirror.mark_moved(pod, run_id, {"version": 1, "moved": now(), "to": mine})
-            to = mark.get("to") or {}
-        if to != mine:
-            raise BadInput(f"the run {run_id} has gone on elsewhere, {_place(to)}: go on with it there")
+                mark = remote.mirror.mark_moved(pod, run_id, {"version": 1, "moved": now(), "to": here})
+            # Of two clients, the mark is that of the first.
+            place = mark["to"]
+        if place != here:
+            raise _moved_away(run_id, place)
         note(
-            f"the run {run_id} comes from {remote.cluster.context or 'the cluster'}, namespace {remote.cluster.namespace}"
+            f"moving the run {run_id} here from {remote.cluster.context or 'the cluster'}, "
+            f"namespace {remote.cluster.namespace}"
         )
-        user = _user(project)
+        user = steps_user(project.config.executor.config)
         volumes.prepare(project, user)
-        plan = json.loads(run.record["plan"])
-        digests = _objects(folder, plan)
+        digests = _objects(mirrored, run)
         if digests:
-            location = plan["stores"]["catalog"]
+            location = parse_plan(run.record["plan"])["stores"]["catalog"]
             try:
-                there = remote.catalog(run, digests)
+                catalog = remote.catalog(run, digests)
             except StoreFault as error:
-                raise Infrastructure(f"the run {run_id} can't come here whole: {error}") from None
-            if there is not None and location is not None:
-                _copy_objects(there, volumes.host_path(project, location), digests, user)
-        volumes.make_shared(here.parent, user)
+                raise Infrastructure(f"the run {run_id} can't be moved here completely: {error}") from None
+            if catalog is not None and location is not None:
+                _copy_objects(catalog, volumes.host_path(project, location), digests, user)
+        volumes.make_shared(local.parent, user)
         if returns:
-            _add_files(folder, here, user)
+            _add_files(mirrored, local, user)
         else:
-            _copy_run(folder, here, user)
+            _copy_run(mirrored, local, user)
     return RunHandle(project, local_log(project), local_log(project).run(run_id))
 
 
-def _may_come_back(project: Project, run_id: str, there: Mapping[str, str]) -> bool:
-    """Whether the run went to the cluster from this machine, and so has its folder here.
+def _was_here(project: Project, run_id: str, cluster: RunPlace) -> bool:
+    """Whether the run was moved to the cluster from this machine, which then has its folder still.
 
     Raises:
-        BadInput: the run of this id that is here did not.
+        BadInput: there is a run of this id here that was not moved to the cluster.
     """
     try:
-        here = local_log(project).run(run_id).folder
+        folder = local_log(project).run(run_id).folder
     except NoRun:
         return False
-    to = moved_to(here)
-    if to is None:
+    place = moved_to(folder)
+    if place is None:
         raise BadInput(
-            f"there is a run {run_id} on this machine, too: `toolkit retry {run_id} --env local` goes on with it"
+            f"there is a run {run_id} on this machine as well: `toolkit retry {run_id} --env local` resumes that one"
         )
-    if to != there:
-        raise BadInput(f"the run {run_id} of this machine has gone on elsewhere, {_place(to)}: go on with it there")
+    if place != cluster:
+        raise _moved_away(run_id, place)
     return True
 
 
-def _copy_objects(there: Path, here: Path, digests: list[str], user: int) -> None:
+def _copy_objects(source: Path, target: Path, digests: list[str], user: int) -> None:
+    """Copies objects from one catalog folder to another, those that are missing there."""
     try:
         for digest in digests:
-            source, target = (top / "objects" / digest[:2] / digest for top in (there, here))
-            if target.exists() or not source.exists():
+            source_file, target_file = (Path(object_path(str(catalog), digest)) for catalog in (source, target))
+            if target_file.exists() or not source_file.exists():
                 continue
-            volumes.make_shared(target.parent, user)
-            coming = target.with_name(f"{digest}{_COMING}-{os.getpid()}")
-            shutil.copyfile(source, coming)
-            volumes.share(coming, user, _FILE)
-            os.rename(coming, target)
+            volumes.make_shared(target_file.parent, user)
+            _copy_file(source_file, target_file, user)
     except OSError as error:
-        raise Infrastructure(f"{error.filename or here} can't be written: {error.strerror}") from None
+        raise Infrastructure(f"{error.filename or target} can't be written: {error.strerror}") from None
+
+
+def _copy_file(source: Path, target: Path, user: int) -> None:
+    """Copies a file whole, and gives it to the steps' user."""
+    with WholeFile(str(target)) as file:
+        shutil.copyfile(source, file.temporary)
+        file.publish(prepare=lambda temporary: volumes.share(Path(temporary), user, _FILE_MODE))
 
 
 def _copy_run(source: Path, target: Path, user: int) -> None:
-    """Copies a run's records to another place, and gives them theirs at the end: half a run is none."""
-    # In a folder of its own, so that whoever lists the runs meanwhile finds no run.json in it.
-    coming = target.with_name(f"{_COMING}.{target.name}")
+    """Copies the folder of a run whole."""
+    # The copy is one level deeper than a run, so that a listing of the runs does not find it.
+    temporary = target.with_name(f"{_COPY}.{target.name}")
     try:
-        # Of a client that was killed.
-        shutil.rmtree(coming, ignore_errors=True)
-        shutil.copytree(source, coming / target.name, ignore=shutil.ignore_patterns(MOVED_RECORD, "*.tmp"))
-        for folder, _, files in os.walk(coming / target.name):
+        # What a client that was killed has left.
+        shutil.rmtree(temporary, ignore_errors=True)
+        copy = temporary / target.name
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(MOVED_RECORD, "*.tmp"))
+        for folder, _, files in os.walk(copy):
             volumes.share(Path(folder), user)
             for name in files:
-                volumes.share(Path(folder, name), user, _FILE)
-        os.rename(coming / target.name, target)
+                volumes.share(Path(folder, name), user, _FILE_MODE)
+        os.rename(copy, target)
     except OSError as error:
         raise Infrastructure(f"{error.filename or target} can't be written: {error.strerror}") from None
     finally:
-        shutil.rmtree(coming, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _add_files(source: Path, target: Path, user: int) -> None:
-    """Adds to a run what it lacks, and then takes its mark away: from now on it is this machine's again."""
-    paths = [str(one.relative_to(source)) for one in source.rglob("*") if one.is_file()]
+    """Adds the files that a run's folder lacks, and then removes its mark: from now on the run is here."""
+    paths = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
+    copied = [path for path in paths if is_file_of_run(path) and path != MOVED_RECORD]
     try:
-        for path in sorted(
-            (one for one in paths if is_file_of_run(one) and one != MOVED_RECORD), key=publication_order
-        ):
-            here = target / path
-            if here.exists():
-                continue
-            volumes.make_shared(here.parent, user)
-            coming = here.with_name(f".{here.name}{_COMING}-{os.getpid()}.tmp")
-            shutil.copyfile(source / path, coming)
-            volumes.share(coming, user, _FILE)
-            os.rename(coming, here)
+        for path in sorted(copied, key=publication_order):
+            target_file = target / path
+            if not target_file.exists():
+                volumes.make_shared(target_file.parent, user)
+                _copy_file(source / path, target_file, user)
         (target / MOVED_RECORD).unlink()
     except OSError as error:
         raise Infrastructure(f"{error.filename or target} can't be written: {error.strerror}") from None
@@ -192,118 +210,112 @@ def _add_files(source: Path, target: Path, user: int) -> None:
 # --- to a cluster ---------------------------------------------------------------------------------------------------
 
 
-def push_run(found: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
-    """The run of this machine as one of a cluster. Here it is marked as moved, which only one client can do.
+def push_run(handle: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
+    """Moves a run of this machine to a cluster.
 
-    One that came from there is there still, and what it lacks is added.
+    A run that was there before is there still. Only what it lacks is added.
 
     Raises:
-        BadInput: it goes on, has been moved elsewhere, or a run of its id is there. Infrastructure: the cluster or the disk.
+        BadInput: the run is running, was moved elsewhere, or another run of its id is there. Infrastructure: cluster or disk.
     """
-    assert found.remote is None
-    project, run, here, there = found.project, found.run, this_machine(found.project), _there(remote)
-    with _alone(project):
-        to = moved_to(run.folder)
-        if to is not None and to != there:
-            raise BadInput(f"the run {run.id} has gone on elsewhere, {_place(to)}: go on with it there")
-        # The run's own image may be on this machine alone.
+    from toolkit.backends.argo.volume import upload
+
+    assert handle.remote is None
+    project, run = handle.project, handle.run
+    here, cluster = this_machine(project), _cluster_place(remote)
+    with _move_lock(project):
+        place = moved_to(run.folder)
+        if place is not None and place != cluster:
+            raise _moved_away(run.id, place)
+        # The nodes need not have the run's own image, so the pod has the project's.
         with remote.reader(None) as pod:
-            arrival = remote.mirror.arrival(pod, run.folder, here)
+            arrival = upload.arrival(remote.mirror, pod, run.folder, here)
             if arrival.state == volume_protocol.ELSEWHERE:
-                raise BadInput(f"the run {run.id} has gone on elsewhere, {_place(arrival.to)}: go on with it there")
-            if arrival.state == volume_protocol.THERE and to is None:
+                raise _moved_away(run.id, arrival.to)
+            if arrival.state == volume_protocol.THERE and place is None:
                 raise BadInput(
-                    f"there is a run {run.id} on the cluster, too: `toolkit retry {run.id} --env argo` goes on with it"
+                    f"there is a run {run.id} on the cluster as well: `toolkit retry {run.id} --env argo` resumes that one"
                 )
-            if to is None:
-                _leave(project, run.id, there)
-            # Else it is there, and a client was killed before it could say so.
+            if place is None:
+                _mark_moved(project, run.id, cluster)
+            # A run that is marked here and is there has arrived, and the client that moved it was killed.
             if arrival.state != volume_protocol.THERE:
                 note(
-                    f"the run {run.id} goes to {remote.cluster.context or 'the cluster'}, namespace {there['namespace']}"
+                    f"moving the run {run.id} to {remote.cluster.context or 'the cluster'}, "
+                    f"namespace {remote.cluster.namespace}"
                 )
-                plan = json.loads(run.record["plan"])
-                digests = _objects(run.folder, plan)
-                location = plan["stores"]["catalog"]
+                digests = _objects(run.folder, run)
+                location = parse_plan(run.record["plan"])["stores"]["catalog"]
                 if digests and location is not None:
-                    remote.mirror.put_objects(pod, volumes.host_path(project, location), digests)
-                remote.mirror.bring(pod, run.folder, here)
+                    upload.push_objects(remote.mirror, pod, volumes.host_path(project, location), digests)
+                upload.push_run(remote.mirror, pod, run.folder, here)
             remote.mirror.forget(run.id)
             remote.mirror.sync(pod, run.id)
     return RunHandle(project, remote.log, remote.run(run.id), remote)
 
 
-def refresh_run(found: RunHandle) -> RunHandle:
-    """The run of a cluster as its volume has it now, for whoever goes on with it there.
+def refresh_run(handle: RunHandle) -> RunHandle:
+    """A run of a cluster as its volume has it now, before it is resumed there.
 
     Raises:
-        BadInput: it has been moved elsewhere. Infrastructure: the cluster can't be asked.
+        BadInput: it was moved elsewhere. Infrastructure: the cluster can't be asked.
     """
-    assert found.remote is not None
-    remote, run_id = found.remote, found.run.id
-    # What was fetched before may be older than a mark; with the logs, which are here by now, it is complete as before.
+    assert handle.remote is not None
+    remote, run_id = handle.remote, handle.run.id
+    # What was fetched before may be older than a mark. With the logs, which the mirror has by now, it is complete again.
     remote.mirror.forget(run_id)
     run = remote.run(run_id, logs=True)
-    to = moved_to(run.folder)
-    if to is not None:
-        here = to == this_machine(found.project)
-        where = (
-            f"here: `toolkit retry {run_id} --env local`" if here else f"elsewhere, {_place(to)}: go on with it there"
-        )
-        raise BadInput(f"the run {run_id} has gone on {where}")
-    return RunHandle(found.project, found.log, run, remote)
+    place = moved_to(run.folder)
+    if place is None:
+        return RunHandle(handle.project, handle.log, run, remote)
+    if place == this_machine(handle.project):
+        raise BadInput(f"the run {run_id} was moved to this machine: `toolkit retry {run_id} --env local` resumes it")
+    raise _moved_away(run_id, place)
 
 
-def _leave(project: Project, run_id: str, there: Mapping[str, str]) -> None:
-    """Marks a run of this machine as moved.
+def _mark_moved(project: Project, run_id: str, cluster: RunPlace) -> None:
+    """Marks a run of this machine as moved to a cluster.
 
     Raises:
-        BadInput: it goes on here. Infrastructure: its folder can't be written.
+        BadInput: it is running, or another client has marked it. Infrastructure: its folder can't be written.
     """
-    log = local_log(project)
     mark = _log_folder(project) / run_id / MOVED_RECORD
-    coming = mark.with_name(f".{MOVED_RECORD}.{os.getpid()}.tmp")
+    user = steps_user(project.config.executor.config)
     try:
-        try:
-            coming.write_bytes(encode({"version": 1, "moved": now(), "to": dict(there)}))
-            volumes.share(coming, _user(project), _FILE)
-            os.link(coming, mark)
-        finally:
-            coming.unlink(missing_ok=True)
-    except FileExistsError:
-        raise BadInput(
-            f"the run {run_id} has gone on elsewhere, {_place(moved_to(mark.parent) or {})}: go on with it there"
-        ) from None
+        is_marked = write_whole(
+            str(mark),
+            encode({"version": 1, "moved": now(), "to": cluster}),
+            replace=False,
+            prepare=lambda temporary: volumes.share(Path(temporary), user, _FILE_MODE),
+        )
     except OSError as error:
         raise Infrastructure(f"{mark} can't be written: {error.strerror}") from None
-    if log.run(run_id).active:
-        # It was begun while it was looked at; who goes on here looks for a mark after it has begun.
+    if not is_marked:
+        raise _moved_away(run_id, moved_to(mark.parent) or {})
+    if local_log(project).run(run_id).active:
+        # It has been resumed since it was looked at. A client that resumes it looks for a mark once it has begun.
         mark.unlink(missing_ok=True)
-        raise BadInput(f"the run {run_id} is going on: `toolkit cancel {run_id}` ends it")
+        raise _still_running(run_id)
 
 
 # --- both -----------------------------------------------------------------------------------------------------------
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    """A run's first record."""
+def _identity(folder: Path) -> str:
+    """Identifies the run in a folder, by its first record."""
     try:
-        return read(str(folder / RUN_RECORD)) or {}
+        record = read(str(folder / RUN_RECORD))
     except (OSError, ValueError, RecursionError):
-        return {}
-
-
-def _user(project: Project) -> int:
-    user = project.config.executor.config.user
-    return user if user is not None else driver_user()
+        record = None
+    return run_identity(record or {})
 
 
 @contextmanager
-def _alone(project: Project) -> Iterator[None]:
-    """Keeps a second command of this project from moving a run at the same time.
+def _move_lock(project: Project) -> Iterator[None]:
+    """Keeps other commands of this project from moving a run at the same time.
 
     Raises:
-        BadInput: one does. Infrastructure: the private state can't be written.
+        BadInput: another one does. Infrastructure: the private state can't be written.
     """
     volumes.make_private_state(project)
     try:
@@ -314,19 +326,27 @@ def _alone(project: Project) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise BadInput("another command moves a run just now: try again when it has ended") from None
+            raise BadInput("another command is moving a run: try again when it has ended") from None
         yield
 
 
-def _objects(folder: Path, plan: dict[str, Any]) -> list[str]:
-    """The hashes of all objects that the records name, but for what was put without a copy."""
-    tree, top = Tree(plan), folder / STEPS_FOLDER
-    found: dict[str, None] = {}
-    for path in sorted(top.rglob(END_RECORD)):
-        record = read(str(path)) or {}
-        names = [unquote(part) for part in path.relative_to(top).parts[:-2]]
+def _objects(folder: Path, run: Run) -> list[str]:
+    """The hashes of the objects that a run's records name, except of files that were put without a copy.
+
+    Args:
+        folder: where the records are.
+    """
+    tree, steps = Tree(parse_plan(run.record["plan"])), folder / STEPS_FOLDER
+    digests: dict[str, None] = {}
+    for path in sorted(steps.rglob(END_RECORD)):
+        record = read_end(str(path))
+        if record is None:
+            continue
+        names = [unquote(part) for part in path.relative_to(steps).parts[:-2]]
         trail = tree.trail("/".join(names))
-        if trail is None or trail[-1].row.get("catalog", {}).get("store_copy", True):
-            found.update((one["sha256"], None) for one in record.get("catalog", {}).get("put", ()))
-        found.update((one["sha256"], None) for one in record.get("returns", {}).values() if one["kind"] == "object")
-    return list(found)
+        if "catalog" in record and (trail is None or trail[-1].row.get("catalog", {}).get("store_copy", True)):
+            digests.update((file["sha256"], None) for file in record["catalog"].get("put", ()))
+        for value in record.get("returns", {}).values():
+            if value["kind"] == "object":
+                digests[value["sha256"]] = None
+    return list(digests)

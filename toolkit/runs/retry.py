@@ -1,4 +1,4 @@
-"""What is asked for when a run that has ended without success is run again."""
+"""What is asked for when a run that has ended without success is resumed."""
 
 from __future__ import annotations
 
@@ -12,37 +12,46 @@ from toolkit.store.reader import moved_to
 
 
 def retry_request(
-    project: Project, found: RunHandle, reference: PipelineReference | None, environment: str | None, where: RunSource
+    project: Project,
+    handle: RunHandle,
+    reference: PipelineReference | None,
+    environment: str | None,
+    source: RunSource,
 ) -> tuple[Request, str]:
-    """What is asked for when a run goes on, and the environment as an option would name it.
+    """The request that resumes a run, and its environment as ``--env`` would name it.
 
     Args:
-        reference: the pipeline, if the user names one; else the run's own file. environment: what ``--env`` says; None is
-            the run's own. where: the cluster that options name; else it is the run's own, or the configuration's.
+        handle: the run.
+        reference: the pipeline, if the user names one; None is the run's own.
+        environment: what ``--env`` says; None is the run's own.
+        source: the cluster that options name; where they name none, it is the run's own, or the configuration's.
 
     Raises:
-        BadInput: the run goes on, or has succeeded; or it is one of compose.
+        BadInput: the run is active, has succeeded, is one of compose, or its pipeline is unknown.
     """
-    run = found.run
+    run = handle.run
     if run.is_open:
-        raise BadInput(f"the run {run.id} is one of compose, whose steps are run again singly")
+        raise BadInput(f"the run {run.id} is one of compose: run its steps with docker-compose")
     if run.active:
         raise BadInput(
-            f"the run {run.id} is going on: `toolkit logs -f {run.id}` follows it, `toolkit cancel {run.id}` ends it"
+            f"the run {run.id} is running: `toolkit logs -f {run.id}` follows it, `toolkit cancel {run.id}` ends it"
         )
     if run.end is not None and run.end["status"] == "succeeded":
-        raise BadInput(f"the run {run.id} has succeeded: there is nothing to go on with")
+        raise BadInput(f"the run {run.id} has succeeded: there is nothing left to run")
     chosen: EnvironmentName = environment or run.record["environment"]  # type: ignore[assignment]
-    if chosen != "argo" and found.remote is None and moved_to(run.folder) is not None:
+    if chosen != "argo" and handle.remote is None and moved_to(run.folder) is not None:
         raise BadInput(
-            f"the run {run.id} was on its way to a cluster and has not arrived: `toolkit retry {run.id} --env argo` goes on with it"
+            f"the run {run.id} is being moved to a cluster and has not arrived: "
+            f"`toolkit retry {run.id} --env argo` resumes it there"
         )
-    source = run.record.get("source")
-    if reference is None and source is None:
-        raise BadInput(f"the run {run.id} does not say which file its pipeline is in: name it after the run's id")
     if reference is None:
-        reference = PipelineReference.of_record(project, source or {})
-    known = run.record["context"] if not where.is_cluster else {}
+        recorded = run.record.get("source")
+        if recorded is None:
+            raise BadInput(
+                f"the run {run.id} does not say which file its pipeline is in: name the pipeline after the run's id"
+            )
+        reference = PipelineReference.of_record(project, recorded)
+    context = {} if source.is_cluster else run.record["context"]
     request = Request(
         project,
         chosen,
@@ -50,7 +59,7 @@ def retry_request(
         run.record["parameters"],
         run.id,
         run.record["tag"],
-        where.context or known.get("context") or None,
-        where.namespace or known.get("namespace"),
+        source.context or context.get("context") or None,
+        source.namespace or context.get("namespace"),
     )
     return request, chosen

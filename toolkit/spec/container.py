@@ -1,7 +1,7 @@
-"""ContainerSpec: a pure function of a plan's step, of which Docker, Argo and docker-compose are three renderings.
+"""ContainerSpec: the container of a step, which Docker, Argo and docker-compose each have a rendering of. Pure.
 
-Each field is rendered by every one of them or refused by name. What only one engine can have is the closed table in
-docs/sameness.md; of the fields here that is ``pids_limit`` alone.
+Each rendering renders a field or refuses it by name. What only one engine can have is in the closed table of docs/sameness.md: of
+the fields here that is ``pids_limit`` alone.
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ import os
 from dataclasses import dataclass
 
 from toolkit.config.quantity import parse_cpu, parse_memory
-from toolkit.config.settings import SecretReference
+from toolkit.config.settings import ExecutorConfig, SecretReference
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.runtime.shared.protocol import PROTOCOL, RUNTIME_MAIN, WORKSPACE
 
 ORDINARY_USER = 1000
-"""The user of the steps when the driver is root: code never gets root because the person who ran it had it."""
+"""The user id of the steps when the client runs as root: the user's code does not get root because the client has it."""
 GROUP = 1000
 """The group of every step in every environment; on Kubernetes it is the fsGroup of the volumes."""
 ENGINE_MARGIN = 5
-"""Seconds that the engine waits beyond the grace period, so that the runtime can still write its record."""
+"""Seconds that the engine waits longer than the grace period, so that the runtime can write its record."""
+DROPPED_CAPABILITIES = ("ALL",)
+NO_NEW_PRIVILEGES = True
+"""What every container of ours is denied, the steps' and those that look into an image or at a volume."""
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A volume by its logical name; each engine knows what lies behind it."""
+    """A volume by its name in the configuration; each engine knows the folder or the claim behind it."""
 
     volume: str
     path: str
@@ -41,7 +44,7 @@ class ContainerSpec:
         memory, memory_request, shm_size, scratch_size: bytes; None is the engine's default. Swap is never added.
         cpu, cpu_request: thousandths of a core.
         scratch_size: size of a private /tmp.
-        stop_timeout: seconds the engine gives a container that it is told to stop.
+        stop_timeout: seconds between SIGTERM and SIGKILL when the engine stops the container.
     """
 
     image: str
@@ -64,21 +67,26 @@ class ContainerSpec:
     image_pull_secrets: tuple[str, ...]
     secrets: tuple[SecretReference, ...]
     own_secrets: tuple[str, ...]
-    dropped_capabilities: tuple[str, ...] = ("ALL",)
-    no_new_privileges: bool = True
+    dropped_capabilities: tuple[str, ...] = DROPPED_CAPABILITIES
+    no_new_privileges: bool = NO_NEW_PRIVILEGES
 
 
 def driver_user() -> int:
-    """The user id of the steps when no setting names one: the driver's own, or, of a root driver, an ordinary one."""
+    """The user id of the steps when no setting names one: the client's own, or :data:`ORDINARY_USER` when that is root."""
     own = os.getuid()
     return own if own != 0 else ORDINARY_USER
+
+
+def steps_user(executor: ExecutorConfig) -> int:
+    """The user id of the steps where no setting of their own names one: the configuration's, else :func:`driver_user`."""
+    return executor.user if executor.user is not None else driver_user()
 
 
 def container_spec(plan: Plan, step: PlannedStep, run_id: str, attempt: int, image: str, user: int) -> ContainerSpec:
     """The container of one attempt of a step.
 
     Args:
-        image: reference of the image. user: the user id where the settings name none (see :func:`driver_user`).
+        image: reference of the image. user: the user id where the step's settings name none (see :func:`steps_user`).
     """
     assert step.task is not None
     settings = plan.settings_of(step)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from toolkit.runtime.shared.controls import control_error
+from toolkit.runtime.shared.controls import control_error, missing_value_reason
+from toolkit.runtime.shared.retry_policy import ALWAYS, may_be_retried
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store.verdict import LOST_RUN, Attempt
 
@@ -213,7 +214,7 @@ class _Walk:
         row.status = last.status
         self._take_controls(row.attempts, turn)
         if last.status == "failed":
-            if self._active and not self._single and self._may_be_retried(row.row, last):
+            if self._active and not self._single and self._is_retried(row.row, last):
                 return State("running", begun=True)
             return State("failed", f"the step {row.path} failed: {last.reason}", begun=True)
         return State(last.status, last.reason, begun=True)
@@ -234,12 +235,11 @@ class _Walk:
                         self.controls.setdefault(path, value)
                 return
 
-    def _may_be_retried(self, row: StepRow, last: Attempt) -> bool:
+    def _is_retried(self, row: StepRow, last: Attempt) -> bool:
         retry = self._tree.document["settings"][row["settings"]].get("retry")
-        if not retry or last.number > retry.get("limit", 0):
+        if not retry:
             return False
-        policy: str = retry.get("retry_policy", "Always")
-        return policy == "Always" or (policy == "OnError") == last.fault
+        return may_be_retried(retry.get("retry_policy", ALWAYS), retry.get("limit", 0), last.number, last.fault)
 
     def _handler(self, row: Row, handler: str, state: State, turn: _Turn) -> State:
         """Adds the rows of a step's handler; returns the state of the two together.
@@ -278,7 +278,7 @@ class _Walk:
         if plan_row["type"] == "conditional":
             return self._conditional(row, control, turn)
         if not isinstance(control, int):
-            return self._undecided(control, turn, f"how the map {path} goes on")
+            return self._undecided(row, control, turn)
         [(_, scope)] = branches(plan_row)
         items = [self.sequence(scope, f"{path}/{position}", turn) for position in range(control)]
         row.items = Counter(item.status for item in items)
@@ -294,7 +294,7 @@ class _Walk:
                 taken = self.sequence(scope, instance, turn)
             else:
                 self.sequence(scope, instance, others)
-        return taken or self._undecided(control, turn, f"how the conditional {row.path} goes on")
+        return taken or self._undecided(row, control, turn)
 
     def _loop(self, row: Row, turn: _Turn) -> State:
         [(_, scope)] = branches(row.row)
@@ -310,17 +310,17 @@ class _Walk:
                 break
             again = self.controls.get(iteration)
             if not isinstance(again, bool):
-                state = self._undecided(again, turn, f"whether the loop {row.path} goes on")
+                state = self._undecided(row, again, turn)
                 break
             if not again:
                 break
         return self._state_of_whole(state, begun)
 
-    def _undecided(self, control: JsonValue, turn: _Turn, what: str) -> State:
+    def _undecided(self, row: Row, control: JsonValue, turn: _Turn) -> State:
         """The state of a composite without a control value: it may still come, or the composite fails.
 
         Args:
-            control: the error in its place, if there is one. what: what it would say, for the reason.
+            control: the error in its place, if there is one.
         """
         if turn is _Turn.NEVER:
             return State("skipped")
@@ -330,4 +330,4 @@ class _Walk:
             return State("waiting")
         if self._unfinished.status == "cancelled":
             return State("skipped")
-        return State("failed", f"nothing has told {what}")
+        return State("failed", missing_value_reason(row.row["type"], row.path))

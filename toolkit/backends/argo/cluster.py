@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from toolkit.errors import BadInput, Infrastructure
+from toolkit.project import Project
 
 KubernetesObject = dict[str, Any]
 """An object of the Kubernetes API, or a part of one, as JSON. It has the shape that the API says."""
@@ -339,6 +340,16 @@ def connect(context: str | None, namespace: str | None) -> Cluster:
         raise BadInput(f"the kubeconfig {kubeconfig} can't be used: {error}") from None
     of_context = (chosen.get("context") or {}).get("namespace")
     return Cluster(configuration, chosen["name"], namespace or of_context or "default")
+
+
+def open_cluster(project: Project, context: str | None, namespace: str | None) -> Cluster:
+    """The cluster that options, else the configuration, else the kubeconfig name.
+
+    Raises:
+        BadInput: there is no kubeconfig, or no such context in it.
+    """
+    executor = project.config.executor.config
+    return connect(context or executor.context, namespace or executor.namespace)
 
 
 def _namespace_of_pod() -> str:

@@ -1,15 +1,19 @@
-"""What has to be found out about an engine before the first run on it, rather than guessed."""
+"""What is checked before the first run on an engine: that it sees the volumes, and that the steps' user can write in them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toolkit.backends import volumes
+from toolkit.backends.docker.refusals import is_folder_missing, refusal_text
+from toolkit.backends.docker.rendering import security_options
 from toolkit.backends.driver import is_alive
+from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
 from toolkit.spec.container import GROUP
@@ -17,12 +21,15 @@ from toolkit.spec.container import GROUP
 if TYPE_CHECKING:
     import docker
 
+_NOT_SEEN, _NOT_WRITABLE = 41, 42
+"""Exit codes of the container that looks for the nonce."""
+
 
 def check_engine(client: docker.DockerClient, project: Project, image: str, user: int) -> list[str]:
     """Makes sure that the engine sees the volumes' folders and that the steps' user can write in them.
 
-    A container looks for a nonce in each; an engine and folder that passed are remembered. Containers that a dead client
-    left behind are removed.
+    A container looks for a nonce in each folder. What has passed is remembered for the engine, the folders and the user.
+    Containers that a client left behind when it was killed are removed.
 
     Returns:
         Sentences about what is special with this engine, to be shown.
@@ -35,19 +42,19 @@ def check_engine(client: docker.DockerClient, project: Project, image: str, user
     notes = _notes(info)
     folders = volumes.folders(project)
     key = json.dumps([info["ID"], sorted(folders.items()), _inodes(folders), user])
-    seen = project.state / "cache" / f"engine-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
-    if not seen.exists():
+    passed = project.state / "cache" / f"engine-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+    if not passed.exists():
         _look_for_nonce(client, folders, image, user)
-        seen.parent.mkdir(parents=True, exist_ok=True)
-        seen.touch()
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
     return notes
 
 
-def _inodes(folders: dict[str, str]) -> list[int]:
+def _inodes(folders: Mapping[str, str]) -> list[int]:
     return [Path(folder).stat().st_ino for folder in folders.values()]
 
 
-def _notes(info: dict[str, Any]) -> list[str]:
+def _notes(info: EngineObject) -> list[str]:
     options = " ".join(info.get("SecurityOptions") or ())
     if "name=rootless" in options:
         return ["the engine is rootless: the user in the containers is not the user of that number on this machine"]
@@ -56,14 +63,17 @@ def _notes(info: dict[str, Any]) -> list[str]:
     return []
 
 
-def _look_for_nonce(client: docker.DockerClient, folders: dict[str, str], image: str, user: int) -> None:
+def _look_for_nonce(client: docker.DockerClient, folders: Mapping[str, str], image: str, user: int) -> None:
     import docker
 
     nonce = f".nonce-{os.urandom(8).hex()}"
     for folder in folders.values():
         (Path(folder) / nonce).write_text(nonce)
-    # Written and removed again by the steps' own user: what a step could not do, it must not find out.
-    test = "; ".join(f'[ -e "{path}/{nonce}" ] || exit 41; rm -f "{path}/{nonce}" || exit 42' for path in folders)
+    # The steps' own user removes the nonce: whether it may write is known before a step needs it.
+    test = "; ".join(
+        f'[ -e "{path}/{nonce}" ] || exit {_NOT_SEEN}; rm -f "{path}/{nonce}" || exit {_NOT_WRITABLE}'
+        for path in folders
+    )
     try:
         container = client.api.create_container(
             image=image,
@@ -72,9 +82,9 @@ def _look_for_nonce(client: docker.DockerClient, folders: dict[str, str], image:
             use_config_proxy=False,
             labels={"dev.toolkit.check": "1"},
             host_config={
+                **security_options(),
                 "Mounts": [{"Type": "bind", "Source": folder, "Target": path} for path, folder in folders.items()],
                 "NetworkMode": "none",
-                "CapDrop": ["ALL"],
             },
         )["Id"]
         try:
@@ -83,14 +93,14 @@ def _look_for_nonce(client: docker.DockerClient, folders: dict[str, str], image:
         finally:
             client.api.remove_container(container, force=True, v=True)
     except docker.errors.APIError as error:
-        if "bind source path does not exist" in str(error):
-            code = 41
-        else:
-            raise Infrastructure(f"the engine can't start a container: {error.explanation or error}") from None
+        text = refusal_text(error)
+        if not is_folder_missing(text):
+            raise Infrastructure(f"the engine can't start a container: {text}") from None
+        code = _NOT_SEEN
     finally:
         for folder in folders.values():
             (Path(folder) / nonce).unlink(missing_ok=True)
-    if code == 41:
+    if code == _NOT_SEEN:
         raise Infrastructure(
             "the engine does not see this project's volumes: it runs on another machine, or shares no folders with this one"
         )
@@ -102,11 +112,10 @@ def _look_for_nonce(client: docker.DockerClient, folders: dict[str, str], image:
 
 
 def remove_orphans(client: docker.DockerClient) -> None:
-    """Removes containers of ours whose client is gone: killed, or cut off from the engine."""
+    """Removes containers of ours whose client has ended without removing them: it was killed, or lost the engine."""
     import docker
 
-    found = client.api.containers(all=True, filters={"label": "dev.toolkit.driver-pid"})
-    for container in found:
+    for container in client.api.containers(all=True, filters={"label": "dev.toolkit.driver-pid"}):
         labels = container["Labels"]
         alive = is_alive(
             labels.get("dev.toolkit.driver-host", ""),

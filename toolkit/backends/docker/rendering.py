@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
+from toolkit.engine import EngineObject
 from toolkit.runtime.shared.protocol import RUN_FOLDER
-from toolkit.spec.container import ContainerSpec
+from toolkit.spec.container import DROPPED_CAPABILITIES, NO_NEW_PRIVILEGES, ContainerSpec
 
 _LOG = {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}}
-"""output.log on the volume is the record; the engine keeps only the end of it, for a runtime that could not start."""
+"""The record of the output is output.log on the volume. The engine keeps only the end, for a runtime that could not start."""
+
+
+def security_options(
+    dropped_capabilities: Iterable[str] = DROPPED_CAPABILITIES, no_new_privileges: bool = NO_NEW_PRIVILEGES
+) -> EngineObject:
+    """What a container is denied, as entries of its host configuration; by default what every container of ours is denied."""
+    return {
+        "CapDrop": list(dropped_capabilities),
+        "SecurityOpt": ["no-new-privileges"] if no_new_privileges else [],
+    }
 
 
 def docker_options(
     spec: ContainerSpec, name: str, volumes: Mapping[str, str], run_folder: str, labels: Mapping[str, str]
-) -> dict[str, Any]:
+) -> EngineObject:
     """Keyword arguments for docker-py's ``create_container``.
 
     Args:
         volumes: host folder by volume name. run_folder: host folder of the plan.
     """
-    # Mount and not Bind: a missing source is refused, where a bind would make it, as root.
-    mounts = [_bind(volumes[one.volume], one.path, one.read_only) for one in spec.mounts]
-    mounts.append(_bind(run_folder, RUN_FOLDER, True))
-    host: dict[str, Any] = {
+    # Mounts and not Binds: of a mount the engine refuses a missing source, which it would create for a bind, as root.
+    mounts = [_bind_mount(volumes[mount.volume], mount.path, mount.read_only) for mount in spec.mounts]
+    mounts.append(_bind_mount(run_folder, RUN_FOLDER, True))
+    host: EngineObject = {
+        **security_options(spec.dropped_capabilities, spec.no_new_privileges),
         "Mounts": mounts,
         "Init": True,
-        "CapDrop": list(spec.dropped_capabilities),
-        "SecurityOpt": ["no-new-privileges"] if spec.no_new_privileges else [],
         "PidsLimit": spec.pids_limit,
         "ReadonlyRootfs": spec.read_only_root,
         "LogConfig": _LOG,
@@ -66,5 +75,5 @@ def docker_options(
     }
 
 
-def _bind(source: str, target: str, read_only: bool) -> dict[str, Any]:
+def _bind_mount(source: str, target: str, read_only: bool) -> EngineObject:
     return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}

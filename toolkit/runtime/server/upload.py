@@ -1,14 +1,14 @@
-"""What a client brings to the volume of a run that goes on here: the objects that its records name, and then its records.
+"""A run that a client pushes to the volume: first the objects that its records name, and then its records.
 
-Requests of ``service.py``. A long file comes in pieces, each with a request of its own that may be asked twice:
+These are requests of ``service.py``. A long file comes in pieces, each with a request of its own that may be sent twice:
 
-- ``lacking`` (catalog, objects): which of these objects the catalog has not.
-- ``put`` (catalog, token, first, pieces): pieces of objects; one that is whole is checked against its hash and gets its name.
-- ``arrival`` (run_log, run, identity, origin): whether the run may come, and the files of it that are here already.
+- ``lacking`` (catalog, objects): which of these objects the catalog lacks.
+- ``put`` (catalog, token, first, pieces): pieces of objects. An object that is whole is checked against its hash and gets its name.
+- ``arrival`` (run_log, run, identity, origin): whether the run may come, and which of its files are on the volume already.
 - ``bring`` (run_log, run, identity, origin, token, first, last, whole, pieces): its files. They get their places at the last
-  request, and all at once if the run is not here yet.
+  request, and all at once if the run is not on the volume yet.
 
-``token`` names what one client has begun; the rest of one that was killed is removed by the next.
+``token`` is the name of one client's upload. What a killed client has left is removed by the next one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import re
 import shutil
 import time
 
-from ..shared.protocol import MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
+from ..shared.layout import object_folders
+from ..shared.protocol import MOVED_RECORD, STEPS_FOLDER
 from ..shared.run_files import DEEPEST, DIGEST, is_file_of_run, publication_order, run_identity
 from ..shared.volume_protocol import ABSENT, ELSEWHERE, RETURNS, THERE
+from ..shared.whole_files import give_name, write_all
 from .volume import (
     RequestRefusal,
     check_run_id,
-    give_name,
     make_folder,
     make_root,
     open_file,
@@ -36,33 +37,34 @@ from .volume import (
     open_root,
     open_run,
     open_to_write,
-    read_record,
+    read_moved,
+    read_run,
     size_of,
-    write_all,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Optional
 
-    from .service import AnswerWriter
+    from ..shared.documents import PieceDocument, VolumeRequest
+    from .answer import AnswerWriter
 
 
 _TOKEN = re.compile(r"[0-9a-f]{16}")
 _PUT = "brought-"
 _COMING, _GONE = ".coming.", ".gone."
-"""Begin the names of folders in the run log: no run id has a dot."""
+"""The beginnings of the names of folders in the run log that are no runs': no run id has a dot."""
 _ABANDONED = 3600.0
-"""Seconds after which what nobody has written to is what a killed client left."""
+"""Seconds without a write after which an upload counts as left by a killed client."""
 _CHUNK = 1 << 20
 
 
 # --- objects --------------------------------------------------------------------------------------------------------
 
 
-def _missing_objects(request: dict[str, Any], answer: AnswerWriter) -> None:
-    digests = [_digest(one) for one in request["objects"]]
+def _missing_objects(request: VolumeRequest, answer: AnswerWriter) -> None:
+    digests = [_check_digest(digest) for digest in request["objects"]]
     try:
         top = open_root(request["catalog"])
     except FileNotFoundError:
@@ -71,7 +73,7 @@ def _missing_objects(request: dict[str, Any], answer: AnswerWriter) -> None:
         lacking = []
         for digest in digests:
             answer.alive()
-            folder = open_folder(top, ["objects", digest[:2]])
+            folder = open_folder(top, object_folders(digest))
             if folder is None or size_of(folder, digest) is None:
                 lacking.append(digest)
             if folder is not None:
@@ -79,8 +81,8 @@ def _missing_objects(request: dict[str, Any], answer: AnswerWriter) -> None:
     answer.item(json.dumps(lacking).encode("ascii"), item="lacking")
 
 
-def _put(request: dict[str, Any], answer: AnswerWriter) -> None:
-    token = _token(request)
+def _put(request: VolumeRequest, answer: AnswerWriter) -> None:
+    token = _check_token(request)
     incoming = -1
     try:
         top = make_root(request["catalog"])
@@ -91,20 +93,20 @@ def _put(request: dict[str, Any], answer: AnswerWriter) -> None:
             answer.alive()
             _put_piece(top, incoming, token, piece, answer)
     except OSError as error:
-        # What is begun would only fill the disk further.
+        # What has come so far would only fill the disk.
         for piece in request["pieces"] if incoming >= 0 else []:
-            _discard(incoming, f"{_PUT}{token}-{_digest(piece['name'])}")
+            _discard(incoming, f"{_PUT}{token}-{_check_digest(piece['name'])}")
         raise RequestRefusal(f"the catalog {request['catalog']} can't be written: {error.strerror}") from None
     answer.item(item="put")
 
 
-def _put_piece(top: int, incoming: int, token: str, piece: dict[str, Any], answer: AnswerWriter) -> None:
-    digest = _digest(piece["name"])
+def _put_piece(top: int, incoming: int, token: str, piece: PieceDocument, answer: AnswerWriter) -> None:
+    digest = _check_digest(piece["name"])
     temporary = f"{_PUT}{token}-{digest}"
-    folder = make_folder(top, ["objects", digest[:2]])
+    folder = make_folder(top, object_folders(digest))
     try:
         if size_of(folder, digest) is not None:
-            # Another client, or this one with an answer that it did not hear.
+            # Another client has put it, or this one whose answer was lost.
             _discard(incoming, temporary)
             return
         written = _write_piece(incoming, temporary, piece)
@@ -113,7 +115,7 @@ def _put_piece(top: int, incoming: int, token: str, piece: dict[str, Any], answe
         if _hash(incoming, temporary, answer) != digest:
             _discard(incoming, temporary)
             raise RequestRefusal(
-                f"the object {digest} has another content than its hash says: is it damaged where it is from?"
+                f"the content of the object {digest} has another hash: is the object damaged on this machine?"
             )
         os.rename(temporary, digest, src_dir_fd=incoming, dst_dir_fd=folder)
     finally:
@@ -143,7 +145,7 @@ def _sweep_objects(incoming: int) -> None:
 # --- a run ----------------------------------------------------------------------------------------------------------
 
 
-def _arrival(request: dict[str, Any], answer: AnswerWriter) -> None:
+def _arrival(request: VolumeRequest, answer: AnswerWriter) -> None:
     folder = open_run(request["run_log"], request["run"])
     state = _state(folder, request)
     have: dict[str, int] = {}
@@ -151,12 +153,13 @@ def _arrival(request: dict[str, Any], answer: AnswerWriter) -> None:
     if folder is not None and state == RETURNS:
         have = {path: size for path, size in _files_below(folder, "") if is_file_of_run(path)}
     elif folder is not None and state == ELSEWHERE:
-        to = (read_record(folder, MOVED_RECORD) or {}).get("to")
+        moved = read_moved(folder)
+        to = moved.get("to") if moved is not None else None
     answer.item(json.dumps({"have": have, "to": to}).encode("ascii"), item="arrival", state=state)
 
 
-def _state(folder: int | None, request: dict[str, Any]) -> str:
-    """What a run's coming would meet.
+def _state(folder: Optional[int], request: VolumeRequest) -> str:
+    """The state on the volume of a run that would be pushed (see ``volume_protocol.py``).
 
     Raises:
         RequestRefusal: another run has the id.
@@ -164,22 +167,22 @@ def _state(folder: int | None, request: dict[str, Any]) -> str:
     run = request["run"]
     if folder is None or not os.listdir(folder):
         return ABSENT
-    record = read_record(folder, RUN_RECORD)
+    record = read_run(folder)
     if record is None:
         raise RequestRefusal(
-            f"the volume has a folder of the run {run} with no record of it: is one of this id beginning there?"
+            f"the volume has a folder of the run {run} without its record: is a run of this id starting there?"
         )
     if run_identity(record) != request["identity"]:
-        raise RequestRefusal(f"the volume has another run {run}, so this one can't go on there under its id")
+        raise RequestRefusal(f"the volume has another run {run}, so this one can't resume there")
     if size_of(folder, MOVED_RECORD) is None:
         return THERE
-    moved = read_record(folder, MOVED_RECORD) or {}
-    return RETURNS if moved.get("to") == request["origin"] else ELSEWHERE
+    moved = read_moved(folder)
+    return RETURNS if moved is not None and moved.get("to") == request["origin"] else ELSEWHERE
 
 
-def _receive_files(request: dict[str, Any], answer: AnswerWriter) -> None:
+def _receive_files(request: VolumeRequest, answer: AnswerWriter) -> None:
     run = check_run_id(request["run"])
-    name = f"{_COMING}{run}.{_token(request)}"
+    name = f"{_COMING}{run}.{_check_token(request)}"
     try:
         top = make_root(request["run_log"])
         if request["first"]:
@@ -187,23 +190,23 @@ def _receive_files(request: dict[str, Any], answer: AnswerWriter) -> None:
             os.close(make_folder(top, [name]))
         coming = open_folder(top, [name])
         if coming is None:
-            # Its last request may have been answered without being heard.
+            # The answer to its last request may have been lost.
             if not request["last"] or _state(open_folder(top, [run]), request) != THERE:
-                raise RequestRefusal(f"another client brings the run {run} here at the same time: try again")
+                raise RequestRefusal(f"another client pushes the run {run} at the same time: try again")
         else:
             os.utime(coming)
             for piece in request["pieces"]:
                 answer.alive()
                 _receive_piece(coming, piece)
             if request["last"]:
-                _arrive(request, top, coming, name, answer)
+                _place_run(request, top, coming, name, answer)
     except OSError as error:
         _remove(request["run_log"], name)
         raise RequestRefusal(f"the run log {request['run_log']} can't be written: {error.strerror}") from None
     answer.item(item="brought")
 
 
-def _receive_piece(coming: int, piece: dict[str, Any]) -> None:
+def _receive_piece(coming: int, piece: PieceDocument) -> None:
     path: str = piece["name"]
     if not is_file_of_run(path) or path == MOVED_RECORD:
         raise RequestRefusal(f"{path!r} is no file of a run's")
@@ -215,22 +218,23 @@ def _receive_piece(coming: int, piece: dict[str, Any]) -> None:
         os.close(folder)
 
 
-def _arrive(request: dict[str, Any], top: int, coming: int, name: str, answer: AnswerWriter) -> None:
+def _place_run(request: VolumeRequest, top: int, coming: int, name: str, answer: AnswerWriter) -> None:
+    """Gives the files of a run their places, when all of them have come."""
     run = request["run"]
     folder = open_folder(top, [run])
     state = _state(folder, request)
     if folder is None or state == ABSENT:
-        record = read_record(coming, RUN_RECORD)
+        record = read_run(coming)
         if not request["whole"] or record is None or run_identity(record) != request["identity"]:
-            raise RequestRefusal(f"the run {run} has gone from the volume meanwhile: try again")
+            raise RequestRefusal(f"the run {run} was removed from the volume while it was pushed: try again")
         os.close(make_folder(coming, [STEPS_FOLDER]))
         try:
-            # Takes the place of an empty folder, and of no other.
+            # It replaces an empty folder, and no other.
             os.rename(name, run, src_dir_fd=top, dst_dir_fd=top)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            raise RequestRefusal(f"a run {run} has just begun on the volume") from None
+            raise RequestRefusal(f"a run of the id {run} began on the volume at the same time") from None
         return
     if state != RETURNS:
         _remove(request["run_log"], name)
@@ -240,7 +244,7 @@ def _arrive(request: dict[str, Any], top: int, coming: int, name: str, answer: A
         *parts, file = path.split("/")
         source, target = open_folder(coming, parts), make_folder(folder, parts)
         if source is not None:
-            give_name(source, file, target, file)
+            give_name(file, file, source, target)
             os.close(source)
         os.close(target)
     # Last: from now on the run is this volume's again.
@@ -251,8 +255,8 @@ def _arrive(request: dict[str, Any], top: int, coming: int, name: str, answer: A
 def _files_below(folder: int, path: str, depth: int = 0) -> Iterator[tuple[str, int]]:
     """The regular files below a folder with their sizes."""
     with os.scandir(folder) as entries:
-        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
-    for name, is_folder in found:
+        names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    for name, is_folder in names:
         if is_folder:
             inner = open_folder(folder, [name]) if depth < DEEPEST else None
             if inner is not None:
@@ -265,14 +269,14 @@ def _files_below(folder: int, path: str, depth: int = 0) -> Iterator[tuple[str, 
 
 
 def _sweep_runs(run_log: str, top: int, run: str) -> None:
-    """Removes what killed clients left: of this run, which one client at a time brings, and of others after a while."""
+    """Removes what killed clients left: of this run, which only one client at a time pushes, and of others after a while."""
     for name in os.listdir(top):
         if name.startswith((f"{_COMING}{run}.", _GONE)) or (name.startswith(_COMING) and _is_abandoned(top, name)):
             _remove(run_log, name)
 
 
 def _remove(run_log: str, name: str) -> None:
-    """Removes a folder in the run log under another name: who still writes in it finds that it has gone, and not half of it."""
+    """Removes a folder in the run log, renamed first: a client that still writes in it finds no folder, and never half of one."""
     gone = os.path.join(run_log, f"{_GONE}{os.urandom(8).hex()}")
     try:
         os.rename(os.path.join(run_log, name), gone)
@@ -284,19 +288,19 @@ def _remove(run_log: str, name: str) -> None:
 # --- pieces ---------------------------------------------------------------------------------------------------------
 
 
-def _write_piece(folder: int, name: str, piece: dict[str, Any]) -> int:
-    """Writes a piece where it belongs in its file; returns how long that is now."""
+def _write_piece(folder: int, name: str, piece: PieceDocument) -> int:
+    """Writes a piece at its place in its file; returns the file's size."""
     data, offset = base64.b64decode(piece["data"], validate=True), int(piece["offset"])
     file = open_to_write(folder, name)
     try:
         if not 0 <= offset <= os.fstat(file).st_size:
-            raise RequestRefusal(f"what came before of {piece['name']} has gone from the volume: try again")
-        # The same piece comes again when its answer was lost.
+            raise RequestRefusal(f"the earlier pieces of {piece['name']} are no longer on the volume: try again")
+        # The same piece comes again when the answer to it was lost.
         os.ftruncate(file, offset)
         os.lseek(file, offset, os.SEEK_SET)
         write_all(file, data)
     finally:
-        # A network file system may tell of a full disk only now.
+        # A network file system may report a full disk only now.
         os.close(file)
     return offset + len(data)
 
@@ -315,14 +319,14 @@ def _discard(folder: int, name: str) -> None:
         pass
 
 
-def _token(request: dict[str, Any]) -> str:
+def _check_token(request: VolumeRequest) -> str:
     token: str = request["token"]
     if not _TOKEN.fullmatch(token):
         raise RequestRefusal(f"{token!r} is no token")
     return token
 
 
-def _digest(digest: str) -> str:
+def _check_digest(digest: str) -> str:
     if not DIGEST.fullmatch(digest):
         raise RequestRefusal(f"{digest!r} is no object's hash")
     return digest

@@ -1,6 +1,6 @@
-"""The volume as the pod sees that answers a client: which files a run has, and how they are opened.
+"""The volume as the reader pod sees it: the files of runs, and how they are opened, read and written.
 
-Names and paths are checked here although the client is trusted: a step's code writes on the volume too, so no link is followed.
+No link is followed, and names and paths are checked, although the client is trusted: the code of steps writes on the volume too.
 """
 
 from __future__ import annotations
@@ -8,17 +8,22 @@ from __future__ import annotations
 import os
 import stat
 
-from ..shared.protocol import CONTINUED_FOLDER, RUN_RECORD
-from ..shared.run_files import NUMBER, RUN_ID
+from ..shared import records
+from ..shared.layout import SHARED_MODE
+from ..shared.protocol import CONTINUED_FOLDER, END_RECORD, MOVED_RECORD, RUN_RECORD
+from ..shared.run_files import RUN_ID, part_numbers, part_path
+from ..shared.whole_files import give_name, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from collections.abc import Callable
+    from typing import Optional, TypeVar
 
+    from ..shared.documents import JsonValue, MovedRecord, RunEnd, RunRecord
+
+    Record = TypeVar("Record")
 
 _AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_SHARED = 0o2775
-"""What is made inside belongs to the group, also where the volume's own folder does not say so."""
 
 
 class RequestRefusal(Exception):
@@ -26,51 +31,62 @@ class RequestRefusal(Exception):
 
 
 def parts_of(folder: int) -> list[int]:
-    """The parts of a run: 0 for its beginning, and the times that it went on, as far as they have a record."""
+    """The numbers of the parts of a run: 0 for its beginning, and its continuations as far as they have a record."""
     top = open_folder(folder, [CONTINUED_FOLDER])
     if top is None:
         return [0]
     try:
-        found = []
-        for name in os.listdir(top):
-            part = open_folder(top, [name]) if NUMBER.fullmatch(name) else None
+        numbers = [0]
+        for number in part_numbers(os.listdir(top)):
+            part = open_folder(top, [str(number)])
             if part is not None:
                 if size_of(part, RUN_RECORD) is not None:
-                    found.append(int(name))
+                    numbers.append(number)
                 os.close(part)
     finally:
         os.close(top)
-    return [0, *sorted(found)]
+    return numbers
 
 
 def open_part(folder: int, number: int) -> int:
     """The folder of a part's run.json and end.json."""
-    part = open_folder(folder, [CONTINUED_FOLDER, str(number)] if number else [])
+    part = open_folder(folder, part_path(number).split("/") if number else [])
     if part is None:
         raise RequestRefusal("the run's records change while they are read: try again")
     return part
 
 
-def read_record(folder: int, name: str) -> Optional[dict[str, Any]]:
-    """A record; a damaged one is passed over here, and told of by whoever shows its run."""
-    import json
+def read_run(folder: int) -> Optional[RunRecord]:
+    """The run.json in a folder; None where there is none or it is damaged, as of the two below."""
+    return _read_record(folder, RUN_RECORD, records.checked_run)
 
+
+def read_run_end(folder: int) -> Optional[RunEnd]:
+    """The end.json of a run in the folder of one of its parts."""
+    return _read_record(folder, END_RECORD, records.checked_run_end)
+
+
+def read_moved(folder: int) -> Optional[MovedRecord]:
+    """The moved.json in a run's folder."""
+    return _read_record(folder, MOVED_RECORD, records.checked_moved)
+
+
+def _read_record(folder: int, name: str, checked: Callable[[dict[str, JsonValue]], Record]) -> Optional[Record]:
     file = open_file(folder, name)
     if file is None:
         return None
     with open(file, "rb") as opened:
         try:
-            record = json.loads(opened.read())
-        except (ValueError, RecursionError):
+            return checked(records.parse(opened.read()))
+        except ValueError:
             return None
-    return record if isinstance(record, dict) else None
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
 def open_root(path: str) -> int:
-    """The folder of the run log or of the catalog; it is the client's configuration and may lie behind a link."""
+    """The folder of the run log or of the catalog. The client's configuration names it, and links in it are followed."""
     if not os.path.isabs(path):
         raise RequestRefusal(f"{path!r} is no absolute path")
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -115,7 +131,7 @@ def open_folder(folder: int, parts: list[str]) -> Optional[int]:
 def open_file(folder: int, name: str) -> Optional[int]:
     """A regular file, opened; None where there is none, or something else in its place."""
     try:
-        # Not blocking: whoever reads a named pipe waits for its writer.
+        # Not blocking, because a reader of a named pipe would wait for its writer.
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         if _is_absent(error):
@@ -130,12 +146,12 @@ def open_file(folder: int, name: str) -> Optional[int]:
 def size_of(folder: int, name: str) -> Optional[int]:
     """A regular file's size in bytes; None where there is none, or something else in its place."""
     try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError as error:
         if _is_absent(error):
             return None
         raise
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _is_absent(error: OSError) -> bool:
@@ -159,15 +175,16 @@ def make_folder(folder: int, parts: list[str]) -> int:
     """The folder below another, made where it is missing, for all of the steps' group."""
     inner = os.dup(folder)
     for part in parts:
-        made = True
+        is_new = True
         try:
             os.mkdir(part, 0o775, dir_fd=inner)
         except FileExistsError:
-            made = False
+            is_new = False
         try:
             following = os.open(part, _AS_FOLDER, dir_fd=inner)
-            if made:
-                os.fchmod(following, _SHARED)
+            if is_new:
+                # Also where the volume's own folder does not say so.
+                os.fchmod(following, SHARED_MODE)
         except OSError as error:
             raise RequestRefusal(f"{'/'.join(parts)} is no folder on the volume: {error.strerror}") from None
         finally:
@@ -186,18 +203,8 @@ def open_to_write(folder: int, name: str, flags: int = 0) -> int:
     return file
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """All of ``data``, however many writes that takes."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def publish(folder: int, name: str, data: bytes) -> bool:
-    """Publishes a record, whole or not at all, unless one is there; whether it did.
-
-    Not ``records.publish``: process ids are no names in two pods at once, and of two clients the first is to win.
-    """
+    """Publishes a record, whole or not at all, unless there is one; whether it did."""
     if size_of(folder, name) is not None:
         return False
     temporary = f"{name}.{os.urandom(8).hex()}.tmp"
@@ -206,25 +213,11 @@ def publish(folder: int, name: str, data: bytes) -> bool:
         try:
             write_all(file, data)
         finally:
-            # A network file system may tell of a full disk only now.
+            # A network file system may report a full disk only now.
             os.close(file)
-        return give_name(folder, temporary, folder, name)
+        return give_name(temporary, name, folder, folder)
     finally:
         try:
             os.unlink(temporary, dir_fd=folder)
         except FileNotFoundError:
             pass
-
-
-def give_name(folder: int, temporary: str, target: int, name: str) -> bool:
-    """Gives a file that is whole its name in the folder ``target``, unless there is one; whether it did."""
-    try:
-        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)
-    except FileExistsError:
-        return False
-    except OSError:
-        # A file system without hard links: of two clients in the same instant the second one's stays.
-        if size_of(target, name) is not None:
-            return False
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=target)
-    return True

@@ -1,14 +1,19 @@
-"""The catalog: content-addressed objects on the volume, and the step's files that go into it and come out of it."""
+"""The catalog: content-addressed objects on the volume, and the files of a step that are put into it and got from it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 
+from .layout import object_path
+from .whole_files import WholeFile
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any, Optional
+    from typing import BinaryIO, Optional
+
+    from .documents import ObjectEntry
 
 _CHUNK = 1 << 20
 _GLOB = frozenset("*?[")
@@ -23,9 +28,9 @@ class StoreFault(Exception):
 
 
 class FileStore:
-    """Objects at ``objects/ab/SHA256`` below a folder, each stored once whatever step or run puts it.
+    """Objects at ``objects/ab/SHA256`` below a folder. Each is stored once, whichever step or run puts it.
 
-    This is the one interface that the runtime has to a store: put and get, of bytes and of files.
+    It is all that the runtime sees of a catalog: put and get, of bytes and of files.
 
     Args:
         location: the absolute folder; None stores nothing (the ``do-nothing`` catalog).
@@ -36,74 +41,72 @@ class FileStore:
 
     def _path(self, digest: str) -> str:
         assert self._location is not None
-        return os.path.join(self._location, "objects", digest[:2], digest)
+        return object_path(self._location, digest)
 
-    def put_bytes(self, data: bytes) -> dict[str, Any]:
-        """Stores ``data``; returns its ``sha256`` and ``size`` in bytes."""
-        digest = hashlib.sha256(data).hexdigest()
-        return self._put(digest, len(data), iter([data]))
-
-    def put_file(self, path: str, copy: bool) -> dict[str, Any]:
-        """Stores a file's content, or only tells its hash when ``copy`` is false."""
-        if not copy or self._location is None:
-            with open(path, "rb") as file:
-                digest, size = _digest(_chunks(file))
-            return {"sha256": digest, "size": size}
-        # Hashed while it is copied: a file that changes in between would be stored under another's hash.
-        with open(path, "rb") as file:
-            return self._put(None, None, _chunks(file))
-
-    def _put(self, digest: Optional[str], size: Optional[int], chunks: Iterator[bytes]) -> dict[str, Any]:
-        if digest is not None and size is not None and (self._location is None or os.path.exists(self._path(digest))):
-            return {"sha256": digest, "size": size}
-        assert self._location is not None
-        incoming = os.path.join(self._location, "incoming")
-        temporary = os.path.join(incoming, f"{os.uname().nodename}-{os.getpid()}-{os.urandom(6).hex()}")
-        try:
-            os.makedirs(incoming, exist_ok=True)
-            hasher, written = hashlib.sha256(), 0
-            with open(temporary, "wb") as file:
-                for chunk in chunks:
-                    hasher.update(chunk)
-                    written += len(chunk)
-                    file.write(chunk)
-            digest = hasher.hexdigest()
-            target = self._path(digest)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            if os.path.exists(target):
-                os.unlink(temporary)
-            else:
-                os.rename(temporary, target)
-        except OSError as error:
-            try:
-                os.unlink(temporary)
-            except OSError:
-                pass
-            raise StoreFault(f"the catalog at {self._location} can't be written: {error.strerror}") from None
-        return {"sha256": digest, "size": written}
-
-    def get_bytes(self, digest: str) -> bytes:
-        """An object's content.
+    def put_bytes(self, data: bytes) -> ObjectEntry:
+        """Stores ``data``.
 
         Raises:
-            StoreFault: it is not there, or its content is not what its name says.
+            StoreFault: the catalog can't be written.
         """
-        data = b"".join(self._get(digest))
-        return data
+        digest = hashlib.sha256(data).hexdigest()
+        if self._location is None or os.path.exists(self._path(digest)):
+            return {"sha256": digest, "size": len(data)}
+        return self._put(self._location, iter([data]))
+
+    def put_file(self, path: str, copy: bool) -> ObjectEntry:
+        """Stores the content of a file, or only computes its hash when ``copy`` is false.
+
+        Raises:
+            StoreFault: the catalog can't be written. OSError: the file can't be read.
+        """
+        with open(path, "rb") as file:
+            if not copy or self._location is None:
+                digest, size = _digest(_chunks(file))
+                return {"sha256": digest, "size": size}
+            # Hashed while it is copied: a file that changes in between would be stored under the hash of other content.
+            return self._put(self._location, _chunks(file))
+
+    def _put(self, location: str, chunks: Iterator[bytes]) -> ObjectEntry:
+        incoming = os.path.join(location, "incoming", f"{os.urandom(16).hex()}.tmp")
+        hasher, size = hashlib.sha256(), 0
+        try:
+            os.makedirs(os.path.dirname(incoming), exist_ok=True)
+            with WholeFile(incoming, incoming) as file:
+                for chunk in chunks:
+                    hasher.update(chunk)
+                    size += len(chunk)
+                    file.write(chunk)
+                digest = hasher.hexdigest()
+                target = self._path(digest)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                if not os.path.exists(target):
+                    file.publish(target)
+        except OSError as error:
+            raise StoreFault(f"the catalog at {location} can't be written: {error.strerror}") from None
+        return {"sha256": digest, "size": size}
+
+    def get_bytes(self, digest: str) -> bytes:
+        """The content of an object.
+
+        Raises:
+            StoreFault: the object is missing, or its content has another hash.
+        """
+        return b"".join(self._get(digest))
 
     def get_file(self, digest: str, target: str) -> None:
-        """Writes an object to ``target``, which is replaced and never written through."""
-        temporary = f"{target}.{os.getpid()}.tmp"
+        """Writes an object to ``target``, which is replaced: a link there is not followed.
+
+        Raises:
+            StoreFault: as of :meth:`get_bytes`, or the file can't be written.
+        """
         try:
-            with open(temporary, "wb") as file:
+            with WholeFile(target) as file:
                 for chunk in self._get(digest):
                     file.write(chunk)
-            os.rename(temporary, target)
+                file.publish()
         except OSError as error:
             raise StoreFault(f"{target} can't be written: {error.strerror}") from None
-        finally:
-            if os.path.lexists(temporary):
-                os.unlink(temporary)
 
     def _get(self, digest: str) -> Iterator[bytes]:
         if self._location is None:
@@ -125,12 +128,12 @@ class FileStore:
 
 
 def executed_name(notebook: str) -> str:
-    """The key under which a notebook is put as it was executed."""
+    """The key under which the executed notebook is put."""
     stem, suffix = os.path.splitext(os.path.basename(notebook))
     return f"{stem}_out{suffix}"
 
 
-def _chunks(file: Any) -> Iterator[bytes]:
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
     while True:
         chunk = file.read(_CHUNK)
         if not chunk:
@@ -150,10 +153,10 @@ def _digest(chunks: Iterable[bytes]) -> tuple[str, int]:
 
 
 def check_key(key: str) -> None:
-    """Refuses a key that is not a relative path inside the step's folder.
+    """Refuses a key that is no relative path inside the step's folder.
 
     Raises:
-        BadKey: it is empty, absolute, or leads out of the folder.
+        BadKey: the key is empty, absolute, or leads out of the folder.
     """
     if not key or "\0" in key:
         raise BadKey("a catalog key is empty")
@@ -164,7 +167,7 @@ def check_key(key: str) -> None:
 
 
 def is_pattern(key: str) -> bool:
-    """Whether a key is a pattern (``*``, ``?``, ``[…]``, ``**``) and not a name."""
+    """Whether a key is a glob pattern (``*``, ``?``, ``[…]``, ``**``) and no name."""
     return not _GLOB.isdisjoint(key)
 
 
@@ -186,52 +189,52 @@ def _match(pattern: list[str], parts: list[str]) -> bool:
 
 
 class StepFiles:
-    """The files of one step: where catalog keys lead.
+    """The files of one step, by their keys.
 
     Args:
         folder: the folder that keys are relative to.
-        inside: the folders that a file may really lie in; a link to anywhere else is not followed.
+        inside: the folders that a file may lie in when all links are resolved; a link to anywhere else is not followed.
     """
 
     def __init__(self, folder: str, inside: Iterable[str]) -> None:
         self._folder = folder
-        self._inside = [os.path.realpath(one) for one in inside]
+        self._inside = [os.path.realpath(path) for path in inside]
 
     def to_put(self, key: str) -> list[tuple[str, str]]:
-        """The files that ``key`` (a name, a folder or a pattern) stands for now, as pairs of name and path, sorted.
+        """The files that ``key`` (a name, a folder or a pattern) stands for, as sorted pairs of name and path.
 
         Raises:
-            BadKey: it stands for nothing, or leads out of the folder.
+            BadKey: there is no such file, or it lies outside the folder.
         """
         check_key(key)
         name = os.path.normpath(key)
         path = os.path.join(self._folder, name)
         if os.path.lexists(path):
-            found = [(name, path)] if not os.path.isdir(path) else list(self._below(name))
+            files = [(name, path)] if not os.path.isdir(path) else list(self._below(name))
         elif is_pattern(key):
-            found = [pair for pair in self._below("") if matches(name, pair[0])]
+            files = [pair for pair in self._below("") if matches(name, pair[0])]
         else:
             raise BadKey(f"the step did not write {key}, which it puts into the catalog")
-        if not found:
+        if not files:
             raise BadKey(f"nothing that the step wrote matches {key}, which it puts into the catalog")
-        for one, where in found:
-            self._check_inside(one, where)
-            if not os.path.isfile(where):
-                raise BadKey(f"{one} is not a regular file and can't be put into the catalog")
-        return sorted(found)
+        for name, path in files:
+            self._check_inside(name, path)
+            if not os.path.isfile(path):
+                raise BadKey(f"{name} is not a regular file and can't be put into the catalog")
+        return sorted(files)
 
     def _below(self, name: str) -> Iterator[tuple[str, str]]:
-        """The files below a folder; a linked folder is one of them unless it leads outside, or back to where it lies."""
+        """The files below a folder, also in linked folders, except where a link leads outside or back to a folder around it."""
         top = os.path.join(self._folder, name)
         for folder, folders, files in os.walk(top, followlinks=True):
-            here = os.path.realpath(folder)
-            for link in [one for one in folders if os.path.islink(os.path.join(folder, one))]:
+            real_folder = os.path.realpath(folder)
+            for link in [name for name in folders if os.path.islink(os.path.join(folder, name))]:
                 real = os.path.realpath(os.path.join(folder, link))
                 if not self._is_inside(real):
-                    # Named as a file is, so that putting it is refused and not passed over in silence.
+                    # Listed among the files, so that the put is refused and the link not left out without a word.
                     folders.remove(link)
                     files.append(link)
-                elif _lies_in(here, real):
+                elif _lies_in(real_folder, real):
                     folders.remove(link)
             folders.sort()
             for file in sorted(files):
@@ -246,14 +249,14 @@ class StepFiles:
             raise BadKey(f"{name} is a link that leads out of the step's folder, and is not followed")
 
     def target(self, key: str) -> str:
-        """The path to write a got file to; its folders are made, and what was there is left to be replaced.
+        """The path to which a file is got. The folders above it are made; a file that is there stays, to be replaced.
 
         Raises:
-            BadKey: the key leads out of the folder, or a folder is in the way.
+            BadKey: the key leads out of the folder, or a folder has its name.
         """
         check_key(key)
         path = os.path.join(self._folder, os.path.normpath(key))
-        # Before anything is made: a folder on the way may be a link.
+        # Before any folder is made, because one on the way may be a link.
         self._check_inside(key, os.path.dirname(path))
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -39,6 +39,19 @@ def control_error(value: JsonValue) -> str:
     return str(value[ERROR]) if isinstance(value, dict) else ""
 
 
+def missing_value_reason(kind: str, path: str) -> str:
+    """Why a composite fails whose control value is in no record.
+
+    Args:
+        kind: map, conditional or loop.
+    """
+    if kind == "loop":
+        return f"no task has computed whether the loop {path} runs again"
+    if kind == "conditional":
+        return f"no task has computed which branch the conditional {path} takes"
+    return f"no task has computed how many items the map {path} has"
+
+
 class Controls:
     """Computes control values.
 
@@ -101,7 +114,7 @@ class Controls:
         """How many items a map has.
 
         Raises:
-            UnsuitableValue: the value that it iterates on is nowhere, or no list.
+            UnsuitableValue: the parameter that it iterates on has no value, or no list.
         """
         if row.get("as_long_as"):
             # Its list is not there yet. It will have as many elements as the map before it has items.
@@ -118,7 +131,7 @@ class Controls:
         name = row["parameter"]
         value = self._value(instance, name)
         if value is _NOWHERE:
-            raise UnsuitableValue(f"the conditional {instance} decides by {name}, which is nowhere")
+            raise UnsuitableValue(f"the conditional {instance} depends on {name}, which has no value")
         labels: list[str] = [label for label, _ in row["branches"]]
         chosen = next((label for text in _texts(value) for label in labels if label == text), None)
         if chosen is None and row.get("default") is not None:
@@ -141,7 +154,9 @@ class Controls:
             resolved = Scope(self._plan, self._records, loop).last(name, scope, iteration)
             value = self._plain(resolved) if resolved is not None else _NOWHERE
             if value is _NOWHERE:
-                raise UnsuitableValue(f"the loop {loop} breaks on {name}, which is nowhere after iteration {position}")
+                raise UnsuitableValue(
+                    f"the loop {loop} breaks on {name}, which has no value after iteration {position}"
+                )
             again = not _truth(value, loop, name) and int(position) + 1 < row["limit"]
         except UnsuitableValue as error:
             values[iteration] = {ERROR: str(error)}
@@ -166,7 +181,7 @@ class Controls:
             return self._reduce(reducer, stored["items"])
         if stored["kind"] in ("list", "object"):
             raise UnsuitableValue(
-                f"a value of {source} is a pickled object, which can't be counted or decided by: return JSON"
+                f"a value of {source} is a pickled object, which no map, conditional or loop can read: return JSON"
             )
         return stored["value"]
 
@@ -227,7 +242,7 @@ class ControlParameters:
             )
         raise UnsuitableValue(
             f"the map {instance} has {count} items, more than the {row['pods']} pods that it may have on a cluster "
-            "(executor.config.pods_per_map), and a branch of more than tasks can't run several items in one"
+            "(executor.config.pods_per_map), and a pod runs several items only of a branch of tasks alone"
         )
 
     def parts(self, row: StepRow, instance: str, count: int) -> Iterator[tuple[int, str, str]]:
@@ -246,7 +261,7 @@ class ControlParameters:
         text = json.dumps(items, separators=(",", ":"))
         if len(text) > LARGEST_FAN_OUT:
             raise UnsuitableValue(
-                f"the map {instance} has {len(items)} items whose own counts and choices take {len(text):,} bytes, "
+                f"the map {instance} has {len(items)} items whose control values take {len(text):,} bytes, "
                 f"and a cluster takes {LARGEST_FAN_OUT:,}: begin its branch with a task"
             )
         return text
@@ -322,6 +337,7 @@ __all__ = [
     "control_error",
     "group_ranges",
     "instance_below",
+    "missing_value_reason",
     "parameter_key",
     "write_control_files",
 ]

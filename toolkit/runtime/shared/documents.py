@@ -189,7 +189,7 @@ if TYPE_CHECKING:
         read_only_root: bool
         grace_period: int
         time_limit: Optional[int]
-        retry: RetryRow
+        retry: NotRequired[RetryRow]
         pids_limit: int
         image_pull_secrets: list[str]
 
@@ -480,7 +480,7 @@ if TYPE_CHECKING:
 
         run: RunRecord
         end: Optional[RunEnd]
-        mark: NotRequired[Optional[str]]
+        mark: Optional[str]
 
     class PieceDocument(TypedDict):
         """A piece of a file: its offset in the file and the size of the whole file in bytes, and its bytes in base64."""
@@ -495,10 +495,10 @@ if TYPE_CHECKING:
 
         do: str
         run_log: str
-        catalog: Optional[str]
+        catalog: str
         run: str
         identity: Optional[str]
-        have: Union[dict[str, int], dict[str, Optional[str]]]
+        have: Mapping[str, Union[int, str, None]]
         logs: bool
         steps: list[str]
         objects: list[str]

@@ -1,4 +1,4 @@
-"""Where records and objects lie on the volume, and how step names become names of folders."""
+"""The paths of records and objects on the volume, and the names of folders for steps."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 _LONGEST = 120
 _KEPT = 80
 
+SHARED_MODE = 0o2775
+"""The mode of folders on the volume: the group may write, and what is made inside belongs to the group."""
+
 
 def folder_name(name: str) -> str:
-    """One part of a step's path as a folder's name: percent-encoded, and cut and hashed above 120 bytes.
+    """One part of a step's path as the name of a folder: percent-encoded, and cut and hashed above 120 bytes.
 
-    A file system ends a name at 255 bytes, and 200 characters of Unicode can be 2,400 bytes once encoded.
+    A file system takes names of 255 bytes, and 200 characters of Unicode can have 2,400 bytes when they are encoded.
     """
     encoded = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in name.encode("utf-8"))
     if len(encoded) <= _LONGEST:
@@ -41,3 +44,13 @@ def attempts(run_folder: str, path: str) -> list[int]:
     except FileNotFoundError:
         return []
     return sorted(int(name) for name in names if name.isdigit())
+
+
+def object_folders(digest: str) -> list[str]:
+    """The folders between a catalog and the object with this SHA-256, from outside to inside."""
+    return ["objects", digest[:2]]
+
+
+def object_path(catalog: str, digest: str) -> str:
+    """The path of an object in a catalog. ``digest`` is its SHA-256 in hexadecimal, and is not checked."""
+    return os.path.join(catalog, *object_folders(digest), digest)

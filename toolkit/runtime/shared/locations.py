@@ -1,4 +1,4 @@
-"""Where things are, in a container or, in the ``process`` environment, on the host."""
+"""The folders and files of an attempt: in a container, or on the host in the ``process`` environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Locations:
         sdk: the folder from which the SDK's ``toolkit`` is imported.
         image_file: the id file of the image; empty where there is no image.
         volumes: host folder by mount path; empty in a container, where the mount path is the folder.
-        hidden: names of variables that are taken out of the environment that user code sees.
+        hidden: names of environment variables that user code does not see.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Locations:
         return bool(self.image_file)
 
     def translate(self, path: str) -> str:
-        """A path of the plan's, below a mount path, as it is on this side."""
+        """The path at which this process finds a path of the plan's below a mount path."""
         for mount, folder in self.volumes.items():
             if path == mount or path.startswith(mount.rstrip("/") + "/"):
                 return os.path.normpath(os.path.join(folder, os.path.relpath(path, mount)))
@@ -52,17 +52,17 @@ class Locations:
 
 
 def current_locations() -> Locations:
-    """The places of this process."""
+    """The locations for this process."""
     text = os.environ.get(PROCESS_VARIABLE)
     if not text:
         return Locations()
-    given = json.loads(text)
+    values = json.loads(text)
     return Locations(
-        run=given["run"],
-        code=given["code"],
-        work=given["work"],
-        sdk=given["sdk"],
+        run=values["run"],
+        code=values["code"],
+        work=values["work"],
+        sdk=values["sdk"],
         image_file="",
-        volumes=given["volumes"],
-        hidden=tuple(given["hidden"]),
+        volumes=values["volumes"],
+        hidden=tuple(values["hidden"]),
     )

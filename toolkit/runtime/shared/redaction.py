@@ -1,4 +1,4 @@
-"""Finds secrets in bytes, as they are and as programs usually re-spell them, and blots them out."""
+"""Redaction: finds secrets in bytes, plain and in the spellings that programs usually print, and replaces them by ``***``."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ if TYPE_CHECKING:
 
 MASK = b"***"
 SHORTEST = 4
-"""A value of fewer characters is not searched for: it would blot out half of every text and tell its length."""
+"""A value of fewer characters is not redacted: half of every text would be replaced, and the length be known."""
 
 
 def spellings(secret: str) -> set[bytes]:
     """All the byte strings under which ``secret`` is searched for: plain, escaped, quoted, hexadecimal and base64.
 
-    In base64 the same bytes look different at each of three offsets, and their edges depend on the neighbours: of
-    each the part that does not is searched for.
+    In base64 the same bytes look different at each of three offsets, and the characters at their edges depend on the bytes
+    beside them. Of each offset, the characters that do not depend on those are searched for.
     """
     import base64
-    from urllib.parse import quote, quote_plus  # Only a step with secrets pays for it.
+    from urllib.parse import quote, quote_plus  # Imported here, because only a step with secrets needs it.
 
     raw = secret.encode("utf-8", "surrogateescape")
-    found = {raw, raw.hex().encode(), raw.hex().upper().encode()}
-    found.add(json.dumps(secret)[1:-1].encode())
-    found.add(json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"))
-    found.add(repr(secret)[1:-1].encode("utf-8", "surrogatepass"))
+    texts = {raw, raw.hex().encode(), raw.hex().upper().encode()}
+    texts.add(json.dumps(secret)[1:-1].encode())
+    texts.add(json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "surrogatepass"))
+    texts.add(repr(secret)[1:-1].encode("utf-8", "surrogatepass"))
     # As a stream of ASCII, such as Python's own standard error where the locale is C, escapes it; and as bytes show it.
-    found.add(secret.encode("ascii", "backslashreplace"))
-    found.add(repr(raw)[2:-1].encode())
-    found.add(quote(raw, safe="").encode())
-    found.add(quote(raw).encode())
-    found.add(quote_plus(raw).encode())
+    texts.add(secret.encode("ascii", "backslashreplace"))
+    texts.add(repr(raw)[2:-1].encode())
+    texts.add(quote(raw, safe="").encode())
+    texts.add(quote(raw).encode())
+    texts.add(quote_plus(raw).encode())
     for offset in range(3):
         coded = base64.b64encode(b"\0" * offset + raw)
         first = (offset * 8 + 5) // 6
@@ -41,19 +41,19 @@ def spellings(secret: str) -> set[bytes]:
         core = coded[first:last]
         # A core of a few characters would be found in any base64 text.
         if len(core) >= 6:
-            found.add(core)
-            found.add(core.replace(b"+", b"-").replace(b"/", b"_"))
+            texts.add(core)
+            texts.add(core.replace(b"+", b"-").replace(b"/", b"_"))
     for line in secret.splitlines():
         if len(line.strip()) >= 8:
-            found.add(line.strip().encode("utf-8", "surrogateescape"))
-    return {spelling for spelling in found if len(spelling) >= SHORTEST}
+            texts.add(line.strip().encode("utf-8", "surrogateescape"))
+    return {spelling for spelling in texts if len(spelling) >= SHORTEST}
 
 
 class Redactor:
-    """Blots out a set of secrets.
+    """Redacts a set of secrets.
 
     Args:
-        secrets: the values by name; the empty ones and those shorter than SHORTEST are not searched for.
+        secrets: the values by name. Those shorter than SHORTEST are not redacted.
     """
 
     def __init__(self, secrets: dict[str, str]) -> None:
@@ -63,21 +63,23 @@ class Redactor:
                 self._named.extend((spelling, name) for spelling in spellings(value))
         # The longest first: a plain secret may be part of a longer spelling of itself.
         self._named.sort(key=lambda pair: (-len(pair[0]), pair[0]))
-        self._pattern = re.compile(b"|".join(re.escape(one) for one, _ in self._named)) if self._named else None
+        self._pattern = (
+            re.compile(b"|".join(re.escape(spelling) for spelling, _ in self._named)) if self._named else None
+        )
 
     def redacted(self, data: bytes) -> bytes:
-        """``data`` with every secret blotted out."""
+        """``data`` with every secret redacted."""
         return self._pattern.sub(MASK, data) if self._pattern else data
 
     def text(self, text: str) -> str:
-        """``text`` with every secret blotted out."""
+        """``text`` with every secret redacted."""
         if not self._pattern:
             return text
         data = self.redacted(text.encode("utf-8", "surrogatepass"))
         try:
             return data.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
-            # A secret that is not text itself was cut out of the middle of a character.
+            # A secret that is not text itself was part of a character.
             return data.decode("utf-8", "replace")
 
     def found(self, data: bytes) -> Optional[str]:
@@ -92,10 +94,10 @@ class Redactor:
         return None
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:
-        """What of ``data`` may be passed on, blotted out, and what must wait for more.
+        """The part of ``data`` that may be passed on, redacted, and the rest, which must wait for more.
 
-        What waits begins where a secret may begin that goes on in the next chunk; so what is passed on over time is what
-        :meth:`redacted` makes of the whole, also where one secret is the beginning of another.
+        The rest begins where a secret may begin that continues in the next chunk. So all that is passed on over time equals
+        :meth:`redacted` of the whole, also where one secret is the beginning of another.
         """
         if self._pattern is None:
             return data, b""
@@ -114,19 +116,19 @@ class Redactor:
     def _may_begin(self, data: bytes, start: int) -> int:
         """The first position from ``start`` on at which ``data`` ends within a secret; its length where there is none."""
         first = len(data)
-        for one, _ in self._named:
-            # Its own beginning is looked for, and not each of its beginnings kept: a long key has thousands of bytes.
-            position = data.find(one[:1], max(start, len(data) - len(one) + 1), first)
+        for spelling, _ in self._named:
+            # By its first byte: to keep each of its beginnings would be too much, as a long key has thousands of bytes.
+            position = data.find(spelling[:1], max(start, len(data) - len(spelling) + 1), first)
             while position >= 0:
-                if one.startswith(data[position:]):
+                if spelling.startswith(data[position:]):
                     first = position
                     break
-                position = data.find(one[:1], position + 1, first)
+                position = data.find(spelling[:1], position + 1, first)
         return first
 
 
 class RedactedStream:
-    """Passes a stream on in chunks with the secrets blotted out, also those that lie across two chunks."""
+    """Redacts a stream that comes in chunks, also secrets that lie across two chunks."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -138,6 +140,6 @@ class RedactedStream:
         return passed
 
     def end(self) -> bytes:
-        """What was held back, when no more comes."""
+        """What was held back, redacted; called when no more comes."""
         rest, self._rest = self._rest, b""
         return self._redactor.redacted(rest)

@@ -237,12 +237,12 @@ class Scope:
         """The items of the map at the instance path ``path``.
 
         Raises:
-            UnsuitableValue: it is nowhere, or no list of JSON data.
+            UnsuitableValue: the parameter that it iterates on has no value, or no list of JSON data.
         """
         name = row["parameter"]
         resolved = Scope(self._plan, self._records, path).parameter(name)
         if resolved is None:
-            raise UnsuitableValue(f"the map {path} iterates on {name}, which is nowhere")
+            raise UnsuitableValue(f"the map {path} iterates on {name}, which has no value")
         stored = resolved[1]
         if isinstance(stored.get("reducer"), dict):
             raise UnsuitableValue(

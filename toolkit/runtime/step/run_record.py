@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from ..shared import records
+from ..shared.layout import SHARED_MODE
 from ..shared.protocol import CONTINUED_FOLDER, MOVED_RECORD, RUN_RECORD, RUN_RECORD_FILE, STEPS_FOLDER
 from ..shared.scope import load_json
 from ..shared.whole_files import write_whole
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from ..shared.documents import SubmittedRecord
-
-_SHARED = 0o2775
-"""The mode of folders that all steps of the group write in."""
 
 
 class WrongRun(Exception):
@@ -77,4 +75,4 @@ def _make_shared(folder: str) -> None:
         os.mkdir(folder)
     except FileExistsError:
         return
-    os.chmod(folder, _SHARED)
+    os.chmod(folder, SHARED_MODE)

@@ -1,7 +1,7 @@
-"""The files of the mirror of a volume: what is here of a run, and how the items of an answer become files.
+"""The files of the mirror: what it has of a run, and how the items of an answer become files.
 
-Only names that a run's files have are written, sizes must be as announced, links are neither followed nor made, and an object's
-content must have its hash.
+What comes from the cluster is not trusted. Only names that a run's files have are written, sizes must be as announced, links are
+neither followed nor made, and an object's content must have its hash.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from toolkit.backends.argo.volume.answer import Meter, Sink, unreadable
 from toolkit.errors import Infrastructure
-from toolkit.runtime.shared import run_files
+from toolkit.runtime.shared import layout, run_files
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import (
     CONTINUED_FOLDER,
@@ -26,10 +25,11 @@ from toolkit.runtime.shared.protocol import (
     STEPS_FOLDER,
 )
 from toolkit.runtime.shared.records import read
+from toolkit.runtime.shared.whole_files import temporary_beside
 
 
 def identity_of(folder: Path) -> str | None:
-    """What tells the run in a folder from another of its id; None without a record."""
+    """What tells the run in a folder from another run of its id; None when the folder holds no record of it."""
     try:
         record = read(str(folder / RUN_RECORD))
     except (OSError, ValueError, RecursionError):
@@ -38,7 +38,7 @@ def identity_of(folder: Path) -> str | None:
 
 
 def files_of_run(folder: Path) -> Iterator[tuple[str, int]]:
-    """The files of a run that are here, with their sizes."""
+    """The paths of the files of a run that are in its folder, with their sizes."""
     for name in (RUN_RECORD, END_RECORD, MOVED_RECORD):
         try:
             yield name, (folder / name).stat().st_size
@@ -52,7 +52,7 @@ def files_of_run(folder: Path) -> Iterator[tuple[str, int]]:
 
 def _below(folder: Path, path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda one: one.name)
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return
     for entry in entries:
@@ -62,27 +62,22 @@ def _below(folder: Path, path: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield f"{path}/{entry.name}", entry
 
 
-def temporary_path(path: Path) -> Path:
-    """A name beside a file's, for what gets that when it is whole."""
-    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-
-
 def object_path(catalog: Path, digest: str) -> Path:
-    """Where an object lies in a catalog.
+    """The path of an object in a catalog.
 
     Raises:
-        StoreFault: that is no hash.
+        StoreFault: ``digest`` is no SHA-256.
     """
     if not run_files.DIGEST.fullmatch(digest):
         raise StoreFault(f"{digest!r} is no object's hash")
-    return catalog / "objects" / digest[:2] / digest
+    return Path(layout.object_path(str(catalog), digest))
 
 
 class RecordSink(Sink):
     """Writes the files of a run.
 
     Attributes:
-        part: the run's newest part on the volume. ended: whether that has ended.
+        part: the number of the run's newest part on the volume. ended: whether that part has ended.
     """
 
     def __init__(self, folder: Path, identity: str | None, trash: Path, meter: Meter) -> None:
@@ -92,66 +87,67 @@ class RecordSink(Sink):
         self._identity = identity
         self._trash = trash
         self._meter = meter
-        self._made: set[Path] = set()
+        self._folders: set[Path] = set()
         self._path = Path()
         self._temporary: Path | None = None
         self._file = -1
         self._position = 0
         self._ends: list[tuple[Path, Path]] = []
 
-    def begin(self, fields: Mapping[str, Any], size: int) -> None:
+    def begin(self, fields: Mapping[str, object], size: int) -> None:
         if fields.get("item") == "records":
-            self._take(fields)
+            self._begin_run(fields)
             return
         path, offset = fields.get("path"), fields.get("offset")
         if not isinstance(path, str) or not run_files.is_file_of_run(path) or not isinstance(offset, int) or offset < 0:
             raise unreadable("a file's name")
         self._meter.announce(size)
         self._path = self._folder / path
-        if self._path.parent not in self._made:
+        if self._path.parent not in self._folders:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(self._path.parent)
+            self._folders.add(self._path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        if self._path.name == OUTPUT_FILE and self._goes_on(offset):
-            # Written where it belongs and not appended: of two processes each writes the same there.
+        if self._path.name == OUTPUT_FILE and self._continues_at(offset):
+            # Written at its offset and not appended: when two processes fetch it, both write the same bytes there.
             self._file, self._position = os.open(self._path, flags, 0o600), offset
             return
         if offset:
             raise unreadable("a file's beginning")
-        self._temporary, self._position = temporary_path(self._path), 0
+        self._temporary, self._position = Path(temporary_beside(str(self._path))), 0
         self._file = os.open(self._temporary, flags | os.O_EXCL, 0o600)
 
-    def _take(self, fields: Mapping[str, Any]) -> None:
+    def _begin_run(self, fields: Mapping[str, object]) -> None:
         part = fields.get("part")
         if not isinstance(part, int) or part < 0:
             raise unreadable("a part's number")
         self.part, self.ended = part, fields.get("ended") is True
-        # Only the run that was asked about: another process may have put the new one here since then.
+        # Only the run that the request named: another process may have fetched the new one since.
         if self._identity is None or identity_of(self._folder) != self._identity:
             return
         if fields.get("new") is True:
             self._clear()
         elif fields.get("moved") is False:
-            # It had been moved away and has come back.
+            # It had been moved away and has returned.
             (self._folder / MOVED_RECORD).unlink(missing_ok=True)
 
-    def _goes_on(self, offset: int) -> bool:
+    def _continues_at(self, offset: int) -> bool:
+        """Whether data at this offset continues the output that is here."""
         try:
-            here = os.stat(self._path, follow_symlinks=False).st_size
+            size = os.stat(self._path, follow_symlinks=False).st_size
         except FileNotFoundError:
-            here = 0
-        # From its beginning although there is something here: it is another log.
-        return offset <= here and not (offset == 0 and here > 0)
+            size = 0
+        # Data from the beginning although the file is not empty is of another run's output.
+        return offset <= size and not (offset == 0 and size > 0)
 
     def _clear(self) -> None:
-        """Puts away the run that had this id before."""
+        """Removes the run that had this id before."""
         self._trash.mkdir(parents=True, exist_ok=True)
-        away = self._trash / os.urandom(8).hex()
+        trash = self._trash / os.urandom(8).hex()
         try:
-            os.rename(self._folder, away)
+            os.rename(self._folder, trash)
         except FileNotFoundError:
             return
-        shutil.rmtree(away, ignore_errors=True)
+        shutil.rmtree(trash, ignore_errors=True)
 
     def data(self, data: bytes) -> None:
         if self._file < 0:
@@ -170,52 +166,52 @@ class RecordSink(Sink):
         os.close(file)
         if self._temporary is None:
             return
-        if self._path.name == END_RECORD and not self._is_steps():
-            # Not before the whole answer is known to be right: the newest says that the run is here whole.
+        if self._path.name == END_RECORD and not self._is_of_a_step():
+            # Not before the whole answer has come: the newest end says that the run was fetched whole.
             self._ends.append((self._temporary, self._path))
             self._temporary = None
             return
         os.replace(self._temporary, self._path)
         self._temporary = None
 
-    def _is_steps(self) -> bool:
+    def _is_of_a_step(self) -> bool:
         return self._path.relative_to(self._folder).parts[0] == STEPS_FOLDER
 
     def finish(self) -> None:
         while self._ends:
             os.replace(*self._ends[0])
             del self._ends[0]
-        self._meter.tell()
+        self._meter.report()
 
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        for left in (self._temporary, *(one for one, _ in self._ends)):
-            if left is not None:
-                left.unlink(missing_ok=True)
+        for temporary in (self._temporary, *(temporary for temporary, _ in self._ends)):
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
 
 
 class ObjectSink(Sink):
     """Writes objects of the catalog."""
 
-    def __init__(self, catalog: Path, wanted: set[str], meter: Meter) -> None:
+    def __init__(self, catalog: Path, expected: set[str], meter: Meter) -> None:
         self._catalog = catalog
-        self._wanted = wanted
+        self._expected = expected
         self._meter = meter
         self._digest = ""
         self._hasher = hashlib.sha256()
-        self._absent: list[str] = []
+        self._problems: list[str] = []
         self._file = -1
         self._temporary: Path | None = None
 
-    def begin(self, fields: Mapping[str, Any], size: int) -> None:
+    def begin(self, fields: Mapping[str, object], size: int) -> None:
         digest = fields.get("sha256")
-        if digest not in self._wanted:
+        if digest not in self._expected:
             raise unreadable("an object")
         if fields.get("missing"):
-            self._absent.append(f"the object {digest} is not in the catalog (was it put with store_copy: false?)")
-            self._wanted.discard(str(digest))
+            self._problems.append(f"the object {digest} is not in the catalog (was it put with store_copy: false?)")
+            self._expected.discard(str(digest))
             return
         self._digest, self._hasher = str(digest), hashlib.sha256()
         incoming = self._catalog / "incoming"
@@ -241,9 +237,9 @@ class ObjectSink(Sink):
             return
         file, self._file = self._file, -1
         os.close(file)
-        self._wanted.discard(self._digest)
+        self._expected.discard(self._digest)
         if self._hasher.hexdigest() != self._digest:
-            self._absent.append(f"the object {self._digest} in the catalog is damaged: its content has another hash")
+            self._problems.append(f"the object {self._digest} in the catalog is damaged: its content has another hash")
             self._temporary.unlink()
         else:
             path = object_path(self._catalog, self._digest)
@@ -252,13 +248,13 @@ class ObjectSink(Sink):
         self._temporary = None
 
     def finish(self) -> None:
-        if self._wanted:
+        if self._expected:
             raise unreadable("an object that was asked for is not in it")
-        self._meter.tell()
-        if self._absent:
-            # Only now: the others are wanted all the same.
-            more = f" (and {len(self._absent) - 1} more)" if len(self._absent) > 1 else ""
-            raise StoreFault(self._absent[0] + more)
+        self._meter.report()
+        if self._problems:
+            # Not before the end: the other objects are fetched all the same.
+            more = f" (and {len(self._problems) - 1} more)" if len(self._problems) > 1 else ""
+            raise StoreFault(self._problems[0] + more)
 
     def close(self) -> None:
         if self._file >= 0:

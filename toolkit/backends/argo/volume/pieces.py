@@ -1,4 +1,4 @@
-"""Files in pieces, as requests to the pod that writes on the volume can take them."""
+"""Files in pieces, of which a request to the pod that writes on the volume holds a few."""
 
 from __future__ import annotations
 
@@ -6,36 +6,46 @@ import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from toolkit.errors import Infrastructure
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import PieceDocument
+
 _PIECE = 8 * 1024 * 1024
-"""Bytes of one request: the pod holds it in memory, several times over while it takes it apart."""
+"""Bytes of one request: the pod has it in memory several times while it decodes it."""
 _OVERHEAD = 200
 """Bytes that a piece takes besides its data."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes of a file: ``name`` is what it is there (a path, a hash), ``size`` that of the whole file."""
+    """Bytes of a file.
+
+    Attributes:
+        name: of the file on the volume: a path inside a run, or an object's hash. size: of the whole file, in bytes.
+    """
 
     name: str
     offset: int
     size: int
     data: bytes
 
-    def document(self) -> dict[str, Any]:
-        """The piece as JSON has it."""
+    def document(self) -> PieceDocument:
+        """The piece as a part of a request."""
         data = base64.b64encode(self.data).decode("ascii")
         return {"name": self.name, "offset": self.offset, "size": self.size, "data": data}
 
 
 def batches(files: Iterable[tuple[str, Path]], limit: int = _PIECE) -> Iterator[list[Piece]]:
-    """Names and files, as the pieces of one request after the other; an empty file is a piece, too.
+    """The pieces of one request after the other. An empty file is one piece.
+
+    Args:
+        files: name and path of each. limit: bytes of one request.
 
     Raises:
-        Infrastructure: a file can't be read, or becomes shorter meanwhile.
+        Infrastructure: a file can't be read, or becomes shorter while it is read.
     """
     batch: list[Piece] = []
     room = limit

@@ -1,0 +1,69 @@
+"""What the steps of a run on this machine need just before they start: the volumes' folders, and a launcher."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from toolkit.backends import driver, process, volumes
+from toolkit.backends.launcher import Launcher
+from toolkit.build.image.builder import code_files
+from toolkit.plan.plan import PlannedStep
+from toolkit.run.preparation import Preparation
+from toolkit.runtime.shared.protocol import CODE_FILE
+from toolkit.runtime.shared.records import encode
+from toolkit.spec.container import ContainerSpec, container_spec
+
+
+def prepare_volumes(preparation: Preparation) -> None:
+    """Makes the folders of the volumes, and checks that the engine sees them and that the steps' user can write there.
+
+    Raises:
+        Infrastructure: a folder can't be made, or the engine is on another machine.
+    """
+    project, plan = preparation.request.project, preparation.plan
+    volumes.prepare(project, preparation.user)
+    for path in filter(None, (plan.run_log, plan.catalog)):
+        volumes.make_shared(volumes.host_path(project, path), preparation.user)
+    if preparation.image is not None:
+        from toolkit.backends.docker import engine_check
+
+        for sentence in engine_check.check_engine(
+            preparation.connect(), project, preparation.image.reference, preparation.user
+        ):
+            preparation.note(sentence)
+
+
+def make_launcher(preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
+    """What starts the attempts of a run: as containers, or as plain processes.
+
+    Args:
+        private: the run's folder in the private state, with the plan. secrets: the names of all secrets of the run.
+    """
+    if preparation.image is None:
+        return _process_launcher(preparation, run_id, private, secrets)
+    return _docker_launcher(preparation, run_id, private)
+
+
+def _process_launcher(preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
+    project = preparation.request.project
+    files = [[file.path, file.kind == "dir"] for file in code_files(project, preparation.note)]
+    (private / CODE_FILE).write_bytes(gzip.compress(encode({"files": files}), compresslevel=1, mtime=0))
+    return process.ProcessLauncher(project, preparation.plan, run_id, private, secrets)
+
+
+def _docker_launcher(preparation: Preparation, run_id: str, private: Path) -> Launcher:
+    from toolkit.backends.docker.launcher import LABEL, DockerLauncher
+
+    project, plan = preparation.request.project, preparation.plan
+
+    images = preparation.images()
+
+    def spec_of(step: PlannedStep, attempt: int) -> ContainerSpec:
+        image = images[plan.settings_of(step).image].reference
+        return container_spec(plan, step, run_id, attempt, image, preparation.user)
+
+    config = project.config.executor.config
+    folders = {volume.name: str(volumes.volume_folder(project, volume.name)) for volume in config.persistent_volumes}
+    labels = {**config.labels, LABEL + "run": run_id, **driver.labels(project)}
+    return DockerLauncher(preparation.connect(), spec_of, folders, private, labels)

@@ -1,0 +1,131 @@
+"""What the client writes of a run: its record, its end, and the plan where the steps see it."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import socket
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from toolkit.backends import volumes
+from toolkit.backends.driver import identity
+from toolkit.backends.scheduler import Outcome
+from toolkit.config.effect import without_effect
+from toolkit.errors import BadInput, Infrastructure
+from toolkit.plan.plan import Plan
+from toolkit.run.preparation import Preparation, initial_controls
+from toolkit.runtime.shared.protocol import PARAMETERS_FILE, PLAN_FILE
+from toolkit.runtime.shared.records import checked_run_end, encode, now
+from toolkit.store import writer
+from toolkit.store.reader import moved_to
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import DriverRecord, ImageRecord, Parameters, RunRecord
+
+
+def run_record(
+    preparation: Preparation,
+    run_id: str,
+    image: ImageRecord | None,
+    context: Mapping[str, str] | None = None,
+    driver: DriverRecord | None = None,
+) -> RunRecord:
+    """run.json.
+
+    Args:
+        image: reference, digest and identity; None without containers.
+        context: the cluster's, empty elsewhere. driver: what drives the run; None is this process.
+    """
+    request, plan = preparation.request, preparation.plan
+    if driver is None:
+        process = identity()
+        driver = {"host": socket.gethostname(), "pid": process.pid, "started": process.started}
+    return {
+        "version": 1,
+        "run_id": run_id,
+        "pipeline": preparation.name,
+        "source": request.reference.recorded(request.project),
+        "environment": request.environment,
+        "context": dict(context or {}),
+        "without_effect": list(without_effect(request.project.config.executor.config, request.environment)),
+        "tag": request.tag,
+        "started": now(),
+        "image": image,
+        "parameters": dict(request.parameters),
+        "controls": initial_controls(plan, request.parameters)[0],
+        "plan_hash": plan.hash(),
+        "plan": plan.to_json().decode("ascii"),
+        "driver": driver,
+    }
+
+
+def create_run(run_log: Path, run_id: str, record: RunRecord, user: int) -> Path:
+    """Reserves the run id and writes run.json; returns the run's folder.
+
+    Raises:
+        BadInput: there is such a run. Infrastructure: the run log can't be written.
+    """
+
+    try:
+        return writer.create_run(run_log, run_id, record, partial(volumes.share, user=user))
+    except writer.RunExists:
+        raise BadInput(f"there is a run {run_id} already: choose another --run-id") from None
+    except OSError as error:
+        raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
+
+
+def continue_run(run_folder: Path, record: RunRecord, user: int) -> Path:
+    """Begins a continuation of a run that has ended; returns the folder for its record and its end.
+
+    Raises:
+        BadInput: another client has resumed it, or moves it. Infrastructure: the run log can't be written.
+    """
+    try:
+        part = writer.create_continuation(run_folder, record, partial(volumes.share, user=user))
+        if moved_to(run_folder) is not None:
+            # A client that moves a run marks it first and then checks that it does not run: one of the two sees the other.
+            shutil.rmtree(part)
+            raise BadInput(f"the run {run_folder.name} is being moved to a cluster")
+        return part
+    except writer.RunExists:
+        raise BadInput(f"another client has just resumed the run {run_folder.name}") from None
+    except OSError as error:
+        raise Infrastructure(f"the run log {run_folder} can't be written: {error.strerror}") from None
+
+
+def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> None:
+    """Writes the run's end record.
+
+    Args:
+        ended: the time of the end; None is now.
+
+    Raises:
+        Infrastructure: the record of a success can't be written.
+    """
+    record = checked_run_end(
+        {"version": 1, "ended": ended or now(), "status": outcome.status, "reason": outcome.reason}
+    )
+    try:
+        writer.write_end(run_folder, record)
+    except OSError as error:
+        if outcome.status == "succeeded":
+            raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None
+
+
+def write_plan(folder: Path, plan: Plan, parameters: Parameters) -> None:
+    """Makes the folder that every step of the run sees read-only.
+
+    Raises:
+        Infrastructure: it can't be written.
+    """
+    try:
+        folder.mkdir(parents=True)
+        for name, data in ((PLAN_FILE, plan.to_json()), (PARAMETERS_FILE, encode(dict(parameters)))):
+            (folder / name).write_bytes(gzip.compress(data, compresslevel=1, mtime=0))
+            (folder / name).chmod(0o644)
+        folder.chmod(0o755)
+    except OSError as error:
+        raise Infrastructure(f"{folder} can't be written: {error.strerror}") from None
