@@ -1,1 +1,1 @@
-"""Side by side, in turn: this project, the raw engine, bare Python and a peer. ``python -m bench`` runs all of it."""
+"""Measures this project beside the raw engine, bare Python and a peer, in turn. ``python -m bench`` runs all of it."""

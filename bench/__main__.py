@@ -1,6 +1,6 @@
-"""``python -m bench [NAME …] [--pairs N]``: every bench, or those named. A missed target is printed, not judged.
+"""``python -m bench [NAME …] [--pairs N]``: runs all benches, or those that are named.
 
-Ends with 0, or with 1 when a side could not be run at all.
+It exits with 0, or with 1 when a side could not be run. A target that is missed is printed, and does not count.
 """
 
 from __future__ import annotations
@@ -46,10 +46,12 @@ _BENCHES: dict[str, _Bench] = {
 
 
 def main(argv: list[str]) -> int:
-    """Runs the benches that are named, or all; returns the exit code."""
+    """Runs the named benches, or all of them; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures this project beside its peers.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_BENCHES)} (default: all)")
-    parser.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help=f"how often in turn (default: {PAIRS})")
+    parser.add_argument(
+        "--pairs", type=int, default=PAIRS, metavar="N", help=f"times that each side is measured (default: {PAIRS})"
+    )
     options = parser.parse_args(argv)
     unknown = [name for name in options.names if name not in _BENCHES]
     if unknown:

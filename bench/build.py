@@ -1,7 +1,7 @@
 """`toolkit build` beside one raw `docker run` and BuildKit's own rebuild, in turn, with numpy and pandas in the lock.
 
-Bounds: unchanged at most 0.5 of a raw `docker run`; one changed line to a runnable image at most 1.2 of it, and at most
-0.8 of BuildKit's `FROM env` + `COPY` with a warm cache. Nothing fails when one is missed: it is printed, not judged.
+Bounds: a build without changes takes at most 0.5 of a raw `docker run`. A build after one changed line takes at most 1.2 of it,
+and at most 0.8 of BuildKit's `FROM env` + `COPY` with a warm cache. A bound that is missed is printed, and nothing fails.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _measure(root: Path, repository: str, build: Sequence[str], pairs: int) -> N
 
 
 def _buildkit(context: Path, environment: str, repository: str) -> Callable[[int], None]:
-    """A rebuild as it would be done without toolkit: a Dockerfile on the same environment, and the engine's own cache."""
+    """A rebuild without toolkit: a Dockerfile on the same environment image, with the engine's own cache."""
     client = probe(EngineApi().endpoint)
     context.mkdir()
     (context / "Dockerfile").write_text(f"FROM {environment}\nCOPY . /workspace\n")
@@ -95,24 +95,26 @@ def _buildkit(context: Path, environment: str, repository: str) -> Callable[[int
     return rebuild
 
 
-def _in_turn(what: Sequence[Callable[[], object]], times: int) -> list[list[float]]:
-    """Each one's times in seconds; a first round that is not counted warms all caches."""
-    found: list[list[float]] = [[] for _ in what]
-    for turn in range(times + 1):
-        for one, seconds in zip(what, found, strict=True):
+def _in_turn(actions: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """The times of each action, in seconds. A first round, which is not counted, warms all caches."""
+    times: list[list[float]] = [[] for _ in actions]
+    for number in range(rounds + 1):
+        for action, seconds in zip(actions, times, strict=True):
             start = time.perf_counter()
-            one()
-            if turn:
+            action()
+            if number:
                 seconds.append(time.perf_counter() - start)
-    return found
+    return times
 
 
 def _print(name: str, own: list[float], *others: tuple[str, list[float], float]) -> None:
     print(f"{name}: {_spread(own)}")
     for other, seconds, bound in others:
         ratio = statistics.median(own) / statistics.median(seconds)
-        each = sorted(one / two for one, two in zip(own, seconds, strict=True))
-        print(f"  of {other} {_spread(seconds)}: {ratio:.2f} (pairs {each[0]:.2f} to {each[-1]:.2f}; bound {bound})")
+        ratios = sorted(first / second for first, second in zip(own, seconds, strict=True))
+        print(
+            f"  of {other} {_spread(seconds)}: {ratio:.2f} (pairs {ratios[0]:.2f} to {ratios[-1]:.2f}; bound {bound})"
+        )
 
 
 def _spread(seconds: list[float]) -> str:

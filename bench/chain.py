@@ -15,7 +15,7 @@ LONG_BOUND = 12.0
 
 
 def main(pairs: int) -> None:
-    """A step's share of the whole command, beside as many raw runs as the chain has steps."""
+    """The time of the whole command for each step, beside as many raw runs as the chain has steps."""
     with project(STEPS) as root:
         raw = docker_run(root, STEPS)
         own = Side(
@@ -30,7 +30,7 @@ def main(pairs: int) -> None:
 
 
 def main_long(pairs: int) -> None:
-    """What ten times as many steps cost."""
+    """The time of a chain of ten times as many steps."""
     with project(STEPS, LONG) as root:
         sides = [_whole(steps, root) for steps in (LONG, STEPS)]
         for side in sides[::-1]:

@@ -1,4 +1,4 @@
-"""A map of no-op items as containers beside raw `docker run` on as many workers; the memory and the records that it takes."""
+"""A map of no-op items as containers beside raw `docker run` on as many workers, with the client's memory and the records' size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from bench.projects import console, project
@@ -33,7 +32,7 @@ pipeline = Pipeline(
 
 
 def main(pairs: int) -> None:
-    """The whole command, beside as many raw runs as the map has items, on one worker for each processor.
+    """The whole command, beside as many raw runs as the map has items, with one worker for each processor.
 
     Raises:
         Broken: a side did not run.
@@ -72,28 +71,30 @@ def _whole(root: Path, items: int) -> None:
 
 
 def _measured(root: Path, memory: list[float], sizes: list[float]) -> float:
-    """Runs the map once; notes the most memory that the client had, and the bytes of its records for each item."""
+    """Runs the map once; adds the client's peak memory to ``memory``, and the bytes of records for each item to ``sizes``."""
     run_id = f"fan-{os.urandom(3).hex()}"
     began = time.monotonic()
     process = subprocess.Popen(
         _command(ITEMS, run_id), cwd=root, env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert process.stderr is not None
-    said = process.stderr.read()
+    errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     taken = time.monotonic() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise Broken(f"the map ended with {process.returncode}\n{said[-2000:].decode(errors='replace')}")
+        raise Broken(f"the map ended with {process.returncode}\n{errors[-2000:].decode(errors='replace')}")
     memory.append(usage.ru_maxrss * (1024 if sys.platform != "darwin" else 1))
-    [folder] = [one.parent for one in (root / ".toolkit" / "volumes").rglob(f"{run_id}/run.json")]
-    sizes.append(sum(one.stat().st_size for one in (folder / "steps").rglob("*") if one.is_file()) / ITEMS)
+    [folder] = [record.parent for record in (root / ".toolkit" / "volumes").rglob(f"{run_id}/run.json")]
+    sizes.append(sum(file.stat().st_size for file in (folder / "steps").rglob("*") if file.is_file()) / ITEMS)
     return taken
 
 
 def _parallel(raw: list[str], root: Path, workers: int) -> float:
-    one: Callable[[int], float] = lambda _: seconds(raw, root)  # noqa: E731
+    def run_item(_: int) -> float:
+        return seconds(raw, root)
+
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        list(pool.map(one, range(ITEMS)))
+        list(pool.map(run_item, range(ITEMS)))
     return time.monotonic() - began

@@ -1,7 +1,7 @@
-"""The same chain run by runnable's `local-container` executor, the peer whose users should feel at home here.
+"""The same chain, run by the `local-container` executor of runnable, the peer.
 
-It is installed from the package index into a virtual environment of its own, kept in a cache folder; its image comes from
-the same base image as ours, with it installed by the same `toolkit build`, so the two differ in what runs the steps.
+It is installed from the package index into a virtual environment of its own, in a cache folder. Its image is built by the same
+`toolkit build` from the same base image, so the two sides differ only in what runs the steps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main():
 if __name__ == "__main__":
     main()
 """
-# Its quicker run log, and a catalog that is never used.
+# Its faster run log, and a catalog that is never used.
 _SETTINGS = """\
 pipeline-executor:
   type: local-container
@@ -48,11 +48,11 @@ catalog:
 
 
 class Absent(Exception):
-    """The peer can't be had on this machine."""
+    """The peer can't be installed or built on this machine."""
 
 
 def main(pairs: int) -> None:
-    """A step's share of the whole command, on both sides. Without the peer there is a line that says so."""
+    """The time of the whole command for each step, on both sides. Without the peer, it prints a line that says so."""
     try:
         python = install()
     except (Absent, Broken) as error:
@@ -79,13 +79,14 @@ def _compare(root: Path, command: list[str], folder: Path, variables: dict[str, 
 
 
 def install() -> str:
-    """The interpreter of the peer's own environment, made when it is not there.
+    """The interpreter of the peer's own virtual environment, which is made unless it exists.
 
     Raises:
-        Absent, Broken: no uv, no index, or no such release.
+        Absent: there is no uv.
+        Broken: the release can't be installed.
     """
-    beside = console("uv")
-    uv = beside if os.access(beside, os.X_OK) else shutil.which("uv")
+    own_uv = console("uv")
+    uv = own_uv if os.access(own_uv, os.X_OK) else shutil.which("uv")
     if uv is None:
         raise Absent("there is no uv")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toolkit-bench"
@@ -93,7 +94,7 @@ def install() -> str:
     folder = cache / f"runnable-{VERSION}-python{version}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        # Whole or not there: a virtual environment can't be moved afterwards, so a failed one is removed.
+        # One that failed is removed, because a virtual environment can't be made elsewhere and moved here.
         try:
             run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], cache)
             python = str(folder / "bin" / "python")
@@ -106,7 +107,7 @@ def install() -> str:
 
 @contextmanager
 def _project(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The peer's project and what its command needs in its environment.
+    """The peer's project, and the environment variables of its command.
 
     Raises:
         Absent: its image can't be built.
@@ -117,7 +118,7 @@ def _project(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     (folder / "chain.py").write_text(CHAIN.format(steps=STEPS))
     (folder / "requirements.txt").write_text(f"runnable=={VERSION}\n")
     (folder / "toolkit.yaml").write_text(f"executor:\n  type: local\n  config:\n    image: {repository}\n")
-    # Its steps read this file inside the image, so it names the image before that is built.
+    # The image holds this file, and its steps read it, so it names the image before the build.
     (folder / "runnable.yaml").write_text(_SETTINGS.format(image=f"{repository}:peer"))
     try:
         try:

@@ -1,4 +1,4 @@
-"""Projects made for one bench: a no-op function, chains of it, and a configuration; with images of their own."""
+"""The project of a bench: a no-op function, chains of it, a configuration, and images of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from toolkit import Pipeline, PythonTask
 pipeline = Pipeline(name="chain", steps=[PythonTask(name=f"step-{{n}}", function=nothing) for n in range({steps})])
 """
 
-# Limits are set so that both sides have them, though a no-op step is near none of them.
+# A limit is set so that both sides have one; a no-op step stays far below it.
 _SETTINGS = """\
 executor:
   type: local
@@ -35,7 +35,7 @@ executor:
 
 
 def console(name: str) -> str:
-    """A console script beside the interpreter that runs this: the installation that is measured."""
+    """A console script of the installation that is measured: the one of this interpreter."""
     return str(Path(sys.executable).parent / name)
 
 
@@ -45,9 +45,9 @@ def chain_file(steps: int) -> str:
 
 @contextmanager
 def project(*lengths: int) -> Iterator[Path]:
-    """A project with a chain of each length in :func:`chain_file`; afterwards its folder and its images are gone."""
+    """A project with a chain of each length in :func:`chain_file`. Its folder and its images are removed at the end."""
     repository = f"toolkit-bench-{uuid.uuid4().hex[:8]}"
-    # What steps wrote may be another user's; a folder that stays behind must not hide the figures.
+    # Files of steps may belong to another user. A folder that can't be removed must not hide the figures.
     with tempfile.TemporaryDirectory(prefix="toolkit-bench-", ignore_cleanup_errors=True) as folder:
         root = Path(folder) / "project"
         root.mkdir(mode=0o755)

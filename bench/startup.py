@@ -13,22 +13,22 @@ STEPS = 100
 STEP_BOUND = 3.0
 HELP_BOUND = 4.0
 _REPEATED = 20
-"""Runs that make one figure of a command that is too short to be measured well alone."""
+"""How many runs make one figure of a short command."""
 
 
 def main_process(pairs: int) -> None:
-    """What a step adds to a chain, and its share of the whole command: a short pipeline pays for the start as well."""
+    """What one more step adds to a chain, and the time of the whole command for each step, which includes the start."""
     with project(1, STEPS) as root:
         bare = _bare(root)
-        many, one = (_whole(steps, root) for steps in (STEPS, 1))
-        one.measure()
-        whole, single, floor = in_turn([many, one, bare], pairs)
+        chain, one_step = (_whole(steps, root) for steps in (STEPS, 1))
+        one_step.measure()
+        whole, single, floor = in_turn([chain, one_step, bare], pairs)
     added = [(long - short) / (STEPS - 1) for long, short in zip(whole, single, strict=True)]
     share = [long / STEPS for long in whole]
     show(f"process: {STEPS} steps as plain processes of the same interpreter", pairs)
     show_times(bare.name, floor)
-    show_times(many.name, whole)
-    show_times(one.name, single)
+    show_times(chain.name, whole)
+    show_times(one_step.name, single)
     show_times(f"what a step adds: ({STEPS} steps - 1 step) / {STEPS - 1}", added)
     show_times(f"a step's share: {STEPS} steps / {STEPS}", share)
     show_ratio("what a step adds / bare Python", added, floor, STEP_BOUND)

@@ -1,4 +1,4 @@
-"""Sides measured in turn: their times, medians and spread, and their ratio beside what it should be."""
+"""Measures sides in turn, and prints their times, medians and spread, and their ratio beside its target."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _TIME_LIMIT = 1800.0
 
 
 class Broken(Exception):
-    """A side did not run, so that there is nothing to compare; says why."""
+    """A side did not run, so there is nothing to compare. The message says why."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side.
+    """One of the things that are compared.
 
     Attributes:
-        measure: does the work once and returns what it cost, in seconds.
+        measure: does the work once and returns its time, in seconds.
     """
 
     name: str
@@ -31,14 +31,14 @@ class Side:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's variables, without those that would choose another environment, project or interpreter."""
+    """This process's environment variables, without those that choose another environment, project or interpreter."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOOLKIT_", "RUNNABLE_"))}
     kept.pop("VIRTUAL_ENV", None)
     return {**kept, **more}
 
 
 def seconds(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None, parts: int = 1) -> float:
-    """The time that a whole command takes, from before its start until its end was seen, divided by ``parts``.
+    """The seconds from a command's start to its end, divided by ``parts``.
 
     Raises:
         Broken: it can't be started, ends with another code than 0, or does not end.
@@ -77,17 +77,17 @@ def run(command: Sequence[str], folder: Path, variables: Mapping[str, str] | Non
 
 
 def in_turn(sides: Sequence[Side], pairs: int) -> list[list[float]]:
-    """Each side's figures.
+    """The times of each side.
 
-    Every other round goes backwards: what the machine does beside then weighs on all sides alike, and none always
-    finds the caches as the same other one left them.
+    Every other round has the reverse order. Other load on the machine then affects all sides alike, and no side always
+    follows the same other one.
     """
-    found: list[list[float]] = [[] for _ in sides]
+    times: list[list[float]] = [[] for _ in sides]
     for number in range(pairs):
         order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
         for position in order:
-            found[position].append(sides[position].measure())
-    return found
+            times[position].append(sides[position].measure())
+    return times
 
 
 def show(title: str, pairs: int) -> None:
@@ -99,13 +99,13 @@ def show_times(name: str, times: Sequence[float]) -> None:
 
 
 def show_ratio(name: str, own: Sequence[float], other: Sequence[float], bound: float | None) -> None:
-    """The ratio of the medians, the least and the most that a pair had, and the target, where there is one."""
+    """Prints the ratio of the medians, the least and the greatest ratio of a pair, and the target if there is one."""
     ratio = statistics.median(own) / statistics.median(other)
-    each = [one / two for one, two in zip(own, other, strict=True)]
+    ratios = [first / second for first, second in zip(own, other, strict=True)]
     target = "no target"
     if bound is not None:
         target = f"target at most {bound:g}: {'met' if ratio <= bound else 'MISSED'}"
-    print(f"  {name:<44} {ratio:.2f} (pairs {min(each):.2f} to {max(each):.2f})  {target}", flush=True)
+    print(f"  {name:<44} {ratio:.2f} (pairs {min(ratios):.2f} to {max(ratios):.2f})  {target}", flush=True)
 
 
 def spread(times: Sequence[float]) -> str:

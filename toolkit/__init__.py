@@ -1,6 +1,6 @@
 """Pipelines whose steps run as containers, the same on a laptop and on a cluster.
 
-What is named here is the SDK. A pipeline is a list of steps, or a function that calls them:
+The names in this package are the SDK. A pipeline is a list of steps, or a function that calls them:
 
 ```python
 from functions import consume, generate
@@ -17,11 +17,11 @@ if __name__ == "__main__":
     pipeline.execute()
 ```
 
-What can't be described is refused with a ``ValueError`` whose message is one sentence for the pipeline's author.
+A pipeline that can't be described raises a ``ValueError``. Its message is one sentence for the pipeline's author.
 """
 
-# Standard library only, on Python 3.9 and later: the file that defines a step's function often defines the pipeline too, and
-# then goes into the image with it.
+# Standard library only, and Python 3.9: this goes into every image, because the file that defines a step's function often
+# defines the pipeline too.
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ __all__ = [
 
 
 if not TYPE_CHECKING:
-    # A type checker takes the names from above: with this it would accept any name.
+    # Hidden from type checkers, which would accept any name because of it. They read the imports above.
     def __getattr__(name):
-        # The command line imports this package too, and does not need the SDK.
+        # Imported on first use: the command line imports this package too, and needs no SDK.
         if name in __all__:
             from toolkit import sdk
 

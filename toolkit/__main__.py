@@ -7,7 +7,7 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line and leaves with its exit code."""
+    """Runs the command line and exits with its code."""
     from toolkit.cli.main import run
 
     code = run(sys.argv[1:])
@@ -15,9 +15,9 @@ def main() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        # Whoever read it is gone, or the disk it goes to is full.
+        # The reader of a pipe has ended, or the disk of a file is full.
         code = code or 3
-    # Taking the interpreter down piece by piece takes 100 ms after a run, and nothing of it is needed.
+    # An ordinary exit takes the interpreter 100 ms after a run. Nothing needs its cleaning up.
     os._exit(code)
 
 

@@ -1,7 +1,7 @@
-"""The one hierarchy of errors: each class carries the exit code that the command ends with.
+"""The hierarchy of errors. Each class carries the exit code that the command ends with.
 
-A user sees the message as one sentence (what, where, what to do) and never a traceback of ours.
-This module imports nothing of the rest.
+A user sees the message as one sentence (what is wrong, where, and what to do), never a traceback of toolkit's own code.
+This module imports nothing else of toolkit.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ CANCELLED = 130
 
 
 class ToolkitError(Exception):
-    """A fault that is told to the user in one sentence.
+    """An error that the user sees as one sentence.
 
     Attributes:
-        exit_code: what the command ends with (see the module's constants).
-        where: the place the sentence is about, as ``file:line`` or ``file``; None when there is no such place.
+        exit_code: the command's exit code, one of this module's constants.
+        where: what the sentence is about, as ``file:line`` or ``file``; None when it is about no file.
     """
 
     exit_code = INFRASTRUCTURE
@@ -35,12 +35,12 @@ class ToolkitError(Exception):
 
 
 class BadInput(ToolkitError):
-    """Something that the user wrote is wrong: configuration, pipeline, parameters, a lock file, an option."""
+    """The user's input is wrong: the configuration, the pipeline, a parameter, a lock file or an option."""
 
     exit_code = BAD_INPUT
 
 
 class Infrastructure(ToolkitError):
-    """The engine, the cluster, the network or the disk did not do its part."""
+    """The engine, the cluster, the network or the disk failed."""
 
     exit_code = INFRASTRUCTURE

@@ -1,4 +1,4 @@
-"""Names: what steps, runs and parameters may be called."""
+"""The rules for the names of steps, runs and parameters, and new run ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import unicodedata
 from toolkit.errors import BadInput
 
 LONGEST_NAME = 200
-_RUN_ID = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -28,17 +27,17 @@ def step_name(name: str, where: str | None = None) -> str:
     for character in normal:
         if character == "/" or not character.isprintable():
             raise BadInput(f"the step name {name!r} holds {character!r}: names are printable and without /", where)
-    # The last stands for positions in the paths of a plan.
+    # In the paths of a plan, * stands for a position.
     if normal in (".", "..", "*"):
         raise BadInput(f"{name!r} can't be a step's name", where)
     return normal
 
 
 def parameter_name(name: object, where: str | None = None) -> str:
-    """A parameter's name: an identifier, since functions take it as an argument and shells as a variable.
+    """A parameter's name: an identifier, because functions take it as an argument and shells as an environment variable.
 
     Raises:
-        BadInput: it is none.
+        BadInput: it is not an identifier.
     """
     if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
         raise BadInput(
@@ -51,9 +50,12 @@ def run_id(given: str) -> str:
     """A run id as given.
 
     Raises:
-        BadInput: a Workflow on Kubernetes could not have it as its name.
+        BadInput: it can't be the name of a Workflow on Kubernetes.
     """
-    if not _RUN_ID.fullmatch(given):
+    # Imported here, because few commands are given a run id.
+    from toolkit.runtime.shared.run_files import RUN_ID
+
+    if not RUN_ID.fullmatch(given):
         raise BadInput(
             f"{given!r} can't be a run id: it takes 1 to 40 of a-z, 0-9 and -, and begins and ends with a letter or digit"
         )
@@ -61,5 +63,9 @@ def run_id(given: str) -> str:
 
 
 def new_run_id() -> str:
-    """A fresh run id that sorts by time (UTC)."""
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(2).hex()
+    """A fresh run id: the time in UTC, by which ids sort, and 32 random bits.
+
+    A schedule starts many runs within one second, so the random part has to tell them apart: on a cluster, a second run of
+    the same id and the same pipeline would only follow the first.
+    """
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + os.urandom(4).hex()

@@ -1,7 +1,7 @@
 """A chain of steps on a real cluster: beside the same chain written by hand for Argo, and the peer's workflow for it.
 
-The whole command is measured against nothing but `kubectl create` and a watch. Then what the client alone costs, beside raw
-`docker run`, and how many pods a pipeline takes.
+The whole command is measured beside `kubectl create` and a watch. Other benches measure what the client alone costs, beside raw
+`docker run`, and count the pods of a pipeline.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from bench.cluster import peer
-from bench.cluster.place import ROOT, Absent, Failed, Namespace, find, fresh, namespace
+from bench.cluster.namespaces import ROOT, Absent, Failed, KubernetesObject, Namespace, find, fresh, temporary_namespace
 from bench.projects import console, project, remove_images, toolkit_run
 from bench.turns import Broken, Side, in_turn, run, seconds, show, show_ratio, show_times
 
 STEPS = 5
 HAND_WRITTEN_SHARE = 0.05
 HAND_WRITTEN_SECONDS = 1.5
-"""Whichever of the two is more."""
+"""The target is the larger of the two."""
 PEER_BOUND = 0.6
 CLIENT_BOUND = 4.0
 CLAIM = "toolkit"
-"""The claim of a project whose configuration names none."""
+"""The claim of a project whose configuration names no volume."""
 _HEAD = "from functions import nothing\n\nfrom toolkit import Map, Parallel, Pipeline, PythonTask\n\n"
 _SHAPES = {
     "map": """\
@@ -55,7 +55,7 @@ _EXAMPLE = ROOT / "examples" / "getting-started"
 
 
 def main(pairs: int) -> None:
-    """The chain, beside the hand-written DAG and the peer's workflow; without a cluster a line that says so.
+    """The chain, beside the hand-written DAG and the peer's workflow. Without a cluster, it prints a line that says so.
 
     Raises:
         Broken: a side did not run.
@@ -80,11 +80,11 @@ def _on_cluster(measure: Callable[[Namespace, Path, int], None], pairs: int) -> 
         print(f"\ncluster: skipped, because {error}", flush=True)
         return
     try:
-        # A namespace must not stay behind because the bench was told to end.
-        with _ends_by_exception(), project(STEPS) as root:
+        # A namespace must not stay behind when the bench is asked to stop.
+        with _sigterm_raises(), project(STEPS) as root:
             try:
-                with namespace(cluster, restricted=True, claims=[CLAIM, "runnable-volume"]) as place:
-                    measure(place, root, pairs)
+                with temporary_namespace(cluster, restricted=True, claims=[CLAIM, "runnable-volume"]) as namespace:
+                    measure(namespace, root, pairs)
             finally:
                 cluster.forget_images(_repository(root))
     except Failed as failed:
@@ -92,7 +92,7 @@ def _on_cluster(measure: Callable[[Namespace, Path, int], None], pairs: int) -> 
 
 
 @contextmanager
-def _ends_by_exception() -> Iterator[None]:
+def _sigterm_raises() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
@@ -103,59 +103,59 @@ def _ends_by_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _chain(place: Namespace, root: Path, pairs: int) -> None:
+def _chain(namespace: Namespace, root: Path, pairs: int) -> None:
     counts: list[list[int]] = [[], [], []]
 
-    own, other = _sides(place, root, "chain", _command(place), counts)
-    with peer.sides(place.cluster, root.parent / "peer", STEPS, counts[2]) as theirs:
-        sides = [own, other, *(theirs if isinstance(theirs, list) else [])]
+    own, other = _sides(namespace, root, "chain", _command(namespace), counts)
+    with peer.sides(namespace.cluster, root.parent / "peer", STEPS, counts[2]) as peers:
+        sides = [own, other, *(peers if isinstance(peers, list) else [])]
         figures = in_turn(sides, pairs)
     show(f"cluster: a chain of {STEPS} steps on Kubernetes with Argo", pairs)
     for side, times in zip(sides, figures, strict=True):
         show_times(side.name, times)
     _show_difference(figures[0], figures[1])
-    if isinstance(theirs, list):
+    if isinstance(peers, list):
         show_ratio("toolkit run / the peer's by default", figures[0], figures[2], PEER_BOUND)
         show_ratio("toolkit run / the peer's, cpu not limited", figures[0], figures[3], None)
         print(f"    ({peer.CONDITIONS})", flush=True)
     else:
-        print(f"  without the peer: {theirs}", flush=True)
+        print(f"  without the peer: {peers}", flush=True)
     for name, count in zip(("toolkit run", "hand-written", "the peer's"), counts, strict=True):
         if count:
             print(f"  {'pods of ' + name:<44} {count[0]}", flush=True)
 
 
-def _shapes(place: Namespace, root: Path, pairs: int) -> None:
+def _shapes(namespace: Namespace, root: Path, pairs: int) -> None:
     for shape in _SHAPES:
-        _shape(place, root, shape, pairs)
+        _shape(namespace, root, shape, pairs)
 
 
-def _client_and_examples(place: Namespace, root: Path, pairs: int) -> None:
-    _client(place, root, pairs)
-    _examples(place)
+def _client_and_examples(namespace: Namespace, root: Path, pairs: int) -> None:
+    _client(namespace, root, pairs)
+    _examples(namespace)
 
 
 def _sides(
-    place: Namespace, root: Path, shape: str, command: Sequence[str], counts: Sequence[list[int]]
+    namespace: Namespace, root: Path, shape: str, command: Sequence[str], counts: Sequence[list[int]]
 ) -> tuple[Side, Side]:
-    """A command's run and the hand-written DAG of a shape; the first two of ``counts`` take how many pods each had last.
+    """A command's run and the hand-written DAG of a shape; the first two of ``counts`` take the number of pods of their last runs.
 
     Raises:
-        Broken: a run failed, or its pods are no longer like the manifest's.
+        Broken: a run failed, or its pods differ from the manifest's.
     """
-    manifest = _hand_written(place, root, shape, command)
+    manifest = _hand_written(namespace, root, shape, command)
 
     def whole() -> float:
         run_id = fresh("bench")
-        taken = seconds([*command, "--run-id", run_id], root, place.cluster.variables())
-        counts[0][:] = [len(place.pods(run_id))]
-        place.forget(run_id)
+        taken = seconds([*command, "--run-id", run_id], root, namespace.cluster.variables())
+        counts[0][:] = [len(namespace.pods(run_id))]
+        namespace.forget(run_id)
         return taken
 
     def written() -> float:
-        name, taken = place.create_and_wait(manifest)
-        counts[1][:] = [len(place.pods(name))]
-        place.forget(name)
+        name, taken = namespace.create_and_wait(manifest)
+        counts[1][:] = [len(namespace.pods(name))]
+        namespace.forget(name)
         return taken
 
     return (
@@ -164,14 +164,14 @@ def _sides(
     )
 
 
-def _shape(place: Namespace, root: Path, shape: str, pairs: int) -> None:
+def _shape(namespace: Namespace, root: Path, shape: str, pairs: int) -> None:
     """A composite beside the DAG of the same shape."""
     (root / f"{shape}.py").write_text(_HEAD + _SHAPES[shape])
-    given = [] if shape != "map" else ["--param", f"numbers={list(range(_ITEMS))}"]
-    command = [console("toolkit"), "run", f"{shape}.py", "--env", "argo", *given, *place.options()]
+    parameters = [] if shape != "map" else ["--param", f"numbers={list(range(_ITEMS))}"]
+    command = [console("toolkit"), "run", f"{shape}.py", "--env", "argo", *parameters, *namespace.options()]
     counts: list[list[int]] = [[], []]
 
-    own, other = _sides(place, root, shape, command, counts)
+    own, other = _sides(namespace, root, shape, command, counts)
     figures = in_turn([own, other], pairs)
     show(f"cluster: {shape} on Kubernetes with Argo", pairs)
     show_times(own.name, figures[0])
@@ -180,8 +180,8 @@ def _shape(place: Namespace, root: Path, shape: str, pairs: int) -> None:
     print(f"  {'pods of toolkit run, of the hand-written':<44} {counts[0][0]}, {counts[1][0]}", flush=True)
 
 
-def _command(place: Namespace) -> list[str]:
-    return [*toolkit_run(STEPS, "argo"), *place.options()]
+def _command(namespace: Namespace) -> list[str]:
+    return [*toolkit_run(STEPS, "argo"), *namespace.options()]
 
 
 def _repository(root: Path) -> str:
@@ -193,11 +193,11 @@ def _repository(root: Path) -> str:
 def _show_difference(own: Sequence[float], other: Sequence[float]) -> None:
     base = statistics.median(other)
     more = statistics.median(own) - base
-    each = [one - two for one, two in zip(own, other, strict=True)]
+    differences = [first - second for first, second in zip(own, other, strict=True)]
     met = more <= max(HAND_WRITTEN_SECONDS, HAND_WRITTEN_SHARE * base)
     print(
         f"  {'toolkit run - the hand-written DAG':<44} {more:+.2f} s, {more / base:+.1%} "
-        f"(pairs {min(each):+.2f} to {max(each):+.2f} s)  "
+        f"(pairs {min(differences):+.2f} to {max(differences):+.2f} s)  "
         f"target at most {HAND_WRITTEN_SECONDS:g} s or {HAND_WRITTEN_SHARE:.0%}: {'met' if met else 'MISSED'}",
         flush=True,
     )
@@ -206,39 +206,39 @@ def _show_difference(own: Sequence[float], other: Sequence[float]) -> None:
 # --- the hand-written side ----------------------------------------------------------------------------------------------
 
 
-def _hand_written(place: Namespace, root: Path, shape: str, command: Sequence[str]) -> Path:
-    """The committed manifest of a shape, with image, policy, user and claim of a run's own pods, which warms all caches as well.
+def _hand_written(namespace: Namespace, root: Path, shape: str, command: Sequence[str]) -> Path:
+    """The committed manifest of a shape, with the image, policy, user and claim of the pods of a run. That run warms all caches.
 
     Raises:
-        Broken: a run failed, or its pods are no longer like the manifest's.
+        Broken: a run failed, or its pods differ from the manifest's.
     """
     run_id = fresh("bench")
-    run([*command, "--run-id", run_id], root, place.cluster.variables())
-    theirs = place.pods(run_id)[0]["spec"]
-    main = next(one for one in theirs["containers"] if one["name"] == "main")
+    run([*command, "--run-id", run_id], root, namespace.cluster.variables())
+    spec = namespace.pods(run_id)[0]["spec"]
+    main = next(container for container in spec["containers"] if container["name"] == "main")
     here = Path(__file__).parent
     text = Template((here / "hand-written.yaml").read_text()).substitute(
         SHAPE=(here / f"{shape}.yaml").read_text(),
         IMAGE=json.dumps(main["image"]),
         PULL_POLICY=main["imagePullPolicy"],
-        USER=theirs["securityContext"]["runAsUser"],
+        USER=spec["securityContext"]["runAsUser"],
         CLAIM=CLAIM,
     )
-    place.forget(run_id)
+    namespace.forget(run_id)
     manifest = root.parent / f"{shape}.yaml"
     manifest.write_text(text)
-    name, _ = place.create_and_wait(manifest)
-    ours, written = _likeness(theirs), _likeness(place.pods(name)[0]["spec"])
-    place.forget(name)
-    unlike = [key for key in sorted({*ours, *written}) if ours.get(key) != written.get(key)]
-    if unlike:
-        told = "; ".join(f"{key}: {ours.get(key)} and {written.get(key)}" for key in unlike)
-        raise Broken(f"the pods of bench/cluster/hand-written.yaml are no longer like a run's: {told}")
+    name, _ = namespace.create_and_wait(manifest)
+    expected, actual = _comparable(spec), _comparable(namespace.pods(name)[0]["spec"])
+    namespace.forget(name)
+    differing = [key for key in sorted({*expected, *actual}) if expected.get(key) != actual.get(key)]
+    if differing:
+        differences = "; ".join(f"{key}: {expected.get(key)} and {actual.get(key)}" for key in differing)
+        raise Broken(f"the pods of bench/cluster/hand-written.yaml differ from those of a run: {differences}")
     return manifest
 
 
-def _likeness(spec: dict[str, Any]) -> dict[str, Any]:
-    """What pods must have in common to be compared: all that the node does more or less for, but a run's own ConfigMap."""
+def _comparable(spec: KubernetesObject) -> dict[str, object]:
+    """The fields that pods must have in common for their times to be comparable. A run's own ConfigMap is left out."""
     pod = (
         "automountServiceAccountToken",
         "enableServiceLinks",
@@ -247,26 +247,26 @@ def _likeness(spec: dict[str, Any]) -> dict[str, Any]:
         "serviceAccountName",
         "terminationGracePeriodSeconds",
     )
-    found = {key: spec.get(key) for key in pod}
-    found["claims"] = [one["persistentVolumeClaim"] for one in spec["volumes"] if "persistentVolumeClaim" in one]
-    for one in [*spec.get("initContainers", []), *spec["containers"]]:
+    fields = {key: spec.get(key) for key in pod}
+    fields["claims"] = [each["persistentVolumeClaim"] for each in spec["volumes"] if "persistentVolumeClaim" in each]
+    for container in [*spec.get("initContainers", []), *spec["containers"]]:
         for key in ("image", "imagePullPolicy", "resources", "securityContext", "workingDir"):
-            found[f"{one['name']}.{key}"] = one.get(key)
-    return found
+            fields[f"{container['name']}.{key}"] = container.get(key)
+    return fields
 
 
 # --- the client, and the pods -------------------------------------------------------------------------------------------
 
 
-def _client(place: Namespace, root: Path, pairs: int) -> None:
-    """What the client costs until the run is left to itself: start, build, plan, preflight, submit."""
-    variables = place.cluster.variables()
+def _client(namespace: Namespace, root: Path, pairs: int) -> None:
+    """What the client costs until it detaches: start, build, plan, preflight and submit."""
+    variables = namespace.cluster.variables()
     image = run([console("toolkit"), "build"], root).strip()
 
     def detached() -> float:
         run_id = fresh("bench")
-        taken = seconds([*_command(place), "--run-id", run_id, "--detach"], root, variables)
-        place.forget(run_id)
+        taken = seconds([*_command(namespace), "--run-id", run_id, "--detach"], root, variables)
+        namespace.forget(run_id)
         return taken
 
     raw = Side("docker run --rm IMAGE true", lambda: seconds(["docker", "run", "--rm", image, "true"], root))
@@ -279,21 +279,21 @@ def _client(place: Namespace, root: Path, pairs: int) -> None:
     show_ratio("toolkit run --detach / docker run", figures[0], figures[1], CLIENT_BOUND)
 
 
-def _examples(place: Namespace) -> None:
-    """Pods of examples/getting-started."""
+def _examples(namespace: Namespace) -> None:
+    """Counts the pods of examples/getting-started."""
     repository = fresh("toolkit-bench")
-    place.secret("toolkit-secrets", secret_key="the-bench-key")
-    place.secret("postgres", connection_string="postgresql://bench@localhost/bench")
+    namespace.secret("toolkit-secrets", secret_key="the-bench-key")
+    namespace.secret("postgres", connection_string="postgresql://bench@localhost/bench")
     with project() as root:
         shutil.copytree(_EXAMPLE, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         settings = root / "toolkit.yaml"
         settings.write_text(settings.read_text().replace("image: image_to_use", f"image: {repository}"))
         try:
             run_id = fresh("bench")
-            command = [console("toolkit"), "run", "sdk.py", "--env", "argo", "--run-id", run_id, *place.options()]
-            run(command, root, place.cluster.variables())
-            count = len(place.pods(run_id))
+            command = [console("toolkit"), "run", "sdk.py", "--env", "argo", "--run-id", run_id, *namespace.options()]
+            run(command, root, namespace.cluster.variables())
+            count = len(namespace.pods(run_id))
         finally:
             remove_images(repository)
-            place.cluster.forget_images(repository)
+            namespace.cluster.forget_images(repository)
     print(f"\ncluster: an example\n  {'pods of ' + _EXAMPLE.name + ', 2 steps':<44} {count}", flush=True)

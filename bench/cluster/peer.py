@@ -1,4 +1,4 @@
-"""The workflow that the peer generates for the chain, made to run and run as the hand-written one is."""
+"""The workflow that the peer generates for the chain, changed as far as it needs to run, and measured like the hand-written one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from bench.cluster.place import Cluster, Failed, Namespace, fresh, namespace
+from bench.cluster.namespaces import Cluster, Failed, KubernetesObject, Namespace, fresh, temporary_namespace
 from bench.peer import CHAIN, VERSION, install
 from bench.peer import Absent as NotInstalled
 from bench.projects import console, remove_images
@@ -42,53 +41,54 @@ _UNLIMITED = """
       resources:
         limits: {cpu: "8", memory: 1Gi}
         requests: {cpu: 250m, memory: 1Gi}"""
-"""Its own defaults, but a cpu limit that limits nothing; it can't be left out."""
+"""The peer's own defaults, except for a cpu limit above what the node has. The limit can't be left out."""
 _CLAIM = "runnable"
 
 
 @contextmanager
 def sides(cluster: Cluster, folder: Path, steps: int, pods: list[int]) -> Iterator[list[Side] | str]:
-    """The peer's workflow as it is by default and without its cpu limit, both warmed up; or why there is none.
+    """The peer's workflow by default and without its cpu limit, both warmed up; or the reason why there is none.
 
     Args:
-        folder: to be made for its project. pods: is told how many a workflow of its took.
+        folder: the folder to make for its project.
+        pods: takes the number of pods of its last workflow.
     """
     repository = fresh("toolkit-bench-peer")
     try:
-        with namespace(cluster, restricted=False, claims=[_CLAIM]) as place:
+        with temporary_namespace(cluster, restricted=False, claims=[_CLAIM]) as namespace:
             try:
-                default, unlimited = _generated(place, folder, repository, steps)
-                made = [
+                default, unlimited = _generated(namespace, folder, repository, steps)
+                sides = [
                     Side(
                         f"runnable {VERSION}'s workflow, by default 0.25 cpu",
-                        lambda: _run_once(place, default, folder, pods),
+                        lambda: _run_once(namespace, default, folder, pods),
                     ),
                     Side(
                         f"runnable {VERSION}'s workflow, cpu not limited",
-                        lambda: _run_once(place, unlimited, folder, pods),
+                        lambda: _run_once(namespace, unlimited, folder, pods),
                     ),
                 ]
-                for side in made:
+                for side in sides:
                     side.measure()
             except (Broken, Failed, NotInstalled, OSError) as error:
                 yield f"runnable {VERSION} can't be had or run here: {error}"
             else:
-                yield made
+                yield sides
     finally:
         remove_images(repository)
         cluster.forget_images(repository)
 
 
-def _generated(place: Namespace, folder: Path, repository: str, steps: int) -> list[dict[str, Any]]:
-    """The manifests that the peer writes, with its image on the node."""
+def _generated(namespace: Namespace, folder: Path, repository: str, steps: int) -> list[KubernetesObject]:
+    """The manifests that the peer writes, after its image was delivered to the node."""
     python = install()
-    # Its pods report with the account that they have by default.
-    subject = {"kind": "ServiceAccount", "name": "default", "namespace": place.name}
-    place.apply(
+    # Its pods report under their default account.
+    subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace.name}
+    namespace.apply(
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "RoleBinding",
-            "metadata": {"name": "default-reports", "namespace": place.name},
+            "metadata": {"name": "default-reports", "namespace": namespace.name},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "toolkit-runner"},
             "subjects": [subject],
         }
@@ -101,32 +101,38 @@ def _generated(place: Namespace, folder: Path, repository: str, steps: int) -> l
     settings = folder / "runnable.yaml"
 
     def configure(image: str, resources: str = "") -> None:
-        policy = "IfNotPresent" if place.cluster.foreign else "Never"
-        known = {"claim": _CLAIM, "image": image, "policy": policy, "namespace": place.name, "resources": resources}
-        settings.write_text(_SETTINGS.format(**known))
+        policy = "IfNotPresent" if namespace.cluster.foreign else "Never"
+        values = {
+            "claim": _CLAIM,
+            "image": image,
+            "policy": policy,
+            "namespace": namespace.name,
+            "resources": resources,
+        }
+        settings.write_text(_SETTINGS.format(**values))
 
-    # Its pods read this file too, but not the image's name in it, which is only known when the image is built.
+    # The image holds this file, and its pods read it, but not the image's name, which is known only after the build.
     configure("this-one")
-    how = ["--push"] if place.cluster.foreign else ["--load", "--node", str(place.cluster.containerd)]
-    image = run([console("toolkit"), "build", *how], folder, place.cluster.variables()).strip()
-    found: list[dict[str, Any]] = []
+    delivery = ["--push"] if namespace.cluster.foreign else ["--load", "--node", str(namespace.cluster.containerd)]
+    image = run([console("toolkit"), "build", *delivery], folder, namespace.cluster.variables()).strip()
+    workflows: list[KubernetesObject] = []
     for resources in ("", _UNLIMITED):
         configure(image, resources)
         run([python, "chain.py"], folder, environment(RUNNABLE_CONFIGURATION_FILE=settings.name))
         workflow = yaml.safe_load((folder / "argo.yaml").read_text())
         for template in workflow["spec"]["templates"]:
             template.pop("memoize", None)
-        found.append(workflow)
-    return found
+        workflows.append(workflow)
+    return workflows
 
 
-def _run_once(place: Namespace, workflow: dict[str, Any], folder: Path, pods: list[int]) -> float:
+def _run_once(namespace: Namespace, workflow: KubernetesObject, folder: Path, pods: list[int]) -> float:
     for parameter in workflow["spec"]["arguments"]["parameters"]:
         if parameter["name"] == "run_id":
             parameter["value"] = fresh("bench")
     manifest = folder / "argo.json"
     manifest.write_text(json.dumps(workflow))
-    name, taken = place.create_and_wait(manifest)
-    pods[:] = [len(place.pods(name))]
-    place.forget(name)
+    name, taken = namespace.create_and_wait(manifest)
+    pods[:] = [len(namespace.pods(name))]
+    namespace.forget(name)
     return taken

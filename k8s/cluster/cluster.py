@@ -2,10 +2,10 @@
 """A Kubernetes with Argo Workflows on this machine alone: see README.md beside this file.
 
     cluster.py up                     start it, unless it is up
-    cluster.py down                   take it down, leaving nothing
-    cluster.py status [--json]        what there is; ends with 1 when it is not up
+    cluster.py down                   end it and remove all that is left of it
+    cluster.py status [--json]        print its addresses and files; exits with 1 when it is not up
     cluster.py build [kwok]           build its programs, or kwok, into the cache
-    cluster.py run COMMAND...         run a command while it is up; what was not up before is taken down afterwards
+    cluster.py run COMMAND...         start it, run a command, and end it again unless it was up before
     cluster.py volume NAMESPACE CLAIM make a claim that any number of pods can write to; prints the folder behind it
 
 Environment:
@@ -13,7 +13,7 @@ Environment:
     TOOLKIT_TEST_REGISTRY: that cluster's registry, HOST:PORT/PREFIX.
     XDG_STATE_HOME, XDG_CACHE_HOME: where its state and its programs lie, below toolkit/cluster.
 
-It ends with 3, as every fault of the infrastructure does, and one sentence.
+It exits with 3 and one sentence when the infrastructure fails.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A Kubernetes with Argo Workflows on this machine alone.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start it, unless it is up")
-    commands.add_parser("down", help="take it down, leaving nothing")
-    status = commands.add_parser("status", help="what there is; ends with 1 when it is not up")
-    status.add_argument("--json", action="store_true", help="for programs")
+    commands.add_parser("down", help="end it and remove all that is left of it")
+    status = commands.add_parser("status", help="print its addresses and files; exits with 1 when it is not up")
+    status.add_argument("--json", action="store_true", help="as JSON, for programs")
     building = commands.add_parser("build", help="build its programs into the cache")
-    building.add_argument("part", nargs="?", choices=["kwok"], help="what only some tests need")
+    building.add_argument("part", nargs="?", choices=["kwok"], help="a part that only some tests need")
     volume = commands.add_parser("volume", help="make a claim that any number of pods can write to")
     volume.add_argument("namespace")
     volume.add_argument("claim")
-    running = commands.add_parser("run", help="run a command while it is up; it is as it was afterwards")
+    running = commands.add_parser("run", help="start it, run a command, and end it again unless it was up before")
     running.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, ended)  # as Ctrl-C: what was begun is taken back
+    signal.signal(signal.SIGTERM, ended)  # as Ctrl-C: a start that is not complete is undone
     try:
         if arguments.command == "up":
             up()
         elif arguments.command == "down":
-            say("it is down" if lifecycle.down() else "there was nothing to take down")
+            say("it is down" if lifecycle.down() else "it was not up")
         elif arguments.command == "status":
             return show(arguments.json)
         elif arguments.command == "run":
@@ -61,7 +61,9 @@ def main() -> int:
             print(*(part.folder() for part in parts), sep="\n")
         else:
             if kube.foreign():
-                raise Failed("a volume is made on our own cluster only; TOOLKIT_TEST_KUBECONFIG names another")
+                raise Failed(
+                    "volumes can be made only on the cluster of this machine, but TOOLKIT_TEST_KUBECONFIG names another"
+                )
             print(kube.make_volume(kube.own(), arguments.namespace, arguments.claim))
     except Failed as failed:
         print(f"cluster: {failed}", file=sys.stderr)
@@ -77,22 +79,22 @@ def ended(*_: object) -> NoReturn:
 
 def up() -> None:
     lifecycle.up()
-    other = kube.foreign()
-    print(f"export KUBECONFIG={shlex.quote(str(other.kubeconfig if other else kubeconfig()))}")
+    foreign = kube.foreign()
+    print(f"export KUBECONFIG={shlex.quote(str(foreign.kubeconfig if foreign else kubeconfig()))}")
 
 
 def run(words: list[str]) -> int:
-    """Run a command, and answer with its exit code; a cluster that was up stays up."""
+    """Run a command and return its exit code; a cluster that was up stays up."""
     if not words:
         raise Failed("name a command to run")
-    before = lifecycle.status()["up"]
+    was_up = lifecycle.status()["up"]
     try:
         lifecycle.up()
         return subprocess.run(words).returncode
     except OSError as error:
         raise Failed(f"{words[0]} can't be run: {error.strerror}") from None
     finally:
-        if not before and kube.foreign() is None:
+        if not was_up and kube.foreign() is None:
             lifecycle.down()
 
 
@@ -101,8 +103,9 @@ def show(as_json: bool) -> int:
     if as_json:
         print(json.dumps(status, indent=2))
     elif status["up"]:
+        values = dict(status)
         for name in ("kubeconfig", "context", "registry", "containerd", "node", "kubectl", "argo_version"):
-            print(f"{name:13} {status[name] or '-'}")
+            print(f"{name:13} {values[name] or '-'}")
     elif status["ended"]:
         print("broken: " + ", ".join(f"{name} ended with {code}" for name, code in status["ended"].items()))
     else:

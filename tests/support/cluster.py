@@ -67,14 +67,15 @@ def running() -> Iterator[Cluster]:
     if not before["up"]:
         lifecycle.up()  # refuses, with a sentence, when a named cluster does not answer
     try:
-        now = lifecycle.status()
+        status = lifecycle.status()
+        assert status["kubeconfig"] is not None and status["kubectl"] is not None
         yield Cluster(
-            kubeconfig=Path(now["kubeconfig"]),
-            context=now["context"],
-            registry=now["registry"],
-            containerd=now["containerd"],
-            kubectl=now["kubectl"],
-            foreign=now["foreign"],
+            kubeconfig=Path(status["kubeconfig"]),
+            context=status["context"],
+            registry=status["registry"],
+            containerd=status["containerd"],
+            kubectl=status["kubectl"],
+            foreign=status["foreign"],
         )
     finally:
         if not before["up"] and not before["foreign"]:

@@ -9,6 +9,7 @@ from typing import Any
 from toolkit.config.settings import Build, CatalogStore, Config, Executor, RunLogStore, Secrets
 from toolkit.model.pipeline import Pipeline, Return, Task
 from toolkit.plan.planner import plan
+from toolkit.report.contract import RunDocument
 from toolkit.report.view import view
 from toolkit.runtime.shared import layout, records
 from toolkit.store import writer as store
@@ -48,23 +49,25 @@ class RecordedRun:
         self.folder = store.create_run(
             log_folder,
             run_id,
-            {
-                "version": 1,
-                "run_id": run_id,
-                "pipeline": "p",
-                "environment": "process",
-                "context": {},
-                "without_effect": [],
-                "tag": "",
-                "started": STARTED,
-                "image": None,
-                "parameters": parameters or {},
-                "plan_hash": made.hash(),
-                "plan": made.to_json().decode(),
-                "controls": controls or {},
-                "driver": {"host": "here"},
-                **record,
-            },
+            records.checked_run(
+                {
+                    "version": 1,
+                    "run_id": run_id,
+                    "pipeline": "p",
+                    "environment": "process",
+                    "context": {},
+                    "without_effect": [],
+                    "tag": "",
+                    "started": STARTED,
+                    "image": None,
+                    "parameters": parameters or {},
+                    "plan_hash": made.hash(),
+                    "plan": made.to_json().decode(),
+                    "controls": controls or {},
+                    "driver": {"host": "here"},
+                    **record,
+                }
+            ),
             lambda _: None,
         )
 
@@ -149,9 +152,10 @@ class RecordedRun:
 
     def end(self, status: str = "succeeded", reason: str = "") -> None:
         """The run's own end."""
-        store.write_end(self.folder, {"version": 1, "ended": ENDED, "status": status, "reason": reason})
+        end = records.checked_run_end({"version": 1, "ended": ENDED, "status": status, "reason": reason})
+        store.write_end(self.folder, end)
 
-    def view(self) -> dict[str, Any]:
+    def view(self) -> RunDocument:
         """What ``toolkit show --json`` prints."""
         return view(self.log, self.log.run(self.id))
 

@@ -216,7 +216,7 @@ REFUSED = [
     ("executor: {type_given: true}", 1, ["unknown key"]),
     ("executor: argo", 1, ["must be a mapping", "'argo'"]),
     ("- a", 1, ["must be a mapping", "a list"]),
-    ("executor:\n  config:\n    patches: {a: {command: b}}", 3, ["is for the executor of type mocked"]),
+    ("executor:\n  config:\n    patches: {a: {command: b}}", 3, ["needs executor.type mocked"]),
     ("executor:\n  type: mocked\n  config:\n    patches: {a: {}}", 4, ["executor.config.patches.a needs the key 'command'"]),
     ("executor:\n  type: mocked\n  config:\n    patches: {a: b}", 4, ["must be a mapping"]),
     ("executor: {type: mocked, config: {patches: {a: {command: ' '}}}}", 1, ["must not be empty"]),
@@ -246,7 +246,7 @@ REFUSED = [
     ("executor: {config: {read_only_root: yes}}", 1, ["write true"]),
     ("executor: {config: {parallelism: 0}}", 1, ["at least 1"]),
     ("executor: {config: {max_step_duration_in_seconds: 0}}", 1, ["at least 1"]),
-    ("executor: {config: {retry_strategy: {back_off: {factor: .nan}}}}", 1, ["ordinary number"]),
+    ("executor: {config: {retry_strategy: {back_off: {factor: .nan}}}}", 1, ["finite number"]),
     ("executor: {config: {retry_strategy: {retry_policy: always}}}", 1, ["did you mean Always?"]),
     ("executor: {config: {image_pull_secrets: a}}", 1, ["must be a list"]),
     ("executor: {config: {image_pull_secrets: [~]}}", 1, ["image_pull_secrets[0] has no value"]),
@@ -257,10 +257,10 @@ REFUSED = [
     ("executor: {config: {shm_size: '0'}}", 1, ["more than 0"]),
     ("executor:\n  config:\n    resources:\n      limits: {cpu: 1}\n      requests: {cpu: 2}", 5, ["more than"]),
     ("executor: {config: {resources: {requests: {gpu: 1}}}}", 1, ["must equal"]),
-    ("executor: {config: {environment: {1A: x}}}", 1, ["'1A'", "no name of an environment variable"]),
-    ("executor: {config: {environment: {TOOLKIT_X: x}}}", 1, ["toolkit's own"]),
+    ("executor: {config: {environment: {1A: x}}}", 1, ["'1A'", "not the name of an environment variable"]),
+    ("executor: {config: {environment: {TOOLKIT_X: x}}}", 1, ["belong to toolkit"]),
     ("executor: {config: {environment: {PYTHONHASHSEED: '0'}}}", 1, ["fixed"]),
-    ("executor: {config: {overrides: {a: {environment: {ARGO_X: x}}}}}", 1, ["Argo's own"]),
+    ("executor: {config: {overrides: {a: {environment: {ARGO_X: x}}}}}", 1, ["belong to Argo"]),
     ("executor: {config: {namespace: A_b}}", 1, ["lower-case"]),
     ("executor: {config: {labels: {a b: x}}}", 1, ["'a b'"]),
     ("executor: {config: {tolerations: [{value: x}]}}", 1, ["Exists"]),
@@ -279,7 +279,7 @@ REFUSED = [
     ("executor: {config: {persistent_volumes: []}}", 1, ["has none"]),
     ("run_log_store: {config: {log_folder: /mnt/catalog/x}}\n"
      "executor: {config: {persistent_volumes: [{name: a, mount_path: /mnt}]}}",
-     1, ["folders apart"]),
+     1, ["separate folders"]),
 ]  # fmt: skip
 
 
@@ -297,7 +297,7 @@ def test_refused_with_file_and_line(text: str, line: int, said: list[str]) -> No
 @pytest.mark.parametrize(
     ("path", "said"),
     [("mnt", "absolute"), ("/", "below /"), ("/a:b", "':'"), ("/a/../b", "'..'"), ("/a//b", "/a/b"), ("//a", "/a"),
-     ("/workspace", "/workspace"), ("/workspace/x", "/workspace"), ("/opt", "cover /opt/toolkit"),
+     ("/workspace", "/workspace"), ("/workspace/x", "/workspace"), ("/opt", "hide /opt/toolkit"),
      ("/run", "/run/toolkit"),
      ("/dev/shm", "/dev"), ("/proc", "/proc"), ("/sys/x", "/sys"), ('/a\\nb', "control")],
 )  # fmt: skip
@@ -311,8 +311,8 @@ def test_mount_paths(path: str, said: str) -> None:
     ("volumes", "line", "said"),
     [("{name: a, mount_path: /mnt}\n- {name: a, mount_path: /b}", 5, "twice"),
      ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt}", 5, "both mounted"),
-     ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt/b}", 5, "lies in another, /mnt"),
-     ("{name: a, mount_path: /mnt/a}\n- {name: b, mount_path: /mnt}", 4, "lies in another, /mnt"),
+     ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt/b}", 5, "lies inside another, /mnt"),
+     ("{name: a, mount_path: /mnt/a}\n- {name: b, mount_path: /mnt}", 4, "lies inside another, /mnt"),
      ("{name: a, mount_path: /tmp/x}\nscratch_size: 1Mi", 4, "scratch_size"),
      ("{name: A, mount_path: /mnt}", 4, "lower-case"),
      ("{name: a., mount_path: /mnt}", 4, "lower-case"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,9 @@ from toolkit.plan.plan import Plan
 from toolkit.runtime.shared.controls import Controls, control_error, group_ranges
 from toolkit.runtime.shared.scope import RecordReader
 from toolkit.runtime.shared.scope import RunPlan as RuntimePlan
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EndRecord, FunctionRow, StoredValue
 
 
 def of(*steps: Step) -> Pipeline:
@@ -97,7 +100,7 @@ def test_a_map_right_after_a_map_is_as_long_as_that_one() -> None:
     made = planned(task("a", "x"), each("m", "x", task("t", "y")), each("n", "y", task("t", "z")), each("o", "z"))
     assert sorted(emissions(made)["a"]) == ["m:start", "n:start", "o:start"]
     plan = RuntimePlan(made.document(), {})
-    record = {"returns": {"x": {"kind": "json", "value": [7, 8]}}}
+    record: EndRecord = {"returns": {"x": {"kind": "json", "value": [7, 8]}}}
     values, files = Controls(plan, RecordReader("", {"a": record}), no_reducer).of_emissions(
         [["m", "start"], ["n", "start"], ["o", "start"]], "a"
     )
@@ -139,7 +142,7 @@ def test_what_no_task_could_compute_is_refused_with_the_line(steps: list[Step], 
 # --- values -------------------------------------------------------------------------------------------------------------
 
 
-def no_reducer(reducer: dict[str, Any], items: list[dict[str, Any]]) -> Any:
+def no_reducer(reducer: FunctionRow, items: list[StoredValue]) -> object:
     raise AssertionError(reducer, items)
 
 

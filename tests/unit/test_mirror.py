@@ -288,7 +288,7 @@ def test_a_push_does_not_go_into_another_run_of_the_same_id(lab: Lab) -> None:
     here.mkdir(parents=True)
     records.write(str(here / "run.json"), run_record("r", submission="mine"))
     write_end(here, {"status": "failed"})
-    with pytest.raises(Infrastructure, match="another one of this id"):
+    with pytest.raises(Infrastructure, match="the volume has another run r"):
         lab.mirror.publish(lab.pod, "r")
     assert not (lab.log / "r" / "end.json").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import unicodedata
 from pathlib import Path
 
@@ -136,6 +137,14 @@ def test_another_can_not_be_a_run_id(run_id: str) -> None:
         names.run_id(run_id)
 
 
-def test_a_fresh_run_id_is_one_and_no_other() -> None:
-    found = {names.run_id(names.new_run_id()) for _ in range(50)}
-    assert len(found) == 50
+def test_a_fresh_run_id_is_the_time_and_32_random_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a moment, and what the kernel gives as random,
+    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2026, 1, 2, 3, 4, 5, 4, 2, 0)))
+    monkeypatch.setattr(os, "urandom", lambda count: bytes(range(250, 250 + count)))
+    # when an id is made, then it holds both.
+    assert names.new_run_id() == "20260102-030405-fafbfcfd"
+
+
+def test_a_fresh_run_id_can_be_a_run_id() -> None:
+    fresh = names.new_run_id()
+    assert names.run_id(fresh) == fresh

@@ -91,7 +91,7 @@ def test_of_many_that_take_a_run_id_at_once_exactly_one_gets_it(tmp_path: Path) 
     def take(number: int) -> None:
         line.wait()
         try:
-            store.create_run(tmp_path, "mine", {"run_id": "mine", "by": number, "started": ""}, keep)
+            store.create_run(tmp_path, "mine", {"run_id": "mine", "tag": str(number), "started": ""}, keep)
             took.append(number)
         except store.RunExists:
             refused.append(number)
@@ -104,7 +104,7 @@ def test_of_many_that_take_a_run_id_at_once_exactly_one_gets_it(tmp_path: Path) 
         thread.join()
     # then the record is the one winner's.
     assert len(took) == 1 and len(refused) == 15
-    assert RunLog(tmp_path, lambda _: True).run("mine").record["by"] == took[0]
+    assert RunLog(tmp_path, lambda _: True).run("mine").record["tag"] == str(took[0])
 
 
 def test_a_runs_end_is_the_first_that_anyone_wrote(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tests.support.recorded_run import CONFIG, RecordedRun, task
 from toolkit import report
 from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
 from toolkit.plan.planner import plan
+from toolkit.report.contract import StepDocument
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(report.__file__).parent / "schemas" / "show.schema.json").read_text())
@@ -23,7 +24,7 @@ def of(*steps: Step) -> Pipeline:
     return Pipeline(steps)
 
 
-def shown(run: RecordedRun) -> dict[str, dict[str, Any]]:
+def shown(run: RecordedRun) -> dict[str, StepDocument]:
     """The rows of a run by their paths; what is printed of it is what the schema says."""
     document = run.view()
     SCHEMA.validate(document)

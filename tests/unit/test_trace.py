@@ -221,7 +221,7 @@ def test_all_that_is_called_in_a_driver_is_a_step_of_it(
         (
             "a = one()\nb = one()\nMap('m', each, a, 'item')()",
             "",
-            "the step m goes by x, and another step has returned a newer x",
+            "the step m reads x, but another step returns a newer x",
         ),
         ("main()", "", "the driver main calls itself"),
         ("inner(1, 2)", "", "inner() is called with the wrong arguments"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,13 +12,16 @@ from toolkit.runtime.shared import records
 from toolkit.store import writer as store
 from toolkit.store.verdict import Attempt, merge
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import EngineRecord
+
 
 def end(status: str, code: int, reason: str = "") -> dict[str, Any]:
     return {"status": status, "exit_code": code, **({"reason": reason} if reason else {})}
 
 
-def engine(code: int, out_of_memory: bool = False, message: str = "", **more: Any) -> dict[str, Any]:
-    return {"exit_code": code, "out_of_memory": out_of_memory, "message": message, **more}
+def engine(code: int, out_of_memory: bool = False, message: str = "", **more: Any) -> EngineRecord:
+    return records.checked_engine({"exit_code": code, "out_of_memory": out_of_memory, "message": message, **more})
 
 
 def judged(folder: Path, end_record: Any, engine_record: Any, active: bool = False) -> Attempt:

@@ -8,11 +8,11 @@ from pathlib import Path
 from toolkit.errors import BadInput, Infrastructure
 
 _FUNCTIONS = '''\
-"""Your own code: plain functions, which know nothing of toolkit."""
+"""Your own code: plain functions that do not import toolkit."""
 
 
 def generate(count: int = 3):
-    """Writes a file and returns a value."""
+    """Writes a file and returns a value. `toolkit run --param count=5` sets the argument."""
     with open("squares.csv", "w") as file:
         for number in range(count):
             file.write(f"{number},{number * number}\\n")
@@ -20,14 +20,14 @@ def generate(count: int = 3):
 
 
 def report(rows):
-    """Reads the file that the step before put into the catalog."""
+    """Takes what `generate` returned as `rows`, and reads the file that it put into the catalog."""
     with open("squares.csv") as file:
         lines = file.readlines()
     print(f"{rows} rows, the last is {lines[-1].strip()}")
 '''
 
 _PIPELINE = '''\
-"""The pipeline: which functions run in which order, what they return, and which files pass between them."""
+"""The pipeline: which functions run in which order, what they return, and which files go from one to the next."""
 
 from functions import generate, report
 from toolkit import Catalog, Pipeline, PythonTask
@@ -44,13 +44,13 @@ if __name__ == "__main__":
 '''
 
 _CONFIG = """\
-# Where and how the pipeline runs; neither the pipeline nor your code changes with it.
-pipeline: pipeline.py
+# Where and how the pipeline runs. The pipeline and your code stay the same, whatever is set here.
+pipeline: pipeline.py # what `toolkit run` runs when it names no pipeline
 
 executor:
-  type: local-container
+  type: local-container # each step is a container on this machine; `toolkit run --env argo` takes a cluster instead
   config:
-    persistent_volumes: # catalog and run log lie on it, at the same path in every environment
+    persistent_volumes: # the steps' shared folder, here .toolkit/volumes/data; it holds the catalog and the run log
       - name: data
         mount_path: /mnt
 
@@ -65,7 +65,7 @@ catalog:
     catalog_location: /mnt/catalog
 
 secrets:
-  type: env-secrets
+  type: env-secrets # environment variables of this machine, then the file .env
 """
 
 _IGNORE = """\

@@ -1,6 +1,6 @@
-"""A located tree to named tuples, by their type hints, without silent coercion.
+"""Decodes a located tree into named tuples, by their type hints, without silent coercion.
 
-Knows nothing of the configuration itself: what a field may hold beyond its type comes in as Rules.
+It knows nothing of the configuration itself. What a field may hold, beyond its type, is given as Rules.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from toolkit.errors import BadInput
 
 T = TypeVar("T")
 Field = tuple[type, str]
+"""A named tuple and the name of one of its fields."""
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What fields may hold beyond their types.
+    """What fields may hold, beyond their types.
 
-    A check raises ValueError with a message that continues a sentence (``is ...``, ``must ...``).
+    A check raises ValueError. Its message continues a sentence that begins with the field's name (``is ...``, ``must ...``).
 
     Attributes:
-        checks: for a field, or each item of a list or value of a mapping: takes the decoded value.
-        key_checks: for each key of a mapping field.
-        aliases: other spellings of a field's key.
-        amounts: text fields in which an unquoted number is an amount, taken as it is written.
+        checks: take the decoded value of a field, or each item of a list, or each value of a mapping.
+        key_checks: take each key of a field that is a mapping.
+        aliases: for other spellings of a field's key, the field's name.
+        amounts: text fields that also take an unquoted number, as it is written.
     """
 
     checks: Mapping[Field, Callable[[Any], None]] = field(default_factory=dict)
@@ -46,11 +47,11 @@ NO_RULES = Rules()
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant, whatever its case and with ``-`` or ``_``; None when none is near."""
+    """The known name that is most like the word, without regard to case, ``-`` and ``_``; None when none is like it."""
     names = {_folded(name): name for name in known}
-    # Comparing is quadratic in the length, and no name is long.
-    found = difflib.get_close_matches(_folded(word[:80]), names, 1, 0.6)
-    return names[found[0]] if found else None
+    # Cut, because comparing is quadratic in the length.
+    matches = difflib.get_close_matches(_folded(word[:80]), names, 1, 0.6)
+    return names[matches[0]] if matches else None
 
 
 def _folded(name: str) -> str:
@@ -58,10 +59,10 @@ def _folded(name: str) -> str:
 
 
 def expect_mapping(tree: Located, name: str) -> dict[str, Located]:
-    """The mapping's entries; nothing at all is an empty mapping.
+    """The mapping's entries; an empty value is an empty mapping.
 
     Raises:
-        BadInput: it is something else.
+        BadInput: the value is not a mapping.
     """
     if tree.value is None:
         return {}
@@ -74,30 +75,30 @@ def unknown_key(tree: Located, key: str, name: str, known: Iterable[str], elsewh
     """The error for a key that the mapping has no place for.
 
     Args:
-        elsewhere: keys that belong somewhere else, and where.
+        elsewhere: for keys that belong to another mapping, that mapping's name.
     """
     names = sorted(known)
     place = f" in {name}" if name else ""
-    spelt = repr(key if len(key) <= 60 else key[:57] + "...")
-    meant = nearest(key, names)
+    shown = repr(key if len(key) <= 60 else key[:57] + "...")
+    suggestion = nearest(key, names)
     if key in elsewhere:
         hint = f"it belongs under {elsewhere[key]}"
-    elif meant is not None:
-        hint = f"did you mean {meant!r}?"
+    elif suggestion is not None:
+        hint = f"did you mean {suggestion!r}?"
     elif names:
         hint = f"the known keys are {', '.join(names)}"
     else:
-        hint = "no key is known here"
-    return BadInput(f"unknown key {spelt}{place}; {hint}", tree.key_where(key))
+        hint = "it takes no keys"
+    return BadInput(f"unknown key {shown}{place}; {hint}", tree.key_where(key))
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _type_hints(cls: type) -> dict[str, object]:
     return get_type_hints(cls)
 
 
 def decode(tree: Located, cls: type[T], name: str, rules: Rules = NO_RULES) -> T:
-    """The named tuple that the mapping describes; what is not given has its default.
+    """The named tuple that the mapping describes. Fields that are not given have their defaults.
 
     Args:
         name: the mapping's own name in messages, as ``executor.config``.
@@ -115,37 +116,37 @@ def decode_fields(
     rules: Rules = NO_RULES,
     omit: Collection[str] = (),
     elsewhere: Mapping[str, str] = {},
-) -> dict[str, Any]:
-    """The same, as arguments of the named tuple; the fields in ``omit`` are no keys of this mapping."""
-    hints = {key: hint for key, hint in _hints(cls).items() if key not in omit}
-    given: dict[str, Any] = {}
-    spelt_as: dict[str, str] = {}
+) -> dict[str, object]:
+    """What ``decode`` does, but returns the named tuple's arguments; the mapping can't have the keys in ``omit``."""
+    hints = {key: hint for key, hint in _type_hints(cls).items() if key not in omit}
+    values: dict[str, object] = {}
+    spellings: dict[str, str] = {}
     for key, item in expect_mapping(tree, name).items():
-        right = rules.aliases.get((cls, key), key)
-        if right not in hints:
+        field_name = rules.aliases.get((cls, key), key)
+        if field_name not in hints:
             raise unknown_key(tree, key, name, hints, elsewhere)
-        if right in given:
+        if field_name in spellings:
             raise BadInput(
-                f"{key!r} and {spelt_as[right]!r} in {name} are the same setting; keep one", tree.key_where(key)
+                f"{key!r} and {spellings[field_name]!r} in {name} are the same setting; keep one", tree.key_where(key)
             )
-        spelt_as[right] = key
-        given[right] = _Field((cls, right), f"{name}.{key}", rules).decode(item, hints[right])
-        if given[right] is _AS_DEFAULT:
-            del given[right]
+        spellings[field_name] = key
+        value = _FieldDecoder((cls, field_name), f"{name}.{key}", rules).decode(item, hints[field_name])
+        if value is not _USE_DEFAULT:
+            values[field_name] = value
     defaults = cls._field_defaults  # type: ignore[attr-defined]
     for key in hints:
-        if key not in defaults and key not in given:
+        if key not in defaults and key not in values:
             raise BadInput(f"{name} needs the key {key!r}", tree.where)
-    return given
+    return values
 
 
-_AS_DEFAULT = object()
-"""What a section without content decodes to: a key with nothing but comments below it."""
+_USE_DEFAULT = object()
+"""What a section without content decodes to: a key with only comments below it."""
 
 
 @dataclass(frozen=True)
-class _Field:
-    """One field being decoded; ``name`` is its path in messages."""
+class _FieldDecoder:
+    """Decodes one field. ``name`` is its path in messages."""
 
     field: Field
     name: str
@@ -162,12 +163,12 @@ class _Field:
             (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
             origin = get_origin(hint)
         if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
-            return _AS_DEFAULT if tree.value is None else decode(tree, hint, self.name, self.rules)
+            return _USE_DEFAULT if tree.value is None else decode(tree, hint, self.name, self.rules)
         if origin is tuple:
-            return self.items(tree, get_args(hint)[0])
+            return self.decode_list(tree, get_args(hint)[0])
         if origin is dict:
-            return self.entries(tree, get_args(hint)[1])
-        value = self.choice(tree, get_args(hint)) if origin is Literal else self.scalar(tree, hint)
+            return self.decode_mapping(tree, get_args(hint)[1])
+        value = self.decode_choice(tree, get_args(hint)) if origin is Literal else self.decode_scalar(tree, hint)
         self.check(self.rules.checks.get(self.field), tree, value)
         return value
 
@@ -176,48 +177,48 @@ class _Field:
             if check is not None:
                 check(value)
         except ValueError as error:
-            spelt = tree.text if isinstance(tree.value, str) and tree.text is not None else str(value)
-            spelt = spelt if len(spelt) <= 60 else spelt[:57] + "..."
-            self.fail(tree, f"{error}: {spelt!r}" if isinstance(value, str) else f"{error}, not {spelt}")
+            shown = tree.text if isinstance(tree.value, str) and tree.text is not None else str(value)
+            shown = shown if len(shown) <= 60 else shown[:57] + "..."
+            self.fail(tree, f"{error}: {shown!r}" if isinstance(value, str) else f"{error}, not {shown}")
 
-    def items(self, tree: Located, hint: Any) -> Any:
+    def decode_list(self, tree: Located, hint: Any) -> Any:
         if tree.value is None:
-            return _AS_DEFAULT
+            return _USE_DEFAULT
         if not isinstance(tree.value, tuple):
             self.fail(tree, f"must be a list (a line with - for each item), but this is {tree.described()}")
         decoded = []
-        for number, item in enumerate(tree.value):
+        for position, item in enumerate(tree.value):
+            item_decoder = _FieldDecoder(self.field, f"{self.name}[{position}]", self.rules)
             if item.value is None:
-                _Field(self.field, f"{self.name}[{number}]", self.rules).fail(item, "has no value")
-            decoded.append(_Field(self.field, f"{self.name}[{number}]", self.rules).decode(item, hint))
+                item_decoder.fail(item, "has no value")
+            decoded.append(item_decoder.decode(item, hint))
         return tuple(decoded)
 
-    def entries(self, tree: Located, hint: Any) -> Any:
+    def decode_mapping(self, tree: Located, hint: Any) -> Any:
         if tree.value is None:
-            return _AS_DEFAULT
-        decoded: dict[str, Any] = {}
+            return _USE_DEFAULT
+        decoded: dict[str, object] = {}
         for key, item in expect_mapping(tree, self.name).items():
-            inner = _Field(self.field, f"{self.name}.{key[:60]}", self.rules)
+            value_decoder = _FieldDecoder(self.field, f"{self.name}.{key[:60]}", self.rules)
             try:
-                self.rules.key_checks.get(self.field, _any)(key)
+                self.rules.key_checks.get(self.field, _accept)(key)
             except ValueError as error:
                 raise BadInput(f"the key {key[:60]!r} of {self.name} {error}", tree.key_where(key)) from None
-            decoded[key] = inner.decode(item, hint)
-            if decoded[key] is _AS_DEFAULT:
-                decoded[key] = hint()
+            value = value_decoder.decode(item, hint)
+            decoded[key] = hint() if value is _USE_DEFAULT else value
         return decoded
 
-    def choice(self, tree: Located, choices: tuple[Any, ...]) -> str:
-        text = self.text(tree)
+    def decode_choice(self, tree: Located, choices: tuple[Any, ...]) -> str:
+        text = self.decode_text(tree)
         if text in choices:
             return text
-        meant = nearest(text, choices)
-        hint = f"did you mean {meant}? " if meant else ""
+        suggestion = nearest(text, choices)
+        hint = f"did you mean {suggestion}? " if suggestion else ""
         self.fail(tree, f"can't be {text[:60]!r}; {hint}(one of {', '.join(choices)})")
 
-    def scalar(self, tree: Located, hint: Any) -> Any:
+    def decode_scalar(self, tree: Located, hint: Any) -> Any:
         if hint is str:
-            return self.text(tree)
+            return self.decode_text(tree)
         if tree.value is None:
             self.fail(tree, "has no value; give one or remove the key")
         if hint is bool:
@@ -231,12 +232,12 @@ class _Field:
                 return tree.value
             if tree.variable and isinstance(tree.value, str) and _INTEGER.fullmatch(tree.value):
                 return int(tree.value)
-            self.fail(tree, f"must be a whole number, but this is {tree.described()}{_unquote(tree)}")
+            self.fail(tree, f"must be a whole number, but this is {tree.described()}{_unquote_hint(tree)}")
         if hint is float:
-            return self.number(tree)
+            return self.decode_number(tree)
         raise TypeError(f"no decoding for {hint!r}")
 
-    def number(self, tree: Located) -> float:
+    def decode_number(self, tree: Located) -> float:
         value = tree.value
         if tree.variable and isinstance(value, str):
             try:
@@ -244,20 +245,22 @@ class _Field:
             except ValueError:
                 pass
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.fail(tree, f"must be a number, but this is {tree.described()}{_unquote(tree)}")
+            self.fail(tree, f"must be a number, but this is {tree.described()}{_unquote_hint(tree)}")
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            self.fail(tree, f"must be an ordinary number, but this is {tree.described()}")
+            self.fail(tree, f"must be a finite number, but this is {tree.described()}")
         return number
 
-    def text(self, tree: Located) -> str:
+    def decode_text(self, tree: Located) -> str:
         value = tree.value
         if isinstance(value, str):
             if "\0" in value:
-                self.fail(tree, "holds the character NUL, which no program can be given")
+                self.fail(
+                    tree, "holds the character NUL, which neither an argument nor an environment variable can hold"
+                )
             return value
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if is_number and tree.text is not None and self.field in self.rules.amounts:
@@ -269,11 +272,11 @@ class _Field:
         self.fail(tree, f'must be a text, but this is {tree.described()}; put it in quotes: "{(tree.text or "")[:60]}"')
 
 
-def _any(_: str) -> None:
-    """The check of keys that may be anything."""
+def _accept(_: str) -> None:
+    """The check of keys that may be any text."""
 
 
-def _unquote(tree: Located) -> str:
+def _unquote_hint(tree: Located) -> str:
     is_number = (
         isinstance(tree.value, str) and not tree.variable and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]+)?", tree.value)
     )

@@ -1,7 +1,7 @@
-"""A .env file's text to names and values. Its errors tell a line and never what stands there, which may be a secret.
+"""Reads the names and values of a .env file. Its errors name a line and never its content, which may be a secret.
 
 `KEY=value`, with an optional `export`, comments, and values in single or double quotes that may span lines. A `$` is an
-ordinary character. The last of two lines with one key holds.
+ordinary character. Of two lines with one key, the last counts.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def parse_dotenv(text: str, file: str) -> dict[str, str]:
     """The names and values of a .env file's text; ``file`` names it in errors."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     values: dict[str, str] = {}
-    at = 0
+    position = 0
 
     def fail(message: str) -> BadInput:
-        return BadInput(message, f"{file}:{text.count(chr(10), 0, at) + 1}")
+        return BadInput(message, f"{file}:{text.count(chr(10), 0, position) + 1}")
 
-    while at < len(text):
-        blank = _BLANK.match(text, at)
+    while position < len(text):
+        blank = _BLANK.match(text, position)
         if blank:
-            at = blank.end()
+            position = blank.end()
             continue
-        match = _KEY.match(text, at)
+        match = _KEY.match(text, position)
         if not match:
             raise fail("this line is not NAME=value (a value of several lines needs quotes around it)")
         quote = text[match.end() : match.end() + 1]
@@ -54,17 +54,17 @@ def parse_dotenv(text: str, file: str) -> dict[str, str]:
             quoted = (_SINGLE if quote == "'" else _DOUBLE).match(text, match.end())
             if not quoted:
                 raise fail(
-                    f"the {'single' if quote == chr(39) else 'double'} quote that this line opens is never closed"
+                    f"the {'single' if quote == chr(39) else 'double'} quote that opens on this line is never closed"
                 )
             rest = _BLANK.match(text, quoted.end())
             if not rest:
                 raise fail("something follows the closing quote of the value that begins on this line")
             escape = _SINGLE_ESCAPE if quote == "'" else _DOUBLE_ESCAPE
-            value, at_next = escape.sub(lambda found: _ESCAPES[found[1]], quoted[1]), rest.end()
+            value, next_position = escape.sub(lambda escaped: _ESCAPES[escaped[1]], quoted[1]), rest.end()
         else:
             bare = _BARE.match(text, match.end())
             assert bare is not None
-            value, at_next = bare.group(), bare.end() + 1
+            value, next_position = bare.group(), bare.end() + 1
             if value.startswith("#") and text[match.end() - 1] in " \t":
                 raise fail(
                     "this may be an empty value with a comment or a value that begins with #; put the value in quotes"
@@ -72,5 +72,5 @@ def parse_dotenv(text: str, file: str) -> dict[str, str]:
             comment = _COMMENT.search(value)
             value = (value[: comment.start()] if comment else value).rstrip(" \t")
         values[match["key"]] = value
-        at = at_next
+        position = next_position
     return values

@@ -1,4 +1,4 @@
-"""Which settings of a configuration have no effect in an environment, so that a run can say so instead of keeping quiet."""
+"""Which settings have no effect in an environment, so that a run can report them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLACEMENT = (
     "image_pull_secrets",
     "image_pull_policy",
 )
-"""Where and how pods are placed and pulled: for argo alone."""
+"""The placement keys: settings for a cluster alone."""
 CONTAINER = (
     "image",
     "user",
@@ -31,16 +31,16 @@ CONTAINER = (
     "pids_limit",
     "labels",
 )
-"""What only a container can have: waived by plain processes."""
+"""Settings of a container; a plain process can't have them."""
 ALWAYS = ("auto_remove_container",)
-"""Accepted because runnable has it; containers are removed in any case, their output and records stay."""
+"""A setting of runnable, which is accepted without effect: containers are always removed, and their output and records stay."""
 
 
 def without_effect(config: ExecutorConfig, environment: EnvironmentName) -> tuple[str, ...]:
-    """The keys of ``executor.config`` that are set, and that this environment does not act on, in the order of the settings."""
-    # How many processes a container may have is the node's own matter on Kubernetes.
-    idle = {"argo": ("pids_limit", *ALWAYS), "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[
+    """The keys of ``executor.config`` that are set but have no effect in this environment, in the order of the settings."""
+    # On Kubernetes, the node limits how many processes a container may have.
+    ignored = {"argo": ("pids_limit", *ALWAYS), "local": PLACEMENT + ALWAYS, "process": PLACEMENT + CONTAINER + ALWAYS}[
         environment
     ]
     default = ExecutorConfig()
-    return tuple(name for name in config._fields if name in idle and getattr(config, name) != getattr(default, name))
+    return tuple(name for name in config._fields if name in ignored and getattr(config, name) != getattr(default, name))

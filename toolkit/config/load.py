@@ -1,4 +1,4 @@
-"""Finds and loads the configuration, and the project around it."""
+"""Finds, reads and decodes the configuration, and finds the project's root."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolkit.config.consistency import SettingLocations, check_consistency
 from toolkit.config.decode import decode, decode_fields, expect_mapping, nearest, unknown_key
 from toolkit.config.located import Located, read_toml, read_yaml, shown
 from toolkit.config.root import find_root
-from toolkit.config.rules import RULES, check_some
+from toolkit.config.rules import RULES, check_line
 from toolkit.config.settings import (
     Build,
     CatalogStore,
@@ -30,19 +30,20 @@ YAML_NAMES = ("toolkit.yaml", "toolkit.yml")
 TOML_NAME = "pyproject.toml"
 TABLE = "tool.toolkit"
 MAX_VALUES = 10_000
-"""In a configuration file; no real one comes near."""
+"""Values in a configuration file. Real files have far fewer."""
 
 DEFAULT_VOLUME = PersistentVolume("toolkit", "/mnt")
-"""The volume that there is when no volume is configured and the run log and the catalog are at their default paths."""
+"""The volume of a configuration that names no volume and keeps the default paths of run log and catalog."""
 
 
 class _Service(NamedTuple):
-    """How one service is spelt.
+    """How one service is written in the file.
 
     Attributes:
         spellings: its keys, the canonical one first.
-        types: each accepted type and what it means.
-        refused: types that are known elsewhere, and why they are not taken.
+        cls: the named tuple of its settings.
+        types: for each accepted type, the canonical one.
+        refused: for types of runnable that are not accepted, the reason.
         bare: types that take no config.
     """
 
@@ -51,6 +52,11 @@ class _Service(NamedTuple):
     types: Mapping[str, str]
     refused: Mapping[str, str]
     bare: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The canonical key."""
+        return self.spellings[0]
 
 
 _SERVICES = (
@@ -95,9 +101,9 @@ def load(path: Path | None, start: Path, environ: Mapping[str, str] | None = Non
     """The project that a command works on.
 
     Args:
-        path: the file that ``--config`` names; None takes TOOLKIT_CONFIG, else looks for one from ``start`` upward.
+        path: the value of ``--config``; None takes TOOLKIT_CONFIG, else looks for a file from ``start`` upward.
         start: the folder of the pipeline's file, or the current folder.
-        environ: the process's environment when None.
+        environ: the environment variables; None takes those of this process.
 
     Raises:
         BadInput: with file and line, for anything wrong in the configuration.
@@ -110,16 +116,16 @@ def load(path: Path | None, start: Path, environ: Mapping[str, str] | None = Non
     start = start.resolve()
     if path is None and environ.get("TOOLKIT_CONFIG"):
         path = Path(environ["TOOLKIT_CONFIG"])
-    found = _read(path) if path is not None else _find(start)
-    if found is None:
+    configuration = _read(path) if path is not None else _find(start)
+    if configuration is None:
         config = _decode(Located(None, "", 1), None, environ)
         root = find_root(None, start, None, None)
         return Project(root=root, home=root, config=config)
-    source, tree = found
+    source, tree = configuration
     home = source.parent.resolve()
     config = _decode(tree, home / source.name, environ)
-    place = _place_of_context(tree)
-    return Project(root=find_root(home, start, config.build.context, place), home=home, config=config)
+    root = find_root(home, start, config.build.context, _location_of_context(tree))
+    return Project(root=root, home=home, config=config)
 
 
 def _read(path: Path) -> tuple[Path, Located]:
@@ -153,12 +159,12 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
     tree = replace_variables(tree, environ)
     entries = expect_mapping(tree, "the configuration")
     _check_top_keys(tree, entries)
-    located = {service.spellings[0]: found for service in _SERVICES if (found := _spelt(tree, entries, service))}
-    given = {service.spellings[0]: _decode_service(service, located.get(service.spellings[0])) for service in _SERVICES}
+    located = {service.name: item for service in _SERVICES if (item := _entry_of(service, tree, entries))}
+    decoded = {service.name: _decode_service(service, located.get(service.name)) for service in _SERVICES}
 
-    executor_type, executor = given["executor"]
-    run_log_store = _build(RunLogStore, *given["run_log_store"])
-    catalog = _build(CatalogStore, *given["catalog"])
+    executor_type, executor = decoded["executor"]
+    run_log_store = _build(RunLogStore, *decoded["run_log_store"])
+    catalog = _build(CatalogStore, *decoded["catalog"])
     paths_are_default = (run_log_store.log_folder, catalog.catalog_location) == (
         RunLogStore().log_folder,
         CatalogStore().catalog_location,
@@ -168,13 +174,13 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
     config = Config(
         executor=Executor(
             type=executor_type if executor_type is not None else Executor().type,  # type: ignore[arg-type]
-            config=ExecutorConfig(**executor),
+            config=_build(ExecutorConfig, None, executor),
             type_given=executor_type is not None,
-            patch_places=_patch_places(located.get("executor")),
+            patch_places=_patch_locations(located.get("executor")),
         ),
         run_log_store=run_log_store,
         catalog=catalog,
-        secrets=_build(Secrets, *given["secrets"]),
+        secrets=_build(Secrets, *decoded["secrets"]),
         build=decode(entries["build"], Build, "build", RULES) if "build" in entries else Build(),
         pipeline=_pipeline(entries.get("pipeline")),
         source=source,
@@ -183,8 +189,8 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
     return config
 
 
-def _patch_places(executor: Located | None) -> dict[str, str]:
-    """Where each entry of executor.config.patches stands."""
+def _patch_locations(executor: Located | None) -> dict[str, str]:
+    """Where each entry of executor.config.patches stands, as ``file:line``."""
     tree = executor
     for key in ("config", "patches"):
         tree = tree.value.get(key) if tree is not None and isinstance(tree.value, dict) else None
@@ -192,28 +198,29 @@ def _patch_places(executor: Located | None) -> dict[str, str]:
 
 
 def _check_top_keys(tree: Located, entries: Mapping[str, Located]) -> None:
-    canonical = [service.spellings[0] for service in _SERVICES]
+    canonical = [service.name for service in _SERVICES]
     known = {spelling for service in _SERVICES for spelling in service.spellings} | {"build", "pipeline"}
     elsewhere = {key: "executor.config" for key in ExecutorConfig._fields}
     elsewhere.update({"docker_image": "executor.config", "log_folder": "run_log_store.config"})
     elsewhere.update({"catalog_location": "catalog.config", "compute_data_folder": "catalog.config"})
     for key in entries:
         if key not in known:
-            # With nothing near, the canonical names are listed and not every spelling of them.
+            # Without a suggestion, the message lists the canonical names and not all of their spellings.
             names = known if nearest(key, known) else [*canonical, "build", "pipeline"]
             raise unknown_key(tree, key, "", names, elsewhere)
 
 
-def _spelt(tree: Located, entries: Mapping[str, Located], service: _Service) -> Located | None:
+def _entry_of(service: _Service, tree: Located, entries: Mapping[str, Located]) -> Located | None:
+    """The service's entry, under whichever of its spellings; None when the file has none."""
     used = [key for key in entries if key in service.spellings]
     if len(used) > 1:
         raise BadInput(f"{used[1]!r} and {used[0]!r} are the same service; keep one", tree.key_where(used[1]))
     return entries[used[0]] if used else None
 
 
-def _decode_service(service: _Service, tree: Located | None) -> tuple[str | None, dict[str, Any]]:
-    """The service's type, None when it is not given, and the arguments of its config."""
-    name = service.spellings[0]
+def _decode_service(service: _Service, tree: Located | None) -> tuple[str | None, dict[str, object]]:
+    """The service's type (None when it is not given) and its settings, as arguments of its named tuple."""
+    name = service.name
     if tree is None:
         return None, {}
     entries = expect_mapping(tree, name)
@@ -232,21 +239,22 @@ def _decode_service(service: _Service, tree: Located | None) -> tuple[str | None
 
 
 def _type(service: _Service, tree: Located) -> str:
-    name = f"{service.spellings[0]}.type"
-    known = ", ".join(service.types)
+    name = f"{service.name}.type"
+    accepted = ", ".join(service.types)
     if not isinstance(tree.value, str):
-        raise BadInput(f"{name} must be one of {known}, but this is {tree.described()}", tree.where)
+        raise BadInput(f"{name} must be one of {accepted}, but this is {tree.described()}", tree.where)
     if tree.value in service.types:
         return service.types[tree.value]
     text = tree.value[:60]
     if text in service.refused:
-        raise BadInput(f"{name} can't be {text}: {service.refused[text]} (one of {known})", tree.where)
-    meant = nearest(text, service.types)
-    hint = f"; did you mean {meant}?" if meant else ""
-    raise BadInput(f"{name} can't be {text!r}{hint} (one of {known})", tree.where)
+        raise BadInput(f"{name} can't be {text}: {service.refused[text]} (one of {accepted})", tree.where)
+    suggestion = nearest(text, service.types)
+    hint = f"; did you mean {suggestion}?" if suggestion else ""
+    raise BadInput(f"{name} can't be {text!r}{hint} (one of {accepted})", tree.where)
 
 
-def _build(cls: Any, kind: str | None, settings: dict[str, Any]) -> Any:
+def _build(cls: Any, kind: str | None, settings: dict[str, object]) -> Any:
+    """The service's named tuple; its type is the default when ``kind`` is None."""
     return cls(**settings) if kind is None else cls(type=kind, **settings)
 
 
@@ -256,13 +264,14 @@ def _pipeline(tree: Located | None) -> str | None:
     if not isinstance(tree.value, str):
         raise BadInput(f"pipeline must be a text such as file.py:name, but this is {tree.described()}", tree.where)
     try:
-        check_some(tree.value)
+        check_line(tree.value)
     except ValueError as error:
         raise BadInput(f"pipeline {error}", tree.where) from None
     return tree.value
 
 
-def _place_of_context(tree: Located) -> str | None:
+def _location_of_context(tree: Located) -> str | None:
+    """Where build.context stands; the file, when it has none."""
     build = tree.value.get("build") if isinstance(tree.value, dict) else None
     context = build.value.get("context") if build is not None and isinstance(build.value, dict) else None
     return context.where if context is not None else tree.file

@@ -1,7 +1,7 @@
-"""A parsed file as a tree in which every value knows its file and line, whatever it was read from.
+"""A parsed YAML or TOML file as a tree in which every value knows its file and line.
 
-The readers are generic: the configuration, a pipeline's YAML form and parameter files all go through them. They refuse
-what can't be read in one way only, and answer hostile input within bounds of size, depth and number of values.
+The configuration, a pipeline's YAML form and parameter files are all read here. What has more than one meaning is refused.
+Size, depth and number of values are bounded, so that a hostile file can't exhaust memory or time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from toolkit.errors import BadInput
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_VALUES = 100_000
-"""Values in one file, each alias counted as all that it stands for."""
+"""Values in one file, with its aliases expanded."""
 MAX_CHARACTERS = 16 * 1024 * 1024
-"""Characters of all scalars together, each alias counted as all that it stands for."""
+"""Characters of all scalars of one file together, with its aliases expanded."""
 MAX_DEPTH = 100
 
 Scalar = bool | int | float | str | None
 
-# What YAML calls printable: anything else can't be shown in a message or survive an editor.
+# All but what YAML calls printable: messages can't show it, and editors change it.
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -43,7 +43,7 @@ class Located:
         line: where the value begins, from 1.
         text: a scalar as written (without its quotes); None for a list or a mapping.
         key_lines: for a mapping, the line of each key.
-        variable: whether a ``$NAME`` was replaced in it, so that its type is the reader's to choose.
+        variable: whether a ``$NAME`` was replaced in it. The text may then be read as a number or a truth value.
     """
 
     value: Scalar | tuple[Located, ...] | dict[str, Located]
@@ -63,7 +63,7 @@ class Located:
         return f"{self.file}:{self.key_lines.get(key, self.line)}"
 
     def plain(self) -> Any:
-        """The bare value: dicts, lists and scalars, as JSON has them."""
+        """The value without locations: dicts, lists and scalars, as JSON has them."""
         if isinstance(self.value, dict):
             return {key: item.plain() for key, item in self.value.items()}
         if isinstance(self.value, tuple):
@@ -71,24 +71,24 @@ class Located:
         return self.value
 
     def described(self) -> str:
-        """What the value is, in the words of a message: ``the number 3.10``, ``a list``."""
+        """The value as messages name it: ``the number 3.10``, ``a list``."""
         if isinstance(self.value, dict):
             return "a mapping"
         if isinstance(self.value, tuple):
             return "a list"
         if self.value is None:
             return "nothing" if not self.text else f"{self.text} (no value)"
-        shown = self.text if self.text is not None else str(self.value)
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        spelling = self.text if self.text is not None else str(self.value)
+        spelling = spelling if len(spelling) <= 60 else spelling[:57] + "..."
         if isinstance(self.value, bool):
-            return f"the truth value {shown}"
+            return f"the truth value {spelling}"
         if isinstance(self.value, (int, float)):
-            return f"the number {shown}"
-        return f"the text {shown!r}"
+            return f"the number {spelling}"
+        return f"the text {spelling!r}"
 
 
 def shown(path: Path) -> str:
-    """The path as messages name it: relative when it lies in the current folder, else absolute."""
+    """The path as messages name it: relative when it is inside the current folder, else absolute."""
     absolute = Path(os.path.abspath(path))
     try:
         return str(absolute.relative_to(os.getcwd()))
@@ -104,7 +104,7 @@ def read_text(path: Path) -> str:
     """
     name = shown(path)
     try:
-        # Checked before it is opened: opening a pipe would wait for ever.
+        # Checked before the file is opened, because opening a pipe would block.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BadInput("this is not a regular file", name)
         with open(path, "rb") as stream:
@@ -121,21 +121,21 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadInput("this line is not UTF-8 text; save the file as UTF-8", f"{name}:{line}") from None
-    found = _NOT_PRINTABLE.search(text)
-    if found:
-        line = text.count("\n", 0, found.start()) + 1
-        raise BadInput(f"this line holds the control character U+{ord(found.group()):04X}", f"{name}:{line}")
+    match = _NOT_PRINTABLE.search(text)
+    if match:
+        line = text.count("\n", 0, match.start()) + 1
+        raise BadInput(f"this line holds the control character U+{ord(match.group()):04X}", f"{name}:{line}")
     return text
 
 
 def read_yaml(path: Path, max_values: int = MAX_VALUES) -> Located:
-    """The one document of a YAML file; an empty file is the value None.
+    """The tree of a YAML file's one document; an empty file is the value None.
 
     Args:
-        max_values: the most values it may hold, each alias counted as all that it stands for.
+        max_values: how many values it may hold at most, with its aliases expanded.
 
     Raises:
-        BadInput: with file and line, for whatever yaml_tree.py refuses.
+        BadInput: with file and line, for what yaml_tree.py refuses.
     """
     from toolkit.config.yaml_tree import parse_yaml
 
@@ -143,14 +143,14 @@ def read_yaml(path: Path, max_values: int = MAX_VALUES) -> Located:
 
 
 def read_toml(path: Path, table: str) -> Located | None:
-    """One table of a TOML file, named as its header is (``tool.toolkit``); None when the file has no such table.
+    """The tree of one table of a TOML file, by the name in its header (``tool.toolkit``); None when the file has no such table.
 
     Raises:
-        BadInput: with file and line, for whatever toml_tree.py refuses.
+        BadInput: with file and line, for what toml_tree.py refuses.
     """
     text = read_text(path)
     names = table.split(".")
-    # Spares parsing, and complaining about, a file that is another program's business.
+    # A file without the table belongs to other programs: it is neither parsed nor complained about.
     if not all(name in text for name in names):
         return None
     from toolkit.config.toml_tree import parse_toml

@@ -1,4 +1,4 @@
-"""Kubernetes' notation of amounts (``500m``, ``2Gi``, ``1e3``), exactly, in bytes and thousandths of a CPU."""
+"""Parses Kubernetes' notation of amounts (``500m``, ``2Gi``, ``1e3``) exactly, into bytes and thousandths of a CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUFFIXES: dict[str, Fraction] = {
 _SUFFIXES.update({suffix: Fraction(1000**power) for power, suffix in enumerate("kMGTPE", 1)})
 _SUFFIXES.update({suffix + "i": Fraction(1024**power) for power, suffix in enumerate("KMGTPE", 1)})
 _LARGEST = 2**63 - 1
-"""Kubernetes' own bound."""
+"""The bound that Kubernetes has."""
 
 
 def _parse(text: str) -> Fraction:
@@ -30,10 +30,10 @@ def _parse(text: str) -> Fraction:
         return number * Fraction(10) ** int(match["power"])
     suffix = match["suffix"]
     if suffix not in _SUFFIXES:
-        spelt = {known.lower(): known for known in reversed(_SUFFIXES) if known}.get(suffix.lower())
-        meant = f"; did you mean {spelt}?" if spelt else ""
+        suggestion = {unit.lower(): unit for unit in reversed(_SUFFIXES) if unit}.get(suffix.lower())
+        hint = f"; did you mean {suggestion}?" if suggestion else ""
         raise ValueError(
-            f"has the unknown unit {suffix}{meant} (the units are m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei)"
+            f"has the unknown unit {suffix}{hint} (the units are m, k, M, G, T, P, E, Ki, Mi, Gi, Ti, Pi, Ei)"
         )
     return number * _SUFFIXES[suffix]
 
@@ -45,10 +45,10 @@ def _bounded(amount: Fraction) -> Fraction:
 
 
 def parse_memory(text: str) -> int:
-    """The amount in bytes, a part of a byte counted as a whole one, as Kubernetes does (``0.3Gi``).
+    """The amount in bytes. A fraction of a byte is rounded up, as Kubernetes does (``0.3Gi``).
 
     Raises:
-        ValueError: not an amount, negative, or in parts of a byte; the message continues a sentence (``is ...``).
+        ValueError: it is no amount, is negative, or has a unit below one byte; the message continues a sentence (``is ...``).
     """
     amount = _bounded(_parse(text))
     if text.endswith(("m", "u", "n")):
@@ -60,7 +60,7 @@ def parse_cpu(text: str) -> int:
     """The amount in thousandths of a CPU.
 
     Raises:
-        ValueError: not an amount, negative, or finer than a thousandth; the message continues a sentence (``is ...``).
+        ValueError: it is no amount, is negative, or is finer than a thousandth; the message continues a sentence (``is ...``).
     """
     amount = _bounded(_parse(text) * 1000)
     if amount.denominator != 1:

@@ -1,4 +1,4 @@
-"""Which folder is the project's root: the one whose files are the user's code and go into the image."""
+"""Finds the project's root: the folder whose files are the user's code and go into the image."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from toolkit.errors import BadInput
 MARKERS = ("toolkit.yaml", "toolkit.yml", "pyproject.toml", "uv.lock", "requirements.txt", "setup.py", ".git")
 
 
-def find_root(home: Path | None, start: Path, context: str | None, place: str | None) -> Path:
-    """The root, absolute and without links.
+def find_root(home: Path | None, start: Path, context: str | None, location: str | None) -> Path:
+    """The root, absolute and with links resolved.
 
-    `build.context` decides when it is set. Otherwise it is the nearest folder with one of MARKERS, from the
-    configuration's folder (or `start` when there is none) upward, and never above the current folder when that search
-    began in or below it. Without a marker it is the current folder in that case, else the folder where it began.
+    It is `build.context` when that is set. Otherwise it is the nearest folder with one of MARKERS, from the configuration's
+    folder (or `start` when there is none) upward. A search that begins in or below the current folder does not go above it.
+    Without a marker, the root is the current folder in that case, else the folder where the search began.
 
     Args:
         home: the configuration file's folder; None when there is no configuration.
         start: the folder of the pipeline's file, or the current folder.
         context: `build.context`, relative to `home`.
-        place: where `build.context` stands, for the error.
+        location: where `build.context` stands, for the error.
 
     Raises:
         BadInput: `build.context` is no folder.
@@ -34,7 +34,7 @@ def find_root(home: Path | None, start: Path, context: str | None, place: str | 
         except (OSError, RuntimeError, ValueError):
             is_folder = False
         if not is_folder:
-            raise BadInput(f"build.context is {context!r}, which is no folder beside the configuration", place)
+            raise BadInput(f"build.context is {context!r}, which is no folder beside the configuration", location)
         return root
     current = Path(os.path.realpath(os.getcwd()))
     below = begin.is_relative_to(current)

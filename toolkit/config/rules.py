@@ -1,4 +1,7 @@
-"""What the configuration's values may be beyond their types, one value at a time."""
+"""The checks of single settings, beyond their types.
+
+A check raises ValueError with a message that continues a sentence, as ``decode.Rules`` says.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from toolkit.config.quantity import parse_cpu, parse_memory
 Check = Callable[[Any], None]
 
 RESERVED_PATHS = ("/workspace", "/opt/toolkit", "/run/toolkit", "/proc", "/sys", "/dev")
-"""Folders of a step's container that a volume must neither cover nor lie in."""
+"""Folders of a step's container. A volume must neither hide one of them nor be mounted inside it."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -29,7 +32,7 @@ _ENDS = "with a letter or digit at each end"
 
 
 def between(lowest: int, highest: int = _INT32) -> Check:
-    """A check that a number lies in this range, ends included."""
+    """A check that a number lies in this range, which includes both ends."""
 
     def check(value: float) -> None:
         if value < lowest:
@@ -40,8 +43,8 @@ def between(lowest: int, highest: int = _INT32) -> Check:
     return check
 
 
-def check_some(text: str) -> None:
-    """The text is not empty and holds no control characters."""
+def check_line(text: str) -> None:
+    """The text is one line that is not empty, without control characters."""
     if not text.strip():
         raise ValueError("must not be empty")
     if _CONTROL.search(text):
@@ -49,16 +52,16 @@ def check_some(text: str) -> None:
 
 
 def check_patch(text: str) -> None:
-    """A command; a shell's may have several lines."""
+    """A command is not empty. A shell command may have several lines."""
     if not text.strip():
         raise ValueError("must not be empty")
 
 
 def check_word(text: str) -> None:
-    """The text is not empty and holds no white space."""
-    check_some(text)
+    """The text is not empty and has no white space."""
+    check_line(text)
     if re.search(r"\s", text):
-        raise ValueError("must not hold white space")
+        raise ValueError("must not contain white space")
 
 
 def check_subdomain(text: str) -> None:
@@ -97,44 +100,46 @@ def check_label_value(text: str) -> None:
 
 
 def check_variable(name: str) -> None:
-    """A name of an environment variable that a user may set for the steps."""
+    """The name of an environment variable that a user may set for steps."""
     if not _VARIABLE.fullmatch(name):
-        raise ValueError("is no name of an environment variable (letters, digits and _, not beginning with a digit)")
+        raise ValueError(
+            "is not the name of an environment variable (letters, digits and _, without a digit at the beginning)"
+        )
     if name == "PYTHONHASHSEED":
         raise ValueError("can't be set: it is fixed, so that every run computes the same")
-    # The runtime keeps these out of user code's environment, so setting one would be lost without a word.
-    for prefix, whose in (("TOOLKIT_", "toolkit's own"), ("ARGO_", "Argo's own"), ("KUBERNETES_", "Kubernetes' own")):
+    # The runtime removes these from the environment of user code, so such a setting would have no effect.
+    for prefix, owner in (("TOOLKIT_", "toolkit"), ("ARGO_", "Argo"), ("KUBERNETES_", "Kubernetes")):
         if name.startswith(prefix):
-            raise ValueError(f"can't be set: names that begin with {prefix} are {whose}")
+            raise ValueError(f"can't be set: names that begin with {prefix} belong to {owner}")
 
 
 def check_path(path: str) -> None:
-    """An absolute path in a container, in its one normal spelling."""
+    """An absolute, normalised path in a container."""
     if not path.startswith("/"):
         raise ValueError("must be an absolute path, on one of the volumes")
     if _CONTROL.search(path):
-        raise ValueError("must not hold control characters")
+        raise ValueError("must not contain control characters")
     if ":" in path:
-        raise ValueError("must not hold ':'")
+        raise ValueError("must not contain ':'")
     if ".." in path.split("/"):
-        raise ValueError("must not hold '..'")
+        raise ValueError("must not contain '..'")
     if path.startswith("//") or posixpath.normpath(path) != path:
         raise ValueError(f"must be written as {'/' + posixpath.normpath(path).lstrip('/')}")
 
 
 def check_registry(text: str) -> None:
-    """A registry's host, and folders of it, that image names can be put after."""
-    place = text.removeprefix("https://").removeprefix("http://")
-    host = place.partition("/")[0]
-    if not _REGISTRY.fullmatch(place):
+    """A registry's host, with an optional prefix for image names."""
+    address = text.removeprefix("https://").removeprefix("http://")
+    host = address.partition("/")[0]
+    if not _REGISTRY.fullmatch(address):
         raise ValueError("must be HOST[:PORT][/PREFIX], the prefix in lower case")
-    # Everyone else would take such a first word for a folder of Docker Hub's.
+    # Docker and Kubernetes read a first part without them as a repository on Docker Hub.
     if "." not in host and ":" not in host and host != "localhost":
         raise ValueError("must name a host with a '.' or a port in it")
 
 
 def lies_in(path: str, folder: str) -> bool:
-    """Whether the normal path is the folder or below it."""
+    """Whether a normalised path is the folder or inside it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
@@ -145,23 +150,26 @@ def check_mount_path(path: str) -> None:
         raise ValueError("must be a folder below /")
     for reserved in RESERVED_PATHS:
         if lies_in(path, reserved):
-            raise ValueError(f"must not lie in {reserved}, which a step needs as it is")
+            raise ValueError(f"must not be inside {reserved}, which belongs to the step's container")
         if lies_in(reserved, path):
-            raise ValueError(f"must not cover {reserved}, which a step needs as it is")
+            raise ValueError(f"must not hide {reserved}, which belongs to the step's container")
 
 
 def check_cpu(text: str) -> None:
-    # The engine's own least limit, asked for everywhere: what one environment refuses is refused by all.
+    """An amount of CPU that every engine accepts."""
+    # Docker's own minimum. It holds everywhere: what one environment refuses, all refuse.
     if parse_cpu(text) < 10:
         raise ValueError("must be at least 10m")
 
 
 def check_memory(text: str) -> None:
+    """An amount of memory that every engine accepts."""
     if parse_memory(text) < 6 * 1024 * 1024:
-        raise ValueError("must be at least 6Mi, the least that an engine takes")
+        raise ValueError("must be at least 6Mi, the least that Docker accepts")
 
 
 def check_size(text: str) -> None:
+    """A size of memory or disk, above 0."""
     if parse_memory(text) < 1:
         raise ValueError("must be more than 0")
 
@@ -185,7 +193,7 @@ def _rules() -> Rules:
     ):
         checks[(s.ExecutorConfig, key)] = between(1)
     for key in ("name", "context", "output_file", "schedules"):
-        checks[(s.ExecutorConfig, key)] = check_some
+        checks[(s.ExecutorConfig, key)] = check_line
     for key in ("image_pull_secrets", "step_secret_name"):
         checks[(s.ExecutorConfig, key)] = check_subdomain
     checks[(s.ExecutorConfig, "namespace")] = check_namespace
@@ -210,15 +218,15 @@ def _rules() -> Rules:
             (s.Toleration, "toleration_seconds"): between(0),
             (s.RunLogStore, "log_folder"): check_path,
             (s.CatalogStore, "catalog_location"): check_path,
-            (s.CatalogStore, "compute_data_folder"): check_some,
-            (s.Secrets, "location"): check_some,
-            (s.BuildNetwork, "ca_bundle"): check_some,
-            (s.BuildNetwork, "pip_config"): check_some,
-            (s.BuildNetwork, "netrc"): check_some,
+            (s.CatalogStore, "compute_data_folder"): check_line,
+            (s.Secrets, "location"): check_line,
+            (s.BuildNetwork, "ca_bundle"): check_line,
+            (s.BuildNetwork, "pip_config"): check_line,
+            (s.BuildNetwork, "netrc"): check_line,
             (s.Build, "base_image"): check_word,
             (s.Build, "system_packages"): check_word,
-            (s.Build, "lock"): check_some,
-            (s.Build, "context"): check_some,
+            (s.Build, "lock"): check_line,
+            (s.Build, "context"): check_line,
             (s.Build, "registry"): check_registry,
         }
     )
@@ -227,8 +235,8 @@ def _rules() -> Rules:
         (*labelled, (s.Override, "node_selector")), check_label_key
     )
     key_checks.update({(cls, "environment"): check_variable for cls in (s.ExecutorConfig, s.Override)})
-    key_checks[(s.ExecutorConfig, "overrides")] = check_some
-    key_checks[(s.ExecutorConfig, "patches")] = check_some
+    key_checks[(s.ExecutorConfig, "overrides")] = check_line
+    key_checks[(s.ExecutorConfig, "patches")] = check_line
     amounts: set[tuple[type, str]] = {(s.ResourceList, "cpu"), (s.ResourceList, "memory")}
     amounts |= {(cls, key) for cls in (s.ExecutorConfig, s.Override) for key in ("shm_size", "scratch_size")}
     return Rules(

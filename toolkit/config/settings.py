@@ -1,8 +1,8 @@
-"""The configuration as named tuples: what the loader yields and all that the other layers see of it.
+"""The configuration as named tuples, which is all that other modules see of it.
 
-Not dataclasses: those of this module alone would cost every command 30 ms, which an unchanged build does not have.
+They are not dataclasses, because those of this module alone would add 30 ms to the start of every command.
 
-Each field's docstring says its unit and default. Fields are named as they are spelt in the file.
+Each field's docstring gives its unit and its default. A field has the name of its key in the file.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, Literal, NamedTuple
 EnvironmentName = Literal["local", "argo", "process"]
 
 
-_NOTHING: dict[str, Any] = {}
-"""The default of every mapping; nobody writes into a configuration."""
+_NOTHING: Any = {}
+"""The default of every mapping. It is shared: nothing writes into a configuration."""
 
 
 class PersistentVolume(NamedTuple):
-    """A shared volume: a claim of this name on Kubernetes, the folder ``.toolkit/volumes/NAME`` locally."""
+    """A shared volume: on Kubernetes the claim of this name, on this machine the folder ``.toolkit/volumes/NAME``."""
 
     name: str
     mount_path: str
 
 
 class SecretReference(NamedTuple):
-    """An environment variable that every step gets: a key of a Kubernetes Secret, or the provider's value locally."""
+    """An environment variable of every step: on Kubernetes a key of a Secret, elsewhere a value of the secrets provider."""
 
     environment_variable: str
     secret_name: str
@@ -38,7 +38,7 @@ class ResourceList(NamedTuple):
     cpu: str | None = None
     memory: str | None = None
     gpu: int | None = None
-    """Whole devices; rendered as nvidia.com/gpu on Kubernetes and as a device request on Docker."""
+    """Whole devices. On Kubernetes it is the resource nvidia.com/gpu, on Docker a device request."""
 
 
 class Resources(NamedTuple):
@@ -48,16 +48,16 @@ class Resources(NamedTuple):
 
 class BackOff(NamedTuple):
     duration_in_seconds: int = 0
-    """Wait before the second attempt, in seconds."""
+    """The wait before the second attempt, in seconds."""
     factor: float = 1.0
-    """Each further wait is the one before times this."""
+    """Each further wait is the previous one times this."""
     max_duration: int | None = None
-    """Upper bound on all waits and attempts of a step together, in seconds; None is no bound."""
+    """The upper bound on all waits and attempts of a step together, in seconds; None is no bound."""
 
 
 class RetryStrategy(NamedTuple):
     limit: int = 0
-    """Further attempts after the first; 0 is none."""
+    """How many attempts may follow the first."""
     retry_policy: Literal["Always", "OnFailure", "OnError"] = "Always"
     back_off: BackOff = BackOff()
 
@@ -71,7 +71,7 @@ class Toleration(NamedTuple):
 
 
 class Override(NamedTuple):
-    """What one step may set otherwise than the rest.
+    """Settings of single steps, in place of those of all steps.
 
     Named in ``executor.config.overrides`` and chosen by a step's ``overrides``.
     """
@@ -91,10 +91,10 @@ class Override(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """What runs in place of a task where the executor is mocked."""
+    """What a task runs instead when the executor is mocked."""
 
     command: str
-    """As the task's own is: a function's dotted path, a shell command, or a notebook."""
+    """Of the task's own kind: a function's dotted path, a shell command, or a notebook's path."""
 
 
 class ExecutorConfig(NamedTuple):
@@ -106,14 +106,14 @@ class ExecutorConfig(NamedTuple):
     secrets_from_k8s: tuple[SecretReference, ...] = ()
     resources: Resources = Resources()
     user: int | None = None
-    """Numeric user id of the steps; None is the driver's own, or 1000 when the driver is root."""
+    """The numeric user id of the steps; None is the client's own, or 1000 when the client is root."""
     shm_size: str | None = None
-    """/dev/shm, in Kubernetes' notation; None is the engine's default of 64Mi."""
+    """The size of /dev/shm, in Kubernetes' notation; None is the engine's default of 64Mi."""
     scratch_size: str | None = None
     """A private, empty /tmp of at most this size, in Kubernetes' notation; None leaves /tmp in the image's layer."""
     read_only_root: bool = False
     grace_period_in_seconds: int = 10
-    """Between the polite and the final signal when a step is cancelled or runs out of time, in seconds."""
+    """The seconds between SIGTERM and SIGKILL when a step is cancelled or reaches its time limit."""
     image_pull_secrets: tuple[str, ...] = ()
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     overrides: dict[str, Override] = _NOTHING
@@ -123,11 +123,11 @@ class ExecutorConfig(NamedTuple):
     max_step_duration_in_seconds: int | None = None
     retry_strategy: RetryStrategy = RetryStrategy()
     parallelism: int | None = None
-    """Steps that may run at once; None is no limit of ours on a cluster, and elsewhere as many as there are processors."""
+    """How many steps may run at once; None is no limit on a cluster, and the number of processors elsewhere."""
     patches: dict[str, Patch] = _NOTHING
-    """For the type mocked alone: the tasks, by name or path, that run, each with a command of its own."""
+    """Only for the type mocked: by name or path, the tasks that run, each with another command."""
     pods_per_map: int = 500
-    """On a cluster, the most pods that a step of a map's branch has: above it each pod runs several items in order."""
+    """The largest number of pods of each step of a map's branch. On a cluster, a longer map runs several items in each pod."""
 
     # Local engine only (the closed table in docs/sameness.md).
     pids_limit: int = 4096
@@ -146,18 +146,18 @@ class ExecutorConfig(NamedTuple):
     expose_parameters_as_inputs: bool = False
     schedules: tuple[str, ...] = ()
     start_timeout_in_seconds: int = 300
-    """Within which a pod must have started; then the run is ended, with the reason."""
+    """The seconds within which a pod must start. After them, the run is ended, with the reason."""
     step_secret_name: str = "toolkit-secrets"
-    """The Kubernetes Secret that holds a step's own secrets which no entry of secrets_from_k8s names."""
+    """The Kubernetes Secret that holds those secrets of single steps that no entry of secrets_from_k8s names."""
 
 
 class Executor(NamedTuple):
     type: Literal["local", "local-container", "argo", "mocked"] = "local-container"
     config: ExecutorConfig = ExecutorConfig()
     type_given: bool = False
-    """No key of the file: whether the file names the type, which then chooses the environment if nothing else does."""
+    """Not a key of the file: whether the file sets the type. A type that is set chooses the environment if nothing else does."""
     patch_places: dict[str, str] = _NOTHING
-    """No key of the file either: where each patch stands, as ``file:line``."""
+    """Not a key of the file: where each patch stands, as ``file:line``."""
 
 
 class RunLogStore(NamedTuple):
@@ -169,7 +169,7 @@ class CatalogStore(NamedTuple):
     type: Literal["file-system", "do-nothing"] = "file-system"
     catalog_location: str = "/mnt/catalog"
     compute_data_folder: str = "."
-    """Folder, relative to the step's own, that catalog keys are relative to."""
+    """The folder, relative to the step's own, that catalog keys are relative to."""
 
 
 class Secrets(NamedTuple):
@@ -182,10 +182,10 @@ class Secrets(NamedTuple):
 
 
 class BuildNetwork(NamedTuple):
-    """What a build needs to reach its package index; used while building and never left in the image."""
+    """What a build needs to reach its package index. It is used during the build and never left in the image."""
 
     ca_bundle: str | None = None
-    """PEM file; None takes the host's SSL_CERT_FILE, REQUESTS_CA_BUNDLE or PIP_CERT when one is set."""
+    """A PEM file; None takes the host's SSL_CERT_FILE, REQUESTS_CA_BUNDLE or PIP_CERT when one is set."""
     pip_config: str | None = None
     """A pip.conf with index addresses and credentials."""
     netrc: str | None = None
@@ -193,24 +193,24 @@ class BuildNetwork(NamedTuple):
 
 class Build(NamedTuple):
     base_image: str | None = None
-    """None is the project's default base, or the base image that `task setup` made where none can be pulled."""
+    """None is the default base image, or the one that `task setup` made because none can be pulled."""
     system_packages: tuple[str, ...] = ()
     """Debian packages to install into the environment."""
     lock: str | None = None
-    """The lock file to use, relative to the project's root; None detects it; `none` uses none."""
+    """The lock file, relative to the project's root; None detects it, and `none` means that there is none."""
     context: str | None = None
     """The project's root, relative to the configuration file; None finds it (docs/configuration.md)."""
     network: BuildNetwork = BuildNetwork()
     registry: str | None = None
-    """HOST[:PORT][/PREFIX] to push to where the image's name has no registry; with http:// before it, without TLS."""
+    """HOST[:PORT][/PREFIX] to push to when the image's name has no registry. A leading http:// means without TLS."""
 
 
 class Config(NamedTuple):
     """A whole configuration.
 
     Attributes:
-        source: the file it was read from; None when there was none and all is default.
-        pipeline: the pipeline to run when none is named: ``file.py``, ``file.py:name`` or ``file.yaml``.
+        source: the file that it was read from; None when there was none, and all settings are defaults.
+        pipeline: the pipeline to run when the command names none: ``file.py``, ``file.py:name`` or ``file.yaml``.
     """
 
     executor: Executor

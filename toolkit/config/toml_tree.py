@@ -1,7 +1,7 @@
-"""TOML text to a located tree: the values are tomllib's, and a small scan of the text finds their lines.
+"""TOML text to a located tree. tomllib reads the values, and a small scan of the text finds their lines.
 
-tomllib tells no lines, so the scan repeats the outline of the grammar; the text is known to be valid when it runs. A
-value whose line it can't find takes the line of what contains it.
+tomllib gives no lines, so the scan follows the outline of the grammar. It runs on text that tomllib has accepted. A value
+whose line the scan can't find takes the line of the table or array around it.
 """
 
 from __future__ import annotations
@@ -29,112 +29,114 @@ _STRING = re.compile(
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE = re.compile(r"[^,\]}#\r\n]+")
-# No key that a person writes has this many parts; tomllib's time grows with the square of them.
+# No key that a person writes has this many parts, and tomllib's time grows with their square.
 _LONG_KEY = re.compile(r"(?:[A-Za-z0-9_\-\"']+[ \t]*\.[ \t]*){30}")
-# tomllib reads about a megabyte a second; pyproject files have a few kilobytes.
+# tomllib reads about one megabyte a second. A pyproject.toml has a few kilobytes.
 _MAX_CHARACTERS = 256 * 1024
 
 _Path = tuple[str | int, ...]
 
 
-class _Spot(NamedTuple):
+class _Location(NamedTuple):
+    """Where a value stands, and its text as written; None for a table or an array."""
+
     key_line: int
     line: int
     text: str | None
 
 
 @dataclass
-class _Scan:
-    """One pass over valid TOML, noting where each key and value stands."""
+class _LocationScan:
+    """One pass over valid TOML. It notes where each key and value stands, by their paths."""
 
     text: str
     at: int = 0
 
     def __post_init__(self) -> None:
         self.starts = [0] + [match.end() for match in re.finditer("\n", self.text)]
-        self.spots: dict[_Path, _Spot] = {}
+        self.locations: dict[_Path, _Location] = {}
         self.arrays: dict[_Path, int] = {}
 
-    def line(self) -> int:
+    def current_line(self) -> int:
         return bisect_right(self.starts, self.at)
 
-    def space(self) -> str:
-        """Skips white space and comments; the character that follows, or nothing at the end."""
+    def skip_space(self) -> str:
+        """Skips white space and comments; returns the next character, or an empty text at the end."""
         match = _SPACE.match(self.text, self.at)
         self.at = match.end() if match else self.at
         return self.text[self.at : self.at + 1]
 
-    def run(self) -> dict[_Path, _Spot]:
+    def scan(self) -> dict[_Path, _Location]:
         table: _Path = ()
-        while self.space():
+        while self.skip_space():
             if self.text[self.at] == "[":
-                table = self.header()
+                table = self.scan_header()
             else:
-                self.pair(table)
-        return self.spots
+                self.scan_pair(table)
+        return self.locations
 
-    def header(self) -> _Path:
-        line = self.line()
+    def scan_header(self) -> _Path:
+        line = self.current_line()
         is_array = self.text.startswith("[[", self.at)
         self.at += 2 if is_array else 1
-        parts = self.key()
-        self.space()
+        parts = self.scan_key()
+        self.skip_space()
         self.at += 2 if is_array else 1
         path: _Path = ()
         for number, part in enumerate(parts, 1):
             path += (part,)
-            self.spots.setdefault(path, _Spot(line, line, None))
+            self.locations.setdefault(path, _Location(line, line, None))
             if is_array and number == len(parts):
                 self.arrays[path] = self.arrays.get(path, -1) + 1
             if path in self.arrays:
                 path += (self.arrays[path],)
-                self.spots.setdefault(path, _Spot(line, line, None))
+                self.locations.setdefault(path, _Location(line, line, None))
         return path
 
-    def key(self) -> list[str]:
+    def scan_key(self) -> list[str]:
         parts: list[str] = []
         while True:
-            char = self.space()
+            char = self.skip_space()
             match = (_STRING if char in "\"'" else _BARE_KEY).match(self.text, self.at)
             if not match:
                 raise ValueError("no key")
             self.at = match.end()
             part = match.group()
             parts.append(tomllib.loads(f"k = {part}")["k"] if char in "\"'" else part)
-            if self.space() != ".":
+            if self.skip_space() != ".":
                 return parts
             self.at += 1
 
-    def pair(self, table: _Path) -> None:
-        self.space()
-        line = self.line()
+    def scan_pair(self, table: _Path) -> None:
+        self.skip_space()
+        line = self.current_line()
         path = table
-        for part in self.key():
+        for part in self.scan_key():
             path += (part,)
-            self.spots.setdefault(path, _Spot(line, line, None))
-        if self.space() != "=":
+            self.locations.setdefault(path, _Location(line, line, None))
+        if self.skip_space() != "=":
             raise ValueError("no =")
         self.at += 1
-        self.value(path, line)
+        self.scan_value(path, line)
 
-    def value(self, path: _Path, key_line: int) -> None:
-        char = self.space()
-        line, start = self.line(), self.at
-        self.spots[path] = _Spot(key_line, line, None)
+    def scan_value(self, path: _Path, key_line: int) -> None:
+        char = self.skip_space()
+        line, start = self.current_line(), self.at
+        self.locations[path] = _Location(key_line, line, None)
         if char == "[":
             self.at += 1
             number = 0
-            while self.space() != "]":
-                self.value((*path, number), self.line())
+            while self.skip_space() != "]":
+                self.scan_value((*path, number), self.current_line())
                 number += 1
-                if self.space() == ",":
+                if self.skip_space() == ",":
                     self.at += 1
             self.at += 1
         elif char == "{":
             self.at += 1
-            while self.space() != "}":
-                self.pair(path)
-                if self.space() == ",":
+            while self.skip_space() != "}":
+                self.scan_pair(path)
+                if self.skip_space() == ",":
                     self.at += 1
             self.at += 1
         else:
@@ -142,17 +144,19 @@ class _Scan:
             if not match:
                 raise ValueError("no value")
             self.at = match.end()
-            self.spots[path] = _Spot(key_line, line, self.text[start : self.at].rstrip())
+            self.locations[path] = _Location(key_line, line, self.text[start : self.at].rstrip())
 
 
-class _Builder:
-    def __init__(self, file: str, spots: Mapping[_Path, _Spot]) -> None:
+class _TreeBuilder:
+    """Joins the values of tomllib with the locations of the scan."""
+
+    def __init__(self, file: str, locations: Mapping[_Path, _Location]) -> None:
         self.file = file
-        self.spots = spots
+        self.locations = locations
 
     def build(self, value: Any, path: _Path, fallback: int) -> Located:
-        spot = self.spots.get(path)
-        line = spot.line if spot else fallback
+        location = self.locations.get(path)
+        line = location.line if location else fallback
         if isinstance(value, dict):
             items = {key: self.build(item, (*path, key), line) for key, item in value.items()}
             return Located(items, self.file, line, key_lines={key: self.key_line((*path, key), line) for key in value})
@@ -160,17 +164,17 @@ class _Builder:
             return Located(tuple(self.build(item, (*path, i), line) for i, item in enumerate(value)), self.file, line)
         if isinstance(value, str):
             return Located(value, self.file, line, value)
-        text = spot.text if spot and spot.text is not None else str(value)
+        text = location.text if location and location.text is not None else str(value)
         # A date or a time is the text as written, the same as in YAML.
         return Located(value if isinstance(value, (bool, int, float)) else text, self.file, line, text)
 
     def key_line(self, path: _Path, fallback: int) -> int:
-        spot = self.spots.get(path)
-        return spot.key_line if spot else fallback
+        location = self.locations.get(path)
+        return location.key_line if location else fallback
 
 
-def _bounded(data: Any, file: str) -> None:
-    """Refuses what is too deep or too much, without recursion."""
+def _check_bounds(data: Any, file: str) -> None:
+    """Refuses data that is too deep or has too many values. It does not recurse."""
     level, depth, values = [data], 0, 0
     while level:
         depth, values = depth + 1, values + len(level)
@@ -181,15 +185,15 @@ def _bounded(data: Any, file: str) -> None:
         level = [item for value in level if isinstance(value, (dict, list)) for item in _children(value)]
 
 
-def _children(value: dict[str, Any] | list[Any]) -> list[Any]:
+def _children(value: dict[object, object] | list[object]) -> list[object]:
     return list(value.values()) if isinstance(value, dict) else value
 
 
 def parse_toml(text: str, file: str, table: tuple[str, ...]) -> Located | None:
-    """The table of that name; None when there is none.
+    """The tree of the table of that name; None when there is none.
 
     Raises:
-        BadInput: with file and, where it is known, the line, for invalid TOML or what is too deep or too much.
+        BadInput: with file and, where it is known, the line, for invalid TOML, and for data that is too deep or too large.
     """
     if len(text) > _MAX_CHARACTERS:
         raise BadInput(f"this file is larger than {_MAX_CHARACTERS // 1024} KiB", file)
@@ -201,17 +205,17 @@ def parse_toml(text: str, file: str, table: tuple[str, ...]) -> Located | None:
     except RecursionError:
         raise BadInput(f"this file is nested more than {MAX_DEPTH} levels deep", file) from None
     except ValueError as error:
-        found = _AT_LINE.search(str(error))
-        line = found.group(1) if found and found.group(1) else str(text.rstrip().count("\n") + 1)
+        match = _AT_LINE.search(str(error))
+        line = match.group(1) if match and match.group(1) else str(text.rstrip().count("\n") + 1)
         raise BadInput(f"this is not valid TOML: {_AT_LINE.sub('', str(error)).lower()}", f"{file}:{line}") from None
-    _bounded(data, file)
+    _check_bounds(data, file)
     for name in table:
         if not isinstance(data, dict) or name not in data:
             return None
         data = data[name]
-    scan = _Scan(text)
+    scan = _LocationScan(text)
     try:
-        scan.run()
+        scan.scan()
     except (ValueError, IndexError, RecursionError):
-        pass  # The lines found so far still serve.
-    return _Builder(file, scan.spots).build(data, table, 1)
+        pass  # The lines that it has found are right.
+    return _TreeBuilder(file, scan.locations).build(data, table, 1)

@@ -1,4 +1,4 @@
-"""``$NAME`` and ``${NAME}`` in a configuration's values, taken from TOOLKIT_VAR_NAME or RUNNABLE_VAR_NAME."""
+"""Replaces ``$NAME`` and ``${NAME}`` in a configuration's values by TOOLKIT_VAR_NAME or RUNNABLE_VAR_NAME."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _REFERENCE = re.compile(
 
 
 def replace_variables(tree: Located, environ: Mapping[str, str]) -> Located:
-    """The tree with every reference in a text value replaced; ``$$`` is a ``$``, and any other ``$`` stays as it is.
+    """The tree with every reference in a text value replaced. ``$$`` becomes ``$``, and any other ``$`` stays as it is.
 
     Raises:
-        BadInput: a variable is not set, with the place that names it.
+        BadInput: a variable is not set; with the place of the reference.
     """
     if isinstance(tree.value, dict):
         return dataclasses.replace(
@@ -46,5 +46,5 @@ def replace_variables(tree: Located, environ: Mapping[str, str]) -> Located:
         )
 
     value, count = _REFERENCE.subn(replacement, tree.value)
-    referred = count > 0 and any(match["literal"] is None for match in _REFERENCE.finditer(tree.value))
-    return dataclasses.replace(tree, value=value, variable=referred)
+    has_reference = count > 0 and any(match["literal"] is None for match in _REFERENCE.finditer(tree.value))
+    return dataclasses.replace(tree, value=value, variable=has_reference)

@@ -1,6 +1,6 @@
 """The description of a pipeline, and the model made of it.
 
-A description is plain JSON data. Every form of a pipeline yields one, and what may be in it is checked here.
+A description is plain JSON data. Every form of a pipeline yields one, and what it may contain is checked here.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class _Planner:
         elif isinstance(step, Map):
             if isinstance(step.reducer, str) and step.reducer not in REDUCERS:
                 raise BadInput(
-                    f"the map {step.name!r} has the reducer {step.reducer!r}: it is a function, or one of {', '.join(REDUCERS)}",
+                    f"the map {step.name!r} has the reducer {step.reducer!r}: use a function, or one of {', '.join(REDUCERS)}",
                     step.line,
                 )
             inside = PlannedComposite(
@@ -249,10 +249,10 @@ class _Planner:
         if name is None:
             return Override()
         if name not in config.overrides:
-            known = ", ".join(sorted(config.overrides)) or "none"
+            available = ", ".join(sorted(config.overrides)) or "none"
             raise BadInput(
                 f"the step {task.name!r} asks for the override {name!r}, which executor.config.overrides does not have "
-                f"(it has: {known})",
+                f"(it has: {available})",
                 task.line,
             )
         return config.overrides[name]
@@ -276,7 +276,7 @@ class _Siblings:
         """The plan's path of a step that runs before the one at ``position``.
 
         Args:
-            task: the one that uses it. use: what for, as a verb of the message.
+            task: the task that uses the step. use: how it uses the step, as the verb of the message.
 
         Raises:
             BadInput: there is no such step, or it does not run before.

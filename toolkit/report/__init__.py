@@ -1,1 +1,1 @@
-"""Showing runs: what ``toolkit runs``, ``show``, ``logs`` and ``catalog`` print, and their JSON."""
+"""What a person reads of runs, as text and as JSON: one run, its progress, and two runs compared."""

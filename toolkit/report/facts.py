@@ -40,9 +40,9 @@ class PlannedRow:
     """A row of the plan.
 
     Attributes:
-        row: as the plan has it. settings: its settings; None for what has no container.
-        values: the row as it is compared, such that a difference between two of them is one value under a name of its own: with
-            the settings themselves, named things by their names, and a function as one text.
+        row: as the plan has it. settings: its settings; None for a step without a container.
+        values: the row as it is compared: with its settings in it, lists of named things as mappings by name, and a function as
+            one text. So a difference between two rows is one value that has a name.
     """
 
     row: StepRow
@@ -55,7 +55,7 @@ class StepFacts:
     """A row of the plan as it ran, and its last attempt.
 
     Attributes:
-        path: the instance path. planned: the plan's row; the same object for all that run by one row.
+        path: the instance path. planned: the plan's row, the same object for all steps that one row of the plan stands for.
         course: of a composite the branch that it took, or how many items or iterations it had.
         attempts: their number. exit_code and the three records are the last attempt's; a record is empty where there is none.
     """

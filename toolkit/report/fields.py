@@ -17,7 +17,7 @@ FieldValues = Mapping[str, object]
 
 FIELDS: Mapping[str, str] = {
     "pipeline": "its name",
-    "plan": "all that was asked for and is not seen inside a container; the plan's hash",
+    "plan": "what was asked for and can't be seen inside a container; the plan's hash",
     "parameters": "the root scope's values, given and at the end",
     "status": "of the step, its exit code, the type of its exception, out of memory; of a composite its branch, items, iterations",
     "attempts": "how many there were",
@@ -25,7 +25,7 @@ FIELDS: Mapping[str, str] = {
     "image": "environment, digest, protocol, Python and machine",
     "image.engine": "within one run: the engine's image, the id file inside and the run's record agree",
     "command": "what was run, and the arguments of the runtime",
-    "environment": "names that user code sees; values that are no secrets as the plan has them",
+    "environment": "names that user code sees; values that are not secrets, as the plan has them",
     "mounts": "paths, and which are read-only",
     "user": "user, group and supplementary groups",
     "umask": "the mode of new files",
@@ -33,8 +33,8 @@ FIELDS: Mapping[str, str] = {
     "limits": "memory in bytes and thousandths of a core, as the control group has them",
     "shm_size": "bytes of /dev/shm",
     "scratch_size": "bytes of /tmp",
-    "read_only_root": "whether the root filesystem is",
-    "privileges": "capabilities, seccomp, whether new privileges can be had",
+    "read_only_root": "whether the root filesystem is read-only",
+    "privileges": "capabilities, seccomp, whether new privileges can be gained",
     "inputs": "the parameters that a step took, and from where",
     "returns": "the parameters that it returned",
     "metrics": "the metrics that it returned",
@@ -44,21 +44,21 @@ FIELDS: Mapping[str, str] = {
 """What is compared."""
 
 NOT_COMPARED: Mapping[str, str] = {
-    "run id": "a run's name, its own; as the runtime's argument it counts as the same",
+    "run id": "each run has its own; as an argument of the runtime it counts as the same",
     "attempt number": "the runtime's argument; how many attempts there were is compared",
     "times": "when a run and its steps started and ended",
     "environment of the run": "local, argo, process or compose, with cluster context and namespace",
-    "tag": "a word for the user's own finding",
+    "tag": "a word of the user's, to find runs by",
     "client": "the process that drove the run, and its machine",
-    "settings without effect": "placement keys have no effect but on argo; which they are is in `toolkit show --json`",
-    "image reference": "how the image is spelt; what it is, is compared by digest",
-    "source": "the file and the name by which the pipeline was asked for; what it says is compared as plan and code",
+    "settings without effect": "placement keys have an effect on argo alone; `toolkit show --json` lists them",
+    "image reference": "how the image is named; its content is compared by digest",
+    "source": "the file and name of the pipeline; what it says is compared as plan and code",
     "host name": "a container's id, or a pod's name",
-    "container": "the engine's id of it, and what the engine said of its end",
+    "container": "the engine's id of it, and the engine's message about its end",
     "grouping": "on a cluster, items of a large map share containers: that, and their folder of links to the code",
     "words of a failure": "reason, message and traceback hold addresses and paths; the exception's type is compared",
     "output": "output.log, which may hold times",
-    "record version": "the records' own form",
+    "record version": "the version of the records' format",
 }
 """What two runs can't have in common, or what says nothing about their sameness. docs/sameness.md has the same list."""
 

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line on a terminal, plain lines elsewhere. All of it goes to standard error."""
+"""Prints a run's progress to standard error: plain lines, and on a terminal also a live line below them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from toolkit.store.verdict import Attempt
 if TYPE_CHECKING:
     from rich.status import Status
 
-_LINES = 100
-"""Steps that are told of one by one; of a large map they are counted from then on."""
+_MOST_STEP_LINES = 100
+"""Steps that get a line each. After that many, successes are only counted."""
 _TAIL_LINES = 40
 _TAIL_BYTES = 16 * 1024
 _MARK = {"succeeded": "ok", "failed": "FAILED", "cancelled": "cancelled"}
@@ -28,7 +28,7 @@ _MARK = {"succeeded": "ok", "failed": "FAILED", "cancelled": "cancelled"}
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A reporter for the terminal, or for whatever standard error is."""
+    """A reporter that suits what standard error is: a terminal, a file or a pipe."""
     reporter = LiveProgress() if sys.stderr.isatty() else Progress()
     try:
         yield reporter
@@ -37,19 +37,19 @@ def progress() -> Iterator[Progress]:
 
 
 class Progress(Reporter):
-    """One plain line for each thing that happened."""
+    """Prints one plain line for each event."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._width = 0
         self._total: int | None = 0
-        self._said = 0
-        self._done = 0
+        self._step_lines = 0
+        self._succeeded = 0
         self._run_id = ""
         self._failed: list[str] = []
 
     def close(self) -> None:
-        """Gives the terminal back."""
+        """Leaves the terminal as it was."""
 
     def note(self, sentence: str) -> None:
         self._line(sentence)
@@ -59,7 +59,7 @@ class Progress(Reporter):
         self._began = time.monotonic()
         self._width = min(40, max(len(step.path) for step in plan.steps))
         tasks = [step for step in plan.steps if step.inside is None]
-        # How often what is inside a map or a loop runs is not known yet.
+        # It is not known yet how often the steps inside a map or a loop run.
         self._total = len(tasks) if not any(ANY in scope.path.split("/") for scope in plan.scopes) else None
         more = "" if self._total is not None else ", some of them several times"
         self._line(f"run {run_id} of {pipeline}: {len(tasks)} step{'s' if len(tasks) != 1 else ''}{more}")
@@ -68,47 +68,51 @@ class Progress(Reporter):
         pass
 
     def ended(self, step: PlannedStep, attempt: Attempt, seconds: float) -> None:
-        self._done += 1 if attempt.status == "succeeded" else 0
+        self._succeeded += 1 if attempt.status == "succeeded" else 0
         number = f" (attempt {attempt.number})" if attempt.number > 1 else ""
         reason = f"  {_first_line(attempt.reason)}" if attempt.reason else ""
         mark = _MARK.get(attempt.status, attempt.status)
-        if attempt.status == "succeeded" and self._is_enough():
+        if attempt.status == "succeeded" and self._only_counts():
             return
         self._line(f"  {step.path:<{self._width}}  {mark:<6}  {seconds:6.2f} s{number}{reason}")
         if attempt.status == "failed":
             self._failed.append(step.path)
-            self._tail(step, Path(attempt.folder) / OUTPUT_FILE)
+            self._print_tail(step, Path(attempt.folder) / OUTPUT_FILE)
 
     def passed(self, step: PlannedStep) -> None:
-        self._done += 1
-        if not self._is_enough():
+        self._succeeded += 1
+        if not self._only_counts():
             self._line(f"  {step.path:<{self._width}}  stub")
 
-    def _is_enough(self) -> bool:
-        """Whether so many lines stand there that a count says more; failures are always told."""
-        self._said += 1
-        if self._said <= _LINES:
+    def _only_counts(self) -> bool:
+        """Whether a success gets no line of its own any more; then prints how many there are, now and then."""
+        self._step_lines += 1
+        if self._step_lines <= _MOST_STEP_LINES:
             return False
-        if self._done % _LINES == 0:
-            self._line(f"  … {self._done} steps succeeded so far")
+        if self._succeeded % _MOST_STEP_LINES == 0:
+            self._line(f"  … {self._succeeded} steps succeeded so far")
         return True
 
     def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None:
         self._line(f"  {step.path}: attempt {attempt} in {seconds:g} s")
 
     def cancelling(self, kill: bool) -> None:
-        self._line("cancelling: killing what runs" if kill else "cancelling: once more kills what runs at once")
+        self._line(
+            "cancelling: killing the running steps"
+            if kill
+            else "cancelling: do it again to kill the running steps at once"
+        )
 
     def finished(self, outcome: Outcome) -> None:
         spent = time.monotonic() - self._began
-        # What a step failed of stands above, beside the step.
-        told = any(path in outcome.reason for path in self._failed)
-        reason = f": {_first_line(outcome.reason)}" if outcome.status == "failed" and not told else ""
+        # The reason of a step's failure was printed with the step.
+        is_printed = any(path in outcome.reason for path in self._failed)
+        reason = f": {_first_line(outcome.reason)}" if outcome.status == "failed" and not is_printed else ""
         self._line(f"run {self._run_id} {outcome.status} in {spent:.1f} s{reason}")
         self._line(f"  toolkit show {self._run_id}")
 
-    def _tail(self, step: PlannedStep, log: Path) -> None:
-        """The end of what a failing step wrote, as it is: its own traceback is the best there is."""
+    def _print_tail(self, step: PlannedStep, log: Path) -> None:
+        """Prints the end of a failed step's output, which is where its traceback is."""
         try:
             with open(log, "rb") as file:
                 size = file.seek(0, 2)
@@ -130,7 +134,7 @@ class Progress(Reporter):
 
 
 class LiveProgress(Progress):
-    """The same lines, and below them what runs now and for how long."""
+    """Prints the same lines, and below them a live line with the step that started last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +159,7 @@ class LiveProgress(Progress):
         if self._status is not None:
             number = f", attempt {attempt}" if attempt > 1 else ""
             of = f" of {self._total}" if self._total is not None else ""
-            self._status.update(f"{escape(_printable(step.path))} ({self._done + 1}{of}{number})")
+            self._status.update(f"{escape(_printable(step.path))} ({self._succeeded + 1}{of}{number})")
 
     def finished(self, outcome: Outcome) -> None:
         self.close()
@@ -171,5 +175,5 @@ def _first_line(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without what would move the cursor or recolour the terminal."""
+    """The text without what would move the cursor or recolour the terminal; tabs remain."""
     return "".join(character if character.isprintable() or character == "\t" else "�" for character in text)

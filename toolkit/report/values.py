@@ -1,6 +1,6 @@
 """The values of a run's parameters as a person is shown them.
 
-A run's records hold each value once, where it was produced; here it is looked up for whoever took it.
+A run's records hold each value once, where it was produced. Here the value is looked up for each step that took it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RunValues:
         """The value that the step at ``path`` took.
 
         Args:
-            record: where the value is from. The result is None if it is not there any more.
+            record: says where the value is from. The result is None if the value is not there any more.
         """
         if "value" in record:
             return record["value"]

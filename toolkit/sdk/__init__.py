@@ -1,7 +1,7 @@
 """The Python SDK: what users import from ``toolkit`` to describe a pipeline.
 
-It imports nothing of the rest of the package, because it goes into every image; a pipeline leaves it as plain
-JSON data.
+It goes into every image, so it imports only the standard library. A pipeline is handed to the rest of toolkit as plain JSON
+data, its description.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pipelines, and the steps that hold pipelines: parallel, map, conditional, loop, and a pipeline itself."""
+"""Pipelines, and the composites: nested pipeline, parallel, map, conditional and loop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from toolkit.sdk.refusal import Refusal, user_line
 from toolkit.sdk.steps import Step, a_pipeline, function_reference
 
 if TYPE_CHECKING:
+    from toolkit.sdk.description import (
+        CompositeContent,
+        CompositeData,
+        FunctionName,
+        PipelineData,
+        ReducerData,
+    )
     from toolkit.sdk.steps import AnyPipeline
 
 _executed = 0
-"""How many times execute() was called in this process: which of a file's pipelines the call is about."""
+"""How many times execute() was called in this process. It tells which of a file's pipelines a call runs."""
 
 
 class Pipeline:
@@ -64,7 +71,7 @@ class Pipeline:
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
         self.line = user_line()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> PipelineData:
         """The pipeline as plain JSON data. Functions are in it by name.
 
         Raises:
@@ -72,7 +79,7 @@ class Pipeline:
         """
         return self.describe_inside()
 
-    def describe_inside(self, handled: bool = False) -> dict[str, Any]:
+    def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the pipeline is inside another.
 
         Args:
@@ -80,8 +87,8 @@ class Pipeline:
         """
         if self.on_failure is not None and not handled:
             raise Refusal(
-                f"the pipeline {self.name!r} has an on_failure and is no step of another, so nothing could go on after it: "
-                "give on_failure to its steps",
+                f"the pipeline {self.name!r} has an on_failure but is not a step of another pipeline, so nothing would run after "
+                "it: give on_failure to its steps",
                 self.line,
             )
         return {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
@@ -112,8 +119,9 @@ class Pipeline:
     ) -> Any:
         """Runs the pipeline as ``toolkit run`` does, and returns when the run has succeeded.
 
-        Inside a step it does nothing. While a file is described it only marks this pipeline as the one that is meant. The
-        variables TOOLKIT_ENV, TOOLKIT_CONFIG, TOOLKIT_RUN_ID and TOOLKIT_PARAMETERS_FILE are used for what is not given.
+        Inside a step it does nothing. While a file is described, it only marks this pipeline as the one to describe. What is
+        not given is taken from the environment variables TOOLKIT_ENV, TOOLKIT_CONFIG, TOOLKIT_RUN_ID and
+        TOOLKIT_PARAMETERS_FILE.
 
         Args:
             configuration_file: the path of the configuration.
@@ -130,7 +138,7 @@ class Pipeline:
 
 
 def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, parameters_file: str) -> None:
-    """What ``execute()`` of a Pipeline and of a driver do."""
+    """What ``execute()`` of a pipeline, a driver and a job does."""
     recorder = getattr(sys, "_toolkit_recorder", None)
     if recorder is not None:
         recorder.append(pipeline)
@@ -142,7 +150,7 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
     file = getattr(sys.modules["__main__"], "__file__", None)
     if file is None:
         raise Refusal("execute() needs a file to run from: an interactive session has none")
-    # Only outside an image is there a rest of the package to run it with.
+    # The rest of the package, which runs it, is not in an image.
     from toolkit.run.script import run_script
 
     code = run_script(
@@ -161,8 +169,8 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
 class AsyncPipeline(Pipeline):
     """A pipeline for a program that awaits it: ``await pipeline.execute()`` is the same run.
 
-    It takes what :class:`Pipeline` takes. The program's other tasks wait until the run has ended, because Ctrl-C has to cancel
-    the run here as it does elsewhere.
+    It takes what :class:`Pipeline` takes. It blocks the event loop until the run has ended, so that Ctrl-C cancels the run as it
+    does elsewhere.
     """
 
     async def execute(
@@ -187,9 +195,9 @@ class AsyncPipeline(Pipeline):
             recorder.append(self)
         elif not getattr(sys, "_toolkit_step", False):
             raise Refusal(
-                "execute_streaming() is not supported: await execute(), and follow the run by `toolkit logs -f` if need be"
+                "execute_streaming() is not supported: await execute(), and follow the run with `toolkit logs -f`"
             )
-        # What makes it a generator, as its users expect one.
+        # The yield makes this an asynchronous generator, which its callers iterate over.
         no_events: tuple[Any, ...] = ()
         for event in no_events:
             yield event
@@ -200,12 +208,12 @@ def _is_pipeline(given: Any) -> bool:
 
 
 def as_step(given: Any) -> Step:
-    """A step as it is, a pipeline or a driver as the step that it is in another."""
+    """A step as it is; a pipeline, a driver or a job as a step of another pipeline."""
     step: Step = given if isinstance(given, Step) else given.as_step()
     return step
 
 
-def _branches(name: str, given: Any) -> dict[str, Any]:
+def _branches(name: str, given: Any) -> dict[str, AnyPipeline]:
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
         raise Refusal(f"branches of the step {name} is a dict of names and pipelines, not {given!r}")
     return {key: a_pipeline(f"the branch {key} of the step {name}", branch) for key, branch in given.items()}
@@ -213,26 +221,27 @@ def _branches(name: str, given: Any) -> dict[str, Any]:
 
 class _Composite(Step):
     kind = ""
-    """What kind of step it is: ``pipeline``, ``parallel``, ``map``, ``conditional`` or ``loop``."""
+    """Its type in a description: ``pipeline``, ``parallel``, ``map``, ``conditional`` or ``loop``."""
 
     def __init__(self, name: str, on_failure: Optional[AnyPipeline] = None) -> None:
         super().__init__(name)
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
 
-    def _pipelines(self) -> list[Any]:
-        """All that is inside it, in order of definition."""
+    def _pipelines(self) -> list[AnyPipeline]:
+        """The pipelines that it holds, in order of definition; not its ``on_failure``."""
         raise NotImplementedError
 
-    def _inside(self) -> dict[str, Any]:
+    def _content(self) -> CompositeContent:
+        """The part of the description that only this kind of composite has."""
         raise NotImplementedError
 
     def returned(self) -> list[str]:
         inner = [*self._pipelines(), *([self.on_failure] if self.on_failure is not None else [])]
-        return list(dict.fromkeys(name for one in inner for name in one.returned()))
+        return list(dict.fromkeys(name for pipeline in inner for name in pipeline.returned()))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> CompositeData:
         handler = self.on_failure.describe_inside() if self.on_failure is not None else None
-        return {"type": self.kind, "name": self.name, "line": self.line, "on_failure": handler, **self._inside()}
+        return {"type": self.kind, "name": self.name, "line": self.line, "on_failure": handler, **self._content()}
 
 
 class Nested(_Composite):
@@ -261,10 +270,10 @@ class Nested(_Composite):
         super().__init__(name, on_failure or getattr(pipeline, "on_failure", None))
         self.line = line or self.line
 
-    def _pipelines(self) -> list[Any]:
+    def _pipelines(self) -> list[AnyPipeline]:
         return [self.pipeline]
 
-    def _inside(self) -> dict[str, Any]:
+    def _content(self) -> CompositeContent:
         return {"pipeline": self.pipeline.describe_inside(handled=True)}
 
 
@@ -295,10 +304,10 @@ class Parallel(_Composite):
         super().__init__(name, on_failure)
         self.branches = _branches(name, branches)
 
-    def _pipelines(self) -> list[Any]:
+    def _pipelines(self) -> list[AnyPipeline]:
         return list(self.branches.values())
 
-    def _inside(self) -> dict[str, Any]:
+    def _content(self) -> CompositeContent:
         return {"branches": {key: branch.describe_inside() for key, branch in self.branches.items()}}
 
 
@@ -346,15 +355,17 @@ class Map(_Composite):
         self.live = reducer if not isinstance(reducer, str) else None
         self.concurrency = concurrency
 
-    def _pipelines(self) -> list[Any]:
+    def _pipelines(self) -> list[AnyPipeline]:
         return [self.branch]
 
-    def _inside(self) -> dict[str, Any]:
-        reducer: Any = self.reducer
-        if isinstance(reducer, dict):
-            reducer = {"name": self.name, "line": self.line, "kind": "python", "function": dict(reducer)}
+    def _content(self) -> CompositeContent:
+        reducer: Union[ReducerData, str, None]
+        if isinstance(self.reducer, dict):
+            reducer = {"name": self.name, "line": self.line, "kind": "python", "function": self.reducer}
             if self.live is not None:
                 reducer["live"] = getattr(self.live, "__toolkit_function__", self.live)
+        else:
+            reducer = self.reducer
         return {
             "branch": self.branch.describe_inside(),
             "iterate_on": self.iterate_on,
@@ -364,12 +375,14 @@ class Map(_Composite):
         }
 
 
-def _reducer(given: Any) -> Union[dict[str, str], str, None]:
-    """A reducer by its name: of a known one, or of a function."""
-    names: tuple[tuple[Any, str], ...] = ((None, ""), (list, "list"), (sum, "sum"), (max, "max"), (min, "min"))
-    for known, name in names:
-        if given is known:
-            return name or None
+def _reducer(given: Any) -> Union[FunctionName, str, None]:
+    """A reducer's name: of one that toolkit knows, or of a function."""
+    builtins: tuple[tuple[Any, str], ...] = ((list, "list"), (sum, "sum"), (max, "max"), (min, "min"))
+    if given is None:
+        return None
+    for builtin, name in builtins:
+        if given is builtin:
+            return name
     if isinstance(given, str) and "." not in given and not given.lstrip().startswith("lambda"):
         return given
     return function_reference(given, "reducer")
@@ -408,10 +421,10 @@ class Conditional(_Composite):
         self.branches = _branches(name, branches)
         self.default = a_pipeline(f"default of the step {name}", default) if default is not None else None
 
-    def _pipelines(self) -> list[Any]:
+    def _pipelines(self) -> list[AnyPipeline]:
         return [*self.branches.values(), *([self.default] if self.default is not None else [])]
 
-    def _inside(self) -> dict[str, Any]:
+    def _content(self) -> CompositeContent:
         return {
             "parameter": self.parameter,
             "branches": {key: branch.describe_inside() for key, branch in self.branches.items()},
@@ -457,10 +470,10 @@ class Loop(_Composite):
         self.break_on = break_on
         self.index_as = index_as
 
-    def _pipelines(self) -> list[Any]:
+    def _pipelines(self) -> list[AnyPipeline]:
         return [self.branch]
 
-    def _inside(self) -> dict[str, Any]:
+    def _content(self) -> CompositeContent:
         return {
             "branch": self.branch.describe_inside(),
             "max_iterations": self.max_iterations,

@@ -12,6 +12,7 @@ from toolkit.sdk.steps import NotebookTask, PythonTask, ShellTask, Step
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from toolkit.sdk.description import PipelineData
     from toolkit.sdk.steps import TaskOptions
 
 
@@ -22,11 +23,11 @@ class _Job:
         self.name = task.name
         self._task = task
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> PipelineData:
         """The job as a pipeline of its one task, as plain JSON data."""
         return Pipeline(steps=[self._task], name=self.name).describe()
 
-    def describe_inside(self, handled: bool = False) -> dict[str, Any]:
+    def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the job is a branch, a handler or a step."""
         return self.describe()
 
@@ -64,7 +65,7 @@ class _Job:
 
 
 class PythonJob(_Job):
-    """A function that is run by itself, without a pipeline around it.
+    """A function that runs without a pipeline around it.
 
     ```python
     PythonJob(train, returns=[metric("score")]).execute()
@@ -86,7 +87,7 @@ class PythonJob(_Job):
 
 
 class ShellJob(_Job):
-    """A command that is run by itself, without a pipeline around it.
+    """A command that runs without a pipeline around it.
 
     Args:
         command: the text for ``/bin/sh -c``.
@@ -102,7 +103,7 @@ class ShellJob(_Job):
 
 
 class NotebookJob(_Job):
-    """A notebook that is run by itself, without a pipeline around it.
+    """A notebook that runs without a pipeline around it.
 
     Args:
         notebook: the path of the .ipynb file, relative to the project's root.

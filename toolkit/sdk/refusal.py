@@ -1,4 +1,4 @@
-"""The error for a pipeline that can't be: it knows the line of the user's file that it is about."""
+"""The error for a pipeline that can't be described. It knows the line of the user's file that is at fault."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def user_line() -> Optional[int]:
-    """The line of the pipeline's own file from which, by whatever way, the SDK was called; None when it was from elsewhere.
+    """The line of the pipeline's own file in the innermost frame of that file; None when the file is not on the stack.
 
-    A line of another file would be taken for one of this file.
+    Frames of other files are passed over, because messages name the pipeline's file before the line.
     """
     script = getattr(sys.modules.get("__main__"), "__dict__", None)
     frame: Optional[FrameType] = sys._getframe(1)
@@ -22,7 +22,7 @@ def user_line() -> Optional[int]:
 
 
 class Refusal(ValueError):
-    """Something about a pipeline that can't be described; the message is one sentence for its author."""
+    """A pipeline can't be described. The message is one sentence for its author."""
 
     def __init__(self, message: str, line: Optional[int] = None) -> None:
         super().__init__(message)

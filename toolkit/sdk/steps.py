@@ -1,8 +1,8 @@
-"""Tasks and stubs: the steps that have no pipeline inside them, except one for their failure."""
+"""Tasks and stubs: the steps that hold no pipeline, except for an ``on_failure``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.refusal import Refusal, user_line
@@ -12,19 +12,27 @@ if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
 
     from toolkit.sdk.composites import Pipeline
+    from toolkit.sdk.description import (
+        CatalogData,
+        FunctionName,
+        StepData,
+        StubData,
+        TaskData,
+        TaskWork,
+    )
     from toolkit.sdk.job import _Job
     from toolkit.sdk.trace import Driver
 
     AnyPipeline = Union[Pipeline, Driver, _Job]
 
     class TaskOptions(TypedDict, total=False):
-        """What every task takes, whatever it runs; :class:`PythonTask` says what each means."""
+        """What every kind of task takes; :class:`PythonTask` says what each option means."""
 
         returns: Optional[Sequence[Union[str, Return]]]
         secrets: Optional[Sequence[str]]
         catalog: Optional[Catalog]
         overrides: Optional[dict[str, str]]
-        bind: Optional[dict[str, Any]]
+        bind: Optional[Mapping[str, object]]
         terminate_with_success: bool
         terminate_with_failure: bool
         on_failure: Optional[AnyPipeline]
@@ -90,7 +98,7 @@ class Catalog:
     """The files that a step gets from the catalog before it runs, and those that it puts there afterwards.
 
     A key is a path relative to the step's folder, and stays inside it. Of several steps that put one key, the newest earlier
-    one wins. A failing step's files are put, too.
+    one wins. The files of a step that fails are put as well.
 
     ```python
     PythonTask(train, catalog=Catalog(get=["data/*.csv"], put=["model.bin"]))
@@ -112,16 +120,17 @@ class Catalog:
         self.put = _texts("Catalog(put=…)", put)
         self.store_copy = store_copy
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> CatalogData:
         """The two lists and the flag as plain JSON data."""
         return {"get": self.get, "put": self.put, "store_copy": self.store_copy}
 
 
-def _texts(what: str, given: Optional[Sequence[str]]) -> list[str]:
+def _texts(argument: str, given: Optional[Sequence[str]]) -> list[str]:
+    """A list of names as given; ``argument`` names it in messages."""
     if given is None:
         return []
-    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
-        raise Refusal(f"{what} takes a list of names, not {given!r}")
+    if isinstance(given, str) or not all(isinstance(item, str) for item in given):
+        raise Refusal(f"{argument} takes a list of names, not {given!r}")
     return list(given)
 
 
@@ -161,13 +170,13 @@ class Step:
         """The names that the step, or what is inside it, may return, in order of definition."""
         return []
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> StepData:
         """The step as plain JSON data. This is how a pipeline leaves its own file."""
         raise NotImplementedError
 
 
 class Stub(Step):
-    """A step that does nothing and costs no container: a place to fill in later.
+    """A step that does nothing and has no container: a placeholder for a task.
 
     It accepts whatever the task in its place would take, and ignores it.
 
@@ -177,8 +186,8 @@ class Stub(Step):
 
     Args:
         name: the step's name.
-        terminate_with_success: whether the pipeline ends after it, succeeded.
-        terminate_with_failure: whether the pipeline ends after it, failed.
+        terminate_with_success: whether the pipeline ends after it, as succeeded.
+        terminate_with_failure: whether the pipeline ends after it, as failed.
     """
 
     def __init__(
@@ -188,7 +197,7 @@ class Stub(Step):
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> StubData:
         return {
             "type": "stub",
             "name": self.name,
@@ -199,7 +208,7 @@ class Stub(Step):
 
 
 class Success(Stub):
-    """A step that ends its pipeline, succeeded. The steps after it are skipped.
+    """A step that ends its pipeline as succeeded. The steps after it are skipped.
 
     Args:
         name: the step's name.
@@ -210,7 +219,7 @@ class Success(Stub):
 
 
 class Fail(Stub):
-    """A step that ends its pipeline, failed. The steps after it are skipped.
+    """A step that ends its pipeline as failed. The steps after it are skipped.
 
     Args:
         name: the step's name.
@@ -231,7 +240,7 @@ class _Task(Step):
         secrets: Optional[Sequence[str]] = None,
         catalog: Optional[Catalog] = None,
         overrides: Optional[dict[str, str]] = None,
-        bind: Optional[dict[str, Any]] = None,
+        bind: Optional[Mapping[str, object]] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
         on_failure: Optional[AnyPipeline] = None,
@@ -240,7 +249,7 @@ class _Task(Step):
         super().__init__(name)
         if isinstance(returns, str):
             raise Refusal(f"returns of the step {name} is a list of names, not {returns!r}")
-        self.returns = [one if isinstance(one, Return) else Return(one, "json") for one in returns or ()]
+        self.returns = [entry if isinstance(entry, Return) else Return(entry, "json") for entry in returns or ()]
         self.secrets = _texts(f"secrets of the step {name}", secrets)
         if catalog is not None and not isinstance(catalog, Catalog):
             raise Refusal(f"catalog of the step {name} is a Catalog(get=[…], put=[…]), not {catalog!r}")
@@ -254,18 +263,19 @@ class _Task(Step):
 
     def returned(self) -> list[str]:
         handler = self.on_failure.returned() if self.on_failure is not None else []
-        return list(dict.fromkeys([*(one.name for one in self.returns), *handler]))
+        return list(dict.fromkeys([*(declared.name for declared in self.returns), *handler]))
 
-    def _work(self) -> dict[str, Any]:
+    def _work(self) -> TaskWork:
+        """The part of the description that says what it runs."""
         raise NotImplementedError
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> TaskData:
         return {
             "type": "task",
             "kind": self.kind,
             "name": self.name,
             "line": self.line,
-            "returns": [{"name": one.name, "kind": one.kind} for one in self.returns],
+            "returns": [{"name": declared.name, "kind": declared.kind} for declared in self.returns],
             "secrets": self.secrets,
             "catalog": self.catalog.describe(),
             "overrides": self.overrides,
@@ -282,7 +292,7 @@ class PythonTask(_Task):
     """A step that calls a function.
 
     The function gets parameters by argument name, cast to its annotations: from the newest earlier step that returns the name,
-    else from the run's own parameters. An argument with a default may have no parameter. A coroutine function is awaited.
+    else from the run's own parameters. An argument with a default needs no parameter. A coroutine function is awaited.
 
     ```python
     PythonTask(generate, returns=["x", "y"], secrets=["secret_key"], catalog=Catalog(put=["data.csv"]))
@@ -298,8 +308,8 @@ class PythonTask(_Task):
         overrides: for an executor type, the name of an entry of the configuration's ``executor.config.overrides``.
         bind: for an argument, the parameter that it takes in place of the one of its own name: ``"parameter"``, or
             ``"step.parameter"`` for what one step returned.
-        terminate_with_success: whether the pipeline ends after the step has succeeded, succeeded.
-        terminate_with_failure: whether the pipeline ends after the step has succeeded, failed.
+        terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
+        terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         on_failure: a pipeline that runs when the step has failed. Its result is then the result of the pipeline.
         max_attempts: how many attempts the step has at most, in place of the configuration's ``retry_strategy``.
 
@@ -317,12 +327,14 @@ class PythonTask(_Task):
         self.live = None if isinstance(function, str) else getattr(function, "__toolkit_function__", function)
         super().__init__(name or self.function["qualname"].rpartition(".")[2], **options)
 
-    def _work(self) -> dict[str, Any]:
-        return {"function": self.function, **({"live": self.live} if self.live is not None else {})}
+    def _work(self) -> TaskWork:
+        if self.live is None:
+            return {"function": self.function}
+        return {"function": self.function, "live": self.live}
 
 
 class AsyncPythonTask(PythonTask):
-    """Another name of :class:`PythonTask`, which awaits a coroutine function, too."""
+    """Another name of :class:`PythonTask`, which also awaits coroutine functions."""
 
 
 class ShellTask(_Task):
@@ -350,7 +362,7 @@ class ShellTask(_Task):
         self.command = command
         super().__init__(name, **options)
 
-    def _work(self) -> dict[str, Any]:
+    def _work(self) -> TaskWork:
         return {"command": self.command}
 
 
@@ -380,29 +392,33 @@ class NotebookTask(_Task):
         self.notebook = notebook
         super().__init__(name, **options)
 
-    def _work(self) -> dict[str, Any]:
+    def _work(self) -> TaskWork:
         return {"command": self.notebook}
 
 
-def a_pipeline(what: str, given: Any) -> Any:
-    """``given`` where it is a pipeline or a driver, by its mark.
+def a_pipeline(argument: str, given: Any) -> AnyPipeline:
+    """``given``, when its mark says that it is a pipeline, a driver or a job.
+
+    Args:
+        argument: what it is given as, for messages.
 
     Raises:
         ValueError: it is something else.
     """
     if isinstance(given, type) or getattr(given, "__toolkit_pipeline__", False) is not True:
         hint = ": call its as_pipeline()" if isinstance(given, Step) else ""
-        raise Refusal(f"{what} is a Pipeline or a driver, not {given!r}{hint}")
-    # Of a file's pipelines the one that is part of no other is the one to run.
+        raise Refusal(f"{argument} is a Pipeline or a driver, not {given!r}{hint}")
+    # Of a file's pipelines, the one that is part of no other is the one to run.
     given.__toolkit_part__ = True
-    return given
+    pipeline: AnyPipeline = given
+    return pipeline
 
 
-def function_reference(function: Union[Callable[..., Any], str], what: str = "step") -> dict[str, str]:
+def function_reference(function: Union[Callable[..., Any], str], role: str = "step") -> FunctionName:
     """How a function is named, so that a container can find it again.
 
     Args:
-        what: the part that it is to play, for messages.
+        role: what the function is used as, for messages: a step or a reducer.
 
     Raises:
         ValueError: it can't be found again: a lambda, a nested function, a partial, an instance.
@@ -410,27 +426,27 @@ def function_reference(function: Union[Callable[..., Any], str], what: str = "st
     if isinstance(function, str):
         if function.lstrip().startswith("lambda"):
             raise Refusal(
-                f"a lambda can't be a {what}: define a function at module level and name it as module.function"
+                f"a lambda can't be a {role}: define a function at module level and name it as module.function"
             )
         module, _, name = function.rpartition(".")
         return {"module": module, "qualname": name}
     target = getattr(function, "__toolkit_function__", function)
     if not callable(target):
-        raise Refusal(f"{'function' if what == 'step' else what} takes a function, not {target!r}")
+        raise Refusal(f"{'function' if role == 'step' else role} takes a function, not {target!r}")
     qualname = getattr(target, "__qualname__", None)
     module_name = getattr(target, "__module__", None)
     if qualname is None or module_name is None:
         instead = (
-            "give the step a function (and bind= for fixed arguments)" if what == "step" else "define a function there"
+            "give the step a function (and bind= for fixed arguments)" if role == "step" else "define a function there"
         )
         raise Refusal(f"{target!r} has no name at module level: {instead}")
     if "<lambda>" in qualname:
         raise Refusal(
-            f"a lambda can't be a {what}: a container could not find it again; define a function at module level"
+            f"a lambda can't be a {role}: a container could not find it again; define a function at module level"
         )
     if "<locals>" in qualname:
         raise Refusal(
-            f"the function {qualname.replace('.<locals>', '')} is nested in another and can't be a {what}: "
+            f"the function {qualname.replace('.<locals>', '')} is nested in another and can't be a {role}: "
             "a container could not find it again; define it at module level"
         )
     return {"module": module_name, "qualname": qualname}

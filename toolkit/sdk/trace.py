@@ -1,4 +1,4 @@
-"""The driver form: a decorated function that is called once, with handles in place of values, to see what it calls.
+"""The driver form: a decorated function is called once, with handles in place of values, and the steps it calls are recorded.
 
 generate = task(functions.generate, returns=["x", "y"])
 consume = task(functions.consume)
@@ -8,13 +8,13 @@ def main():
     x, y = generate()
     consume(x, y)
 
-Any step of the SDK, a pipeline and another driver can be called in it, and is then a step of it.
+Steps of the SDK, pipelines and other drivers can be called in it. Each call adds a step to its pipeline.
 """
 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, overload
 
 from toolkit.sdk.composites import Nested, Pipeline, execute
@@ -24,17 +24,18 @@ from toolkit.sdk.steps import PythonTask, Step, a_pipeline
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from toolkit.sdk.description import PipelineData
     from toolkit.sdk.steps import AnyPipeline, TaskOptions
 
 
 class Handle:
     """Stands for a value that a step will return, or that the run is given, while a driver is traced.
 
-    It can be passed to steps and nothing else: there is no value yet that could be tested or computed with.
+    It can be passed to steps and nothing else, because it has no value yet.
 
     Args:
-        step: the path of the step from the driver that ``trace`` is of; None is an argument of the driver's.
-        trace: None is the outermost one's, where nobody asks.
+        step: the path, from the driver of ``trace``, of the step that returns it; None for an argument of the driver's.
+        trace: the trace of the driver that it belongs to; None where that makes no difference.
     """
 
     def __init__(self, name: str, step: Optional[str], trace: Optional[_Trace] = None) -> None:
@@ -49,7 +50,7 @@ class Handle:
         source = f"of the step {self._step}" if self._step is not None else "of the run"
         raise Refusal(
             f"{self._name} {source} has no value while the driver is traced, so it can't decide or compute anything "
-            "here: pass it to a step, or let a Conditional, a Map or a Loop go by it"
+            "here: pass it to a step, or to a Conditional, a Map or a Loop"
         )
 
     __bool__ = __iter__ = __len__ = __int__ = __float__ = __index__ = __contains__ = _no_value
@@ -69,11 +70,12 @@ class Handle:
 
 
 class _Trace:
-    """The calls seen so far, and which step is the newest to return each name.
+    """The steps that a driver has called so far, and for each name the newest step that returns it.
 
     Args:
-        outer: of the driver that has called this one. inside: whether this one is a branch, a handler or called by another,
-            so that its arguments are no parameters of the run.
+        outer: the trace of the driver that called this one; None when no driver did.
+        inside: whether the driver is a branch, a handler or called by another, so that its arguments are no parameters of the
+            run.
     """
 
     def __init__(self, outer: Optional[_Trace], inside: bool) -> None:
@@ -90,8 +92,8 @@ class _Trace:
             chosen, number = f"{name}-{number}", number + 1
         return chosen
 
-    def sees(self, name: str) -> Optional[tuple[_Trace, str]]:
-        """Which driver's step a name by itself stands for; None is what no step of theirs returns."""
+    def newest_source(self, name: str) -> Optional[tuple[_Trace, str]]:
+        """The newest step that returns the name, with its driver's trace; None when no step does."""
         trace: Optional[_Trace] = self
         while trace is not None:
             if name in trace.newest:
@@ -118,11 +120,11 @@ def _traced() -> _Trace:
     return _tracing
 
 
-def add(step: Step, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """What calling a step of the SDK does: it becomes a step of the driver.
+def add(step: Step, arguments: tuple[Any, ...], named: Mapping[str, object]) -> Any:
+    """Adds a step of the SDK, which was called, to the driver that calls it.
 
     Returns:
-        a handle for the one name that the step returns, a tuple of them in order of definition, by name too, or None.
+        a handle when the step returns one name, a named tuple of handles when it returns several, None when it returns none.
 
     Raises:
         ValueError: no driver is being traced, or the step can't take the arguments.
@@ -131,18 +133,17 @@ def add(step: Step, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     added = step.__class__.__new__(step.__class__)
     added.__dict__.update(step.__dict__)
     added.name = trace.unique(step.name)
-    # The line on which it is called says more than the one on which it was made.
+    # Messages name the line of the call, not the line on which the step was made.
     added.line = user_line() or step.line
+    given = named
     if isinstance(step, PythonTask) and step.live is not None:
         given = _arguments(step.live, step.name, arguments, named)
     elif arguments:
         raise Refusal(f"the step {step.name} takes arguments by name")
-    else:
-        given = named
     if given and not hasattr(step, "bind"):
         raise Refusal(
-            f"the step {step.name} takes no arguments: what is inside it takes parameters by their own names, so give a value "
-            "the name that is needed there where it is returned"
+            f"the step {step.name} takes no arguments: the steps inside it take parameters by their own names, so return the "
+            "value under the name that they take"
         )
     if given:
         added.__dict__["bind"] = _bindings(trace, step.__dict__["bind"], given)
@@ -157,28 +158,28 @@ def add(step: Step, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
 
 
 def _name_of(trace: _Trace, step: str, value: Handle) -> str:
-    """The name under which a composite finds a value, which it can't be bound to."""
+    """The name by which a composite reads a value; a composite has no bindings."""
     if _binding(trace, value._name, value) is not None:
         raise Refusal(
-            f"the step {step} goes by {value._name}, and another step has returned a newer {value._name} by then: return one of "
-            "the two under another name"
+            f"the step {step} reads {value._name}, but another step returns a newer {value._name} before it: return one of the two "
+            "under another name"
         )
     return value._name
 
 
 def _arguments(
-    function: Callable[..., Any], name: str, arguments: tuple[Any, ...], named: dict[str, Any]
-) -> dict[str, Any]:
+    function: Callable[..., Any], name: str, arguments: tuple[Any, ...], named: Mapping[str, object]
+) -> dict[str, object]:
     """The arguments of a call by their names."""
     import inspect
 
     signature = inspect.signature(function)
     try:
-        known = signature.bind_partial(*arguments, **named).arguments
+        bound = signature.bind_partial(*arguments, **named).arguments
     except TypeError as error:
         raise Refusal(f"{name}() is called with the wrong arguments: {error}") from None
-    given: dict[str, Any] = {}
-    for argument, value in known.items():
+    given: dict[str, object] = {}
+    for argument, value in bound.items():
         kind = signature.parameters[argument].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             raise Refusal(f"{name}(*{argument}) can't be a step: its parameters have no names; name them")
@@ -186,8 +187,9 @@ def _arguments(
     return given
 
 
-def _bindings(trace: _Trace, before: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    bind = dict(before)
+def _bindings(trace: _Trace, declared: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """The bindings that the step declares, and those of a call's arguments."""
+    bind = dict(declared)
     for argument, value in given.items():
         binding = _binding(trace, argument, value)
         if binding is not None:
@@ -196,16 +198,16 @@ def _bindings(trace: _Trace, before: dict[str, Any], given: dict[str, Any]) -> d
 
 
 class TaskFunction:
-    """A plain function with the step declared around it: in a driver a call is a step, elsewhere it is a call."""
+    """A function that ``task`` has declared as a step. In a driver, a call adds the step; elsewhere it calls the function."""
 
-    def __init__(self, function: Callable[..., Any], name: str, options: dict[str, Any]) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, options: TaskOptions) -> None:
         self.__toolkit_function__ = getattr(function, "__toolkit_function__", function)
         self.__wrapped__ = self.__toolkit_function__
         self.__name__ = getattr(function, "__name__", "task")
         self.__doc__ = getattr(function, "__doc__", None)
         self._name = name
         self._options = options
-        # Refuses lambdas and nested functions where they are declared.
+        # Refuses lambdas and nested functions on the line that declares them.
         PythonTask(function, name, **options)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
@@ -213,34 +215,35 @@ class TaskFunction:
             return self.__toolkit_function__(*arguments, **named)
         return self._record(_tracing, arguments, named)
 
-    def _record(self, trace: _Trace, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def _record(self, trace: _Trace, arguments: tuple[Any, ...], named: Mapping[str, object]) -> Any:
         given = _arguments(self.__toolkit_function__, self.__name__, arguments, named)
         bind = _bindings(trace, self._options.get("bind") or {}, given)
         base = self._name or PythonTask(self.__toolkit_function__).name
-        step = PythonTask(self.__toolkit_function__, trace.unique(base), **{**self._options, "bind": bind})
-        # Its handler's names are seen by later steps too, but the call stands for what the function returns.
+        options: TaskOptions = {**self._options, "bind": bind}
+        step = PythonTask(self.__toolkit_function__, trace.unique(base), **options)
+        # Later steps see what its handler returns as well, but the call gives only what the function returns.
         trace.add(step, step.returned())
-        handles = tuple(Handle(one.name, step.name, trace) for one in step.returns)
+        handles = tuple(Handle(declared.name, step.name, trace) for declared in step.returns)
         return handles[0] if len(handles) == 1 else handles or None
 
 
 def _binding(trace: _Trace, argument: str, value: Any) -> Any:
-    """How an argument is written down; None where taking it by its own name gives the same value."""
+    """The binding of an argument; None where the parameter of its own name is the same value."""
     if not isinstance(value, Handle):
         _check_constant(argument, value)
         return {"value": value}
     name, step = value._name, value._step
-    seen = trace.sees(name)
-    if step is None and seen is not None and value._trace is not None and not value._trace.inside:
-        # By its name alone the value of the step that returned one of that name would be taken.
+    newest = trace.newest_source(name)
+    if step is None and newest is not None and value._trace is not None and not value._trace.inside:
+        # The name alone would mean the value that a step returned under it.
         return {"parameter": name}
-    is_newest = seen == (None if step is None else (value._trace, step))
+    is_newest = newest == (None if step is None else (value._trace, step))
     if is_newest and name == argument:
         return None
     if step is not None and value._trace is trace:
         return f"{step}.{name}"
     if not is_newest:
-        newer = seen[1] if seen is not None else "none"
+        newer = newest[1] if newest is not None else "none"
         raise Refusal(
             f"{name} is given to a step of an inner pipeline, which finds a newer {name} under that name (of the step "
             f"{newer}): return one of the two under another name"
@@ -249,7 +252,7 @@ def _binding(trace: _Trace, argument: str, value: Any) -> Any:
 
 
 def _check_constant(argument: str, value: Any) -> None:
-    """Refuses what can't be written down in the plan as JSON."""
+    """Refuses a value that JSON, and so the plan, can't hold."""
     if value is None or isinstance(value, (bool, int, str)):
         return
     if isinstance(value, float) and value - value == 0:
@@ -281,7 +284,7 @@ def task(
 ) -> Callable[[Callable[..., Any]], TaskFunction]: ...
 
 
-def task(function: Optional[Callable[..., Any]] = None, *, name: str = "", **options: Any) -> Any:
+def task(function: Optional[Callable[..., Any]] = None, *, name: str = "", **options: Unpack[TaskOptions]) -> Any:
     """Declares the step that a call of the function is in a driver. It can be called, or used as a decorator.
 
     ```python
@@ -325,7 +328,7 @@ class Driver:
         """The pipeline that the driver's calls make. Its arguments stand for parameters of the run.
 
         Args:
-            inside: whether it is a branch or a handler; then they stand for what there is under their names.
+            inside: whether it is a branch or a handler. Its arguments then stand for the parameters that it sees.
 
         Raises:
             ValueError: a handle was used as if it had a value, or an argument has a default.
@@ -341,10 +344,10 @@ class Driver:
             raise Refusal("a driver's arguments are parameters of the run and have no defaults", code.co_firstlineno)
         return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
-    def _run(self, trace: _Trace, given: dict[str, Any]) -> Any:
+    def _run(self, trace: _Trace, given: Mapping[str, object]) -> Any:
         global _tracing
         if self._running:
-            raise Refusal(f"the driver {self._function.__name__} calls itself: a Loop runs a pipeline again")
+            raise Refusal(f"the driver {self._function.__name__} calls itself: use a Loop to run a pipeline again")
         before, _tracing = _tracing, trace
         self._running = True
         try:
@@ -353,25 +356,25 @@ class Driver:
             _tracing = before
             self._running = False
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> PipelineData:
         """The pipeline as plain JSON data.
 
         Raises:
             ValueError: as ``trace`` does; or it has an ``on_failure`` and is no step.
         """
-        made = self.trace()
-        made.on_failure = self.on_failure
-        return made.describe()
+        pipeline = self.trace()
+        pipeline.on_failure = self.on_failure
+        return pipeline.describe()
 
-    def describe_inside(self, handled: bool = False) -> dict[str, Any]:
+    def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the driver is inside another pipeline.
 
         Args:
             handled: whether it is a step, which can have an ``on_failure``. A branch and a handler can't.
         """
-        made = self.trace(inside=True)
-        made.on_failure = self.on_failure
-        return made.describe_inside(handled)
+        pipeline = self.trace(inside=True)
+        pipeline.on_failure = self.on_failure
+        return pipeline.describe_inside(handled)
 
     def returned(self) -> list[str]:
         """The names that its steps may return."""
@@ -393,10 +396,10 @@ class Driver:
         execute(self, configuration_file, run_id, tag, parameters_file)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """In another driver, adds the pipeline as a step; elsewhere calls the plain function that it is.
+        """In another driver, adds the pipeline as a step; elsewhere calls the function.
 
         Returns:
-            what the function returns; handles in it are handles of the outer driver's then.
+            what the function returns, with handles of the outer driver in place of its own.
         """
         if _tracing is None:
             return self._function(*arguments, **named)
@@ -405,7 +408,7 @@ class Driver:
         names = self._arguments()
         given = _arguments(self._function, self._function.__name__, arguments, named)
         inner = _Trace(outer, inside=True)
-        values = {name: given[name] if name in given else _seen(outer, name) for name in names}
+        values = {name: given[name] if name in given else _handle_of(outer, name) for name in names}
         result = self._run(inner, values)
         name = outer.unique(self.name or self._function.__name__)
         step = Nested(name, Pipeline(steps=inner.steps, name=self.name), self.on_failure)
@@ -413,14 +416,14 @@ class Driver:
         return _from_inside(result, inner, outer, name)
 
 
-def _seen(trace: _Trace, name: str) -> Handle:
-    """What a name by itself stands for in a driver."""
-    found = trace.sees(name)
-    return Handle(name, None, trace) if found is None else Handle(name, found[1], found[0])
+def _handle_of(trace: _Trace, name: str) -> Handle:
+    """The handle of the value that a driver sees under a name."""
+    source = trace.newest_source(name)
+    return Handle(name, None, trace) if source is None else Handle(name, source[1], source[0])
 
 
 def _from_inside(value: Any, inner: _Trace, outer: _Trace, name: str) -> Any:
-    """What an inner driver returned, as the outer one may use it."""
+    """What an inner driver returned, with its handles replaced by handles of the outer driver."""
     if isinstance(value, Handle):
         if value._trace is not inner or value._step is None:
             return value
@@ -428,9 +431,9 @@ def _from_inside(value: Any, inner: _Trace, outer: _Trace, name: str) -> Any:
             return Handle(value._name, name, outer)
         return Handle(value._name, f"{name}/{value._step}", outer)
     if isinstance(value, (list, tuple)):
-        return tuple(_from_inside(one, inner, outer, name) for one in value)
+        return tuple(_from_inside(item, inner, outer, name) for item in value)
     if isinstance(value, dict):
-        return {key: _from_inside(one, inner, outer, name) for key, one in value.items()}
+        return {key: _from_inside(item, inner, outer, name) for key, item in value.items()}
     return value
 
 

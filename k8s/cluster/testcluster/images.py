@@ -25,14 +25,14 @@ class Image:
 
 
 def member(name: str, size: int = 0, mode: int = 0o644, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
-    """An entry of an archive; without times and owners, so that equal files make an equal image."""
+    """An entry of an archive. It has no time and no owner, so that equal files make an equal image."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode, entry.type = size, mode, kind
     return entry
 
 
 def archive(path: Path, images: list[Image]) -> None:
-    """Write the images as `docker save` does; `ctr images import` takes that with the names in it."""
+    """Write the images, with their names, in the format of `docker save`, which `ctr images import` reads."""
     manifest = []
     with tarfile.open(path, "w") as out:
         for image in images:

@@ -1,10 +1,10 @@
-"""Process 1 of the node. It runs alone, in mount, process and network namespaces that were just made for it.
+"""Process 1 of the node. It runs as a program, in mount, process and network namespaces that were just made for it.
 
-Whatever the node starts is a descendant of this process, so that its end is the end of them all: of daemons, containers
-and their shims, of mounts, bridges, rules and network namespaces. Nothing of that can be left behind.
+Everything that the node starts is a descendant of this process. When it ends, the kernel ends daemons, containers and their
+shims, and removes their mounts, bridges, rules and network namespaces. Nothing can be left behind.
 
-The first line on standard input is its settings. Each further one starts a daemon, until one says that the start went
-well; the end of the input before that means that `up` was killed, and ends the node.
+The first line on standard input holds its settings. Each further line is an order: to start a daemon, or to keep the node. When
+the input ends before the order to keep it, `up` was killed, and the node ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,32 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
+
+
+class NodeSettings(TypedDict):
+    """What process 1 needs to know of the node.
+
+    Keys:
+        state, logs, ended: folders: of all state, of the daemons' logs, and of the exit codes of daemons that ended.
+        cgroups: the cgroups that process 1 joins.
+        hide: folders of the machine over which an empty one is mounted; paths in ``keep`` stay visible.
+        in_memory: folders that are kept in memory.
+        environment: environment variables of the daemons.
+        sysctls: values of the kernel that the kubelet must find, below /proc/sys.
+        network: commands that make the node's network.
+    """
+
+    state: str
+    logs: str
+    ended: str
+    cgroups: list[str]
+    hide: list[str]
+    keep: list[str]
+    in_memory: list[str]
+    environment: dict[str, str]
+    sysctls: dict[str, int]
+    network: list[list[str]]
 
 
 def run(*command: str, descriptors: tuple[int, ...] = ()) -> None:
@@ -24,28 +49,28 @@ def run(*command: str, descriptors: tuple[int, ...] = ()) -> None:
 
 
 def hide(folder: str, keep: list[str]) -> None:
-    """Put an empty folder over one of the machine's, because some paths in it can't be set; `keep` stays to be seen."""
-    below = sorted(path for path in keep if Path(folder) in Path(path).parents and os.path.exists(path))
-    opened = [(path, os.open(path, os.O_PATH)) for path in below]
+    """Mount an empty folder over one of the machine's, because programs have paths in it compiled in; `keep` stays visible."""
+    visible = sorted(path for path in keep if Path(folder) in Path(path).parents and os.path.exists(path))
+    opened = [(path, os.open(path, os.O_PATH)) for path in visible]
     run("mount", "-t", "tmpfs", "-o", "mode=755", "toolkit-cluster", folder)
     for path, descriptor in opened:
         os.makedirs(path, exist_ok=True)
-        # By descriptor, and not made canonical: the path alone leads into the empty folder by now.
+        # By descriptor, because the path now leads into the empty folder. -c keeps mount from resolving it.
         run("mount", "-c", "--rbind", f"/proc/self/fd/{descriptor}", path, descriptors=(descriptor,))
         os.close(descriptor)
 
 
-def set_up(settings: dict[str, Any]) -> None:
+def set_up(settings: NodeSettings) -> None:
     for folder in settings["cgroups"]:
-        (Path(folder) / "cgroup.procs").write_text("0")  # this process, and with it all that it starts
-    # Containers may ask that mounts on the node reach them; it all ends at this namespace.
+        (Path(folder) / "cgroup.procs").write_text("0")  # this process, and all that it starts
+    # Containers may ask for mounts of the node to be propagated to them. The propagation ends at this namespace.
     run("mount", "--make-rshared", "/")
     for folder in settings["hide"]:
         hide(folder, settings["keep"])
     for folder in settings["in_memory"]:
         run("mount", "-t", "tmpfs", "-o", "mode=755", "toolkit-cluster", folder)
     os.environ.update(settings["environment"])
-    # The kubelet wants these to have certain values and would set them for the whole machine.
+    # The kubelet requires certain values here, and would set them for the whole machine.
     for name, value in settings["sysctls"].items():
         path = Path("/proc/sys") / name
         if path.exists():
@@ -55,7 +80,7 @@ def set_up(settings: dict[str, Any]) -> None:
             run("mount", "--bind", str(stand_in), str(path))
     for command in settings["network"]:
         run(*command)
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")  # this namespace's own
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")  # of this network namespace alone
 
 
 class Daemons:
@@ -80,7 +105,7 @@ class Daemons:
             os.close(descriptor)
 
     def reap(self) -> None:
-        """Wait for all that ended: our own, and what containers' shims left to process 1."""
+        """Wait for all processes that have ended: the daemons, and orphans of containers' shims."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -98,9 +123,9 @@ def main() -> None:
     wakeup, alarm = os.pipe()
     os.set_blocking(wakeup, False)
     os.set_blocking(alarm, False)
-    # Unbuffered: what follows the first line is read from the descriptor itself.
+    # Unbuffered, because the lines after the first are read from the descriptor.
     with open(0, "rb", buffering=0, closefd=False) as orders:
-        settings = json.loads(orders.readline())
+        settings: NodeSettings = json.loads(orders.readline())
     set_up(settings)
     daemons = Daemons(Path(settings["logs"]), Path(settings["ended"]))
     signal.set_wakeup_fd(alarm)
@@ -124,7 +149,7 @@ def main() -> None:
                 else:
                     daemons.start(order["name"], order["command"], order["descriptors"])
             if not piece and 0 in sources:
-                sys.exit(1)  # nobody is left who would say that the start went well
+                sys.exit(1)  # `up` has ended without an order to keep the node
         daemons.reap()
 
 

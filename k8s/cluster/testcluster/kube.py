@@ -1,4 +1,4 @@
-"""What is in the cluster: by kubectl, which is the same for our own cluster and for one that was named."""
+"""What is in the cluster, by way of kubectl: the same for the cluster of this machine and for a foreign one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any
 
 from . import build
 from .places import ARGO_SETTINGS, CONTEXT, NODE, Failed, kubeconfig, logs, state, volumes
+
+KubernetesObject = dict[str, Any]
+"""An object of Kubernetes, as its API has it in JSON."""
 
 STORAGE_CLASS = "toolkit-local"
 ARGO_NAMESPACE = "argo"
@@ -50,8 +53,8 @@ class Kubectl:
             raise Failed(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or f'exit code {done.returncode}'}")
         return done.stdout
 
-    def apply(self, *objects: dict[str, Any]) -> None:
-        """Server-side, so that an object's size is no matter and nothing is kept in an annotation."""
+    def apply(self, *objects: KubernetesObject) -> None:
+        """Apply objects server-side. Otherwise kubectl keeps each whole object in an annotation, whose size is limited."""
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.must("apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(document))
 
@@ -61,7 +64,7 @@ def own() -> Kubectl:
 
 
 def foreign() -> Kubectl | None:
-    """The cluster that TOOLKIT_TEST_KUBECONFIG names; with it nothing of ours is started."""
+    """The cluster that TOOLKIT_TEST_KUBECONFIG names; None when it names none. Nothing is started then."""
     named = os.environ.get("TOOLKIT_TEST_KUBECONFIG")
     if not named:
         return None
@@ -85,7 +88,7 @@ def argo_is_available(kubectl: Kubectl) -> bool:
 
 
 def argo_version(kubectl: Kubectl) -> str | None:
-    """What the controller's image says; None when there is none to be seen."""
+    """The version in the tag of the controller's image; None when there is no controller."""
     where = ("-n", ARGO_NAMESPACE, "deployment", "workflow-controller")
     path = "jsonpath={.spec.template.spec.containers[0].image}"
     image = kubectl.run("get", *where, "-o", path, limit=10).stdout.strip()
@@ -93,7 +96,7 @@ def argo_version(kubectl: Kubectl) -> str | None:
 
 
 def install(kubectl: Kubectl, registry: str) -> None:
-    """Argo, the storage class, and where the registry is."""
+    """Install Argo and the storage class, and publish the registry's address."""
     rendered = kubectl.must("kustomize", str(write_argo()))
     (logs() / "argo.yaml").write_text(rendered)
     kubectl.must("create", "namespace", ARGO_NAMESPACE)
@@ -109,7 +112,7 @@ def install(kubectl: Kubectl, registry: str) -> None:
             "kind": "StorageClass",
             "metadata": {"name": STORAGE_CLASS},
             "provisioner": "kubernetes.io/no-provisioner",
-            # A claim is bound when it is made, not when its first pod comes: there is but one node to choose from.
+            # A claim is bound when it is made, not when its first pod is scheduled: there is only one node.
             "volumeBindingMode": "Immediate",
         },
     )
@@ -117,12 +120,12 @@ def install(kubectl: Kubectl, registry: str) -> None:
 
 
 def write_argo() -> Path:
-    """The controller as its own project installs it for a whole cluster, without its server, and with our settings."""
+    """Write a kustomization of Argo's own cluster-wide installation, without its server, with the settings of k8s/argo."""
     folder = state() / "argo"
     folder.mkdir(exist_ok=True)
     manifests = build.argo().folder() / "manifests"
 
-    def relative(path: Path) -> str:  # kustomize takes no absolute ones
+    def relative(path: Path) -> str:  # kustomize accepts no absolute paths
         return os.path.relpath(path.resolve(), folder.resolve())
 
     arguments = ["--executor-image", build.argoexec_image(), "--executor-image-pull-policy", "IfNotPresent"]
@@ -154,8 +157,8 @@ def write_argo() -> Path:
 # --- volumes ------------------------------------------------------------------------------------------------------------
 
 
-def volume_objects(namespace: str, claim: str, folder: Path, size: str = "10Gi") -> list[dict[str, Any]]:
-    """A claim and the volume that is meant for it and no other."""
+def volume_objects(namespace: str, claim: str, folder: Path, size: str = "10Gi") -> list[KubernetesObject]:
+    """A claim, and a volume that only this claim can bind."""
     name = volume_name(namespace, claim)
     common = {"accessModes": ["ReadWriteMany"], "storageClassName": STORAGE_CLASS}
     term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}
@@ -188,16 +191,16 @@ def volume_objects(namespace: str, claim: str, folder: Path, size: str = "10Gi")
 
 
 def volume_name(namespace: str, claim: str) -> str:
-    # Neither name can hold two dots in a row, nor can a namespace hold one at all.
+    # A namespace has no dot, so the first dot ends it.
     return f"{namespace}.{claim}"
 
 
 def make_volume(kubectl: Kubectl, namespace: str, claim: str) -> Path:
-    """Make a claim that any number of pods can write to; the answer is the folder behind it."""
+    """Make a claim that any number of pods can write to; returns the folder behind it."""
     folder = volumes() / volume_name(namespace, claim)
     folder.mkdir(parents=True, exist_ok=True)
     os.chown(folder, -1, GROUP)
-    os.chmod(folder, 0o2775)  # what one user makes there belongs to the group of all
+    os.chmod(folder, 0o2775)  # files of every user belong to the one group
     kubectl.apply(*volume_objects(namespace, claim, folder))
     bound = "--for=jsonpath={.status.phase}=Bound"
     kubectl.must("-n", namespace, "wait", bound, f"persistentvolumeclaim/{claim}", "--timeout=60s", limit=70.0)
@@ -205,7 +208,7 @@ def make_volume(kubectl: Kubectl, namespace: str, claim: str) -> Path:
 
 
 def remove_volumes(kubectl: Kubectl, namespace: str) -> None:
-    """Remove a namespace's volumes and folders; its claims are gone already, with the namespace."""
+    """Remove a namespace's volumes and folders, after the namespace itself with its claims."""
     kubectl.run("delete", "persistentvolumes", "-l", f"{VOLUME_LABEL}={namespace}", "--wait=false")
     for folder in volumes().glob(f"{namespace}.*"):
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""The cluster's way up and down. Nothing of it is left when `down` returns, whatever state it was in before."""
+"""Starts and ends the cluster, and tells its status. When `down` returns, nothing is left, whatever state it was in before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from . import build, cgroups, kube, node, packages, processes
 from .places import CONTEXT, NODE, Failed, alone, containerd_socket, kubeconfig, logs, say, state, state_lock
@@ -23,17 +23,46 @@ REGISTRY_PORTS = range(15000, 15010)
 PATH_LIMIT = 107  # of a socket's address
 
 
-def information() -> dict[str, Any]:
-    """What `up` wrote down when all was well; empty before that."""
+class Addresses(TypedDict, total=False):
+    """What `up` records when the cluster is ready; empty before that."""
+
+    registry: str
+    api: str
+
+
+class Status(TypedDict):
+    """What there is of the cluster, for people and for programs.
+
+    Keys:
+        foreign: whether TOOLKIT_TEST_KUBECONFIG names it.
+        registry: HOST:PORT, with a prefix for a foreign one.
+        containerd: the socket of the node's containerd.
+        ended: for each daemon that has ended, its exit code.
+    """
+
+    up: bool
+    foreign: bool
+    kubeconfig: str | None
+    context: str | None
+    registry: str | None
+    containerd: str | None
+    node: str | None
+    kubectl: str | None
+    argo_version: str | None
+    ended: dict[str, str]
+
+
+def addresses() -> Addresses:
+    """What `up` recorded when the cluster was ready; empty before that."""
     try:
-        read: dict[str, Any] = json.loads((state() / "cluster.json").read_text())
+        read: Addresses = json.loads((state() / "cluster.json").read_text())
         return read
     except (OSError, ValueError):
         return {}
 
 
-def status() -> dict[str, Any]:
-    """What is there, for people and for programs."""
+def status() -> Status:
+    """What there is of the cluster."""
     if other := kube.foreign():
         answers = other.run("version", "-o", "json", limit=20).returncode == 0
         return {
@@ -48,15 +77,15 @@ def status() -> dict[str, Any]:
             "argo_version": kube.argo_version(other) if answers else None,
             "ended": {},
         }
-    known = information()
+    recorded = addresses()
     ended = processes.ended_daemons()
-    is_up = bool(processes.alive()) and bool(known) and not ended
+    is_up = bool(processes.alive()) and bool(recorded) and not ended
     return {
         "up": is_up,
         "foreign": False,
         "kubeconfig": str(kubeconfig()) if is_up else None,
         "context": CONTEXT if is_up else None,
-        "registry": known.get("registry") if is_up else None,
+        "registry": recorded.get("registry") if is_up else None,
         "containerd": str(containerd_socket()) if is_up else None,
         "node": NODE if is_up else None,
         "kubectl": str(build.kubernetes().folder() / "kubectl") if is_up else None,
@@ -66,16 +95,16 @@ def status() -> dict[str, Any]:
 
 
 def up() -> None:
-    """Start the cluster unless it is there already."""
+    """Start the cluster unless it is up."""
     if kube.foreign():
-        seen = status()
-        if not seen["up"]:
-            raise Failed(f"the cluster that TOOLKIT_TEST_KUBECONFIG names does not answer: {seen['kubeconfig']}")
-        version = seen["argo_version"] or "not seen"
+        foreign = status()
+        if not foreign["up"]:
+            raise Failed(f"the cluster that TOOLKIT_TEST_KUBECONFIG names does not answer: {foreign['kubeconfig']}")
+        version = foreign["argo_version"] or "not found"
         say(f"TOOLKIT_TEST_KUBECONFIG names a cluster, which is used as it is (Argo {version})")
         return
     if os.geteuid() != 0:
-        raise Failed("only root can start a cluster here: it takes namespaces, mounts and cgroups")
+        raise Failed("only root can start a cluster here, because it needs namespaces, mounts and cgroups")
     if len(str(containerd_socket())) > PATH_LIMIT:
         raise Failed(f"{containerd_socket()} is too long for a socket: set XDG_STATE_HOME to a shorter folder")
     with alone(state_lock(), "waiting for another start or end of the cluster"):
@@ -84,7 +113,7 @@ def up() -> None:
                 name, code = next(iter(ended.items()))
                 log = logs() / f"{name}.log"
                 raise Failed(f"the cluster is broken ({name} ended with {code}, see {log}): take it down first")
-            if information():
+            if addresses():
                 say("it is already up")
                 return
         packages.ensure()
@@ -100,7 +129,7 @@ def up() -> None:
 
 
 def down() -> bool:
-    """Take the cluster down, with whatever a start that failed or was killed left; False when there was nothing."""
+    """Remove the cluster, and what a failed or killed start left of it; False when there was nothing."""
     with alone(state_lock(), "waiting for another start or end of the cluster"):
         present = state().exists()
         take_down()
@@ -157,7 +186,7 @@ def start() -> None:
         "kube-apiserver",
         lambda: kubectl.run("get", "namespace", "kube-public", limit=10).returncode == 0,
     )
-    say("putting Argo into it")
+    say("installing Argo")
     kube.install(kubectl, f"127.0.0.1:{registry_port}")
     waiting("the images", 60)
     for process, log in importing:
@@ -168,20 +197,22 @@ def start() -> None:
     processes.wait_until("the workflow controller ran", 90, "kubelet", lambda: kube.argo_is_available(kubectl))
     waiting("the registry", 10)
     processes.wait_until("the registry answered", 10, "registry", lambda: registry_answers(registry_port))
-    known = {"registry": f"127.0.0.1:{registry_port}", "api": f"https://127.0.0.1:{api_port}"}
-    processes.write_whole(state() / "cluster.json", json.dumps(known))
+    recorded: Addresses = {"registry": f"127.0.0.1:{registry_port}", "api": f"https://127.0.0.1:{api_port}"}
+    processes.write_whole(state() / "cluster.json", json.dumps(recorded))
     machine.keep()
 
 
-def waiting(what: str, limit: int) -> None:
-    say(f"waiting for {what} ({limit} s at most)")
+def waiting(subject: str, limit: int) -> None:
+    say(f"waiting for {subject} ({limit} s at most)")
 
 
 def find_tools() -> node.Tools:
     containerd, runc = shutil.which("containerd"), shutil.which("runc")
     cni, mode = packages.cni_folder(), packages.proxy_mode()
     if not (containerd and runc and cni and mode):
-        raise Failed("what packages.ensure() found is not there any more")
+        raise Failed(
+            "a program that was installed a moment ago is missing: containerd, runc, the CNI plug-ins, or nft and iptables"
+        )
     return node.Tools(
         kubernetes=build.kubernetes().folder(),
         registry=build.registry().folder(),
@@ -194,7 +225,7 @@ def find_tools() -> node.Tools:
 
 
 def listen(ports: range) -> socket.socket:
-    """A listening socket on 127.0.0.1: one of these ports, so that it is mostly the same, else any."""
+    """A listening socket on 127.0.0.1, on the first of these ports that is free, else on any port."""
     for port in [*ports, 0]:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -223,7 +254,7 @@ def make_certificates(tools: node.Tools) -> None:
 
 
 def snapshotter() -> str:
-    """overlayfs where this file system can bear it; not so where it is itself an overlay, as in a container."""
+    """overlayfs where this file system supports it. One that is itself an overlay, as in a container, does not."""
     with tempfile.TemporaryDirectory(dir=state()) as folder:
         for name in ("lower", "upper", "work", "all"):
             os.mkdir(f"{folder}/{name}")
@@ -242,7 +273,7 @@ def containerd_answers() -> bool:
 
 
 def import_images(archive: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Begin to bring images into containerd; the answer is the process and the name of its log."""
+    """Start importing images into containerd; returns the process and the name of its log."""
     name = f"import-{archive.parent.name.partition('-')[0]}"
     with open(logs() / f"{name}.log", "wb") as log:
         command = ctr("images", "import", str(archive))
@@ -252,21 +283,21 @@ def import_images(archive: Path) -> tuple[subprocess.Popen[bytes], str]:
 def finish_import(process: subprocess.Popen[bytes], log: str) -> None:
     processes.wait_until("the images were in containerd", 60, log, lambda: process.poll() is not None)
     if process.returncode:
-        raise Failed(f"containerd took no image; see {logs() / log}.log")
+        raise Failed(f"containerd could not import the images; see {logs() / log}.log")
 
 
 def api_answers(port: int) -> bool:
-    """Whether the API server says that it is ready; that it tells to everyone."""
+    """Whether the API server is ready, which it reports without authentication."""
     context = ssl.create_default_context(cafile=str(node.pki() / "ca.crt"))
-    return fetched(f"https://127.0.0.1:{port}/readyz", context)
+    return answers(f"https://127.0.0.1:{port}/readyz", context)
 
 
 def registry_answers(port: int) -> bool:
-    return fetched(f"http://127.0.0.1:{port}/v2/")
+    return answers(f"http://127.0.0.1:{port}/v2/")
 
 
-def fetched(url: str, context: ssl.SSLContext | None = None) -> bool:
-    # Never through a proxy: it is on this machine.
+def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
+    # Without a proxy, because the address is on this machine.
     handlers = [urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=context)] if context else [])]
     try:
         with urllib.request.build_opener(*handlers).open(url, timeout=5) as response:

@@ -1,7 +1,7 @@
-"""What runs on the node: every daemon's configuration and command. Nothing here starts anything.
+"""The configuration and the command of each daemon of the node. Nothing here starts anything.
 
-The node has a network of its own, so its ports and addresses are fixed and meet nobody's. Two sockets lead to it from
-the machine's 127.0.0.1: the API server's and the registry's.
+The node has a network namespace of its own, so its ports and addresses are fixed and can't conflict with the machine's. Two
+sockets on the machine's 127.0.0.1 are forwarded to it: the API server's and the registry's.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from .init import NodeSettings
 from .places import CONTEXT, HERE, NODE, cache, cgroup, containerd_socket, kubeconfig, logs, state
 
 NODE_IP = "10.244.0.1"  # the bridge's, where every pod reaches it
@@ -23,11 +24,11 @@ API_PORT = 6443  # inside
 ETCD = "http://127.0.0.1:2379"
 BRIDGE = "cluster0"
 
-# Paths that the kubelet, containerd or its CNI library have compiled in; inside the node an empty folder lies over them.
+# The kubelet, containerd and its CNI library have paths in these compiled in, so the node sees an empty folder in their place.
 # Sockets of shims, network namespaces and locks are in /run, the CNI results and plug-in sockets in /var/lib.
 HIDDEN = ["/run", "/var/lib", "/var/log"]
 
-# What the kubelet demands or sets; these are not the namespaces' but the whole machine's.
+# What the kubelet demands, or else sets. No namespace holds these; they are the whole machine's.
 SYSCTLS = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -36,6 +37,9 @@ SYSCTLS = {
     "kernel/keys/root_maxkeys": 1000000,
     "kernel/keys/root_maxbytes": 25000000,
 }
+
+Configuration = dict[str, Any]
+"""A configuration file of a daemon, as its program reads it."""
 
 DISABLED_PLUGINS = [
     "io.containerd.internal.v1.opt",  # would make /opt/containerd
@@ -48,7 +52,7 @@ DISABLED_PLUGINS = [
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """Programs: the cache's folders, and what the machine has."""
+    """Where the programs are: folders of the cache, and what is installed on the machine."""
 
     kubernetes: Path
     registry: Path
@@ -63,8 +67,17 @@ def pki() -> Path:
     return state() / "pki"
 
 
-def certificates() -> list[dict[str, Any]]:
-    """The requests for the certificates of all who talk to each other."""
+class CertificateRequest(TypedDict, total=False):
+    """A certificate that go/node/pki makes."""
+
+    name: str
+    commonName: str
+    organization: str
+    hosts: list[str]
+
+
+def certificates() -> list[CertificateRequest]:
+    """The requests for the certificates of the daemons and of the admin."""
     local = ["127.0.0.1", "localhost", NODE_IP]
     names = [f"kubernetes{rest}" for rest in ("", ".default", ".default.svc", ".default.svc.cluster.local")]
     return [
@@ -83,8 +96,8 @@ def certificates() -> list[dict[str, Any]]:
     ]
 
 
-def kubeconfig_of(who: str, server: str, inline: bool = False) -> str:
-    """A kubeconfig; the user's own holds the keys themselves, so that it can be copied as one file."""
+def kubeconfig_of(user_name: str, server: str, inline: bool = False) -> str:
+    """A kubeconfig. One that is inline holds the keys themselves, so that it can be copied as one file."""
 
     def value(key: str, file: str) -> dict[str, str]:
         import base64
@@ -92,13 +105,13 @@ def kubeconfig_of(who: str, server: str, inline: bool = False) -> str:
         path = pki() / file
         return {f"{key}-data": base64.b64encode(path.read_bytes()).decode()} if inline else {key: str(path)}
 
-    cluster: dict[str, Any] = {"server": server, **value("certificate-authority", "ca.crt")}
+    cluster: Configuration = {"server": server, **value("certificate-authority", "ca.crt")}
     if inline:
-        # `toolkit build --load` finds the node's containerd by this, without a registry.
+        # By this, `toolkit build --load` finds the node's containerd.
         address = str(containerd_socket())
         cluster["extensions"] = [{"name": "dev.toolkit.containerd", "extension": {"address": address}}]
-    user = {**value("client-certificate", f"{who}.crt"), **value("client-key", f"{who}.key")}
-    name = CONTEXT if inline else who
+    user = {**value("client-certificate", f"{user_name}.crt"), **value("client-key", f"{user_name}.key")}
+    name = CONTEXT if inline else user_name
     document = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -113,7 +126,7 @@ def kubeconfig_of(who: str, server: str, inline: bool = False) -> str:
 def containerd_config(tools: Tools, pause: str, snapshotter: str) -> str:
     quote = json.dumps  # a JSON string is a TOML string
     root = state() / "containerd"
-    return f"""# Written by k8s/cluster; containerd's own form of version 2 is what 1.6 and later read.
+    return f"""# Written by k8s/cluster. containerd 1.6 and later read version 2 of the configuration.
 version = 2
 root = {quote(str(root / "root"))}
 state = {quote(str(root / "state"))}
@@ -147,7 +160,7 @@ disabled_plugins = {quote(DISABLED_PLUGINS)}
 """
 
 
-def cni_config() -> dict[str, Any]:
+def cni_config() -> Configuration:
     bridge = {
         "type": "bridge",
         "bridge": BRIDGE,
@@ -163,7 +176,7 @@ def cni_config() -> dict[str, Any]:
     return {"cniVersion": "0.4.0", "name": "toolkit-cluster", "plugins": [bridge]}
 
 
-def kubelet_config() -> dict[str, Any]:
+def kubelet_config() -> Configuration:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -181,7 +194,7 @@ def kubelet_config() -> dict[str, Any]:
         "failCgroupV1": False,
         "failSwapOn": False,
         "oomScoreAdj": 0,  # lowering it needs CAP_SYS_RESOURCE
-        # A full disk or little memory is the tests' own affair; nothing is evicted early, no image thrown away.
+        # Nothing is evicted early and no image is removed: what a full disk does is for the tests to cause.
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
@@ -196,7 +209,7 @@ def kubelet_config() -> dict[str, Any]:
     }
 
 
-def proxy_config(mode: str) -> dict[str, Any]:
+def proxy_config(mode: str) -> Configuration:
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -212,7 +225,7 @@ def proxy_config(mode: str) -> dict[str, Any]:
     }
 
 
-def registry_config(port: int) -> dict[str, Any]:
+def registry_config(port: int) -> Configuration:
     return {
         "version": 0.1,
         "log": {"level": "warn"},
@@ -223,43 +236,43 @@ def registry_config(port: int) -> dict[str, Any]:
 
 
 def network() -> list[list[str]]:
-    """The commands that make the node's network; the bridge is there before the first pod, because it bears NODE_IP."""
+    """The commands that make the node's network. The bridge exists before the first pod, because it has the address NODE_IP."""
     ip = ["ip"]
     return [
         [*ip, "link", "set", "lo", "up"],
         [*ip, "link", "add", BRIDGE, "type", "bridge"],
         [*ip, "address", "add", f"{NODE_IP}/16", "dev", BRIDGE],
         [*ip, "link", "set", BRIDGE, "up"],
-        # Only a way to send at all: what kube-proxy does not turn round goes nowhere.
+        # A route for kube-proxy's rules to act on. What no rule redirects is not delivered.
         [*ip, "route", "add", SERVICE_SUBNET, "dev", BRIDGE],
     ]
 
 
 _MUCH_MEMORY = 12 << 30
-"""Bytes of the machine's."""
+"""In bytes."""
 
 
 def has_memory() -> bool:
-    """Whether the machine has so much memory that the node may trade some for time.
+    """Whether the machine has enough memory for the node to trade some of it for time.
 
-    Argo's executor is 110 MB that are copied into a folder of each pod, which on a disk is most of what a small pod costs it;
-    and the daemons are collecting garbage for a fifth of their time when they keep to little memory.
+    Argo's executor, 110 MB, is copied into a folder of each pod. On a disk, that is most of what a small pod costs. And with little
+    memory, the daemons spend a fifth of their time on garbage collection.
     """
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >= _MUCH_MEMORY
 
 
-def settings(cgroups: list[str]) -> dict[str, Any]:
-    """What process 1 is told; see init.py."""
+def settings(cgroups: list[str]) -> NodeSettings:
+    """The settings of process 1."""
     keep = [HERE, cache(), state(), Path(sys.prefix), Path(sys.base_prefix)]
-    spends_memory = has_memory()
+    much_memory = has_memory()
     return {
         "state": str(state()),
         "logs": str(logs()),
         "ended": str(state() / "ended"),
         "cgroups": cgroups,
         "hide": HIDDEN,
-        "in_memory": [str(state() / name) for name in ("etcd", "kubelet")] if spends_memory else [],
-        "environment": {"GOGC": "400"} if spends_memory else {},
+        "in_memory": [str(state() / name) for name in ("etcd", "kubelet")] if much_memory else [],
+        "environment": {"GOGC": "400"} if much_memory else {},
         "keep": [str(path) for path in keep],
         "sysctls": SYSCTLS,
         "network": network(),
@@ -269,11 +282,10 @@ def settings(cgroups: list[str]) -> dict[str, Any]:
 def write_configuration(tools: Tools, pause: str, snapshotter: str, registry_port: int) -> None:
     for folder in ("addresses", "cni", "ended", "etcd", "kubelet", "registry", "volumes", "volume-plugins"):
         (state() / folder).mkdir(exist_ok=True)
-    # Pods run as any user and must get through to their folder; what is above it is nobody else's business.
     hosts = state() / "registries" / f"127.0.0.1:{registry_port}"
     hosts.mkdir(parents=True)
     (hosts / "hosts.toml").write_text(f'server = "http://127.0.0.1:{registry_port}"\n')
-    files: dict[str, Any] = {
+    files: dict[str, Configuration | str] = {
         "containerd.toml": containerd_config(tools, pause, snapshotter),
         "cni/10-toolkit.conflist": cni_config(),
         "kubelet.json": kubelet_config(),
@@ -281,15 +293,15 @@ def write_configuration(tools: Tools, pause: str, snapshotter: str, registry_por
         "registry.json": registry_config(registry_port),
         "resolv.conf": "# nothing is reached by name\n",
     }
-    for who in ("kubelet", "controller-manager", "scheduler", "proxy"):
-        files[f"{who}.kubeconfig"] = kubeconfig_of(who, f"https://127.0.0.1:{API_PORT}")
+    for user_name in ("kubelet", "controller-manager", "scheduler", "proxy"):
+        files[f"{user_name}.kubeconfig"] = kubeconfig_of(user_name, f"https://127.0.0.1:{API_PORT}")
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
         (state() / name).write_text(text)
 
 
 def first_daemons(tools: Tools, registry_port: int) -> dict[str, list[str]]:
-    """What can start at once."""
+    """The daemons that start first, all at once."""
     peer = "http://127.0.0.1:2380"
     own = pki() / "apiserver"
     return {
@@ -312,7 +324,7 @@ def first_daemons(tools: Tools, registry_port: int) -> dict[str, list[str]]:
             *("--kubelet-client-certificate", str(pki() / "apiserver-kubelet.crt")),
             *("--kubelet-client-key", str(pki() / "apiserver-kubelet.key")),
             *("--kubelet-certificate-authority", str(pki() / "ca.crt")),
-            "--kubelet-preferred-address-types=InternalIP",  # the node's name is in nobody's /etc/hosts
+            "--kubelet-preferred-address-types=InternalIP",  # the node's name can't be resolved
             *("--service-account-issuer", "https://kubernetes.default.svc"),
             *("--service-account-key-file", str(pki() / "service-accounts.pub")),
             *("--service-account-signing-key-file", str(pki() / "service-accounts.key")),
@@ -322,13 +334,13 @@ def first_daemons(tools: Tools, registry_port: int) -> dict[str, list[str]]:
 
 
 def forward_command(tools: Tools, api: int, registry: int, port: int) -> list[str]:
-    """`api` and `registry` are descriptors of listening sockets of the machine."""
+    """The command that forwards the machine's two listening sockets, given as descriptors, to the node."""
     targets = [f"{api}=127.0.0.1:{API_PORT}", f"{registry}=127.0.0.1:{port}"]
     return [str(tools.node / "forward"), *targets]
 
 
 def later_daemons(tools: Tools) -> dict[str, list[str]]:
-    """What needs the API server."""
+    """The daemons that need the API server."""
     kubernetes = tools.kubernetes
 
     def config(name: str) -> str:
@@ -339,7 +351,7 @@ def later_daemons(tools: Tools) -> dict[str, list[str]]:
             str(kubernetes / "kube-controller-manager"),
             *("--kubeconfig", config("controller-manager"), "--leader-elect=false", "--bind-address=127.0.0.1"),
             *("--root-ca-file", str(pki() / "ca.crt"), "--allocate-node-cidrs=false"),
-            "--use-service-account-credentials=true",  # its own user may do next to nothing
+            "--use-service-account-credentials=true",  # its own user has almost no rights
             *("--service-account-private-key-file", str(pki() / "service-accounts.key")),
         ],
         "kube-scheduler": [

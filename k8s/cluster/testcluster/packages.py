@@ -1,4 +1,4 @@
-"""What the machine itself must have: containerd, runc, CNI plug-ins, and a way for kube-proxy to write its rules."""
+"""What must be installed on the machine: containerd, runc, the CNI plug-ins, and nft or iptables for kube-proxy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .places import HERE, Failed, cache, say
 
 CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 CNI_PLUGINS = ("bridge", "host-local", "loopback")
-# What needs no more than to be installed: none of them starts anything.
+# Programs, and the packages that have them. None of these starts a service.
 PACKAGES = {"runc": "runc", "ip": "iproute2", "unshare": "util-linux", "mount": "mount"}
 
 
 def extend_path() -> None:
-    """Root's programs are not on everyone's path; the daemons look for theirs in it, too."""
+    """Add the folders of root's programs to PATH, where the daemons look for programs as well."""
     present = os.environ.get("PATH", "").split(":")
     folders = ["/usr/local/sbin", "/usr/sbin", "/sbin", str(unpacked("containerd") / "usr/bin")]
     os.environ["PATH"] = ":".join([*present, *(folder for folder in folders if folder not in present)])
@@ -41,7 +41,7 @@ def proxy_mode() -> str | None:
 
 
 def missing() -> list[str]:
-    """The packages that would have to be installed."""
+    """The packages that have to be installed."""
     names = [package for program, package in PACKAGES.items() if not shutil.which(program)]
     if not cni_folder():
         names.append("containernetworking-plugins")
@@ -51,7 +51,7 @@ def missing() -> list[str]:
 
 
 def ensure() -> None:
-    """Install what is missing, where that is known to work."""
+    """Install what is missing, on Debian as root."""
     extend_path()
     names = missing()
     if not names and shutil.which("containerd"):
@@ -59,7 +59,9 @@ def ensure() -> None:
     set_up = engine_set_up()
     if not set_up.debian_root():
         lacking = [*names, *([] if shutil.which("containerd") else ["containerd"])]
-        raise Failed(f"this machine lacks {', '.join(lacking)}: install them (only root's Debian is set up from here)")
+        raise Failed(
+            f"this machine lacks {', '.join(lacking)}: install them (they are installed for you only on Debian as root)"
+        )
     try:
         if names:
             set_up.apt_install(*names)
@@ -68,16 +70,16 @@ def ensure() -> None:
     if not shutil.which("containerd"):
         unpack("containerd")
     if left := missing():
-        raise Failed(f"{', '.join(left)} was installed, but what the cluster needs of it is not where it was expected")
+        raise Failed(f"{', '.join(left)} was installed, but its programs are not where they were expected")
 
 
 def engine_set_up() -> ModuleType:
-    """.ci/setup-engine as a module: how this project installs Debian's packages is written there."""
+    """.ci/setup-engine as a module, for its installation of Debian's packages."""
     loader = SourceFileLoader("setup_engine", str(HERE.parents[1] / ".ci" / "setup-engine"))
     spec = spec_from_loader(loader.name, loader)
     assert spec is not None
     module = module_from_spec(spec)
-    # A command's bytecode beside it would be a stray file in the checkout.
+    # Its bytecode would be a stray file in the checkout.
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         loader.exec_module(module)
@@ -91,7 +93,7 @@ def unpacked(package: str) -> Path:
 
 
 def unpack(package: str) -> None:
-    """Have a Debian package's files in the cache without installing it: this one would start a service."""
+    """Unpack a Debian package into the cache without installing it, because its installation would start a service."""
     folder = unpacked(package)
     say(f"fetching Debian's {package} into {folder}")
     cache().mkdir(parents=True, exist_ok=True)

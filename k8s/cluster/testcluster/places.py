@@ -1,4 +1,4 @@
-"""Where the cluster's things lie, and how it speaks."""
+"""The cluster's folders, files and locks, its messages, and its one error."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ ARGO_SETTINGS = HERE.parent / "argo"
 
 
 class Failed(Exception):
-    """It can't go on; the message is one sentence that says why and where to look."""
+    """The command failed. The message is one sentence that says why, and where to look."""
 
 
 def say(text: str) -> None:
-    """One step, on standard error: `status --json` and `build` have standard output for themselves."""
+    """Prints one step on standard error; standard output is for the results of `status --json` and `build`."""
     print(f"cluster: {text}", file=sys.stderr, flush=True)
 
 
 def base_folder(variable: str, default: str) -> Path:
-    """Our folder below one of the XDG base folders."""
+    """toolkit's folder below one of the XDG base folders."""
     return Path(os.environ.get(variable) or Path.home() / default).absolute() / "toolkit"
 
 
 def cache() -> Path:
-    """Finished binaries, which all checkouts share."""
+    """The folder of the built programs, which all checkouts share."""
     return base_folder("XDG_CACHE_HOME", ".cache") / "cluster"
 
 
 def state() -> Path:
-    """Everything of the one cluster; there is none if the folder is missing."""
+    """The folder of the cluster's state; without a cluster it does not exist."""
     return base_folder("XDG_STATE_HOME", ".local/state") / "cluster"
 
 
@@ -59,13 +59,13 @@ def volumes() -> Path:
 
 
 def cgroup() -> str:
-    """The name of the node's cgroup: two users' clusters must not meet in one."""
+    """The name of the node's cgroup, which is another for each state folder."""
     return f"toolkit-cluster-{hashlib.sha256(str(state()).encode()).hexdigest()[:8]}"
 
 
 @contextlib.contextmanager
 def alone(lock: Path, waiting: str) -> Iterator[None]:
-    """Hold the lock; say so when someone else has it."""
+    """Hold the lock; print ``waiting`` when another process has it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "w") as file:
         try:
@@ -77,5 +77,5 @@ def alone(lock: Path, waiting: str) -> Iterator[None]:
 
 
 def state_lock() -> Path:
-    """Beside the folder, not in it: `down` removes the folder while it holds the lock."""
+    """The lock of the state folder. It lies beside the folder, because `down` removes the folder while it holds the lock."""
     return state().with_name("cluster.lock")

@@ -1,4 +1,4 @@
-"""The node's one outer process: starting it, knowing it again, ending it."""
+"""The node's processes: starting the node, finding it again later, ending it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from .init import NodeSettings
 from .places import Failed, logs, state
 
 END_LIMIT = 20.0  # seconds for the kernel to end all processes of the node
@@ -22,12 +22,12 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks; with its number that is what tells it from all others of this boot."""
+    """When a process started, in the kernel's ticks; None when it has ended. Time and number identify a process of this boot."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, ValueError):
         return None
-    # One that has ended but was not waited for is gone for us.
+    # A zombie counts as ended.
     return None if fields[0] in "ZX" else int(fields[19])
 
 
@@ -52,7 +52,7 @@ def record_file() -> Path:
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that nobody sees half of it, and nobody else's eyes see it at all before it has its mode."""
+    """Write a file under a temporary name with its final mode, then rename it: no reader sees a part of it, or another mode."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with open(descriptor, "w") as file:
@@ -66,7 +66,7 @@ def remember(pids: list[int]) -> None:
 
 
 def alive() -> list[int]:
-    """The recorded processes that still are what was recorded: not after a reboot, not a stranger with a reused number."""
+    """The recorded processes that still run. After a reboot there are none, and a reused number does not count."""
     try:
         record = json.loads(record_file().read_text())
         if record["boot"] != boot_id():
@@ -89,15 +89,15 @@ def ended_daemons() -> dict[str, str]:
 
 
 class Node:
-    """The node while it is being started. If this process ends before `keep`, the node ends by itself."""
+    """The node while it starts. If this process ends before `keep`, the node ends as well."""
 
-    def __init__(self, settings: dict[str, Any], descriptors: list[int], limit: float = 20.0) -> None:
+    def __init__(self, settings: NodeSettings, descriptors: list[int], limit: float = 20.0) -> None:
         init = Path(__file__).with_name("init.py")
         self.log = logs() / "node.log"
         namespaces = ["--mount", "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--propagation=slave"]
         with open(self.log, "wb") as log:
             self.outer = subprocess.Popen(
-                # -I -S: nothing of the caller's Python settings may reach process 1, and it needs the library alone.
+                # -I -S: process 1 needs the standard library alone, and none of the caller's Python settings.
                 ["unshare", *namespaces, "--", sys.executable, "-I", "-S", str(init)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -106,7 +106,7 @@ class Node:
                 pass_fds=descriptors,
                 start_new_session=True,
             )
-        # Even the short time until its child is known must leave something to end it by.
+        # Recorded before its child is known, so that `down` can end it at any time.
         remember([self.outer.pid])
         self.send(settings)
         self.wait_until_ready(limit)
@@ -122,7 +122,7 @@ class Node:
             time.sleep(0.02)
         raise Failed(f"the node's namespaces could not be set up; see {self.log}")
 
-    def send(self, order: dict[str, Any]) -> None:
+    def send(self, order: Mapping[str, object]) -> None:
         assert self.outer.stdin is not None
         try:
             self.outer.stdin.write(json.dumps(order).encode() + b"\n")
@@ -137,16 +137,25 @@ class Node:
         self.send({"do": "keep"})
 
 
-def wait_until(what: str, limit: float, log: str, check: Callable[[], bool]) -> None:
-    """Wait for something of the node; a daemon that ends meanwhile is the reason why it never will come."""
+def wait_until(event: str, limit: float, log: str, check: Callable[[], bool]) -> None:
+    """Wait until a check is true.
+
+    Args:
+        event: what is waited for, in the past tense.
+        limit: in seconds.
+        log: the name of the log to look at.
+
+    Raises:
+        Failed: a daemon or the node has ended, or the limit is reached.
+    """
     end = time.monotonic() + limit
     while not check():
         for name, code in ended_daemons().items():
-            raise Failed(f"{name} ended with {code} before {what}; its log is {logs() / name}.log")
+            raise Failed(f"{name} ended with {code} before {event}; its log is {logs() / name}.log")
         if not alive():
-            raise Failed(f"the node ended before {what}; see {logs() / 'node.log'}")
+            raise Failed(f"the node ended before {event}; see {logs() / 'node.log'}")
         if time.monotonic() > end:
-            raise Failed(f"{what}: not within {limit:.0f} s; see {logs() / log}.log")
+            raise Failed(f"{event}: not within {limit:.0f} s; see {logs() / log}.log")
         time.sleep(0.1)
 
 
@@ -154,7 +163,7 @@ def wait_until(what: str, limit: float, log: str, check: Callable[[], bool]) -> 
 
 
 def end_node() -> None:
-    """End what was recorded. The kernel ends everything in the node's process namespace with its process 1."""
+    """End the recorded processes. With process 1, the kernel ends everything in the node's process namespace."""
     pids = alive()
     for pid in reversed(pids):  # process 1 first: its parent only waits for it
         try:

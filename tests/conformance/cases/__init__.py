@@ -1,4 +1,4 @@
-"""All cases, a module for each theme. A new case is one more entry in a module's CASES."""
+"""All cases, in a module for each theme. A new case is an entry of its module's CASES."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.conformance.cases import (
 )
 
 CASES: tuple[Case, ...] = (
-    # Those with many steps first: the longest of them would else be waited for at the end.
+    # Cases with many steps come first, so that the suite does not wait for one of them at its end.
     *steps.CASES,
     *branches.CASES,
     *maps.CASES,

@@ -1,4 +1,4 @@
-"""Parallel branches, and pipelines in pipelines: what they see, what comes of them, and how they fail."""
+"""Parallel branches and nested pipelines: what they see, what they return, and how they fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def before():
     return 1, "outer", "untouched"
 
 def left(x, shared):
-    # It ends last, and is still the earlier in order of definition.
+    # It ends last, although it is the earlier branch in order of definition.
     time.sleep(0.5)
     open("data.txt", "w").write("of left")
     open("left.txt", "w").write("left")
@@ -148,7 +148,7 @@ def odd_steps(chosen: str) -> dict[str, Step]:
 CASES = (
     Case(
         "parallel",
-        "Branches see their own values, then those around; of one name the later branch's wins, and a file can be named.",
+        "Branches see their own values first, then outer ones. Of one name, the later branch's value counts.",
         **written(PARALLEL),
         expect=Expect(
             rows=9,
@@ -168,7 +168,7 @@ CASES = (
     ),
     Case(
         "one-key-of-two-branches",
-        "A file that two branches put under one key is an error for whoever gets it, which names both; others are not.",
+        "When two branches put one key, getting it is an error that names both. Other keys can be got.",
         **written(ONE_KEY),
         expect=Expect(
             code=1,
@@ -180,7 +180,7 @@ CASES = (
     ),
     Case(
         "both-branches-fail",
-        "Branches go on to their own ends; then the handler of the whole runs, sees what they put, and the run goes on.",
+        "Branches run to their own ends. Then the parallel's handler runs and sees what they put, and the run continues.",
         **written(BOTH_FAIL),
         expect=Expect(
             steps={
@@ -205,7 +205,7 @@ CASES = (
     ),
     Case(
         "a-branch-fails",
-        "A branch that fails ends no other, and fails the run, whose reason is that step's.",
+        "A branch that fails ends no other branch. It fails the run, with its step's reason.",
         **written(UNHANDLED),
         expect=Expect(
             code=1,
@@ -223,7 +223,7 @@ CASES = (
     ),
     Case(
         "nested-pipelines",
-        "Pipelines in pipelines, four deep, and one that stands twice: values go in and come out.",
+        "Pipelines nest four deep, and one occurs twice: values go in and come out.",
         **written(NESTED),
         arguments=["--param", "depth=0", "--param", "x=[]"],
         expect=Expect(
@@ -238,7 +238,7 @@ CASES = (
     ),
     Case(
         "names-of-branches",
-        "Whatever is printable is a branch's name too, and a value with quotes chooses the branch of that name.",
+        "Any printable name can be a branch's name, and a value with quotes chooses the branch of that name.",
         core="names that two template languages would change",
         **written(ODD_NAMES),
         arguments=["--param", 'choice="\\"quoted\\" $HOME"'],

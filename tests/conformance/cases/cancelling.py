@@ -1,4 +1,4 @@
-"""SIGTERM to the command while a step runs: the run ends as cancelled, and nothing goes on anywhere."""
+"""SIGTERM to the command while a step runs: the run is cancelled, and nothing keeps running."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.conformance.case import SKIPPED, Case, Expect, Step, cancelled, funct
 POLITE = """\
 import signal
 def leave(*_):
-    # Told once more meanwhile it would say so again.
+    # A second SIGTERM would print it again.
     print("good bye", flush=True)
     time.sleep(0.5)
     open("half.txt", "w").write("half")
@@ -43,7 +43,7 @@ ENDED = Step("cancelled")
 CASES = (
     Case(
         "cancel-polite",
-        "A step that handles SIGTERM ends by itself, and what it had put is kept.",
+        "A step that handles SIGTERM stops, and what it has put is kept.",
         core="what a step writes when it is asked to stop would be lost",
         **{
             **functions(polite=POLITE, never="pass"),
@@ -65,7 +65,7 @@ CASES = (
     ),
     Case(
         "cancel-deaf",
-        "A step that ignores SIGTERM is killed after its grace period, with all that it started.",
+        "A step that ignores SIGTERM is killed after its grace period, with all processes that it started.",
         core="a step that does not stop would run for ever",
         **functions(deaf=DEAF, never="pass"),
         config={"grace_period_in_seconds": 2},
@@ -76,7 +76,7 @@ CASES = (
     ),
     Case(
         "cancel-in-composites",
-        "What holds a step that was told to end is cancelled too: no other item, attempt or handler begins.",
+        "A composite around a step that was asked to stop is cancelled too: no further item, attempt or handler starts.",
         **written(IN_COMPOSITES),
         arguments=["--param", "ns=[1, 2]"],
         cancel_at="ready",

@@ -1,4 +1,4 @@
-"""Conditionals: what decides, and what comes of the branch that was taken."""
+"""Conditionals: which value decides, and what the branch that runs returns."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def conditional_steps() -> dict[str, Step]:
 CASES = (
     Case(
         "conditional",
-        "A text, a number, a bool and null decide, or the default does; what the branch made is there after it.",
+        "A text, a number, a bool or null decides, or else the default. Later steps see what the branch returned.",
         **written(CONDITIONAL),
         arguments=["--param", "given=y"],
         expect=Expect(
@@ -122,7 +122,7 @@ CASES = (
     ),
     Case(
         "no-branch",
-        "A value without a branch fails the conditional, which names it and what there is; its handler may help.",
+        "A value that names no branch fails the conditional. The reason gives the value and the branches, and a handler can run.",
         core="the client and Argo end a run whose conditional has no branch",
         **written(NO_BRANCH),
         arguments=["--param", "flag=true"],
@@ -148,7 +148,7 @@ CASES = (
     ),
     Case(
         "conditional-in-a-map",
-        "Each item decides for itself; a handler in the branch helps that item alone, and who made nothing has null.",
+        "Each item decides separately. A handler in the branch is for its item alone. An item without a value gives null.",
         **written(IN_A_MAP),
         arguments=["--param", 'folds=["a", "b", "c"]'],
         expect=Expect(

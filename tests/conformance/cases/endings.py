@@ -1,4 +1,4 @@
-"""How steps end: what is a success and what is not, with which exit code and which reason."""
+"""How steps end: which ends are successes and which are failures, with exit codes and reasons."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from tests.conformance.case import OK, SKIPPED, Case, Expect, cancelled, failed,
 from tests.conformance.exemptions import NO_LIMITS, ORPHANS
 
 EAT = "hoard = []\nwhile True: hoard.append(b'x' * 8_000_000)"
-# Argo's own process in the container takes some 20 MB of it, so the code has to be what is largest there.
+# Argo's own process in the container takes about 20 MB of the limit, so the code has to be the largest process there.
 SMALL = {"resources": {"limits": {"memory": "256Mi"}}}
 
 CASES = (
     Case(
         "successes",
-        "What ends well does: a value returned, sys.exit(0), an exit handler, threads and processes left behind.",
+        "These are successes: a returned value, sys.exit(0), an exit handler, and threads and processes that are left behind.",
         steps=[
             "PythonTask(functions.returns, returns=['x'])",
             "PythonTask(functions.leaves)",
@@ -51,7 +51,7 @@ async def waits(x):
     ),
     Case(
         "exception",
-        "An exception fails the step; its own traceback is in the output and the record, and no step comes after it.",
+        "An exception fails the step. Its traceback is in the output and the record, and no later step runs.",
         **functions(
             first="pass",
             raises="try:\n    {}['inner']\nexcept KeyError as error:\n    raise ValueError('no good') from error",
@@ -67,7 +67,7 @@ async def waits(x):
     ),
     Case(
         "sys-exit",
-        "sys.exit(3) is exit code 3 in the record, and 1 of the command.",
+        "sys.exit(3) is recorded as exit code 3; the command exits with 1.",
         **functions(only="sys.exit(3)", never="pass"),
         expect=Expect(code=1, steps={"only": failed(3, "sys.exit(3)"), "never": SKIPPED}),
     ),
@@ -79,25 +79,25 @@ async def waits(x):
     ),
     Case(
         "os-exit-0",
-        "A process that ends with 0 before the function returned has failed.",
+        "A process that exits with 0 before the function has returned has failed.",
         **functions(only="os._exit(0)", never="pass"),
         expect=Expect(code=1, steps={"only": failed(1, "ended with 0 before the function returned"), "never": SKIPPED}),
     ),
     Case(
         "os-exit-5",
-        "An exit code of the user's own is in the record.",
+        "The user's own exit code is recorded.",
         **functions(only="os._exit(5)"),
         expect=Expect(code=1, steps={"only": failed(5, "exit code 5")}),
     ),
     Case(
         "kills-itself",
-        "A step that a signal ended says which.",
+        "The reason of a step that a signal ended names the signal.",
         **functions(only="os.kill(os.getpid(), 9)"),
         expect=Expect(code=1, steps={"only": failed(137, "killed by signal 9")}),
     ),
     Case(
         "kills-the-runtime",
-        "A step whose runtime was killed has failed, although nobody wrote how it ended.",
+        "A step whose runtime was killed has failed, although nothing recorded its end.",
         core="without its record a failure could be taken for a success",
         **functions(only="os.kill(os.getppid(), 9)\ntime.sleep(100)", never="pass"),
         exempt={"process": ORPHANS},
@@ -105,7 +105,7 @@ async def waits(x):
     ),
     Case(
         "memory-of-the-step",
-        "A step that the kernel kills at its memory limit has failed for that reason.",
+        "A step that the kernel kills at its memory limit has failed, for that reason.",
         **functions(only=f"print('begins', flush=True)\n{EAT}", never="pass"),
         config=SMALL,
         exempt={"process": NO_LIMITS},
@@ -118,7 +118,7 @@ async def waits(x):
     ),
     Case(
         "memory-of-a-child",
-        "A memory kill of any process of the step fails it, even if the step itself went on to its end.",
+        "When the kernel kills any process of the step for memory, the step fails, even if its function returns.",
         core="a memory kill that the step survives could be taken for a success",
         **functions(
             only=f"import subprocess\ncode = subprocess.run([sys.executable, '-c', {EAT!r}]).returncode\n"
@@ -135,19 +135,19 @@ async def waits(x):
     ),
     Case(
         "shell-exit",
-        "A command's exit code is the step's.",
+        "The exit code of the command is that of the step.",
         steps=["ShellTask('fine', 'true')", "ShellTask('only', 'echo done; exit 7')", "Stub('never')"],
         expect=Expect(code=1, steps={"fine": OK, "only": failed(7, "exit code 7"), "never": SKIPPED}),
     ),
     Case(
         "shell-not-found",
-        "A command that is not there fails as in any shell.",
+        "A command that does not exist fails as in any shell.",
         steps=["ShellTask('only', 'no-such-command-at-all')"],
         expect=Expect(code=1, steps={"only": failed(127, "exit code 127")}, output={"only": "not found"}),
     ),
     Case(
         "step-time-limit",
-        "A step that takes too long is ended, for that reason, and what it had written is kept.",
+        "A step that exceeds its time limit is ended for that reason, and what it has written is kept.",
         core="a step would run for ever",
         **functions(only="print('begins', flush=True)\ntime.sleep(1000)", never="pass"),
         config={"max_step_duration_in_seconds": 1, "grace_period_in_seconds": 1},
@@ -159,7 +159,7 @@ async def waits(x):
     ),
     Case(
         "run-time-limit",
-        "A run that takes too long is ended, for that reason.",
+        "A run that exceeds its time limit is ended for that reason.",
         core="a run would go on for ever",
         **functions(only="time.sleep(1000)", never="pass"),
         config={"max_workflow_duration_in_seconds": 15, "grace_period_in_seconds": 1},
@@ -171,25 +171,25 @@ async def waits(x):
     ),
     Case(
         "returns-too-few",
-        "As many values as declared must be returned.",
+        "A step that returns fewer values than it declares fails.",
         **{**functions(two="return 1, 2"), "steps": ["PythonTask(functions.two, returns=['a', 'b', 'c'])"]},
         expect=Expect(code=1, steps={"two": failed(1, "declares 3 returns (a, b, c) but returned 2")}, parameters={}),
     ),
     Case(
         "returns-no-json",
-        "What JSON can't hold is refused with its name, never converted.",
+        "A return that JSON can't hold is refused by its name, and never converted.",
         **{**functions(only="return {1, 2}"), "steps": ["PythonTask(functions.only, returns=['a'])"]},
         expect=Expect(code=1, steps={"only": failed(1, "a is a set, which is not JSON")}),
     ),
     Case(
         "shell-returns-nothing",
-        "A shell step that does not export what it declares has failed.",
+        "A shell step that does not export a declared return has failed.",
         steps=["ShellTask('only', 'gone=1', returns=['gone'])"],
         expect=Expect(code=1, steps={"only": failed(1, "did not export gone")}),
     ),
     Case(
         "parameter-of-a-kind",
-        "A value that can't be what the function's annotation says fails the step and names the parameter.",
+        "A value that can't be cast to the function's annotation fails the step, and the reason names the parameter.",
         steps=["PythonTask(functions.takes)"],
         code="def takes(count: int):\n    pass\n",
         arguments=["--param", "count=many"],

@@ -1,4 +1,4 @@
-"""The catalog: what is put and got, under which names, and whose it is."""
+"""The catalog: what is put and got, under which names, and from which step."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def fourth():
 CASES = (
     Case(
         "catalog",
-        "Files, folders and patterns, under odd names too; the newest wins, and a step can be named.",
+        "Files, folders and patterns, also with unusual names. The newest file counts, and a get can name a step.",
         steps=[
             "PythonTask(functions.first, catalog=Catalog(put=['one.txt', 'empty', 'data', '*.log', 'there.txt']))",
             "PythonTask(functions.second, catalog=Catalog(put=['one.txt', 'twice.txt', 'odd/**']))",
@@ -96,7 +96,7 @@ CASES = (
     ),
     Case(
         "put-of-a-failing-step",
-        "What a failing step had written is put; what it had not is no second failure.",
+        "The files that a failing step has written are put. One that it has not written is no second failure.",
         steps=["PythonTask(functions.only, catalog=Catalog(put=['half.txt', 'never.txt', 'folder']))"],
         code="def only():\n    open('half.txt', 'w').write('half')\n    raise RuntimeError('too early')\n",
         expect=Expect(
@@ -105,19 +105,19 @@ CASES = (
     ),
     Case(
         "put-of-nothing",
-        "A step that did not write what it puts has failed.",
+        "A step fails when it has not written a file that it puts.",
         steps=["ShellTask('only', 'true', catalog=Catalog(put=['never.txt']))", "Stub('never')"],
         expect=Expect(code=1, steps={"only": failed(1, "did not write never.txt"), "never": SKIPPED}),
     ),
     Case(
         "put-of-a-link",
-        "A link that leads out of the step's folder is not followed.",
+        "A link out of the step's folder is not followed.",
         steps=["ShellTask('only', 'ln -s /etc/hostname link', catalog=Catalog(put=['link']))"],
         expect=Expect(code=1, steps={"only": failed(1, "leads out of the step's folder")}),
     ),
     Case(
         "get-of-nothing",
-        "A key that nobody put fails the step before any of its code.",
+        "A key that no step put fails the step before any of its code runs.",
         steps=["ShellTask('fine', 'true')", "ShellTask('only', 'echo ran', catalog=Catalog(get=['nobody.txt']))"],
         expect=Expect(
             code=1, steps={"fine": OK, "only": failed(1, "gets nobody.txt from the catalog")}, absent=["ran\n"]
@@ -125,7 +125,7 @@ CASES = (
     ),
     Case(
         "put-without-a-copy",
-        "With store_copy: false the hash is recorded and the content is not there to be got.",
+        "With store_copy: false, the hash is recorded, and the content can't be got.",
         steps=[
             "ShellTask('puts', 'echo large > large.bin', catalog=Catalog(put=['large.bin'], store_copy=False))",
             "ShellTask('gets', 'cat large.bin', catalog=Catalog(get=['large.bin']))",
@@ -138,7 +138,7 @@ CASES = (
     ),
     Case(
         "catalog-of-nothing",
-        "With a catalog that stores nothing what is put has its hash, and what is got is not there.",
+        "With a catalog that stores nothing, a put is recorded with its hash, and a get finds nothing.",
         steps=[
             "ShellTask('puts', 'echo x > x.txt', catalog=Catalog(put=['x.txt']))",
             "ShellTask('gets', 'cat x.txt', catalog=Catalog(get=['x.txt']))",
@@ -152,7 +152,7 @@ CASES = (
     ),
     Case(
         "catalog-in-a-folder",
-        "With compute_data_folder keys are relative to that folder of the step's.",
+        "With compute_data_folder, keys are relative to that folder inside the step's folder.",
         steps=[
             "ShellTask('puts', 'mkdir -p out && echo x > out/x.txt', catalog=Catalog(put=['x.txt']))",
             "ShellTask('gets', 'cat out/x.txt', catalog=Catalog(get=['x.txt']))",

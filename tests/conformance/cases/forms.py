@@ -1,4 +1,4 @@
-"""The whole model in each form of writing it down: SDK, driver and YAML give one plan and one run."""
+"""The whole model in each form: SDK, driver and YAML give one plan and one run."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ PythonJob(work, returns=["squared"], catalog=Catalog(put=["n.txt"]), max_attempt
 CASES = (
     Case(
         "forms-of-everything",
-        "Each kind of step, written in the SDK, in a driver and in YAML, is the same plan and the same run.",
+        "Each kind of step gives the same plan and the same run as a list of steps, as a driver and as YAML.",
         core="each kind of step but a notebook, in each form",
         pipeline="sdk.py",
         also=("driver.py", "pipeline.yaml"),
@@ -241,7 +241,7 @@ CASES = (
     ),
     Case(
         "job",
-        "A job is one task without a pipeline: the same records, files and exit code.",
+        "A job is one task without a pipeline, with the same records, files and exit code.",
         pipeline="job.py",
         files={"job.py": JOB},
         arguments=["--param", "n=4"],

@@ -55,7 +55,7 @@ def broken(**bound):
     return PythonTask(fails, bind={name: {"value": value} for name, value in bound.items()}).as_pipeline()
 
 def step(composite):
-    # A sequence of its own, since a handler that succeeds ends the one that it is in.
+    # A sequence of its own, because a handler that succeeds ends the sequence of its step.
     return Pipeline(name=f"with {composite.name}", steps=[composite, Stub("skipped")])
 
 p = Pipeline(steps=[
@@ -140,7 +140,7 @@ def handled(name: str, *inner: tuple[str, Step | None], why: int) -> dict[str, S
 CASES = (
     Case(
         "handler",
-        "After the last attempt the handler runs, sees what the step saw and put, and its success is that of the run.",
+        "After the last attempt the handler runs. It sees what the step saw and put, and its success is that of the run.",
         **written(TASK),
         expect=Expect(
             steps={
@@ -158,7 +158,7 @@ CASES = (
     ),
     Case(
         "handler-that-fails",
-        "A handler that fails, and the handler of one of its steps that does, fail the run.",
+        "A handler that fails, and a failing handler of one of its steps, fail the run.",
         **written(FAILS_TOO),
         expect=Expect(
             code=1,
@@ -177,7 +177,7 @@ CASES = (
     ),
     Case(
         "handlers-of-everything",
-        "Each kind of composite has a handler, and a step in a branch has one for its branch.",
+        "Each kind of composite can have a handler, and so can a step in a branch.",
         **written(OF_EVERYTHING),
         arguments=["--param", "items=[1, 2]"],
         expect=Expect(
@@ -201,7 +201,7 @@ CASES = (
     ),
     Case(
         "ends-with-success",
-        "A step that ends its pipeline, succeeded: of a branch, an item, a pipeline inside, and the run.",
+        "A step can end its pipeline as succeeded: a branch, an item, a nested pipeline, and the run.",
         **written(SUCCESS),
         arguments=["--param", "items=[1, 2]"],
         expect=Expect(
@@ -234,7 +234,7 @@ CASES = (
     ),
     Case(
         "ends-with-failure",
-        "A step that ends its pipeline with a failure has itself succeeded; what is around it failed, and may have a handler.",
+        "A step that ends its pipeline as failed has itself succeeded. The composite around it has failed, and may have a handler.",
         core="what Argo calls succeeded is a run that failed, with a handler",
         **written(FAILURE),
         expect=Expect(
@@ -256,7 +256,7 @@ CASES = (
     ),
     Case(
         "run-ends-with-failure",
-        "A step that ends the run with a failure: exit code 1, though all that ran succeeded.",
+        "A step can end the run as failed: the exit code is 1, although all steps that ran have succeeded.",
         core="what Argo calls succeeded is a run that failed",
         **written(FAIL_AT_ROOT),
         expect=Expect(

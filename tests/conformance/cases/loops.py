@@ -1,4 +1,4 @@
-"""Loops: how they end, what an iteration knows, and what comes of them."""
+"""Loops: how they end, what an iteration sees, and what they return."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ p = Pipeline(steps=[
 CASES = (
     Case(
         "loop",
-        "A loop ends when its parameter is true; the index is a parameter and a variable, and values and files are carried on.",
+        "A loop ends when its parameter is true. Its index is a parameter and a variable. Iterations see earlier results.",
         **written(BREAKS),
         arguments=["--param", "total=0"],
         expect=Expect(
@@ -95,7 +95,7 @@ CASES = (
     ),
     Case(
         "loop-to-its-limit",
-        "Reaching the limit is a success; a conditional and a loop in a loop; a text that says true ends one.",
+        'Reaching the limit is a success. Conditionals and loops nest in a loop, and the text "true" ends one.',
         **written(LIMIT),
         expect=Expect(
             among={
@@ -116,7 +116,7 @@ CASES = (
     ),
     Case(
         "loop-that-fails",
-        "An iteration that fails fails the loop, and its handler sees the files of all; so does what is not true or false.",
+        "A failing iteration, or a value that is no bool, fails the loop. Its handler sees the files of all iterations.",
         core="an iteration that fails, and a value that is neither true nor false",
         **written(FAILS),
         expect=Expect(

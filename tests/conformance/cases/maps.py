@@ -1,4 +1,4 @@
-"""Maps: what their items are, what comes of them together, and what fails."""
+"""Maps: their items, their collected values, and how they fail."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def lists(word):
     return [[word] * n for n in range(2)]
 
 def alone(n):
-    # Each of those that are at it has a lock; more than the limit never do.
+    # Each item that runs has a lock, and never more of them than the limit.
     for number in range(2):
         file = open(os.path.join(volume.folder(), f"place {number}"), "w")
         try:
@@ -259,7 +259,7 @@ p = Pipeline(steps=[
 CASES = (
     Case(
         "items-share-pods",
-        "Where there are more items than pods, one that fails in a pod of several ends none of the others.",
+        "When a map has more items than pods, an item that fails in a shared pod ends none of the other items.",
         core="the items of a map in groups",
         **written(SHARED_PODS),
         arguments=["--param", "ns=[0, 1, 2]"],
@@ -276,7 +276,7 @@ CASES = (
     ),
     Case(
         "map",
-        "Items of several kinds: each branch has its own, and values, objects and files are collected in the order of items.",
+        "Items of several kinds run separate branches. Values, objects and files are collected in the order of the items.",
         **written(ITEMS),
         arguments=["--param", 'items=["a.csv", {"k": 1}, "a.csv"]', "--param", "word=for"],
         expect=Expect(
@@ -302,7 +302,7 @@ CASES = (
     ),
     Case(
         "few-items",
-        "No item, one item; a reducer that needs an item fails whoever takes what it makes, and nobody else.",
+        "No item, or one item. A reducer that needs an item fails only the steps that take its value.",
         core="a map over nothing has no pod, and what comes after it runs",
         **written(FEW),
         arguments=["--param", "empty=[]", "--param", "one=[21]"],
@@ -330,10 +330,10 @@ CASES = (
     ),
     Case(
         "reducers",
-        "Each reducer: those with a name, and functions by themselves or by their dotted path, of values and of objects.",
+        "Each reducer: those with a name, and functions given directly or by dotted path, for values and for objects.",
         **written(REDUCERS),
         arguments=["--param", "ns=[3, 1]"],
-        # The items of each map share a pod, so that it has one and not two.
+        # The items of each map share one pod.
         config={"pods_per_map": 1},
         expect=Expect(
             among={"by what was reduced/few/few": SKIPPED},
@@ -352,7 +352,7 @@ CASES = (
     ),
     Case(
         "a-failing-item",
-        "The other items go on to their ends; then the map has failed, and its handler runs and sees their files.",
+        "The other items run to their ends. Then the map has failed, and its handler runs and sees their files.",
         **written(FAILING),
         arguments=["--param", "ns=[1, 7, 3]", "--param", "limit=5"],
         expect=Expect(
@@ -373,7 +373,7 @@ CASES = (
     ),
     Case(
         "attempts-of-items",
-        "An item's step is tried again by itself; a map that fails without a handler fails the run.",
+        "An item's step is retried separately. A map that fails without a handler fails the run.",
         **written(UNHANDLED),
         arguments=["--param", "ns=[1, 2]"],
         expect=Expect(
@@ -392,7 +392,7 @@ CASES = (
     ),
     Case(
         "maps-at-run-time",
-        "Lists that steps return, also as text; no more items at once than the map says; a map over an item of another.",
+        "Lists that steps return, also as text; the map's own concurrency; and a map over an item of another map.",
         **written(AT_RUN_TIME),
         arguments=["--param", "word=w"],
         expect=Expect(
@@ -405,7 +405,7 @@ CASES = (
     ),
     Case(
         "no-list",
-        "A map over what is no list fails by itself, and says what it is; its handler runs.",
+        "A map over a value that is no list fails, its reason names the value's kind, and its handler runs.",
         core="the client and Argo end a run whose map has no list",
         **written(NO_LIST),
         arguments=["--param", "number=3"],
@@ -424,7 +424,7 @@ CASES = (
     ),
     Case(
         "items-in-groups",
-        "Where there are more items than pods, a pod runs several, as if each had one; a branch of more than tasks can't.",
+        "When a map has more items than pods, a pod runs several, with the same results. A branch with composites is refused then.",
         **written(GROUPS),
         arguments=["--param", "ns=[0, 1, 2, 3, 4]"],
         config={"pods_per_map": 2},

@@ -1,4 +1,4 @@
-"""Composites in composites: in any order, to any depth, and with nothing but stubs in them."""
+"""Composites in composites: in any order, to any depth, and with only stubs in them."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ p = Pipeline(steps=[
 CASES = (
     Case(
         "branch-begins-with-a-map",
-        "A branch that begins with a map whose branch begins with a conditional: nothing in them has run before they need it.",
+        "A branch may begin with a map whose branch begins with a conditional, so that no step runs before they are decided.",
         core="a map's fan-out over control values that another step made",
         **written(BEGINS),
         expect=Expect(
@@ -194,7 +194,7 @@ CASES = (
     ),
     Case(
         "first-in-a-branch",
-        "A branch may begin with a map, a conditional or a loop, three deep, over what is given or returned.",
+        "A branch may begin with a map, a conditional or a loop, three deep, over values that are given or returned.",
         **written(FIRST),
         arguments=["--param", 'groups=[["loop", "map"], [], ["other"]]', "--param", 'letters=["x"]'],
         expect=Expect(
@@ -220,7 +220,7 @@ CASES = (
     ),
     Case(
         "in-each-other",
-        "A parallel, a map, a parallel, a map, a pipeline, a loop and a conditional, in each other: all is seen from within.",
+        "A parallel, a map, a parallel, a map, a pipeline, a loop and a conditional nest. Inner steps see all outer values.",
         **written(IN_EACH_OTHER),
         arguments=["--param", "root=r", "--param", "folds=[1, 2]"],
         expect=Expect(
@@ -243,7 +243,7 @@ CASES = (
     ),
     Case(
         "stubs-everywhere",
-        "Composites of stubs alone have no container, and end the run as they say.",
+        "Composites that hold only stubs have no container, and end the run as they say.",
         core="composites without a pod",
         **written(STUBS),
         arguments=["--param", "items=[[1, 2], []]", "--param", "choice=b"],
@@ -264,7 +264,7 @@ CASES = (
     ),
     Case(
         "after-each-other",
-        "What a handler, a map, a parallel or an iteration made is what the next composite goes by; files are seen from within.",
+        "What a handler, a map, a parallel or a loop returned can decide the next composite. Its steps see their files.",
         **written(AFTER_EACH_OTHER),
         arguments=["--param", 'ks=["k"]'],
         expect=Expect(

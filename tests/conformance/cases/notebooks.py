@@ -1,4 +1,4 @@
-"""Notebooks: parameters into a cell, returns out of variables, and the executed notebook in the catalog."""
+"""Notebooks: parameters in a cell, returns from variables, and the executed notebook in the catalog."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ p = Pipeline(steps=[
     ),
     Case(
         "notebooks",
-        "Values of every kind go into notebooks and out of them; each is kept as it was executed, a failing one too.",
+        "Values of every kind go into notebooks and out of them. Each executed notebook is kept, also one that fails.",
         **written(
             PIPELINE,
             {

@@ -1,4 +1,4 @@
-"""Output: every byte of it is kept, in order, whatever it is."""
+"""Output: all of its bytes are kept, in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.conformance.case import Case, Expect
 CASES = (
     Case(
         "output",
-        "No newline at the end, both streams in order, unicode, what is no UTF-8, a megabyte, and the last words of children.",
+        "Kept in full: an unfinished line, both streams in order, Unicode, other bytes, a megabyte, a child's last output.",
         steps=[
             "PythonTask(functions.no_newline)",
             "PythonTask(functions.in_order)",

@@ -1,4 +1,4 @@
-"""Parameters: every kind of value, from wherever it comes, to wherever it goes."""
+"""Parameters: every kind of value, from every source to every kind of step."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ SHELL_NAMES = {"type": "t", "test": 1, "IF": [1], "fi": "x y", "export": "e", "l
 CASES = (
     Case(
         "values",
-        "Values of every kind go from a python step to others, to a shell step and back, as they are.",
+        "Values of every kind go unchanged from a Python step to others, to a shell step and back.",
         steps=[
             f"PythonTask(functions.makes, returns={list(VALUES)})",
             "PythonTask(functions.same, returns=['count'])",
@@ -147,7 +147,7 @@ CASES = (
     ),
     Case(
         "large-values",
-        "Values of 100 kB and 2 MB reach python steps as they are, and shell steps as files.",
+        "Values of 100 kB and 2 MB reach Python steps unchanged, and shell steps as files.",
         core="values beyond an environment string, parameters beyond an argument",
         steps=[
             "PythonTask(functions.makes, returns=['large', 'huge'])",
@@ -168,7 +168,7 @@ def looks(large, huge, root):
     ),
     Case(
         "where-values-are-from",
-        "A file, the environment and the command line give parameters, the later ones win; a step's return is above all.",
+        "A file, the environment and the command line give parameters; the later ones count. A step's return counts above all.",
         steps=[
             "PythonTask(functions.all, returns=['all'])",
             "PythonTask(functions.returns, returns=['of_file'])",
@@ -212,7 +212,7 @@ def again(of_file):
     ),
     Case(
         "words-of-the-shell",
-        "Parameters whose names are words of the shell's reach a command, and what it exports is JSON where it can be.",
+        "Parameters with names that mean something to the shell reach a command, and what it exports is JSON where possible.",
         steps=[
             f"PythonTask(functions.makes, returns={list(SHELL_NAMES)})",
             "ShellTask('shell', 'python3 -c \"import os; print([os.environ[n] for n in '"

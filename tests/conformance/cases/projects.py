@@ -1,4 +1,4 @@
-"""Projects: where code lies, what it may import, and the three forms of one pipeline."""
+"""Projects: where code may be, what it can import, and the three forms of one pipeline."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ OUR_NAMES = (
 CASES = (
     Case(
         "forms",
-        "SDK, driver and YAML form of one pipeline give one plan and one run.",
+        "The SDK, driver and YAML forms of one pipeline give one plan and one run.",
         pipeline="sdk.py",
         also=("driver.py", "pipeline.yaml"),
         compiles=True,
@@ -144,7 +144,7 @@ CASES = (
     ),
     Case(
         "failing-script",
-        "A script's exit code is the run's.",
+        "The exit code of a script is that of its run.",
         core="a script runs on a cluster too, and its exit code is that of the run",
         pipeline="sdk.py",
         script=True,
@@ -157,7 +157,7 @@ CASES = (
     ),
     Case(
         "layout",
-        "Code in a folder and file of any name imports its siblings, src/ and packages; its classes are the module's own.",
+        "Code in a folder and a file of any name can import its siblings, src/ and packages. Its classes belong to its own module.",
         pipeline="01-first/pipe line.py",
         files=LAYOUT,
         expect=Expect(
@@ -167,7 +167,7 @@ CASES = (
     ),
     Case(
         "modules-of-our-names",
-        "Modules of the user's that are called as the runtime's or the standard library's are found by whoever means them.",
+        "User modules with names of the runtime's or the standard library's modules are found by the user's code, and only there.",
         steps=["PythonTask(functions.only, returns=['x'])"],
         code="def only():\n    import records, signal, child\n    return [records.MINE, signal.MINE, child.MINE]\n",
         files={f"src/{name}.py": "MINE = 'mine'\n" for name in OUR_NAMES},

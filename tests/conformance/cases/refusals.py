@@ -1,4 +1,4 @@
-"""What is refused before anything starts: exit code 2, one sentence, and no run."""
+"""Input that is refused before anything starts: exit code 2, one sentence, and no run."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def refused(name: str, rule: str, said: str, **options: Any) -> Case:
 CASES = (
     refused(
         "no-parameter",
-        "A parameter that nothing gives.",
+        "A parameter that has no value.",
         "takes z",
         steps=["PythonTask(functions.takes)"],
         code="def takes(z):\n    pass\n",
     ),
     refused(
         "no-secret",
-        "A secret that is nowhere.",
+        "A secret that has no value.",
         "no_such_secret",
         steps=["ShellTask('only', 'true', secrets=['no_such_secret'])"],
         exempt={"argo": CLUSTER_SECRETS},
     ),
-    refused("no-function", "A function that is not there.", "absent", steps=["PythonTask('functions.absent')"]),
+    refused("no-function", "A function that does not exist.", "absent", steps=["PythonTask('functions.absent')"]),
     refused(
         "no-override",
         "An override that the configuration does not have.",
@@ -39,7 +39,7 @@ CASES = (
     ),
     refused(
         "no-such-key",
-        "A key of the configuration that there is not.",
+        "An unknown key of the configuration.",
         "memroy",
         config={"resources": {"limits": {"memroy": "1Gi"}}},
     ),
@@ -49,7 +49,9 @@ CASES = (
         "../x",
         steps=["ShellTask('only', 'true', catalog=Catalog(put=['../x']))"],
     ),
-    refused("bad-parameter", "A parameter that is no name=value.", "--param", arguments=["--param", "no value at all"]),
+    refused(
+        "bad-parameter", "A parameter that is not NAME=VALUE.", "--param", arguments=["--param", "no value at all"]
+    ),
     refused(
         "two-of-a-name",
         "Two steps of one name.",
@@ -58,14 +60,14 @@ CASES = (
     ),
     refused(
         "loop-of-stubs",
-        "A loop in which nothing decides whether it runs again.",
+        "A loop in which no step decides whether it ends.",
         "decides whether it runs again",
         steps=["Loop('loop', Pipeline(steps=[Stub('only')]), max_iterations=2, break_on='x')"],
         arguments=["--param", "x=true"],
     ),
     refused(
         "lambda-as-a-reducer",
-        "A reducer that no container could find again.",
+        "A reducer that a container can't find by its name.",
         "a lambda can't be a reducer",
         steps=[
             "Map('map', iterate_on='x', iterate_as='y', reducer=lambda values: 1,"
@@ -75,7 +77,7 @@ CASES = (
     ),
     refused(
         "decided-by-many",
-        "A conditional right after the map whose items make what it decides by: no container knows all of it.",
+        "A conditional right after a map whose items return its parameter: no container knows all of them.",
         "put a task between",
         steps=[
             "Map('map', iterate_on='x', iterate_as='y', reducer='max',"

@@ -1,4 +1,4 @@
-"""Retries: how many attempts there are, and of what."""
+"""Retries: how often a step is attempted, and what of a failed run is run again."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ p = Pipeline(steps=[
 CASES = (
     Case(
         "retry-of-an-item",
-        "A run that failed continues at the item that failed; what succeeded is not run again, and what it made is there.",
+        "A failed run resumes at the item that failed. What succeeded is not run again, and its results are there.",
         core="a run that continues as another Workflow",
         **written(ONCE_MORE),
         config={"environment": {"MENDED": "$MENDED"}},
@@ -128,7 +128,7 @@ CASES = (
     ),
     Case(
         "retry-of-a-run",
-        "A run that failed in composites of every kind goes on where each failed; what succeeded is not run again.",
+        "A run that failed in composites of every kind resumes where each failed. What succeeded is not run again.",
         **written(AGAIN),
         config={"environment": {"MENDED": "$MENDED"}},
         environ={"TOOLKIT_VAR_MENDED": "no"},
@@ -152,7 +152,7 @@ CASES = (
     ),
     Case(
         "third-attempt",
-        "A step that fails is tried again as often as the settings say, and the run goes on with what then came of it.",
+        "A step that fails is attempted again as often as the settings say, and the run continues with the last attempt's results.",
         core="a further attempt is another pod, after a wait",
         steps=["PythonTask(functions.third, returns=['word'])", "PythonTask(functions.after, returns=['word'])"],
         code=THIRD,
@@ -167,7 +167,7 @@ CASES = (
     ),
     Case(
         "retries-used-up",
-        "When all attempts have failed, so has the step; each has its own output.",
+        "When all attempts have failed, the step has failed. Each attempt has its own output.",
         **functions(only="print('attempt', volume.attempts('only'))\nsys.exit(4)", never="pass"),
         config=retry(1),
         expect=Expect(
@@ -176,7 +176,7 @@ CASES = (
     ),
     Case(
         "retry-policies",
-        "OnFailure retries a step that failed; OnError does not, for it is for what the engine did.",
+        "OnFailure retries a step that failed. OnError does not, because it is for failures of the engine.",
         steps=[
             f"PythonTask(functions.again, overrides={{{OVERRIDDEN_BY!r}: 'failure'}})",
             f"PythonTask(functions.once, overrides={{{OVERRIDDEN_BY!r}: 'error'}})",
@@ -192,7 +192,7 @@ CASES = (
     ),
     Case(
         "no-time-for-a-retry",
-        "There is no further attempt when the wait before it would end after the longest time of all attempts.",
+        "There is no further attempt when the wait before it would exceed the longest time of all attempts.",
         **functions(only="sys.exit(6)"),
         config=retry(5, back_off={"duration_in_seconds": 60, "factor": 2, "max_duration": 30}),
         expect=Expect(code=1, steps={"only": failed(6)}),

@@ -141,7 +141,7 @@ p.execute()
 CASES = (
     Case(
         "every-scope",
-        "Numbers, texts, lists, models, objects, metrics and a bool that is text, into each kind of scope and out of it again.",
+        "Numbers, texts, lists, models, objects, metrics and a bool as text go into each kind of scope and out of it again.",
         **written(KINDS, {"given.json": json.dumps({"root": {"in": ["the", TEXT]}, "flag": "False", "ones": ["i"]})}),
         arguments=["-p", "given.json"],
         expect=Expect(
@@ -164,7 +164,7 @@ CASES = (
     ),
     Case(
         "names-of-values",
-        "Words of Python's and of shells' are names of parameters, items, indices, branches and steps.",
+        "Words of Python and of shells can be names of parameters, items, indices, branches and steps.",
         **written(WORDS),
         arguments=["--param", 'with=["and"]'],
         expect=Expect(

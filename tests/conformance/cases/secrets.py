@@ -1,4 +1,4 @@
-"""Secrets: who gets them, unharmed, and where they must not show."""
+"""Secrets: which steps get them, unchanged, and where they must not appear."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _digests() -> dict[str, str]:
 CASES = (
     Case(
         "secrets",
-        "A step's own secrets are its alone, the configuration's every step's; in output they are blotted out.",
+        "A step's own secrets reach it alone, those of the configuration reach every step, and all are redacted in output.",
         steps=[
             "PythonTask(functions.own, returns=['same'], secrets=['plain', 'lines', 'odd'])",
             "PythonTask(functions.other, returns=['others'])",
@@ -62,7 +62,7 @@ CASES = (
     ),
     Case(
         "secret-in-a-traceback",
-        "A secret in an exception is blotted out in output, record and reason.",
+        "A secret in an exception is redacted in output, record and reason.",
         steps=["PythonTask(functions.raises, secrets=['plain'])"],
         code="def raises():\n    raise RuntimeError('the key is ' + os.environ['plain'])\n",
         secrets={"plain": PLAIN},

@@ -1,4 +1,4 @@
-"""Shell steps: what the shell is, what it exports, what becomes of its output."""
+"""Shell steps: which shell runs, and what a command exports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ echo $?
 CASES = (
     Case(
         "shell-exports",
-        "A command returns what it exported last, from whatever folder, with whatever PATH; a subshell's is not seen.",
+        "A command returns the last values that it exported, from any folder and with any PATH. A subshell's exports do not count.",
         steps=[
             f"ShellTask('script', {SCRIPT!r}, returns=['inner', 'where', 'quoted', 'multi', 'unicode'])",
             f"ShellTask('traps', {TRAPS!r}, returns=['a'])",

@@ -1,4 +1,4 @@
-"""Steps themselves: what they may be called, and stubs."""
+"""The names of steps, and stubs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = (
 CASES = (
     Case(
         "names",
-        "Whatever is printable is a step's name, and no two of them are taken for one.",
+        "Any printable name can be a step's name, and similar names are kept apart.",
         steps=[
             f"ShellTask({name!r}, 'export r{number}={number}; printf {number} > f{number}',"
             f" returns=['r{number}'], catalog=Catalog(put=['f{number}']))"
@@ -32,7 +32,7 @@ CASES = (
     ),
     Case(
         "stubs",
-        "A stub is passed wherever it stands, and hands on what comes before it; a process that a step leaves holds nothing up.",
+        "A stub can stand anywhere. Steps after it see what came before it, and a process that a step left behind delays nothing.",
         core="a stub has no pod, and a step that leaves a process running ends its pod",
         steps=[
             "Stub('first', whatever=['it', 'is', 'given'])",

@@ -1,4 +1,4 @@
-"""What a step finds around it: folders, user, limits, variables, arguments and input."""
+"""A step's surroundings: folders, user, limits, environment variables, arguments and input."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def user(uid: int) -> dict[str, object]:
 CASES = (
     Case(
         "every-setting",
-        "All settings of the executor together, and a step's own above them.",
+        "All settings of the executor together, and a step's overrides above them.",
         core="each setting of the executor, on two pods",
         steps=[
             "PythonTask(functions.first, returns=['one'])",
@@ -249,7 +249,7 @@ CASES = (
     ),
     Case(
         "surroundings",
-        "Folders, input, arguments, umask, hash seed; what a step writes beside its code no other step sees.",
+        "Folders, input, arguments, umask and hash seed. What a step writes beside its code is not seen by any other step.",
         steps=[
             "PythonTask(functions.surroundings, returns=['seen'])",
             "PythonTask(functions.again)",
@@ -282,7 +282,7 @@ CASES = (
     ),
     Case(
         "variables",
-        "Variables of the configuration reach python and shell steps as they are, and a step's own stand above them.",
+        "Environment variables of the configuration reach Python and shell steps unchanged, and a step's overrides come first.",
         steps=[
             "PythonTask(functions.check)",
             f"PythonTask(functions.check, name='own', overrides={{{OVERRIDDEN_BY!r}: 'own'}})",
@@ -302,7 +302,7 @@ def check():
     ),
     Case(
         "names-of-variables",
-        "A container's variables are the image's, the configuration's and our few; none is an engine's.",
+        "A container's environment variables are those of the image, the configuration and the runtime, and none of an engine.",
         steps=["PythonTask(functions.names, returns=['names'])", "ShellTask('shell', 'env | cut -d= -f1 | sort')"],
         code="def names():\n    return sorted(os.environ)\n",
         config={"environment": {"OURS": "1"}},
@@ -313,7 +313,7 @@ def check():
     ),
     Case(
         "limits",
-        "Memory, processors, /dev/shm and /tmp are as large as the configuration says, for a step's own settings too.",
+        "Memory, processors, /dev/shm and /tmp have the sizes of the configuration, also for a step's overrides.",
         steps=[
             "PythonTask(functions.looks, returns=['all'])",
             f"PythonTask(functions.looks, name='own', returns=['own'], overrides={{{OVERRIDDEN_BY!r}: 'own'}})",
@@ -343,7 +343,7 @@ def check():
     ),
     Case(
         "read-only-root",
-        "With a read-only root only the working folder, /tmp, HOME and the volumes can be written.",
+        "With a read-only root, only the working folder, /tmp, HOME and the volumes can be written.",
         steps=[
             "PythonTask(functions.tries, returns=['tried'])",
             "ShellTask('shell', 'echo x > out.txt && cat data.txt')",
@@ -374,7 +374,7 @@ def tries():
     ),
     Case(
         "users",
-        "Steps of two users share a group: each can change what the other wrote, and no one has any privilege.",
+        "Steps of two users share a group: each can change the other's files, and neither has any privilege.",
         steps=[
             "PythonTask(functions.first, returns=['one'])",
             "PythonTask(functions.second, returns=['two'], catalog=Catalog(put=['put.txt']),"

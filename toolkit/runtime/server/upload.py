@@ -82,7 +82,7 @@ def _missing_objects(request: VolumeRequest, answer: AnswerWriter) -> None:
 
 
 def _put(request: VolumeRequest, answer: AnswerWriter) -> None:
-    token = _token(request)
+    token = _check_token(request)
     incoming = -1
     try:
         top = make_root(request["catalog"])
@@ -182,7 +182,7 @@ def _state(folder: Optional[int], request: VolumeRequest) -> str:
 
 def _receive_files(request: VolumeRequest, answer: AnswerWriter) -> None:
     run = check_run_id(request["run"])
-    name = f"{_COMING}{run}.{_token(request)}"
+    name = f"{_COMING}{run}.{_check_token(request)}"
     try:
         top = make_root(request["run_log"])
         if request["first"]:
@@ -199,7 +199,7 @@ def _receive_files(request: VolumeRequest, answer: AnswerWriter) -> None:
                 answer.alive()
                 _receive_piece(coming, piece)
             if request["last"]:
-                _arrive(request, top, coming, name, answer)
+                _place_run(request, top, coming, name, answer)
     except OSError as error:
         _remove(request["run_log"], name)
         raise RequestRefusal(f"the run log {request['run_log']} can't be written: {error.strerror}") from None
@@ -218,7 +218,8 @@ def _receive_piece(coming: int, piece: PieceDocument) -> None:
         os.close(folder)
 
 
-def _arrive(request: VolumeRequest, top: int, coming: int, name: str, answer: AnswerWriter) -> None:
+def _place_run(request: VolumeRequest, top: int, coming: int, name: str, answer: AnswerWriter) -> None:
+    """Gives the files of a run their places, when all of them have come."""
     run = request["run"]
     folder = open_folder(top, [run])
     state = _state(folder, request)
@@ -299,7 +300,7 @@ def _write_piece(folder: int, name: str, piece: PieceDocument) -> int:
         os.lseek(file, offset, os.SEEK_SET)
         write_all(file, data)
     finally:
-        # A network file system may tell of a full disk only now.
+        # A network file system may report a full disk only now.
         os.close(file)
     return offset + len(data)
 
@@ -318,7 +319,7 @@ def _discard(folder: int, name: str) -> None:
         pass
 
 
-def _token(request: VolumeRequest) -> str:
+def _check_token(request: VolumeRequest) -> str:
     token: str = request["token"]
     if not _TOKEN.fullmatch(token):
         raise RequestRefusal(f"{token!r} is no token")

@@ -213,7 +213,7 @@ def publish(folder: int, name: str, data: bytes) -> bool:
         try:
             write_all(file, data)
         finally:
-            # A network file system may tell of a full disk only now.
+            # A network file system may report a full disk only now.
             os.close(file)
         return give_name(temporary, name, folder, folder)
     finally:

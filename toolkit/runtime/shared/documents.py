@@ -480,7 +480,7 @@ if TYPE_CHECKING:
 
         run: RunRecord
         end: Optional[RunEnd]
-        mark: NotRequired[Optional[str]]
+        mark: Optional[str]
 
     class PieceDocument(TypedDict):
         """A piece of a file: its offset in the file and the size of the whole file in bytes, and its bytes in base64."""

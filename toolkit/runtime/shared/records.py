@@ -1,8 +1,8 @@
-"""Records: immutable JSON files that are written whole, with times in UTC with milliseconds; and how each kind is read.
+"""Records: immutable JSON files that are written whole. Times in them are in UTC, with milliseconds.
 
-What is read was written by other programs, on volumes that steps write on too. The functions ``read_…`` and ``checked_…`` are
-where a record gets its type: they refuse what is no JSON object, and a key whose value has another type than its readers
-expect. A key that is missing is not refused, because an older version may have written the record.
+A record that is read may come from another version of this program, or from a step, which can write on the volume too. The
+functions ``read_…`` and ``checked_…`` give records their types. They refuse a document that is no JSON object, and a value of a
+type that its readers don't expect. They don't refuse a record that lacks a key.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ _END: Shape = {
     "exception": (dict, _NONE),
 }
 _ENGINE: Shape = {"exit_code": (int, _NONE), "message": (str,), "image": (str,)}
+_LISTED: Shape = {"run": (dict,), "end": (dict, _NONE), "mark": (str, _NONE)}
 _PLAN: Shape = {"stores": (dict,), "import_roots": (list,), "settings": (list,), "scopes": (dict,), "steps": (list,)}
 
 
@@ -115,7 +116,7 @@ def parse(data: bytes | str) -> dict[str, JsonValue]:
     return record
 
 
-def read(path: str) -> Optional[dict[str, Any]]:
+def read(path: str) -> Optional[dict[str, JsonValue]]:
     """A JSON object in a file, whatever its keys; None when the file does not exist (yet).
 
     Raises:
@@ -215,8 +216,10 @@ def checked_engine(document: object) -> EngineRecord:
 
 
 def checked_listing(document: object) -> ListedRun:
-    """A run in a volume's listing: ``run``, ``end`` and ``mark``."""
-    listed: ListedRun = _checked(document, "a run's entry in a listing", {"run": (dict,), "end": (dict, _NONE)})
+    """A run in a volume's listing, which has all of its keys."""
+    listed: ListedRun = _checked(document, "a run in a listing", _LISTED)
+    if not _LISTED.keys() <= listed.keys():
+        raise ValueError("a run in a listing has no run, no end or no mark")
     checked_run(listed["run"])
     if listed["end"] is not None:
         checked_run_end(listed["end"])

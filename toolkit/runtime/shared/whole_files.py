@@ -1,7 +1,7 @@
-"""Writing a file whole: it is written under a temporary name, and gets its own name when nothing is missing.
+"""Writes files whole: under a temporary name first, and then renamed. So a reader finds all of a file or no file.
 
-So whoever reads the file finds all of it or none. Nothing is synchronised to the disk: after a power cut a file may be missing
-or empty, and a reader takes it for a damaged one.
+The data is not flushed to the disk itself (fsync). After a power cut a file may be missing or empty; readers take an empty record
+for a damaged one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def temporary_beside(path: str) -> str:
-    """A name in the folder of ``path`` that no other writer takes, for what is to get the name ``path``.
+    """A name in the folder of ``path`` that no other writer takes, for a file or folder that is to be renamed to ``path``.
 
-    It is not made of the name, which may have any length, nor of the process id, which is the same in many containers.
+    It does not contain the final name, which may have any length, nor the process id, which is the same in many containers.
     """
     return os.path.join(os.path.dirname(path), f".{os.urandom(8).hex()}.tmp")
 
@@ -25,13 +25,14 @@ def temporary_beside(path: str) -> str:
 def write_whole(
     path: str, data: bytes, replace: bool = True, prepare: Optional[Callable[[str], object]] = None
 ) -> bool:
-    """Writes a file whole; whether it did, which it does not where ``replace`` is false and the file exists.
+    """Writes a file whole; returns whether it did.
 
     Args:
-        prepare: sets mode and owner of the file, by its temporary name, before it gets its own.
+        replace: whether a file that exists is replaced. If not, it stays and the result is False.
+        prepare: is called with the temporary name when all is written, to set mode and owner.
 
     Raises:
-        OSError: the disk is full, the folder is missing or not writable. What was there is still there, and nothing else.
+        OSError: the disk is full, the folder is missing or not writable. A file that existed is unchanged.
     """
     with WholeFile(path) as file:
         file.write(data)
@@ -39,10 +40,10 @@ def write_whole(
 
 
 class WholeFile:
-    """A file that is written piece by piece and gets its name by :meth:`publish`; without that it is removed.
+    """A file that is written piece by piece. :meth:`publish` gives it its name; without that it is removed at the end.
 
     Args:
-        path: its name. temporary: where it is written, on the same file system; None is beside it.
+        path: its name. temporary: the name under which it is written, on the same file system; None is one beside it.
 
     Raises:
         OSError: it can't be created.
@@ -61,16 +62,15 @@ class WholeFile:
     def publish(
         self, path: Optional[str] = None, replace: bool = True, prepare: Optional[Callable[[str], object]] = None
     ) -> bool:
-        """Gives the file its name; whether it did.
+        """Gives the file its name; returns whether it did.
 
         Args:
-            path: the name, where it was not known before. replace: whether a file of that name is replaced.
-            prepare: as of :func:`write_whole`.
+            path: the name, where it was not known before. replace, prepare: as of :func:`write_whole`.
 
         Raises:
             OSError
         """
-        # A network file system may tell of a full disk only now.
+        # A network file system may report a full disk only now.
         self._file.close()
         if prepare is not None:
             prepare(self.temporary)
@@ -85,7 +85,7 @@ class WholeFile:
         try:
             self._file.close()
         except OSError:
-            # Of a full disk: whoever wrote has been told, or had given up.
+            # The disk is full. The error that led here says so already.
             pass
         if self._is_left:
             try:
@@ -95,9 +95,9 @@ class WholeFile:
 
 
 def give_name(temporary: str, name: str, folder: Optional[int] = None, target: Optional[int] = None) -> bool:
-    """Gives a file that is whole the name ``name``, unless there is one of that name; whether it did.
+    """Gives a file that is whole the name ``name``, unless there is a file of that name; returns whether it did.
 
-    The temporary name may be left over, for the caller to remove.
+    The temporary name may still exist afterwards; the caller removes it.
 
     Args:
         folder, target: descriptors of the folders that the temporary name and the name are relative to.
@@ -110,7 +110,7 @@ def give_name(temporary: str, name: str, folder: Optional[int] = None, target: O
     except FileExistsError:
         return False
     except OSError:
-        # A file system without hard links, as some network ones are: of two writers in one instant the second one's stays.
+        # The file system has no hard links, like some network ones. Of two writers at the same instant the second one's file stays.
         try:
             os.stat(name, dir_fd=target, follow_symlinks=False)
             return False

@@ -1,1 +1,1 @@
-"""The supervisor of one attempt of a step: the gate, the records, and the child that it watches."""
+"""The supervisor of a step's container: the gate, the records, and the child that it watches."""

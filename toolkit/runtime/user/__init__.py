@@ -1,1 +1,1 @@
-"""What meets the user's code: it runs in the supervisor's child, and where a pipeline is described."""
+"""The part of the runtime that loads the user's code: in the supervisor's child, and where a pipeline is described."""

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, NoReturn, Optional
 
-    from ..shared.documents import DescribeRequest, DescribeResponse, FunctionRow, ResolvedFunction, TakesRow
+    from ..shared.documents import (
+        DescribeRequest,
+        DescribeResponse,
+        FunctionRow,
+        PipelineDescription,
+        ResolvedFunction,
+        TakesRow,
+    )
 
 
 class DescribeRefusal(Exception):
@@ -85,7 +92,7 @@ def _exception_answer(error: BaseException) -> DescribeResponse:
     return {"raised": f"{type(error).__name__}: {error}", "traceback": text}
 
 
-def _describe_file(request: DescribeRequest, file: str, code: str) -> dict[str, object]:
+def _describe_file(request: DescribeRequest, file: str, code: str) -> PipelineDescription:
     path = os.path.join(code, file)
     if not os.path.isfile(path):
         raise DescribeRefusal(f"the file {file} is not in the image (does .dockerignore leave it out?)")
@@ -93,7 +100,7 @@ def _describe_file(request: DescribeRequest, file: str, code: str) -> dict[str, 
     sys._toolkit_recorder = recorded  # type: ignore[attr-defined]
     main_module = _run_as_script(path, [path, *request["arguments"]], recorded)
     pipeline = _choose_pipeline(request, main_module, recorded)
-    description: dict[str, object] = pipeline.describe()
+    description: PipelineDescription = pipeline.describe()
     _check_functions(description, path, code)
     return description
 

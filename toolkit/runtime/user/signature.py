@@ -63,13 +63,13 @@ def _signature_by_inspect(function: Any) -> Signature:
     )
 
 
-def hints_of(target: Any) -> dict[str, Any]:
+def hints_of(target: Any) -> dict[str, object]:
     """The annotations of a function or class; those written as text are resolved where that is possible."""
     raw = dict(getattr(target, "__annotations__", {}))
     if isinstance(target, type) or any(isinstance(annotation, str) for annotation in raw.values()):
         typing = standard_module("typing")
         try:
-            resolved: dict[str, Any] = typing.get_type_hints(target)
+            resolved: dict[str, object] = typing.get_type_hints(target)
             return resolved
         except Exception:
             # One of the names is known to type checkers alone. The other annotations are resolved one by one.

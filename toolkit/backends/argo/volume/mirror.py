@@ -78,7 +78,7 @@ class Mirror:
     # --- runs -------------------------------------------------------------------------------------------------------
 
     def runs(self, pod: Reader) -> list[ListedRun]:
-        """All runs on the volume, the newest last: ``run`` is run.json without its plan, ``end`` is end.json or None.
+        """All runs on the volume, the newest last.
 
         Raises:
             Infrastructure: there is no answer.
@@ -104,7 +104,7 @@ class Mirror:
         for name in cached.keys() - names_there:
             (self._listing / name).unlink(missing_ok=True)
         runs.sort(key=lambda listed: (str(listed["run"].get("started")), str(listed["run"].get("run_id"))))
-        return [{"run": listed["run"], "end": listed["end"]} for listed in runs]
+        return runs
 
     def _read_listing(self, name: str) -> ListedRun | None:
         try:

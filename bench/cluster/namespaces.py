@@ -1,4 +1,4 @@
-"""Namespaces of the bench's own on the cluster of k8s/cluster, or on the one that TOOLKIT_TEST_KUBECONFIG names."""
+"""The cluster that benches run on (of k8s/cluster, or the one that TOOLKIT_TEST_KUBECONFIG names), and temporary namespaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.turns import Broken, environment, run
 
@@ -22,9 +21,20 @@ if _SCRIPTS not in sys.path:
     sys.path.insert(0, _SCRIPTS)
 
 from testcluster import kube, lifecycle  # noqa: E402 (it lies beside the command, not on the path)
+from testcluster.kube import KubernetesObject  # noqa: E402
 from testcluster.places import Failed  # noqa: E402
 
-__all__ = ["ROOT", "Absent", "Cluster", "Failed", "Namespace", "find", "fresh", "namespace"]
+__all__ = [
+    "ROOT",
+    "Absent",
+    "Cluster",
+    "Failed",
+    "KubernetesObject",
+    "Namespace",
+    "find",
+    "fresh",
+    "temporary_namespace",
+]
 
 _WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 _PATIENCE = 600.0
@@ -32,7 +42,7 @@ _GONE_WITHIN = 120.0
 
 
 class Absent(Exception):
-    """There is no cluster; says why, and how to get one."""
+    """There is no cluster. The message says why, and how to get one."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,9 @@ class Cluster:
     """A cluster that answers.
 
     Attributes:
-        registry: that its nodes pull from, in which images are put when it is not ours.
-        containerd: the socket of the node's; None when it is not ours.
+        registry: the registry that its nodes pull from. Images are pushed to it when the cluster is foreign.
+        containerd: the socket of the node's containerd; None when the cluster is foreign.
+        foreign: whether TOOLKIT_TEST_KUBECONFIG names it.
     """
 
     kubectl: kube.Kubectl
@@ -50,42 +61,43 @@ class Cluster:
     foreign: bool
 
     def variables(self) -> dict[str, str]:
-        """What a command needs in its environment to find it."""
-        found = environment(KUBECONFIG=str(self.kubectl.kubeconfig))
+        """The environment variables by which a command finds it."""
+        variables = environment(KUBECONFIG=str(self.kubectl.kubeconfig))
         if self.foreign and self.registry:
-            found["TOOLKIT_REGISTRY"] = self.registry
-        return found
+            variables["TOOLKIT_REGISTRY"] = self.registry
+        return variables
 
     def forget_images(self, repository: str) -> None:
-        """Removes this repository's images from the node, where that is ours; a failure is no finding of a bench."""
+        """Removes a repository's images from the node, unless the cluster is foreign. Failures are ignored."""
         if self.containerd is None:
             return
         ctr = ["ctr", "--address", self.containerd, "--namespace", "k8s.io", "images"]
         try:
             listed = subprocess.run([*ctr, "list", "--quiet"], capture_output=True, text=True, timeout=60)
-            found = [name for name in listed.stdout.split() if f"{repository}:" in name]
-            if found:
-                subprocess.run([*ctr, "remove", *found], capture_output=True, timeout=60)
+            images = [name for name in listed.stdout.split() if f"{repository}:" in name]
+            if images:
+                subprocess.run([*ctr, "remove", *images], capture_output=True, timeout=60)
         except (OSError, subprocess.TimeoutExpired):
             pass
 
 
 def find() -> Cluster:
-    """The cluster that runs.
+    """The cluster to run on.
 
     Raises:
-        Absent: none does.
+        Absent: no cluster is up.
     """
     try:
-        known = lifecycle.status()
+        status = lifecycle.status()
     except Failed as failed:
         raise Absent(str(failed)) from failed
-    if not known["up"]:
-        if known["foreign"]:
+    if not status["up"]:
+        if status["foreign"]:
             raise Absent("the cluster that TOOLKIT_TEST_KUBECONFIG names does not answer")
         raise Absent("no cluster runs here: `task cluster:up` starts one")
-    kubectl = kube.Kubectl(known["kubectl"], Path(known["kubeconfig"]), known["context"] or "")
-    return Cluster(kubectl, known["registry"], known["containerd"], known["foreign"])
+    assert status["kubectl"] is not None and status["kubeconfig"] is not None
+    kubectl = kube.Kubectl(status["kubectl"], Path(status["kubeconfig"]), status["context"] or "")
+    return Cluster(kubectl, status["registry"], status["containerd"], status["foreign"])
 
 
 @dataclass(frozen=True)
@@ -113,9 +125,9 @@ class Namespace:
         if not self.cluster.foreign:
             kube.make_volume(self.cluster.kubectl, self.name, name)
             return
-        spec: dict[str, Any] = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
-        if named := os.environ.get("TOOLKIT_TEST_STORAGE_CLASS"):
-            spec["storageClassName"] = named
+        spec: KubernetesObject = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+        if storage_class := os.environ.get("TOOLKIT_TEST_STORAGE_CLASS"):
+            spec["storageClassName"] = storage_class
         metadata = {"name": name, "namespace": self.name}
         self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
 
@@ -124,12 +136,12 @@ class Namespace:
         metadata = {"name": name, "namespace": self.name}
         self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values})
 
-    def apply(self, *objects: dict[str, Any]) -> None:
-        """Makes or changes objects."""
+    def apply(self, *objects: KubernetesObject) -> None:
+        """Creates or changes objects."""
         self.cluster.kubectl.apply(*objects)
 
     def create_and_wait(self, manifest: Path) -> tuple[str, float]:
-        """Creates a Workflow by kubectl and waits for its end by a watch; its name, and seconds from before the first.
+        """Creates a Workflow with kubectl and waits for its end with a watch; returns its name, and the seconds of both together.
 
         Raises:
             Broken: kubectl failed, or the Workflow did.
@@ -145,56 +157,56 @@ class Namespace:
             raise Broken(f"the Workflow {name} ended as {phase}: {message}")
         return name.rpartition("/")[2], took
 
-    def pods(self, workflow: str) -> list[dict[str, Any]]:
+    def pods(self, workflow: str) -> list[KubernetesObject]:
         """The pods of a Workflow."""
         listed = self.must("get", "pods", "-l", f"{_WORKFLOW_LABEL}={workflow}", "-o", "json")
-        found: list[dict[str, Any]] = json.loads(listed)["items"]
-        return found
+        pods: list[KubernetesObject] = json.loads(listed)["items"]
+        return pods
 
     def forget(self, workflow: str) -> None:
-        """Deletes a Workflow and waits until its pods are gone, so that they weigh on nobody's next measurement.
+        """Deletes a Workflow and waits until its pods are gone, so that they do not slow down the next measurement.
 
         Raises:
-            Broken: they stay.
+            Broken: the pods are not removed in time.
         """
         self.must("delete", "workflow", workflow, "--wait", f"--timeout={_GONE_WITHIN:.0f}s", limit=_GONE_WITHIN + 10)
         until = time.monotonic() + _GONE_WITHIN
         empty = 0
         while empty < 2:
-            # Twice: the controller may have been making one just then.
-            found = [pod["metadata"]["name"] for pod in self.pods(workflow)]
-            empty = 0 if found else empty + 1
-            if found:
-                self.must("delete", "pod", *found, "--ignore-not-found", "--grace-period=1", "--timeout=60s", limit=70)
+            # Twice, because the controller may have been creating a pod.
+            names = [pod["metadata"]["name"] for pod in self.pods(workflow)]
+            empty = 0 if names else empty + 1
+            if names:
+                self.must("delete", "pod", *names, "--ignore-not-found", "--grace-period=1", "--timeout=60s", limit=70)
             if time.monotonic() > until:
-                raise Broken(f"the pods of the Workflow {workflow} do not go: {', '.join(found)}")
+                raise Broken(f"the pods of the Workflow {workflow} are not removed: {', '.join(names)}")
             time.sleep(0.5)
 
 
 @contextmanager
-def namespace(cluster: Cluster, restricted: bool, claims: Sequence[str]) -> Iterator[Namespace]:
-    """A namespace with accounts and claims; at the end it is gone, with the folders of its claims.
+def temporary_namespace(cluster: Cluster, restricted: bool, claims: Sequence[str]) -> Iterator[Namespace]:
+    """A namespace with accounts and claims; it is removed at the end, with the folders of its claims.
 
     Args:
-        restricted: whether it refuses every pod that breaks the Pod Security Standard of that name.
+        restricted: whether it enforces the restricted Pod Security Standard.
     """
     name = fresh("bench")
     labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
-    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     try:
-        cluster.kubectl.must("create", "-f", "-", text=json.dumps(made))
-        place = Namespace(cluster, name)
-        place.must("apply", "-k", str(ROOT / "k8s" / "accounts"))
+        cluster.kubectl.must("create", "-f", "-", text=json.dumps(manifest))
+        namespace = Namespace(cluster, name)
+        namespace.must("apply", "-k", str(ROOT / "k8s" / "accounts"))
         for claim in claims:
-            place.claim(claim)
-        yield place
+            namespace.claim(claim)
+        yield namespace
     finally:
         _remove(cluster, name)
 
 
 def _remove(cluster: Cluster, name: str) -> None:
     for kind in ("workflows.argoproj.io", "pods"):
-        # Without their grace period, which nobody is there to make use of.
+        # Without a grace period: nothing needs what the pods would still do.
         cluster.kubectl.run("-n", name, "delete", kind, "--all", "--grace-period=0", "--force", "--wait=false")
     limit = f"--timeout={_GONE_WITHIN:.0f}s"
     done = cluster.kubectl.run("delete", "namespace", name, "--ignore-not-found", limit, limit=_GONE_WITHIN + 10)
@@ -206,5 +218,5 @@ def _remove(cluster: Cluster, name: str) -> None:
 
 
 def fresh(base: str) -> str:
-    """A name that nothing else has."""
+    """A name with a random suffix, which nothing else has."""
     return f"{base}-{uuid.uuid4().hex[:8]}"
