@@ -45,6 +45,7 @@ from toolkit.store.reader import NoRun
 
 if TYPE_CHECKING:
     from tests.support.workplace import Workplace
+    from toolkit.runtime.shared.documents import RunPlace
 
 pytestmark = pytest.mark.argo
 
@@ -495,7 +496,7 @@ def test_a_run_and_its_objects_go_to_the_claim_in_pieces(place: Place, tmp_path:
     store = FileStore(str(tmp_path / "mine"))
     digests = [store.put_bytes(data)["sha256"] for data in (os.urandom(LARGE // 2), *map(os.urandom, [50] * 300))]
     mirror = place.mirror(tmp_path)
-    origin = {"host": "laptop", "folder": "/log"}
+    origin: RunPlace = {"host": "laptop", "folder": "/log"}
     with place.pod() as pod:
         # when it goes to the claim,
         assert sorted(upload.push_objects(mirror, pod, tmp_path / "mine", digests)) == sorted(digests)

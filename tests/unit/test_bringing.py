@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,7 +29,10 @@ from toolkit.runtime.shared import run_files
 from toolkit.runtime.shared.catalog import FileStore
 from toolkit.runtime.shared.protocol import PROTOCOL
 
-ORIGIN = {"host": "laptop", "folder": "/home/log"}
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import RunPlace
+
+ORIGIN: RunPlace = {"host": "laptop", "folder": "/home/log"}
 TOKEN = "0123456789abcdef"
 
 

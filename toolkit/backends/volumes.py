@@ -52,7 +52,7 @@ def prepare(project: Project, user: int) -> None:
     """Makes the folders of all volumes, writable for the steps' user and group.
 
     Raises:
-        Infrastructure: a folder can't be made.
+        Infrastructure: a folder can't be created.
     """
     make_private_state(project)
     for folder in folders(project).values():
@@ -83,7 +83,7 @@ def make_shared(folder: Path, user: int) -> None:
         folder.mkdir(exist_ok=True)
         share(folder, user)
     except OSError as error:
-        raise Infrastructure(f"{folder} can't be made: {error.strerror}") from None
+        raise Infrastructure(f"{folder} can't be created: {error.strerror}") from None
 
 
 def share(path: Path, user: int, mode: int = SHARED_MODE) -> None:

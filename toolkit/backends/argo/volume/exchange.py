@@ -25,7 +25,7 @@ def ask(reader: Reader, make: Callable[[], tuple[Mapping[str, object], _S]], fol
     Raises:
         Infrastructure: there is no answer, or what it holds can't be written on this machine.
     """
-    for left in reversed(range(_ATTEMPTS)):
+    for attempts_left in reversed(range(_ATTEMPTS)):
         request, sink = make()
         stream = AnswerStream(sink)
         try:
@@ -35,11 +35,11 @@ def ask(reader: Reader, make: Callable[[], tuple[Mapping[str, object], _S]], fol
             sink.finish()
             return sink
         except BrokenConnection:
-            if not left:
+            if not attempts_left:
                 raise
         except FileNotFoundError:
             # Another process removed the run that had this id before, while this one wrote below its folder.
-            if not left:
+            if not attempts_left:
                 raise Infrastructure(f"{folder} changes all the time while it is written: try again") from None
         except OSError as error:
             raise Infrastructure(f"{error.filename or folder} can't be written: {error.strerror}") from None

@@ -34,7 +34,7 @@ from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.store.reader import NoRun, newest_part
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import ListedRun, MovedRecord
+    from toolkit.runtime.shared.documents import ListedRun, MovedRecord, VolumeRequest
 
 _BATCH = 4 * 1024 * 1024
 """Bytes of records in one request to publish them."""
@@ -49,7 +49,7 @@ class Mirror:
         claims: what a reader pod mounts: names of claims with their mount paths.
 
     Raises:
-        BadInput: the run log or the catalog lies on no volume. Infrastructure: the folder can't be made.
+        BadInput: the run log or the catalog lies on no volume. Infrastructure: the folder can't be created.
     """
 
     def __init__(self, project: Project, cluster: Cluster) -> None:
@@ -63,7 +63,7 @@ class Mirror:
             # Records hold no secrets, but they hold values, and logs what the steps printed.
             top.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise Infrastructure(f"{top} can't be made: {error.strerror}") from None
+            raise Infrastructure(f"{top} can't be created: {error.strerror}") from None
         home, self.run_log, claim = _locate(project, cluster, top, self.remote_log)
         claims = [claim]
         self.catalog: Path | None = None
@@ -87,7 +87,7 @@ class Mirror:
             name: document for name in _runs_in(self._listing) if (document := self._read_listing(name)) is not None
         }
         marks = {name: document.get("mark") for name, document in cached.items()}
-        request = {"do": "runs", "run_log": self.remote_log, "have": marks}
+        request: VolumeRequest = {"do": "runs", "run_log": self.remote_log, "have": marks}
         runs: list[ListedRun] = []
         names_there = set()
         for fields, data in ask_documents(pod, request, self.run_log):
@@ -165,9 +165,9 @@ class Mirror:
         folder = self.run_folder(run_id)
         paths = list(steps) if steps is not None else None
 
-        def make() -> tuple[dict[str, object], RecordSink]:
+        def make() -> tuple[VolumeRequest, RecordSink]:
             identity = identity_of(folder)
-            request: dict[str, object] = {
+            request: VolumeRequest = {
                 "do": "records",
                 "run_log": self.remote_log,
                 "run": run_id,
@@ -231,7 +231,13 @@ class Mirror:
         identity = identity_of(self.run_folder(run_id))
         if identity is None:
             raise NoRun(run_id)
-        request = {"do": "write", "run_log": self.remote_log, "run": run_id, "identity": identity, "files": files}
+        request: VolumeRequest = {
+            "do": "write",
+            "run_log": self.remote_log,
+            "run": run_id,
+            "identity": identity,
+            "files": files,
+        }
         return [str(path) for _, data in ask_documents(pod, request, self.run_log) for path in json.loads(data)]
 
     # --- the catalog ------------------------------------------------------------------------------------------------
@@ -246,15 +252,15 @@ class Mirror:
 
     def objects(self, pod: Reader, digests: Iterable[str], progress: Progress | None = None) -> dict[str, Path]:
         """The paths of several objects by hash (see :meth:`object`)."""
-        if self.catalog is None:
+        catalog, remote_catalog = self.catalog, self.remote_catalog
+        if catalog is None or remote_catalog is None:
             raise StoreFault("this catalog stores nothing (its type is do-nothing), so nothing can be got from it")
-        catalog = self.catalog
         paths = {digest: object_path(catalog, digest) for digest in digests}
         meter = Meter(progress)
 
-        def make() -> tuple[dict[str, object], ObjectSink]:
+        def make() -> tuple[VolumeRequest, ObjectSink]:
             missing = [digest for digest, path in paths.items() if not path.exists()]
-            request: dict[str, object] = {"do": "objects", "catalog": self.remote_catalog, "objects": missing}
+            request: VolumeRequest = {"do": "objects", "catalog": remote_catalog, "objects": missing}
             return request, ObjectSink(catalog, set(missing), meter)
 
         if not all(path.exists() for path in paths.values()):

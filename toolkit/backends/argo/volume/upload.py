@@ -26,7 +26,7 @@ from toolkit.runtime.shared.run_files import publication_order
 from toolkit.store.reader import NoRun
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import RunPlace
+    from toolkit.runtime.shared.documents import RunPlace, VolumeRequest
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Arrival:
     to: RunPlace
 
 
-def arrival(mirror: Mirror, reader: Reader, source: Path, origin: Mapping[str, object]) -> Arrival:
+def arrival(mirror: Mirror, reader: Reader, source: Path, origin: RunPlace) -> Arrival:
     """What a run would meet on the volume.
 
     Args:
@@ -64,9 +64,7 @@ def arrival(mirror: Mirror, reader: Reader, source: Path, origin: Mapping[str, o
     raise unreadable("a run's arrival")
 
 
-def push_run(
-    mirror: Mirror, reader: Reader, source: Path, origin: Mapping[str, object], progress: Progress | None = None
-) -> None:
+def push_run(mirror: Mirror, reader: Reader, source: Path, origin: RunPlace, progress: Progress | None = None) -> None:
     """Copies a run's records and logs to the volume: all of them where it is absent, else those that are missing.
 
     A run that returns is the volume's own again afterwards. One that is there already is left as it is.
@@ -85,7 +83,7 @@ def push_run(
         raise BadInput(f"the run {source.name} was moved elsewhere and continues there")
     whole = met.state == volume_protocol.ABSENT
     missing = [path for path, _ in files_of_run(source) if path != MOVED_RECORD and path not in met.have]
-    request = {**_upload_request(mirror, "bring", source, origin), "whole": whole}
+    request: VolumeRequest = {**_upload_request(mirror, "bring", source, origin), "whole": whole}
     files = [(path, source / path) for path in sorted(missing, key=publication_order)]
     _send(mirror, reader, request, files, progress)
     mirror.forget(source.name)
@@ -106,29 +104,28 @@ def push_objects(
     paths = {digest: path for digest in digests if (path := object_path(catalog, digest)).is_file()}
     lacking: list[str] = []
     if paths:
-        request = {"do": "lacking", "catalog": mirror.remote_catalog, "objects": list(paths)}
+        request: VolumeRequest = {"do": "lacking", "catalog": mirror.remote_catalog, "objects": list(paths)}
         for _, data in ask_documents(reader, request, mirror.run_log):
             lacking += [str(digest) for digest in json.loads(data)]
     if not set(lacking) <= set(paths):
         raise unreadable("an object")
     if lacking:
-        put: dict[str, object] = {"do": "put", "catalog": mirror.remote_catalog}
+        put: VolumeRequest = {"do": "put", "catalog": mirror.remote_catalog}
         _send(mirror, reader, put, [(digest, paths[digest]) for digest in lacking], progress)
     return lacking
 
 
-def _upload_request(mirror: Mirror, do: str, source: Path, origin: Mapping[str, object]) -> dict[str, object]:
+def _upload_request(mirror: Mirror, do: str, source: Path, origin: RunPlace) -> VolumeRequest:
     identity = identity_of(source)
     if identity is None:
         raise NoRun(source.name)
-    run = {"run_log": mirror.remote_log, "run": source.name, "identity": identity}
-    return {"do": do, **run, "origin": dict(origin)}
+    return {"do": do, "run_log": mirror.remote_log, "run": source.name, "identity": identity, "origin": origin}
 
 
 def _send(
     mirror: Mirror,
     reader: Reader,
-    request: Mapping[str, object],
+    request: VolumeRequest,
     files: list[tuple[str, Path]],
     progress: Progress | None,
 ) -> None:
@@ -138,18 +135,16 @@ def _send(
     request = {**request, "token": os.urandom(8).hex()}
     is_first = True
     # A batch is sent when the next one is known: only then it is known not to be the last.
-    held: list[Piece] | None = None
-    for pieces in batches(files):
-        if held is not None:
-            _send_batch(mirror, reader, {**request, "first": is_first, "last": False}, held, meter)
+    batch: list[Piece] | None = None
+    for next_batch in batches(files):
+        if batch is not None:
+            _send_batch(mirror, reader, {**request, "first": is_first, "last": False}, batch, meter)
             is_first = False
-        held = pieces
-    _send_batch(mirror, reader, {**request, "first": is_first, "last": True}, held or [], meter)
+        batch = next_batch
+    _send_batch(mirror, reader, {**request, "first": is_first, "last": True}, batch or [], meter)
     meter.report()
 
 
-def _send_batch(
-    mirror: Mirror, reader: Reader, request: Mapping[str, object], pieces: list[Piece], meter: Meter
-) -> None:
+def _send_batch(mirror: Mirror, reader: Reader, request: VolumeRequest, pieces: list[Piece], meter: Meter) -> None:
     ask_documents(reader, {**request, "pieces": [piece.document() for piece in pieces]}, mirror.run_log)
     meter.count(sum(len(piece.data) for piece in pieces))
