@@ -1,4 +1,4 @@
-"""What a case is: a small project, the command line that runs it, and what must come of it in every environment."""
+"""A case of the suite: a small project, the command that runs it, and the result that every environment must give."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Environment = Literal["process", "local", "argo"]
 ENVIRONMENTS: tuple[Environment, ...] = ("process", "local", "argo")
 
 OVERRIDDEN_BY = "local-container"
-"""The type of the executor in a case's configuration, by which a step names an override: `overrides={OVERRIDDEN_BY: …}`."""
+"""The executor type of a case's configuration. By it, a step names an override: `overrides={OVERRIDDEN_BY: …}`."""
 
 
 @dataclass(frozen=True)
 class Exemption:
-    """Why an environment need not do what a case says; docs/conformance.md has a row for each, and a test holds that."""
+    """Why an environment does not run a case. docs/conformance.md has a row for each, which a test checks."""
 
     name: str
     why: str
@@ -32,7 +32,7 @@ class Attempt:
     """How one attempt ended.
 
     Attributes:
-        reason: a part of its reason; empty is compared for a success alone.
+        reason: a part of its reason. An empty one is compared only for a success.
     """
 
     status: str
@@ -59,20 +59,20 @@ def failed(exit_code: int, reason: str = "") -> Step:
 
 
 def cancelled(exit_code: int) -> Step:
-    """A step that was told to end."""
+    """A step that was asked to stop."""
     return Step("cancelled", (Attempt("cancelled", exit_code, "cancelled"),))
 
 
-def tried(*attempts: Attempt) -> Step:
-    """A step that was tried several times."""
+def attempted(*attempts: Attempt) -> Step:
+    """A step with several attempts."""
     return Step(attempts[-1].status, attempts)
 
 
 OK = Step("succeeded", (attempt(0),))
 PASSED = Step("succeeded")
-"""A stub, or what holds other steps."""
+"""A stub, or a composite that has succeeded."""
 BROKEN = Step("failed")
-"""What holds other steps, of which one failed."""
+"""A composite in which a step has failed."""
 SKIPPED = Step("skipped")
 
 
@@ -81,21 +81,21 @@ SKIPPED = Step("skipped")
 
 @dataclass(frozen=True)
 class Expect:
-    """What must come of a case. What is not named here must still be the same in every environment.
+    """The result of a case. What is not named here must still be the same in every environment.
 
     Attributes:
         code: the exit code of the command.
-        steps: by path, all of them; None is that each succeeded at its first attempt.
-        among: some of the steps by path, one that is skipped with all below it; each other one succeeded at its first attempt.
-        rows: how many steps there are then.
-        parameters: of the root scope at the end, those that matter.
-        puts: for a step the content of each file that it put.
-        output: for a step a text that its output holds.
-        absent: texts that are nowhere in output, records and what the command printed.
-        said: a text that the command printed on standard error.
+        steps: all steps, by path; None means that each succeeded at its first attempt.
+        among: some of the steps, by path. A skipped one stands for all below it. Each other step succeeded at its first attempt.
+        rows: how many steps there are, when ``among`` is given.
+        parameters: the values at the end, in the root scope, that the case checks.
+        puts: for a step, the content of each file that it put.
+        output: for a step, a text in its output.
+        absent: texts that appear neither in output, nor in records, nor in what the command printed.
+        stderr: a text that the command printed on standard error.
         reason: a part of the run's reason.
-        labels: on a cluster, of each pod.
-        nothing: whether not even a run may be there.
+        labels: on a cluster, labels of each pod.
+        no_run: whether the command must not have made a run.
     """
 
     code: int = 0
@@ -106,10 +106,10 @@ class Expect:
     puts: Mapping[str, Mapping[str, str | bytes]] = field(default_factory=dict)
     output: Mapping[str, str] = field(default_factory=dict)
     absent: Sequence[str] = ()
-    said: str = ""
+    stderr: str = ""
     reason: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    nothing: bool = False
+    no_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,21 +117,26 @@ class Case:
     """One case.
 
     Attributes:
-        name: of letters, digits and dashes, at most 24 characters. rule: what it holds, in a sentence.
-        steps: the SDK's expressions of the steps, in order; `functions.*` and the SDK's names are there.
-        code: functions.py, with os, sys, time, json and `volume` imported.
-        files: more files by path; one named pipeline.py stands in for the one made of `steps`.
-        config: of the executor. services: the rest of the configuration.
-        pipeline: what is run. arguments: of `toolkit run`, after it. environ: added to the command's environment.
-        secrets: values by name. common: secrets of every step (secrets_from_k8s), by name.
-        also: further pipelines of the project, which must give the very same. compiles: whether a cluster is only asked to compile
-        them: what is submitted is the same, and so is what comes of it.
-        script: whether it is run as `python FILE`.
-        cancel_at: a text; when the first step has printed it, the command gets SIGTERM.
-        mended: variables of the environment with which `toolkit retry` goes on once the run has failed; none is no retry.
-        exempt: why an environment does not run the case.
-        core: why `task test` runs it in all environments; without a reason it is a plain process there, and what a cluster would
-        be given is held by a golden file.
+        name: letters, digits and dashes, at most 24 characters.
+        rule: the rule that the case checks, in a sentence or two.
+        core: why `task test` runs it in all environments. Without a reason it runs there as plain processes, and a golden file
+            holds what a cluster would be given.
+        steps: the steps as expressions of the SDK, in order. They can name `functions.*` and all of the SDK.
+        code: the rest of functions.py, which imports os, sys, time, json and `volume`.
+        files: further files, by path. A pipeline.py replaces the one that is made of `steps`.
+        config: the settings of the executor.
+        services: the rest of the configuration.
+        pipeline: the pipeline that runs.
+        arguments: further arguments of `toolkit run`.
+        environ: environment variables of the command, added to those of the tests.
+        secrets: values of secrets, by name.
+        common: values of the secrets of every step (secrets_from_k8s), by name.
+        also: further pipelines of the project, whose runs must be the same.
+        compiles: whether a cluster only compiles those further pipelines. When equal objects are submitted, the runs are equal.
+        script: whether it runs as `python FILE`.
+        cancel_at: a text. When the first step has printed it, the command gets SIGTERM.
+        fix: environment variables with which `toolkit retry` resumes the run after it has failed; without any, there is no retry.
+        exempt: for environments that do not run the case, the reason.
     """
 
     name: str
@@ -152,13 +157,13 @@ class Case:
     compiles: bool = False
     script: bool = False
     cancel_at: str = ""
-    mended: Mapping[str, str] = field(default_factory=dict)
+    fix: Mapping[str, str] = field(default_factory=dict)
     exempt: Mapping[Environment, Exemption] = field(default_factory=dict)
 
     def environments(self, tier: str) -> tuple[Environment, ...]:
         """Where the case runs in a tier of the tests."""
-        where: tuple[Environment, ...] = ENVIRONMENTS if tier == "full" or self.core else ("process",)
-        return tuple(one for one in where if one not in self.exempt)
+        in_tier: tuple[Environment, ...] = ENVIRONMENTS if tier == "full" or self.core else ("process",)
+        return tuple(environment for environment in in_tier if environment not in self.exempt)
 
     @property
     def secret_name(self) -> str:
@@ -174,14 +179,14 @@ class Case:
         if common:
             config["secrets_from_k8s"] = common
         document = {"executor": {"type": OVERRIDDEN_BY, "config": config}, **self.services}
-        steps = "".join(f"    {one},\n" for one in self.steps)
-        made = {
+        steps = "".join(f"    {step},\n" for step in self.steps)
+        files = {
             "toolkit.yaml": yaml.safe_dump(document, sort_keys=False),
             "volume.py": VOLUME.replace("CASE", self.name),
             "functions.py": "import json, os, sys, time\nimport volume\n\n" + self.code,
             "pipeline.py": f"import functions\nfrom toolkit import *\n\np = Pipeline(steps=[\n{steps}])\n",
         }
-        return {**made, **self.files}
+        return {**files, **self.files}
 
 
 VOLUME = """\
@@ -202,11 +207,11 @@ def attempts(name):
         file.write("x")
     return before
 """
-"""The module `volume` of each project: what a step's attempts and several steps can share."""
+"""The module `volume` of each project, by which attempts and steps share files."""
 
 
 def functions(**bodies: str) -> dict[str, Any]:
-    """`steps` and `code` of one python step for each body of a function, in order: `Case(…, **functions(only="pass"))`."""
+    """`steps` and `code` of a Python step for each body of a function, in order: `Case(…, **functions(only="pass"))`."""
     code = "\n".join(
         f"def {name}():\n" + "".join(f"    {line}\n" for line in body.splitlines()) for name, body in bodies.items()
     )
@@ -214,16 +219,16 @@ def functions(**bodies: str) -> dict[str, Any]:
 
 
 def written(text: str, files: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A pipeline.py of its own, in which all of the SDK's names are there, and further files: `Case(…, **written(TEXT))`."""
+    """A pipeline.py with this text after imports of the whole SDK, and further files: `Case(…, **written(TEXT))`."""
     begins = "from toolkit import *\nimport json, os, sys, time\nimport volume\n\n"
     return {"files": {"pipeline.py": begins + text, **(files or {})}}
 
 
 def literal(text: str) -> str:
-    """A text as the configuration takes it, in which a ``$`` begins a variable."""
+    """A text as the configuration writes it, where a ``$`` begins a variable."""
     return text.replace("$", "$$")
 
 
 def digest(content: str | bytes) -> str:
-    """The SHA-256 that the catalog names a file by."""
+    """The SHA-256 of a content, which is its name in the catalog."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()

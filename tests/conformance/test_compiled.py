@@ -1,7 +1,7 @@
-"""What a cluster would be given of each conformance case that `task test` does not run there.
+"""The Workflow of each conformance case that `task test` does not run on a cluster.
 
-Kept in tests/golden/conformance/, a file a case: the templates of its Workflow, and of each pod only what a plain step's has not.
-TOOLKIT_REGENERATE=1 writes them again.
+tests/golden/conformance/ has a file for each case: the Workflow's templates, and of each pod only what differs from a plain step's.
+TOOLKIT_REGENERATE=1 writes the files again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from toolkit.run.parameters import read
 from toolkit.run.preparation import initial_controls
 
 FOLDER = Path(__file__).parents[1] / "golden" / "conformance"
-KEPT = [case for case in CASES if not case.core and not case.expect.nothing and "argo" not in case.exempt]
+KEPT = [case for case in CASES if not case.core and not case.expect.no_run and "argo" not in case.exempt]
 
 
 @cache
@@ -36,20 +36,24 @@ def plain() -> dict[str, Any]:
     return spec
 
 
-def otherwise(found: Any, usual: Any) -> Any:
-    """What of ``found`` is not as usual; a list is taken whole."""
-    if not isinstance(found, dict) or not isinstance(usual, dict):
-        return found
-    changed = {key: otherwise(value, usual.get(key)) for key, value in found.items() if value != usual.get(key)}
-    return {**changed, **{key: "(none)" for key in usual if key not in found}}
+def changes(actual: Any, plain_value: Any) -> Any:
+    """The parts of ``actual`` that differ from ``plain_value``; a list is kept whole."""
+    if not isinstance(actual, dict) or not isinstance(plain_value, dict):
+        return actual
+    changed = {
+        key: changes(value, plain_value.get(key)) for key, value in actual.items() if value != plain_value.get(key)
+    }
+    return {**changed, **{key: "(none)" for key in plain_value if key not in actual}}
 
 
 def kept_text(spec: Mapping[str, Any]) -> str:
-    """A Workflow's spec as it is kept."""
-    [usual] = [one for one in plain()["templates"] if "container" in one]
-    templates = [otherwise(one, usual) if "container" in one else one for one in spec["templates"]]
+    """A Workflow's spec as the golden file has it."""
+    [plain_pod] = [template for template in plain()["templates"] if "container" in template]
+    templates = [
+        changes(template, plain_pod) if "container" in template else template for template in spec["templates"]
+    ]
     text: str = yaml.safe_dump(
-        {**otherwise(spec, plain()), "templates": templates}, sort_keys=False, width=130, allow_unicode=True
+        {**changes(spec, plain()), "templates": templates}, sort_keys=False, width=130, allow_unicode=True
     )
     return text
 
@@ -65,19 +69,19 @@ def test_what_a_cluster_would_be_given_is_as_it_was(
         project.write(name, text)
     config = load(None, tmp_path).config
     plan = project.plan(case.pipeline)
-    given = list(case.arguments)
-    options = [given[at + 1] for at, word in enumerate(given) if word == "--param"]
-    file = next((tmp_path / given[at + 1] for at, word in enumerate(given) if word == "-p"), None)
+    arguments = list(case.arguments)
+    options = [arguments[index + 1] for index, word in enumerate(arguments) if word == "--param"]
+    file = next((tmp_path / arguments[index + 1] for index, word in enumerate(arguments) if word == "-p"), None)
     parameters = read(file, options, case.environ)
     submission = cases.submission(parameters=parameters)
     submission = replace(submission, controls=initial_controls(plan, parameters)[1])
-    found = kept_text(compile_run(plan, config, submission).workflow["spec"])
+    text = kept_text(compile_run(plan, config, submission).workflow["spec"])
     kept = FOLDER / f"{case.name}.yaml"
     if os.environ.get("TOOLKIT_REGENERATE") == "1":
-        assert not os.environ.get("CI"), "golden files are written by a person, who looks at what changed"
+        assert not os.environ.get("CI"), "golden files are written by a person, who reviews the changes"
         FOLDER.mkdir(exist_ok=True)
-        kept.write_text(found, encoding="utf-8")
-    assert found == kept.read_text(encoding="utf-8"), "TOOLKIT_REGENERATE=1 writes it anew"
+        kept.write_text(text, encoding="utf-8")
+    assert text == kept.read_text(encoding="utf-8"), "TOOLKIT_REGENERATE=1 writes it again"
 
 
 def test_no_file_is_kept_that_nothing_makes() -> None:

@@ -1,1 +1,1 @@
-"""What tests share. Each module is named by what it holds; no test module and no conftest is imported by another."""
+"""What tests share. Test modules and conftests import it from here, and never import one another."""

@@ -1,4 +1,4 @@
-"""Pipelines and configurations whose manifests are kept in tests/golden/argo; made without an engine and without a cluster."""
+"""The pipelines and configurations whose manifests are kept in tests/golden/argo. They need neither an engine nor a cluster."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from toolkit.run.preparation import initial_controls
 
 IMAGE = "registry.example:5000/team/app:0123456789abcdef"
 PLACEHOLDER = "Z3ppcHBlZA=="
-"""For what is compressed, whose bytes differ from one zlib to the next."""
+"""Stands for compressed data, whose bytes depend on the version of zlib."""
 
 HOSTILE_NAMES = (
     "Two Words",
@@ -125,9 +125,9 @@ EVERYTHING: dict[str, Any] = {
     "start_timeout_in_seconds": 120,
     "step_secret_name": "team-secrets",
 }
-"""Each setting of the executor set to another value than its default, but for those that ``NEVER_TOGETHER`` has."""
+"""All settings of the executor with other values than their defaults, except for those in ``NEVER_TOGETHER``."""
 NEVER_TOGETHER: dict[str, Any] = {"expose_parameters_as_inputs": True, "schedules": ["0 6 * * *"]}
-"""What is refused, and what makes a CronWorkflow."""
+"""A setting that is refused, and one that makes a CronWorkflow."""
 
 OVERRIDES: dict[str, Any] = {
     "large": {
@@ -146,16 +146,18 @@ OVERRIDES: dict[str, Any] = {
     "other": {"image": "registry.example/other:1"},
     "anywhere": {"node_selector": {}, "tolerations": [], "retry_strategy": {"limit": 0}},
 }
-"""Each key of an override."""
+"""Overrides that use every key of an override."""
 
 
 def task(
     name: str, secrets: tuple[str, ...] = (), override: str | None = None, returns: str = "", **options: Any
 ) -> Task:
     """A step that runs in a container."""
-    chosen = {"argo": override} if override is not None else {}
-    names = tuple(Return(one) for one in returns.split())
-    return Task(name, "python", Function("steps", "step"), secrets=secrets, overrides=chosen, returns=names, **options)
+    overrides = {"argo": override} if override is not None else {}
+    declared = tuple(Return(name) for name in returns.split())
+    return Task(
+        name, "python", Function("steps", "step"), secrets=secrets, overrides=overrides, returns=declared, **options
+    )
 
 
 def sequence(*steps: Step) -> Pipeline:
@@ -163,9 +165,9 @@ def sequence(*steps: Step) -> Pipeline:
 
 
 def configured(executor: dict[str, Any]) -> Config:
-    """A configuration of these settings of the executor. A ``$`` in them is what it is."""
+    """A configuration with these settings of the executor. A ``$`` in them is taken as it is."""
     text = json.dumps({"executor": {"type": "argo", "config": executor}}, ensure_ascii=False)
-    # As JSON it would be no YAML: a line of YAML ends at some of its characters.
+    # Escaped, because these characters of JSON end a line of YAML.
     for character in ("\u0085", "\u2028", "\u007f"):
         text = text.replace(character, f"\\u{ord(character):04x}")
     with tempfile.TemporaryDirectory() as folder:
@@ -174,12 +176,12 @@ def configured(executor: dict[str, Any]) -> Config:
 
 
 def submission(name: str = "run-1", **changed: Any) -> Submission:
-    """All that a run has beside plan and configuration, always the same."""
+    """What a run has besides its plan and configuration, with fixed values."""
     images = {
         None: Image(IMAGE, False),
         "registry.example/other:1": Image("registry.example/other:1@sha256:" + "1" * 64, False),
     }
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": name,
         "pipeline": "pipe: {{line}} of 'y'",
         "tag": "3.10",
@@ -189,7 +191,7 @@ def submission(name: str = "run-1", **changed: Any) -> Submission:
         "user": 1000,
         "request": "abc",
     }
-    return Submission(**{**known, **changed})
+    return Submission(**{**fields, **changed})
 
 
 def planned(steps: Sequence[Step], config: Config) -> Plan:
@@ -199,9 +201,10 @@ def planned(steps: Sequence[Step], config: Config) -> Plan:
 def run(steps: Sequence[Step], executor: dict[str, Any] | None = None, **changed: Any) -> Manifests:
     """The objects of a run of these steps."""
     config = configured(executor or {})
-    made = planned(steps, config)
-    known = submission(**changed)
-    return compile_run(made, config, replace(known, controls=initial_controls(made, known.parameters)[1]))
+    planned_run = planned(steps, config)
+    submitted = submission(**changed)
+    controls = initial_controls(planned_run, submitted.parameters)[1]
+    return compile_run(planned_run, config, replace(submitted, controls=controls))
 
 
 def schedule(steps: Sequence[Step], executor: dict[str, Any], **changed: Any) -> Manifests:
@@ -216,8 +219,8 @@ def getting_started() -> Manifests:
         for file in GETTING_STARTED.iterdir():
             if file.is_file() and not file.name.startswith("."):
                 shutil.copy(file, folder)
-        made = LocalProject(Path(folder)).plan("pipeline.yaml")
-        return compile_run(made, load(None, Path(folder)).config, submission())
+        planned_run = LocalProject(Path(folder)).plan("pipeline.yaml")
+        return compile_run(planned_run, load(None, Path(folder)).config, submission())
 
 
 def everything() -> Manifests:
@@ -232,8 +235,8 @@ def overrides() -> Manifests:
 
 def scheduled() -> Manifests:
     schedules = ["CRON_TZ=Europe/Berlin 0 6 * * mon-fri", "TZ=Europe/Berlin @monthly"]
-    given = {"schedules": schedules, "labels": {"team": "y"}, "annotations": {"note": "n"}}
-    return schedule([task("a"), task("b")], given, record={"pipeline": "pipe"})
+    settings = {"schedules": schedules, "labels": {"team": "y"}, "annotations": {"note": "n"}}
+    return schedule([task("a"), task("b")], settings, record={"pipeline": "pipe"})
 
 
 def hostile() -> Manifests:
@@ -259,13 +262,13 @@ def stubs_between() -> Manifests:
 
 
 def mapped() -> Manifests:
-    """Counted by the step before, and of no more than three at once; its branch can't share pods."""
+    """A map over what the step before returns, at most three items at once. Its branch has a composite, so items share no pod."""
     branch = sequence(task("a"), Nested("inner", sequence(task("b", returns="square"))))
     return run([task("give", returns="xs"), Map("m", branch, "xs", "x", concurrency=3), task("after")])
 
 
 def maps_in_maps() -> Manifests:
-    """Nothing but the parameters says how often each runs."""
+    """The run's parameters alone decide how many items each map has."""
     inner = Map("o", sequence(task("a")), "y", "z")
     middle = Map("n", sequence(inner), "x", "y")
     return run([Map("m", sequence(middle), "xs", "x")], parameters={"xs": [[[1, 2], [3]], []]})
@@ -277,7 +280,7 @@ def grouped() -> Manifests:
 
 
 def conditional() -> Manifests:
-    """The value that the second decides by comes out of the first, or past it."""
+    """The value that decides the second comes from a branch of the first, or from the step before both."""
     branches = (("it's {{a}}", sequence(task("a", returns="z"))), ("b", sequence(Stub("nothing"))))
     first = Conditional("c", "x", branches, default=sequence(task("d", returns="z"), task("e")))
     second = Conditional("d", "z", (("1", sequence(task("f"))),))
@@ -285,7 +288,7 @@ def conditional() -> Manifests:
 
 
 def loop() -> Manifests:
-    """With what a later iteration needs to know before it starts, and more of them than its template holds."""
+    """With a value that later iterations need before they start, and more iterations than one template holds."""
     again = Conditional("c", "w", (("a", sequence(task("a", returns="w done"))),), sequence(Stub("none")))
     body = sequence(again, task("b", returns="done"))
     return run([Loop("l", body, 20, "done", "i"), task("after")], parameters={"w": "a"})
@@ -310,7 +313,7 @@ def ends() -> Manifests:
 
 
 def hostile_inside() -> Manifests:
-    """A path that Argo would change, around a position."""
+    """A path with text that Argo would replace, around a position."""
     name = "{{x}} $(HOME) \N{PARTY POPPER}"
     branch = sequence(task(name, returns="y"), Loop("$(HOME)", sequence(task("a", returns="y")), 2, "y", "i"))
     return run([Map(name, branch, "xs", "x"), task("after")], parameters={"xs": [1]})
@@ -337,11 +340,11 @@ CASES: dict[str, Callable[[], Manifests]] = {
     "hostile-inside": hostile_inside,
 }
 FLAT = tuple(CASES)[: tuple(CASES).index("map")]
-"""Those without composites, handlers and ends."""
+"""The cases without composites, handlers and steps that end a pipeline."""
 
 
 def kept_text(objects: Manifests) -> str:
-    """The manifest as it is kept: without what is compressed."""
+    """The manifest as the golden file has it: without compressed data."""
     config_map = copy.deepcopy(objects.config_map)
     config_map["binaryData"] = dict.fromkeys(config_map["binaryData"], PLACEHOLDER)
     return to_text(Manifests(config_map, objects.workflow))

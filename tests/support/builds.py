@@ -1,4 +1,4 @@
-"""Builds of a project that no engine made: contents to push or to load, and an engine that can only save them."""
+"""Builds without an engine: contents to push or to load, and a stand-in for an engine that can only save an image."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The cluster that tests run on, one for the session: the one that was named, else the one that runs, else one started here.
+"""The session's cluster: the one that is named, else the one that is up, else one that is started for the session.
 
-With TOOLKIT_TEST_KUBECONFIG nothing is started; what needs an image then needs TOOLKIT_TEST_REGISTRY too, and fails without.
+With TOOLKIT_TEST_KUBECONFIG nothing is started. Tests that need an image then fail without TOOLKIT_TEST_REGISTRY.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ class Cluster:
     kubeconfig: Path
     context: str | None
     registry: str | None  # HOST:PORT, or HOST/PREFIX of a named cluster
-    containerd: str | None  # the socket of the node's containerd; None for one that is not ours
+    containerd: str | None  # the socket of the node's containerd; None for a foreign cluster
     kubectl: str
     foreign: bool
 
     def need_registry(self) -> str:
-        """The registry; a test that needs one fails where there is none, for nobody would notice that it was skipped."""
+        """The registry. Without one the test fails; nobody would notice a skipped test."""
         if not self.registry:
             pytest.fail("TOOLKIT_TEST_KUBECONFIG is set: TOOLKIT_TEST_REGISTRY must name a registry it can pull from")
         return self.registry
 
     def run(self, *arguments: str, text: str | None = None, limit: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """kubectl, whatever comes of it."""
+        """Runs kubectl; returns its result, also when it fails."""
         return self.raw().run(*arguments, text=text, limit=limit)
 
     def must(self, *arguments: str, text: str | None = None, limit: float = 60.0) -> str:
-        """kubectl's standard output; an error is the test's."""
+        """Runs kubectl; returns its standard output, and fails the test when it fails."""
         return self.raw().must(*arguments, text=text, limit=limit)
 
     def get(self, *arguments: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Cluster:
         read: dict[str, Any] = json.loads(self.must("get", *arguments, "-o", "json"))
         return read
 
-    def apply(self, *objects: dict[str, Any]) -> None:
+    def apply(self, *objects: kube.KubernetesObject) -> None:
         """Make or change objects."""
         self.raw().apply(*objects)
 
@@ -62,10 +62,10 @@ class Cluster:
 
 @contextmanager
 def running() -> Iterator[Cluster]:
-    """A cluster that answers; it is taken down at the end only if it was started here."""
+    """A cluster that is up. It is taken down at the end only if it was started here."""
     before = lifecycle.status()
     if not before["up"]:
-        lifecycle.up()  # refuses, with a sentence, when a named cluster does not answer
+        lifecycle.up()  # fails with a sentence when a named cluster does not answer
     try:
         status = lifecycle.status()
         assert status["kubeconfig"] is not None and status["kubectl"] is not None
@@ -85,23 +85,23 @@ def running() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The session's cluster."""
-    with running() as found:
-        yield found
+    with running() as session_cluster:
+        yield session_cluster
 
 
 @contextmanager
 def namespace(cluster: Cluster, name: str, restricted: bool = False) -> Iterator[str]:
-    """A namespace of a test's own, removed with all that is in it and the folders of its claims.
+    """A temporary namespace, which is removed with its content and the folders of its claims.
 
-    A restricted one refuses every pod that breaks the Pod Security Standard of that name.
+    A restricted one enforces the restricted Pod Security Standard.
     """
     labels = {"pod-security.kubernetes.io/enforce": "restricted"} if restricted else {}
-    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    cluster.must("create", "-f", "-", text=json.dumps(made))
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    cluster.must("create", "-f", "-", text=json.dumps(manifest))
     try:
         yield name
     finally:
-        # Without their grace period, which nobody is there to make use of.
+        # Without a grace period: nothing needs what the pods would still do.
         for kind in ("workflows.argoproj.io", "pods"):
             cluster.run("-n", name, "delete", kind, "--all", "--grace-period=0", "--force", "--wait=false")
         cluster.must("delete", "namespace", name, "--wait", "--timeout=120s", limit=130)
@@ -110,15 +110,15 @@ def namespace(cluster: Cluster, name: str, restricted: bool = False) -> Iterator
 
 
 def claim(cluster: Cluster, namespace: str, name: str) -> Path | None:
-    """Make a claim that any number of pods can write to; the folder behind it, where that is on this machine.
+    """Make a claim that any number of pods can write to; returns the folder behind it, or None on a foreign cluster.
 
-    On a named cluster it is of the class TOOLKIT_TEST_STORAGE_CLASS, or of the cluster's default.
+    On a foreign cluster, the claim has the storage class TOOLKIT_TEST_STORAGE_CLASS, or the cluster's default.
     """
     if not cluster.foreign:
         return kube.make_volume(cluster.raw(), namespace, name)
-    spec: dict[str, Any] = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
-    if named := os.environ.get("TOOLKIT_TEST_STORAGE_CLASS"):
-        spec["storageClassName"] = named
+    spec: kube.KubernetesObject = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    if storage_class := os.environ.get("TOOLKIT_TEST_STORAGE_CLASS"):
+        spec["storageClassName"] = storage_class
     metadata = {"name": name, "namespace": namespace}
     cluster.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
     return None

@@ -1,4 +1,4 @@
-"""The Docker engine that tests run on, left as it was found."""
+"""The Docker engine of the tests, which they leave as they found it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def without_images(root: Path) -> Iterator[None]:
-    """Removes what a project made in the engine; nothing of its may be left running.
+    """Removes the images of a project at the end, and fails when one of its containers is left.
 
-    Its image is made its own by a file, since tests run side by side: an engine that is told to remove one name of an image may
-    not have seen yet that somebody gives it another, and the image is gone for both.
+    A file makes the project's image its own. Tests run side by side: while the engine removes the last name of an image, another
+    test may give it a new name, and the image would be gone for both.
     """
     import docker
 
@@ -27,4 +27,4 @@ def without_images(root: Path) -> Iterator[None]:
         for tag in image.tags:
             client.api.remove_image(tag, force=True, noprune=True)
     client.close()
-    assert not left, f"containers were left: {[one['Names'] for one in left]}"
+    assert not left, f"containers were left: {[container['Names'] for container in left]}"

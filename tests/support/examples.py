@@ -1,4 +1,4 @@
-"""The examples' folder, and the one that the README shows as a test's own project."""
+"""The examples' folder, and the example of the README as a test's own project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tests one worker has together: xdist's own groups by a mark do nothing with the pytest that is used here."""
+"""Groups of tests that one worker of xdist runs. xdist's own groups, by a mark, have no effect with this version of pytest."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FOLDERS = ("tests/argo/", "tests/conformance/")
 
 
 def on_cluster(config: pytest.Config) -> bool:
-    """Whether tests on a cluster were asked for, by their folder."""
+    """Whether the command line names a folder of tests on a cluster."""
     return bool({"argo", "conformance"} & {part for one in config.args for part in Path(one.partition("::")[0]).parts})
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """The tests of a file on a cluster share a namespace and an image; a conformance case is run, and then looked at."""
+    """Keeps a file's tests on a cluster together, which share a namespace and an image, and the tests of a conformance case."""
 
     config: pytest.Config
 

@@ -1,4 +1,4 @@
-"""A project whose runs are on a cluster, without the cluster: a folder is its volume, and ``LocalReader`` the pod that reads it."""
+"""A project with runs on a cluster, without a cluster: a folder is the volume, and ``LocalReader`` stands for the reader pod."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from toolkit.runtime.shared.catalog import FileStore
 
 
 def cluster_at(host: str, namespace: str = "lab", authority: Path | None = None) -> Cluster:
-    """A cluster that nobody connects to: its address says which mirror is its."""
+    """A cluster that no test connects to. Its address decides which mirror it has."""
     configuration = Configuration()
     configuration.host = host
     configuration.ssl_ca_cert = str(authority) if authority else None
@@ -35,7 +35,7 @@ class Lab:
     """A project, and the volume of its claim as a pod would see it."""
 
     def __init__(self, root: Path) -> None:
-        # The mount path exists on this machine too, because the stand-in for the pod runs here.
+        # The mount path exists on this machine, because the stand-in for the pod runs here.
         self.root = root
         self.volume = root / "volume"
         self.log = self.volume / "log"

@@ -35,7 +35,7 @@ def _working_in(folder: Path) -> Iterator[None]:
 
 
 class LocalProject:
-    """The command line in a folder, called in this process to save its start; the steps are processes of their own."""
+    """Calls the command line in a folder, in this process, which saves its start. The steps are processes of their own."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -49,7 +49,7 @@ class LocalProject:
         return path
 
     def toolkit(self, *argv: str) -> int:
-        """One command line; what it printed is in ``out`` and ``err``."""
+        """Runs one command; its output is in ``out`` and ``err`` afterwards."""
         written, err = io.BytesIO(), io.StringIO()
         out = io.TextIOWrapper(written, encoding="utf-8")
         with _working_in(self.root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -65,7 +65,7 @@ class LocalProject:
         """The plan of a pipeline, described in a process of its own as a run does.
 
         Raises:
-            BadInput: there is none.
+            BadInput: the file has no pipeline, or one that is refused.
         """
         with _working_in(self.root):
             project = load(None, self.root)
@@ -81,25 +81,25 @@ class LocalProject:
         return json.loads(self.out)
 
     def run_step(self, body: str, options: str = "") -> dict[str, Any]:
-        """A run of one python step whose module is ``body`` (it defines ``step``); returns its last attempt."""
+        """Runs one Python step whose module is ``body``, which defines ``step``; returns its last attempt."""
         self.write("functions.py", body)
         self.write("pipeline.py", f"{_PIPELINE}Pipeline(steps=[PythonTask(step, {options})]).execute()\n")
         return self._last(self.run("pipeline.py"))
 
     def run_shell(self, command: str, *options: str, returns: tuple[str, ...] = ()) -> dict[str, Any]:
-        """A run of one shell step; returns its last attempt."""
+        """Runs one shell step; returns its last attempt."""
         step = {"command_type": "shell", "command": command, "returns": list(returns)}
         self.write("pipeline.yaml", json.dumps({"dag": {"start_at": "step", "steps": {"step": step}}}))
         return self._last(self.run("pipeline.yaml", *options))
 
     def _last(self, code: int) -> dict[str, Any]:
         err = self.err
-        found = re.search(r"^run (\S+) of", err, re.MULTILINE)
-        assert found, err
+        match = re.search(r"^run (\S+) of", err, re.MULTILINE)
+        assert match, err
         run = self.show()
-        assert run["run_id"] == found[1]
+        assert run["run_id"] == match[1]
         attempt: dict[str, Any] = run["steps"][0]["attempts"][-1]
-        # However a step ends, the run, the step and the command say the same.
+        # However a step ends, the run, the step and the command agree.
         assert run["status"] == run["steps"][0]["status"] == attempt["status"]
         assert code == (0 if attempt["status"] == "succeeded" else 1), err
         assert bool(attempt["reason"]) == (attempt["status"] != "succeeded")
@@ -108,13 +108,13 @@ class LocalProject:
         return attempt
 
     def output(self) -> bytes:
-        """What the newest run's first step wrote, as output.log holds it."""
+        """The output.log of the newest run's first step."""
         return Path(self.show()["steps"][0]["attempts"][-1]["log"]).read_bytes()
 
     def volume(self) -> bytes:
-        """All that lies on the volume, names and contents."""
-        found = []
+        """The names and contents of all files on the volume."""
+        parts = []
         for folder, folders, files in os.walk(self.root / ".toolkit" / "volumes"):
-            found += [os.fsencode(name) for name in (*folders, *files)]
-            found += [Path(folder, name).read_bytes() for name in files]
-        return b"\0".join(found)
+            parts += [os.fsencode(name) for name in (*folders, *files)]
+            parts += [Path(folder, name).read_bytes() for name in files]
+        return b"\0".join(parts)

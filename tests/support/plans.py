@@ -1,4 +1,4 @@
-"""Tasks and plans made directly: no pipeline is described and no configuration read."""
+"""Tasks and plans that are made directly, without describing a pipeline or reading a configuration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def task(name: str, *returns: str, takes: tuple[str, ...] = (), **more: Any) -> 
         "python",
         Function("functions", "f"),
         takes=Takes(takes, takes, False),
-        returns=tuple(Return(one) for one in returns),
+        returns=tuple(Return(declared) for declared in returns),
         line="p.py:3",
         **more,
     )

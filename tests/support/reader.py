@@ -1,6 +1,6 @@
-"""The pod that answers about a volume, as a process of this machine: the runtime's own files, asked over its streams.
+"""A stand-in for the reader pod: a process of this machine with the runtime's own files, which answers over its streams.
 
-``LocalReader`` stands in for the transport alone (an exec in a pod); tests/argo/test_reader_pod.py has the real one.
+``LocalReader`` replaces only the transport (an exec in a pod); tests/argo/test_reader_pod.py tests the real one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class LocalReader:
     """Answers requests as a reader pod does, by a process on this machine.
 
     Attributes:
-        asked: the requests so far. sent: bytes of each answer. cut: for tests, what becomes of an answer on its way.
+        asked: the requests so far.
+        sent: the number of bytes of each answer.
+        cut: for tests, a function that changes an answer on its way.
     """
 
     def __init__(self, cut: Callable[[bytes], bytes] | None = None, python: str = sys.executable) -> None:
@@ -36,7 +38,7 @@ class LocalReader:
         self._python = python
 
     def exec(self, request: Mapping[str, Any], sink: Callable[[bytes], None]) -> None:
-        """One request."""
+        """Answers one request."""
         self.asked.append(dict(request))
         command = [self._python, str(MAIN), "--store", str(PROTOCOL)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -64,7 +66,7 @@ class LocalReader:
 
 
 def ask(request: dict[str, Any], reader: LocalReader | None = None) -> list[tuple[dict[str, Any], bytes]]:
-    """The items of an answer."""
+    """The items of the answer to a request."""
     documents = DocumentSink()
     stream = AnswerStream(documents)
     (reader or LocalReader()).exec(request, stream.feed)
@@ -73,18 +75,18 @@ def ask(request: dict[str, Any], reader: LocalReader | None = None) -> list[tupl
 
 
 class Killed(BaseException):
-    """The client ends here, whatever it would still have done."""
+    """The client is killed at this point."""
 
 
 class UntilKilled(LocalReader):
-    """A pod whose client is killed before its n-th request."""
+    """A reader pod whose client is killed before request number ``requests`` + 1."""
 
     def __init__(self, requests: int) -> None:
         super().__init__()
         self._left = requests
 
     def exec(self, request: Mapping[str, Any], sink: Callable[[bytes], None]) -> None:
-        """One request, or none."""
+        """Answers one request, or kills the client."""
         if not self._left:
             raise Killed
         self._left -= 1

@@ -1,4 +1,4 @@
-"""A run's folder, written by hand: what the runtime and a client would have recorded of each attempt."""
+"""A run's folder, written directly, with the records that the runtime and a client would have made."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ENDED = "2026-01-01T00:00:01.500Z"
 
 def task(name: str, *returns: str, **options: Any) -> Task:
     """A shell step."""
-    return Task(name, "shell", command="true", returns=tuple(Return(one) for one in returns), **options)
+    return Task(name, "shell", command="true", returns=tuple(Return(declared) for declared in returns), **options)
 
 
 class RecordedRun:
     """A run of a pipeline in a run log of its own.
 
     Args:
-        active: whether something drives it as long as it has no end.
+        active: whether a client drives the run while it has no end.
     """
 
     def __init__(
@@ -83,10 +83,11 @@ class RecordedRun:
         input_hash: str = "",
         **end: Any,
     ) -> None:
-        """One attempt of the task at an instance path; of the status None it runs still.
+        """Records an attempt of the task at an instance path. With the status None, it still runs.
 
         Args:
-            inputs: where each one is from and its name there. input_hash: of each of them.
+            inputs: for each input, the step that returned it and its name there.
+            input_hash: the hash of each input.
         """
         folder = layout.attempt_folder(str(self.folder), path, number)
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -123,7 +124,7 @@ class RecordedRun:
             )
 
     def forget(self, path: str) -> None:
-        """Takes away all that there is of a task."""
+        """Removes all records of a task."""
         shutil.rmtree(layout.step_folder(str(self.folder), path))
 
     def _begin(self, path: str, number: int, group: str) -> dict[str, Any]:
@@ -146,12 +147,12 @@ class RecordedRun:
             "hostname": self.id,
         }
         if group:
-            # Each item has a folder of links of its own.
+            # Each item has its own folder, which holds links.
             begin.update(group=group, working_folder=f"/tmp/toolkit-7-{path.split('/')[-2]}/work")
         return begin
 
     def end(self, status: str = "succeeded", reason: str = "") -> None:
-        """The run's own end."""
+        """Records the end of the run."""
         end = records.checked_run_end({"version": 1, "ended": ENDED, "status": status, "reason": reason})
         store.write_end(self.folder, end)
 

@@ -1,4 +1,4 @@
-"""A registry in memory, which answers as a registry does and as one that fails does; tests/argo has a real one."""
+"""A registry in memory, which can also fail as registries do; tests/argo has a real one."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class StandIn:
     """A registry in memory.
 
     Attributes:
-        faults: what to answer to the next requests of a kind (method and beginning of the path's end), one after the other:
-            a status, 0 for none, or "drop" for a connection that ends without an answer.
+        faults: for requests of a kind (their method, and how the path's last part begins), the answers to the next ones in order:
+            a status, 0 for an ordinary answer, or "drop" for a connection that ends without an answer.
         auth: "", "basic" or "bearer".
-        seen: every request, as method and path without the query.
+        seen: all requests, as their method and path without the query.
     """
 
     def __init__(self) -> None:

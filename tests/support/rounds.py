@@ -1,8 +1,8 @@
-"""Runs each group of `task test` several times, and prints a line for each: what fails in one of them is not to be relied on.
+"""Runs each group of `task test` several times and prints a line for each. A test that fails in one of the rounds is flaky.
 
-    python -m tests.support.rounds [ROUNDS] [WORD]      3 rounds by default; with WORD only the groups whose command has it
+    python -m tests.support.rounds [ROUNDS] [WORD]      3 rounds by default; with WORD, only the groups whose command contains it
 
-The groups are the commands of the task test:groups in Taskfile.yml. Output of a round that failed is kept and named.
+The groups are the commands of the task test:groups in Taskfile.yml. The output of a round that fails is kept in a file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLOSING = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
 
 
 def groups() -> list[str]:
-    """The commands, as `task test` runs them."""
+    """The groups' commands, as `task test` runs them."""
     task = yaml.safe_load((ROOT / "Taskfile.yml").read_text())["tasks"]["test:groups"]
     return [
         command.replace("{{.ON_CLUSTER}}", task["vars"]["ON_CLUSTER"]).replace("{{.TIER}}", "core")
@@ -30,7 +30,7 @@ def groups() -> list[str]:
 
 
 def title(command: str) -> str:
-    """What a group is called: its folders."""
+    """A group's name: its folders."""
     return " ".join(dict.fromkeys(re.findall(r"tests/(\w+)", command)))
 
 

@@ -1,4 +1,4 @@
-"""A project of a test's own: files, and the command line run in it as a user would."""
+"""A project of a test's own: its files, and commands that run in it as a user's would."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 300.0
-"""Seconds after which a command is taken to hang; nothing is measured by it."""
+"""Seconds after which a command fails the test, because it hangs. It is no measurement."""
 
 
 @dataclass
@@ -31,21 +31,21 @@ class Scratch:
     """A folder with a project in it.
 
     Attributes:
-        environ: added to the environment of every command; None as a value takes a variable out.
+        environ: environment variables that are added for every command; a variable with the value None is removed.
     """
 
     root: Path
     environ: dict[str, str | None] = field(default_factory=dict)
 
     def write(self, files: dict[str, str]) -> None:
-        """Files by their path in the project."""
+        """Writes files, by their paths in the project."""
         for name, text in files.items():
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
     def steps(self, **bodies: str) -> None:
-        """A pipeline of one python step for each function body, in order; `pipeline.py` is the file."""
+        """Writes `pipeline.py` with one Python step for each function body, in order."""
         self.write(
             {
                 "functions.py": "import os, sys, time\n\n"
@@ -57,7 +57,7 @@ class Scratch:
         )
 
     def _environment(self) -> dict[str, str]:
-        # What a test's own shell has set must not choose for the command.
+        # Variables of the shell that started the tests must not affect the command.
         kept = {
             key: value for key, value in os.environ.items() if not key.startswith(("TOOLKIT_", "RUNNABLE_", "COMPOSE_"))
         }
@@ -84,7 +84,7 @@ class Scratch:
         return Result(process.returncode, out, err)
 
     def show(self, *arguments: str) -> dict[str, Any]:
-        """The newest run, or the one named, as `toolkit show --json` has it."""
+        """The output of `toolkit show --json` for the newest run, or for the one that is named."""
         result = self.toolkit("show", *arguments, "--json")
         assert result.code == 0, result.err
         document: dict[str, Any] = json.loads(result.out)
@@ -94,25 +94,25 @@ class Scratch:
         """The default volume's folder."""
         return self.root / ".toolkit" / "volumes" / "toolkit"
 
-    def wait_for(self, what: Callable[[], object]) -> None:
-        """Waits until ``what`` is true."""
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Waits until ``condition()`` is true."""
         until = time.monotonic() + LIMIT
-        while not what():
+        while not condition():
             assert time.monotonic() < until, "it did not happen"
             time.sleep(0.05)
 
     def wait_for_output(self, text: str) -> None:
-        """Waits until a step's output on the volume holds ``text``."""
+        """Waits until a step's output on the volume contains ``text``."""
         self.wait_for(
             lambda: any(text in log.read_text("utf-8", "replace") for log in self.volume().rglob("output.log"))
         )
 
 
 def finish(process: subprocess.Popen[str], *signals: signal.Signals) -> Result:
-    """Sends signals, a moment apart, and waits for the end."""
+    """Sends signals, one second apart, and waits until the command ends."""
     for position, number in enumerate(signals):
         if position:
-            # Signals of one kind that a busy machine has not delivered yet become one.
+            # Equal signals that have not been delivered yet become one, which can happen on a busy machine.
             time.sleep(1.0)
         process.send_signal(number)
     out, err = process.communicate(timeout=LIMIT)

@@ -1,4 +1,4 @@
-"""A user's session on a cluster: one project whose step does what its parameter says, and what is there of its runs."""
+"""A user's session on a cluster: a project whose step runs the code in its parameter, and what its runs have on the cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.workplace import Workplace
 
 READY = "ready"
 SLEEP = f"print('{READY}', flush=True); time.sleep(1000)"
-"""A step that is found at work by whoever does something to it."""
+"""A step that waits, so that a test can act while it runs."""
 
 FILES = {
     "functions.py": """\
@@ -46,7 +46,7 @@ class Session:
     """A project and its runs in a workplace.
 
     Args:
-        settings: executor.config of each further configuration file, by its name.
+        settings: for the name of each further configuration file, its executor.config.
     """
 
     def __init__(self, workplace: Workplace, scratch: Scratch, **settings: dict[str, Any]) -> None:
@@ -58,19 +58,19 @@ class Session:
             self.configure(name, config)
 
     def configure(self, name: str, config: dict[str, Any]) -> None:
-        """A configuration file: what all have, and ``config``."""
+        """Writes a configuration file: the common settings, and ``config``."""
         executor = {"type": "argo", "config": {"grace_period_in_seconds": 2, **config}}
         self.scratch.write({f"{name}.yaml": json.dumps({"executor": executor})})
 
     def deliver(self) -> None:
-        """Brings the image to where pods find it, so that runs at once don't each do it."""
+        """Delivers the image once, so that runs side by side do not each deliver it."""
         cluster = self.workplace.cluster
         options = ("--push",) if cluster.foreign else ("--load", "--node", str(cluster.containerd))
         built = self.scratch.toolkit("build", *options)
         assert built.code == 0, built.err
 
     def elsewhere(self, folder: Path) -> Scratch:
-        """The same project as another client has it, who knows nothing of its runs."""
+        """A copy of the project for another client, without the local state of its runs."""
         root = folder / self.scratch.root.name
         shutil.copytree(self.scratch.root, root, ignore=shutil.ignore_patterns(".toolkit"))
         return Scratch(root, self.scratch.environ)
@@ -80,13 +80,13 @@ class Session:
     def start(
         self, run_id: str, how: str = "pass", *options: str, pipeline: str = "one.py", config: str = "toolkit"
     ) -> subprocess.Popen[str]:
-        """`toolkit run` in the background."""
+        """Starts `toolkit run` in the background."""
         return self.scratch.start(*self.command(run_id, how, pipeline, config), *options)
 
     def run(
         self, run_id: str, how: str = "pass", *options: str, pipeline: str = "one.py", config: str = "toolkit"
     ) -> Result:
-        """`toolkit run` to its end."""
+        """Runs `toolkit run` to its end."""
         return self.scratch.toolkit(*self.command(run_id, how, pipeline, config), *options)
 
     @staticmethod
@@ -106,10 +106,10 @@ class Session:
         config: str = "toolkit",
         change: Callable[[str], str] = lambda text: text,
     ) -> None:
-        """Submits a run with kubectl, which looks at nothing before it does.
+        """Submits a run with kubectl, which checks nothing before.
 
         Args:
-            change: of the manifest.
+            change: changes the manifest.
         """
         compiled = self.scratch.toolkit("compile", *self.command(run_id, how, pipeline, config)[1:])
         assert compiled.code == 0, compiled.err
@@ -118,13 +118,13 @@ class Session:
     # --- the cluster ------------------------------------------------------------------------------------------------
 
     def pods(self, run_id: str | None = None) -> list[dict[str, Any]]:
-        """The pods of a run, or all that are there."""
+        """The pods of a run, or all pods of the namespace."""
         labels = [] if run_id is None else ["-l", f"workflows.argoproj.io/workflow={run_id}"]
         items: Any = self.workplace.get("pods", *labels)["items"]
         return list(items)
 
     def running(self, run_id: str | None = None) -> list[str]:
-        """Those that are not over."""
+        """The name and phase of each pod that has not ended."""
         return [
             f"{pod['metadata']['name']} {pod['status']['phase']}"
             for pod in self.pods(run_id)
@@ -132,24 +132,24 @@ class Session:
         ]
 
     def pod(self, run_id: str, task: str, attempt: int = 1) -> str:
-        """The pod of an attempt, once it is there."""
-        found: list[str] = []
+        """Waits for the pod of an attempt; returns its name."""
+        names: list[str] = []
 
         def look() -> bool:
-            found[:] = [
+            names[:] = [
                 pod["metadata"]["name"]
                 for pod in self.pods(run_id)
                 if pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"].partition("(")[0]
                 == f"{run_id}.{task}"
                 and pod["metadata"]["annotations"]["dev.toolkit/attempt"] == str(attempt)
             ]
-            return bool(found)
+            return bool(names)
 
         self.scratch.wait_for(look)
-        return found[0]
+        return names[0]
 
     def wait_for_output(self, run_id: str, text: str = READY, task: str = "only", attempt: int = 1) -> str:
-        """Waits until an attempt has written ``text``; its pod's name."""
+        """Waits until an attempt has written ``text``; returns the name of its pod."""
         pod = self.pod(run_id, task, attempt)
 
         def look() -> bool:
@@ -163,16 +163,16 @@ class Session:
         return pod
 
     def delete_workflows(self) -> None:
-        """Deletes all Workflows, and waits until what goes with them is gone."""
+        """Deletes all Workflows, and waits until the objects that they own are removed."""
         self.workplace.kubectl("delete", "workflows.argoproj.io", "--all", "--wait=false")
         self.scratch.wait_for(lambda: not self.left())
 
     def left(self) -> list[str]:
-        """What is there of any run: Workflows, ConfigMaps and pods."""
+        """The names of all Workflows, ConfigMaps and pods in the namespace."""
         listed = self.workplace.kubectl("get", "workflows,configmaps,pods", "-o", "name").split()
-        return [one for one in listed if one != "configmap/kube-root-ca.crt"]
+        return [name for name in listed if name != "configmap/kube-root-ca.crt"]
 
 
 def is_ended(process: subprocess.Popen[str]) -> Callable[[], bool]:
-    """Whether a command has ended, for something to wait for."""
+    """A condition that is true when a command has ended."""
     return lambda: process.poll() is not None

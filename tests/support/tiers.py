@@ -1,7 +1,7 @@
-"""Which tests `task test` runs, and which only `task test:full` does; each mark says why.
+"""The two tiers of tests: `task test` runs the core tier, and `task test:full` runs all tests. Marks choose, with a reason.
 
-`core` is for a test on a cluster, where a pod costs 3 to 4 s of two cores: only those that have it are in the core tier.
-`full` is for any other test: what has it is in the full tier alone. `task test:tiers` prints both lists with their reasons.
+The mark `core` is for tests on a cluster, where a pod costs 3 to 4 s of two cores: only tests with the mark are in the core tier.
+The mark `full` is for other tests: those with the mark are only in the full tier. `task test:tiers` prints both tiers with reasons.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _NOT_CORE = "is on a cluster and has no mark `core`"
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """The two options of pytest's command line that are about tiers."""
+    """Adds the options --tier and --tiers to pytest."""
     group = parser.getgroup("tiers")
     group.addoption("--tier", choices=(CORE, FULL), default=FULL, help="the tests to run; all by default")
-    group.addoption("--tiers", action="store_true", help="only print which test is in which tier, and why")
+    group.addoption("--tiers", action="store_true", help="only print the tier of each test, and its reason")
 
 
 def tier_of(item: pytest.Item) -> tuple[str, str]:
-    """A test's tier and the reason; the reason is empty for what runs everywhere."""
+    """A test's tier and the reason, which is empty for a test without a mark that runs in both."""
     if (mark := item.get_closest_marker(FULL)) is not None:
         return FULL, _reason(item, mark)
     if (mark := item.get_closest_marker(CORE)) is not None:
@@ -38,7 +38,7 @@ def _reason(item: pytest.Item, mark: pytest.Mark) -> str:
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Takes out what is not in the chosen tier."""
+    """Deselects the tests that are not in the chosen tier."""
     tiers = [tier_of(item)[0] for item in items]
     if config.getoption("--tier") == FULL:
         return
@@ -47,6 +47,6 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def lines(items: Iterable[pytest.Item]) -> list[str]:
-    """A line for each test: its tier, its name, and the reason where it has one."""
+    """A line for each test: its tier, its name, and its reason if there is one."""
     rows = [(*tier_of(item), item.nodeid) for item in items]
     return [f"{tier}  {name}" + (f"  ({reason})" if reason else "") for tier, reason, name in sorted(rows)]

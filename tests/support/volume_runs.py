@@ -1,4 +1,4 @@
-"""Runs in a volume's run log, as far as it matters to what reads and moves them: records with little in them."""
+"""Runs in a volume's run log, with only the parts of their records that reading and moving a run needs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from toolkit.runtime.shared import layout, records
 
 
 def run_record(run_id: str, **fields: Any) -> Any:
-    """A run's record as far as it matters here."""
+    """A run's record, with only the keys that are needed here."""
     plan = json.dumps({"steps": [], "filler": "x" * 1000})
     return {"version": 1, "run_id": run_id, "started": "2026-01-02T03:04:05.678Z", "plan": plan, **fields}
 
 
 def make_run(run_log: Path, run_id: str, steps: Mapping[str, str] = {}, ended: bool = True, **fields: Any) -> Path:
-    """A run on the volume: for each step what it wrote."""
+    """Writes a run to the volume, with the output of each step."""
     folder = run_log / run_id
     folder.mkdir(parents=True)
     records.write(str(folder / "run.json"), run_record(run_id, **fields))
@@ -30,7 +30,7 @@ def make_run(run_log: Path, run_id: str, steps: Mapping[str, str] = {}, ended: b
 
 
 def go_on(folder: Path, number: int, status: str = "") -> Path:
-    """Another part of a run, which has ended if it has a status."""
+    """Adds a continuation to a run; with a status, it has ended."""
     part = folder / "continued" / str(number)
     part.mkdir(parents=True)
     first = json.loads((folder / "run.json").read_bytes())
@@ -41,7 +41,7 @@ def go_on(folder: Path, number: int, status: str = "") -> Path:
 
 
 def attempt(run_folder: Path, path: str, output: str, number: int = 1, ended: bool = True) -> Path:
-    """An attempt's files."""
+    """Writes the files of an attempt."""
     folder = Path(layout.attempt_folder(str(run_folder), path, number))
     folder.mkdir(parents=True)
     records.write(str(folder / "begin.json"), {"started": "2026", "step": path})

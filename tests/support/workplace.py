@@ -1,4 +1,4 @@
-"""Namespaces made ready as an admin would, and projects whose runs go there."""
+"""Namespaces that are prepared as an admin would prepare them, and projects whose runs go there."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.support.scratch import Scratch
 
 BASES = Path(__file__).resolve().parents[2] / "k8s"
 VOLUME = "toolkit"
-"""The claim that a project without a configuration has."""
+"""The claim of a project without a configuration."""
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """A namespace in which runs can go: accounts, a claim, and a kubeconfig whose context names it.
+    """A namespace that runs can use, with accounts, a claim, and a kubeconfig whose context names it.
 
     Attributes:
-        folder: behind the claim, where that is on this machine.
+        folder: the folder behind the claim; None when it is not on this machine.
     """
 
     cluster: Cluster
@@ -31,7 +31,7 @@ class Workplace:
     folder: Path | None
 
     def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        """kubectl in the namespace; its output."""
+        """Runs kubectl in the namespace; returns its output."""
         return self.cluster.must("-n", self.namespace, *arguments, text=text)
 
     def get(self, *arguments: str) -> dict[str, Any]:
@@ -59,16 +59,16 @@ class Workplace:
 
 
 def workplace_in(cluster: Cluster, name: str, folder: Path, restricted: bool = True) -> Workplace:
-    """Makes a namespace ready: what k8s/ has for an admin, and a claim."""
+    """Prepares a namespace with the bases of k8s/ and a claim."""
     cluster.must("apply", "-n", name, "-k", str(BASES / "accounts"))
-    behind = claim(cluster, name, VOLUME)
+    claim_folder = claim(cluster, name, VOLUME)
     config = yaml.safe_load(cluster.kubeconfig.read_text())
     current = cluster.context or config["current-context"]
-    for one in config["contexts"]:
-        if one["name"] == current:
-            one["context"]["namespace"] = name
+    for context in config["contexts"]:
+        if context["name"] == current:
+            context["context"]["namespace"] = name
     config["current-context"] = current
     kubeconfig = folder / f"kubeconfig-{name}"
     kubeconfig.write_text(json.dumps(config))
     kubeconfig.chmod(0o600)
-    return Workplace(cluster, name, kubeconfig, behind)
+    return Workplace(cluster, name, kubeconfig, claim_folder)

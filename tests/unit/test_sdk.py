@@ -71,7 +71,11 @@ def refused(project: LocalProject, text: str, name: str = "") -> BadInput:
         ("p = Pipeline(steps=[ShellTask('s', ' ')])", 5, "has no command"),
         ("p = Pipeline(steps=[ShellTask('s', 'x', returns=[pickled('o')])])", 5, "can't return the object o"),
         ("p = Pipeline(steps=[\n  Pipeline(steps=[Stub('a')])])", 6, "a step of another needs a name"),
-        ("p = Pipeline(steps=[Stub('a')],\n  on_failure=Stub('b').as_pipeline())", 5, "is not a step of another pipeline"),
+        (
+            "p = Pipeline(steps=[Stub('a')],\n  on_failure=Stub('b').as_pipeline())",
+            5,
+            "is not a step of another pipeline",
+        ),
         (
             "q = Pipeline(steps=[Stub('a')], on_failure=Stub('b').as_pipeline())\np = Parallel('x', {'one': q}).as_pipeline()",
             5,

@@ -153,7 +153,8 @@ def test_an_engine_that_is_named_and_does_not_answer_is_not_replaced(tmp_path: P
 
     assert done.returncode == 3
     assert (
-        done.stderr == f"setup: no engine answers at {host}, which DOCKER_HOST names: start it, or name another engine\n"
+        done.stderr
+        == f"setup: no engine answers at {host}, which DOCKER_HOST names: start it, or name another engine\n"
     )
 
 

@@ -129,7 +129,7 @@ CASES = (
         expect=Expect(
             code=1,
             reason='the conditional of a text has no branch for value = "c": it has a, b',
-            said='no branch for value = "c"',
+            stderr='no branch for value = "c"',
             steps={
                 "decides": OK,
                 "handled": PASSED,

@@ -61,7 +61,7 @@ async def waits(x):
             code=1,
             steps={"first": OK, "raises": failed(1, "ValueError: no good"), "never": SKIPPED},
             output={"raises": "direct cause of the following exception"},
-            said='functions.py", line',
+            stderr='functions.py", line',
             reason="the step raises failed: ValueError: no good",
         ),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import SKIPPED, Case, Expect, attempt, failed, tried
+from tests.conformance.case import SKIPPED, Case, Expect, attempt, attempted, failed
 
 FUNCTIONS = """\
 def lists(size):
@@ -246,7 +246,7 @@ CASES = (
         files={"job.py": JOB},
         arguments=["--param", "n=4"],
         expect=Expect(
-            steps={"work": tried(attempt(1, "ValueError: once"), attempt(0))},
+            steps={"work": attempted(attempt(1, "ValueError: once"), attempt(0))},
             parameters={"squared": 16},
             puts={"work": {"n.txt": "4"}},
         ),

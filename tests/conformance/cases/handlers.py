@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, Step, attempt, failed, tried, written
+from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, Step, attempt, attempted, failed, written
 
 TASK = """\
 def fails(x):
@@ -145,7 +145,7 @@ CASES = (
         expect=Expect(
             steps={
                 "before": OK,
-                "fails": tried(attempt(1, "ValueError: no 1"), attempt(1, "ValueError: no 1")),
+                "fails": attempted(attempt(1, "ValueError: no 1"), attempt(1, "ValueError: no 1")),
                 "fails/on_failure/first": PASSED,
                 "fails/on_failure/looks": OK,
                 "fails/on_failure/again": OK,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, attempt, failed, tried, written
+from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, attempt, attempted, failed, written
 
 ITEMS = """\
 class Thing:
@@ -380,9 +380,9 @@ CASES = (
             code=1,
             steps={
                 "all": BROKEN,
-                "all/0/works": tried(attempt(1), attempt(0)),
+                "all/0/works": attempted(attempt(1), attempt(0)),
                 "all/0/then": OK,
-                "all/1/works": tried(attempt(2), attempt(2)),
+                "all/1/works": attempted(attempt(2), attempt(2)),
                 "all/1/then": SKIPPED,
                 "never": SKIPPED,
             },
@@ -435,8 +435,8 @@ CASES = (
                 "handled/grouped": BROKEN,
                 "handled/grouped/2/works": failed(1, "ValueError: not 2"),
                 "handled/grouped/2/then": SKIPPED,
-                "tried again/3/shaky": tried(attempt(3), attempt(0)),
-                "tried again/4/shaky": tried(attempt(4), attempt(0)),
+                "tried again/3/shaky": attempted(attempt(3), attempt(0)),
+                "tried again/4/shaky": attempted(attempt(4), attempt(0)),
                 "too many": BROKEN,
             },
             rows=28,

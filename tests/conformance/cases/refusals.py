@@ -12,7 +12,7 @@ from tests.conformance.exemptions import CLUSTER_SECRETS
 def refused(name: str, rule: str, said: str, **options: Any) -> Case:
     """A case that ends with 2 and leaves nothing."""
     steps: Mapping[str, Any] = {"steps": ["ShellTask('only', 'true')"], **options}
-    return Case(name, rule, expect=Expect(code=2, said=said, nothing=True), **steps)
+    return Case(name, rule, expect=Expect(code=2, stderr=said, no_run=True), **steps)
 
 
 CASES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conformance.case import OVERRIDDEN_BY, SKIPPED, Case, Expect, attempt, failed, functions, tried, written
+from tests.conformance.case import OVERRIDDEN_BY, SKIPPED, Case, Expect, attempt, attempted, failed, functions, written
 
 
 def retry(limit: int, **more: Any) -> dict[str, Any]:
@@ -118,9 +118,9 @@ CASES = (
         **written(ONCE_MORE),
         config={"environment": {"MENDED": "$MENDED"}},
         environ={"TOOLKIT_VAR_MENDED": "no"},
-        mended={"TOOLKIT_VAR_MENDED": "yes"},
+        fix={"TOOLKIT_VAR_MENDED": "yes"},
         expect=Expect(
-            among={"items/1/item": tried(attempt(1, "ValueError: item 2"), attempt(0))},
+            among={"items/1/item": attempted(attempt(1, "ValueError: item 2"), attempt(0))},
             rows=5,
             parameters={"m": [10, 20]},
             output={"after": "noyes [10, 20]\n"},
@@ -132,17 +132,19 @@ CASES = (
         **written(AGAIN),
         config={"environment": {"MENDED": "$MENDED"}},
         environ={"TOOLKIT_VAR_MENDED": "no"},
-        mended={"TOOLKIT_VAR_MENDED": "yes"},
+        fix={"TOOLKIT_VAR_MENDED": "yes"},
         arguments=["--param", "total=0"],
         expect=Expect(
             among={
-                "all/map/items/1/item": tried(attempt(1, "ValueError: item 2"), attempt(0)),
-                "all/conditional/choice?/a/killed": tried(attempt(137), attempt(0)),
+                "all/map/items/1/item": attempted(attempt(1, "ValueError: item 2"), attempt(0)),
+                "all/conditional/choice?/a/killed": attempted(attempt(137), attempt(0)),
                 "all/conditional/choice?/b/b": SKIPPED,
-                "all/loop/rounds/1/round": tried(attempt(7), attempt(0)),
-                "all/nested/inner/puts": tried(attempt(1, "did not write late.txt"), attempt(0)),
-                "all/handler/never_mended": tried(*[attempt(1, "RuntimeError: this is what the handler is for")] * 2),
-                "all/handler/never_mended/on_failure/helper": tried(attempt(9), attempt(0)),
+                "all/loop/rounds/1/round": attempted(attempt(7), attempt(0)),
+                "all/nested/inner/puts": attempted(attempt(1, "did not write late.txt"), attempt(0)),
+                "all/handler/never_mended": attempted(
+                    *[attempt(1, "RuntimeError: this is what the handler is for")] * 2
+                ),
+                "all/handler/never_mended/on_failure/helper": attempted(attempt(9), attempt(0)),
                 "all/handled/never_mended": REFUSED,
                 "all/handled/not after a handler": SKIPPED,
             },
@@ -159,8 +161,8 @@ CASES = (
         config=retry(2, back_off={"duration_in_seconds": 1, "factor": 1}),
         expect=Expect(
             steps={
-                "third": tried(attempt(7, "sys.exit(7)"), attempt(7, "sys.exit(7)"), attempt(0)),
-                "after": tried(attempt(0)),
+                "third": attempted(attempt(7, "sys.exit(7)"), attempt(7, "sys.exit(7)"), attempt(0)),
+                "after": attempted(attempt(0)),
             },
             parameters={"word": "done!"},
         ),
@@ -171,7 +173,7 @@ CASES = (
         **functions(only="print('attempt', volume.attempts('only'))\nsys.exit(4)", never="pass"),
         config=retry(1),
         expect=Expect(
-            code=1, steps={"only": tried(attempt(4), attempt(4)), "never": SKIPPED}, output={"only": "attempt 1"}
+            code=1, steps={"only": attempted(attempt(4), attempt(4)), "never": SKIPPED}, output={"only": "attempt 1"}
         ),
     ),
     Case(
@@ -188,7 +190,7 @@ CASES = (
                 "error": retry(3, retry_policy="OnError"),
             }
         },
-        expect=Expect(code=1, steps={"again": tried(attempt(1), attempt(0)), "once": failed(9)}),
+        expect=Expect(code=1, steps={"again": attempted(attempt(1), attempt(0)), "once": failed(9)}),
     ),
     Case(
         "no-time-for-a-retry",

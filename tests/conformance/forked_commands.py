@@ -1,9 +1,9 @@
-"""Several `toolkit` commands for one start of Python: each is a fork of a process that has imported what they need, no more.
+"""Runs several `toolkit` commands with one start of Python: each is a fork of a process that has imported their modules.
 
-    python -m tests.conformance.asking <QUESTIONS >ANSWERS
+    python -m tests.conformance.forked_commands <QUESTIONS >ANSWERS
 
-Most of what a short command takes is imports, half a second of them for a cluster, and the suite asks many after its runs. Of runs
-on a cluster the records are fetched first, by one pod for all of them; a command that does it for its own run has a pod of its own.
+Most of the time of a short command is spent on imports (half a second for a cluster), and the suite calls many commands after its
+runs. The records of runs on a cluster are fetched first, by one pod for all of them, because each command would need its own.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 
 IMPORTS = ("toolkit.__main__", "toolkit.cli.main", "toolkit.cli.show", "toolkit.cli.logs", "toolkit.cli.diff")
 OF_A_CLUSTER = ("toolkit.runs.cluster_runs", "kubernetes.client")
-"""Whose import looks at the environment: a question about a cluster has the environment that this was started in."""
+"""Modules whose import reads the environment. So a question about a cluster has the environment that this process started with."""
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """One command in a process of its own: its exit code and both streams."""
+    """Runs one command in a process of its own; returns its exit code and both streams."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = os.fork()
         if child == 0:
@@ -50,32 +50,32 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch(runs: list[dict[str, str]]) -> None:
-    """Fetches runs from one cluster as their commands would, but through one pod, which is that of the first project."""
+    """Fetches runs from one cluster, as their commands would, but through one pod: that of the first project."""
     from toolkit.config.load import load
     from toolkit.runs.find import RunSource, open_remote
 
-    def opened(folder: str) -> Any:
+    def open_project(folder: str) -> Any:
         os.chdir(folder)
         return open_remote(load(None, Path(folder)), RunSource("argo"), lambda sentence: None)
 
-    with opened(runs[0]["folder"]).reader(None) as pod:
-        for one in runs:
-            remote = opened(one["folder"])
-            # Whoever leaves it does not end it.
+    with open_project(runs[0]["folder"]).reader(None) as pod:
+        for run in runs:
+            remote = open_project(run["folder"])
+            # The pod is shared, so no run closes it.
             remote.reader = lambda record: nullcontext(pod)
             try:
-                remote.run(one["run"], logs=True)
+                remote.run(run["run"], logs=True)
             except Exception as error:
-                # The command that asks for it says what is wrong.
-                print(f"{one['run']}: {error}", file=sys.stderr)
+                # The command about this run reports what is wrong.
+                print(f"{run['run']}: {error}", file=sys.stderr)
 
 
-def in_a_fork(do: Callable[[], None]) -> None:
-    """Calls it in a process of its own, since connections and threads don't outlive a fork."""
+def in_a_fork(function: Callable[[], None]) -> None:
+    """Calls the function in a process of its own, because connections and threads do not survive later forks."""
     child = os.fork()
     if child == 0:
         try:
-            do()
+            function()
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -85,13 +85,13 @@ def in_a_fork(do: Callable[[], None]) -> None:
 
 
 def main() -> None:
-    """Answers what standard input asks."""
-    asked = json.load(sys.stdin)
-    for name in (*IMPORTS, *(OF_A_CLUSTER if asked["runs"] else ())):
+    """Answers the questions on standard input."""
+    request = json.load(sys.stdin)
+    for name in (*IMPORTS, *(OF_A_CLUSTER if request["runs"] else ())):
         import_module(name)
-    if asked["runs"]:
-        in_a_fork(lambda: fetch(asked["runs"]))
-    json.dump([answer(one) for one in asked["questions"]], sys.stdout)
+    if request["runs"]:
+        in_a_fork(lambda: fetch(request["runs"]))
+    json.dump([answer(question) for question in request["questions"]], sys.stdout)
 
 
 if __name__ == "__main__":

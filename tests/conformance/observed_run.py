@@ -1,4 +1,4 @@
-"""Runs a case in one environment, and gathers all that can be seen of the run afterwards."""
+"""Runs a case in one environment, and collects all that is observed of the run."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
     from tests.support.workplace import Workplace
 
 COMMAND_LIMIT = 600.0
-"""Seconds after which a command is taken to hang and is ended; nothing is measured by it."""
-_POLITE = 20.0
+"""Seconds after which a command is ended, because it hangs. It is no measurement."""
+_GRACE_PERIOD = 20.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class Seen:
-    """What is known of one run.
+class ObservedRun:
+    """What is observed of one run.
 
     Attributes:
-        run: `toolkit show --json`; None where there is no run. logs: `toolkit logs --json`.
-        left: what still ran after the command had ended. pods: how many there were; None where that says nothing.
-        labels: of each pod.
+        run: the output of `toolkit show --json`; None when there is no run.
+        logs: the output of `toolkit logs --json`.
+        left: what still runs after the command has ended.
+        pods: how many pods there were; None when the number is not checked.
+        labels: the labels of each pod.
     """
 
     environment: Environment
@@ -52,22 +54,24 @@ class Seen:
     labels: list[dict[str, str]] = field(default_factory=list)
 
     def outputs(self) -> dict[str, str]:
-        """What each step wrote in its last attempt."""
+        """The output of each step's last attempt."""
         return {row["step"]: row["output"] for row in self.logs}
 
 
-class Ask(NamedTuple):
-    """A command that looks at what is there, and the project that it is asked in."""
+class Query(NamedTuple):
+    """A command that reads runs, and the project that it is called in."""
 
     scratch: Scratch
     arguments: Sequence[str]
 
 
-class Place:
-    """One environment, for one case's project.
+class CaseEnvironment:
+    """One environment, for the project of one case.
 
     Args:
-        root: the project, which all environments share. folder: a private one. workplace: of the cluster, for argo.
+        root: the project's folder, which all environments share.
+        folder: a private folder.
+        workplace: the namespace on the cluster, for argo alone.
     """
 
     def __init__(
@@ -86,59 +90,59 @@ class Place:
             environ["KUBECONFIG"] = str(folder / "none")
         if environment == "process":
             environ["CONFORMANCE_VOLUME"] = str(folder)
-        # Each command names the environment itself, but for a script, which has no options.
+        # Each command names the environment as an option, except for a script, which has none.
         environ["TOOLKIT_ENV"] = environment if case.script else None
         self.scratch = Scratch(root, environ)
 
-    def run(self, pipeline: str, nth: int = 0) -> Seen:
-        """Runs a pipeline of the case's to its end."""
+    def run(self, pipeline: str, nth: int = 0) -> ObservedRun:
+        """Runs a pipeline of the case to its end."""
         run_id = f"{self.case.name}-{self.environment}" + (f"-{nth}" if nth else "")
         result = self._command(pipeline, run_id)
-        if self.case.mended:
+        if self.case.fix:
             result = self._retry(run_id, result)
-        seen = Seen(self.environment, run_id, result, left=self._left(run_id))
-        seen.labels = [one["metadata"]["labels"] for one in self._pods]
-        # A group of items has pods together, and what a run that goes on had done before has none.
-        if self.environment == "argo" and not (self.case.mended or "pods_per_map" in self.case.config):
-            seen.pods = len(self._pods)
-        return seen
+        observed = ObservedRun(self.environment, run_id, result, left=self._left(run_id))
+        observed.labels = [pod["metadata"]["labels"] for pod in self._pods]
+        # Items of a group share a pod, and a run that resumes has no pod for what it had done before.
+        if self.environment == "argo" and not (self.case.fix or "pods_per_map" in self.case.config):
+            observed.pods = len(self._pods)
+        return observed
 
     def manifest(self, pipeline: str) -> Any:
-        """What `toolkit compile` prints, read, but for the run's record, of which only the plan is kept."""
+        """The objects that `toolkit compile` prints, and the plan in the run's record."""
         result = self._finish(("compile", pipeline, "--run-id", self.case.name, *self.case.arguments))
         assert result.code == 0, result.err
         config_map, workflow = yaml.safe_load_all(result.out)
         record = json.loads(gzip.decompress(base64.b64decode(config_map["binaryData"].pop("run.json.gz"))))
         return {"objects": [config_map, workflow], "plan": json.loads(record["plan"])}
 
-    def asks_of(self, seen: Seen) -> list[Ask]:
-        """What is asked about a run once it is over."""
+    def queries_about(self, observed: ObservedRun) -> list[Query]:
+        """The queries about a run that has ended."""
         where = ("--env", self.environment, "--json")
-        show = Ask(self.scratch, ("show", seen.run_id, *where))
-        if self.case.expect.nothing:
-            # On a cluster it has been looked for itself, which needs no pod.
+        show = Query(self.scratch, ("show", observed.run_id, *where))
+        if self.case.expect.no_run:
+            # On a cluster, _running has looked for its objects, which needs no pod.
             return [] if self.environment == "argo" else [show]
-        # The logs first: they bring the records along from a cluster, so that what comes then needs no pod.
-        return [Ask(self.scratch, ("logs", seen.run_id, *where)), show]
+        # The logs first, because they fetch the records from a cluster as well, and later queries then need no pod.
+        return [Query(self.scratch, ("logs", observed.run_id, *where)), show]
 
-    def take(self, seen: Seen, answers: Sequence[Result]) -> Iterator[str]:
-        """Keeps the answers to what :meth:`asks_of` asks; yields what is wrong with them."""
-        if self.case.expect.nothing:
-            seen.run = {} if answers and answers[0].code == 0 else None
+    def keep_answers(self, observed: ObservedRun, answers: Sequence[Result]) -> Iterator[str]:
+        """Keeps the answers to :meth:`queries_about`; yields what is wrong with them."""
+        if self.case.expect.no_run:
+            observed.run = {} if answers and answers[0].code == 0 else None
             return
-        for command, one in zip(("logs", "show"), answers, strict=True):
-            if one.code != 0:
-                yield f"{self.environment}: toolkit {command} ends with {one.code}: {one.err}"
+        for command, answer in zip(("logs", "show"), answers, strict=True):
+            if answer.code != 0:
+                yield f"{self.environment}: toolkit {command} ends with {answer.code}: {answer.err}"
             elif command == "logs":
-                seen.logs = json.loads(one.out)
+                observed.logs = json.loads(answer.out)
             else:
-                seen.run = json.loads(one.out)
+                observed.run = json.loads(answer.out)
 
-    def diff_of(self, other: Seen, mine: Seen) -> Ask:
-        """`toolkit diff --json` of two runs of this project."""
-        # One of the two may be elsewhere, so it is not told where to look.
+    def diff_query(self, other: ObservedRun, mine: ObservedRun) -> Query:
+        """The query `toolkit diff --json` of two runs of this project."""
+        # Without TOOLKIT_ENV, because one of the two runs may be in another environment.
         anywhere = Scratch(self.root, {**self.scratch.environ, "TOOLKIT_ENV": None})
-        return Ask(anywhere, ("diff", other.run_id, mine.run_id, "--json", "--no-bytes"))
+        return Query(anywhere, ("diff", other.run_id, mine.run_id, "--json", "--no-bytes"))
 
     def _finish(self, arguments: Sequence[str]) -> Result:
         return _finished(self.scratch.start(*arguments), " ".join(arguments))
@@ -155,13 +159,13 @@ class Place:
         return _finished(process, f"run {pipeline}")
 
     def _retry(self, run_id: str, failed: Result) -> Result:
-        """Goes on with a run that failed, where it is."""
+        """Resumes a run that failed, in the same environment."""
         assert failed.code == 1, f"{self.environment}: the run did not fail but ended with {failed.code}: {failed.err}"
-        mended = Scratch(self.root, {**self.scratch.environ, **self.case.mended})
-        return _finished(mended.start("retry", run_id, "--env", self.environment), f"retry {run_id}")
+        fixed = Scratch(self.root, {**self.scratch.environ, **self.case.fix})
+        return _finished(fixed.start("retry", run_id, "--env", self.environment), f"retry {run_id}")
 
     def _wait_for(self, run_id: str, process: subprocess.Popen[str]) -> None:
-        """Waits until the step has said so in its output, as `toolkit logs -f` shows it."""
+        """Waits until `toolkit logs -f` shows the text of ``cancel_at`` in a step's output."""
         until = time.monotonic() + COMMAND_LIMIT
         while process.poll() is None and time.monotonic() < until:
             follower = self.scratch.start("logs", run_id, "-f", "--env", self.environment)
@@ -180,7 +184,7 @@ class Place:
     # --- what is left -----------------------------------------------------------------------------------------------
 
     def _left(self, run_id: str) -> list[str]:
-        """What runs although the run is over; what is just ending gets a moment."""
+        """What still runs although the run has ended; it gets 10 s to end."""
         left: list[str] = []
         for _ in range(50):
             left = self._running(run_id)
@@ -193,14 +197,14 @@ class Place:
         if self.environment == "process":
             return [line for line in _processes() if str(self.root / ".toolkit" / "work" / run_id) in line]
         if self.environment == "local":
-            wanted = [
+            filters = [
                 "--filter",
                 f"label=dev.toolkit.project={self.root}",
                 "--filter",
                 f"label=dev.toolkit.run={run_id}",
             ]
             listed = subprocess.run(
-                ["docker", "ps", "-a", *wanted, "--format", "{{.Names}} {{.Status}}"],
+                ["docker", "ps", "-a", *filters, "--format", "{{.Names}} {{.Status}}"],
                 capture_output=True,
                 text=True,
                 check=True,
@@ -208,44 +212,44 @@ class Place:
             )
             return listed.stdout.splitlines()
         assert self._workplace is not None
-        if self.case.expect.nothing:
-            there = self._workplace.kubectl("get", "workflows.argoproj.io,configmaps,pods", "-o", "name")
-            return [one for one in there.split() if f"/{run_id}" in one]
+        if self.case.expect.no_run:
+            names = self._workplace.kubectl("get", "workflows.argoproj.io,configmaps,pods", "-o", "name")
+            return [name for name in names.split() if f"/{run_id}" in name]
         pods: Any = self._workplace.get("pods", "-l", f"workflows.argoproj.io/workflow={run_id}")["items"]
         self._pods = pods
         return [
-            one["metadata"]["name"] for one in pods if one.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+            pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
 
-def ask(asks: Sequence[Ask], on_cluster: Sequence[tuple[Scratch, str]]) -> list[Result]:
-    """The answers to several commands, one after the other, as :mod:`tests.conformance.asking` has them.
+def answers_to(queries: Sequence[Query], on_cluster: Sequence[tuple[Scratch, str]]) -> list[Result]:
+    """The results of several commands, which :mod:`tests.conformance.forked_commands` runs one after the other.
 
     Args:
-        on_cluster: runs on a cluster, each with its project; their records are fetched first, by one pod for all of them.
+        on_cluster: runs on a cluster, each with its project. Their records are fetched first, by one pod for all of them.
     """
-    if not asks:
+    if not queries:
         return []
     questions = [
-        {"folder": str(one.scratch.root), "environ": one.scratch._environment(), "arguments": list(one.arguments)}
-        for one in asks
+        {"folder": str(query.scratch.root), "environ": query.scratch._environment(), "arguments": list(query.arguments)}
+        for query in queries
     ]
     runs = [{"folder": str(scratch.root), "run": run_id} for scratch, run_id in on_cluster]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.conformance.asking"],
+        [sys.executable, "-m", "tests.conformance.forked_commands"],
         cwd=REPOSITORY,
-        env=(on_cluster[0][0] if on_cluster else asks[0].scratch)._environment(),
+        env=(on_cluster[0][0] if on_cluster else queries[0].scratch)._environment(),
         input=json.dumps({"runs": runs, "questions": questions}),
         capture_output=True,
         text=True,
         timeout=COMMAND_LIMIT,
     )
     assert done.returncode == 0, done.stderr
-    return [Result(one["code"], one["out"], one["err"]) for one in json.loads(done.stdout)]
+    return [Result(answer["code"], answer["out"], answer["err"]) for answer in json.loads(done.stdout)]
 
 
 def _processes() -> Iterator[str]:
-    """Working folder and command line of each process of this machine."""
+    """The working folder and the command line of each process of this machine."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             yield f"{os.readlink(folder / 'cwd')} {(folder / 'cmdline').read_bytes().replace(bytes(1), b' ')!r}"
@@ -264,62 +268,60 @@ def _script(scratch: Scratch, pipeline: str) -> subprocess.Popen[str]:
     )
 
 
-def _finished(process: subprocess.Popen[str], what: str) -> Result:
+def _finished(process: subprocess.Popen[str], command: str) -> Result:
     try:
         out, err = process.communicate(timeout=COMMAND_LIMIT)
     except subprocess.TimeoutExpired:
-        # Politely first, so that it ends what it started.
+        # SIGTERM first, so that it ends what it has started.
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
             process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
-                out, err = process.communicate(timeout=_POLITE)
+                out, err = process.communicate(timeout=_GRACE_PERIOD)
                 break
-        raise AssertionError(f"{what} did not end within {COMMAND_LIMIT:g} s: {err}") from None
+        raise AssertionError(f"{command} did not end within {COMMAND_LIMIT:g} s: {err}") from None
     return Result(process.returncode, out, err)
 
 
 # --- the same words -------------------------------------------------------------------------------------------------
 
 _OWN = ("run_id", "environment", "started", "ended", "image", "context", "without_effect", "log")
-"""What two runs can't have in common, by the tables of docs/sameness.md."""
+"""Keys that differ between two runs, by the tables of docs/sameness.md."""
 
 
-def normalised(seen: Seen, root: Path) -> Any:
-    """All that is seen of a run and must be the same in every environment."""
-    return _normalised({"code": seen.result.code, "run": seen.run, "logs": seen.logs}, seen, root)
+def normalised(observed: ObservedRun, root: Path) -> Any:
+    """What is observed of a run and must be the same in every environment."""
+    return _normalised({"code": observed.result.code, "run": observed.run, "logs": observed.logs}, observed, root)
 
 
-def _normalised(value: Any, seen: Seen, root: Path) -> Any:
+def _normalised(value: Any, observed: ObservedRun, root: Path) -> Any:
     if isinstance(value, dict):
-        return {key: _normalised(item, seen, root) for key, item in value.items() if key not in _OWN}
+        return {key: _normalised(item, observed, root) for key, item in value.items() if key not in _OWN}
     if isinstance(value, list):
-        return [_normalised(item, seen, root) for item in value]
+        return [_normalised(item, observed, root) for item in value]
     if isinstance(value, str):
-        # A plain process works in a folder of its own, which stands for /workspace.
-        own = re.sub(rf"{re.escape(str(root))}/\.toolkit/work/{seen.run_id}/[0-9a-f]+", "/workspace", value)
-        return own.replace(str(root), "/workspace").replace(seen.run_id, "RUN")
+        # The working folder of a plain process takes the place of /workspace.
+        own = re.sub(rf"{re.escape(str(root))}/\.toolkit/work/{observed.run_id}/[0-9a-f]+", "/workspace", value)
+        return own.replace(str(root), "/workspace").replace(observed.run_id, "RUN")
     return value
 
 
-def differences(one: Any, other: Any, where: str = "") -> list[str]:
+def differences(first: Any, second: Any, where: str = "") -> list[str]:
     """The places in which two normalised documents differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        found = []
-        for key in sorted({*one, *other}):
-            if key not in one or key not in other:
-                found.append(
-                    f"{where}.{key} is {'not ' if key not in one else ''}there and {'not ' if key not in other else ''}here"
-                )
+    if isinstance(first, dict) and isinstance(second, dict):
+        lines = []
+        for key in sorted({*first, *second}):
+            if key not in first or key not in second:
+                lines.append(f"{where}.{key} is only in the {'second' if key not in first else 'first'}")
             else:
-                found += differences(one[key], other[key], f"{where}.{key}")
-        return found
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+                lines += differences(first[key], second[key], f"{where}.{key}")
+        return lines
+    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
         return [
             line
-            for index, pair in enumerate(zip(one, other, strict=True))
+            for index, pair in enumerate(zip(first, second, strict=True))
             for line in differences(*pair, f"{where}[{index}]")
         ]
-    return [] if one == other else [f"{where}: {_short(one)} != {_short(other)}"]
+    return [] if first == second else [f"{where}: {_short(first)} != {_short(second)}"]
 
 
 def _short(value: Any) -> str:
