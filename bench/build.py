@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from toolkit.build.environment.buildkit import probe
+from toolkit.build.environment.buildkit import find_build_client
 from toolkit.engine import EngineApi
 
 PAIRS = 7
@@ -83,7 +83,7 @@ def _measure(root: Path, repository: str, build: Sequence[str], pairs: int) -> N
 
 def _buildkit(context: Path, environment: str, repository: str) -> Callable[[int], None]:
     """A rebuild without toolkit: a Dockerfile on the same environment image, with the engine's own cache."""
-    client = probe(EngineApi().endpoint)
+    client = find_build_client(EngineApi().endpoint)
     context.mkdir()
     (context / "Dockerfile").write_text(f"FROM {environment}\nCOPY . /workspace\n")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.build.code.files import project_files
-from toolkit.build.environment.buildkit import probe
+from toolkit.build.environment.buildkit import find_build_client
 from toolkit.engine import resolve_endpoint
 
 pytestmark = pytest.mark.docker
@@ -25,7 +25,7 @@ FILES = (
 
 
 def sent_by_buildkit(root: Path, dockerfile: Path) -> set[str]:
-    client = probe(resolve_endpoint())
+    client = find_build_client(resolve_endpoint())
     command = [part for part in client.command if part != "--load"]
     done = subprocess.run(
         [*command, "--quiet", "--file", str(dockerfile), "--output", "type=tar,dest=-", str(root)],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.environment.buildkit import probe
+from toolkit.build.environment.buildkit import find_build_client
 from toolkit.build.image.builder import BuiltImage, build
 from toolkit.config.settings import (
     Build,
@@ -63,7 +63,7 @@ class Bench:
         config = Config(executor, RunLogStore(), CatalogStore(), Secrets(), settings or Build())
         self.said.clear()
         project = Project(root, root, config)
-        return build(project, report=self.said.append, explain=True, image=image, raw=self.raw)
+        return build(project, report=self.said.append, explain=True, image=image, engine=self.raw)
 
     def run(self, reference: str, *command: str, user: str = "12345:54321") -> str:
         done = subprocess.run(
@@ -197,7 +197,7 @@ def test_no_secret_and_no_history_is_in_the_image(bench: Bench) -> None:
         (bench.root / name).write_text("CANARY-7431")
     executor = Executor(config=ExecutorConfig(image=bench.repository))
     config = Config(executor, RunLogStore(), CatalogStore(), Secrets(type="dotenv", location="passwords"), Build())
-    image = build(Project(bench.root, bench.root, config), report=bench.said.append, raw=bench.raw)
+    image = build(Project(bench.root, bench.root, config), report=bench.said.append, engine=bench.raw)
     found = bench.run(image.reference, "find", "/workspace", "-mindepth", "1", user="0")
     kept = ["app.py", "sub", "sub/app.py", "this", "this/test"]
     assert sorted(found.split()) == [f"/workspace/{name}" for name in kept]
@@ -296,11 +296,11 @@ def test_an_existing_image_gets_the_code_on_top_and_is_not_touched(bench: Bench)
 def test_an_image_whose_runtime_speaks_another_protocol_is_refused(bench: Bench) -> None:
     image = bench.build()
     other = f"{bench.repository}:other-protocol"
-    client = probe(resolve_endpoint())
+    client = find_build_client(resolve_endpoint())
     (bench.root / "Dockerfile").write_text(f"FROM {image.reference}\nLABEL dev.toolkit.protocol=999\n")
     command = [*client.command, "-q", "-t", other, str(bench.root)]
     subprocess.run(command, env=os.environ | client.settings, check=True, capture_output=True)
-    with pytest.raises(BadInput, match=f"speaks protocol 999, this toolkit {PROTOCOL}: build it again"):
+    with pytest.raises(BadInput, match=f"has protocol 999, but this toolkit has {PROTOCOL}: build the image again"):
         bench.build(image=other)
 
 

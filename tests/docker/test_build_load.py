@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.code.layer import LayerEntry, write_layer
-from toolkit.build.image.archive import compose
-from toolkit.build.image.engine_images import environment_image, has_image, load_image, load_members, saved_image
+from toolkit.build.code.layer import LayerEntry, write_code_layer
+from toolkit.build.image.archive import compose_image
+from toolkit.build.image.engine_images import has_image, load_image, load_members, read_environment_image, saved_image
 from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
 
@@ -41,9 +41,9 @@ def test_an_engine_without_the_layers_refuses_the_code_alone_and_takes_the_whole
     reference = environment.replace(":environment", ":code")
     image = raw.image(environment)
     assert image is not None
-    described = environment_image(raw, environment, image, tmp_path)
-    code = write_layer([LayerEntry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
-    composed = compose(described, code)
+    described = read_environment_image(raw, environment, image, tmp_path)
+    code = write_code_layer([LayerEntry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
+    composed = compose_image(described, code)
 
     with saved_image(raw, environment, tmp_path) as (config, layers):
         assert config == described.config_digest
@@ -60,7 +60,7 @@ def test_an_engine_without_the_layers_refuses_the_code_alone_and_takes_the_whole
         assert load_members(raw, composed, reference, layers) is None
     assert has_image(raw, reference, composed.identity, composed.diff_ids)
     found = raw.image(reference)
-    assert found is not None and found["Id"] == composed.digest and "A=b" in found["Config"]["Env"]
+    assert found is not None and found["Id"] == composed.config_digest and "A=b" in found["Config"]["Env"]
 
 
 def test_a_load_that_is_broken_off_leaves_no_image(environment: str, tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_a_load_that_is_broken_off_leaves_no_image(environment: str, tmp_path: P
     reference = environment.replace(":environment", ":code")
     image = raw.image(environment)
     assert image is not None
-    described = environment_image(raw, environment, image, tmp_path)
-    code = write_layer([LayerEntry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
-    composed = compose(described, code)
+    described = read_environment_image(raw, environment, image, tmp_path)
+    code = write_code_layer([LayerEntry("/workspace", "dir", 0o777)], described.config_digest, tmp_path / "code.tar")
+    composed = compose_image(described, code)
     code.file.write_bytes(b"")  # it is gone when the engine is sent it
-    with pytest.raises(Infrastructure, match="was cut while it was read"):
+    with pytest.raises(Infrastructure, match="became shorter while it was read"):
         load_image(raw, composed, described, environment, reference, tmp_path, print)
     assert raw.image(reference) is None

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from toolkit.build.code.layer import LayerEntry, write_layer
-from toolkit.build.image.archive import compose
+from toolkit.build.code.layer import LayerEntry, write_code_layer
+from toolkit.build.image.archive import compose_image
 from toolkit.build.image.build_record import IDENTITY_LABEL
-from toolkit.build.image.engine_images import environment_image, load_image
+from toolkit.build.image.engine_images import load_image, read_environment_image
 from toolkit.engine import Endpoint, EngineApi, connect, resolve_endpoint
 from toolkit.errors import Infrastructure
 
@@ -198,14 +198,14 @@ def test_the_containerd_store_gets_real_descriptors_and_a_full_load_after_its_si
 ) -> None:
     store = ContainerdStore(takes_whole=True)
     raw = EngineApi(stand_in(store).endpoint)
-    environment = environment_image(raw, "base:1", store.base(), tmp_path)
+    environment = read_environment_image(raw, "base:1", store.base(), tmp_path)
     assert environment.config_digest == "sha256:" + hashlib.sha256(store.config).hexdigest()
     (layer,) = environment.layers
     assert (layer.digest, layer.size) == ("sha256:" + hashlib.sha256(store.layer).hexdigest(), len(store.layer))
     assert layer.media_type.endswith("tar+gzip")
 
-    code = write_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
-    image = compose(environment, code)
+    code = write_code_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
+    image = compose_image(environment, code)
     load_image(raw, image, environment, "base:1", "demo:1", tmp_path, lambda sentence: None)
     partial, whole = store.loads
     assert store.tagged["demo:1"]["Config"]["Labels"][IDENTITY_LABEL] == image.identity
@@ -218,7 +218,7 @@ def test_the_containerd_store_gets_real_descriptors_and_a_full_load_after_its_si
     assert len(whole) == len(partial) + 1
 
     # What was learnt is remembered: the environment is not saved again.
-    before = environment_image(raw, "base:1", store.base(), tmp_path)
+    before = read_environment_image(raw, "base:1", store.base(), tmp_path)
     assert before.layers == environment.layers
 
 
@@ -227,8 +227,10 @@ def test_an_engine_that_takes_nothing_is_left_without_the_tag(
 ) -> None:
     store = ContainerdStore(takes_whole=False)
     raw = EngineApi(stand_in(store).endpoint)
-    environment = environment_image(raw, "base:1", store.base(), tmp_path)
-    code = write_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
-    with pytest.raises(Infrastructure, match="does not take the image demo:1"):
-        load_image(raw, compose(environment, code), environment, "base:1", "demo:1", tmp_path, lambda sentence: None)
+    environment = read_environment_image(raw, "base:1", store.base(), tmp_path)
+    code = write_code_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
+    with pytest.raises(Infrastructure, match="does not accept the image demo:1"):
+        load_image(
+            raw, compose_image(environment, code), environment, "base:1", "demo:1", tmp_path, lambda sentence: None
+        )
     assert store.tagged == {}

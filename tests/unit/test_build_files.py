@@ -76,7 +76,7 @@ def test_sockets_and_pipes_are_left_out_with_a_warning(tmp_path: Path, monkeypat
 def test_a_warning_that_nobody_takes_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe")
     project_files(tmp_path)
-    assert "pipe is a socket, pipe or device" in capsys.readouterr().err
+    assert "pipe is a socket, a pipe or a device" in capsys.readouterr().err
 
 
 def test_a_name_that_is_not_utf_8_is_named_unless_it_is_ignored(tmp_path: Path) -> None:

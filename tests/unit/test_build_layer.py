@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from toolkit.build.code.files import project_files
-from toolkit.build.code.hashes import RACY_NS, Hashes
-from toolkit.build.code.layer import Layer, code_digest, runtime_entries, user_entries, write_layer
+from toolkit.build.code.hashes import RACY_NS, FileHashes
+from toolkit.build.code.layer import CodeLayer, code_digest, runtime_entries, user_entries, write_code_layer
 from toolkit.errors import BadInput
 
 ENVIRONMENT = "sha256:" + "0" * 64
@@ -35,12 +35,12 @@ def checkout(root: Path, umask: int, mtime: int) -> Path:
     return root
 
 
-def layer(root: Path, state: Path) -> Layer:
+def layer(root: Path, state: Path) -> CodeLayer:
     state.mkdir(parents=True, exist_ok=True)
-    hashes = Hashes(state / "hashes.json")
+    hashes = FileHashes(state / "hashes.json")
     entries = [*user_entries(project_files(root), hashes), *runtime_entries(hashes)]
-    hashes.keep()
-    return write_layer(entries, ENVIRONMENT, state / "code.tar")
+    hashes.save()
+    return write_code_layer(entries, ENVIRONMENT, state / "code.tar")
 
 
 def test_two_checkouts_of_other_place_time_and_umask_give_the_same_bytes(tmp_path: Path) -> None:
@@ -99,22 +99,22 @@ def test_a_hash_is_remembered_by_the_files_times_and_never_for_one_that_just_cha
     file = tmp_path / "data.csv"
     file.write_text("old")
     store = tmp_path / "hashes.json"
-    fresh = Hashes(store)
+    fresh = FileHashes(store)
     (found,) = project_files(tmp_path)
     digest = fresh.of(found)
-    fresh.keep()
+    fresh.save()
     assert not store.exists() or json.loads(store.read_bytes())["files"] == {}
 
     stamp = (found.stamp[0] - 2 * RACY_NS, found.stamp[1] - 2 * RACY_NS, found.stamp[2])
     settled = type(found)(found.path, "file", found.source, size=found.size, stamp=stamp)
-    old = Hashes(store)
+    old = FileHashes(store)
     assert old.of(settled) == digest
-    old.keep()
+    old.save()
     file.unlink()  # a hash that is believed is not read again
-    assert Hashes(store).of(settled) == digest
+    assert FileHashes(store).of(settled) == digest
     moved = type(found)(found.path, "file", found.source, size=found.size, stamp=(*stamp[:2], stamp[2] + 1))
     with pytest.raises(BadInput, match="cannot be read"):
-        Hashes(store).of(moved)
+        FileHashes(store).of(moved)
 
 
 def test_a_store_that_is_broken_is_not_believed(tmp_path: Path) -> None:
@@ -123,17 +123,17 @@ def test_a_store_that_is_broken_is_not_believed(tmp_path: Path) -> None:
         file = tmp_path / "a"
         file.write_text("a")
         found = next(each for each in project_files(tmp_path) if each.path == "a")
-        assert Hashes(tmp_path / "hashes.json").of(found).startswith("ca978112")
+        assert FileHashes(tmp_path / "hashes.json").of(found).startswith("ca978112")
 
 
 def test_a_file_that_changes_while_the_layer_is_written_is_named(tmp_path: Path) -> None:
     root = tmp_path / "project"
     root.mkdir()
     (root / "app.py").write_text("one")
-    entries = user_entries(project_files(root), Hashes(tmp_path / "hashes.json"))
+    entries = user_entries(project_files(root), FileHashes(tmp_path / "hashes.json"))
     (root / "app.py").write_text("two")
     with pytest.raises(BadInput, match="changed while"):
-        write_layer(entries, ENVIRONMENT, tmp_path / "code.tar")
+        write_code_layer(entries, ENVIRONMENT, tmp_path / "code.tar")
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
@@ -143,10 +143,10 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     files = project_files(root)
     (root / "app.py").unlink()
     with pytest.raises(BadInput, match=r"app\.py: it cannot be read"):
-        user_entries(files, Hashes(tmp_path / "hashes.json"))
+        user_entries(files, FileHashes(tmp_path / "hashes.json"))
 
 
 def test_the_digest_does_not_depend_on_the_order_of_the_entries(tmp_path: Path) -> None:
     root = checkout(tmp_path / "one", 0o022, 1_000_000_000)
-    entries = user_entries(project_files(root), Hashes(tmp_path / "hashes.json"))
+    entries = user_entries(project_files(root), FileHashes(tmp_path / "hashes.json"))
     assert code_digest(entries) == code_digest(entries[::-1])

@@ -59,7 +59,7 @@ def test_another_way_of_locking_alone_is_refused_with_the_way_out(tmp_path: Path
 def test_a_setting_chooses(tmp_path: Path) -> None:
     project(tmp_path, requirements_txt="six\n", deps__prod_txt="attrs\n")
     assert find_lock(tmp_path, "deps/prod.txt", print).files == {"deps/prod.txt": b"attrs\n"}
-    with pytest.raises(BadInput, match="is no file"):
+    with pytest.raises(BadInput, match="is not a file"):
         find_lock(tmp_path, "gone.txt", print)
 
 
@@ -79,9 +79,9 @@ def test_what_requirements_include_belongs_to_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("six\ntoolkit==0.2\n", 2, "stranger"),
-        ("six\n# toolkit\n\nToolkit ; python_version > '3'\n", 4, "stranger"),
-        ("six \\\n  --hash=sha256:0\ntoolkit[x]>=1\n", 3, "stranger"),
+        ("six\ntoolkit==0.2\n", 2, "not this project's"),
+        ("six\n# toolkit\n\nToolkit ; python_version > '3'\n", 4, "not this project's"),
+        ("six \\\n  --hash=sha256:0\ntoolkit[x]>=1\n", 3, "not this project's"),
         ("-e .\n", 1, "local path"),
         ("six\n./wheels/a.whl\n", 2, "local path"),
         ("demo @ file:///home/me/demo\n", 1, "local path"),
@@ -152,7 +152,7 @@ def test_the_environments_name_follows_from_all_that_decides_it() -> None:
 
 @pytest.mark.parametrize("package", ["a b", "$(id)", "-y", "a;b", ""])
 def test_a_system_package_is_a_packages_name_and_nothing_else(package: str) -> None:
-    with pytest.raises(BadInput, match="no name of a Debian package"):
+    with pytest.raises(BadInput, match="not the name of a Debian package"):
         check_packages((package,))
     check_packages(("libgl1", "g++", "gcc-12=12.2.0-14", "libc6:amd64"))
 

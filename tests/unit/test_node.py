@@ -16,7 +16,7 @@ import pytest
 from tests.support.builds import Builds
 from toolkit.build.delivery import node as node_module
 from toolkit.build.delivery.node import Node, find_nodes, load_into_node
-from toolkit.build.image.archive import oci_manifest, sha256
+from toolkit.build.image.archive import digest_of, oci_manifest
 from toolkit.errors import BadInput, Infrastructure
 
 CTR = """\
@@ -116,13 +116,13 @@ def test_all_is_sent_once_then_the_code_alone_and_then_nothing(stand_in: StandIn
 
 def test_a_node_that_lost_layers_gets_those(stand_in: StandIn, project: Builds) -> None:
     load_into_node(stand_in.node, project.build("one")[0], ignore)
-    (stand_in.home / "blobs" / sha256(project.below[1])[7:]).unlink()
+    (stand_in.home / "blobs" / digest_of(project.below[1])[7:]).unlink()
     # The image is there by name, but not whole; and a change of the code finds the same.
     for (contents, engine), layers in ((project.build("one", changed=False), 1), (project.build("two"), 2)):
         said: list[str] = []
         loaded = load_into_node(stand_in.node, contents, said.append)
         assert (len(loaded.sent), engine.saves) == (layers, 1) and "exported" in said[0]
-        (stand_in.home / "blobs" / sha256(project.below[1])[7:]).unlink()
+        (stand_in.home / "blobs" / digest_of(project.below[1])[7:]).unlink()
 
 
 def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_replaced(
@@ -131,8 +131,8 @@ def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_
     contents, _ = project.build("one")
     load_into_node(stand_in.node, contents, ignore)
     file = stand_in.home / "images" / "docker.io%library%name:tag"
-    known, config = contents.stored(), contents.config
-    assert known is not None and config is not None and file.read_text() == sha256(oci_manifest(config, known))
+    known, config = contents.stored_layers(), contents.config
+    assert known is not None and config is not None and file.read_text() == digest_of(oci_manifest(config, known))
     load_into_node(stand_in.node, project.build("two")[0], ignore)
     other = file.read_text()
     contents, _ = project.build("one", changed=False)
@@ -142,7 +142,7 @@ def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_
 
 def test_a_node_that_keeps_nothing_is_an_error_and_no_half_image_stays(stand_in: StandIn, project: Builds) -> None:
     (stand_in.home / "forgets").touch()
-    with pytest.raises(Infrastructure, match="the node does not take the image name:tag"):
+    with pytest.raises(Infrastructure, match="the node does not accept the image name:tag"):
         load_into_node(stand_in.node, project.build("one")[0], ignore)
     assert not list((stand_in.home / "images").iterdir())
 
@@ -160,8 +160,8 @@ def test_a_node_that_is_gone_is_one_sentence(stand_in: StandIn, project: Builds,
 
 
 def test_a_node_that_hangs_is_given_up(project: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "_LONG", 0.5)
-    monkeypatch.setattr(node_module, "_QUICK", 0.5)
+    monkeypatch.setattr(node_module, "_IMPORT_TIMEOUT", 0.5)
+    monkeypatch.setattr(node_module, "_QUERY_TIMEOUT", 0.5)
     program = tmp_path / "ctr"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)

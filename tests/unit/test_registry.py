@@ -15,7 +15,7 @@ import pytest
 from tests.support.builds import Builds
 from tests.support.registry import PASSWORD, Request, StandIn, digest_of
 from toolkit.build.delivery import registry as registry_module
-from toolkit.build.delivery.registry import PushResult, Registry, push_image
+from toolkit.build.delivery.registry import PushResult, RemoteRepository, push_image
 from toolkit.build.image.contents import ImageContents
 from toolkit.errors import Infrastructure
 
@@ -43,7 +43,7 @@ def login(folder: Path, host: str, password: str) -> None:
 def push_to(
     stand_in: StandIn, contents: ImageContents, remembered: str | None = None, mount: str | None = None
 ) -> PushResult:
-    with Registry(stand_in.host, "team/name", mount=mount) as registry:
+    with RemoteRepository(stand_in.host, "team/name", mount_from=mount) as registry:
         return push_image(registry, "tag", contents, remembered, lambda sentence: None)
 
 
@@ -120,7 +120,7 @@ def test_a_fault_that_passes_is_survived(stand_in: StandIn, project: Builds, fau
 def test_a_push_that_was_broken_off_goes_on_where_it_was(stand_in: StandIn, project: Builds) -> None:
     # Given a registry that takes one layer and then none for a while,
     stand_in.faults["POST blob"] = [0, *[503] * 4]
-    with pytest.raises(Infrastructure, match=r"failed several times.*what it has already is not sent again"):
+    with pytest.raises(Infrastructure, match=r"failed several times.*what it already has is not sent again"):
         push_to(stand_in, project.build("one")[0])
     assert len(stand_in.blobs) == 1 and not stand_in.manifests  # nobody sees half an image
     # then what it has is not sent again.
@@ -195,6 +195,45 @@ def test_credentials_are_not_sent_to_another_host(stand_in: StandIn, project: Bu
         store.server.server_close()
 
 
+def test_a_redirect_keeps_the_method_and_takes_credentials_to_no_other_host(
+    stand_in: StandIn, project: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a registry whose uploads are redirected to a store of blobs, and credentials for both in places that requests knows,
+    store = StandIn()
+    try:
+        login(tmp_path / "docker", stand_in.host, PASSWORD)
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login other password other\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        stand_in.auth = "basic"
+        original = stand_in._serve
+
+        def serve(request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
+            if request.command == "PUT" and "/blobs/" in path:
+                return request.answer(302, Location=f"http://{store.host}{request.path}", Set_Cookie="secret=1")
+            return original(request, path, query, body)
+
+        stand_in._serve = serve  # type: ignore[method-assign]
+        # when it is pushed,
+        assert push_to(stand_in, project.build("one")[0]).layers == 3
+        # then the store has the blobs, and was sent neither a password nor a cookie.
+        assert len(store.blobs) == 4
+        assert not any(name in headers for headers in store.headers for name in ("Authorization", "Cookie"))
+        sent = {headers["Authorization"] for headers in stand_in.headers if "Authorization" in headers}
+        assert sent == {stand_in._basic()}
+    finally:
+        store.server.shutdown()
+        store.server.server_close()
+
+
+def test_a_redirect_in_a_circle_is_one_sentence(stand_in: StandIn, project: Builds) -> None:
+    def serve(request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        request.answer(307, Location=request.path)
+
+    stand_in._serve = serve  # type: ignore[method-assign]
+    with pytest.raises(Infrastructure, match=f"the registry {stand_in.host} cannot be used: it redirects in a circle"):
+        push_to(stand_in, project.build("one")[0])
+
+
 def test_a_registry_that_is_not_there_is_one_sentence_at_once(project: Builds, stand_in: StandIn) -> None:
     stand_in.server.shutdown()
     stand_in.server.server_close()
@@ -210,10 +249,10 @@ def test_a_registry_without_tls_is_said_to_be_one(
     monkeypatch.setattr(registry_module, "is_local", lambda host: False)
     with (
         pytest.raises(Infrastructure, match=f"set build.registry to http://{stand_in.host}"),
-        Registry(stand_in.host, "team/name") as registry,
+        RemoteRepository(stand_in.host, "team/name") as registry,
     ):
         push_image(registry, "tag", contents, None, lambda sentence: None)
-    with Registry(stand_in.host, "team/name", plain=True) as registry:
+    with RemoteRepository(stand_in.host, "team/name", plain_http=True) as registry:
         assert push_image(registry, "tag", contents, None, lambda sentence: None).layers == 3
 
 
@@ -222,7 +261,7 @@ def test_a_ca_that_is_none_is_told(project: Builds, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with (
         pytest.raises(Infrastructure, match=r"the CA in .*ca\.pem cannot be read"),
-        Registry("registry.example", "team/name", authority=tmp_path / "ca.pem") as registry,
+        RemoteRepository("registry.example", "team/name", ca_file=tmp_path / "ca.pem") as registry,
     ):
         push_image(registry, "tag", contents, None, lambda sentence: None)
 
@@ -248,13 +287,13 @@ def test_a_proxy_is_used_where_no_proxy_does_not_name_the_host(
     contents, _ = project.build("one")
     # A stand-in takes whole addresses for paths, as a proxy that serves them itself.
     monkeypatch.setenv("http_proxy", f"http://me:{PASSWORD}@{stand_in.host}")
-    with Registry("registry.example:5000", "team/name", plain=True) as registry:
+    with RemoteRepository("registry.example:5000", "team/name", plain_http=True) as registry:
         assert push_image(registry, "tag", contents, None, lambda sentence: None).layers == 3
     assert all("Proxy-Authorization" in headers for headers in stand_in.headers)
     monkeypatch.setenv("no_proxy", "example")
     with (
         pytest.raises(Infrastructure, match="cannot be reached") as failed,
-        Registry("registry.example:5000", "team/name", plain=True) as registry,
+        RemoteRepository("registry.example:5000", "team/name", plain_http=True) as registry,
     ):
         push_image(registry, "tag", contents, None, lambda sentence: None)
     assert PASSWORD not in str(failed.value)
@@ -262,7 +301,7 @@ def test_a_proxy_is_used_where_no_proxy_does_not_name_the_host(
 
 def test_an_engine_with_another_image_under_the_name_pushes_nothing(stand_in: StandIn, project: Builds) -> None:
     contents, _ = project.build("one", kept=False)
-    contents._raw = project.build("two", kept=False)[1]  # type: ignore[assignment]
+    contents._engine = project.build("two", kept=False)[1]  # type: ignore[assignment]
     with pytest.raises(Infrastructure, match="another image"):
         push_to(stand_in, contents)
     assert not stand_in.manifests

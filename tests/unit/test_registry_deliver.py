@@ -64,7 +64,7 @@ def deliver_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str])
         image = contents.image
         built = BuiltImage(reference, image.digest, image.code, "", "", True, existing)
         saves = _Saves(engine or {}, Builds(tmp_path / ".toolkit" / "build").build("one")[1])
-        return deliver(project, built, said.append, raw=saves, **options)
+        return deliver(project, built, said.append, engine=saves, **options)
 
     return work
 
@@ -84,7 +84,7 @@ def test_a_name_with_a_registry_is_pushed_and_named_by_its_digest(
     assert said[-1].startswith(f"pushed {stand_in.host}/team/name:tag (sent 3 of 3 layers, ")
     said.clear()
     assert deliver_to(f"{stand_in.host}/team/name:tag").reference == found.reference
-    assert said == [f"pushed {stand_in.host}/team/name:tag (it was there, nothing sent)"]
+    assert said == [f"pushed {stand_in.host}/team/name:tag (it was there already, nothing was sent)"]
 
 
 @pytest.mark.parametrize("variable", [True, False])
@@ -109,7 +109,7 @@ def test_without_a_registry_a_node_that_something_names_is_loaded_into(
 def test_with_neither_nothing_is_sent_and_never_pulled(deliver_to: Deliver, said: list[str]) -> None:
     found = deliver_to("name:tag")
     assert (found.reference, found.pull_policy_never) == ("name:tag", True)
-    assert said == [found.how] and "sent nowhere" in found.how
+    assert said == [found.how] and "neither pushed nor loaded" in found.how
 
 
 def test_what_is_asked_for_is_done_or_refused(deliver_to: Deliver, stand_in: StandIn, said: list[str]) -> None:

@@ -32,7 +32,7 @@ class Reference:
 
     @property
     def names_an_image(self) -> bool:
-        """Whether it has a tag or a digest: then it is an image that exists, else a repository that toolkit tags in."""
+        """Whether it has a tag or a digest, so that it names an existing image. Else it is a repository that toolkit tags in."""
         return self.tag is not None or self.digest is not None
 
     def __str__(self) -> str:
@@ -40,41 +40,42 @@ class Reference:
 
 
 def parse_reference(text: str, setting: str) -> Reference:
-    """Parses ``text``; ``setting`` names where it stands in an error.
+    """Parses a reference.
+
+    Args:
+        setting: the setting that holds it, for an error.
 
     Raises:
-        BadInput: it is no valid reference.
+        BadInput: it is not a valid reference.
     """
-    found = _REFERENCE.fullmatch(text)
-    if found is None:
-        lower = _REFERENCE.fullmatch(text.lower())
-        mend = (
-            f"write {text.lower()!r}"
-            if lower and text != text.lower()
-            else "write [host[:port]/]name[:tag], in lower case"
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
+        is_valid_in_lower_case = _REFERENCE.fullmatch(text.lower()) and text != text.lower()
+        remedy = (
+            f"write {text.lower()!r}" if is_valid_in_lower_case else "write [host[:port]/]name[:tag], in lower case"
         )
-        raise BadInput(f"{setting}: {text!r} is no valid image reference: {mend}")
-    repository = f"{found['domain']}/{found['path']}" if found["domain"] else found["path"]
+        raise BadInput(f"{setting}: {text!r} is not a valid image reference: {remedy}")
+    repository = f"{match['domain']}/{match['path']}" if match["domain"] else match["path"]
     if len(repository) > _LONGEST:
         raise BadInput(f"{setting}: the image's name has {len(repository)} characters, and Docker allows {_LONGEST}")
-    return Reference(repository, found["tag"], found["digest"])
+    return Reference(repository, match["tag"], match["digest"])
 
 
 def repository_for(folder: str) -> str:
-    """A valid repository for a project whose root has this name."""
+    """A valid repository name for a project whose root folder has this name."""
     name = re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")
     return name[:100].rstrip("-") or "project"
 
 
 def full_name(reference: str) -> str:
-    """The reference with registry and namespace spelt out, as containerd stores it."""
+    """The reference with its registry and namespace, as containerd stores it."""
     if registry_of(reference):
         return reference
     return f"docker.io/{reference}" if "/" in reference else f"docker.io/library/{reference}"
 
 
 def registry_of(reference: str) -> str | None:
-    """The host, with its port, of the registry that a reference or a repository names; None where it names none."""
+    """The host, with its port, of the registry in a reference or repository; None where there is none."""
     first, slash, _ = reference.partition("/")
-    named = slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
-    return first if named else None
+    is_registry = slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
+    return first if is_registry else None

@@ -1,4 +1,4 @@
-"""The build's private folder ``.toolkit/build``: created, locked, and written so that no reader sees half a file."""
+"""The build's private folder ``.toolkit/build``: creates it, locks it, and cleans it up."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from pathlib import Path
 
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
+from toolkit.runtime.shared.whole_files import write_whole
 
 _STALE = 6 * 3600.0
-"""Seconds; no export takes as long."""
+"""Seconds. No export takes as long."""
 
 
 def build_folder(project: Project) -> Path:
-    """``.toolkit/build``, made when missing, with a .gitignore that keeps `.toolkit` out of the user's commits.
+    """``.toolkit/build``, created when it is missing, with a .gitignore that keeps `.toolkit` out of the user's commits.
 
     Raises:
-        Infrastructure: it cannot be written.
+        Infrastructure: the folder cannot be written.
     """
     folder = project.state / "build"
     ignore = project.state / ".gitignore"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not ignore.exists():
-            write_atomically(ignore, b"*\n")
+            write_whole(str(ignore), b"*\n")
     except OSError as error:
         raise Infrastructure(
             f"{project.state} cannot be written ({error.strerror}): the build keeps its state there"
@@ -35,19 +36,8 @@ def build_folder(project: Project) -> Path:
     return folder
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes under a name of its own, then renames: a crash or a second writer never leaves half a file."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def sweep(folder: Path, *patterns: str) -> None:
-    """Removes what a killed command left: files and folders of these names that are hours old, so that no one writes them."""
+def remove_stale(folder: Path, *patterns: str) -> None:
+    """Removes what killed commands left: files and folders of these names that are hours old, so nobody writes them any more."""
     import shutil
 
     for pattern in patterns:
@@ -56,12 +46,12 @@ def sweep(folder: Path, *patterns: str) -> None:
                 if path.stat().st_mtime < time.time() - _STALE:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             except OSError:
-                pass  # someone else did it, or it stays
+                pass  # another build removed it, or it stays
 
 
 @contextmanager
 def build_lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
-    """One build of a project at a time: a second waits, and finds its work done. A dead one's lock is gone with it."""
+    """Lets one build of a project run at a time. The kernel releases the lock of a build that was killed."""
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:

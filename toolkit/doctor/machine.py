@@ -51,7 +51,7 @@ def check_machine(
 
 
 def _engine(project: Project) -> Iterator[Finding]:
-    from toolkit.build.environment.base_image import local_base
+    from toolkit.build.environment.base_image import find_base_image
     from toolkit.engine import EngineApi
 
     raw = EngineApi()
@@ -71,7 +71,7 @@ def _engine(project: Project) -> Iterator[Finding]:
     if missing:
         sentence = f"the engine can't limit {' and '.join(missing)}, so resources.limits would have no effect"
         yield Finding("warning", sentence, "enable these cgroups on the kernel's command line")
-    base, image = local_base(raw, project.config.build.base_image)
+    base, image = find_base_image(raw, project.config.build.base_image)
     if image is not None:
         yield Finding("ok", f"the engine has the base image {base}")
     else:

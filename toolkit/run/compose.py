@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from toolkit import secrets as providers
 from toolkit.backends import compose, volumes
-from toolkit.build.code.files import PRINTED
+from toolkit.build.code.files import COMPOSE_TOP
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan import planner
@@ -134,7 +134,7 @@ def _comments(project: Project, run_id: str, services: Sequence[str]) -> list[st
     option = "" if location == ".env" else f"--env-file {location} "
     step = services[0] if services else compose.DEV
     return [
-        f"{PRINTED.decode().removeprefix('# ')} Its paths are relative to the configuration's folder, where this file belongs.",
+        f"{COMPOSE_TOP.decode().removeprefix('# ')} Its paths are relative to the configuration's folder, where this file belongs.",
         f"  docker-compose {option}run --rm {step}",
         f"  docker-compose {option}run --rm {compose.DEV}",
         f"  toolkit show {run_id}",

@@ -1,8 +1,8 @@
-"""The runtime's bytecode for an environment's Python: without it each step would compile the runtime anew as it starts.
+"""The runtime's bytecode for the Python of an environment. Without it, each step would compile the runtime when it starts.
 
-Only that very Python can make it, so a container of the environment does, once for each environment and version of the
-runtime; the result is kept in the user's cache folder. It is no part of what an image is called the code of: the files
-that it was made from are.
+Only that very Python can make it. So a container of the environment image compiles it, once for each environment and version
+of the runtime, and the result is kept in the user's cache folder. The bytecode does not count as code of the image: the files that
+it was compiled from do.
 """
 
 from __future__ import annotations
@@ -19,75 +19,77 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.build.code.layer import TOOLKIT_FOLDER, LayerEntry, code_digest, write_tar
-from toolkit.build.state import write_atomically
 from toolkit.engine import EngineApi, connect
 from toolkit.errors import ToolkitError
+from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
     import docker
 
 _KEPT = 16
+"""Results in the cache."""
 _TIME_LIMIT = 60.0
-"""Seconds; a machine that is emulated takes a few."""
+"""Seconds. An emulated machine takes a few."""
 _LARGEST = 16 << 20
+"""Bytes of a result."""
 _COMPILED = re.compile(r"(.+)/__pycache__/([^/]+)\.[^./]+-[0-9]+\.pyc")
-# Not checked against the source, whose time in the layer is not the one it was compiled at; both lie in one layer.
+# Unchecked, because the source's time in the layer is not the one at which it was compiled. Both lie in the same layer.
 _COMMAND = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", TOOLKIT_FOLDER]
 
 
-def bytecode(raw: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
-    """The entries to lay beside the runtime's; none where the image's Python can't compile it.
+def runtime_bytecode(engine: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
+    """The entries of the bytecode, to be put beside the runtime's; none where the image's Python can't compile it.
 
     Args:
-        image: the id of the environment's image.
-        runtime: what is compiled.
+        image: the id of the environment image.
+        runtime: the entries to compile.
     """
     key = hashlib.sha256(json.dumps([image, code_digest(runtime)]).encode()).hexdigest()
-    kept = _cache() / f"{key}.tar"
-    known = _read(kept)
-    if known is not None:
-        return _entries(known, "", runtime)
-    made = _compile_runtime(raw, image, runtime)
-    if made:
-        _keep(kept, _tar(made))
-    return made
+    file = _cache() / f"{key}.tar"
+    archive = _read(file)
+    if archive is not None:
+        return _entries(archive, "", runtime)
+    entries = _compile_runtime(engine, image, runtime)
+    if entries:
+        _keep(file, _tar(entries))
+    return entries
 
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toolkit" / "bytecode"
 
 
-def _read(kept: Path) -> bytes | None:
-    """A file's content after its digest, which it begins with: half a file would break every step."""
+def _read(file: Path) -> bytes | None:
+    """The content of a file that begins with its digest; None when they do not agree. Half a file would break every step."""
     try:
-        content = kept.read_bytes()
+        content = file.read_bytes()
     except OSError:
         return None
     return content[32:] if hashlib.sha256(content[32:]).digest() == content[:32] else None
 
 
-def _keep(kept: Path, content: bytes) -> None:
+def _keep(file: Path, content: bytes) -> None:
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept, hashlib.sha256(content).digest() + content)
-        files = sorted(kept.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(str(file), hashlib.sha256(content).digest() + content)
+        files = sorted(file.parent.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in files[_KEPT:]:
             path.unlink(missing_ok=True)
     except OSError:
-        pass  # it is made again by the next build
+        pass  # the next build compiles it again
 
 
-def _compile_runtime(raw: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
-    """What a container of the image makes of the runtime; nothing where that fails."""
+def _compile_runtime(engine: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
+    """Compiles the runtime in a container of the image; returns nothing where that fails."""
     import docker
     import requests
 
     try:
-        with closing(connect(raw.endpoint)) as client:
+        with closing(connect(engine.endpoint)) as client:
             archive = _compile_in(client, image, _tar(runtime))
         return _entries(archive, os.path.dirname(TOOLKIT_FOLDER), runtime)
     except (docker.errors.APIError, requests.exceptions.RequestException, tarfile.TarError, ToolkitError):
-        # Bytecode is a matter of speed. What is wrong with the image or the engine is told by what can't do without.
+        # Bytecode only saves time. If the image or the engine is broken, the build or the run reports it.
         return []
 
 
@@ -134,7 +136,11 @@ def _tar(entries: list[LayerEntry]) -> bytes:
 
 
 def _entries(archive: bytes, above: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
-    """The files of bytecode in an archive of ``above``, each of a file of the runtime's, and their folders."""
+    """The bytecode files in an archive that belong to files of the runtime, and their folders.
+
+    Args:
+        above: the folder that the archive's paths start from.
+    """
     if not archive:
         return []
     sources = {entry.path for entry in runtime}

@@ -1,7 +1,7 @@
-"""``.dockerignore`` by Docker's own rules (github.com/moby/patternmatcher), which no matcher for .gitignore has.
+"""``.dockerignore`` by Docker's own rules (github.com/moby/patternmatcher), which differ from those of .gitignore.
 
-docker-py's own matcher is not used: it ignores case, always keeps ``.dockerignore`` and ``Dockerfile``, and loses what
-a ``!`` with a wildcard brings back from below an ignored folder.
+docker-py's matcher is not used. It ignores case, always keeps ``.dockerignore`` and ``Dockerfile``, and leaves out what a
+``!`` with a wildcard keeps below an ignored folder.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Pattern:
 
     Attributes:
         regex: matches the whole of a relative POSIX path.
-        exception: the line began with ``!``: what it matches is kept.
-        literal: the pattern up to its first wildcard, which every path that it matches starts with.
+        exception: whether the line began with ``!``, so that what it matches is kept.
+        literal: the pattern up to its first wildcard. Every path that the pattern matches starts with it.
     """
 
     regex: re.Pattern[str]
@@ -32,10 +32,12 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Patterns:
+    """The lines of a file, in their order."""
+
     patterns: tuple[Pattern, ...] = ()
 
     def ignores(self, path: str) -> bool:
-        """Whether ``path`` is left out."""
+        """Whether ``path`` is ignored."""
         parts = path.split("/")
         matched: tuple[bool, ...] = ()
         for end in range(1, len(parts) + 1):
@@ -43,22 +45,27 @@ class Patterns:
         return self.verdict(matched)
 
     def matches(self, path: str, above: tuple[bool, ...]) -> tuple[bool, ...]:
-        """Which lines match ``path`` or a folder above it; ``above`` is the same of its folder, or empty at the top."""
+        """Which lines match ``path`` or a folder above it.
+
+        Args:
+            above: the same for the folder of ``path``; empty at the top.
+        """
         if not above:
             return tuple(pattern.regex.match(path) is not None for pattern in self.patterns)
         return tuple(
-            known or pattern.regex.match(path) is not None for known, pattern in zip(above, self.patterns, strict=True)
+            inherited or pattern.regex.match(path) is not None
+            for inherited, pattern in zip(above, self.patterns, strict=True)
         )
 
     def verdict(self, matched: tuple[bool, ...]) -> bool:
-        """Whether what these lines match is left out: the last one decides."""
-        for pattern, found in zip(reversed(self.patterns), reversed(matched), strict=True):
-            if found:
+        """Whether a path that these lines match is ignored. The last one decides."""
+        for pattern, matches in zip(reversed(self.patterns), reversed(matched), strict=True):
+            if matches:
                 return not pattern.exception
         return False
 
     def may_keep_below(self, folder: str) -> bool:
-        """Whether an exception can bring back something from below an ignored folder."""
+        """Whether an exception may keep something below an ignored folder."""
         below = folder + "/"
         return any(
             pattern.exception and (pattern.literal.startswith(below) or below.startswith(pattern.literal))
@@ -67,10 +74,13 @@ class Patterns:
 
 
 def parse(content: bytes, where: str) -> Patterns:
-    """The patterns of a file; ``where`` names it in an error.
+    """The patterns of a file.
+
+    Args:
+        where: the file's name, for an error.
 
     Raises:
-        BadInput: a line that Docker refuses as well, with its number.
+        BadInput: Docker refuses a line as well; its number is given.
     """
     patterns: list[Pattern] = []
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
@@ -81,7 +91,7 @@ def parse(content: bytes, where: str) -> Patterns:
         if exception:
             line = line[1:].strip()
         if not line:
-            raise BadInput("a lone `!` keeps nothing: give it a pattern, or remove it", f"{where}:{number}")
+            raise BadInput("a `!` without a pattern keeps nothing: add a pattern, or remove it", f"{where}:{number}")
         cleaned = posixpath.normpath(line)
         if cleaned.startswith("//"):
             cleaned = cleaned[1:]
@@ -97,7 +107,7 @@ def parse(content: bytes, where: str) -> Patterns:
 
 
 def _translate(pattern: str) -> str:
-    """The regular expression, piece by piece as moby's ``Pattern.compile`` makes it."""
+    """The pattern as a regular expression, translated piece by piece as by moby's ``Pattern.compile``."""
     parts: list[str] = []
     at = 0
     while at < len(pattern):
@@ -130,7 +140,7 @@ def _translate(pattern: str) -> str:
 
 
 def _class_end(pattern: str, start: int) -> int:
-    """Where the ``]`` is that ends the class beginning before ``start``.
+    """The position of the ``]`` that ends the class which begins before ``start``.
 
     Raises:
         re.error: there is none, or the class is empty.

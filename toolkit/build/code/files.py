@@ -1,6 +1,6 @@
-"""Which of a project's files are the user's code: all below its root but what .dockerignore and safety leave out.
+"""The files of a project that are the user's code: all below its root, except what .dockerignore and safety leave out.
 
-Needs neither Docker nor docker-py: the `process` environment takes its files from here as well.
+It needs neither Docker nor docker-py, because the `process` environment takes its files from here as well.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Literal
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
 from toolkit.errors import BadInput
 
-Kind = Literal["file", "dir", "symlink"]
+EntryKind = Literal["file", "dir", "symlink"]
 
-PRINTED = b"# Printed by `toolkit compose`."
-"""How the file of `toolkit compose` begins."""
-_NEVER = frozenset({".toolkit", ".git", ".venv", "__pycache__"})
+COMPOSE_TOP = b"# Printed by `toolkit compose`."
+"""The beginning of a file that `toolkit compose` printed."""
+_NEVER_CODE = frozenset({".toolkit", ".git", ".venv", "__pycache__"})
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class CodeFile:
 
     Attributes:
         path: relative to the root, POSIX.
-        source: where it is on this machine.
+        source: its path on this machine.
         executable: whether its owner may execute it (files only).
-        target: what a symbolic link says, unresolved; empty for the others.
+        target: a symbolic link's target, unresolved; "" for the others.
         size: bytes (files only, else 0).
-        stamp: (mtime_ns, ctime_ns, inode), which change when the content may have.
+        stamp: (mtime_ns, ctime_ns, inode), one of which changes when the content does.
     """
 
     path: str
-    kind: Kind
+    kind: EntryKind
     source: str
     executable: bool = False
     target: str = ""
@@ -45,12 +45,12 @@ class CodeFile:
     stamp: tuple[int, int, int] = (0, 0, 0)
 
 
-def never_code(name: str) -> bool:
+def is_never_code(name: str) -> bool:
     """Whether an entry of this name is left out at any depth, whatever .dockerignore says.
 
-    `.env*` holds secrets, `.git` the past (deleted secrets too); the others belong to this machine.
+    `.env*` holds secrets, and `.git` the history with deleted secrets. The others belong to this machine.
     """
-    return name in _NEVER or name.startswith(".env")
+    return name in _NEVER_CODE or name.startswith(".env")
 
 
 def project_files(
@@ -60,7 +60,7 @@ def project_files(
 
     Args:
         without: absolute paths of further files that must not leave this machine (a secrets file of another name).
-        warn: is given one sentence for each entry that is left out or may not work elsewhere; None prints them.
+        warn: gets a sentence for each entry that is left out or may not work elsewhere; None prints them.
 
     Raises:
         BadInput: the root or an entry cannot be read, or a name is not UTF-8.
@@ -80,24 +80,24 @@ def project_files(
 def _own_output() -> frozenset[tuple[int, int]]:
     """The files, by device and inode, that this command's own output goes to (``toolkit run … > log``).
 
-    They change while it runs, and are no code.
+    They are not code, and change while the command runs.
     """
-    found = set()
+    files = set()
     for descriptor in (1, 2):
         try:
             status = os.fstat(descriptor)
         except OSError:
             continue
         if stat.S_ISREG(status.st_mode):
-            found.add((status.st_dev, status.st_ino))
-    return frozenset(found)
+            files.add((status.st_dev, status.st_ino))
+    return frozenset(files)
 
 
-def _is_printed(source: str) -> bool:
-    """Whether a file is what `toolkit compose` prints: it names the image, so the image can't hold it."""
+def _is_compose_file(source: str) -> bool:
+    """Whether `toolkit compose` printed the file. It names the image, so the image can't hold it."""
     try:
         with open(source, "rb") as file:
-            return file.read(len(PRINTED)) == PRINTED
+            return file.read(len(COMPOSE_TOP)) == COMPOSE_TOP
     except OSError:
         return False
 
@@ -108,6 +108,8 @@ def _print(sentence: str) -> None:
 
 @dataclass(frozen=True)
 class _Walk:
+    """One walk through a project; ``without`` and ``own_output`` are left out."""
+
     root: str
     patterns: Patterns
     without: frozenset[str]
@@ -115,39 +117,39 @@ class _Walk:
     own_output: frozenset[tuple[int, int]]
 
     def below(self, folder: str, prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
-        """A folder's entries; below an ignored one only what an exception brings back, with the folders above it."""
+        """The entries below a folder. Below an ignored one, only those that an exception keeps, with the folders above them."""
         try:
             entries = list(os.scandir(folder))
         except OSError as error:
             raise BadInput(f"the folder cannot be read: {error.strerror}", folder) from error
         for entry in entries:
             path = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
-            if never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
+            if is_never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
                 continue
             matched = self.patterns.matches(path, above)
-            left_out = self.patterns.verdict(matched)
-            if not left_out:
+            is_ignored = self.patterns.verdict(matched)
+            if not is_ignored:
                 _check_utf8(path, entry.path)
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
-                continue  # an editor's temporary file, gone meanwhile
+                continue  # it was removed just now, such as an editor's temporary file
             except OSError as error:
                 raise BadInput(f"it cannot be read: {error.strerror}", entry.path) from error
             if stat.S_ISDIR(status.st_mode):
-                found = CodeFile(path, "dir", entry.path)
-                if not left_out:
-                    yield found
+                folder_entry = CodeFile(path, "dir", entry.path)
+                if not is_ignored:
+                    yield folder_entry
                     yield from self.below(entry.path, path + "/", matched)
                 elif self.patterns.may_keep_below(path):
                     kept = list(self.below(entry.path, path + "/", matched))
                     if kept:
-                        yield found
+                        yield folder_entry
                         yield from kept
-            elif not left_out:
-                yield from self._leaf(entry, path, status)
+            elif not is_ignored:
+                yield from self._file_or_link(entry, path, status)
 
-    def _leaf(self, entry: os.DirEntry[str], path: str, status: os.stat_result) -> Iterator[CodeFile]:
+    def _file_or_link(self, entry: os.DirEntry[str], path: str, status: os.stat_result) -> Iterator[CodeFile]:
         if stat.S_ISLNK(status.st_mode):
             target = os.fsencode(os.readlink(entry.path)).decode("utf-8", "surrogateescape")
             _check_utf8(target, entry.path)
@@ -156,25 +158,27 @@ class _Walk:
         elif stat.S_ISREG(status.st_mode):
             if (status.st_dev, status.st_ino) in self.own_output:
                 return
-            if path.endswith((".yaml", ".yml")) and _is_printed(entry.path):
+            if path.endswith((".yaml", ".yml")) and _is_compose_file(entry.path):
                 return
             stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             yield CodeFile(path, "file", entry.path, bool(status.st_mode & stat.S_IXUSR), "", status.st_size, stamp)
         else:
-            self.warn(f"{path} is a socket, pipe or device and is left out of the code")
+            self.warn(f"{path} is a socket, a pipe or a device, so it is left out of the code")
 
     def _check_link(self, source: str, path: str, target: str) -> None:
         inside = os.path.realpath(source).startswith(self.root + os.sep)
         if os.path.isabs(target) or not inside:
             self.warn(
-                f"{path} is a link to {target}, outside of the project: in a container it leads elsewhere or nowhere"
+                f"{path} is a link to {target}, outside of the project: in a container it may lead to another file or to none"
             )
 
 
 def _check_utf8(name: str, source: str) -> None:
-    """Names go into JSON and into an archive, which hold Unicode only."""
+    """Checks a name, which goes into JSON and into a tar: they hold Unicode only."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
         shown = os.fsencode(source).decode("utf-8", "backslashreplace")
-        raise BadInput("the name is not UTF-8: rename it, or match it by a pattern in .dockerignore", shown) from error
+        raise BadInput(
+            "the name is not UTF-8: rename it, or exclude it by a pattern in .dockerignore", shown
+        ) from error

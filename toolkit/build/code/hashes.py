@@ -1,4 +1,4 @@
-"""The SHA-256 of files' contents, remembered so that an unchanged build of a large project reads none of them."""
+"""The SHA-256 of the code's files. They are remembered, so that an unchanged build of a large project reads none of the files."""
 
 from __future__ import annotations
 
@@ -7,63 +7,66 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from toolkit.build.code.files import CodeFile
-from toolkit.build.state import write_atomically
 from toolkit.errors import BadInput
+from toolkit.runtime.shared.whole_files import write_whole
 
 RACY_NS = 2_000_000_000
-"""A file that changed this short a time ago may change again within one tick of its clock, unseen in its times."""
+"""Nanoseconds. A file that changed more recently may change again within one tick of its clock, which its times do not show."""
 _VERSION = 1
 
 
-class Hashes:
-    """Known hashes by path; used under the build's lock.
+_Entry = list[int | str]
+"""Size, mtime, ctime, inode and SHA-256 of a file, as JSON holds them. An object for each would slow down a large project."""
 
-    An entry holds for one (size, mtime, ctime, inode). It is neither kept nor believed for a file whose time is not
-    well before now: Git's "racy" problem, which a file system with coarse times makes real.
+
+class FileHashes:
+    """Remembered hashes, by path; to be used under the build's lock.
+
+    An entry holds for one (size, mtime, ctime, inode). A file whose time is close to now gets no entry, and its old one is not
+    used: this is Git's "racy" problem, which a file system with coarse times makes real.
     """
 
     def __init__(self, store: Path) -> None:
         self._store = store
         self._known = _load(store)
-        self._seen: dict[str, list[Any]] = {}
-        self._changed = False
+        self._used: dict[str, _Entry] = {}
+        self._is_changed = False
 
     def of(self, file: CodeFile) -> str:
-        """The content's SHA-256 in hex.
+        """The SHA-256 of the file's content, in hex.
 
         Raises:
             BadInput: the file cannot be read.
         """
-        entry = [file.size, *file.stamp]
+        # Looked at before the file is read: a write during or after the reading then shows in the times, or no entry is kept.
+        is_racy = _is_racy(file)
         known = self._known.get(file.path)
-        if known is not None and known[:4] == entry and not _racy(file):
-            self._seen[file.path] = known
+        state: _Entry = [file.size, *file.stamp]
+        if known is not None and known[:4] == state and not is_racy:
+            self._used[file.path] = known
             return str(known[4])
-        # Asked before reading: a write during or after it then shows in the times, or the entry is not kept.
-        racy = _racy(file)
         digest = _read(file.source)
-        if not racy:
-            self._seen[file.path] = [*entry, digest]
-            self._changed = True
+        if not is_racy:
+            self._used[file.path] = [*state, digest]
+            self._is_changed = True
         return digest
 
-    def keep(self) -> None:
-        """Writes what was asked for since the start; what was not asked for is forgotten."""
-        if self._changed or len(self._seen) != len(self._known):
-            write_atomically(self._store, json.dumps({"version": _VERSION, "files": self._seen}).encode())
+    def save(self) -> None:
+        """Writes the hashes that were asked for since the start, and forgets the others."""
+        if self._is_changed or len(self._used) != len(self._known):
+            write_whole(str(self._store), json.dumps({"version": _VERSION, "files": self._used}).encode())
 
 
-def _racy(file: CodeFile) -> bool:
+def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
 def _read(source: str) -> str:
     digest = hashlib.sha256()
     try:
-        # A link put in the file's place meanwhile is not followed.
+        # A link that has replaced the file is not followed.
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, "rb") as stream:
             while chunk := stream.read(1 << 20):
@@ -73,12 +76,12 @@ def _read(source: str) -> str:
     return digest.hexdigest()
 
 
-def _load(store: Path) -> dict[str, list[Any]]:
+def _load(store: Path) -> dict[str, _Entry]:
     try:
-        found = json.loads(store.read_bytes())
+        content = json.loads(store.read_bytes())
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict) or found.get("version") != _VERSION:
+    if not isinstance(content, dict) or content.get("version") != _VERSION:
         return {}
-    files = found["files"]
+    files = content["files"]
     return files if isinstance(files, dict) else {}

@@ -1,6 +1,7 @@
-"""The code layer: the user's code, the runtime and the SDK as one tar that is the same from any checkout.
+"""The code layer: the user's code, the runtime and the SDK as one tar, which is the same from any checkout.
 
-Paths, kinds, executable bits and contents decide its bytes; times, owners, umask and the checkout's place do not.
+Its bytes depend on paths, kinds, executable bits and contents. They do not depend on times, owners, the umask or the checkout's
+location.
 """
 
 from __future__ import annotations
@@ -14,31 +15,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from toolkit.build.code.files import CodeFile, Kind
-from toolkit.build.code.hashes import Hashes
+from toolkit.build.code.files import CodeFile, EntryKind
+from toolkit.build.code.hashes import FileHashes
 from toolkit.errors import BadInput
 from toolkit.runtime.shared.protocol import IMAGE_FILE, PROTOCOL, SDK_FOLDER, WORKSPACE
 
 MTIME = 315_619_200
-"""The one time of all files, in seconds since 1970: 1980-01-02. Not 0, which a zip written by user code refuses."""
+"""The modification time of all files, in seconds since 1970: 1980-01-02. Not 0, which a zip file cannot hold."""
 TOOLKIT_FOLDER = "/opt/toolkit"
 _RUNTIME_FOLDER = "/opt/toolkit/runtime"
 
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """One entry of the layer.
+    """One entry of the layer's tar.
 
     Attributes:
         path: absolute in the image.
-        mode: permission bits. Those of user code let any user id write, since the step's user is not known here.
-        digest: the content's SHA-256 in hex, a link's target, or nothing for a folder.
-        source: the file on this machine; None for a folder or a link.
-        content: of a file that is on no machine: of what is derived from the others.
+        mode: permission bits. Those of user code let any user id write, because the step's user is not known yet.
+        digest: a file's SHA-256 in hex, a link's target, or "" for a folder.
+        source: the file on this machine; None for a folder, a link or a generated file.
+        content: the bytes of a generated file; None for the others.
     """
 
     path: str
-    kind: Kind
+    kind: EntryKind
     mode: int
     digest: str = ""
     source: str | None = None
@@ -46,11 +47,12 @@ class LayerEntry:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A layer that lies in a file.
+class CodeLayer:
+    """The code layer in a file.
 
     Attributes:
-        digest: of its bytes, which are not compressed: blob digest and diff id in one, ``sha256:…``.
+        file: the tar, uncompressed.
+        digest: the tar's, ``sha256:…``; it is the layer's diff id as well.
         size: bytes.
     """
 
@@ -59,8 +61,8 @@ class Layer:
     size: int
 
 
-def user_entries(files: list[CodeFile], hashes: Hashes) -> list[LayerEntry]:
-    """The project's files below the working folder.
+def user_entries(files: list[CodeFile], hashes: FileHashes) -> list[LayerEntry]:
+    """The entries of the project's files, below the working folder.
 
     Raises:
         BadInput: a file cannot be read.
@@ -77,8 +79,8 @@ def user_entries(files: list[CodeFile], hashes: Hashes) -> list[LayerEntry]:
     return entries
 
 
-def runtime_entries(hashes: Hashes) -> list[LayerEntry]:
-    """The runtime below its folder, and the SDK under its import name: of this installation of toolkit."""
+def runtime_entries(hashes: FileHashes) -> list[LayerEntry]:
+    """The entries of the runtime and of the SDK, as this installation of toolkit has them."""
     package = Path(__file__).resolve().parents[2]
     sources = {f"{SDK_FOLDER}/toolkit/__init__.py": package / "__init__.py"}
     for folder, target in (("sdk", f"{SDK_FOLDER}/toolkit/sdk"), ("runtime", _RUNTIME_FOLDER)):
@@ -104,40 +106,40 @@ def runtime_entries(hashes: Hashes) -> list[LayerEntry]:
 
 
 def code_digest(entries: list[LayerEntry]) -> str:
-    """SHA-256, in hex, over what the layer holds, without its bytes being put together."""
+    """A SHA-256, in hex, of what the entries hold. It needs no tar, so it is not the digest of one."""
     digest = hashlib.sha256()
     for entry in sorted(entries, key=_order):
         digest.update(f"{entry.path}\0{entry.kind}\0{entry.mode:o}\0{entry.digest}\0".encode())
     return digest.hexdigest()
 
 
-def image_file(entries: list[LayerEntry], environment: str) -> bytes:
-    """The content of the image's id file, by which a runtime knows what it runs in."""
+def id_file_content(entries: list[LayerEntry], environment: str) -> bytes:
+    """The content of the image's id file, which tells a runtime in which image it runs."""
     content = {"protocol": PROTOCOL, "environment": environment, "code": code_digest(entries)}
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
-def write_layer(
+def write_code_layer(
     entries: list[LayerEntry], environment: str, destination: Path, derived: Sequence[LayerEntry] = ()
-) -> Layer:
+) -> CodeLayer:
     """Writes the layer's tar.
 
     Args:
-        environment: the config digest of the environment's image, which the id file names.
-        derived: what follows from both, and does not count as code.
+        environment: the config digest of the environment image, which the id file names.
+        derived: entries that follow from the others (bytecode). The id file's digest of the code leaves them out.
 
     Raises:
         BadInput: a file cannot be read, or changed since it was hashed.
     """
-    identity = LayerEntry(IMAGE_FILE, "file", 0o644, content=image_file(entries, environment))
+    id_file = LayerEntry(IMAGE_FILE, "file", 0o644, content=id_file_content(entries, environment))
     with destination.open("wb") as raw:
-        stream = _DigestWriter(raw)
-        write_tar([*entries, *derived, identity], stream)
-    return Layer(destination, f"sha256:{stream.digest.hexdigest()}", stream.size)
+        stream = DigestWriter(raw)
+        write_tar([*entries, *derived, id_file], stream)
+    return CodeLayer(destination, stream.digest, stream.size)
 
 
-def write_tar(entries: list[LayerEntry], stream: IO[bytes] | _DigestWriter) -> None:
-    """Writes these entries, in one order and with one time.
+def write_tar(entries: list[LayerEntry], stream: IO[bytes] | DigestWriter) -> None:
+    """Writes a tar of these entries, sorted, all with the same time.
 
     Raises:
         BadInput: a file cannot be read, or changed since it was hashed.
@@ -169,49 +171,60 @@ def _add_file(tar: object, info: object, source: str, digest: str) -> None:
     try:
         with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as content:
             info.size = os.fstat(content.fileno()).st_size
-            reader = _Reader(content)
+            reader = _HashingReader(content)
             tar.addfile(info, reader)
     except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror or 'it was cut while it was read'}", source) from error
-    if reader.digest.hexdigest() != digest:
         raise BadInput(
-            "it changed while the image was being built: build again, or name it in .dockerignore if it always does",
+            f"it cannot be read: {error.strerror or 'it became shorter while it was read'}", source
+        ) from error
+    if reader.hash.hexdigest() != digest:
+        raise BadInput(
+            "it changed while the image was being built: build again, or name it in .dockerignore if it changes all the time",
             source,
         )
 
 
-class _Reader(io.RawIOBase):
-    """A file that is hashed as it is read."""
+class _HashingReader(io.RawIOBase):
+    """Reads a file and hashes what is read."""
 
     def __init__(self, content: IO[bytes]) -> None:
         self._content = content
-        self.digest = hashlib.sha256()
+        self.hash = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         chunk = self._content.read(size)
-        self.digest.update(chunk)
+        self.hash.update(chunk)
         return chunk
 
 
-class _DigestWriter(io.RawIOBase):
-    """A stream that is hashed and counted as it is written."""
+class DigestWriter(io.RawIOBase):
+    """Writes to a file, and hashes and counts what is written.
 
-    def __init__(self, raw: IO[bytes]) -> None:
-        self._raw = raw
-        self.digest = hashlib.sha256()
+    Attributes:
+        size: bytes written.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
         self.size = 0
 
-    def write(self, chunk: bytes) -> int:  # type: ignore[override]
-        self._raw.write(chunk)
-        self.digest.update(chunk)
+    def write(self, chunk: bytes | memoryview) -> int:  # type: ignore[override]
+        self._file.write(chunk)
+        self._hash.update(chunk)
         self.size += len(chunk)
         return len(chunk)
+
+    @property
+    def digest(self) -> str:
+        """Of what was written so far, ``sha256:…``."""
+        return f"sha256:{self._hash.hexdigest()}"
 
 
 def _order(entry: LayerEntry) -> bytes:
     return entry.path.encode("utf-8")
 
 
-def entry_summaries(files: list[LayerEntry]) -> dict[str, str]:
-    """What the state remembers of each entry, so that the next build can say what changed."""
-    return {entry.path: f"{entry.kind} {entry.mode:o} {entry.digest}" for entry in files}
+def entry_summaries(entries: list[LayerEntry]) -> dict[str, str]:
+    """One line for each entry, by its path; the build record keeps them, so that the next build can say what changed."""
+    return {entry.path: f"{entry.kind} {entry.mode:o} {entry.digest}" for entry in entries}

@@ -1,1 +1,1 @@
-"""Bringing a built image to a registry or to a cluster's node."""
+"""The delivery of a built image: a push to a registry, or a load into a cluster's node."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from toolkit.errors import Infrastructure
 
 DOCKER_HUB = "docker.io"
-_HUB_KEY = "https://index.docker.io/v1/"
-_PATIENCE = 30.0
+_HELPER_TIMEOUT = 30.0
 """Seconds for a credential helper, which may ask a key store."""
 
 
@@ -22,7 +21,7 @@ class Credentials:
     """What a registry knows the user by; never shown.
 
     Attributes:
-        token: an identity token, which stands in for name and password where a token server takes it.
+        token: an identity token, which a token server takes in place of name and password.
     """
 
     user: str = ""
@@ -38,66 +37,69 @@ class Credentials:
 
 
 def credentials_for(host: str) -> Credentials | None:
-    """The registry's, by Docker's order: its own helper, the general one, the file; None when there are none.
+    """The registry's credentials: from its own helper or the general one, then from the file; None when there are none.
+
+    Which entry of config.json is the registry's, and how it is encoded, docker-py knows. It is not asked for the
+    credentials as a whole, because it waits for a helper without a limit, takes a helper that is not installed for an
+    error, overlooks a name and a password that are not encoded, and gives up the whole file for one broken entry.
 
     Raises:
         Infrastructure: config.json or a helper is broken.
     """
     file = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     try:
-        config: Any = json.loads(file.read_bytes())
+        config = json.loads(file.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise Infrastructure(
-            f"{file} cannot be read ({error}): mend it, or log in again with `docker login`"
-        ) from error
+        raise Infrastructure(f"{file} cannot be read ({error}): fix it, or log in again with `docker login`") from error
+    # Imported only here: most registries that a run asks know the image without a login.
+    from docker import auth
+
     config = config if isinstance(config, dict) else {}
-    keys = (_HUB_KEY, host) if host == DOCKER_HUB else (host, f"https://{host}", f"http://{host}")
-    helpers = config.get("credHelpers") or {}
-    helper = next((helpers[key] for key in keys if helpers.get(key)), None) or config.get("credsStore")
+    helpers = auth.AuthConfig({"credsStore": config.get("credsStore"), "credHelpers": config.get("credHelpers") or {}})
+    helper = helpers.get_credential_store(host)
     if helper:
-        found = _from_helper(str(helper), keys[0])
-        if found is not None:
-            return found
-    return _from_file(config.get("auths") or {}, keys)
+        credentials = _from_helper(str(helper), auth.INDEX_URL if host == DOCKER_HUB else host)
+        if credentials is not None:
+            return credentials
+    return _from_file(config.get("auths") or {}, host)
 
 
-def _from_file(auths: dict[str, Any], keys: tuple[str, ...]) -> Credentials | None:
-    for name, entry in auths.items():
-        # Older logins are kept under the address of the API's first or second version.
-        plain = name if name == _HUB_KEY else name.rstrip("/").removesuffix("/v1").removesuffix("/v2")
-        if plain not in keys or not isinstance(entry, dict):
+def _from_file(auths: Mapping[str, object], host: str) -> Credentials | None:
+    from docker import auth
+
+    for address, entry in auths.items():
+        if auth.resolve_index_name(address) != host or not isinstance(entry, dict):
             continue
         try:
-            pair = base64.b64decode(str(entry.get("auth") or ""), validate=False).decode().rstrip("\0")
+            user, password = auth.decode_auth(str(entry["auth"])) if entry.get("auth") else ("", "")
         except ValueError:
             continue
-        user, _, password = pair.partition(":")
-        user, password = str(entry.get("username") or user), str(entry.get("password") or password)
+        user, password = str(entry.get("username") or user), str(entry.get("password") or password.rstrip("\0"))
         token = str(entry.get("identitytoken") or "")
         if user or token:
             return Credentials(user, password, token)
     return None
 
 
-def _from_helper(helper: str, key: str) -> Credentials | None:
+def _from_helper(helper: str, server: str) -> Credentials | None:
     import subprocess
 
     program = f"docker-credential-{helper}"
     try:
-        done = subprocess.run([program, "get"], input=key, capture_output=True, text=True, timeout=_PATIENCE)
+        done = subprocess.run([program, "get"], input=server, capture_output=True, text=True, timeout=_HELPER_TIMEOUT)
         if done.returncode != 0:
             return None  # it has none, or is locked; the registry will say whether that matters
-        found = json.loads(done.stdout)
-        user, secret = str(found.get("Username") or ""), str(found.get("Secret") or "")
+        answer = json.loads(done.stdout)
+        user, secret = str(answer.get("Username") or ""), str(answer.get("Secret") or "")
     except FileNotFoundError:
         return None
     except subprocess.TimeoutExpired as error:
-        raise Infrastructure(f"{program} gave no answer within {_PATIENCE:g} s: unlock its key store") from error
+        raise Infrastructure(f"{program} gave no answer within {_HELPER_TIMEOUT:g} s: unlock its key store") from error
     except (OSError, ValueError, AttributeError) as error:
         # Not the error's own text: it may hold what the helper printed.
-        raise Infrastructure(f"{program} gave no usable answer: try `docker login` again") from error
+        raise Infrastructure(f"{program} gave no usable answer: run `docker login` again") from error
     if not user:
         return None
     return Credentials(token=secret) if user == "<token>" else Credentials(user, secret)

@@ -1,4 +1,4 @@
-"""Brings a built image to where a cluster gets it from, a registry or its node, and says under which name it is there."""
+"""Delivers a built image to where a cluster gets it from: pushes it to a registry, or loads it into a node."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.build.delivery.kubeconfig import EXTENSION
 from toolkit.build.environment.definition import network_files
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import ImageContents
-from toolkit.build.image.engine_images import keeps_blobs
+from toolkit.build.image.engine_images import uses_containerd_store
 from toolkit.build.reference import full_name, parse_reference, registry_of
-from toolkit.build.state import build_folder, write_atomically
+from toolkit.build.state import build_folder
 from toolkit.config.rules import check_registry
 from toolkit.engine import EngineApi
 from toolkit.errors import BadInput
 from toolkit.project import Project
+from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
     from toolkit.build.delivery.node import Node
@@ -31,10 +33,10 @@ class DeliveredImage:
     """Where a cluster finds an image.
 
     Attributes:
-        reference: to be named in a manifest: with the digest that its registry knows it by, where there is one.
-        pull_policy_never: it is on no registry, so a cluster must not try to pull it.
-        how: what was done, or why nothing was, as one sentence.
-        loaded: it is on the nodes, since just now or since before.
+        reference: how a pod names it: with the digest of its manifest, where a registry has it.
+        pull_policy_never: no registry has it, so a cluster must not try to pull it.
+        how: what was done, or why nothing was done, as one sentence.
+        loaded: the nodes have it, from now or from an earlier load.
     """
 
     reference: str
@@ -44,141 +46,147 @@ class DeliveredImage:
 
 
 @dataclass(frozen=True)
-class _Target:
+class _PushTarget:
     """Where an image is pushed to.
 
     Attributes:
-        repository: with the registry's host.
-        plain: without TLS.
+        repository: including the registry's host.
+        plain_http: HTTP instead of HTTPS.
     """
 
     host: str
     repository: str
-    plain: bool
+    plain_http: bool
 
 
 def deliver(
     project: Project, built: BuiltImage, report: Report, push: bool | None = None, load: bool | None = None,
-    context: str | None = None, *, node: str | None = None, raw: EngineApi | None = None,
+    context: str | None = None, *, node: str | None = None, engine: EngineApi | None = None,
 ) -> DeliveredImage:  # fmt: skip
     """Pushes the image, loads it into a node, or leaves it where it is.
 
-    When neither is asked for, it is pushed if its name, ``build.registry`` or TOOLKIT_REGISTRY has a registry; else
-    loaded if CONTAINERD_ADDRESS, the kubeconfig or a kind context names a node; else nothing is sent. An existing image
-    that is used as it is is never pushed: its registry has it.
+    Without a request for either, the image is pushed if its name, ``build.registry`` or TOOLKIT_REGISTRY names a registry.
+    Else it is loaded if CONTAINERD_ADDRESS, the kubeconfig or a kind context names a node. Else nothing is sent.
+    An existing image that is used as it is is never pushed, because its registry has it.
 
     Args:
-        report: is given progress and what was sent, one sentence each; ``how`` is among them.
-        push: True pushes; False never does; None leaves it to the rule. False for both only says what it would be called.
+        report: gets progress and what was sent, a sentence at a time; ``how`` is one of them.
+        push: True pushes, False does not, None follows the rule above. False for both only names the image.
         load: the same for loading.
         context: of the kubeconfig; None is executor.config.context, else the current one.
-        node: the address of a node's containerd, which is then loaded into.
-        raw: the engine that has the image; None is the one that DOCKER_HOST or the current context names.
+        node: the address of the containerd to load into.
+        engine: the engine that has the image; None is the one that DOCKER_HOST or the current context names.
 
     Raises:
-        BadInput: what is asked for cannot be done with this image, or no node is found.
-        Infrastructure: registry, node or engine.
+        BadInput: this image cannot be delivered as requested, or no node is found.
+        Infrastructure: the registry, the node or the engine fails.
     """
     delivery = _Delivery(
-        project, built, raw or EngineApi(), report, context or project.config.executor.config.context, node
+        project, built, engine or EngineApi(), report, context or project.config.executor.config.context, node
     )
     load = True if node else load
-    found = delivery.existing(push, load) if built.existing else delivery.own(push, load)
-    if not found.how.startswith(_SAID):
-        report(found.how)
-    return found
+    delivered = delivery.deliver_existing(push, load) if built.existing else delivery.deliver_built(push, load)
+    if not delivered.how.startswith(_REPORTED):
+        report(delivered.how)
+    return delivered
 
 
-_SAID = ("pushed", "loaded")
-"""How a sentence begins that was reported when the thing was done."""
+_REPORTED = ("pushed", "loaded")
+"""How the sentences begin that are reported when the work is done."""
 
 
 class _Delivery:
     def __init__(
-        self, project: Project, built: BuiltImage, raw: EngineApi, report: Report, context: str | None, node: str | None
+        self,
+        project: Project,
+        built: BuiltImage,
+        engine: EngineApi,
+        report: Report,
+        context: str | None,
+        node: str | None,
     ) -> None:
         self._project = project
         self._built = built
-        self._raw = raw
+        self._engine = engine
         self._report = report
         self._context = context
         self._node = node
         self._folder = build_folder(project)
 
-    def own(self, push: bool | None, load: bool | None) -> DeliveredImage:
+    def deliver_built(self, push: bool | None, load: bool | None) -> DeliveredImage:
         reference = self._built.reference
         if push is False and load is False:
-            return self._named()
+            return self._name_only()
         target = None if push is False else self._target()
         if push and target is None:
             raise BadInput(
                 f"--push needs a registry, and the name {reference.rpartition(':')[0]} has none: set build.registry or "
                 "TOOLKIT_REGISTRY, or write executor.config.image with one (HOST/NAME)"
             )
-        pushing = bool(push) if push is not None or load else target is not None
-        nodes = self._nodes(load, explicit=not pushing)
-        pushed = self._push(target) if pushing and target is not None else None
+        is_pushed = bool(push) if push is not None or load else target is not None
+        nodes = self._nodes(load, or_named=not is_pushed)
+        pushed = self._push(target) if is_pushed and target is not None else None
         loaded = self._load(nodes) if nodes else None
         if pushed is not None:
             return pushed
-        return loaded or DeliveredImage(reference, True, self._nowhere())
+        return loaded or DeliveredImage(reference, True, self._not_delivered())
 
-    def _named(self) -> DeliveredImage:
-        """What a cluster would know the image by, if it were brought there as the rule says; nothing is sent."""
+    def _name_only(self) -> DeliveredImage:
+        """How a cluster would name the image if it were delivered by the rule; nothing is sent."""
         target = self._target()
         if target is None:
-            how = f"{self._built.reference} is on no registry: `toolkit build --load` brings it to a node"
+            how = f"{self._built.reference} is on no registry: `toolkit build --load` loads it into a node"
             return DeliveredImage(self._built.reference, True, how)
         tag = self._built.reference.rpartition(":")[2]
-        digest = _Pushes(self._folder / "pushes.json").last(target.repository, tag)
+        digest = _PushHistory(self._folder / "pushes.json").last_digest(target.repository, tag)
         if digest is not None:
             return DeliveredImage(f"{target.repository}@{digest}", False, f"{target.repository}:{tag} was pushed")
-        how = f"{target.repository}:{tag} was not pushed from here: `toolkit build --push` does that"
+        how = f"{target.repository}:{tag} was not pushed from this project: `toolkit build --push` pushes it"
         return DeliveredImage(f"{target.repository}:{tag}", False, how)
 
-    def existing(self, push: bool | None, load: bool | None) -> DeliveredImage:
+    def deliver_existing(self, push: bool | None, load: bool | None) -> DeliveredImage:
         reference = self._built.reference
         if push:
             self._report(f"note: {reference} is an existing image that is used as it is, so it is not pushed")
         if not load:
-            on_registry = self._on_registry()
-            if on_registry is not None:
-                return on_registry
+            in_registry = self._name_in_registry()
+            if in_registry is not None:
+                return in_registry
         elif "@" in reference:
             raise BadInput(
                 f"{reference} cannot be loaded into a node, because it is named by its registry's digest: a cluster pulls "
                 "it from there; name it by a tag to load it"
             )
-        nodes = self._nodes(load, explicit=True)
-        return (self._load(nodes) if nodes else None) or DeliveredImage(reference, True, self._nowhere())
+        nodes = self._nodes(load, or_named=True)
+        return (self._load(nodes) if nodes else None) or DeliveredImage(reference, True, self._not_delivered())
 
-    def _on_registry(self) -> DeliveredImage | None:
-        """An existing image by what its registry calls it; None when nothing says that it is on one."""
+    def _name_in_registry(self) -> DeliveredImage | None:
+        """An existing image as its registry names it; None when nothing shows that a registry has it."""
         reference = self._built.reference
         if "@" in reference:
             return DeliveredImage(reference, False, f"{reference} is named by its digest, so nothing is sent")
-        image = self._raw.image(reference) or {}
+        image = self._engine.image(reference) or {}
         repository = reference.rpartition(":")[0]
-        known = [
+        digests = [
             digest
             for digest in image.get("RepoDigests") or []
             if full_name(digest.partition("@")[0]) == full_name(repository)
         ]
-        # The containerd store gives every image such a digest, also one that was never on a registry.
-        if known and (registry_of(reference) or not keeps_blobs(self._raw, image)):
-            return DeliveredImage(known[0], False, f"{reference} was pulled as {known[0]}, so nothing is sent")
+        # The containerd store gives every image such a digest, even one that no registry ever had.
+        if digests and (registry_of(reference) or not uses_containerd_store(self._engine, image)):
+            return DeliveredImage(digests[0], False, f"{reference} was pulled as {digests[0]}, so nothing is sent")
         if registry_of(reference):
-            how = f"{reference} is taken to be in its registry, because its name has one; its digest is not known here"
+            how = f"{reference} names a registry, so nothing is sent; its digest is not known on this machine"
             return DeliveredImage(reference, False, how)
         return None
 
-    def _nowhere(self) -> str:
+    def _not_delivered(self) -> str:
         return (
-            f"{self._built.reference} is sent nowhere and never pulled, so the cluster must have it: set build.registry, "
-            f"or name its node's containerd in CONTAINERD_ADDRESS or in the kubeconfig's extension {EXTENSION}"
+            f"{self._built.reference} is neither pushed nor loaded, and pods do not pull it, so the cluster must have it: set "
+            f"build.registry, or name its node's containerd in CONTAINERD_ADDRESS or in the kubeconfig's extension {EXTENSION}"
         )
 
-    def _target(self) -> _Target | None:
+    def _target(self) -> _PushTarget | None:
         repository = self._built.reference.rpartition(":")[0]
         setting = os.environ.get("TOOLKIT_REGISTRY") or ""
         source = "TOOLKIT_REGISTRY" if setting else "build.registry"
@@ -188,107 +196,108 @@ class _Delivery:
                 check_registry(setting)
             except ValueError as error:
                 raise BadInput(f"{source} {error}, but this is {setting[:60]!r}") from None
-        place = setting.removeprefix("https://").removeprefix("http://").rstrip("/")
+        prefix = setting.removeprefix("https://").removeprefix("http://").rstrip("/")
         host = registry_of(repository)
         if host is not None:
-            return _Target(host, repository, setting.startswith("http://") and place.partition("/")[0] == host)
+            return _PushTarget(host, repository, setting.startswith("http://") and prefix.partition("/")[0] == host)
         if not setting:
             return None
-        full = parse_reference(f"{place}/{repository}", source).repository
-        return _Target(place.partition("/")[0], full, setting.startswith("http://"))
+        with_prefix = parse_reference(f"{prefix}/{repository}", source).repository
+        return _PushTarget(prefix.partition("/")[0], with_prefix, setting.startswith("http://"))
 
-    def _push(self, target: _Target) -> DeliveredImage:
-        from toolkit.build.delivery.registry import Registry, push_image
+    def _push(self, target: _PushTarget) -> DeliveredImage:
+        from toolkit.build.delivery.registry import RemoteRepository, push_image
 
         tag = self._built.reference.rpartition(":")[2]
-        pushes = _Pushes(self._folder / "pushes.json")
-        last, mount = pushes.last(target.repository, tag), pushes.other(target.repository, target.host)
-        authority = network_files(self._project.config.build.network, self._project.home).get("ca")
-        path = target.repository.partition("/")[2]
-        with Registry(target.host, path, target.plain, authority, mount) as registry:
-            pushed = push_image(registry, tag, ImageContents(self._raw, self._folder, self._built), last, self._report)
-        if pushed.digest != last:
-            pushes.remember(target.repository, tag, pushed.digest)
+        history = _PushHistory(self._folder / "pushes.json")
+        last_digest = history.last_digest(target.repository, tag)
+        mount_from = history.other_repository(target.repository, target.host)
+        ca_file = network_files(self._project.config.build.network, self._project.home).get("ca")
+        name = target.repository.partition("/")[2]
+        contents = ImageContents(self._engine, self._folder, self._built)
+        with RemoteRepository(target.host, name, target.plain_http, ca_file, mount_from) as repository:
+            pushed = push_image(repository, tag, contents, last_digest, self._report)
+        if pushed.digest != last_digest:
+            history.add(target.repository, tag, pushed.digest)
         reference = f"{target.repository}@{pushed.digest}"
         amount = (
             f"sent {pushed.layers} of {pushed.total} layers, {_size(pushed.size)}"
             if pushed.total
-            else "it was there, nothing sent"
+            else "it was there already, nothing was sent"
         )
         how = f"pushed {target.repository}:{tag} ({amount})"
         self._report(how)
         return DeliveredImage(reference, False, how)
 
-    def _nodes(self, load: bool | None, explicit: bool) -> list[Node]:
-        """The nodes to load into: what is asked for, or, if ``explicit``, what something names."""
-        if load is False or not (load or explicit):
+    def _nodes(self, load: bool | None, or_named: bool) -> list[Node]:
+        """The nodes to load into: when that is requested, or, if ``or_named``, when the environment names them."""
+        if load is False or not (load or or_named):
             return []
         from toolkit.build.delivery.node import find_nodes
 
-        return find_nodes(self._raw, None, self._context, self._node, well_known=bool(load))
+        return find_nodes(self._engine, None, self._context, self._node, well_known=bool(load))
 
     def _load(self, nodes: list[Node]) -> DeliveredImage:
         from toolkit.build.delivery.node import LoadResult, load_into_node
 
-        def into(node: Node) -> LoadResult:
-            return load_into_node(node, ImageContents(self._raw, self._folder, self._built), self._report)
+        def load(node: Node) -> LoadResult:
+            return load_into_node(node, ImageContents(self._engine, self._folder, self._built), self._report)
 
         if len(nodes) == 1:
-            results = [into(nodes[0])]
+            results = [load(nodes[0])]
         else:
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor(min(len(nodes), 4)) as pool:
-                results = list(pool.map(into, nodes))
-        said = []
+                results = list(pool.map(load, nodes))
+        sentences = []
         for node, loaded in zip(nodes, results, strict=True):
             amount = (
                 f"sent {len(loaded.sent)} of {loaded.total} layers, {_size(sum(loaded.sent.values()))}"
                 if loaded.sent
-                else "it was there, nothing sent"
+                else "it was there already, nothing was sent"
             )
-            said.append(f"loaded {self._built.reference} into {node.name} ({amount})")
-            self._report(said[-1])
-        return DeliveredImage(self._built.reference, True, "; ".join(said), loaded=True)
+            sentences.append(f"loaded {self._built.reference} into {node.name} ({amount})")
+            self._report(sentences[-1])
+        return DeliveredImage(self._built.reference, True, "; ".join(sentences), loaded=True)
 
 
-class _Pushes:
-    """The last push to each repository, so that an unchanged one needs one question."""
+class _PushHistory:
+    """The last push to each repository. It lets an unchanged push take one request."""
 
     _KEPT = 32
+    """Repositories that are remembered."""
 
-    def __init__(self, file: os.PathLike[str]) -> None:
-        from pathlib import Path
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._pushes = self._read()
 
-        self._file = Path(file)
-        self._found = self._read()
+    def last_digest(self, repository: str, tag: str) -> str | None:
+        """The manifest's digest, if this tag was the last one pushed there."""
+        last = self._pushes.get(repository)
+        return last[1] if last is not None and last[0] == tag else None
 
-    def last(self, repository: str, tag: str) -> str | None:
-        """The manifest's digest when this tag was the last one pushed there."""
-        found = self._found.get(repository)
-        return found[1] if found is not None and found[0] == tag else None
-
-    def other(self, repository: str, host: str) -> str | None:
-        """Another repository of the same registry that was pushed to, the newest, without its host."""
-        others = [one for one in self._found if one != repository and one.startswith(f"{host}/")]
+    def other_repository(self, repository: str, host: str) -> str | None:
+        """The last other repository of this registry that was pushed to, without the host."""
+        others = [name for name in self._pushes if name != repository and name.startswith(f"{host}/")]
         return others[-1].partition("/")[2] if others else None
 
-    def remember(self, repository: str, tag: str, digest: str) -> None:
-        found = self._read()
-        found.pop(repository, None)
-        found[repository] = [tag, digest]
-        write_atomically(self._file, json.dumps(dict(list(found.items())[-self._KEPT :])).encode())
+    def add(self, repository: str, tag: str, digest: str) -> None:
+        pushes = self._read()
+        pushes.pop(repository, None)
+        pushes[repository] = [tag, digest]
+        write_whole(str(self._file), json.dumps(dict(list(pushes.items())[-self._KEPT :])).encode())
 
     def _read(self) -> dict[str, list[str]]:
         try:
-            found = json.loads(self._file.read_bytes())
-            return {str(name): [str(tag), str(digest)] for name, (tag, digest) in found.items()}
+            pushes = json.loads(self._file.read_bytes())
+            return {str(name): [str(tag), str(digest)] for name, (tag, digest) in pushes.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
 
 def _size(size: int) -> str:
-    """A number of bytes as it is read most easily."""
+    """A number of bytes with a unit that makes it short."""
     amount, unit = float(size), "B"
     for larger in ("kB", "MB", "GB"):
         if amount < 1000:

@@ -1,16 +1,18 @@
-"""What a kubeconfig says about a context, as far as images are concerned."""
+"""A kubeconfig's context and the containerd of its cluster's node.
+
+The Kubernetes client is not used: its list of contexts leaves out a cluster's extensions, and it takes half a second to import.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from toolkit.errors import BadInput
 
 EXTENSION = "dev.toolkit.containerd"
-"""The extension of a cluster's entry that says where its node's containerd listens, on this machine."""
+"""The extension of a cluster's entry that names the socket of its node's containerd on this machine."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Context:
     """A context of a kubeconfig.
 
     Attributes:
-        containerd: the socket of its node's containerd, where the cluster's entry names one.
+        containerd: the socket of its node's containerd; None when the cluster's entry names none.
     """
 
     name: str
@@ -26,45 +28,46 @@ class Context:
 
 
 def find_context(chosen: str | None, files: str | None = None) -> Context | None:
-    """The context that is chosen, else the current one; None when there is none.
+    """The context of this name, or the current one; None when there is none.
 
     Args:
-        files: a kubeconfig or several, as in KUBECONFIG; None is what that variable or ~/.kube/config names.
+        chosen: a context's name; None is the current context.
+        files: one or several kubeconfigs, written as in KUBECONFIG; None takes that variable, else ~/.kube/config.
 
     Raises:
         BadInput: a file can't be read, or has no context of that name.
     """
     import yaml
 
-    listed = files or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-    contexts: dict[str, Any] = {}
-    clusters: dict[str, Any] = {}
+    paths = files or os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    contexts: dict[str, dict[str, object]] = {}
+    clusters: dict[str, dict[str, object]] = {}
     current = ""
-    for name in filter(None, listed.split(os.pathsep)):
+    for path in filter(None, paths.split(os.pathsep)):
         try:
-            content = yaml.load(Path(name).expanduser().read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            content = yaml.load(Path(path).expanduser().read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except FileNotFoundError:
             continue  # as kubectl does
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise BadInput(f"the kubeconfig cannot be read ({' '.join(str(error).split())[:200]})", name) from error
+            raise BadInput(f"the kubeconfig cannot be read ({' '.join(str(error).split())[:200]})", path) from error
         if not isinstance(content, dict):
             continue
-        # As kubectl does: what a file earlier in the list says holds.
+        # As for kubectl, an earlier file of the list wins.
         current = current or str(content.get("current-context") or "")
-        contexts = {**_find_named(content, "contexts", "context"), **contexts}
-        clusters = {**_find_named(content, "clusters", "cluster"), **clusters}
-    wanted = chosen or current
-    if not wanted:
+        contexts = _by_name(content, "contexts", "context") | contexts
+        clusters = _by_name(content, "clusters", "cluster") | clusters
+    name = chosen or current
+    if not name:
         return None
-    if wanted not in contexts:
+    if name not in contexts:
         if not chosen:
             return None
-        known = ", ".join(sorted(contexts)) or "none"
-        raise BadInput(f"the kubeconfig has no context {wanted[:60]!r} (it has {known})", listed)
-    return Context(wanted, _containerd(clusters.get(str(contexts[wanted].get("cluster"))) or {}))
+        names = ", ".join(sorted(contexts)) or "none"
+        raise BadInput(f"the kubeconfig has no context {name[:60]!r} (it has {names})", paths)
+    return Context(name, _containerd(clusters.get(str(contexts[name].get("cluster"))) or {}))
 
 
-def _find_named(content: dict[str, Any], plural: str, singular: str) -> dict[str, Any]:
+def _by_name(content: dict[str, object], plural: str, singular: str) -> dict[str, dict[str, object]]:
     entries = content.get(plural)
     return {
         str(entry.get("name")): entry[singular]
@@ -73,7 +76,7 @@ def _find_named(content: dict[str, Any], plural: str, singular: str) -> dict[str
     }
 
 
-def _containerd(cluster: dict[str, Any]) -> str | None:
+def _containerd(cluster: dict[str, object]) -> str | None:
     extensions = cluster.get("extensions")
     for entry in extensions if isinstance(extensions, list) else []:
         if isinstance(entry, dict) and entry.get("name") == EXTENSION and isinstance(entry.get("extension"), dict):

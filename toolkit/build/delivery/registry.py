@@ -1,7 +1,7 @@
 """Pushes an image to a registry over the OCI distribution protocol, sending only what the registry lacks.
 
-Not `docker push`: it would need the image under the registry's name, tells no digest before it is done, and compresses every
-layer that its own memory does not know.
+It does not use `docker push`, which needs a tag in the registry's name, tells the digest only at the end, and compresses every
+layer that it has not pushed before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from toolkit.build.delivery.credentials import DOCKER_HUB, Credentials, credentials_for
@@ -27,28 +27,29 @@ from toolkit.build.delivery.transport import (
     is_local,
     same_host,
 )
-from toolkit.build.image.archive import MANIFEST, Blob, oci_manifest, sha256
+from toolkit.build.image.archive import MANIFEST, Blob, digest_of, oci_manifest
 from toolkit.build.image.contents import ImageContents, diff_ids
 from toolkit.errors import Infrastructure
 
 _MANIFESTS = f"{MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"
 _WAITS = (0.2, 1.0, 3.0, 8.0)
-"""Seconds before each further attempt, when the registry was reached before."""
+"""Seconds before each further attempt at a request, once the registry has answered any."""
 _LONGEST_WAIT = 30.0
-"""Seconds, whatever Retry-After says."""
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
+"""Seconds; a longer Retry-After is not waited for."""
+_TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 
 _T = TypeVar("_T")
 
 
 @dataclass
 class PushResult:
-    """A push.
+    """What a push sent.
 
     Attributes:
-        digest: the manifest's, by which the image is named in the registry.
-        layers: how many layers were sent, of ``total``; 0 too when the registry had the image and nobody counted.
-        size: bytes sent, the config's included.
+        digest: the manifest's, which names the image in the registry.
+        layers: how many layers were sent.
+        total: how many layers the image has; 0 when the registry had the image already.
+        size: bytes sent, including the config's.
     """
 
     digest: str
@@ -57,11 +58,11 @@ class PushResult:
     size: int = 0
 
 
-class _Again(Exception):
+class _TransientFault(Exception):
     """A fault that may pass.
 
     Attributes:
-        wait: what the registry asks for, in seconds.
+        wait: seconds that the registry asks the client to wait.
     """
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -70,299 +71,316 @@ class _Again(Exception):
         self.wait = wait
 
 
-class Registry:
-    """One repository of a registry.
+class RemoteRepository:
+    """One repository of a registry. As a context manager, its connections are closed at the end.
 
     Args:
-        host: with its port.
-        repository: without the host.
-        plain: HTTP, and not HTTPS; a registry on this machine is always spoken to so.
-        authority: a PEM file of CAs that are trusted as well.
-        mount: another repository of the registry that is thought to have some of the layers, which then cost nothing.
+        host: the registry's, with its port.
+        name: the repository's, without the host.
+        plain_http: HTTP instead of HTTPS. A registry on this machine is always reached by HTTP.
+        ca_file: a PEM file of CAs that are trusted besides the system's.
+        mount_from: another repository of the registry that may have some of the layers, which then need not be sent.
 
-    All methods raise Infrastructure: the registry can't be reached, refuses, or fails; one sentence that says what to do.
+    All methods raise Infrastructure when the registry can't be reached, refuses or fails; its sentence says what to do.
     """
 
     def __init__(
-        self, host: str, repository: str, plain: bool = False, authority: Path | None = None, mount: str | None = None
+        self, host: str, name: str, plain_http: bool = False, ca_file: Path | None = None, mount_from: str | None = None
     ) -> None:
         self.host = host
-        self.repository = repository if host != DOCKER_HUB or "/" in repository else f"library/{repository}"
-        name = (urlsplit(f"//{host}").hostname or "") if host else ""
-        scheme = "http" if plain or is_local(name) else "https"
+        self.name = name if host != DOCKER_HUB or "/" in name else f"library/{name}"
+        hostname = (urlsplit(f"//{host}").hostname or "") if host else ""
+        scheme = "http" if plain_http or is_local(hostname) else "https"
         self._base = f"{scheme}://{'registry-1.docker.io' if host == DOCKER_HUB else host}"
-        self._mount = mount
-        self._transport = Transport(authority)
+        self._mount_from = mount_from
+        self._transport = Transport(ca_file)
         self._authorization: str | None = None
         self._credentials: Credentials | None = None
-        self._asked = False
+        self._credentials_read = False
         self._reached = False
 
-    def __enter__(self) -> Registry:
+    def __enter__(self) -> RemoteRepository:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._transport.close()
 
-    def find(self, reference: str) -> str | None:
-        """The digest of the manifest under a tag or digest; None when there is none, or the registry does not tell."""
-        answer = self._ask("HEAD", f"manifests/{reference}", {"Accept": _MANIFESTS}, "asked for the image")
-        return answer.headers.get("docker-content-digest") if answer.status == 200 else None
+    def manifest_digest(self, reference: str) -> str | None:
+        """The digest of the manifest under a tag or digest; None when there is none, or the registry does not tell it."""
+        response = self._look_up("HEAD", f"manifests/{reference}", {"Accept": _MANIFESTS}, "asked for the image")
+        return response.headers.get("docker-content-digest") if response.status == 200 else None
 
-    def manifest(self, reference: str) -> tuple[str, dict[str, Any]] | None:
-        """A manifest and its digest; None when there is none, or none of a single image."""
-        answer = self._ask("GET", f"manifests/{reference}", {"Accept": _MANIFESTS}, "asked for the image")
-        if answer.status != 200:
+    def manifest_and_config_digest(self, reference: str) -> tuple[str, object] | None:
+        """The digests of a manifest and of the config that it names; None when there is no manifest.
+
+        The config's is None when the manifest is not that of a single image.
+        """
+        response = self._look_up("GET", f"manifests/{reference}", {"Accept": _MANIFESTS}, "asked for the image")
+        if response.status != 200:
             return None
         try:
-            found = json.loads(answer.body)
+            manifest = json.loads(response.body)
         except ValueError:
             return None
-        return (sha256(answer.body), found) if isinstance(found, dict) else None
+        config = manifest.get("config") if isinstance(manifest, dict) else None
+        return digest_of(response.body), config.get("digest") if isinstance(config, dict) else None
 
-    def has(self, blob: Blob) -> bool:
-        answer = self._ask("HEAD", f"blobs/{blob.digest}", {}, "asked for a layer")
-        return answer.status == 200
+    def has_blob(self, blob: Blob) -> bool:
+        return self._look_up("HEAD", f"blobs/{blob.digest}", {}, "asked for a layer").status == 200
 
-    def upload(self, digest: str, body: Body) -> int:
-        """Brings a blob into the repository, all of it or nothing; returns the bytes sent, 0 when it was mounted."""
-        query = {"mount": digest, "from": self._mount} if self._mount else {}
+    def upload_blob(self, digest: str, body: Body) -> int:
+        """Puts a blob into the repository, all of it or nothing; returns the bytes sent, 0 when it was mounted."""
+        query = {"mount": digest, "from": self._mount_from} if self._mount_from else {}
 
         def attempt() -> int:
-            begun = self._once("POST", f"blobs/uploads/?{urlencode(query)}".rstrip("?"), {})
-            if begun.status == 201:
+            started = self._request("POST", f"blobs/uploads/?{urlencode(query)}".rstrip("?"), {})
+            if started.status == 201:
                 return 0
-            if begun.status != 202 or not begun.headers.get("location"):
-                self._refuse(begun, "was sent a layer")
-            location = urljoin(begun.url, begun.headers["location"])
-            check_redirect(begun.url, location)
+            if started.status != 202 or not started.headers.get("location"):
+                self._refuse(started, "was sent a layer")
+            location = urljoin(started.url, started.headers["location"])
+            check_redirect(started.url, location)
             joint = "&" if urlsplit(location).query else "?"
-            address = f"{location}{joint}{urlencode({'digest': digest})}"
-            done = self._once("PUT", address, {"Content-Type": "application/octet-stream"}, body)
-            if done.status not in (201, 204):
-                self._refuse(done, "was sent a layer")
+            url = f"{location}{joint}{urlencode({'digest': digest})}"
+            response = self._request("PUT", url, {"Content-Type": "application/octet-stream"}, body)
+            if response.status not in (201, 204):
+                self._refuse(response, "was sent a layer")
             return body.size
 
-        return self._patiently(attempt, "was sent a layer")
+        return self._with_retries(attempt, "was sent a layer")
 
     def put_manifest(self, tag: str, manifest: bytes) -> str:
         """Puts the manifest under the tag, which makes the image visible; returns its digest."""
-        body, doing = Body(lambda: [manifest], len(manifest)), "was sent the manifest"
-        answer = self._patiently(lambda: self._once("PUT", f"manifests/{tag}", {"Content-Type": MANIFEST}, body), doing)
-        if answer.status not in (200, 201, 202):
-            self._refuse(answer, doing)
-        digest = sha256(manifest)
-        if answer.headers.get("docker-content-digest", digest) != digest:
-            raise Infrastructure(f"the registry {self.host} keeps another manifest than it was sent: look into its log")
+        body, action = Body(lambda: [manifest], len(manifest)), "was sent the manifest"
+        response = self._with_retries(
+            lambda: self._request("PUT", f"manifests/{tag}", {"Content-Type": MANIFEST}, body), action
+        )
+        if response.status not in (200, 201, 202):
+            self._refuse(response, action)
+        digest = digest_of(manifest)
+        if response.headers.get("docker-content-digest", digest) != digest:
+            raise Infrastructure(
+                f"the registry {self.host} stored another manifest than the one that it was sent: see the registry's log"
+            )
         return digest
 
-    def _ask(self, method: str, path: str, headers: Mapping[str, str], doing: str) -> Response:
-        answer = self._patiently(lambda: self._once(method, path, headers), doing)
-        if answer.status not in (200, 404):
-            self._refuse(answer, doing)
-        return answer
+    def _look_up(self, method: str, path: str, headers: Mapping[str, str], action: str) -> Response:
+        response = self._with_retries(lambda: self._request(method, path, headers), action)
+        if response.status not in (200, 404):
+            self._refuse(response, action)
+        return response
 
-    def _patiently(self, attempt: Callable[[], _T], doing: str) -> _T:
-        """What ``attempt`` returns, tried again when the connection breaks or the registry fails.
+    def _with_retries(self, attempt: Callable[[], _T], action: str) -> _T:
+        """What ``attempt`` returns. It is made again when the connection breaks or the registry fails.
 
-        A registry that was never reached is given up at once: its name is more likely wrong.
+        A registry that has never answered is given up at once, because its name is more likely wrong. urllib3's own retries
+        would repeat one request, and an upload that broke off has to begin anew, with its POST.
+
+        Args:
+            action: what the registry was doing, for a sentence.
         """
         for wait in (*_WAITS, None):
             try:
                 return attempt()
-            except _Again as fault:
-                reason, longer = fault.reason, fault.wait
+            except _TransientFault as fault:
+                reason, retry_after = fault.reason, fault.wait
             except ssl.SSLError as error:
-                raise self._untrusted(error) from error
+                raise self._tls_failure(error) from error
             except TransportRefusal as error:
                 raise Infrastructure(f"the registry {self.host} cannot be used: {error}") from error
             except (OSError, http.client.HTTPException, ValueError) as error:
-                reason, longer = _reason(error), 0.0
+                reason, retry_after = _reason(error), 0.0
                 if not self._reached:
                     break
             if wait is None:
                 break
-            time.sleep(min(max(wait, longer), _LONGEST_WAIT))
+            time.sleep(min(max(wait, retry_after), _LONGEST_WAIT))
         if self._reached:
             raise Infrastructure(
-                f"the registry {self.host} failed several times while it {doing} ({reason}): run this again later; "
-                "what it has already is not sent again"
+                f"the registry {self.host} failed several times when it {action} ({reason}): try again later; "
+                "what it already has is not sent again"
             )
         raise Infrastructure(
             f"the registry {self.host} cannot be reached ({reason}): check its name and the network, and that it is running"
         )
 
-    def _once(self, method: str, path: str, headers: Mapping[str, str], body: Body | None = None) -> Response:
-        """One request, authorized when the registry asks for it."""
-        url = path if "://" in path else f"{self._base}/v2/{self.repository}/{path}"
-        answer = self._transport.request(method, url, self._with_authorization(url, headers), body)
+    def _request(self, method: str, path: str, headers: Mapping[str, str], body: Body | None = None) -> Response:
+        """One request, sent again with credentials when the registry asks for them.
+
+        Args:
+            path: below the repository's, or a whole URL.
+        """
+        url = path if "://" in path else f"{self._base}/v2/{self.name}/{path}"
+        response = self._transport.request(method, url, self._with_authorization(url, headers), body)
         self._reached = True
-        if answer.status == 401 and same_host(url, self._base) and self._authorize(answer):
-            answer = self._transport.request(method, url, self._with_authorization(url, headers), body)
-        if answer.status in _TRANSIENT:
-            after = answer.headers.get("retry-after", "")
-            raise _Again(_words(answer), float(after) if after.isdecimal() else 0.0)
-        return answer
+        if response.status == 401 and same_host(url, self._base) and self._authorize(response):
+            response = self._transport.request(method, url, self._with_authorization(url, headers), body)
+        if response.status in _TRANSIENT_STATUS:
+            retry_after = response.headers.get("retry-after", "")
+            raise _TransientFault(_error_text(response), float(retry_after) if retry_after.isdecimal() else 0.0)
+        return response
 
     def _with_authorization(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        # An upload may go to another host, a store of blobs: its address is the permission.
-        own = self._authorization is not None and same_host(url, self._base)
-        return {**headers, "Authorization": self._authorization} if own and self._authorization else dict(headers)
+        # An upload may go to another host that stores the blobs. Its URL is the permission.
+        if self._authorization is None or not same_host(url, self._base):
+            return dict(headers)
+        return {**headers, "Authorization": self._authorization}
 
-    def _authorize(self, answer: Response) -> bool:
-        """Meets the registry's challenge; False when there is nothing (more) to meet it with."""
-        if not self._asked:
-            self._credentials, self._asked = credentials_for(self.host), True
+    def _authorize(self, response: Response) -> bool:
+        """Answers the registry's challenge; returns whether the request is worth sending again."""
+        if not self._credentials_read:
+            self._credentials, self._credentials_read = credentials_for(self.host), True
         before = self._authorization
-        for challenge in answer.challenges:
-            kind, _, rest = challenge.strip().partition(" ")
-            if kind.lower() == "bearer":
+        for challenge in response.challenges:
+            scheme, _, rest = challenge.strip().partition(" ")
+            if scheme.lower() == "bearer":
                 pairs = urllib.request.parse_keqv_list(
                     [part for part in urllib.request.parse_http_list(rest) if "=" in part]
                 )
-                self._authorization = self._token({name.lower(): value for name, value in pairs.items()}, answer.url)
-                # A second new token for the same request would not be another one.
+                parameters = {name.lower(): value for name, value in pairs.items()}
+                self._authorization = self._fetch_token(parameters, response.url)
                 return self._authorization is not None and self._authorization != before
-            if kind.lower() == "basic" and self._credentials and self._credentials.basic:
+            if scheme.lower() == "basic" and self._credentials and self._credentials.basic:
                 self._authorization = self._credentials.basic
                 return self._authorization != before
         return False
 
-    def _token(self, challenge: Mapping[str, str], url: str) -> str | None:
+    def _fetch_token(self, challenge: Mapping[str, str], url: str) -> str | None:
+        """The Authorization header that the token server of a challenge gives; None when it gives none."""
         realm = urljoin(url, challenge.get("realm", ""))
         check_redirect(url, realm)
-        own = self._credentials
-        scopes = [f"repository:{self.repository}:pull,push"]
-        if self._mount:
-            scopes.append(f"repository:{self._mount}:pull")
+        credentials = self._credentials
+        scopes = [f"repository:{self.name}:pull,push"]
+        if self._mount_from:
+            scopes.append(f"repository:{self._mount_from}:pull")
         fields = {"service": challenge["service"]} if challenge.get("service") else {}
-        if own and own.token:
+        if credentials and credentials.token:
             fields |= {"scope": " ".join(scopes)}
-            fields |= {"grant_type": "refresh_token", "refresh_token": own.token, "client_id": "toolkit"}
+            fields |= {"grant_type": "refresh_token", "refresh_token": credentials.token, "client_id": "toolkit"}
             form = urlencode(fields).encode()
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            answer = self._transport.request("POST", realm, headers, Body(lambda: [form], len(form)))
+            response = self._transport.request("POST", realm, headers, Body(lambda: [form], len(form)))
         else:
-            headers = {"Authorization": own.basic} if own and own.basic else {}
+            headers = {"Authorization": credentials.basic} if credentials and credentials.basic else {}
             joint = "&" if urlsplit(realm).query else "?"
-            answer = self._transport.request(
-                "GET", f"{realm}{joint}{urlencode([*fields.items(), *(('scope', one) for one in scopes)])}", headers
-            )
-        if answer.status in _TRANSIENT:
-            raise _Again(_words(answer))
+            query = urlencode([*fields.items(), *(("scope", scope) for scope in scopes)])
+            response = self._transport.request("GET", f"{realm}{joint}{query}", headers)
+        if response.status in _TRANSIENT_STATUS:
+            raise _TransientFault(_error_text(response))
         try:
-            found = json.loads(answer.body) if answer.status == 200 else {}
-            token = found.get("token") or found.get("access_token")
+            answer = json.loads(response.body) if response.status == 200 else {}
+            token = answer.get("token") or answer.get("access_token")
         except (ValueError, AttributeError):
             return None
         return f"Bearer {token}" if token else None
 
-    def _refuse(self, answer: Response, doing: str) -> NoReturn:
-        words = _words(answer)
-        if answer.status in (401, 403):
-            known = "with the credentials of `docker login`" if self._credentials else "without credentials"
+    def _refuse(self, response: Response, action: str) -> NoReturn:
+        text = _error_text(response)
+        if response.status in (401, 403):
+            login = "with the credentials of `docker login`" if self._credentials else "without credentials"
             raise Infrastructure(
-                f"the registry {self.host} refuses {self.repository} {known} ({words}): run `docker login {self.host}` "
+                f"the registry {self.host} refuses access to {self.name} {login} ({text}): run `docker login {self.host}` "
                 "with an account that may push there"
             )
-        if answer.status == 404:
+        if response.status == 404:
             raise Infrastructure(
-                f"the registry {self.host} has no repository {self.repository} and makes none ({words}): create it there, "
-                "or mend the image's name"
+                f"the registry {self.host} does not have the repository {self.name} and does not create it ({text}): create "
+                "it there, or fix the image's name"
             )
-        raise Infrastructure(f"the registry {self.host} failed while it {doing} ({words}): look into its log")
+        raise Infrastructure(f"the registry {self.host} failed when it {action} ({text}): see the registry's log")
 
-    def _untrusted(self, error: ssl.SSLError) -> Infrastructure:
+    def _tls_failure(self, error: ssl.SSLError) -> Infrastructure:
         if isinstance(error, ssl.SSLCertVerificationError):
             return Infrastructure(
                 f"the certificate of the registry {self.host} is not trusted ({error.verify_message}): name its CA in "
                 "build.network.ca_bundle"
             )
         return Infrastructure(
-            f"the registry {self.host} does not speak TLS as it should ({error.reason or 'the connection broke off'}): if it "
-            f"has plain HTTP and that is meant, set build.registry to http://{self.host}"
+            f"the registry {self.host} does not answer by TLS ({error.reason or 'the connection broke off'}): if it is meant "
+            f"to use plain HTTP, set build.registry to http://{self.host}"
         )
 
 
 def push_image(
-    registry: Registry, tag: str, contents: ImageContents, remembered: str | None, report: Callable[[str], None]
+    repository: RemoteRepository,
+    tag: str,
+    contents: ImageContents,
+    last_digest: str | None,
+    report: Callable[[str], None],
 ) -> PushResult:
-    """Pushes the image under the tag, what the registry lacks and then the manifest; nothing when it has it.
+    """Pushes the image under the tag: the blobs that the registry lacks, then the manifest. Sends nothing when it has the image.
 
     Args:
-        remembered: the manifest's digest at the last push of this tag: one question is then enough.
+        last_digest: the manifest's digest at the last push of this tag. When it still holds, one request is enough.
 
     Raises:
-        Infrastructure: as Registry's methods, or the engine can't hand over a layer that is missing.
+        Infrastructure: as RemoteRepository's methods, or the engine can't export a layer that the registry lacks.
     """
-    there = registry.find(tag)
-    if there is not None and there == remembered:
-        return PushResult(there)
-    found = registry.manifest(tag) if there is not None else None
-    if found is not None and _is_ours(found[1], contents.image.digest):
-        return PushResult(found[0])
-    pushed = PushResult("")
-    layers = _push_layers(registry, contents, pushed, report)
+    current = repository.manifest_digest(tag)
+    if current is not None and current == last_digest:
+        return PushResult(current)
+    # It may be this very image with its layers compressed otherwise: the config names what they unpack to.
+    pushed_before = repository.manifest_and_config_digest(tag) if current is not None else None
+    if pushed_before is not None and pushed_before[1] == contents.image.digest:
+        return PushResult(pushed_before[0])
+    result = PushResult("")
+    layers = _push_layers(repository, contents, result, report)
     config = contents.config
     assert config is not None
-    blob = Blob(sha256(config), len(config))
-    if not registry.has(blob):
-        pushed.size += registry.upload(blob.digest, Body(lambda: [config], len(config)))
-    pushed.digest = registry.put_manifest(tag, oci_manifest(config, layers))
-    return pushed
-
-
-def _is_ours(manifest: dict[str, Any], image_id: str) -> bool:
-    """Whether it is this image, however its layers are compressed: its config names what they unpack to."""
-    config = manifest.get("config")
-    return isinstance(config, dict) and config.get("digest") == image_id
+    blob = Blob(digest_of(config), len(config))
+    if not repository.has_blob(blob):
+        result.size += repository.upload_blob(blob.digest, Body(lambda: [config], len(config)))
+    result.digest = repository.put_manifest(tag, oci_manifest(config, layers))
+    return result
 
 
 def _push_layers(
-    registry: Registry, contents: ImageContents, pushed: PushResult, report: Callable[[str], None]
+    repository: RemoteRepository, contents: ImageContents, result: PushResult, report: Callable[[str], None]
 ) -> tuple[Blob, ...]:
-    """The layers as the registry has them now."""
-    known = contents.packed()
-    there = {layer.digest for layer in known[:-1] if registry.has(layer)} if known else set[str]()
-    if known is not None and all(layer.digest in there for layer in known[:-1]):
-        pushed.total = len(known)
-        return (*known[:-1], _send(registry, contents, known[-1], "", pushed))
+    """Sends the layers that the registry lacks; returns all layers as the registry has them now."""
+    compressed = contents.compressed_layers()
+    present = {layer.digest for layer in compressed[:-1] if repository.has_blob(layer)} if compressed else set[str]()
+    if compressed is not None and all(layer.digest in present for layer in compressed[:-1]):
+        result.total = len(compressed)
+        return (*compressed[:-1], _push_layer(repository, contents, compressed[-1], "", result))
     report(
-        f"{registry.host} lacks more than the code, so the image is exported from the Docker engine, which takes longer"
+        f"{repository.host} lacks more than the code, so the image is exported from the Docker engine, which takes longer"
     )
     with contents.exported() as layers:
         assert contents.config is not None
-        pushed.total = len(layers)
+        result.total = len(layers)
         names = diff_ids(contents.config)
         return tuple(
-            known[number]
-            if known is not None and known[number].digest in there
-            else _send(registry, contents, layer, names[number], pushed)
+            compressed[number]
+            if compressed is not None and compressed[number].digest in present
+            else _push_layer(repository, contents, layer, names[number], result)
             for number, layer in enumerate(layers)
         )
 
 
-def _send(registry: Registry, contents: ImageContents, layer: Blob, diff_id: str, pushed: PushResult) -> Blob:
-    with contents.pack(layer, diff_id) as packed:
-        content = packed.content
-        assert content is not None and packed.size is not None
-        if not registry.has(packed):
-            sent = registry.upload(packed.digest, Body(content.read, packed.size))
-            pushed.size += sent
-            pushed.layers += 1 if sent else 0
-        return Blob(packed.digest, packed.size, packed.media_type)
+def _push_layer(
+    repository: RemoteRepository, contents: ImageContents, layer: Blob, diff_id: str, result: PushResult
+) -> Blob:
+    with contents.compress(layer, diff_id) as compressed:
+        content = compressed.content
+        assert content is not None and compressed.size is not None
+        if not repository.has_blob(compressed):
+            sent = repository.upload_blob(compressed.digest, Body(content.read, compressed.size))
+            result.size += sent
+            result.layers += 1 if sent else 0
+        return Blob(compressed.digest, compressed.size, compressed.media_type)
 
 
-def _words(answer: Response) -> str:
-    """The registry's own words for a failure, on one line, and its status."""
+def _error_text(response: Response) -> str:
+    """The registry's own text for a failure, on one line, and the status."""
     text = ""
     try:
-        first = json.loads(answer.body)["errors"][0]
+        first = json.loads(response.body)["errors"][0]
         text = str(first.get("message") or first.get("code") or "")
     except (ValueError, LookupError, TypeError, AttributeError):
         pass
-    text = " ".join("".join(one if one.isprintable() else " " for one in text).split())[:200]
-    return f"{text}, status {answer.status}" if text else f"status {answer.status}"
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]
+    return f"{text}, status {response.status}" if text else f"status {response.status}"
 
 
 def _reason(error: BaseException) -> str:

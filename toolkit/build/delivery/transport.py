@@ -1,48 +1,66 @@
-"""HTTP to a registry: kept connections, proxies, TLS with the build's CA, redirects, and time limits."""
+"""HTTP to a registry by ``requests``, with the rules of a push: trusted CAs, redirects, time limits.
+
+It is imported only when an image is pushed, because requests takes a while to import.
+"""
 
 from __future__ import annotations
 
 import http.client
 import ssl
-import urllib.request
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
-_CONNECT = 15.0
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+_CONNECT_TIMEOUT = 15.0
 """Seconds until a connection stands."""
-_SILENCE = 120.0
-"""Seconds without a byte; a registry that keeps its blobs elsewhere takes its time to put a large one away."""
-_LARGEST = 16 << 20
-"""Bytes of an answer that are read: no manifest or token is as large."""
-_REDIRECTS = 5
+_READ_TIMEOUT = 120.0
+"""Seconds without a byte. A registry that stores its blobs elsewhere needs time for a large one."""
+_MAX_RESPONSE = 16 << 20
+"""Bytes of a response that are read. No manifest or token is as large."""
+_CHUNK = 1 << 16
+_MAX_REDIRECTS = 5
 _LOCAL = ("localhost", "::1")
 
 
 class TransportRefusal(Exception):
-    """An address that is not followed, or a CA that is none; says why."""
+    """An address that is not followed, or a CA file that holds no CA; the text says why."""
 
 
 @dataclass(frozen=True)
 class Body:
     """A request's body, which can be read again when the request has to be repeated.
 
+    It has a length, so that requests announces it: not every registry takes a chunked body.
+
     Attributes:
+        chunks: returns the content from its beginning, in pieces.
         size: bytes.
     """
 
     chunks: Callable[[], Iterable[bytes]]
     size: int
 
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.chunks())
+
+    def __len__(self) -> int:
+        return self.size
+
 
 @dataclass(frozen=True)
 class Response:
-    """A registry's answer, its headers' names in lower case.
+    """A registry's response.
 
     Attributes:
+        headers: by their names in lower case.
+        challenges: the WWW-Authenticate headers.
         url: where it came from, after redirects.
     """
 
@@ -59,155 +77,149 @@ def is_local(host: str) -> bool:
 
 
 class Transport:
-    """Connections, one for each host; not for several threads.
+    """A session whose connections are kept open; not for several threads.
 
     Args:
-        authority: a PEM file of CAs that are trusted besides the system's.
+        ca_file: a PEM file of CAs that are trusted besides the system's.
     """
 
-    def __init__(self, authority: Path | None = None) -> None:
-        self._authority = authority
-        self._connections: dict[tuple[str, str], http.client.HTTPConnection] = {}
+    def __init__(self, ca_file: Path | None = None) -> None:
+        self._ca_file = ca_file
+        self._session = requests.Session()
+        # Else requests would replace our Authorization header by what it finds in ~/.netrc.
+        self._session.trust_env = False
+        # Cookies know no ports: one of a registry would reach whatever else listens on its host.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._session.headers["Accept-Encoding"] = "identity"
 
     def close(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        self._session.close()
 
     def request(self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None) -> Response:
-        """One request and its answer; redirects are followed, the Authorization header only on the same host.
+        """Sends one request and returns its response. Redirects are followed, the Authorization header only on the same host.
+
+        They are followed here and not by requests, which repeats a redirected PUT or POST as a GET, leaves TLS when it
+        is redirected so, and keeps the header from http to https of one host.
 
         Raises:
             OSError, http.client.HTTPException: the connection could not be made, or broke off.
             TransportRefusal: a redirect leads from TLS to none, or in a circle.
         """
-        sent = dict(headers)
-        for _ in range(_REDIRECTS):
-            answer = self._exchange(method, url, sent, body)
-            target = answer.headers.get("location")
-            if answer.status not in (301, 302, 303, 307, 308) or not target:
-                return answer
-            following = urljoin(url, target)
-            if not same_host(url, following):
-                sent.pop("Authorization", None)
-            check_redirect(url, following)
-            url = following
+        sent_headers = dict(headers)
+        for _ in range(_MAX_REDIRECTS):
+            response = self._send(method, url, sent_headers, body)
+            location = response.headers.get("location")
+            if response.status not in (301, 302, 303, 307, 308) or not location:
+                return response
+            target = urljoin(url, location)
+            if not same_host(url, target):
+                sent_headers.pop("Authorization", None)
+            check_redirect(url, target)
+            url = target
         raise TransportRefusal("it redirects in a circle")
 
-    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Response:
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Response:
         parts = urlsplit(url)
-        key = (parts.scheme, parts.netloc)
-        connection = self._connections.get(key)
-        if connection is None:
-            connection = self._connections[key] = self._connect(parts)
+        origin = f"{parts.scheme}://{parts.netloc}/"
+        if parts.scheme == "https" and origin not in self._session.adapters:
+            self._session.mount(origin, _TlsAdapter(self._tls_context(parts.netloc)))
         try:
-            return self._on(connection, method, url, headers, body)
-        except BaseException:
-            # Nothing is known of its state.
-            connection.close()
-            self._connections.pop(key, None)
-            raise
-
-    def _on(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: Body | None,
-    ) -> Response:
-        parts = urlsplit(url)
-        # Through a proxy and without TLS, the proxy is sent the whole address.
-        path = (
-            url if getattr(connection, "whole_address", False) else parts._replace(scheme="", netloc="").geturl() or "/"
-        )
-        sent = {**getattr(connection, "proxy_headers", {}), **headers, "Accept-Encoding": "identity"}
-        if body is not None or method in ("POST", "PUT", "PATCH"):
-            sent["Content-Length"] = str(body.size if body else 0)
-        if connection.sock is None:
-            connection.connect()
-            connected: Any = connection.sock
-            connected.settimeout(_SILENCE)
-        try:
-            connection.request(method, path, body=_filled(body) if body else None, headers=sent)
-        except (BrokenPipeError, ConnectionResetError):
-            if body is None:
-                raise
-            # It may have answered before it read all, and says why; when not, reading the answer fails.
-        response = connection.getresponse()
-        content = response.read(_LARGEST)
-        named = {name.lower(): value for name, value in response.getheaders()}
-        if response.will_close or not response.isclosed():
-            connection.close()
-        return Response(response.status, named, tuple(response.headers.get_all("WWW-Authenticate") or ()), content, url)
-
-    def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
-        host, secure = parts.hostname or "", parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        proxy = _proxy_for(parts)
-        if proxy is None:
-            if secure:
-                return http.client.HTTPSConnection(
-                    host, port, timeout=_CONNECT, context=self._context(parts.netloc), blocksize=1 << 20
+            with self._session.request(
+                method,
+                url,
+                headers=dict(headers),
+                data=body,
+                timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT),
+                allow_redirects=False,
+                proxies={} if is_local(parts.hostname or "") else get_environ_proxies(url),
+                stream=True,
+            ) as response:
+                return Response(
+                    response.status_code,
+                    {name.lower(): value for name, value in response.headers.items()},
+                    tuple(response.raw.headers.getlist("WWW-Authenticate")),
+                    _read_limited(response),
+                    url,
                 )
-            return http.client.HTTPConnection(host, port, timeout=_CONNECT, blocksize=1 << 20)
-        extra = {}
-        if proxy.username:
-            pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-            extra["Proxy-Authorization"] = "Basic " + b64encode(pair.encode()).decode()
-        connection: http.client.HTTPConnection
-        if secure:
-            connection = http.client.HTTPSConnection(
-                proxy.hostname or "", proxy.port or 80, timeout=_CONNECT, context=self._context(parts.netloc),
-                blocksize=1 << 20,
-            )  # fmt: skip
-            connection.set_tunnel(host, port, extra)
-        else:
-            connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=_CONNECT)
-            connection.whole_address, connection.proxy_headers = True, extra  # type: ignore[attr-defined]
-        return connection
+        except requests.RequestException as error:
+            raise _root_cause(error) from error
 
-    def _context(self, netloc: str) -> ssl.SSLContext:
+    def _tls_context(self, netloc: str) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        # And where the Docker engine looks for a registry's own CA.
-        files = [self._authority] if self._authority is not None else []
-        for file in [*files, *sorted((Path("/etc/docker/certs.d") / netloc).glob("*.crt"))]:
+        # The Docker engine looks for a registry's own CA in this folder.
+        files = sorted((Path("/etc/docker/certs.d") / netloc).glob("*.crt"))
+        for file in [self._ca_file, *files] if self._ca_file is not None else files:
             try:
                 context.load_verify_locations(str(file))
             except OSError as error:
-                raise TransportRefusal(
-                    f"the CA in {file} cannot be read ({error.strerror or 'it is no PEM file'})"
-                ) from error
+                reason = error.strerror or "it is no PEM file"
+                raise TransportRefusal(f"the CA in {file} cannot be read ({reason})") from error
         return context
 
 
-def _filled(body: Body) -> Iterator[bytes]:
-    # http.client takes an empty chunk for the end.
-    return (chunk for chunk in body.chunks() if chunk)
+class _TlsAdapter(HTTPAdapter):
+    """Connections to one host that are checked by a context of ours.
+
+    requests itself would trust certifi's CAs and not the system's, where an organization installs its own.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._context, **options)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Adds no CAs: the context has them, and it demands a certificate that they signed."""
 
 
-def _proxy_for(parts: SplitResult) -> SplitResult | None:
-    host = parts.hostname or ""
-    proxies = urllib.request.getproxies()
-    chosen = proxies.get(parts.scheme) or proxies.get("all")
-    if not chosen or is_local(host) or urllib.request.proxy_bypass(parts.netloc):
-        return None
-    return urlsplit(chosen if "://" in chosen else f"http://{chosen}")
+def _read_limited(response: requests.Response) -> bytes:
+    content = b""
+    for chunk in response.iter_content(_CHUNK):
+        content += chunk
+        if len(content) >= _MAX_RESPONSE:
+            break
+    return content
 
 
-def same_host(one: str, other: str) -> bool:
-    return urlsplit(one)[:2] == urlsplit(other)[:2]
+def _root_cause(error: BaseException) -> BaseException:
+    """The system's own error inside one of requests, which wraps urllib3's: it has the words and the kind that count."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError | http.client.HTTPException) and not isinstance(cause, requests.RequestException):
+            return cause
+    return error
 
 
-def check_redirect(one: str, other: str) -> None:
-    """An address that a server named may be gone to from another one.
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that led to it, the nearest first. A chain may have a circle, because causes are raised again."""
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            waiting += [cause.__cause__, cause.__context__]
+
+
+def same_host(first: str, second: str) -> bool:
+    """Whether two URLs have scheme, host and port in common."""
+    return urlsplit(first)[:2] == urlsplit(second)[:2]
+
+
+def check_redirect(source: str, target: str) -> None:
+    """Checks that an address which a server named may be followed.
 
     Raises:
-        TransportRefusal: it would leave TLS, or speaks something else than HTTP.
+        TransportRefusal: it would leave TLS, or has another scheme than HTTP's.
     """
-    scheme = urlsplit(other).scheme
-    if scheme not in ("http", "https") or (urlsplit(one).scheme == "https" and scheme != "https"):
-        raise TransportRefusal(f"it sends on to {scheme}://{urlsplit(other).hostname}, which is not followed")
+    scheme = urlsplit(target).scheme
+    if scheme not in ("http", "https") or (urlsplit(source).scheme == "https" and scheme != "https"):
+        raise TransportRefusal(f"it redirects to {scheme}://{urlsplit(target).hostname}, which is not followed")
 
 
 __all__ = ["Body", "Response", "Transport", "TransportRefusal", "check_redirect", "is_local", "same_host"]

@@ -1,44 +1,40 @@
-"""Images that must exist before a build: the base that an environment starts from, and images that the user names."""
+"""The base image that an environment starts from, and pulling images that the engine lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from toolkit.engine import EngineApi, connect
+from toolkit.engine import EngineApi, EngineObject, connect
 from toolkit.errors import BadInput, Infrastructure
 
 DEFAULT_BASE = "python:3.12-slim-bookworm"
 OWN_BASE = "toolkit-base:bookworm"
-"""What `task setup` makes where no registry is in reach."""
-
-Image = dict[str, Any]
-"""An image as `docker inspect` shows it."""
+"""The base image that `task setup` makes where no registry can be reached."""
 
 
-def local_base(raw: EngineApi, chosen: str | None) -> tuple[str, Image | None]:
-    """The base image's reference and, when the engine has it, the image."""
+def find_base_image(engine: EngineApi, chosen: str | None) -> tuple[str, EngineObject | None]:
+    """The base image's reference, and the image as `docker inspect` shows it; None when the engine does not have it."""
     if chosen:
-        return chosen, raw.image(chosen)
-    image = raw.image(DEFAULT_BASE)
+        return chosen, engine.image(chosen)
+    image = engine.image(DEFAULT_BASE)
     if image is not None:
         return DEFAULT_BASE, image
-    image = raw.image(OWN_BASE)
+    image = engine.image(OWN_BASE)
     return (OWN_BASE, image) if image is not None else (DEFAULT_BASE, None)
 
 
-def pull(raw: EngineApi, reference: str, setting: str, report: Callable[[str], None]) -> Image:
-    """Pulls an image with the credentials that the Docker CLI has.
+def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str], None]) -> EngineObject:
+    """Pulls an image with the Docker CLI's credentials. Returns it as `docker inspect` shows it.
 
     Args:
-        setting: which setting names it; "" for the default base.
+        setting: the setting that names the image; "" for the default base image.
 
     Raises:
-        BadInput: its registry does not have it, or wants a login.
+        BadInput: its registry does not have it, or requires a login.
         Infrastructure: the registry cannot be reached.
     """
     report(f"pulling {reference}")
-    client = connect(raw.endpoint)
+    client = connect(engine.endpoint)
     import docker.errors
 
     try:
@@ -50,14 +46,14 @@ def pull(raw: EngineApi, reference: str, setting: str, report: Callable[[str], N
         if setting and any(words in reason.lower() for words in absent):
             raise BadInput(
                 f"{setting}: the image {reference} is not on this engine and cannot be pulled ({reason}): "
-                "mend the name, or log in with `docker login`"
+                "fix the name, or log in with `docker login`"
             ) from error
         raise _unreachable(reference, setting, reason) from error
-    except OSError as error:  # requests' own: the engine went away or says nothing for too long
+    except OSError as error:  # of requests: the engine broke off the connection, or sent nothing for too long
         raise _unreachable(reference, setting, str(error)) from error
-    image = raw.image(reference)
+    image = engine.image(reference)
     if image is None:
-        raise Infrastructure(f"{reference} was pulled but is not there afterwards: look into the Docker engine's log")
+        raise Infrastructure(f"{reference} was pulled, but the Docker engine does not have it: see the engine's log")
     return image
 
 
@@ -69,9 +65,9 @@ def _split(reference: str) -> tuple[str, str | None]:
 
 
 def _unreachable(reference: str, setting: str, reason: str) -> Infrastructure:
-    ways = "make a base image with `task setup`, or name one that this engine has in build.base_image"
+    remedy = "make a base image with `task setup`, or name one that this engine has in build.base_image"
     if setting and setting != "build.base_image":
-        ways = "check the network, or name an image that this engine has"
+        remedy = "check the network, or name an image that this engine has"
     return Infrastructure(
-        f"the image {reference} is not on this engine and its registry cannot be reached ({reason}): {ways}"
+        f"the image {reference} is not on this engine and its registry cannot be reached ({reason}): {remedy}"
     )

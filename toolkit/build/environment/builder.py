@@ -1,4 +1,4 @@
-"""Builds the environment image where the engine does not have it, and says what a failed build means."""
+"""Builds the environment image, if the engine does not have it."""
 
 from __future__ import annotations
 
@@ -10,63 +10,70 @@ from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.build.environment import buildkit
-from toolkit.build.environment.base_image import Image
 from toolkit.build.environment.definition import UV_REQUIREMENT, EnvironmentDefinition
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
 from toolkit.data import data_path
-from toolkit.engine import EngineApi
+from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import Infrastructure
 
 _PAUSES = (5, 20)
-"""Seconds before a build is tried again that the network failed: what is lost on the way once is mostly there soon after."""
+"""Seconds before each further attempt at a build that failed by the network."""
 _TAIL = 30
 """Lines of a failed build that are shown."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
 def ensure_environment(
-    raw: EngineApi, wanted: EnvironmentDefinition, secrets: dict[str, Path], folder: Path, report: Callable[[str], None]
-) -> Image:
-    """The environment's image, built when the engine does not have it.
+    engine: EngineApi,
+    definition: EnvironmentDefinition,
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+) -> EngineObject:
+    """The environment image. It is built when the engine does not have it.
 
     Args:
-        secrets: what it needs to reach the package index (network_files).
-        folder: where the build may write (`.toolkit/build`).
+        secrets: the files that the build needs to reach the package index (network_files).
+        folder: where the build writes (`.toolkit/build`).
 
     Raises:
-        BadInput: the lock does not match, or what it names cannot be installed.
-        Infrastructure: no BuildKit, no network, no space, no time.
+        BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
+        Infrastructure: there is no BuildKit, network or space, or the time limit has passed.
     """
-    reference = wanted.reference
-    image = raw.image(reference)
+    reference = definition.reference
+    image = engine.image(reference)
     if image is None:
-        _build(raw, wanted, secrets, folder, report)
-        image = raw.image(reference)
+        _build(engine, definition, secrets, folder, report)
+        image = engine.image(reference)
     if image is None:
-        raise Infrastructure(
-            f"BuildKit ended well, but the engine does not have {reference}: look into the engine's log"
-        )
+        raise Infrastructure(f"BuildKit succeeded, but the engine does not have {reference}: see the engine's log")
     return image
 
 
 def _build(
-    raw: EngineApi, wanted: EnvironmentDefinition, secrets: dict[str, Path], folder: Path, report: Callable[[str], None]
+    engine: EngineApi,
+    definition: EnvironmentDefinition,
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
 ) -> None:
-    client = buildkit.probe(raw.endpoint)
+    client = buildkit.find_build_client(engine.endpoint)
     output = folder / "environment.log"
-    report(f"building the environment from {wanted.lock.file or 'system packages'} on {wanted.base} (output: {output})")
+    report(
+        f"building the environment from {definition.lock.file or 'system packages'} on {definition.base} (output: {output})"
+    )
     context = Path(tempfile.mkdtemp(prefix="context-", dir=folder))
     try:
-        for name, content in wanted.lock.files.items():
+        for name, content in definition.lock.files.items():
             path = context / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         request = buildkit.BuildRequest(
-            dockerfile=data_path(f"dockerfiles/{wanted.template}.Dockerfile"),
+            dockerfile=data_path(f"dockerfiles/{definition.template}.Dockerfile"),
             context=context,
-            tag=wanted.reference,
+            tag=definition.reference,
             output=output,
-            arguments=_arguments(wanted),
+            arguments=_arguments(definition),
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
             secrets=secrets,
         )
@@ -74,7 +81,7 @@ def _build(
         for pause in _PAUSES:
             if outcome.succeeded or not is_transient_failure(outcome.text):
                 break
-            report(f"the network failed the build: trying again in {pause} s")
+            report(f"the build failed because of the network: trying again in {pause} s")
             time.sleep(pause)
             outcome = buildkit.run_build(client, request, report)
     finally:
@@ -82,16 +89,16 @@ def _build(
     if not outcome.succeeded:
         for line in outcome.text.splitlines()[-_TAIL:]:
             report("  " + line)
-        raise explain_failure(outcome.text, wanted)
+        raise explain_failure(outcome.text, definition)
 
 
-def _arguments(wanted: EnvironmentDefinition) -> dict[str, str]:
-    arguments = {"BASE": wanted.base, "SYSTEM_PACKAGES": " ".join(sorted(set(wanted.packages)))}
-    if wanted.lock.kind == "uv":
-        arguments |= {"UV_REQUIREMENT": UV_REQUIREMENT, "FOLDER": os.path.dirname(wanted.lock.file or "") or "."}
-    elif wanted.lock.kind == "requirements":
+def _arguments(definition: EnvironmentDefinition) -> dict[str, str]:
+    arguments = {"BASE": definition.base, "SYSTEM_PACKAGES": " ".join(sorted(set(definition.packages)))}
+    if definition.lock.kind == "uv":
+        arguments |= {"UV_REQUIREMENT": UV_REQUIREMENT, "FOLDER": os.path.dirname(definition.lock.file or "") or "."}
+    elif definition.lock.kind == "requirements":
         arguments |= {
-            "REQUIREMENTS": wanted.lock.file or "",
-            "PIP_OPTIONS": "--require-hashes" if wanted.lock.hashes else "",
+            "REQUIREMENTS": definition.lock.file or "",
+            "PIP_OPTIONS": "--require-hashes" if definition.lock.hashes else "",
         }
     return arguments

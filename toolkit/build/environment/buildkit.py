@@ -1,4 +1,4 @@
-"""BuildKit, by the command line that has it: which one that is, and one build with it."""
+"""BuildKit through the `docker` command line: finds one that has BuildKit, and runs a build with it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from toolkit.engine import Endpoint
 from toolkit.errors import Infrastructure
 
 TIME_LIMIT = 30 * 60
-"""Seconds that a build of an environment may take."""
+"""Seconds that the build of an environment may take."""
 _LAST_WITH_BUILTIN = 23
-"""CLIs before this version speak to the engine's BuildKit themselves; later ones need the buildx plugin for it."""
+"""The last version of the CLI that uses the engine's BuildKit by itself. Later ones need the buildx plugin."""
 _GRACE = 10
+"""Seconds between asking the CLI to stop and killing it."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class BuildClient:
     """A docker CLI that can build with BuildKit.
 
     Attributes:
-        command: what comes before the options of a build.
-        settings: environment variables that it needs.
+        command: the beginning of a build's command line, before its options.
+        settings: environment variables that the command needs.
     """
 
     command: tuple[str, ...]
@@ -40,11 +41,12 @@ class BuildRequest:
 
     Attributes:
         dockerfile: absolute path.
-        context: absolute path of a folder that holds nothing else than what the template copies.
-        arguments: ARG values; they are in the image's history.
-        passed_on: names of this process's variables that the build gets (proxies), without a trace in the image.
-        secrets: files that are mounted while it builds, by id, without a trace in the image.
-        output: the file that gets its whole output.
+        context: absolute path of a folder that holds only what the template copies.
+        tag: the image's reference.
+        output: the file that gets the whole output.
+        arguments: ARG values, which the image's history shows.
+        passed_on: names of this process's environment variables that the build gets (proxies). The image does not show them.
+        secrets: files that are mounted during the build, by the secret's id. The image does not show them.
     """
 
     dockerfile: Path
@@ -58,43 +60,46 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class BuildResult:
+    """The end of one build; ``text`` is its whole output."""
+
     succeeded: bool
     text: str
 
 
-def probe(endpoint: Endpoint) -> BuildClient:
-    """The first CLI on PATH, then /usr/bin/docker, that has BuildKit.
+def find_build_client(endpoint: Endpoint) -> BuildClient:
+    """The first CLI that has BuildKit, from PATH, then /usr/bin/docker.
 
     Raises:
-        Infrastructure: there is none; says what to install.
+        Infrastructure: there is none; its sentence says what to install.
     """
-    seen: list[str] = []
+    rejected: list[str] = []
     settings = _engine_settings(endpoint)
     for binary in _binaries():
-        # "default" is the engine's own BuildKit; another builder would not see the images that this engine has.
-        if _answer([binary, "buildx", "version"]):
+        # "default" is the engine's own BuildKit. Another builder would not see the images that this engine has.
+        if _output([binary, "buildx", "version"]):
             return BuildClient((binary, "buildx", "build", "--builder", "default", "--load"), settings)
-        version = re.search(r"version (\d+)\.", _answer([binary, "--version"]))
+        version = re.search(r"version (\d+)\.", _output([binary, "--version"]))
         if version and int(version[1]) < _LAST_WITH_BUILTIN:
             return BuildClient((binary, "build"), settings | {"DOCKER_BUILDKIT": "1"})
-        seen.append(f"{binary} has no buildx plugin")
+        rejected.append(f"{binary} has no buildx plugin")
     raise Infrastructure(
-        f"no docker command line here can build with BuildKit ({'; '.join(seen) or 'there is none on PATH'}): "
+        f"no docker command line here can build with BuildKit ({'; '.join(rejected) or 'there is none on PATH'}): "
         "install the buildx plugin (docker-buildx-plugin, on Debian 12 docker.io has it built in)"
     )
 
 
 def _binaries() -> list[str]:
     folders = [*os.environ.get("PATH", "").split(os.pathsep), "/usr/bin"]
-    found: dict[str, str] = {}
+    binaries: dict[str, str] = {}
     for folder in folders:
         path = os.path.join(folder or ".", "docker")
         if os.access(path, os.X_OK) and not os.path.isdir(path):
-            found.setdefault(os.path.realpath(path), path)
-    return list(found.values())
+            binaries.setdefault(os.path.realpath(path), path)
+    return list(binaries.values())
 
 
-def _answer(command: list[str]) -> str:
+def _output(command: list[str]) -> str:
+    """A command's standard output; "" when it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=20, stdin=subprocess.DEVNULL
@@ -105,7 +110,7 @@ def _answer(command: list[str]) -> str:
 
 
 def _engine_settings(endpoint: Endpoint) -> dict[str, str]:
-    """Points a CLI to the very engine that this process talks to, whatever the current context is."""
+    """The environment variables that point a CLI to this very engine, whatever the current context is."""
     settings = {"DOCKER_HOST": endpoint.address}
     if endpoint.certificates is not None:
         settings["DOCKER_CERT_PATH"] = str(endpoint.certificates)
@@ -114,17 +119,20 @@ def _engine_settings(endpoint: Endpoint) -> dict[str, str]:
 
 
 def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str], None]) -> BuildResult:
-    """Builds, reporting each step that the template names as it begins.
+    """Runs a build, and reports each step that the template names when the step begins.
 
     Raises:
         Infrastructure: it took longer than the time limit, or cannot be started.
-        KeyboardInterrupt: the user ended it; the CLI and the build are ended first.
+        KeyboardInterrupt: the user interrupted it. The CLI and the build are stopped first.
     """
     command = [*client.command, "--progress", "plain", "--file", str(request.dockerfile), "--tag", request.tag]
     for name, value in request.arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     for name in request.passed_on:
-        command += ["--build-arg", name]  # the value comes from the environment, so that no list of processes shows it
+        command += [
+            "--build-arg",
+            name,
+        ]  # the CLI takes the value from its environment, so no list of processes shows it
     for name, path in request.secrets.items():
         command += ["--secret", f"id={name},src={path}"]
     environment = {
@@ -141,16 +149,17 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         except OSError as error:
             raise Infrastructure(f"{client.command[0]} cannot be started: {error.strerror}") from error
         try:
-            _follow(child, request.output, report)
+            _report_steps(child, request.output, report)
         except BaseException:
-            _end(child)
+            _stop(child)
             raise
     return BuildResult(child.returncode == 0, request.output.read_text("utf-8", "replace"))
 
 
-def _follow(child: subprocess.Popen[bytes], output: Path, report: Callable[[str], None]) -> None:
+def _report_steps(child: subprocess.Popen[bytes], output: Path, report: Callable[[str], None]) -> None:
+    """Waits for the build's end, and reports its steps until then."""
     deadline = time.monotonic() + TIME_LIMIT
-    seen: set[str] = set()
+    reported: set[str] = set()
     with output.open("rb") as stream:
         rest = b""
         running = True
@@ -163,17 +172,17 @@ def _follow(child: subprocess.Popen[bytes], output: Path, report: Callable[[str]
             *lines, rest = (rest + stream.read()).split(b"\n")
             for line in lines:
                 step = re.match(r'#\d+ \[.*: "step: ([^"]+)"', line.decode("utf-8", "replace"))
-                if step and step[1] not in seen:
-                    seen.add(step[1])
+                if step and step[1] not in reported:
+                    reported.add(step[1])
                     report("  " + step[1])
             if running and time.monotonic() > deadline:
                 raise Infrastructure(
-                    f"the environment was not built within {TIME_LIMIT // 60} minutes and was given up: see {output}"
+                    f"the environment was not built within {TIME_LIMIT // 60} minutes, so its build was stopped: see {output}"
                 )
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ends the CLI, which cancels the build on the engine with it."""
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Stops the CLI, which cancels the build in the engine."""
     for number in (signal.SIGINT, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)

@@ -1,4 +1,4 @@
-"""The final image as an archive: its configuration, and a tar in Docker's layout and, where it is true, in OCI's."""
+"""The final image as an archive: its OCI config, and a tar in Docker's layout and, where the sizes are known, also in OCI's."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from toolkit.build.code.layer import Layer
-from toolkit.build.environment.base_image import Image
+from toolkit.build.code.layer import CodeLayer
 from toolkit.build.image.build_record import ENVIRONMENT_LABEL, IDENTITY_LABEL, PROTOCOL_LABEL
 from toolkit.build.reference import full_name
+from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.protocol import PROTOCOL, WORKSPACE
 
@@ -30,10 +29,10 @@ class Slice:
     size: int
 
     def read(self) -> Iterator[bytes]:
-        """Its bytes, in pieces.
+        """The bytes, in pieces.
 
         Raises:
-            Infrastructure: the file is gone or shorter than it was.
+            Infrastructure: the file cannot be read, or is shorter than it was.
         """
         try:
             with self.file.open("rb") as source:
@@ -45,17 +44,17 @@ class Slice:
         except OSError as error:
             raise Infrastructure(f"{self.file} cannot be read: {error.strerror}") from error
         if left:
-            raise Infrastructure(f"{self.file} was cut while it was read: build again")
+            raise Infrastructure(f"{self.file} became shorter while it was read: build again")
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A layer as an engine stores it.
+    """A blob of an image, as an engine or a registry stores it: a layer, or a config.
 
     Attributes:
         digest: of the stored bytes, which may be compressed.
-        size: of the stored bytes; None when the engine does not tell (its image store keeps no blobs).
-        content: where the bytes are; None when they are left out of the archive.
+        size: of the stored bytes; None when the engine does not tell it (a graph driver stores no blobs).
+        content: where the bytes are; None when they are not sent.
     """
 
     digest: str
@@ -66,14 +65,15 @@ class Blob:
 
 @dataclass(frozen=True)
 class EnvironmentImage:
-    """What the final image needs to know of the environment's image.
+    """The environment image, as far as the final image depends on it.
 
     Attributes:
-        config_digest: its OCI config digest.
+        image: as `docker inspect` shows it.
+        config_digest: the digest of its OCI config.
         layers: from the bottom up, as the engine stores them.
     """
 
-    image: Image
+    image: EngineObject
     config_digest: str
     layers: tuple[Blob, ...]
 
@@ -84,36 +84,37 @@ class EnvironmentImage:
 
 @dataclass(frozen=True)
 class ComposedImage:
-    """A final image that is not in an engine yet.
+    """A final image that no engine has yet.
 
     Attributes:
-        config: the bytes of its OCI config; their digest is the image's.
-        identity: environment and code, whatever the store they are in calls them.
-        diff_ids: all layers', the code's last.
+        config: the bytes of its OCI config.
+        identity: a digest of environment and code, which does not depend on the store that they are in.
+        diff_ids: of all layers, the code layer's last.
+        code: the code layer.
     """
 
     config: bytes
     identity: str
     diff_ids: tuple[str, ...]
-    code: Layer
+    code: CodeLayer
 
     @property
-    def digest(self) -> str:
-        return sha256(self.config)
+    def config_digest(self) -> str:
+        return digest_of(self.config)
 
 
 def identity_of(environment: str, code: str) -> str:
-    """The identity of an image from the environment's config digest and the code layer's diff id."""
+    """The identity of an image with this environment (its config digest) and this code layer (its diff id)."""
     return "sha256:" + hashlib.sha256(f"{environment}\n{code}\n".encode()).hexdigest()
 
 
-def compose(environment: EnvironmentImage, code: Layer) -> ComposedImage:
-    """The environment with the code on top. Nothing in it depends on when, where or by whom it is built.
+def compose_image(environment: EnvironmentImage, code: CodeLayer) -> ComposedImage:
+    """The environment with the code layer on top. Nothing in it depends on when, where or by whom it is built.
 
-    The entrypoint is dropped: a step's command is the same whether an engine honours entrypoints or not. So is the
-    user: every backend sets it.
+    The entrypoint is dropped, so that a step's command is the same whether or not an engine honours entrypoints. The user is
+    dropped because every backend sets it.
     """
-    base: dict[str, Any] = environment.image.get("Config") or {}
+    base: EngineObject = environment.image.get("Config") or {}
     identity = identity_of(environment.config_digest, code.digest)
     labels = dict(base.get("Labels") or {})
     labels |= {
@@ -121,12 +122,12 @@ def compose(environment: EnvironmentImage, code: Layer) -> ComposedImage:
         PROTOCOL_LABEL: str(PROTOCOL),
         ENVIRONMENT_LABEL: environment.config_digest,
     }
-    settings: dict[str, Any] = {"Env": base.get("Env") or [], "Labels": labels, "WorkingDir": WORKSPACE}
+    settings: dict[str, object] = {"Env": base.get("Env") or [], "Labels": labels, "WorkingDir": WORKSPACE}
     if base.get("Cmd"):
         settings["Cmd"] = base["Cmd"]
     diff_ids = (*environment.diff_ids, code.digest)
     created = environment.image.get("Created") or "1980-01-02T00:00:00Z"
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "architecture": environment.image["Architecture"],
         "os": environment.image["Os"],
         "created": created,
@@ -144,23 +145,28 @@ def compose(environment: EnvironmentImage, code: Layer) -> ComposedImage:
 
 
 Member = tuple[str, "bytes | Slice"]
+"""A file of an archive: its path and its content."""
 
 
 def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> list[Member]:
-    """The archive's files.
+    """The files of the archive that is loaded into an engine.
 
-    Docker's layout is always there. OCI's is there when every layer's stored size is known: a descriptor with a
-    made-up one would be believed, and break a later `docker save`.
+    Docker's layout is always there. OCI's is there when the stored size of every layer is known: the engine would believe a
+    descriptor with a made-up size, and a later `docker save` would fail.
 
     Args:
-        layers: the environment's; those without content are left out of the archive.
+        layers: the environment's. Those without content are left out of the archive.
     """
     code = Blob(image.code.digest, image.code.size, content=Slice(image.code.file, 0, image.code.size))
     blobs = (*layers, code)
-    files: list[Member] = [(_path(image.digest), image.config)]
+    files: list[Member] = [(_path(image.config_digest), image.config)]
     files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
     manifest = [
-        {"Config": _path(image.digest), "RepoTags": [reference], "Layers": [_path(blob.digest) for blob in blobs]}
+        {
+            "Config": _path(image.config_digest),
+            "RepoTags": [reference],
+            "Layers": [_path(blob.digest) for blob in blobs],
+        }
     ]
     files.append(("manifest.json", _json(manifest)))
     if all(blob.size is not None for blob in blobs):
@@ -169,21 +175,21 @@ def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> l
 
 
 def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
-    """The image's manifest, the same bytes for the same image; every blob's size must be known."""
+    """The image's manifest, the same bytes for the same image. The size of every blob must be known."""
     layers = [{"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size} for blob in blobs]
     return _json(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": sha256(config), "size": len(config)},
+            "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": digest_of(config), "size": len(config)},
             "layers": layers,
         }
     )
 
 
 def oci_members(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
-    """The files of an archive in OCI's layout alone; layers without content are left out."""
-    files: list[Member] = [(_path(sha256(config)), config)]
+    """The files of an archive in OCI's layout alone. Layers without content are left out."""
+    files: list[Member] = [(_path(digest_of(config)), config)]
     files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
     return files + _oci(config, reference, blobs)
 
@@ -192,7 +198,7 @@ def _oci(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]
     manifest = oci_manifest(config, blobs)
     descriptor = {
         "mediaType": MANIFEST,
-        "digest": sha256(manifest),
+        "digest": digest_of(manifest),
         "size": len(manifest),
         "annotations": {
             "io.containerd.image.name": full_name(reference),
@@ -201,13 +207,13 @@ def _oci(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]
     }
     index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": [descriptor]}
     return [
-        (_path(sha256(manifest)), manifest),
+        (_path(digest_of(manifest)), manifest),
         ("index.json", _json(index)),
         ("oci-layout", _json({"imageLayoutVersion": "1.0.0"})),
     ]
 
 
-def sha256(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
     """The digest of these bytes, ``sha256:…``."""
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
@@ -225,7 +231,7 @@ def _path(digest: str) -> str:
 
 
 def stream(files: list[Member]) -> Iterator[bytes]:
-    """The tar, without it ever being in memory or on the disk as a whole."""
+    """The tar of these files, in pieces, so that it is never in memory or on disk as a whole (tarfile writes to a file only)."""
     import tarfile
 
     for path, content in files:

@@ -1,4 +1,4 @@
-"""What a build yields, and what is remembered of it until the next one."""
+"""The result of a build, and the record of it that the next build reads."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from toolkit.build.image.changes import BuildInputs
 from toolkit.build.reference import Reference
-from toolkit.build.state import write_atomically
+from toolkit.runtime.shared.whole_files import write_whole
 
 IDENTITY_LABEL = "dev.toolkit.identity"
 PROTOCOL_LABEL = "dev.toolkit.protocol"
@@ -24,13 +23,13 @@ class BuiltImage:
     """An image that the engine has.
 
     Attributes:
-        reference: by which every backend names it; its tag follows from its content.
-        digest: the OCI config's, ``sha256:…``.
+        reference: every backend names the image by it. The tag follows from the content.
+        digest: of the OCI config, ``sha256:…``; the engine's id for an existing image.
         code: the code layer's diff id.
-        environment: the config digest of the environment's image.
-        identity: environment and code in one, the same in every store and from every checkout.
+        environment: the config digest of the environment image.
+        identity: a digest of environment and code, the same in every store and from every checkout.
         changed: whether it had to be built.
-        existing: it is the user's own, named by tag or digest, and used as it is.
+        existing: whether it is the user's own, named by tag or digest, and used as it is.
     """
 
     reference: str
@@ -44,11 +43,12 @@ class BuiltImage:
 
 @dataclass(frozen=True)
 class BuildRecord:
-    """The last build of one target.
+    """The last build of one target repository.
 
     Attributes:
-        base: the base image's reference, and ``base_id`` the id that it had.
-        result: what came out; not ``changed``.
+        base: the base image's reference.
+        base_id: the id that the base image had.
+        result: the image, with ``changed`` off.
     """
 
     inputs: BuildInputs
@@ -58,13 +58,13 @@ class BuildRecord:
 
 
 def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
-    """The last build; None when there is none, or none that this version of toolkit can read."""
+    """The last build; None when there is none that this version of toolkit can read."""
     try:
-        found: dict[str, Any] = json.loads(_file(folder, target).read_bytes())
-        if found["version"] != _VERSION:
+        record = json.loads(_file(folder, target).read_bytes())
+        if record["version"] != _VERSION:
             return None
         return BuildRecord(
-            BuildInputs(**found["inputs"]), found["base"], found["base_id"], BuiltImage(**found["result"])
+            BuildInputs(**record["inputs"]), record["base"], record["base_id"], BuiltImage(**record["result"])
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -72,7 +72,7 @@ def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
 
 def write_build_record(folder: Path, target: Reference, build: BuildRecord) -> None:
     content = json.dumps({"version": _VERSION, **asdict(build)}, sort_keys=True)
-    write_atomically(_file(folder, target), content.encode())
+    write_whole(str(_file(folder, target)), content.encode())
 
 
 def _file(folder: Path, target: Reference) -> Path:

@@ -1,4 +1,4 @@
-"""Why an image is built again: what differs between the inputs of the last build and of this one, in words."""
+"""Why an image is built again: the differences between the inputs of the last build and of this one, as sentences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _NAMED = 10
-"""Files named one by one; the rest is counted."""
+"""Files that are named; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class BuildInputs:
     """Everything that an image depends on.
 
     Attributes:
-        target: the repository that is tagged.
-        environment: hashes of what decides the environment, by a name to show.
-        code: one line for each of the user's files, by path in the image.
+        target: the repository that the image is tagged in.
+        environment: hashes of the environment's inputs, by the names that sentences use.
+        code: one line for each of the user's files, by its path in the image.
         runtime: the same for the runtime and the SDK of this installation of toolkit.
     """
 
@@ -26,33 +26,43 @@ class BuildInputs:
     runtime: Mapping[str, str] = field(default_factory=dict)
 
 
-def rebuild_reasons(old: BuildInputs | None, new: BuildInputs, engine_lost_it: bool) -> list[str]:
-    """One sentence for each difference; empty when nothing changed."""
+def rebuild_reasons(old: BuildInputs | None, new: BuildInputs, is_missing: bool) -> list[str]:
+    """One sentence for each difference; empty when nothing changed.
+
+    Args:
+        is_missing: the engine no longer has the image.
+    """
     if old is None:
-        return ["no earlier build of this project is remembered here"]
-    found: list[str] = []
+        return ["this machine has no record of an earlier build of this project"]
+    reasons: list[str] = []
     if old.target != new.target:
-        found.append(f"the image's name changed from {old.target} to {new.target}")
+        reasons.append(f"the image's name changed from {old.target} to {new.target}")
     for name in sorted(old.environment.keys() | new.environment.keys()):
         if old.environment.get(name) != new.environment.get(name):
-            verb = "is new" if name not in old.environment else "is gone" if name not in new.environment else "changed"
-            found.append(f"{name} {verb}")
-    found += _files(old.code, new.code)
+            verb = (
+                "was added"
+                if name not in old.environment
+                else "was removed"
+                if name not in new.environment
+                else "changed"
+            )
+            reasons.append(f"{name} {verb}")
+    reasons += _file_changes(old.code, new.code)
     if old.runtime != new.runtime:
-        found.append("toolkit's own runtime or SDK changed")
-    if engine_lost_it and not found:
-        found.append("the engine no longer has the image")
-    return found
+        reasons.append("toolkit's own runtime or SDK changed")
+    if is_missing and not reasons:
+        reasons.append("the engine no longer has the image")
+    return reasons
 
 
-def _files(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    changes = [f"{_value_text(path)} was added" for path in sorted(new.keys() - old.keys())]
-    changes += [f"{_value_text(path)} was removed" for path in sorted(old.keys() - new.keys())]
-    changes += [f"{_value_text(path)} changed" for path in sorted(old.keys() & new.keys()) if old[path] != new[path]]
+def _file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    changes = [f"{_in_project(path)} was added" for path in sorted(new.keys() - old.keys())]
+    changes += [f"{_in_project(path)} was removed" for path in sorted(old.keys() - new.keys())]
+    changes += [f"{_in_project(path)} changed" for path in sorted(old.keys() & new.keys()) if old[path] != new[path]]
     if len(changes) > _NAMED:
         return [*changes[:_NAMED], f"and {len(changes) - _NAMED} more files"]
     return changes
 
 
-def _value_text(path: str) -> str:
+def _in_project(path: str) -> str:
     return path.partition("/workspace/")[2] or path

@@ -1,4 +1,4 @@
-"""Brings a composed image into the engine: the code alone where the engine takes it so, else all, and never half."""
+"""Images in the engine: describes an environment image, exports an image, and loads a composed one, all of it or nothing."""
 
 from __future__ import annotations
 
@@ -9,115 +9,113 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from toolkit.build.environment.base_image import Image
-from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, members, sha256, stream
+from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, digest_of, members, stream
 from toolkit.build.image.build_record import IDENTITY_LABEL
-from toolkit.build.state import write_atomically
-from toolkit.engine import EngineApi, Upload
+from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure, ToolkitError
+from toolkit.runtime.shared.whole_files import write_whole
 
 LOAD = "/images/load?quiet=1"
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 
 
-def environment_image(raw: EngineApi, reference: str, image: Image, folder: Path) -> EnvironmentImage:
-    """An image of the engine's as an environment to build on.
+def read_environment_image(engine: EngineApi, reference: str, image: EngineObject, folder: Path) -> EnvironmentImage:
+    """An image of the engine as an environment to build on.
 
-    A graph driver's image id is the config's digest and its layers go by their diff ids. The containerd store names an
-    image by its manifest and has compressed blobs; only an archive of it tells, which is made once and remembered in
-    ``folder``.
+    With a graph driver, the image id is the config's digest and layers are named by their diff ids. The containerd store names
+    an image by its manifest and layers by their compressed blobs. There the image is exported once to learn the rest, which is
+    remembered in ``folder``.
 
     Raises:
-        Infrastructure: the engine cannot save it.
+        Infrastructure: the engine cannot export the image.
     """
-    if not keeps_blobs(raw, image):
+    if not uses_containerd_store(engine, image):
         layers = tuple(Blob(diff_id, None) for diff_id in image["RootFS"].get("Layers") or [])
         return EnvironmentImage(image, str(image["Id"]), layers)
     remembered = folder / f"layers-{str(image['Id']).partition(':')[2]}.json"
     try:
-        known = json.loads(remembered.read_bytes())
-        blobs = tuple(Blob(str(digest), int(size), str(kind)) for digest, size, kind in known["layers"])
-        return EnvironmentImage(image, str(known["config"]), blobs)
+        content = json.loads(remembered.read_bytes())
+        blobs = tuple(Blob(str(digest), int(size), str(media_type)) for digest, size, media_type in content["layers"])
+        return EnvironmentImage(image, str(content["config"]), blobs)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    with saved_image(raw, reference, folder) as (config, layers):
+    with saved_image(engine, reference, folder) as (config, layers):
         content = {"config": config, "layers": [[layer.digest, layer.size, layer.media_type] for layer in layers]}
-        write_atomically(remembered, json.dumps(content).encode())
+        write_whole(str(remembered), json.dumps(content).encode())
         return EnvironmentImage(image, config, tuple(replace(layer, content=None) for layer in layers))
 
 
-def keeps_blobs(raw: EngineApi, image: Image) -> bool:
-    """Whether the engine has containerd's image store; only a graph driver tells where it keeps an image's layers."""
+def uses_containerd_store(engine: EngineApi, image: EngineObject) -> bool:
+    """Whether the engine has containerd's image store. It does not say where it keeps an image's layers; a graph driver does."""
     if (image.get("GraphDriver") or {}).get("Data"):
         return False
-    info = raw.json("/info") or {}
+    info = engine.json("/info") or {}
     return any("io.containerd.snapshotter" in str(value) for row in info.get("DriverStatus") or [] for value in row)
 
 
 def load_image(
-    raw: EngineApi, image: ComposedImage, environment: EnvironmentImage, source: str, reference: str, folder: Path,
+    engine: EngineApi, image: ComposedImage, environment: EnvironmentImage, source: str, reference: str, folder: Path,
     report: Callable[[str], None], upload: Upload | None = None,
 ) -> None:  # fmt: skip
-    """Loads the image as ``reference``. When this returns the engine has all of it; when it raises, nothing so named.
+    """Loads the image as ``reference``. When this returns, the engine has all of it; when it raises, nothing of that name.
 
     Args:
-        source: the environment's own reference, to be saved from when the engine wants all layers.
-        upload: the request to use first, where it was begun early.
+        source: the environment image's reference. It is exported when the engine wants all layers.
+        upload: the request to use first, where one was started early.
 
     Raises:
-        Infrastructure: the engine does not take it.
+        Infrastructure: the engine does not accept the image.
     """
     try:
-        if load_members(raw, image, reference, environment.layers, upload) is None:
+        if load_members(engine, image, reference, environment.layers, upload) is None:
             return
-        report("the engine does not take the code alone, so the whole image is loaded, which takes longer")
-        with saved_image(raw, source, folder) as (_, layers):
-            refusal = load_members(raw, image, reference, layers)
+        report("the engine does not accept the code layer alone, so the whole image is loaded, which takes longer")
+        with saved_image(engine, source, folder) as (_, layers):
+            refusal = load_members(engine, image, reference, layers)
         if refusal is not None:
-            raise Infrastructure(f"the Docker engine does not take the image {reference}: {refusal}")
+            raise Infrastructure(f"the Docker engine does not accept the image {reference}: {refusal}")
     except BaseException:
         try:
-            if not has_image(raw, reference, image.identity, image.diff_ids):
-                untag(raw, reference)
+            if not has_image(engine, reference, image.identity, image.diff_ids):
+                untag(engine, reference)
         except ToolkitError:
-            pass  # the engine is gone, and the first error says so
+            pass  # the engine does not answer any more, and the first error says so
         raise
 
 
 def load_members(
-    raw: EngineApi, image: ComposedImage, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
+    engine: EngineApi, image: ComposedImage, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
 ) -> str | None:
-    """One load, checked. Returns None when the engine has the image, else its words, and then no tag remains."""
-    with upload or raw.upload(LOAD) as request:
+    """One load, checked. Returns None when the engine has the image; else why not, and then no tag remains."""
+    with upload or engine.upload(LOAD) as request:
         reply = request.send(stream(members(image, reference, layers)))
-    refusal = reply.message() if reply.status >= 400 else _complaint(reply.body)
-    if refusal is None and not has_image(raw, reference, image.identity, image.diff_ids):
-        refusal = "it reported no fault, but what it has is not what was sent"
+    refusal = reply.message() if reply.status >= 400 else _load_error(reply.body)
+    if refusal is None and not has_image(engine, reference, image.identity, image.diff_ids):
+        refusal = "it reported no error, but has another image than the one that was sent"
     if refusal is not None:
-        untag(raw, reference)
+        untag(engine, reference)
     return refusal
 
 
-def has_image(raw: EngineApi, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> bool:
-    """Whether the engine has this very image under this name; ``diff_ids`` are compared when they are given."""
-    found = raw.image(reference)
-    if found is None or ((found.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) != identity:
+def has_image(engine: EngineApi, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> bool:
+    """Whether the engine has this very image under this name. The layers are compared when ``diff_ids`` are given."""
+    image = engine.image(reference)
+    if image is None or ((image.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) != identity:
         return False
-    return not diff_ids or tuple(found["RootFS"].get("Layers") or []) == diff_ids
+    return not diff_ids or tuple(image["RootFS"].get("Layers") or []) == diff_ids
 
 
-def untag(raw: EngineApi, reference: str) -> None:
+def untag(engine: EngineApi, reference: str) -> None:
     """Removes a name, and with it an image that has no other."""
-    raw.call("DELETE", f"/images/{reference}")
+    engine.call("DELETE", f"/images/{reference}")
 
 
-def _complaint(body: bytes) -> str | None:
-    """The fault in a load's progress. The containerd store reports one as text of an otherwise good answer."""
+def _load_error(body: bytes) -> str | None:
+    """The error in the progress of a load. The containerd store reports one as text, with a status of success."""
     for line in body.splitlines():
         try:
-            progress: Any = json.loads(line)
+            progress = json.loads(line)
         except ValueError:
             continue
         if not isinstance(progress, dict):
@@ -129,25 +127,25 @@ def _complaint(body: bytes) -> str | None:
 
 
 @contextmanager
-def saved_image(raw: EngineApi, reference: str, folder: Path) -> Iterator[tuple[str, tuple[Blob, ...]]]:
-    """An image's config digest and its layers with their contents, which lie in a file until the end of the block.
+def saved_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tuple[str, tuple[Blob, ...]]]:
+    """An image's config digest, and its layers with their contents, which lie in a file until the end of the block.
 
     Raises:
-        Infrastructure: the engine cannot save it, or not in a form that is known.
+        Infrastructure: the engine cannot export the image, or exports it in an unknown layout.
     """
-    with exported_image(raw, reference, folder) as (config, layers):
-        yield sha256(config), layers
+    with exported_image(engine, reference, folder) as (config, layers):
+        yield digest_of(config), layers
 
 
 @contextmanager
-def exported_image(raw: EngineApi, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
-    """As :func:`saved_image`, with the config's bytes."""
+def exported_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
+    """The same as :func:`saved_image`, with the config's bytes in place of its digest."""
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:
         file = Path(temporary) / "image.tar"
         with file.open("wb") as destination:
-            raw.save(reference, destination)
+            engine.save(reference, destination)
         try:
             config, layers = _read_saved(file)
         except (tarfile.TarError, KeyError, ValueError, IndexError) as error:
@@ -164,7 +162,7 @@ def _read_saved(file: Path) -> tuple[bytes, tuple[Blob, ...]]:
 
 def _slice(tar: tarfile.TarFile, file: Path, path: str) -> Slice:
     member = tar.getmember(path)
-    if member.issym():  # engines before 25 save a layer once and link to it
+    if member.issym():  # engines before version 25 save a layer once, and link to it from other images
         member = tar.getmember(_joined(path, member.linkname))
     elif member.islnk():
         member = tar.getmember(member.linkname)
