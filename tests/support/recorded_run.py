@@ -152,7 +152,7 @@ class RecordedRun:
         return begin
 
     def end(self, status: str = "succeeded", reason: str = "") -> None:
-        """The run's own end."""
+        """Records the end of the run."""
         end = records.checked_run_end({"version": 1, "ended": ENDED, "status": status, "reason": reason})
         store.write_end(self.folder, end)
 

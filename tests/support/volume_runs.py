@@ -11,7 +11,7 @@ from toolkit.runtime.shared import layout, records
 
 
 def run_record(run_id: str, **fields: Any) -> Any:
-    """A run's record as far as it matters here."""
+    """A run's record, with only the keys that are needed here."""
     plan = json.dumps({"steps": [], "filler": "x" * 1000})
     return {"version": 1, "run_id": run_id, "started": "2026-01-02T03:04:05.678Z", "plan": plan, **fields}
 

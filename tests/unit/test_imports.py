@@ -214,7 +214,7 @@ def test_a_function_that_can_not_be_found_is_bad_input(project: LocalProject, co
     assert project.run("pipeline.yaml") == 2
     assert message in project.err
     # The traceback is the user's own: no frame of the runtime's or the import system's.
-    assert "importlib" not in project.err and "runtime/" not in project.err
+    assert "importlib" not in project.err and "toolkit/runtime/" not in project.err
     assert not (project.root / ".toolkit" / "volumes").exists()
 
 

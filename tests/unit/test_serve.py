@@ -370,7 +370,7 @@ def test_a_part_is_published_in_an_order_in_which_it_can_be_read(tmp_path: Path)
         "continued/2/end.json",
     ]
     assert write(tmp_path, files) == []
-    with pytest.raises(Infrastructure, match="another one of this id"):
+    with pytest.raises(Infrastructure, match="the volume has another run r"):
         write(tmp_path, {"continued/3/run.json": "{}"}, submission="two")
     (tmp_path / "r" / "run.json").unlink()
     with pytest.raises(Infrastructure, match="no-run"):
@@ -405,7 +405,7 @@ def test_nothing_is_written_through_a_link_or_into_another_run(tmp_path: Path) -
     (folder / "steps" / "out").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Infrastructure, match="no folder on the volume"):
         write(tmp_path / "log", {"steps/out/1/engine.json": "{}"})
-    with pytest.raises(Infrastructure, match="another one of this id"):
+    with pytest.raises(Infrastructure, match="the volume has another run r"):
         write(tmp_path / "log", {"steps/a/1/engine.json": "{}"}, submission="two")
     assert not list(tmp_path.rglob("engine.json"))
 
