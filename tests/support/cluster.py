@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,7 @@ def cluster() -> Iterator[Cluster]:
     """The session's cluster."""
     with running() as session_cluster:
         yield session_cluster
+        wait_until_deleted(session_cluster)
 
 
 @contextmanager
@@ -104,7 +106,23 @@ def namespace(cluster: Cluster, name: str, restricted: bool = False) -> Iterator
         # Without a grace period: nothing needs what the pods would still do.
         for kind in ("workflows.argoproj.io", "pods"):
             cluster.run("-n", name, "delete", kind, "--all", "--grace-period=0", "--force", "--wait=false")
-        cluster.must("delete", "namespace", name, "--wait", "--timeout=120s", limit=130)
+        # It takes the cluster some 20 s, which nothing waits for until the session ends.
+        cluster.must("delete", "namespace", name, "--wait=false")
+        DELETED.append(name)
+
+
+DELETED: list[str] = []
+"""Namespaces that this process has asked the cluster to delete."""
+
+
+def wait_until_deleted(cluster: Cluster) -> None:
+    """Waits for the namespaces that were to be deleted, and removes the folders of their claims."""
+    while DELETED:
+        name = DELETED.pop()
+        until = time.monotonic() + 120
+        while cluster.must("get", "namespace", name, "--ignore-not-found", "-o", "name"):
+            assert time.monotonic() < until, f"the namespace {name} is not gone after 120 s"
+            time.sleep(0.5)
         if not cluster.foreign:
             kube.remove_volumes(cluster.raw(), name)
 
