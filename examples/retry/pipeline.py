@@ -1,4 +1,4 @@
-"""A training that ends with an error, which is mended; what went well before is not run again."""
+"""A training that ends with an error, which is then fixed; what succeeded before is not run again."""
 
 import training
 
