@@ -18,7 +18,7 @@ from . import begin_record, cgroup
 from .child_process import Child, Witness
 from .end_record import digest_inputs, end_record
 from .environment import loop_indices, user_environment
-from .outcome import Outcome
+from .outcome import AttemptOutcome
 from .output import Output
 from .work_folder import list_code, make_work_folder, replace_link
 
@@ -120,7 +120,7 @@ class AttemptRunner:
             self._get_files()
             outcome = self._run_child(environment)
         except BadKey as error:
-            outcome = Outcome(1, str(error))
+            outcome = AttemptOutcome(1, str(error))
         if self.locations.in_container and cgroup.memory_kills() > kills:
             outcome.add_memory_kill(cgroup.limits()["memory"])
         outcome.explain()
@@ -195,7 +195,7 @@ class AttemptRunner:
             self.step, roots, scope, self.store, self.locations, self.redactor, self.private, self.data_folder
         )
 
-    def _run_child(self, environment: dict[str, str]) -> Outcome:
+    def _run_child(self, environment: dict[str, str]) -> AttemptOutcome:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
         task = self._task(self.scope)
         witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
@@ -211,7 +211,7 @@ class AttemptRunner:
             self._check_returns(task, outcome, exports)
         return outcome
 
-    def _check_returns(self, task: child.TaskRunner, outcome: Outcome, exports: bytes) -> None:
+    def _check_returns(self, task: child.TaskRunner, outcome: AttemptOutcome, exports: bytes) -> None:
         """Takes a shell step's returns, and fails a step that ended with 0 and did not return."""
         if self.step["kind"] == "shell":
             try:
@@ -223,7 +223,7 @@ class AttemptRunner:
 
     # --- after the child --------------------------------------------------------------------------------------------
 
-    def _put_files(self, outcome: Outcome) -> None:
+    def _put_files(self, outcome: AttemptOutcome) -> None:
         """Puts what the step declares; of a step that failed, what it wrote of that."""
         files = self._files()
         copy = self.step["catalog"]["store_copy"]
@@ -251,7 +251,7 @@ class AttemptRunner:
         if self.locations.in_container:
             write_control_files(files)
 
-    def _digest_inputs(self, outcome: Outcome) -> str:
+    def _digest_inputs(self, outcome: AttemptOutcome) -> str:
         image = records.read(self.locations.image_file) if self.locations.image_file else None
         command = self.step.get("command") or self.step.get("function")
         return digest_inputs(image, command, self.settings["environment"], outcome.inputs or {}, self.got)

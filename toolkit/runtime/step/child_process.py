@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from .outcome import Outcome
+from .outcome import AttemptOutcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Child:
         """Whether it was sent SIGTERM, or its client is gone."""
         return self._terms > 0 or self._client_gone
 
-    def wait(self, time_limit: Optional[float], grace: float) -> Outcome:
+    def wait(self, time_limit: Optional[float], grace: float) -> AttemptOutcome:
         """Waits for the child's end and returns how it ended.
 
         Args:
@@ -196,12 +196,12 @@ class Child:
         except (ProcessLookupError, PermissionError):
             pass
 
-    def _outcome(self, status: int, over_time: bool, time_limit: Optional[float]) -> Outcome:
+    def _outcome(self, status: int, over_time: bool, time_limit: Optional[float]) -> AttemptOutcome:
         if os.WIFSIGNALED(status):
-            outcome = Outcome(128 + os.WTERMSIG(status))
+            outcome = AttemptOutcome(128 + os.WTERMSIG(status))
             outcome.signal = os.WTERMSIG(status)
         else:
-            outcome = Outcome(os.WEXITSTATUS(status))
+            outcome = AttemptOutcome(os.WEXITSTATUS(status))
         if over_time:
             outcome.fail(outcome.exit_code or TIMED_OUT, f"it ran longer than its time limit of {time_limit:g} s")
         elif self.asked_to_stop:

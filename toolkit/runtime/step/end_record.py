@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..shared.documents import CatalogEntry, EndRecord, FunctionRow, GotEntry, InputRecord, JsonValue
     from ..shared.redaction import Redactor
-    from .outcome import Outcome
+    from .outcome import AttemptOutcome
 
 LONGEST_REASON = 10_000
 """Characters of a reason that are recorded."""
@@ -21,7 +21,7 @@ LONGEST_REASON = 10_000
 
 def end_record(
     started: str,
-    outcome: Outcome,
+    outcome: AttemptOutcome,
     inputs_digest: str,
     got: list[GotEntry],
     put: list[CatalogEntry],

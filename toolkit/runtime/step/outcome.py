@@ -14,7 +14,7 @@ OUT_OF_MEMORY = 137
 """The exit code of an attempt that lost a process to the kernel's memory limit, where its own would be 0."""
 
 
-class Outcome:
+class AttemptOutcome:
     """How an attempt ended.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The tests' own rule: what they share lies in tests/support/, so that any test file can be read, moved and run by itself."""
+"""Rules of the code itself: what tests share lies in tests/support/, and one name is one thing."""
 
 from __future__ import annotations
 
@@ -64,3 +64,17 @@ def test_an_import_that_breaks_the_rule_is_named(tmp_path: Path, line: str, told
     (tmp_path / "unit" / "test_a.py").write_text(line)
     found = wrong_imports(tmp_path)
     assert [told in one for one in found] == ([True] if told else []), found
+
+
+def test_no_two_public_classes_of_the_package_have_one_name() -> None:
+    """But for those of the SDK and of the model that are one thing for the user: a Map is a Map."""
+    package = TESTS.parent / "toolkit"
+    shared = {"Conditional", "Loop", "Map", "Nested", "Parallel", "Pipeline", "Return", "Stub"}
+    places: dict[str, list[str]] = {}
+    for file in sorted(package.rglob("*.py")):
+        for node in ast.parse(file.read_bytes()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(file.relative_to(package)))
+    twice = {name: files for name, files in places.items() if len(files) > 1}
+    assert twice.keys() == shared, twice
+    assert all({file.partition("/")[0] for file in files} == {"model", "sdk"} for files in twice.values()), twice
