@@ -226,7 +226,9 @@ def test_a_pod_that_goes_while_it_answers_is_made_again(place: Place, tmp_path: 
         def remove(done: int, announced: int, rate: float) -> None:
             if not removed:
                 removed.append(pod.name)
-                cluster.delete("api/v1", "pods", pod.name, grace=0)
+                cluster.delete("api/v1", "pods", pod.name, grace=1)
+                # Nothing is read meanwhile, so the answer can't have come whole before its program is gone.
+                place.wait_for(lambda: first not in place.pods())
 
         assert mirror.object(pod, digest, remove).read_bytes() == content
         assert removed == [first] and pod.name != first
