@@ -22,6 +22,7 @@ import yaml
 
 from tests.conformance.case import Case, Environment
 from tests.support.scratch import Result, Scratch
+from toolkit.backends.argo.follow.nodes import workflow_nodes
 
 if TYPE_CHECKING:
     from tests.support.workplace import Workplace
@@ -104,8 +105,17 @@ class CaseEnvironment:
         observed.labels = [pod["metadata"]["labels"] for pod in self._pods]
         # Items of a group share a pod, and a run that resumes has no pod for what it had done before.
         if self.environment == "argo" and not (self.case.fix or "pods_per_map" in self.case.config):
-            observed.pods = len(self._pods)
+            observed.pods = self._pods_made(run_id)
         return observed
+
+    def _pods_made(self, run_id: str) -> int:
+        """How many pods a run had, by its Workflow.
+
+        The pods themselves would be too few: Argo deletes those of a run that is shut down which it has not yet seen running.
+        """
+        assert self._workplace is not None
+        workflow = self._workplace.get("workflows.argoproj.io", run_id)
+        return sum(node["type"] == "Pod" for node in workflow_nodes(workflow).values())
 
     def manifest(self, pipeline: str) -> Any:
         """The objects that `toolkit compile` prints, and the plan in the run's record."""
