@@ -8,16 +8,14 @@ import sys
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    from toolkit.report.streams import take_over
+
+    # Before anything is opened, because a file would take the place of a standard stream that is closed.
+    take_over()
     from toolkit.cli.main import run
 
     code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        # The reader of a pipe has ended, or the disk of a file is full.
-        code = code or 3
-    # An ordinary exit takes the interpreter 100 ms after a run. Nothing needs its cleaning up.
+    # An ordinary exit takes the interpreter 100 ms after a run. Nothing needs its cleaning up, and everything is written.
     os._exit(code)
 
 

@@ -13,6 +13,8 @@ STEP_FAILED = 1
 BAD_INPUT = 2
 INFRASTRUCTURE = 3
 CANCELLED = 130
+READER_LEFT = 141
+"""As a shell reports of a program that SIGPIPE has ended, which is how most programs end then."""
 
 
 class ToolkitError(Exception):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit import errors
 from toolkit.backends.argo.preflight import Finding
 from toolkit.cli.arguments import pipeline_of, project_at
-from toolkit.cli.output import note
+from toolkit.cli.output import note, print_file, print_json
 from toolkit.config.environment import choose_environment
 from toolkit.config.located import shown
 from toolkit.doctor.cluster import check_cluster
@@ -22,7 +21,7 @@ from toolkit.run.reference import PipelineReference
 def doctor(options: argparse.Namespace) -> int:
     """Checks the environment; returns 0 when nothing prevents a run."""
     if options.manifests is not None:
-        print(manifests(options.manifests), end="")
+        print_file(manifests(options.manifests))
         return errors.SUCCEEDED
     reference: PipelineReference | None = None
     if options.pipeline is not None:
@@ -41,7 +40,7 @@ def doctor(options: argparse.Namespace) -> int:
     errors_found = sum(finding.level == "error" for finding in findings)
     if options.json:
         rows = [{"level": finding.level, "what": finding.what, "remedy": finding.remedy} for finding in findings]
-        print(json.dumps({"environment": environment, **place, "errors": errors_found, "findings": rows}, indent=2))
+        print_json({"environment": environment, **place, "errors": errors_found, "findings": rows})
     else:
         _print(findings)
     return errors.INFRASTRUCTURE if errors_found else errors.SUCCEEDED

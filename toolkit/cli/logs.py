@@ -6,6 +6,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from toolkit.cli.arguments import project_at
 from toolkit.cli.output import print_json
 from toolkit.cli.run_handle import open_run
 from toolkit.errors import BadInput
+from toolkit.report.streams import ended_by_its_reader
 from toolkit.report.view import states_of
 from toolkit.runs.find import RunHandle, local_log
 from toolkit.runs.logs import follow, select_tasks
@@ -48,9 +50,11 @@ def logs(options: argparse.Namespace) -> int:
         outputs = follow_logs(handle.remote, run.id, step)
     else:
         outputs = follow(log, run.id, step)
-    for path, number, pieces in outputs:
-        _print_head(path, number, has_heads or number > 1)
-        _print_output(pieces)
+    # A step may be silent for hours.
+    with ended_by_its_reader(), closing(outputs):
+        for path, number, pieces in outputs:
+            _print_head(path, number, has_heads or number > 1)
+            _print_output(pieces)
     return 0
 
 

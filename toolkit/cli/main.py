@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeAlias
 
 from toolkit import errors
+from toolkit.report.ending import exit_code_of
 
 _DESCRIPTION = """\
 Packages your code into an image and runs each step of a pipeline as a container: on this machine, or on Kubernetes."""
 
 _EPILOG = """\
-exit codes: 0 all steps succeeded, 1 a step failed, 2 bad input, 3 engine, cluster or disk, 130 cancelled"""
+exit codes: 0 all steps succeeded, 1 a step failed, 2 bad input, 3 engine, cluster or disk, 130 cancelled,
+141 the reader of standard output left before it had all of it"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,33 +24,27 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs one command line; returns its exit code. The user sees errors as sentences, without a traceback."""
+    """Runs one command line and writes all of its output; returns its exit code."""
+
+    def work() -> int:
+        code = _call(argv)
+        # Only now it is known whether the output could be written.
+        sys.stdout.flush()
+        return code
+
+    return exit_code_of(work)
+
+
+def _call(argv: Sequence[str]) -> int:
     try:
         options = _parser().parse_args(argv)
-        if options.command is None:
-            _parser().print_help()
-            return errors.BAD_INPUT
-        return int(options.call(options))
-    except errors.ToolkitError as error:
-        print(f"toolkit: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("toolkit: cancelled", file=sys.stderr)
-        return errors.CANCELLED
-    except BrokenPipeError:
-        # The program that reads the output has ended, as in `toolkit runs | head`.
-        _close_quietly()
+    except SystemExit:
+        # It has printed the help or the version.
         return errors.SUCCEEDED
-    except OSError as error:
-        named = f"{error.filename}: " if error.filename else ""
-        print(f"toolkit: {named}{error.strerror or error}", file=sys.stderr)
-        return errors.INFRASTRUCTURE
-
-
-def _close_quietly() -> None:
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if options.command is None:
+        _parser().print_help()
+        return errors.BAD_INPUT
+    return int(options.call(options))
 
 
 def _parser() -> argparse.ArgumentParser:

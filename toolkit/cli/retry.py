@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from toolkit.cli.arguments import pipeline_of, project_at
-from toolkit.cli.output import note
+from toolkit.cli.output import note, print_run_id
 from toolkit.run.continuation import Continuation
 from toolkit.run.start import check_detached, start
 from toolkit.runs.find import RunSource, find_run, open_remote
@@ -43,5 +43,5 @@ def retry(options: argparse.Namespace) -> int:
     request = replace(request, detach=options.detach)
     code = start(request, options.env, Continuation(handle.run, options.changed_shape))
     if options.detach:
-        print(request.run_id)
+        print_run_id(request)
     return code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from toolkit.cli.arguments import run_request
+from toolkit.cli.output import print_run_id
 from toolkit.run.start import start
 
 
@@ -13,5 +14,5 @@ def run(options: argparse.Namespace) -> int:
     request = run_request(options)
     code = start(request, options.env)
     if options.detach:
-        print(request.run_id)
+        print_run_id(request)
     return code

@@ -39,7 +39,7 @@ def manifests(text: str) -> str:
         raise BadInput(f"--manifests {base} takes no name: its objects have several names, or need none")
     if separator and not _NAME.fullmatch(name):
         raise BadInput(f"--manifests {base}: {name[:60]!r} is not a valid name of a Kubernetes object")
-    whole = "---\n".join(file.read_text() for file in _files(data_path(f"k8s/{base}")))
+    whole = "---\n".join(file.read_text("utf-8") for file in _files(data_path(f"k8s/{base}")))
     if separator and own is not None:
         whole = re.sub(rf"(?m)^( *(?:- )?[a-z./-]*name: ){own}(?=$|\.)", lambda match: match[1] + name, whole)
     return whole

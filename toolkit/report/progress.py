@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.backends.scheduler import Outcome
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.report.reporter import Reporter
+from toolkit.report.reporter import Harmless, Reporter
 from toolkit.runtime.shared.protocol import OUTPUT_FILE
 from toolkit.runtime.shared.tree import ANY
 from toolkit.store.verdict import Attempt
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.status import Status
 
 _MOST_STEP_LINES = 100
@@ -27,19 +29,32 @@ _MARK = {"succeeded": "ok", "failed": "FAILED", "cancelled": "cancelled"}
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
+def progress() -> Iterator[Reporter]:
     """A reporter that suits what standard error is: a terminal, a file or a pipe."""
-    reporter = LiveProgress() if sys.stderr.isatty() else Progress()
+    reporter = _suited()
     try:
-        yield reporter
+        yield Harmless(reporter)
     finally:
         reporter.close()
+
+
+def _suited() -> Progress:
+    try:
+        # The live line has characters that only UTF-8 has.
+        if sys.stderr.isatty() and codecs.lookup(sys.stderr.encoding).name == "utf-8":
+            return LiveProgress()
+    except Exception:
+        # Whatever rich finds wrong with this terminal.
+        pass
+    return Progress()
 
 
 class Progress(Reporter):
     """Prints one plain line for each event."""
 
     def __init__(self) -> None:
+        # While a live line is shown, what is printed by other means goes through the live line.
+        self._stream = sys.stderr
         self._began = time.monotonic()
         self._width = 0
         self._total: int | None = 0
@@ -130,43 +145,67 @@ class Progress(Reporter):
             self._line(f"    {_printable(line[:2000])}")
 
     def _line(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=self._stream, flush=True)
 
 
 class LiveProgress(Progress):
-    """Prints the same lines, and below them a live line with the step that started last."""
+    """Prints the same lines, and below them a live line with the step that started last.
+
+    Where the live line fails, there is none from then on.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         from rich.console import Console
 
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console: Console | None = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status: Status | None = None
 
     def close(self) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        status, self._status = self._status, None
+        if status is not None:
+            try:
+                status.stop()
+            except Exception:
+                self._console = None
 
     def began(self, run_id: str, pipeline: str, plan: Plan, run_folder: Path) -> None:
         super().began(run_id, pipeline, plan, run_folder)
-        self._status = self._console.status("starting")
-        self._status.start()
+        self._show(self._start)
 
     def started(self, step: PlannedStep, attempt: int) -> None:
         from rich.markup import escape
 
-        if self._status is not None:
+        status = self._status
+        if status is not None:
             number = f", attempt {attempt}" if attempt > 1 else ""
             of = f" of {self._total}" if self._total is not None else ""
-            self._status.update(f"{escape(_printable(step.path))} ({self._succeeded + 1}{of}{number})")
+            line = f"{escape(_printable(step.path))} ({self._succeeded + 1}{of}{number})"
+            self._show(lambda _: status.update(line))
 
     def finished(self, outcome: Outcome) -> None:
         self.close()
         super().finished(outcome)
 
     def _line(self, text: str) -> None:
-        self._console.print(text, markup=False, emoji=False)
+        if not self._show(lambda console: console.print(text, markup=False, emoji=False)):
+            super()._line(text)
+
+    def _start(self, console: Console) -> None:
+        self._status = console.status("starting")
+        self._status.start()
+
+    def _show(self, on: Callable[[Console], None]) -> bool:
+        """Has rich show something; returns whether it could."""
+        if self._console is None:
+            return False
+        try:
+            on(self._console)
+            return True
+        except Exception:
+            self._console = None
+            self.close()
+            return False
 
 
 def _first_line(text: str) -> str:

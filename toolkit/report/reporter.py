@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.backends.scheduler import Listener, Outcome
-from toolkit.plan.plan import Plan
+from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.store.verdict import Attempt
 
 
 class Reporter(Listener):
@@ -19,3 +21,41 @@ class Reporter(Listener):
 
     def finished(self, outcome: Outcome) -> None:
         """The run has ended."""
+
+
+class Harmless(Reporter):
+    """Passes everything on to another reporter. Where that one fails, the run does not hear of it, and goes on."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def note(self, sentence: str) -> None:
+        self._tell(lambda: self._reporter.note(sentence))
+
+    def began(self, run_id: str, pipeline: str, plan: Plan, run_folder: Path) -> None:
+        self._tell(lambda: self._reporter.began(run_id, pipeline, plan, run_folder))
+
+    def finished(self, outcome: Outcome) -> None:
+        self._tell(lambda: self._reporter.finished(outcome))
+
+    def started(self, step: PlannedStep, attempt: int) -> None:
+        self._tell(lambda: self._reporter.started(step, attempt))
+
+    def ended(self, step: PlannedStep, attempt: Attempt, seconds: float) -> None:
+        self._tell(lambda: self._reporter.ended(step, attempt, seconds))
+
+    def passed(self, step: PlannedStep) -> None:
+        self._tell(lambda: self._reporter.passed(step))
+
+    def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None:
+        self._tell(lambda: self._reporter.retrying(step, attempt, seconds))
+
+    def cancelling(self, kill: bool) -> None:
+        self._tell(lambda: self._reporter.cancelling(kill))
+
+    def _tell(self, event: Callable[[], None]) -> None:
+        try:
+            event()
+        except Exception:
+            # What the run has done is in its records, whatever could be shown of it.
+            pass

@@ -109,15 +109,16 @@ def _follow(scheduler: Scheduler, cancel: Cancel, part: Path, reporter: Reporter
         part: the folder of the run, or of the part of it that this is, for the end.
     """
     outcome = Outcome("failed", "the client failed", fault=True)
-    try:
-        with cancel_on_signals(cancel, _SIGNALS, lambda: ", ".join(scheduler.unfinished()) or "nothing"):
+    # Until its end is recorded and told, because a late Ctrl-C changes nothing of what the run was.
+    with cancel_on_signals(cancel, _SIGNALS, lambda: ", ".join(scheduler.unfinished()) or "nothing"):
+        try:
             outcome = scheduler.run()
-    except ToolkitError as error:
-        outcome = Outcome("failed", str(error), fault=True)
-        raise
-    finally:
-        write_end(part, outcome)
-    reporter.finished(outcome)
+        except ToolkitError as error:
+            outcome = Outcome("failed", str(error), fault=True)
+            raise
+        finally:
+            write_end(part, outcome)
+        reporter.finished(outcome)
     return outcome
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-from toolkit import errors, names
+from toolkit import names
 from toolkit.config.load import load
+from toolkit.report.ending import exit_code_of
+from toolkit.report.streams import within_a_script
 from toolkit.run import parameters
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Request
@@ -29,16 +30,16 @@ def run_script(
         file: absolute path of the script. nth: which call of ``execute()`` in it this is, from 0. arguments: the script's own.
     """
     environ = os.environ
-    try:
+    chosen_id = run_id or environ.get("TOOLKIT_RUN_ID") or None
+    chosen_parameters = parameters_file or environ.get("TOOLKIT_PARAMETERS_FILE")
+
+    def work() -> int:
         reference = PipelineReference(Path(file), nth=nth, arguments=tuple(arguments))
         project = load(Path(configuration_file) if configuration_file else None, reference.file.parent)
-        run_id = run_id or environ.get("TOOLKIT_RUN_ID") or None
-        if run_id is not None:
-            names.run_id(run_id)
-        parameters_file = parameters_file or environ.get("TOOLKIT_PARAMETERS_FILE")
-        values = parameters.read(Path(parameters_file) if parameters_file else None, [], environ)
-        sys.stdout.flush()
-        return start(Request(project, "local", reference, values, run_id, tag or ""), None)
-    except errors.ToolkitError as error:
-        print(f"toolkit: {error}", file=sys.stderr)
-        return error.exit_code
+        if chosen_id is not None:
+            names.run_id(chosen_id)
+        values = parameters.read(Path(chosen_parameters) if chosen_parameters else None, [], environ)
+        return start(Request(project, "local", reference, values, chosen_id, tag or ""), None)
+
+    with within_a_script():
+        return exit_code_of(work)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from toolkit.report.view import states_of
 from toolkit.store.reader import Run, RunLog, follow_file
 from toolkit.store.states import Row, States
 from toolkit.store.verdict import Attempt
 
-AttemptOutputs = Iterator[tuple[str, int, Iterator[bytes]]]
-"""Path, number and output of each attempt. An output must be read before the next attempt is asked for."""
+AttemptOutputs = Generator[tuple[str, int, Iterator[bytes]], None, None]
+"""Path, number and output of each attempt. An output must be read before the next attempt is asked for.
+Who stops reading closes it."""
 _PAUSE = 0.2
 """The shortest time between two looks at the run, in seconds."""
 
