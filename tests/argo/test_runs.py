@@ -18,6 +18,7 @@ from tests.support.engine import without_images
 from tests.support.scratch import LIMIT, Result, Scratch
 from tests.support.session import READY, Session
 from tests.support.workplace import Workplace
+from toolkit.backends.argo.volume.reader_pod import READER_LABEL
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 
@@ -236,7 +237,10 @@ def test_a_run_is_there_when_its_workflow_is_gone(session: Session, tmp_path: Pa
 
 @pytest.mark.core("output could be lost")
 def test_logs_are_followed_to_the_byte(session: Session, tmp_path: Path) -> None:
-    """20 MB are written while they are followed, and read again when the pod is gone: about 20 s."""
+    """20 MB are written while they are followed, and read again when the pod is gone: about 20 s.
+
+    In the same run, two readers leave: that of a client, which goes on to the run's end, and that of a log, which ends quietly.
+    """
     how = f"""
 print('{READY}', flush=True)
 while not os.path.exists('/mnt/go-on'): time.sleep(0.1)
@@ -245,6 +249,13 @@ os.write(2, bytes(range(256)) + b'no end of line')
 """
     started = session.scratch.toolkit(*session.command("bytes", how), "--detach")
     assert started.code == 0 and started.out == "bytes\n"
+    again = session.scratch_command(*session.command("bytes", how))
+    place: dict[str, Any] = {"cwd": session.scratch.root, "env": session.scratch._environment()}
+    client = subprocess.Popen(["bash", "-o", "pipefail", "-c", '"$@" 2>&1 | head -1', "bash", *again], **place)
+    with open("/dev/full", "wb") as full:
+        detached = subprocess.run([*again, "--detach"], **place, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert detached.returncode == 3
+    assert "toolkit: the run bytes was submitted, but its id can't be printed" in detached.stderr
     with open(tmp_path / "followed", "wb") as target:
         follower = subprocess.Popen(
             session.scratch_command("logs", "bytes", "only", "-f"),
@@ -257,12 +268,25 @@ os.write(2, bytes(range(256)) + b'no end of line')
         assert session.scratch.show("bytes")["status"] == "running"
         session.wait_for_output("bytes")
         pod = session.pod("bytes", "only")
+        readers = session.workplace.get("pods", "-l", READER_LABEL)["items"]
+        short = subprocess.Popen(
+            session.scratch_command("logs", "bytes", "only", "-f"),
+            **place,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert short.stdout is not None and short.stderr is not None
+        assert short.stdout.readline() == READY.encode() + b"\n"
+        short.stdout.close()
+        assert (short.wait(LIMIT), short.stderr.read()) == (141, b"")
+        assert len(session.workplace.get("pods", "-l", READER_LABEL)["items"]) == len(readers)
         if session.workplace.folder is not None:
             (session.workplace.folder / "go-on").touch()
         else:
             session.workplace.kubectl("exec", pod, "-c", "main", "--", "touch", "/mnt/go-on")
         _, err = follower.communicate(timeout=LIMIT)
     assert follower.returncode == 0, err
+    assert client.wait(LIMIT) == 0
     wanted = READY.encode() + b"\n" + (b"x" * 999_999 + b"\n") * 20 + bytes(range(256)) + b"no end of line"
     # A terminal's next prompt is to begin on a line of its own.
     assert (tmp_path / "followed").read_bytes() == wanted + b"\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,41 @@ def test_a_run_that_takes_too_long_is_ended(containers: Scratch) -> None:
     assert run["status"] == "failed"
     assert "time limit of 3 s" in run["reason"]
     assert run["steps"][1]["status"] == "skipped"
+
+
+def test_output_that_nobody_gets_ends_no_run_and_is_no_result(containers: Scratch) -> None:
+    import subprocess
+    import sys
+
+    containers.steps(good="print('ran')", bad="sys.exit(4)")
+    reader, left = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+
+    def called(out: int, err: int, *arguments: str) -> tuple[int, list[str]]:
+        ended = subprocess.run(
+            [sys.executable, "-m", "toolkit", *arguments],
+            cwd=containers.root,
+            env=containers._environment(),
+            stdout=out,
+            stderr=err,
+            text=True,
+        )
+        return ended.returncode, (ended.stderr or "").splitlines()[-1:]
+
+    # Given nobody who reads, a run goes on to its own end.
+    for nowhere in (left, full):
+        assert called(nowhere, nowhere, "run", "pipeline.py")[0] == 1
+        run = containers.show()
+        assert [step["status"] for step in run["steps"]] == ["succeeded", "failed"]
+        assert "the step bad failed" in run["reason"]
+    # But what is printed to be used is there as a whole, or the command has failed.
+    for command in (["build"], ["compile", "pipeline.py"], ["compose", "pipeline.py"]):
+        sentence = "toolkit: standard output can't be written: No space left on device"
+        assert called(full, subprocess.PIPE, *command) == (3, [sentence])
+        assert called(left, subprocess.PIPE, *command)[0] == 141
+    os.close(left)
+    os.close(full)
 
 
 def test_output_may_go_to_a_file_in_the_project(containers: Scratch) -> None:
