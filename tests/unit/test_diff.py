@@ -378,6 +378,7 @@ def test_of_plain_processes_only_what_they_have_is_compared() -> None:
         ({"image": f"docker-pullable://registry/x@{OTHER}"}, {"manifest": OTHER}, True),
         ({"image": f"registry:5000/x@{OTHER}", "image_config": DIGEST}, {}, True),
         ({"image": OTHER}, {"manifest": OTHER}, True),
+        ({"image": OTHER}, {"id": OTHER}, True),
         ({"image": f"registry/x@{OTHER}"}, {"manifest": DIGEST}, False),
         # What the record does not name can't be proven, and that is said.
         ({"image": f"registry/x@{DIGEST}"}, {}, False),
@@ -404,6 +405,19 @@ def test_an_image_of_a_steps_own_is_compared_by_what_the_engine_says() -> None:
     # A node that names the manifest alone says nothing of the config: the id file is compared.
     assert differing(put("*/engine/image", f"x@{DIGEST}"), base) == []
     assert engine_image({}) == (None, None)
+
+
+def test_an_image_of_a_steps_own_that_the_run_recorded_is_compared_as_the_runs_is() -> None:
+    mine = {"mine:1": {"reference": "mine:1", "digest": OTHER, "identity": "sha256:1", "id": OTHER}}
+    base = both(put(SETTINGS + "image", "mine:1"), put("run/images", mine), put("*/engine/image", OTHER))
+    assert differing(lambda one: None, base) == []
+    # A node names the manifest alone: the record has the config.
+    changed = {"mine:1": {**mine["mine:1"], "digest": DIGEST}}
+    [found] = differing(both(put("run/images", changed), put("*/engine", {})), base)
+    assert (found.field, found.where, found.a, found.b) == ("image", "digest", OTHER, DIGEST)
+    # And within one run the engine's word is held against it.
+    [found] = differing(put("steps/use/engine/image", DIGEST), base)
+    assert (found.field, found.where, found.steps) == ("image.engine", "engine", ("use",))
 
 
 def test_another_id_file_within_one_run_is_a_disagreement_of_that_run() -> None:
