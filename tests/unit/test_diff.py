@@ -378,7 +378,6 @@ def test_of_plain_processes_only_what_they_have_is_compared() -> None:
         ({"image": f"docker-pullable://registry/x@{OTHER}"}, {"manifest": OTHER}, True),
         ({"image": f"registry:5000/x@{OTHER}", "image_config": DIGEST}, {}, True),
         ({"image": OTHER}, {"manifest": OTHER}, True),
-        ({"image": OTHER}, {"id": OTHER}, True),
         ({"image": f"registry/x@{OTHER}"}, {"manifest": DIGEST}, False),
         # What the record does not name can't be proven, and that is said.
         ({"image": f"registry/x@{DIGEST}"}, {}, False),
@@ -408,7 +407,7 @@ def test_an_image_of_a_steps_own_is_compared_by_what_the_engine_says() -> None:
 
 
 def test_an_image_of_a_steps_own_that_the_run_recorded_is_compared_as_the_runs_is() -> None:
-    mine = {"mine:1": {"reference": "mine:1", "digest": OTHER, "identity": "sha256:1", "id": OTHER}}
+    mine = {"mine:1": {"reference": "mine:1", "digest": OTHER, "identity": "sha256:1"}}
     base = both(put(SETTINGS + "image", "mine:1"), put("run/images", mine), put("*/engine/image", OTHER))
     assert differing(lambda one: None, base) == []
     # A node names the manifest alone: the record has the config.

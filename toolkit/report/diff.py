@@ -403,7 +403,7 @@ class _Comparison:
                 self._note_disagreement(run, step, "id file", {"here": id_file, "in an earlier step": first_id_file})
             config, manifest = engine_image(step.engine)
             # An engine with containerd's image store names an image by its manifest, in the form of a config's digest.
-            digests = {key: recorded[key] for key in ("digest", "id", "manifest") if key in recorded}
+            digests = {key: recorded[key] for key in ("digest", "manifest") if key in recorded}
             agrees = config in digests.values() or (manifest is not None and manifest == digests.get("manifest"))
             if step.engine.get("image") and not agrees:
                 self._note_disagreement(run, step, "engine", {"engine": step.engine["image"], "record": digests})

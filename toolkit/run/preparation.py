@@ -124,7 +124,11 @@ def prepare(request: Request, note: Note, parameters_given: bool = True) -> Prep
 
 
 def _image_record(image: BuiltImage) -> ImageRecord:
-    return {"reference": image.reference, "digest": image.digest, "identity": image.identity, "id": image.id}
+    record: ImageRecord = {"reference": image.reference, "digest": image.digest, "identity": image.identity}
+    if image.id != image.digest:
+        # An engine with containerd's image store knows an image by its manifest.
+        record["manifest"] = image.id
+    return record
 
 
 def check_parameters(plan: Plan, parameters: Parameters) -> None:

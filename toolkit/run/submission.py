@@ -79,6 +79,7 @@ def cluster_record(preparation: Preparation, images: Images, run_id: str, contex
 
 def _add_name(image: ImageRecord, name: str) -> None:
     """Adds to an image's record what the pods name it by."""
+    image.pop("manifest", None)  # the engine's, which is not the registry's
     if "@" in name:
         image["reference"], image["manifest"] = name, name.partition("@")[2]
     elif name != image["reference"]:

@@ -291,7 +291,7 @@ class RemoteRepository:
             login = "with the credentials of `docker login`" if self._credentials else "without credentials"
             raise Infrastructure(
                 f"the registry {self.host} refuses access to {self.name} {login} ({text}): run `docker login {self.host}` "
-                "with an account that may push there"
+                "with an account that has access to it"
             )
         if response.status == 404:
             raise Infrastructure(

@@ -407,14 +407,13 @@ if TYPE_CHECKING:
     class ImageRecord(TypedDict):
         """An image that a run has resolved.
 
-        ``reference`` is what a person reads. ``id`` is the engine's on which the run was prepared. On a cluster ``manifest`` is the
-        digest by which the registry has it, and ``name`` is what the pods name it by where that is not the reference.
+        ``reference`` is what a person reads. ``digest`` is the config's, and ``manifest`` the digest of the manifest where the
+        registry, or the engine, knows the image by that. ``name`` is what pods name it by where that is not the reference.
         """
 
         reference: str
         digest: str
         identity: str
-        id: NotRequired[str]
         manifest: NotRequired[str]
         name: NotRequired[str]
 
