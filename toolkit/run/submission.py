@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.workflow import Image, Submission
 from toolkit.build.delivery.deliver import deliver
+from toolkit.build.image.build_record import BuiltImage
 from toolkit.run.preparation import Preparation, initial_controls
 from toolkit.run.records import run_record
 from toolkit.run.request import Note
@@ -34,8 +35,10 @@ def deliver_images(
     Raises:
         BadInput: an image can't be sent, or is not where it should be. Infrastructure: engine, registry or node.
     """
-    images: dict[str | None, Image] = {}
-    for setting, built in preparation.images().items():
+    built_images = preparation.images()
+    images: dict[BuiltImage, Image] = {}
+    # Several settings may name one image.
+    for built in dict.fromkeys(built_images.values()):
         delivered = deliver(
             preparation.request.project,
             built,
@@ -45,10 +48,8 @@ def deliver_images(
             context=preparation.request.context,
             final=final,
         )
-        images[setting] = Image(
-            delivered.name_in_pods, delivered.pull_policy_never, delivered.loaded, built.expectation
-        )
-    return images
+        images[built] = Image(delivered.name_in_pods, delivered.pull_policy_never, delivered.loaded, built.expectation)
+    return {setting: images[built] for setting, built in built_images.items()}
 
 
 def request_hash(preparation: Preparation) -> str:
