@@ -189,6 +189,7 @@ def test_where_nothing_is_sent_an_image_is_still_named_by_what_can_mean_no_other
     for existing in (False, True):
         found = deliver_to("name:tag", "", {}, existing, **NAME_ONLY)
         assert found.name_in_pods == f"name:{DIGEST.removeprefix('sha256:')}" and found.pull_policy_never
+        assert deliver_to("name:tag", "", {}, existing, **NAME_ONLY, final=False).name_in_pods == "name:tag"
 
 
 def test_the_tag_of_an_existing_image_is_resolved_by_its_registry(deliver_to: Deliver, stand_in: StandIn) -> None:

@@ -159,10 +159,13 @@ class _Delivery:
         return DeliveredImage(f"{target.repository}:{tag}", False, how)
 
     def _name_in_named_node(self) -> str:
-        """The name that the image has in a node into which the rule would load it; empty when nothing names a node."""
+        """The name that the image has in a node into which the rule would load it; empty when nothing names a node.
+
+        A check that makes no pods gets none: its remedies are for the engine, which does not know the image by that name.
+        """
         from toolkit.build.delivery.node import names_node
 
-        return self._built.name_by_digest if names_node(self._context) else ""
+        return self._built.name_by_digest if self._final and names_node(self._context) else ""
 
     def _ask_for_digest(self, target: _PushTarget, tag: str, last_digest: str | None) -> str:
         """The digest by which the registry has an image that was built here.
