@@ -16,6 +16,7 @@ import yaml
 from tests.support.engine import without_images
 from tests.support.session import READY, Session
 from tests.support.workplace import Workplace
+from toolkit.engine import EngineApi
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 
@@ -48,12 +49,15 @@ def ctr(workplace: Workplace, *arguments: str) -> None:
 def test_a_nodes_name_that_is_given_to_another_image_changes_no_step_of_a_run(session: Session) -> None:
     # Given a run in its first step, and another image on the node,
     name = loaded(session, "as it was")
+    identity = EngineApi().image(name)
     process = session.start("moved", WAITS, "--param", f"then={json.dumps(RIGHT)}", pipeline="two.py")
     session.wait_for_output("moved")
     other = loaded(session, "another")
     # when that gets the names that a person knows the run's image by,
     ctr(session.workplace, "images", "tag", "--force", f"docker.io/library/{other}", f"docker.io/library/{name}")
+    assert identity is not None
     subprocess.run(["docker", "tag", other, name], check=True)
+    subprocess.run(["docker", "rmi", identity["Id"]], check=True, capture_output=True)
     assert session.workplace.folder is not None
     (session.workplace.folder / "go").touch()
     _, err = process.communicate(timeout=300)
