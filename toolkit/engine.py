@@ -210,8 +210,11 @@ class EngineApi:
         except OSError as error:
             raise unreachable(self.endpoint, error) from error
 
-    def save(self, reference: str, destination: BinaryIO, timeout: float = 600.0) -> None:
+    def save(self, reference: str, destination: BinaryIO, timeout: float = 600.0, shown: str = "") -> None:
         """The image's archive (`docker save`), written to ``destination``.
+
+        Args:
+            shown: how a sentence names the image, where ``reference`` is an id.
 
         Raises:
             Infrastructure: the engine does not have it or cannot read it.
@@ -226,7 +229,7 @@ class EngineApi:
                 status, _ = _read_head(stream)
                 if status >= 400:
                     raise Infrastructure(
-                        f"the image {reference} cannot be saved: {Reply(status, stream.read()).message()}"
+                        f"the image {shown or reference} cannot be saved: {Reply(status, stream.read()).message()}"
                     )
                 while chunk := stream.read(_CHUNK):
                     destination.write(chunk)

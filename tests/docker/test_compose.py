@@ -209,14 +209,16 @@ def test_the_container_is_the_one_that_a_run_has(project: Project) -> None:
         }
     )
     text = project.print_file("pipeline.py")
-    image = yaml.safe_load(text)["services"]["one"]["image"]
+    service = yaml.safe_load(text)["services"]["one"]
     run_id = text.split("toolkit show ")[1].split()[0]
     assert project.compose("--profile", "step", "up", "--no-start", "one").code == 0
     composed = inspected(project.compose("--profile", "step", "ps", "-q", "-a", "one").out.strip())
 
     loaded = load(None, project.root)
     made = plan(Pipeline((Task("one", "shell", command="true"),)), loaded.config, (".",))
-    spec = container_spec(made, made.tasks()[0], run_id, 1, image, 1234)
+    spec = container_spec(
+        made, made.tasks()[0], run_id, 1, service["image"], 1234, service["environment"]["TOOLKIT_IMAGE"]
+    )
     folders = {"toolkit": str(volumes.volume_folder(loaded, "toolkit"))}
     options = docker_options(spec, f"{run_id}-sameness", folders, str(compose.plan_folder(loaded, run_id)), {})
     client = docker.from_env()

@@ -14,12 +14,23 @@ import pytest
 
 from tests.support.examples import GETTING_STARTED
 from toolkit.backends import describer, process
+from toolkit.build.image.build_record import BuiltImage
 from toolkit.config.load import load
 from toolkit.plan.planner import plan
 from toolkit.run import compose, describe
 from toolkit.run.reference import parse
 
 GOLDEN = Path(__file__).parent / "compose-getting-started.yaml"
+IMAGE = BuiltImage(
+    "image_to_use:TAG",
+    "sha256:CONFIG",
+    "sha256:LAYER",
+    "sha256:ENV",
+    "sha256:IDENTITY",
+    False,
+    id="sha256:ID",
+    content="CODE",
+)
 
 
 @pytest.mark.parametrize("form", ["sdk.py", "driver.py", "pipeline.yaml"])
@@ -32,9 +43,7 @@ def test_the_file_is_as_it_was(tmp_path: Path, form: str) -> None:
     pipeline = describe.describe(project, reference, ask)
     made = plan(pipeline, project.config, reference.import_roots(project))
     run_id = compose.run_id_of(made, {})
-    text = compose.render_compose_file(project, made, run_id, {None: "image_to_use:TAG"}, 1000).replace(
-        run_id, "compose-RUN"
-    )
+    text = compose.render_compose_file(project, made, run_id, {None: IMAGE}, 1000).replace(run_id, "compose-RUN")
     if os.environ.get("TOOLKIT_REGENERATE") == "1":
         assert not os.environ.get("CI"), "golden files are written by a person, who looks at what changed"
         GOLDEN.write_text(text)

@@ -179,7 +179,9 @@ def submission(name: str = "run-1", **changed: Any) -> Submission:
     """What a run has besides its plan and configuration, with fixed values."""
     images = {
         None: Image(IMAGE, False),
-        "registry.example/other:1": Image("registry.example/other:1@sha256:" + "1" * 64, False),
+        "registry.example/other:1": Image(
+            "registry.example/other:1@sha256:" + "1" * 64, False, expectation='{"code":"c0de","reference":"other:1"}'
+        ),
     }
     fields: dict[str, Any] = {
         "name": name,

@@ -19,7 +19,7 @@ class SavingEngine:
     def __init__(self, config: bytes, layers: list[bytes]) -> None:
         self.config, self.layers, self.saves = config, layers, 0
 
-    def save(self, reference: str, destination: BinaryIO) -> None:
+    def save(self, reference: str, destination: BinaryIO, shown: str = "") -> None:
         self.saves += 1
         names = [f"{number}/layer.tar" for number in range(len(self.layers))]
         manifest = json.dumps([{"Config": "config.json", "Layers": names}]).encode()

@@ -24,6 +24,7 @@ from toolkit.backends.compose import (
 )
 from toolkit.backends.docker.rendering import docker_options
 from toolkit.backends.yaml_text import to_yaml
+from toolkit.build.image.build_record import BuiltImage
 from toolkit.config.load import load
 from toolkit.config.settings import SecretReference
 from toolkit.errors import BadInput
@@ -193,8 +194,11 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
     inner = Pipeline((Parallel("p", branches), task("b", on_failure=Pipeline((task("mend"),)))))
     made = plan(Pipeline((task("first"), Nested("n", inner))), CONFIG, (".",))
     compose.check_composable(made)
-    text = compose.render_compose_file(load(None, tmp_path), made, "compose-1", {None: "image:1"}, 1000)
+    image = BuiltImage("image:1", "sha256:1", "", "", "", changed=False, id="sha256:2")
+    text = compose.render_compose_file(load(None, tmp_path), made, "compose-1", {None: image}, 1000)
     services = yaml.safe_load(text)["services"]
+    # A tag may be given to another image between two services; a person reads it in the head.
+    assert {one["image"] for one in services.values()} == {"sha256:2"} and "image:1" in text.split("services:")[0]
     labels = {name: one["labels"].get("dev.toolkit.step") for name, one in services.items()}
     steps = ["first", "n/p/left/a", "n/p/right/a", "n/b", "n/b/on_failure/mend"]
     assert [one for one in labels.values() if one] == steps

@@ -11,7 +11,7 @@ from toolkit.config.load import load
 from toolkit.model.pipeline import Function, Pipeline, Task
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
-from toolkit.runtime.shared.protocol import PROTOCOL
+from toolkit.runtime.shared.protocol import IMAGE_VARIABLE, PROTOCOL
 from toolkit.spec.container import GROUP, ContainerSpec, Mount, container_spec
 
 EVERYTHING = """\
@@ -74,6 +74,13 @@ def test_all_that_is_configured_is_in_it(tmp_path: Path) -> None:
     assert (made.shm_size, made.read_only_root, made.pids_limit) == (128 << 20, True, 99)
     assert made.stop_timeout > 7
     assert [one.environment_variable for one in made.secrets] == ["every"]
+
+
+def test_what_the_runtime_compares_with_its_image_comes_with_the_image(tmp_path: Path) -> None:
+    made = planned(tmp_path, "")
+    found = container_spec(made, made.steps[0], "run-1", 2, "image@sha256:1", 1000, '{"code":"1"}')
+    assert found.image == "image@sha256:1"
+    assert found.environment == (("PYTHONHASHSEED", "0"), (IMAGE_VARIABLE, '{"code":"1"}'))
 
 
 def test_an_override_replaces_what_it_names_and_nothing_else(tmp_path: Path) -> None:

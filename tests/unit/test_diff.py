@@ -406,6 +406,19 @@ def test_an_image_of_a_steps_own_is_compared_by_what_the_engine_says() -> None:
     assert engine_image({}) == (None, None)
 
 
+def test_an_image_of_a_steps_own_that_the_run_recorded_is_compared_as_the_runs_is() -> None:
+    mine = {"mine:1": {"reference": "mine:1", "digest": OTHER, "identity": "sha256:1"}}
+    base = both(put(SETTINGS + "image", "mine:1"), put("run/images", mine), put("*/engine/image", OTHER))
+    assert differing(lambda one: None, base) == []
+    # A node names the manifest alone: the record has the config.
+    changed = {"mine:1": {**mine["mine:1"], "digest": DIGEST}}
+    [found] = differing(both(put("run/images", changed), put("*/engine", {})), base)
+    assert (found.field, found.where, found.a, found.b) == ("image", "digest", OTHER, DIGEST)
+    # And within one run the engine's word is held against it.
+    [found] = differing(put("steps/use/engine/image", DIGEST), base)
+    assert (found.field, found.where, found.steps) == ("image.engine", "engine", ("use",))
+
+
 def test_another_id_file_within_one_run_is_a_disagreement_of_that_run() -> None:
     fields = {(one.field, one.where) for one in differing(put("steps/use/begin/image", CODE))}
     assert fields == {("code", "code"), ("image.engine", "id file")}

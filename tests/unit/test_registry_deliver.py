@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,12 @@ from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import ImageContents
 from toolkit.config.load import load as load_config
 from toolkit.engine import EngineApi
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, Infrastructure
 
 Deliver = Callable[..., DeliveredImage]
+DIGEST = Builds(Path()).build("one", kept=False)[0].image.digest
+"""Of the image that is delivered here, whatever its name."""
+NAME_ONLY = {"push": False, "load": False}
 
 
 class Engine(EngineApi):
@@ -62,7 +66,7 @@ def deliver_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str])
         (tmp_path / ".toolkit" / "build").mkdir(parents=True, exist_ok=True)
         contents, _ = Builds(tmp_path / ".toolkit" / "build").build("one")
         image = contents.image
-        built = BuiltImage(reference, image.digest, image.code, "", "", True, existing)
+        built = BuiltImage(reference, image.digest, image.code, "", "", True, existing, reference)
         saves = _Saves(engine or {}, Builds(tmp_path / ".toolkit" / "build").build("one")[1])
         return deliver(project, built, said.append, engine=saves, **options)
 
@@ -103,12 +107,14 @@ def test_without_a_registry_a_node_that_something_names_is_loaded_into(
     monkeypatch.setenv("CONTAINERD_ADDRESS", "/x.sock")
     found = deliver_to("name:tag")
     assert (found.reference, found.pull_policy_never) == ("name:tag", True)
+    # Its pods name it by what no other image is called.
+    assert found.name_in_pods == f"name:{DIGEST.removeprefix('sha256:')}"
     assert said == [found.how] == ["loaded name:tag into containerd at /x.sock (sent 1 of 4 layers, 2.1 kB)"]
 
 
 def test_with_neither_nothing_is_sent_and_never_pulled(deliver_to: Deliver, said: list[str]) -> None:
     found = deliver_to("name:tag")
-    assert (found.reference, found.pull_policy_never) == ("name:tag", True)
+    assert (found.name_in_pods, found.pull_policy_never) == ("name:tag", True)
     assert said == [found.how] and "neither pushed nor loaded" in found.how
 
 
@@ -147,8 +153,6 @@ def test_an_existing_image_is_never_pushed(
 
     assert deliver_to("name:1", "", pulled, True) == DeliveredImage(f"name@{digest}", False, said[-1])
     assert deliver_to(f"name@{digest}", "", {}, True).reference == f"name@{digest}"
-    found = deliver_to(f"{host}/name:1", "", {}, True, push=True)
-    assert (found.reference, found.pull_policy_never) == (f"{host}/name:1", False)
     # One that was made here and never on a registry is loaded, or not sent.
     assert deliver_to("name:1", f"registry: '{host}'", local, True).pull_policy_never
     monkeypatch.setenv("CONTAINERD_ADDRESS", "/x.sock")
@@ -156,3 +160,68 @@ def test_an_existing_image_is_never_pushed(
     assert not stand_in.seen
     with pytest.raises(BadInput, match="name it by a tag"):
         deliver_to(f"name@{digest}", "", {}, True, load=True)
+
+
+def test_where_nothing_is_sent_an_image_is_still_named_by_what_can_mean_no_other(
+    deliver_to: Deliver, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `toolkit compile` does: what is made of its text may run for months."""
+    pushed = deliver_to(f"{stand_in.host}/name:tag").reference
+    stand_in.seen.clear()
+    assert deliver_to(f"{stand_in.host}/name:tag", **NAME_ONLY).name_in_pods == pushed
+    assert [request.split("sha256:")[0] for request in stand_in.seen] == ["HEAD /v2/name/manifests/"]
+    # What was pushed from elsewhere is asked for by its tag.
+    setting = f"registry: '{stand_in.host}/two'"
+    stand_in.manifests["two/name", "tag"] = _manifest(DIGEST)
+    found = deliver_to("name:tag", setting, **NAME_ONLY)
+    assert found.name_in_pods == f"{stand_in.host}/two/name@{digest_of(_manifest(DIGEST))}"
+    # What is not there, or is another image there, is refused; a check that makes no pods takes it as it will be.
+    for manifest in (b"", _manifest("sha256:" + "0" * 64)):
+        stand_in.manifests["two/name", "tag"] = manifest
+        with pytest.raises(BadInput, match=r"as it was built here.*`toolkit build --push`"):
+            deliver_to("name:tag", setting, **NAME_ONLY)
+    assert deliver_to("name:tag", setting, **NAME_ONLY, final=False).reference == f"{stand_in.host}/two/name:tag"
+    with pytest.raises(Infrastructure, match="cannot be reached"):
+        deliver_to("name:tag", "registry: '127.0.0.1:1'", **NAME_ONLY)
+    # A node that would be loaded into has it by its digest.
+    assert deliver_to("name:tag", **NAME_ONLY).name_in_pods == "name:tag"
+    monkeypatch.setenv("CONTAINERD_ADDRESS", "/x.sock")
+    for existing in (False, True):
+        found = deliver_to("name:tag", "", {}, existing, **NAME_ONLY)
+        assert found.name_in_pods == f"name:{DIGEST.removeprefix('sha256:')}" and found.pull_policy_never
+        assert deliver_to("name:tag", "", {}, existing, **NAME_ONLY, final=False).name_in_pods == "name:tag"
+
+
+def test_the_tag_of_an_existing_image_is_resolved_by_its_registry(deliver_to: Deliver, stand_in: StandIn) -> None:
+    reference, manifest = f"{stand_in.host}/name:1", _manifest(DIGEST)
+    stand_in.manifests["name", "1"] = manifest
+    for options in ({}, NAME_ONLY):
+        found = deliver_to(reference, "", {}, True, **options)
+        assert found.name_in_pods == f"{stand_in.host}/name@{digest_of(manifest)}" and not found.pull_policy_never
+    assert stand_in.seen == ["GET /v2/name/manifests/1"] * 2
+    # One for several platforms has no config of its own: the runtime compares.
+    index = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
+    stand_in.manifests["name", "1"] = index
+    assert deliver_to(reference, "", {}, True).name_in_pods == f"{stand_in.host}/name@{digest_of(index)}"
+
+
+def test_an_existing_image_that_its_registry_does_not_have_is_refused_before_the_submit(
+    deliver_to: Deliver, stand_in: StandIn
+) -> None:
+    reference = f"{stand_in.host}/name:1"
+    with pytest.raises(BadInput, match=rf"{stand_in.host} does not have {reference}.*push it there"):
+        deliver_to(reference, "", {}, True)
+    stand_in.manifests["name", "1"] = _manifest("sha256:" + "0" * 64)
+    with pytest.raises(BadInput, match="another image in its registry than on this machine"):
+        deliver_to(reference, "", {}, True)
+    with pytest.raises(Infrastructure, match=r"127\.0\.0\.1:1 cannot be reached"):
+        deliver_to("127.0.0.1:1/name:1", "", {}, True)
+    # Where nodes never pull, no registry need have it.
+    stand_in.seen.clear()
+    never = "}\nexecutor: {config: {image_pull_policy: Never}"
+    assert deliver_to(reference, never, {}, True).name_in_pods == reference
+    assert not stand_in.seen
+
+
+def _manifest(config: str) -> bytes:
+    return json.dumps({"schemaVersion": 2, "config": {"digest": config}, "layers": []}).encode()

@@ -39,7 +39,7 @@ def check_cluster(
         try:
             preparation = prepare(request, note, parameters_given=False)
             plan = preparation.plan
-            images = deliver_images(preparation, _drop, send=False)
+            images = deliver_images(preparation, _drop, send=False, final=False)
         except Infrastructure as error:
             yield Finding(
                 "error",

@@ -390,23 +390,20 @@ class _Comparison:
 
     def _check_image_agreement(self, run: RunFacts) -> None:
         """Checks within one run that the engine's image, the id file inside and the run's record are one image."""
-        recorded = run.record["image"]
-        if run.environment == "process" or recorded is None:
+        if run.environment == "process" or run.record["image"] is None:
             return
-        first_id_file: object = None
+        first_id_files: dict[str | None, object] = {}
         for step in run.steps.values():
-            has_own_image = step.planned.settings is not None and step.planned.settings["image"] is not None
-            if has_own_image or not step.begin:
+            recorded = _recorded_image(run, step)
+            if recorded is None or not step.begin:
                 continue
             id_file = step.begin["image"]
-            first_id_file = first_id_file or id_file
+            first_id_file = first_id_files.setdefault(_own_image(step), id_file)
             if not same(first_id_file, id_file):
                 self._note_disagreement(run, step, "id file", {"here": id_file, "in an earlier step": first_id_file})
             config, manifest = engine_image(step.engine)
-            digests = {"digest": recorded["digest"]} if "digest" in recorded else {}
-            if "manifest" in recorded:
-                digests["manifest"] = recorded["manifest"]
             # An engine with containerd's image store names an image by its manifest, in the form of a config's digest.
+            digests = {key: recorded[key] for key in ("digest", "manifest") if key in recorded}
             agrees = config in digests.values() or (manifest is not None and manifest == digests.get("manifest"))
             if step.engine.get("image") and not agrees:
                 self._note_disagreement(run, step, "engine", {"engine": step.engine["image"], "record": digests})
@@ -435,11 +432,22 @@ def _have_the_same_kind_of_folder(a: StepFacts, b: StepFacts) -> bool:
     return both_alone and same(a.begin.get("read_only_root"), b.begin.get("read_only_root"))
 
 
-def _image_digest(run: RunFacts, step: StepFacts) -> str | None:
-    if step.planned.settings is not None and step.planned.settings["image"] is not None:
+def _image_digest(run: RunFacts, step: StepFacts) -> object:
+    image = _recorded_image(run, step)
+    if image is None:
         return engine_image(step.engine)[0]
-    image = run.record["image"]
-    return image.get("digest") if image is not None else None
+    return image.get("digest")
+
+
+def _own_image(step: StepFacts) -> str | None:
+    """The setting that names a step's own image."""
+    return step.planned.settings["image"] if step.planned.settings is not None else None
+
+
+def _recorded_image(run: RunFacts, step: StepFacts) -> FieldValues | None:
+    """The image of a step as the run's record has it; None where the record is older than that, or the run has no images."""
+    setting = _own_image(step)
+    return run.record["image"] if setting is None else run.record.get("images", {}).get(setting)
 
 
 def _is_composite(step: StepFacts) -> bool:

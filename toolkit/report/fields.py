@@ -73,6 +73,7 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "tag": "tag",
         "started": "times",
         "image": "image",
+        "images": "image",
         "parameters": "parameters",
         "plan_hash": "plan",
         "plan": "plan",

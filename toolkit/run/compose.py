@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from toolkit import secrets as providers
 from toolkit.backends import compose, volumes
 from toolkit.build.code.files import COMPOSE_TOP
+from toolkit.build.image.build_record import BuiltImage
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan import planner
@@ -56,7 +57,7 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Par
     plan = preparation.plan
     check_composable(plan)
     run_id = run_id_of(plan, parameters)
-    images = {setting: image.reference for setting, image in preparation.images().items()}
+    images = preparation.images()
     prepare_volumes(preparation)
     record = run_record(preparation, run_id, preparation.image_record())
     record["environment"], record["driver"] = ENVIRONMENT, None
@@ -91,11 +92,16 @@ def plan_folder(project: Project, run_id: str) -> Path:
     return project.state / "compose" / run_id
 
 
-def render_compose_file(project: Project, plan: Plan, run_id: str, images: Mapping[str | None, str], user: int) -> str:
+def render_compose_file(
+    project: Project, plan: Plan, run_id: str, images: Mapping[str | None, BuiltImage], user: int
+) -> str:
     """The file's text: a pure function of its arguments.
 
+    The services name their images by the engine's ids. A tag could be given to another image between two services. The file
+    needs no other name: its volumes and its plan are folders of this machine, so it is of no use elsewhere.
+
     Args:
-        images: reference by a step's own image; None is the pipeline's. user: where the settings name none.
+        images: by a step's own image; None is the pipeline's. user: where the settings name none.
     """
     home, config = project.home, project.config
     folders = compose.HostFolders(
@@ -109,27 +115,28 @@ def render_compose_file(project: Project, plan: Plan, run_id: str, images: Mappi
     secrets = config.secrets
     names = compose.SecretNames(secrets.type != "do-nothing", secrets.prefix, secrets.suffix)
 
-    def spec(of_plan: Plan, step: PlannedStep) -> ContainerSpec:
-        return container_spec(of_plan, step, run_id, 1, images[of_plan.settings_of(step).image], user)
+    def spec(step: PlannedStep) -> ContainerSpec:
+        image = images[plan.settings_of(step).image]
+        return container_spec(plan, step, run_id, 1, image.id, user, image.expectation)
 
     tasks = plan.tasks()
     service_names = compose.service_names([step.path for step in tasks])
     services = {
         service_names[step.path]: compose.step_service(
-            spec(plan, step), folders, names, {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path}
+            spec(step), folders, names, {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path}
         )
         for step in tasks
     }
     # The container of the dev shell is that of a step without overrides.
     shell = Task(name=compose.DEV, kind="shell", command="sh")
     shell_plan = planner.plan(Pipeline((shell,)), config, plan.import_roots)
-    services[compose.DEV] = compose.dev_service(
-        spec(shell_plan, shell_plan.tasks()[0]), folders, names, {compose.RUN_LABEL: run_id}
-    )
-    return compose.compose_file(services, _comments(project, run_id, list(service_names.values())))
+    shell_spec = container_spec(shell_plan, shell_plan.tasks()[0], run_id, 1, images[None].id, user)
+    services[compose.DEV] = compose.dev_service(shell_spec, folders, names, {compose.RUN_LABEL: run_id})
+    references = list(dict.fromkeys(image.reference for image in images.values()))
+    return compose.compose_file(services, _comments(project, run_id, list(service_names.values()), references))
 
 
-def _comments(project: Project, run_id: str, services: Sequence[str]) -> list[str]:
+def _comments(project: Project, run_id: str, services: Sequence[str], images: Sequence[str]) -> list[str]:
     location = project.config.secrets.location
     option = "" if location == ".env" else f"--env-file {location} "
     step = services[0] if services else compose.DEV
@@ -138,6 +145,7 @@ def _comments(project: Project, run_id: str, services: Sequence[str]) -> list[st
         f"  docker-compose {option}run --rm {step}",
         f"  docker-compose {option}run --rm {compose.DEV}",
         f"  toolkit show {run_id}",
+        f"Images, which the services name by their ids: {', '.join(images)}",
     ]
 
 

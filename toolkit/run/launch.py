@@ -29,7 +29,7 @@ def prepare_volumes(preparation: Preparation) -> None:
         from toolkit.backends.docker import engine_check
 
         for sentence in engine_check.check_engine(
-            preparation.connect(), project, preparation.image.reference, preparation.user
+            preparation.connect(), project, preparation.image.id, preparation.user
         ):
             preparation.note(sentence)
 
@@ -60,10 +60,11 @@ def _docker_launcher(preparation: Preparation, run_id: str, private: Path) -> La
     images = preparation.images()
 
     def spec_of(step: PlannedStep, attempt: int) -> ContainerSpec:
-        image = images[plan.settings_of(step).image].reference
-        return container_spec(plan, step, run_id, attempt, image, preparation.user)
+        image = images[plan.settings_of(step).image]
+        return container_spec(plan, step, run_id, attempt, image.id, preparation.user, image.expectation)
 
     config = project.config.executor.config
     folders = {volume.name: str(volumes.volume_folder(project, volume.name)) for volume in config.persistent_volumes}
     labels = {**config.labels, LABEL + "run": run_id, **driver.labels(project)}
-    return DockerLauncher(preparation.connect(), spec_of, folders, private, labels)
+    references = {image.id: image.reference for image in images.values()}
+    return DockerLauncher(preparation.connect(), spec_of, folders, private, references, labels)

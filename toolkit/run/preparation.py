@@ -50,23 +50,31 @@ class Preparation:
     def images(self) -> Mapping[str | None, BuiltImage]:
         """All images of the plan by the setting that names them; None is the pipeline's own. Empty for plain processes.
 
-        Those that single steps name are built at the first call, so that what is wrong with the plan is found before.
+        Those that single steps name are built at the first call, so that what is wrong with the plan is found before. Each is
+        resolved once: the run keeps to it, whatever becomes of its name.
 
         Raises:
-            BadInput: a reference or a lock is wrong. Infrastructure: the engine.
+            BadInput: a reference or a lock is wrong, or the code changed meanwhile. Infrastructure: the engine.
         """
-        if self.image is not None:
-            self._images[None] = self.image
+        if self.image is not None and not self._images:
+            project = self.request.project
+            images: dict[str | None, BuiltImage] = {None: self.image, project.config.executor.config.image: self.image}
             for settings in self.plan.settings:
-                if settings.image not in self._images:
-                    self._images[settings.image] = build(self.request.project, report=self.note, image=settings.image)
+                if settings.image not in images:
+                    images[settings.image] = build(project, report=self.note, image=settings.image)
+            if len({built.content for built in images.values() if not built.existing}) > 1:
+                raise BadInput("a file of the project changed while the images of this run were built: run it again")
+            used = {None, *(settings.image for settings in self.plan.settings)}
+            self._images.update((setting, built) for setting, built in images.items() if setting in used)
         return self._images
 
     def image_record(self) -> ImageRecord | None:
         """The pipeline's image, as run.json has it."""
-        if self.image is None:
-            return None
-        return {"reference": self.image.reference, "digest": self.image.digest, "identity": self.image.identity}
+        return _image_record(self.image) if self.image is not None else None
+
+    def step_image_records(self) -> dict[str, ImageRecord]:
+        """The images that single steps name, by the setting that names them, as run.json has them."""
+        return {setting: _image_record(built) for setting, built in self.images().items() if setting is not None}
 
     def secret_names(self) -> tuple[str, ...]:
         """All the secrets that any step gets, each once."""
@@ -105,13 +113,22 @@ def prepare(request: Request, note: Note, parameters_given: bool = True) -> Prep
         user = steps_user(executor)
         image = build(project, report=note)
         labels = {"dev.toolkit.describe": "1", **driver.labels(project)}
-        in_image = image_describer(connect, image.reference, dict(executor.environment), f"{user}:{GROUP}", labels)
+        environment = dict(executor.environment)
+        in_image = image_describer(connect, image.id, environment, f"{user}:{GROUP}", labels, image.reference)
         ask = cache_answers(project.state / "cache" / "describe", image.digest, in_image)
     pipeline = describe(project, reference, ask)
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
     if parameters_given:
         check_parameters(plan, request.parameters)
     return Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note)
+
+
+def _image_record(image: BuiltImage) -> ImageRecord:
+    record: ImageRecord = {"reference": image.reference, "digest": image.digest, "identity": image.identity}
+    if image.id != image.digest:
+        # An engine with containerd's image store knows an image by its manifest.
+        record["manifest"] = image.id
+    return record
 
 
 def check_parameters(plan: Plan, parameters: Parameters) -> None:

@@ -54,6 +54,7 @@ def run_record(
         "tag": request.tag,
         "started": now(),
         "image": image,
+        "images": preparation.step_image_records(),
         "parameters": dict(request.parameters),
         "controls": initial_controls(plan, request.parameters)[0],
         "plan_hash": plan.hash(),

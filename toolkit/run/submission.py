@@ -9,30 +9,36 @@ from typing import TYPE_CHECKING
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.workflow import Image, Submission
 from toolkit.build.delivery.deliver import deliver
+from toolkit.build.image.build_record import BuiltImage
 from toolkit.run.preparation import Preparation, initial_controls
 from toolkit.run.records import run_record
 from toolkit.run.request import Note
 from toolkit.runtime.shared.records import encode
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import RunRecord
+    from toolkit.runtime.shared.documents import ImageRecord, RunRecord
 
 Images = Mapping[str | None, Image]
 """The images as nodes name them, by the setting that names them; None is the pipeline's."""
 
 
-def deliver_images(preparation: Preparation, note: Note, send: bool = True) -> dict[str | None, Image]:
+def deliver_images(
+    preparation: Preparation, note: Note, send: bool = True, final: bool = True
+) -> dict[str | None, Image]:
     """The images as nodes name them.
 
     Args:
         note: is given what is sent, one sentence each.
         send: whether they are pushed to a registry or loaded into nodes; else they are only named.
+        final: whether pods will be made by these names, so that an image which a registry should have must be there.
 
     Raises:
-        BadInput: an image can't be sent. Infrastructure: engine, registry or node.
+        BadInput: an image can't be sent, or is not where it should be. Infrastructure: engine, registry or node.
     """
-    images: dict[str | None, Image] = {}
-    for setting, built in preparation.images().items():
+    built_images = preparation.images()
+    images: dict[BuiltImage, Image] = {}
+    # Several settings may name one image.
+    for built in dict.fromkeys(built_images.values()):
         delivered = deliver(
             preparation.request.project,
             built,
@@ -40,9 +46,10 @@ def deliver_images(preparation: Preparation, note: Note, send: bool = True) -> d
             push=None if send else False,
             load=None if send else False,
             context=preparation.request.context,
+            final=final,
         )
-        images[setting] = Image(delivered.reference, delivered.pull_policy_never, delivered.loaded)
-    return images
+        images[built] = Image(delivered.name_in_pods, delivered.pull_policy_never, delivered.loaded, built.expectation)
+    return {setting: images[built] for setting, built in built_images.items()}
 
 
 def request_hash(preparation: Preparation) -> str:
@@ -62,13 +69,22 @@ def cluster_record(preparation: Preparation, images: Images, run_id: str, contex
     Args:
         context: the kubeconfig's context and the namespace, as far as they are known.
     """
-    reference = images[None].reference
     image = preparation.image_record()
     assert image is not None
-    image["reference"] = reference
-    if "@" in reference:
-        image["manifest"] = reference.partition("@")[2]
-    return run_record(preparation, run_id, image, context=context, driver={"workflow": run_id})
+    record = run_record(preparation, run_id, image, context=context, driver={"workflow": run_id})
+    _add_name(image, images[None].reference)
+    for setting, step_image in record["images"].items():
+        _add_name(step_image, images[setting].reference)
+    return record
+
+
+def _add_name(image: ImageRecord, name: str) -> None:
+    """Adds to an image's record what the pods name it by."""
+    image.pop("manifest", None)  # the engine's, which is not the registry's
+    if "@" in name:
+        image["reference"], image["manifest"] = name, name.partition("@")[2]
+    elif name != image["reference"]:
+        image["name"] = name
 
 
 def submission(

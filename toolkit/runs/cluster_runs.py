@@ -298,7 +298,7 @@ class ClusterRuns:
 
         built = build(self._project, report=self._note)
         delivered = deliver(self._project, built, drop, context=self.cluster.context)
-        return delivered.reference, "Never" if delivered.pull_policy_never else "IfNotPresent"
+        return delivered.name_in_pods, "Never" if delivered.pull_policy_never else "IfNotPresent"
 
 
 def _part(workflow: KubernetesObject) -> int:
@@ -316,4 +316,5 @@ def _image_of(record: RunRecord | None) -> tuple[str, str] | None:
     image = record.get("image") if record is not None else None
     if not image:
         return None
-    return image["reference"], "IfNotPresent" if "@" in image["reference"] else "Never"
+    name = image.get("name", image["reference"])
+    return name, "IfNotPresent" if "@" in name else "Never"

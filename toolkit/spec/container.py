@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from toolkit.config.quantity import parse_cpu, parse_memory
 from toolkit.config.settings import ExecutorConfig, SecretReference
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.shared.protocol import PROTOCOL, RUNTIME_MAIN, WORKSPACE
+from toolkit.runtime.shared.protocol import IMAGE_VARIABLE, PROTOCOL, RUNTIME_MAIN, WORKSPACE
 
 ORDINARY_USER = 1000
 """The user id of the steps when the client runs as root: the user's code does not get root because the client has it."""
@@ -39,6 +39,7 @@ class ContainerSpec:
     """One step's container.
 
     Attributes:
+        image: what the engine is given: an id, a digest, or a name that holds one. A tag may be given to another image.
         environment: names and values in the order of the names; no secrets.
         secrets: those that every step gets. own_secrets: the names of the step's own.
         memory, memory_request, shm_size, scratch_size: bytes; None is the engine's default. Swap is never added.
@@ -82,17 +83,22 @@ def steps_user(executor: ExecutorConfig) -> int:
     return executor.user if executor.user is not None else driver_user()
 
 
-def container_spec(plan: Plan, step: PlannedStep, run_id: str, attempt: int, image: str, user: int) -> ContainerSpec:
+def container_spec(
+    plan: Plan, step: PlannedStep, run_id: str, attempt: int, image: str, user: int, expectation: str = ""
+) -> ContainerSpec:
     """The container of one attempt of a step.
 
     Args:
-        image: reference of the image. user: the user id where the step's settings name none (see :func:`steps_user`).
+        image: as the spec has it. user: the user id where the step's settings name none (see :func:`steps_user`).
+        expectation: what the runtime compares with the image that it finds itself in; empty compares nothing.
     """
     assert step.task is not None
     settings = plan.settings_of(step)
     limits, requests = settings.resources.limits, settings.resources.requests
     # A fixed seed makes pickled sets and dicts of two runs the same bytes.
     environment = {"PYTHONHASHSEED": "0", **settings.environment}
+    if expectation:
+        environment[IMAGE_VARIABLE] = expectation
     return ContainerSpec(
         image=image,
         argv=("python3", RUNTIME_MAIN, str(PROTOCOL), run_id, step.path, str(attempt)),

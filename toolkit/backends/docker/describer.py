@@ -24,11 +24,13 @@ def image_describer(
     environment: Mapping[str, str],
     user: str,
     labels: dict[str, str],
+    reference: str,
 ) -> Describer:
     """A describer that starts a container of the image for each request.
 
     Args:
-        connect: gives the client of the engine; called when there is a request. user: of the process, as ``user:group``.
+        connect: gives the client of the engine; called when there is a request. image: the engine's id of it.
+        user: of the process, as ``user:group``. reference: how sentences name the image.
     """
 
     def ask(request: DescribeRequest) -> DescribeResponse:
@@ -50,7 +52,7 @@ def image_describer(
             },
         )["Id"]
         try:
-            return _ask_container(api, container, request, image)
+            return _ask_container(api, container, request, reference)
         finally:
             api.remove_container(container, force=True, v=True)
 
@@ -64,15 +66,15 @@ def image_describer(
         except docker.errors.APIError as error:
             text = refusal_text(error)
             if is_python_missing(text):
-                raise python_missing(image) from None
-            raise Infrastructure(f"the pipeline can't be described in {image}: {text}") from None
+                raise python_missing(reference) from None
+            raise Infrastructure(f"the pipeline can't be described in {reference}: {text}") from None
         except OSError as error:
             raise Infrastructure(f"the Docker engine stopped answering: {error}") from None
 
     return describe
 
 
-def _ask_container(api: Any, container: str, request: DescribeRequest, image: str) -> DescribeResponse:
+def _ask_container(api: Any, container: str, request: DescribeRequest, reference: str) -> DescribeResponse:
     import requests
 
     stream = api.attach_socket(container, params={"stdin": 1, "stream": 1})
@@ -85,4 +87,4 @@ def _ask_container(api: Any, container: str, request: DescribeRequest, image: st
     finally:
         stream.close()
     stderr = api.logs(container, stdout=False, stderr=True, tail=40).decode("utf-8", "replace").strip()
-    return parse_answer(code, api.logs(container, stdout=True, stderr=False), stderr, image)
+    return parse_answer(code, api.logs(container, stdout=True, stderr=False), stderr, reference)

@@ -31,6 +31,9 @@ def check_engine(client: docker.DockerClient, project: Project, image: str, user
     A container looks for a nonce in each folder. What has passed is remembered for the engine, the folders and the user.
     Containers that a client left behind when it was killed are removed.
 
+    Args:
+        image: the engine's id of an image with a shell. user: the user id of the steps.
+
     Returns:
         Sentences about what is special with this engine, to be shown.
 

@@ -38,6 +38,7 @@ class DockerLauncher:
     Args:
         client: of the engine. spec_of: gives the container of an attempt.
         volumes: host folder by volume name. run_folder: the host folder of the plan, mounted read-only in each container.
+        references: how sentences name the images of the specs, which are ids.
         labels: of every container. ahead: how many containers may be started before their turn.
     """
 
@@ -47,6 +48,7 @@ class DockerLauncher:
         spec_of: Callable[[PlannedStep, int], ContainerSpec],
         volumes: Mapping[str, str],
         run_folder: Path,
+        references: Mapping[str, str],
         labels: Mapping[str, str],
         ahead: int = 2,
     ) -> None:
@@ -55,7 +57,9 @@ class DockerLauncher:
         self._spec_of = spec_of
         self._volumes = volumes
         self._run_folder = run_folder
+        self._references = references
         self._labels = labels
+        self._begun = threading.Event()
         self._starts = concurrent.futures.ThreadPoolExecutor(max_workers=_STARTS, thread_name_prefix="start")
         self._removals = concurrent.futures.ThreadPoolExecutor(max_workers=2, thread_name_prefix="remove")
         self._jobs: list[ContainerJob] = []
@@ -66,7 +70,18 @@ class DockerLauncher:
         name = f"toolkit-{labels[LABEL + 'run']}-{labels[LABEL + 'driver-pid']}-{_short_hash(step.path)}-{attempt}"
         options = docker_options(spec, name, self._volumes, str(self._run_folder), labels)
         options["environment"][GATE_VARIABLE] = "stdin"
-        job = ContainerJob(self._client, step.path, attempt, name, options, self._starts, self._removals, ended)
+        job = ContainerJob(
+            self._client,
+            step.path,
+            attempt,
+            name,
+            options,
+            self._references.get(spec.image, spec.image),
+            self._begun,
+            self._starts,
+            self._removals,
+            ended,
+        )
         # A long run would keep all of its jobs in memory.
         self._jobs = [job for job in self._jobs if not job.is_over()]
         self._jobs.append(job)
@@ -84,7 +99,12 @@ def _short_hash(path: str) -> str:
 
 
 class ContainerJob:
-    """One container: started before its turn, released in its turn, removed after its end."""
+    """One container: started before its turn, released in its turn, removed after its end.
+
+    Args:
+        options: of its create. reference: how sentences name its image.
+        begun: is set once a step of the run has begun.
+    """
 
     def __init__(
         self,
@@ -93,6 +113,8 @@ class ContainerJob:
         attempt: int,
         name: str,
         options: EngineObject,
+        reference: str,
+        begun: threading.Event,
         starts: concurrent.futures.Executor,
         removals: concurrent.futures.Executor,
         ended: OnEnd,
@@ -101,7 +123,8 @@ class ContainerJob:
         self.attempt = attempt
         self._api = client.api
         self._name = name
-        self._image: str = options["image"]
+        self._image = reference
+        self._begun = begun
         self._ended = ended
         self._removals = removals
         self._id = ""
@@ -129,7 +152,7 @@ class ContainerJob:
             self._api.start(self._id)
         except docker.errors.APIError as error:
             self._remove()
-            raise explain_refusal(error, self._image) from None
+            raise explain_refusal(error, self._image, self._begun.is_set()) from None
         except Exception as error:
             raise stopped_answering(error) from None
 
@@ -151,6 +174,7 @@ class ContainerJob:
     def _run(self, line: bytes) -> None:
         try:
             self._started.result()
+            self._begun.set()
             assert self._gate is not None
             try:
                 self._gate.sendall(line)

@@ -29,10 +29,19 @@ def is_folder_missing(text: str) -> bool:
     return "bind source path does not exist" in text or "bind mount source path does not exist" in text
 
 
-def explain_refusal(error: docker.errors.APIError, image: str) -> ToolkitError:
-    """The error for a container of a step that the engine refused to create or to start."""
+def explain_refusal(error: docker.errors.APIError, image: str, steps_have_run: bool) -> ToolkitError:
+    """The error for a container of a step that the engine refused to create or to start.
+
+    Args:
+        image: its reference. steps_have_run: whether a step of this run has begun.
+    """
     text = refusal_text(error)
     if error.status_code == 404 and "No such image" in text:
+        if steps_have_run:
+            return Infrastructure(
+                f"the image {image} was removed from the engine while the run needed it: `toolkit retry` builds or pulls it "
+                "again and resumes the run"
+            )
         return BadInput(f"the image {image} does not exist in the engine any more: run `toolkit build`")
     if is_python_missing(text):
         return python_missing(image)

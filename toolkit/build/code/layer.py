@@ -54,11 +54,13 @@ class CodeLayer:
         file: the tar, uncompressed.
         digest: the tar's, ``sha256:…``; it is the layer's diff id as well.
         size: bytes.
+        content: what the id file says of the code (:func:`code_digest`).
     """
 
     file: Path
     digest: str
     size: int
+    content: str
 
 
 def user_entries(files: list[CodeFile], hashes: FileHashes) -> list[LayerEntry]:
@@ -113,9 +115,13 @@ def code_digest(entries: list[LayerEntry]) -> str:
     return digest.hexdigest()
 
 
-def id_file_content(entries: list[LayerEntry], environment: str) -> bytes:
-    """The content of the image's id file, which tells a runtime in which image it runs."""
-    content = {"protocol": PROTOCOL, "environment": environment, "code": code_digest(entries)}
+def id_file_content(code: str, environment: str) -> bytes:
+    """The content of the image's id file, which tells a runtime in which image it runs.
+
+    Args:
+        code: see :func:`code_digest`. environment: the config digest of the environment image.
+    """
+    content = {"protocol": PROTOCOL, "environment": environment, "code": code}
     return json.dumps(content, sort_keys=True).encode() + b"\n"
 
 
@@ -131,11 +137,12 @@ def write_code_layer(
     Raises:
         BadInput: a file cannot be read, or changed since it was hashed.
     """
-    id_file = LayerEntry(IMAGE_FILE, "file", 0o644, content=id_file_content(entries, environment))
+    code = code_digest(entries)
+    id_file = LayerEntry(IMAGE_FILE, "file", 0o644, content=id_file_content(code, environment))
     with destination.open("wb") as raw:
         stream = DigestWriter(raw)
         write_tar([*entries, *derived, id_file], stream)
-    return CodeLayer(destination, stream.digest, stream.size)
+    return CodeLayer(destination, stream.digest, stream.size, code)
 
 
 def write_tar(entries: list[LayerEntry], stream: IO[bytes] | DigestWriter) -> None:

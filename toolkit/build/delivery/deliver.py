@@ -24,6 +24,7 @@ from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
     from toolkit.build.delivery.node import Node
+    from toolkit.build.delivery.registry import RemoteRepository
 
 Report = Callable[[str], None]
 
@@ -33,16 +34,23 @@ class DeliveredImage:
     """Where a cluster finds an image.
 
     Attributes:
-        reference: how a pod names it: with the digest of its manifest, where a registry has it.
+        reference: what a manifest should name it by: with the digest of its manifest, where a registry has it.
         pull_policy_never: no registry has it, so a cluster must not try to pull it.
         how: what was done, or why nothing was done, as one sentence.
         loaded: the nodes have it, from now or from an earlier load.
+        node_name: the name that holds its whole digest, where it is loaded into nodes; they have the reference as well.
     """
 
     reference: str
     pull_policy_never: bool
     how: str
     loaded: bool = False
+    node_name: str = ""
+
+    @property
+    def name_in_pods(self) -> str:
+        """What the pods of a run name it by. No other image can get that name, as far as the image was delivered by toolkit."""
+        return self.node_name or self.reference
 
 
 @dataclass(frozen=True)
@@ -61,13 +69,14 @@ class _PushTarget:
 
 def deliver(
     project: Project, built: BuiltImage, report: Report, push: bool | None = None, load: bool | None = None,
-    context: str | None = None, *, node: str | None = None, engine: EngineApi | None = None,
+    context: str | None = None, *, node: str | None = None, engine: EngineApi | None = None, final: bool = True,
 ) -> DeliveredImage:  # fmt: skip
     """Pushes the image, loads it into a node, or leaves it where it is.
 
     Without a request for either, the image is pushed if its name, ``build.registry`` or TOOLKIT_REGISTRY names a registry.
     Else it is loaded if CONTAINERD_ADDRESS, the kubeconfig or a kind context names a node. Else nothing is sent.
-    An existing image that is used as it is is never pushed, because its registry has it.
+    An existing image that is used as it is is never pushed, because its registry has it. The registry is asked for the digest
+    of an image, unless the image's name or the engine, which has pulled it, says it already.
 
     Args:
         report: gets progress and what was sent, a sentence at a time; ``how`` is one of them.
@@ -76,13 +85,14 @@ def deliver(
         context: of the kubeconfig; None is executor.config.context, else the current one.
         node: the address of the containerd to load into.
         engine: the engine that has the image; None is the one that DOCKER_HOST or the current context names.
+        final: pods will be made by the answer. So an image that a registry should have must be there, also where nothing is sent.
 
     Raises:
-        BadInput: this image cannot be delivered as requested, or no node is found.
+        BadInput: this image cannot be delivered as requested, no node is found, or the registry does not have it.
         Infrastructure: the registry, the node or the engine fails.
     """
     delivery = _Delivery(
-        project, built, engine or EngineApi(), report, context or project.config.executor.config.context, node
+        project, built, engine or EngineApi(), report, context or project.config.executor.config.context, node, final
     )
     load = True if node else load
     delivered = delivery.deliver_existing(push, load) if built.existing else delivery.deliver_built(push, load)
@@ -104,6 +114,7 @@ class _Delivery:
         report: Report,
         context: str | None,
         node: str | None,
+        final: bool,
     ) -> None:
         self._project = project
         self._built = built
@@ -111,6 +122,7 @@ class _Delivery:
         self._report = report
         self._context = context
         self._node = node
+        self._final = final
         self._folder = build_folder(project)
 
     def deliver_built(self, push: bool | None, load: bool | None) -> DeliveredImage:
@@ -136,13 +148,41 @@ class _Delivery:
         target = self._target()
         if target is None:
             how = f"{self._built.reference} is on no registry: `toolkit build --load` loads it into a node"
-            return DeliveredImage(self._built.reference, True, how)
+            return DeliveredImage(self._built.reference, True, how, node_name=self._name_in_named_node())
         tag = self._built.reference.rpartition(":")[2]
         digest = _PushHistory(self._folder / "pushes.json").last_digest(target.repository, tag)
+        if self._final:
+            digest = self._ask_for_digest(target, tag, digest)
         if digest is not None:
             return DeliveredImage(f"{target.repository}@{digest}", False, f"{target.repository}:{tag} was pushed")
         how = f"{target.repository}:{tag} was not pushed from this project: `toolkit build --push` pushes it"
         return DeliveredImage(f"{target.repository}:{tag}", False, how)
+
+    def _name_in_named_node(self) -> str:
+        """The name that the image has in a node into which the rule would load it; empty when nothing names a node.
+
+        A check that makes no pods gets none: its remedies are for the engine, which does not know the image by that name.
+        """
+        from toolkit.build.delivery.node import names_node
+
+        return self._built.name_by_digest if self._final and names_node(self._context) else ""
+
+    def _ask_for_digest(self, target: _PushTarget, tag: str, last_digest: str | None) -> str:
+        """The digest by which the registry has an image that was built here.
+
+        Raises:
+            BadInput: the registry does not have it.
+        """
+        with self._repository(target) as repository:
+            if last_digest is not None and repository.has_manifest(last_digest):
+                return last_digest
+            found = repository.manifest_and_config_digest(tag)
+        if found is None or found[1] != self._built.digest:
+            raise BadInput(
+                f"the registry {target.host} does not have {target.repository}:{tag} as it was built here, so pods could not "
+                "get it: `toolkit build --push` pushes it"
+            )
+        return found[0]
 
     def deliver_existing(self, push: bool | None, load: bool | None) -> DeliveredImage:
         reference = self._built.reference
@@ -158,27 +198,61 @@ class _Delivery:
                 "it from there; name it by a tag to load it"
             )
         nodes = self._nodes(load, or_named=True)
-        return (self._load(nodes) if nodes else None) or DeliveredImage(reference, True, self._not_delivered())
+        if nodes:
+            return self._load(nodes)
+        node_name = self._name_in_named_node() if load is False else ""
+        return DeliveredImage(reference, True, self._not_delivered(), node_name=node_name)
 
     def _name_in_registry(self) -> DeliveredImage | None:
-        """An existing image as its registry names it; None when nothing shows that a registry has it."""
+        """An existing image by the digest that its registry has it under; None when nothing shows that a registry has it.
+
+        Raises:
+            BadInput: its registry does not have it, or has another image under its tag.
+        """
         reference = self._built.reference
         if "@" in reference:
             return DeliveredImage(reference, False, f"{reference} is named by its digest, so nothing is sent")
-        image = self._engine.image(reference) or {}
-        repository = reference.rpartition(":")[0]
+        image = self._engine.image(self._built.id) or {}
+        repository, _, tag = reference.rpartition(":")
         digests = [
-            digest
+            digest.partition("@")[2]
             for digest in image.get("RepoDigests") or []
             if full_name(digest.partition("@")[0]) == full_name(repository)
         ]
+        host = registry_of(reference)
         # The containerd store gives every image such a digest, even one that no registry ever had.
-        if digests and (registry_of(reference) or not uses_containerd_store(self._engine, image)):
-            return DeliveredImage(digests[0], False, f"{reference} was pulled as {digests[0]}, so nothing is sent")
-        if registry_of(reference):
+        if digests and not uses_containerd_store(self._engine, image):
+            pulled = f"{repository}@{digests[0]}"
+            return DeliveredImage(pulled, False, f"{reference} was pulled as {pulled}, so nothing is sent")
+        if host is None:
+            return None
+        if not self._final or self._project.config.executor.config.image_pull_policy == "Never":
             how = f"{reference} names a registry, so nothing is sent; its digest is not known on this machine"
             return DeliveredImage(reference, False, how)
-        return None
+        digest = self._digest_of_existing(_PushTarget(host, repository, self._is_plain_http(host)), tag, digests)
+        how = f"{reference} is {repository}@{digest} in its registry, so nothing is sent"
+        return DeliveredImage(f"{repository}@{digest}", False, how)
+
+    def _digest_of_existing(self, target: _PushTarget, tag: str, known: list[str]) -> str:
+        with self._repository(target) as repository:
+            for digest in known:
+                if repository.has_manifest(digest):
+                    return digest
+            found = repository.manifest_and_config_digest(tag)
+        reference, here = self._built.reference, (self._built.id, self._built.digest)
+        if found is None:
+            raise BadInput(
+                f"image: the registry {target.host} does not have {reference}, so pods could not get it: push it there; where "
+                "the nodes have it already, set image_pull_policy to Never"
+            )
+        digest, config = found
+        # The config of an image for several platforms is not told: the runtime compares what it finds.
+        if config is not None and config not in here and digest not in here:
+            raise BadInput(
+                f"image: {reference} is another image in its registry than on this machine, where the pipeline was described: "
+                "`docker pull` or `docker push` it"
+            )
+        return digest
 
     def _not_delivered(self) -> str:
         return (
@@ -186,8 +260,12 @@ class _Delivery:
             f"build.registry, or name its node's containerd in CONTAINERD_ADDRESS or in the kubeconfig's extension {EXTENSION}"
         )
 
-    def _target(self) -> _PushTarget | None:
-        repository = self._built.reference.rpartition(":")[0]
+    def _registry_setting(self) -> tuple[str, str]:
+        """TOOLKIT_REGISTRY, else build.registry, and which of them it is; empty when neither is set.
+
+        Raises:
+            BadInput: it is no registry.
+        """
         setting = os.environ.get("TOOLKIT_REGISTRY") or ""
         source = "TOOLKIT_REGISTRY" if setting else "build.registry"
         setting = setting or self._project.config.build.registry or ""
@@ -196,26 +274,41 @@ class _Delivery:
                 check_registry(setting)
             except ValueError as error:
                 raise BadInput(f"{source} {error}, but this is {setting[:60]!r}") from None
-        prefix = setting.removeprefix("https://").removeprefix("http://").rstrip("/")
+        return setting, source
+
+    def _is_plain_http(self, host: str) -> bool:
+        setting, _ = self._registry_setting()
+        return setting.startswith("http://") and _without_scheme(setting).partition("/")[0] == host
+
+    def _target(self) -> _PushTarget | None:
+        repository = self._built.reference.rpartition(":")[0]
+        setting, source = self._registry_setting()
+        prefix = _without_scheme(setting)
         host = registry_of(repository)
         if host is not None:
-            return _PushTarget(host, repository, setting.startswith("http://") and prefix.partition("/")[0] == host)
+            return _PushTarget(host, repository, self._is_plain_http(host))
         if not setting:
             return None
         with_prefix = parse_reference(f"{prefix}/{repository}", source).repository
         return _PushTarget(prefix.partition("/")[0], with_prefix, setting.startswith("http://"))
 
+    def _repository(self, target: _PushTarget, mount_from: str | None = None) -> RemoteRepository:
+        from toolkit.build.delivery.registry import RemoteRepository
+
+        ca_file = network_files(self._project.config.build.network, self._project.home).get("ca")
+        return RemoteRepository(
+            target.host, target.repository.partition("/")[2], target.plain_http, ca_file, mount_from
+        )
+
     def _push(self, target: _PushTarget) -> DeliveredImage:
-        from toolkit.build.delivery.registry import RemoteRepository, push_image
+        from toolkit.build.delivery.registry import push_image
 
         tag = self._built.reference.rpartition(":")[2]
         history = _PushHistory(self._folder / "pushes.json")
         last_digest = history.last_digest(target.repository, tag)
         mount_from = history.other_repository(target.repository, target.host)
-        ca_file = network_files(self._project.config.build.network, self._project.home).get("ca")
-        name = target.repository.partition("/")[2]
         contents = ImageContents(self._engine, self._folder, self._built)
-        with RemoteRepository(target.host, name, target.plain_http, ca_file, mount_from) as repository:
+        with self._repository(target, mount_from) as repository:
             pushed = push_image(repository, tag, contents, last_digest, self._report)
         if pushed.digest != last_digest:
             history.add(target.repository, tag, pushed.digest)
@@ -259,7 +352,12 @@ class _Delivery:
             )
             sentences.append(f"loaded {self._built.reference} into {node.name} ({amount})")
             self._report(sentences[-1])
-        return DeliveredImage(self._built.reference, True, "; ".join(sentences), loaded=True)
+        how = "; ".join(sentences)
+        return DeliveredImage(self._built.reference, True, how, loaded=True, node_name=self._built.name_by_digest)
+
+
+def _without_scheme(registry: str) -> str:
+    return registry.removeprefix("https://").removeprefix("http://").rstrip("/")
 
 
 class _PushHistory:

@@ -33,7 +33,8 @@ _IMPORT_TIMEOUT = 900.0
 _KIND_LABEL = "io.x-k8s.kind.cluster"
 
 _IMPORT_AND_CHECK = (
-    'name=$1 id=$2 option=$3; shift 3; "$@" images import $option - >&2; exec "$@" images check "$name" "$id"'
+    'name=$1 by_digest=$2 id=$3 option=$4; shift 4; "$@" images import $option - >&2; '
+    'exec "$@" images check "$name" "$by_digest" "$id"'
 )
 """One shell and not two commands, because each `docker exec` into a kind node takes as long as the rest together."""
 
@@ -105,18 +106,29 @@ def find_nodes(
     )
 
 
+def names_node(context: str | None) -> bool:
+    """Whether :func:`find_nodes` would look for a node without ``well_known``; it is not looked whether that node is there."""
+    if os.environ.get("CONTAINERD_ADDRESS"):
+        return True
+    try:
+        entry = find_context(context)
+    except BadInput:
+        return False
+    return entry is not None and (bool(entry.containerd) or entry.name.startswith("kind-"))
+
+
 def load_into_node(node: Node, contents: ImageContents, report: Callable[[str], None]) -> LoadResult:
-    """Loads the image under its reference. When this returns, the node has all of it.
+    """Loads the image under its reference, and under the name that holds its digest. When this returns, the node has all of it.
 
     Concurrent loads, of the same image or of several, do not disturb each other: containerd writes a blob once.
 
     Raises:
         Infrastructure: the node does not accept the image, or cannot be reached.
     """
-    name, image_id = full_name(contents.image.reference), contents.image.digest
+    names, image_id = _names(contents), contents.image.digest
     layers = contents.stored_layers()
     manifest = digest_of(oci_manifest(contents.config, layers)) if contents.config is not None and layers else ""
-    query = _ImageQuery(name, image_id, manifest)
+    query = _ImageQuery(names, image_id, manifest)
     loaded = LoadResult(total=len(layers or ()))
     is_incomplete = False
     if not contents.image.changed:  # an image that was built just now is not on the node yet
@@ -143,14 +155,15 @@ def _load_all(
     with contents.exported() as layers:
         assert contents.config is not None
         loaded.total = len(layers)
-        query = _ImageQuery(query.name, digest_of(contents.config), digest_of(oci_manifest(contents.config, layers)))
+        query = _ImageQuery(query.names, digest_of(contents.config), digest_of(oci_manifest(contents.config, layers)))
         present = set(_query(node, (*node.ctr, "content", "ls", "-q")).split())
         # containerd may have collected some of them as garbage since then: the second attempt sends all.
         for left_out in (present, set[str]()):
             if _import(node, query, contents.config, without_content(layers, left_out), loaded):
                 return loaded
-    with suppress(Infrastructure):  # an incomplete image must not be found under its name
-        _query(node, (*node.ctr, "images", "rm", query.name))
+    for name in query.names:
+        with suppress(Infrastructure):  # an incomplete image must not be found under its name
+            _query(node, (*node.ctr, "images", "rm", name))
     raise Infrastructure(
         f"{node.name} does not accept the image {contents.image.reference}"
         f"{': ' + query.error if query.error else ''}; see its log, or use --push"
@@ -162,34 +175,38 @@ class _ImageQuery:
     """The image that a node is asked for.
 
     Attributes:
-        name: its full reference, which the kubelet asks for.
+        names: its full reference, and the name that holds its digest; the kubelet asks for one of them.
         image_id: its config's digest. CRI names every image by it as well.
         manifest: its manifest's digest as this module would write it; "" when that is not known.
         error: the last line of `ctr`'s standard error.
     """
 
-    name: str
+    names: tuple[str, str]
     image_id: str
     manifest: str
     error: str = field(default="", compare=False)
 
     @property
-    def filters(self) -> tuple[str, str]:
-        return f'name=="{self.name}"', f'name=="{self.image_id}"'
+    def filters(self) -> tuple[str, ...]:
+        return tuple(f'name=="{name}"' for name in (*self.names, self.image_id))
 
     def is_complete(self, listing: str) -> bool:
         """Whether the output of `ctr images check` shows this very image complete, whoever loaded it."""
         rows = _rows(listing)
-        named = rows.get(self.name)
-        if named is None or named[3] != "complete":
+        named = [rows[name] for name in self.names if name in rows and rows[name][3] == "complete"]
+        if len(named) < len(self.names):
             return False
         by_id = rows.get(self.image_id)
-        return named[2] == self.manifest or (by_id is not None and by_id[2] == named[2])
+        return all(row[2] == self.manifest or (by_id is not None and by_id[2] == row[2]) for row in named)
 
     def is_incomplete(self, listing: str) -> bool:
-        """Whether the node has the name without all of the image's content."""
-        named = _rows(listing).get(self.name)
-        return named is not None and named[3] != "complete"
+        """Whether the node has a name without all of the image's content."""
+        rows = _rows(listing)
+        return any(rows[name][3] != "complete" for name in self.names if name in rows)
+
+
+def _names(contents: ImageContents) -> tuple[str, str]:
+    return full_name(contents.image.reference), full_name(contents.image.name_by_digest)
 
 
 def _rows(listing: str) -> dict[str, list[str]]:
@@ -205,7 +222,7 @@ def _import(
     The exit status of `ctr images import` does not tell that. It fails to unpack for a kubelet with another snapshotter,
     although containerd then unpacks the image itself for the first container; and without unpacking it misses no layer.
     """
-    files = oci_members(config, query.name, layers)
+    files = oci_members(config, query.names, layers)
     command = (*node.within, "sh", "-c", _IMPORT_AND_CHECK, "sh", *query.filters, option, *node.ctr)
     listing, query.error = _run(node, command, _IMPORT_TIMEOUT, files)
     loaded.sent |= {layer.digest: layer.content.size for layer in layers if layer.content is not None}

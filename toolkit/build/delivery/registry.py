@@ -31,7 +31,15 @@ from toolkit.build.image.archive import MANIFEST, Blob, digest_of, oci_manifest
 from toolkit.build.image.contents import ImageContents, diff_ids
 from toolkit.errors import Infrastructure
 
-_MANIFESTS = f"{MANIFEST}, application/vnd.docker.distribution.manifest.v2+json"
+_MANIFESTS = ", ".join(
+    (
+        MANIFEST,
+        "application/vnd.docker.distribution.manifest.v2+json",
+        # Of an image for several platforms.
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    )
+)
 _WAITS = (0.2, 1.0, 3.0, 8.0)
 """Seconds before each further attempt at a request, once the registry has answered any."""
 _LONGEST_WAIT = 30.0
@@ -109,6 +117,9 @@ class RemoteRepository:
         """The digest of the manifest under a tag or digest; None when there is none, or the registry does not tell it."""
         response = self._look_up("HEAD", f"manifests/{reference}", {"Accept": _MANIFESTS}, "asked for the image")
         return response.headers.get("docker-content-digest") if response.status == 200 else None
+
+    def has_manifest(self, digest: str) -> bool:
+        return self._look_up("HEAD", f"manifests/{digest}", {"Accept": _MANIFESTS}, "asked for the image").status == 200
 
     def manifest_and_config_digest(self, reference: str) -> tuple[str, object] | None:
         """The digests of a manifest and of the config that it names; None when there is no manifest.
@@ -280,7 +291,7 @@ class RemoteRepository:
             login = "with the credentials of `docker login`" if self._credentials else "without credentials"
             raise Infrastructure(
                 f"the registry {self.host} refuses access to {self.name} {login} ({text}): run `docker login {self.host}` "
-                "with an account that may push there"
+                "with an account that has access to it"
             )
         if response.status == 404:
             raise Infrastructure(

@@ -40,6 +40,12 @@ def ensure_environment(
         BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
         Infrastructure: there is no BuildKit, network or space, or the time limit has passed.
     """
+    if definition.is_base:
+        # It was resolved already, and its name may mean another image by now.
+        base = engine.image(definition.base_id)
+        if base is None:
+            raise Infrastructure(f"the image {definition.base} was removed from the engine meanwhile: build again")
+        return base
     reference = definition.reference
     image = engine.image(reference)
     if image is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.build.code.layer import CodeLayer
-from toolkit.build.image.build_record import ENVIRONMENT_LABEL, IDENTITY_LABEL, PROTOCOL_LABEL
+from toolkit.build.image.build_record import CODE_LABEL, ENVIRONMENT_LABEL, IDENTITY_LABEL, PROTOCOL_LABEL
 from toolkit.build.reference import full_name
 from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure
@@ -121,6 +121,7 @@ def compose_image(environment: EnvironmentImage, code: CodeLayer) -> ComposedIma
         IDENTITY_LABEL: identity,
         PROTOCOL_LABEL: str(PROTOCOL),
         ENVIRONMENT_LABEL: environment.config_digest,
+        CODE_LABEL: code.content,
     }
     settings: dict[str, object] = {"Env": base.get("Env") or [], "Labels": labels, "WorkingDir": WORKSPACE}
     if base.get("Cmd"):
@@ -170,7 +171,7 @@ def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> l
     ]
     files.append(("manifest.json", _json(manifest)))
     if all(blob.size is not None for blob in blobs):
-        files += _oci(image.config, reference, blobs)
+        files += _oci(image.config, (reference,), blobs)
     return files
 
 
@@ -187,25 +188,28 @@ def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
     )
 
 
-def oci_members(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
-    """The files of an archive in OCI's layout alone. Layers without content are left out."""
+def oci_members(config: bytes, references: tuple[str, ...], blobs: tuple[Blob, ...]) -> list[Member]:
+    """The files of an archive in OCI's layout alone, of one image under all its names. Layers without content are left out."""
     files: list[Member] = [(_path(digest_of(config)), config)]
     files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
-    return files + _oci(config, reference, blobs)
+    return files + _oci(config, references, blobs)
 
 
-def _oci(config: bytes, reference: str, blobs: tuple[Blob, ...]) -> list[Member]:
+def _oci(config: bytes, references: tuple[str, ...], blobs: tuple[Blob, ...]) -> list[Member]:
     manifest = oci_manifest(config, blobs)
-    descriptor = {
-        "mediaType": MANIFEST,
-        "digest": digest_of(manifest),
-        "size": len(manifest),
-        "annotations": {
-            "io.containerd.image.name": full_name(reference),
-            "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
-        },
-    }
-    index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": [descriptor]}
+    descriptors = [
+        {
+            "mediaType": MANIFEST,
+            "digest": digest_of(manifest),
+            "size": len(manifest),
+            "annotations": {
+                "io.containerd.image.name": full_name(reference),
+                "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
+            },
+        }
+        for reference in references
+    ]
+    index = {"schemaVersion": 2, "mediaType": f"{_OCI}.index.v1+json", "manifests": descriptors}
     return [
         (_path(digest_of(manifest)), manifest),
         ("index.json", _json(index)),

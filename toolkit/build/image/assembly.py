@@ -11,9 +11,10 @@ from toolkit.build.code.layer import LayerEntry, write_code_layer
 from toolkit.build.image.archive import compose_image
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import keep_contents
-from toolkit.build.image.engine_images import has_image, load_image, read_environment_image
+from toolkit.build.image.engine_images import find_image_id, load_image, read_environment_image
 from toolkit.build.reference import Reference
 from toolkit.engine import EngineApi, EngineObject, Upload
+from toolkit.errors import Infrastructure
 
 _TAG_LENGTH = 16
 """Hexadecimal digits of the config's digest that make the tag."""
@@ -26,7 +27,7 @@ def assemble(
     """The final image. It is loaded unless the engine has it already, from another checkout or an earlier state of the code.
 
     Args:
-        source: the environment image's reference; ``image`` is what the engine says of it.
+        source: the environment image's id; ``image`` is what the engine says of it.
         user: the entries of the user's code; ``runtime`` those of the runtime and the SDK.
         target: the repository that the image is tagged in.
         folder: for temporary files.
@@ -43,11 +44,22 @@ def assemble(
         code = write_code_layer([*user, *runtime], environment.config_digest, layer, compiled)
         composed = compose_image(environment, code)
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
-        if not has_image(engine, reference, composed.identity, composed.diff_ids):
+        image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
+        if image_id is None:
             load_image(engine, composed, environment, source, reference, folder, report, upload)
+            image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
+        if image_id is None:
+            raise Infrastructure(f"another image was given the name {reference} while it was built: build again")
         keep_contents(folder, composed)
     finally:
         layer.unlink(missing_ok=True)
     return BuiltImage(
-        reference, composed.config_digest, code.digest, environment.config_digest, composed.identity, True
+        reference,
+        composed.config_digest,
+        code.digest,
+        environment.config_digest,
+        composed.identity,
+        changed=True,
+        id=image_id,
+        content=code.content,
     )

@@ -14,8 +14,9 @@ from toolkit.runtime.shared.whole_files import write_whole
 IDENTITY_LABEL = "dev.toolkit.identity"
 PROTOCOL_LABEL = "dev.toolkit.protocol"
 ENVIRONMENT_LABEL = "dev.toolkit.environment"
+CODE_LABEL = "dev.toolkit.code"
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,18 @@ class BuiltImage:
     """An image that the engine has.
 
     Attributes:
-        reference: every backend names the image by it. The tag follows from the content.
+        reference: what a person reads, and what the image is delivered under. The tag follows from the content, and yet it may
+            be given to another image: nothing that runs is made by it.
         digest: of the OCI config, ``sha256:…``; the engine's id for an existing image.
         code: the code layer's diff id.
         environment: the config digest of the environment image.
         identity: a digest of environment and code, the same in every store and from every checkout.
         changed: whether it had to be built.
         existing: whether it is the user's own, named by tag or digest, and used as it is.
+        id: the engine's, by which containers are made. It is the config's digest with a graph driver, and the manifest's with
+            containerd's store.
+        content: the hash of the user's code, the runtime and the SDK in the image's id file; "" for an existing image that an
+            earlier version built.
     """
 
     reference: str
@@ -39,6 +45,20 @@ class BuiltImage:
     identity: str
     changed: bool
     existing: bool = False
+    id: str = ""
+    content: str = ""
+
+    @property
+    def name_by_digest(self) -> str:
+        """A name that holds the whole digest, so that nobody gives it to another image. Nodes that have no registry know it."""
+        return f"{self.reference.rpartition(':')[0]}:{self.digest.partition(':')[2]}"
+
+    @property
+    def expectation(self) -> str:
+        """What the runtime compares with the image that it finds itself in, as the protocol's IMAGE_VARIABLE holds it."""
+        known = {"code": self.content, "environment": self.environment}
+        expected = {"reference": self.reference, **{key: value for key, value in known.items() if value}}
+        return json.dumps(expected, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True)

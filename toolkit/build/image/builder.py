@@ -13,6 +13,7 @@ from toolkit.build.environment.base_image import find_base_image, pull
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.locks import Lock, find_lock
 from toolkit.build.image.build_record import (
+    CODE_LABEL,
     ENVIRONMENT_LABEL,
     IDENTITY_LABEL,
     PROTOCOL_LABEL,
@@ -101,7 +102,10 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
         code = str((image["RootFS"].get("Layers") or [""])[-1])
         environment = str(labels.get(ENVIRONMENT_LABEL, ""))
         identity = str(labels.get(IDENTITY_LABEL, ""))
-        return BuiltImage(reference, str(image["Id"]), code, environment, identity, False, existing=True)
+        content, image_id = str(labels.get(CODE_LABEL, "")), str(image["Id"])
+        return BuiltImage(
+            reference, image_id, code, environment, identity, False, existing=True, id=image_id, content=content
+        )
     settings = job.project.config.build
     if settings.system_packages or settings.lock not in (None, "none"):
         job.report(
@@ -134,12 +138,12 @@ def _build_code(
     inputs = BuildInputs(target.repository, definition.input_hashes(), entry_summaries(user), entry_summaries(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
-    is_present = last is not None and is_unchanged and _engine_has(job.engine, last.result)
+    image_id = _engine_id(job.engine, last.result) if last is not None and is_unchanged else None
     if explain:
-        for reason in rebuild_reasons(last.inputs if last else None, inputs, not is_present) or ["nothing changed"]:
+        for reason in rebuild_reasons(last.inputs if last else None, inputs, image_id is None) or ["nothing changed"]:
             job.report(reason)
-    if last is not None and is_present:
-        return last.result
+    if last is not None and image_id is not None:
+        return replace(last.result, id=image_id)
 
     definition, environment = _environment(job, definition, network)
     inputs = replace(inputs, environment=definition.input_hashes())
@@ -150,7 +154,7 @@ def _build_code(
         from toolkit.build.image.assembly import assemble
 
         built = assemble(
-            job.engine, definition.reference, environment, user, runtime, target, job.folder, job.report, upload
+            job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload
         )
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     write_build_record(job.folder, target, record)
@@ -171,9 +175,11 @@ def _environment(
     return definition, ensure_environment(job.engine, definition, network, job.folder, job.report)
 
 
-def _engine_has(engine: EngineApi, built: BuiltImage) -> bool:
+def _engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
+    """The engine's id of an image that was built before; None where another image has its name, or none."""
     image = engine.image(built.reference) or {}
-    return ((image.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) == built.identity
+    is_same = ((image.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) == built.identity
+    return str(image["Id"]) if is_same else None
 
 
 def _warning(report: Report) -> Report:

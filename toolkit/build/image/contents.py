@@ -101,15 +101,16 @@ class ImageContents:
         """All layers with their contents, exported from the engine, until the end of the block; sets ``config``.
 
         Raises:
-            Infrastructure: the engine no longer has the image, or has another one under its name.
+            Infrastructure: the engine no longer has the image, or gave another one.
         """
         from toolkit.build.image.engine_images import exported_image
 
         remove_stale(self._folder, "save-*", "packed-*.gz", "layer-*.tar")
-        with exported_image(self._engine, self.image.reference, self._folder) as (config, layers):
+        # By the id, because the name may have been given to another image.
+        with exported_image(self._engine, self.image.id, self._folder, self.image.reference) as (config, layers):
             if not self.image.existing and digest_of(config) != self.image.digest:
                 raise Infrastructure(
-                    f"the Docker engine has another image as {self.image.reference} than the one that was built: build again"
+                    f"the Docker engine gave another image as {self.image.reference} than the one that was built: build again"
                 )
             self.config = config
             self._layer_blobs.add(dict(zip(diff_ids(config), layers, strict=True)), "stored")

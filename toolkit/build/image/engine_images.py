@@ -100,10 +100,16 @@ def load_members(
 
 def has_image(engine: EngineApi, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> bool:
     """Whether the engine has this very image under this name. The layers are compared when ``diff_ids`` are given."""
+    return find_image_id(engine, reference, identity, diff_ids) is not None
+
+
+def find_image_id(engine: EngineApi, reference: str, identity: str, diff_ids: tuple[str, ...] = ()) -> str | None:
+    """The engine's id of this very image; None where another image has its name, or none. Arguments as :func:`has_image`."""
     image = engine.image(reference)
     if image is None or ((image.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) != identity:
-        return False
-    return not diff_ids or tuple(image["RootFS"].get("Layers") or []) == diff_ids
+        return None
+    has_layers = not diff_ids or tuple(image["RootFS"].get("Layers") or []) == diff_ids
+    return str(image["Id"]) if has_layers else None
 
 
 def untag(engine: EngineApi, reference: str) -> None:
@@ -138,18 +144,24 @@ def saved_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tup
 
 
 @contextmanager
-def exported_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
-    """The same as :func:`saved_image`, with the config's bytes in place of its digest."""
+def exported_image(
+    engine: EngineApi, reference: str, folder: Path, shown: str = ""
+) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
+    """The same as :func:`saved_image`, with the config's bytes in place of its digest.
+
+    Args:
+        shown: how a sentence names the image, where ``reference`` is an id.
+    """
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:
         file = Path(temporary) / "image.tar"
         with file.open("wb") as destination:
-            engine.save(reference, destination)
+            engine.save(reference, destination, shown=shown)
         try:
             config, layers = _read_saved(file)
         except (tarfile.TarError, KeyError, ValueError, IndexError) as error:
-            raise Infrastructure(f"the engine's archive of {reference} cannot be read: {error}") from error
+            raise Infrastructure(f"the engine's archive of {shown or reference} cannot be read: {error}") from error
         yield config, layers
 
 

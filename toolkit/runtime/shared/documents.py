@@ -405,10 +405,17 @@ if TYPE_CHECKING:
         arguments: list[str]
 
     class ImageRecord(TypedDict):
+        """An image that a run has resolved.
+
+        ``reference`` is what a person reads. ``digest`` is the config's, and ``manifest`` the digest of the manifest where the
+        registry, or the engine, knows the image by that. ``name`` is what pods name it by where that is not the reference.
+        """
+
         reference: str
         digest: str
         identity: str
         manifest: NotRequired[str]
+        name: NotRequired[str]
 
     class DriverRecord(TypedDict, total=False):
         """The client that drives a run on this machine (``host``, ``pid`` and ``started``), or its ``workflow`` on a cluster."""
@@ -422,6 +429,7 @@ if TYPE_CHECKING:
         """run.json of a run, or of a continuation of it.
 
         ``plan`` is the plan's JSON as text; a listing leaves it out. ``context`` holds ``context`` and ``namespace`` of a cluster.
+        ``images`` are those that single steps name, by the setting that names them; ``image`` is all others'.
         Only a run on a cluster has ``submission``, and only a continuation ``continued``, ``part``, ``attempts`` and ``again``.
         """
 
@@ -435,6 +443,7 @@ if TYPE_CHECKING:
         tag: str
         started: str
         image: Optional[ImageRecord]
+        images: dict[str, ImageRecord]
         parameters: dict[str, JsonValue]
         controls: ControlValues
         plan_hash: str

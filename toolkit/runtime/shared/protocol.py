@@ -32,6 +32,10 @@ PROCESS_VARIABLE = "TOOLKIT_PROCESS"
 PATH_VARIABLE = "TOOLKIT_PATH"
 """On a cluster only: a step's path that Argo would change in an argument. User code does not see it."""
 
+IMAGE_VARIABLE = "TOOLKIT_IMAGE"
+"""In every container of a step: JSON of the image that the run has resolved, with its ``reference``, and ``code`` and
+``environment`` as its id file has them. The runtime refuses to run in another image. User code does not see it."""
+
 RUN_RECORD = "run.json"
 CONTINUED_FOLDER = "continued"
 """The folder of a run's continuations: one folder for each, numbered from 1, with a run.json and an end.json."""

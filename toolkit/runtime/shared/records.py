@@ -44,6 +44,7 @@ _RUN: Shape = {
     "source": (dict, _NONE),
     "context": (dict, _NONE),
     "image": (dict, _NONE),
+    "images": (dict,),
     "parameters": (dict,),
     "controls": (dict, _NONE),
     "driver": (dict, _NONE),

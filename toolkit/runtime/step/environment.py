@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..shared.protocol import GATE_VARIABLE, PATH_VARIABLE, PROCESS_VARIABLE
+from ..shared.protocol import GATE_VARIABLE, IMAGE_VARIABLE, PATH_VARIABLE, PROCESS_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def user_environment(
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("ARGO_", "KUBERNETES_"))
-        and name not in (PROCESS_VARIABLE, GATE_VARIABLE, PATH_VARIABLE, *locations.hidden)
+        and name not in (PROCESS_VARIABLE, GATE_VARIABLE, IMAGE_VARIABLE, PATH_VARIABLE, *locations.hidden)
         and not name.startswith(PATH_VARIABLE + "_")
     }
     variables.update(settings["environment"])

@@ -11,11 +11,12 @@ import signal
 
 from ..shared.catalog import StoreFault
 from ..shared.locations import current_locations
-from ..shared.protocol import FAULT, GATE_VARIABLE, NEXT_ATTEMPT, PROTOCOL
+from ..shared.protocol import FAULT, GATE_VARIABLE, IMAGE_VARIABLE, NEXT_ATTEMPT, PROTOCOL
 from ..shared.scope import read_plan
 from ..shared.termination import give_up
 from ..shared.tree import GROUP
 from .attempt import AttemptRunner, RuntimeFault, leave_on_term
+from .image_check import WrongImage, check_image
 from .run_record import WrongRun, publish_run, submitted_record
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> NoReturn:
     """``main.py PROTOCOL RUN_ID PATH ATTEMPT``."""
     try:
         code = _run(argv)
-    except (RuntimeFault, WrongRun, StoreFault) as error:
+    except (RuntimeFault, WrongImage, WrongRun, StoreFault) as error:
         code = give_up(str(error))
     except OSError as error:
         code = give_up(f"{error.filename or 'the volume'}: {error.strerror}")
@@ -52,6 +53,9 @@ def _run(argv: list[str]) -> int:
     # Ctrl-C at the container's own terminal: without this nothing would be recorded of its end.
     signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     locations = current_locations()
+    expected_image = os.environ.pop(IMAGE_VARIABLE, "")
+    if expected_image and locations.in_container:
+        check_image(expected_image, locations.image_file)
     try:
         plan = read_plan(locations.run)
     except (OSError, ValueError, EOFError) as error:

@@ -83,13 +83,17 @@ class Image:
     """An image as the nodes name it.
 
     Attributes:
+        reference: with the digest of its manifest, where a registry has it; else a name that holds the image's digest, where
+            toolkit loads it into the nodes.
         never_pulled: whether it is in no registry, so that nodes must have it.
         loaded: whether it was loaded into the nodes just now. They list it up to a minute later.
+        expectation: what the runtime compares with the image that it finds itself in.
     """
 
     reference: str
     never_pulled: bool
     loaded: bool = False
+    expectation: str = ""
 
 
 @dataclass(frozen=True)
@@ -307,7 +311,7 @@ class _Compiler:
         settings = self._plan.settings_of(step)
         image = self._submission.images[settings.image]
         place = placement(self._plan, self._config, step, image)
-        spec = container_spec(self._plan, step, "", 1, image.reference, self._submission.user)
+        spec = container_spec(self._plan, step, "", 1, image.reference, self._submission.user, image.expectation)
         own_path = step.path if not can_be_input(step.path) else None
         retry = _check_retry(settings.retry)
         rendered = template("", spec, place, retry, self._values, own_path, self._graph.emitted(step))
