@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from toolkit.backends.argo.cluster import KubernetesObject
-from toolkit.backends.argo.compile.dag import FAILS, handler_task
+from toolkit.backends.argo.compile.dag import ENTRY, FAILS, handler_task
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.pod import PATH_INPUT, plain, position_name
 from toolkit.backends.argo.pods import main_container_status, removal_reason
@@ -208,9 +208,11 @@ def _never_began(node: KubernetesObject) -> bool:
 
 def succeeded_tasks(workflow: KubernetesObject) -> set[str]:
     """The names of the tasks of the pipeline itself that have succeeded."""
-    root = workflow.get("metadata", {}).get("name", "")
     nodes = workflow_nodes(workflow).values()
-    of_pipeline = (node for node in nodes if node.get("name") == f"{root}.{node.get('displayName')}")
+    root = workflow.get("metadata", {}).get("name", "")
+    # The pipeline of a run that resumes is a task of another DAG.
+    entry = next((node["name"] for node in nodes if node.get("templateName") == ENTRY and "name" in node), root)
+    of_pipeline = (node for node in nodes if node.get("name") == f"{entry}.{node.get('displayName')}")
     return {node["displayName"] for node in of_pipeline if node.get("phase") == "Succeeded"}
 
 
