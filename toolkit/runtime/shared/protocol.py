@@ -5,7 +5,7 @@ Raise PROTOCOL whenever an older runtime could misread a newer host, or the othe
 
 from __future__ import annotations
 
-PROTOCOL = 4
+PROTOCOL = 5
 RECORD_VERSION = 1
 
 FAULT = 117
@@ -31,6 +31,9 @@ PROCESS_VARIABLE = "TOOLKIT_PROCESS"
 """Set in the ``process`` environment only: JSON that names the folders above on the host (see ``locations.py``)."""
 PATH_VARIABLE = "TOOLKIT_PATH"
 """On a cluster only: a step's path that Argo would change in an argument. User code does not see it."""
+
+REMOVED = "removed"
+"""In place of a signal for the command ``--signal``: Kubernetes is about to stop the container, because its pod is removed."""
 
 RUN_RECORD = "run.json"
 CONTINUED_FOLDER = "continued"
