@@ -21,6 +21,7 @@ from tests.support.engine import without_images
 from tests.support.scratch import LIMIT, Result, Scratch, finish
 from tests.support.session import READY, SLEEP, Session
 from tests.support.workplace import Workplace
+from toolkit.backends.argo.follow.nodes import workflow_nodes
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 
@@ -45,6 +46,7 @@ def session(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> I
         one = Session(
             workplace,
             workplace.project(root),
+            usual={"grace_period_in_seconds": 10},
             patient={"grace_period_in_seconds": 600},
             short={"max_workflow_duration_in_seconds": 25},
             nowhere={"node_selector": {"no-such-label": "at-all"}},
@@ -142,6 +144,42 @@ def test_another_terminal_cancels(session: Session, tmp_path: Path, options: lis
     assert (theirs["status"], theirs["reason"]) == (ours["status"], ours["reason"])
     again = other.toolkit("cancel", run_id)
     assert again.code == 2 and "has ended (cancelled)" in again.err
+
+
+@pytest.mark.core("a retry could be ended by what is left of the run before it")
+def test_a_run_is_retried_right_after_it_was_cancelled(session: Session) -> None:
+    """The second attempt is there when Argo sends the signals that it still has for the first one's pod: about 35 s."""
+    how = (
+        "again = os.path.exists('/mnt/at-once'); open('/mnt/at-once', 'w').close();"
+        f"print('{READY}', flush=True); time.sleep(15 if again else 1000)"
+    )
+    process = session.start("at-once", how, config="usual")
+    session.wait_for_output("at-once")
+    assert session.scratch.toolkit("cancel", "at-once").code == 0
+    assert finish(process).code == 130
+    retried = session.scratch.toolkit("retry", "at-once")
+    assert retried.code == 0, retried.err
+    attempts = session.scratch.show("at-once")["steps"][0]["attempts"]
+    assert [each["exit_code"] for each in attempts] == [143, 0]
+
+
+def test_a_pod_that_argo_forgets_is_deleted(session: Session) -> None:
+    """The client waits for the grace period of 2 s and 10 s more: about 25 s."""
+    # Given a pod that Argo has seen running, and in which its command to stop the step does nothing,
+    session.apply("forgotten", SLEEP, change=lambda text: text.replace('\\"%d\\"', '\\"0\\"'))
+    process = session.start("forgotten", SLEEP, pipeline="two.py")
+    pod = session.wait_for_output("forgotten")
+    session.scratch.wait_for(
+        lambda: any(
+            node["type"] == "Pod" and node["phase"] == "Running"
+            for node in workflow_nodes(session.workplace.get("workflows.argoproj.io", "forgotten")).values()
+        )
+    )
+    # when its run is cancelled,
+    result = finish(process, signal.SIGINT)
+    # then the client ends it, and the run is cancelled all the same.
+    is_cancelled(session, "forgotten", result)
+    assert f"so they are deleted: {pod}" in result.err
 
 
 def test_a_run_that_waits_for_a_node_is_cancelled(session: Session) -> None:

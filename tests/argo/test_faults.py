@@ -104,8 +104,10 @@ SCENES = {
     # The signal may come before the kill; and Argo makes a pod again that was deleted before it was seen running.
     "deleted-at-once": Scene(SLEEP, 3, (None, 117, 143), "deleted", act=delete_pod_without_grace),
     "deleted-retried": Scene(
-        ONCE, 0, 0, "", "retrying", act=delete_pod, attempts=2, core="a step that is lost with its pod runs again"
+        ONCE, 0, 0, "", "on-error", act=delete_pod, attempts=2, core="a step that is lost with its pod runs again"
     ),
+    "deleted-no-failure": Scene(SLEEP, 3, 143, "deleted", "on-failure", act=delete_pod),
+    "ends-its-container": Scene("os.kill(1, 15); time.sleep(60)", 1, 143, "a process of the step", "on-error"),
     "evicted": Scene(SLEEP, 3, 143, "evicted", act=evict_pod, core="a step that is lost with its node"),
 }
 
@@ -153,7 +155,10 @@ def session(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> I
             scratch,
             small={"resources": {"limits": {"memory": "64Mi"}}},
             quick={"max_step_duration_in_seconds": 3},
-            retrying={"retry_strategy": {"limit": 1}},
+            **{
+                name: {"retry_strategy": {"limit": 1, "retry_policy": policy}}
+                for name, policy in (("on-error", "OnError"), ("on-failure", "OnFailure"))
+            },
         )
 
 

@@ -115,7 +115,9 @@ class CaseEnvironment:
         """
         assert self._workplace is not None
         workflow = self._workplace.get("workflows.argoproj.io", run_id)
-        return sum(node["type"] == "Pod" for node in workflow_nodes(workflow).values())
+        nodes = [node for node in workflow_nodes(workflow).values() if node["type"] == "Pod"]
+        # A node whose turn came after that has no pod, and ends in the instant in which it begins.
+        return sum(bool(node.get("hostNodeName")) or node["startedAt"] != node["finishedAt"] for node in nodes)
 
     def manifest(self, pipeline: str) -> Any:
         """The objects that `toolkit compile` prints, and the plan in the run's record."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -127,20 +129,73 @@ def test_a_killed_client_leaves_nothing_running_and_its_run_is_lost(containers: 
     assert not client.containers.list(all=True, filters=mine)
 
 
-def test_a_container_that_somebody_removes_is_a_failure(containers: Scratch) -> None:
+ONCE = (
+    "if os.path.exists('/mnt/begun'): return\n"
+    "    open('/mnt/begun', 'w').close(); print('ready', flush=True); time.sleep(1000)"
+)
+
+
+def container_of(containers: Scratch, step: str) -> Any:
     import docker
 
-    containers.steps(slow="print('ready', flush=True); time.sleep(1000)")
+    labels = [f"dev.toolkit.project={containers.root}", f"dev.toolkit.step={step}"]
+    [running] = docker.from_env().containers.list(filters={"label": labels})
+    return running
+
+
+@pytest.mark.parametrize(("policy", "code", "attempts"), [("OnError", 0, 2), ("OnFailure", 3, 1)])
+@pytest.mark.parametrize(
+    ("act", "exit_code"),
+    [
+        (lambda container: container.stop(), 143),
+        (lambda container: container.kill(), 137),
+        (lambda container: container.kill("SIGTERM"), 143),
+        (lambda container: container.remove(force=True), 137),
+    ],
+    ids=["stop", "kill", "term", "remove"],
+)
+def test_a_container_that_somebody_else_ends_has_not_failed_itself(
+    containers: Scratch, act: Callable[[Any], None], exit_code: int, policy: str, code: int, attempts: int
+) -> None:
+    retry = f"{{limit: 2, retry_policy: {policy}}}"
+    config = f"{{grace_period_in_seconds: 1, retry_strategy: {retry}}}"
+    containers.write({"toolkit.yaml": f"executor: {{type: local-container, config: {config}}}\n"})
+    containers.steps(slow=ONCE)
     process = containers.start("run", "pipeline.py")
     containers.wait_for_output("ready")
-    client = docker.from_env()
-    running = client.containers.list(
-        filters={"label": [f"dev.toolkit.project={containers.root}", "dev.toolkit.step=slow"]}
-    )
-    running[0].remove(force=True)
+    act(container_of(containers, "slow"))
     result = finish(process)
-    assert result.code in (1, 3), result.err
-    assert containers.show()["steps"][0]["status"] == "failed"
+    assert result.code == code, result.err
+    made = containers.show()["steps"][0]["attempts"]
+    assert len(made) == attempts
+    assert made[0]["exit_code"] == exit_code
+    assert made[0]["reason"] in ("it was stopped from outside", "the container was removed by another program")
+
+
+def test_a_container_that_somebody_else_stops_at_its_gate_has_not_failed_itself(containers: Scratch) -> None:
+    # Given a step that runs, and the next one, whose container waits for its turn,
+    containers.steps(
+        first="print('ready', flush=True)\n    while not os.path.exists('/mnt/go'): time.sleep(0.1)", second="pass"
+    )
+    process = containers.start("run", "pipeline.py")
+    containers.wait_for_output("ready")
+    # when that one is stopped,
+    container_of(containers, "second").stop()
+    (containers.volume() / "go").touch()
+    # then the run is no failure of the step's, nor cancelled.
+    result = finish(process)
+    assert result.code == 3, result.err
+    assert "stopped from outside" in containers.show()["steps"][1]["attempts"][0]["reason"]
+
+
+def test_a_step_that_signals_the_first_process_of_its_container_has_failed(containers: Scratch) -> None:
+    config = "{retry_strategy: {limit: 2, retry_policy: OnFailure}}"
+    containers.write({"toolkit.yaml": f"executor: {{type: local-container, config: {config}}}\n"})
+    containers.steps(only=ONCE.replace("print('ready', flush=True)", "os.kill(1, 15)"))
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 0, result.err
+    first, _ = containers.show()["steps"][0]["attempts"]
+    assert (first["exit_code"], first["reason"]) == (143, "a process of the step sent a signal to end it")
 
 
 def test_every_failure_of_many_short_runs_is_reported(containers: Scratch, pytestconfig: pytest.Config) -> None:

@@ -117,6 +117,18 @@ def test_another_process_with_another_hash_seed_makes_the_same_bytes() -> None:
     assert len(made) == 1
 
 
+def test_no_two_parts_of_a_run_have_a_node_of_one_name() -> None:
+    """Argo names nodes by the tasks that lead to them, and pods by their nodes."""
+
+    def first_tasks(**record: Any) -> list[str]:
+        spec = workflow_spec(cases.run([cases.task("part-1")], record={"run_id": "run-1", **record}))
+        [entry] = (one for one in spec["templates"] if one["name"] == spec["entrypoint"])
+        return [task["name"] for task in entry["dag"]["tasks"]]
+
+    names = [*first_tasks(), *first_tasks(part=1), *first_tasks(part=2)]
+    assert len(set(names)) == len(names) == 3
+
+
 @pytest.mark.parametrize("name", cases.FLAT)
 def test_each_step_waits_for_the_one_before_it_alone(name: str) -> None:
     chain = tasks(cases.CASES[name]())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.local_project import LocalProject
-from tests.support.scratch import Scratch
+from tests.support.scratch import Scratch, finish
 
 RETURNS = "returns=['x']"
 
@@ -39,6 +41,19 @@ def project(tmp_path: Path) -> LocalProject:
         ("os.kill(os.getpid(), 11)", 139, "killed by signal 11"),
         ("os.kill(os.getpid(), 15)", 143, "killed by signal 15"),
         ("os.kill(os.getppid(), 9)", 137, "killed by signal 9, without its record"),
+        ("os.kill(os.getppid(), 15); return 1", 143, "a process of the step sent a signal to end it"),
+        ("os.kill(os.getppid(), 1); time.sleep(60)", 143, "a process of the step sent a signal to end it"),
+        (
+            "os.killpg(os.getpgid(os.getppid()), 15); time.sleep(60)",
+            143,
+            "a process of the step sent a signal to end it",
+        ),
+        (
+            "os.system(f'(sleep 0.1; kill {os.getppid()}) &'); time.sleep(60)",
+            143,
+            "a process of the step sent a signal",
+        ),
+        ("os.killpg(0, 15); time.sleep(60)", 143, "killed by signal 15"),
         ("import atexit; atexit.register(os._exit, 3); return 1", 3, "ended with exit code 3"),
         ("os.closerange(0, 300); return 1", 1, "ended with 0 before the function returned"),
         ("fork() and os._exit(0); return 1", 1, "ended with 0 before the function returned"),
@@ -53,7 +68,7 @@ def test_a_step_that_does_not_return_what_it_declares_fails(
     project: LocalProject, body: str, code: int, reason: str
 ) -> None:
     attempt = project.run_step(
-        "import os, sys\ndef fork():\n    child = os.fork()\n    return child and os.waitpid(child, 0)\n"
+        "import os, sys, time\ndef fork():\n    child = os.fork()\n    return child and os.waitpid(child, 0)\n"
         f"def step():\n    {body}\n",
         RETURNS,
     )
@@ -103,6 +118,47 @@ def test_what_a_failing_step_had_written_is_put_and_a_missing_file_fails_a_step_
     assert [one["name"] for one in attempt["catalog"]["put"]] == ["a.txt"]
     attempt = project.run_step("def step():\n    open('a.txt', 'w').close()\n", put)
     assert attempt["reason"] == "the step did not write b.txt, which it puts into the catalog"
+
+
+# --- who ended it -----------------------------------------------------------------------------------------------------
+
+ONCE = "if os.path.exists('{0}'): return\n    open('{0}', 'w').close(); print(os.getppid(), flush=True); time.sleep(60)"
+
+
+def begun(scratch: Scratch) -> int:
+    """Waits until the first attempt of the step ``only`` runs; returns the id of its runtime's process."""
+    log = "run_log_store/*/steps/only/1/output.log"
+    scratch.wait_for(lambda: any("\n" in file.read_text() for file in scratch.volume().glob(log)))
+    return int(next(scratch.volume().glob(log)).read_text())
+
+
+@pytest.mark.parametrize(("policy", "code", "attempts"), [("OnError", 0, 2), ("OnFailure", 3, 1)])
+def test_a_step_that_somebody_else_stops_has_not_failed_itself(
+    tmp_path: Path, policy: str, code: int, attempts: int
+) -> None:
+    scratch = Scratch(tmp_path, {"TOOLKIT_ENV": "process"})
+    retry = f"{{limit: 2, retry_policy: {policy}}}"
+    scratch.write({"toolkit.yaml": f"executor: {{type: local, config: {{retry_strategy: {retry}}}}}\n"})
+    scratch.steps(only=ONCE.format(tmp_path / "begun"))
+    process = scratch.start("run", "pipeline.py")
+    os.kill(begun(scratch), signal.SIGTERM)
+    result = finish(process)
+    assert result.code == code, result.err
+    made = scratch.show()["steps"][0]["attempts"]
+    assert len(made) == attempts
+    assert (made[0]["exit_code"], made[0]["reason"]) == (143, "it was stopped from outside")
+
+
+def test_a_step_whose_client_was_killed_is_not_cancelled(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path, {"TOOLKIT_ENV": "process"})
+    scratch.steps(only=ONCE.format(tmp_path / "begun"))
+    process = scratch.start("run", "pipeline.py")
+    runtime = begun(scratch)
+    finish(process, signal.SIGKILL)
+    scratch.wait_for(lambda: not Path(f"/proc/{runtime}").exists())
+    run = scratch.show()
+    assert run["status"] == "failed" and "lost" in run["reason"]
+    assert (run["steps"][0]["status"], run["steps"][0]["attempts"][0]["reason"]) == ("failed", "its client is gone")
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.argo.compile.dag import handler_task
 from toolkit.backends.argo.compile.names import task_name
-from toolkit.backends.argo.follow.nodes import TaskPaths, node_attempts
+from toolkit.backends.argo.follow.nodes import TaskPaths, node_attempts, succeeded_tasks
 from toolkit.backends.argo.follow.outcome import outcome_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,15 @@ def test_a_run_failed_of_its_first_step_whose_failure_nothing_mended() -> None:
     # and one that was left out mends nothing.
     left_out = workflow(node(handler_task("m"), "Skipped", "Omitted"))
     assert outcome_of(left_out, TASKS, records, None).reason == "the step m/2/a failed: it broke"
+
+
+def test_what_has_succeeded_is_known_in_a_run_that_resumes() -> None:
+    """There the pipeline is itself a task."""
+    entry = {**node("part-1", "DAG", "Running"), "templateName": "pipeline"}
+    inner = [{**node(name, phase="Succeeded"), "name": f"run.part-1.{name}"} for name in ("first", "m")]
+    deeper = {**node("last", phase="Succeeded"), "name": "run.part-1.m.last"}
+    assert succeeded_tasks(workflow(entry, *inner, deeper)) == {"first", "m"}
+    assert succeeded_tasks(workflow(node("first", phase="Succeeded"), node("last"))) == {"first"}
 
 
 def test_a_run_that_succeeded_did_so_whatever_failed_in_it() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.pod import ConfigMapValues, Placement, template
+from toolkit.backends.argo.pod_failures import fault_expression
 from toolkit.config.settings import BackOff, RetryStrategy, SecretReference, Toleration
 from toolkit.spec.container import ContainerSpec, Mount
 
@@ -132,7 +133,7 @@ def test_a_placement_is_rendered(place: Placement, where: str, wanted: Any) -> N
     assert at(rendered(place=place), where) == wanted
 
 
-FAULT = "asInt(lastRetry.exitCode) in [117, -1]"
+FAULT = fault_expression()
 
 
 @pytest.mark.parametrize(
@@ -141,11 +142,11 @@ FAULT = "asInt(lastRetry.exitCode) in [117, -1]"
         (RetryStrategy(3), {"limit": "3", "retryPolicy": "Always"}),
         (
             RetryStrategy(1, "OnError"),
-            {"limit": "1", "retryPolicy": "Always", "expression": f'lastRetry.status == "Error" || {FAULT}'},
+            {"limit": "1", "retryPolicy": "Always", "expression": FAULT},
         ),
         (
             RetryStrategy(1, "OnFailure"),
-            {"limit": "1", "retryPolicy": "Always", "expression": f'lastRetry.status != "Error" && !({FAULT})'},
+            {"limit": "1", "retryPolicy": "Always", "expression": f"!({FAULT})"},
         ),
         (
             RetryStrategy(2, "Always", BackOff(10, 2.0, 600)),

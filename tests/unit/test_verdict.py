@@ -35,6 +35,9 @@ def judged(folder: Path, end_record: Any, engine_record: Any, active: bool = Fal
 
 SUCCEEDED = end("succeeded", 0)
 RAISED = end("failed", 1, "ValueError: x")
+CANCELLED = end("cancelled", 143, "cancelled")
+ASKED = end("cancelled", 143, "it was asked to stop")
+STOPPED = end("failed", 143, "toolkit runtime: it was stopped")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,26 @@ RAISED = end("failed", 1, "ValueError: x")
         (SUCCEEDED, engine(137, out_of_memory=True), False, "failed", 137, "out of memory", False),
         (RAISED, engine(0), False, "failed", 1, "ValueError: x", False),
         (end("failed", 1), engine(1), False, "failed", 1, "exit code 1", False),
+        # who asked it to stop: an engine's record says whether the client has
+        (end("cancelled", 143, "cancelled"), engine(143, cancelled=True), False, "cancelled", 143, "cancelled", False),
+        (ASKED, engine(143, cancelled=True), False, "cancelled", 143, "cancelled", False),
+        (ASKED, engine(143, cancelled=False), False, "failed", 143, "sent a signal", False),
+        (CANCELLED, engine(143, cancelled=False), False, "failed", 143, "from outside", True),
+        (STOPPED, engine(143, cancelled=False), False, "failed", 143, "it was stopped", True),
+        (STOPPED, engine(143, cancelled=True), False, "cancelled", 143, "cancelled", False),
+        (STOPPED, None, False, "failed", 143, "it was stopped", True),
+        (RAISED, engine(1, cancelled=True), False, "failed", 1, "ValueError: x", False),
+        (
+            end("cancelled", 143, "cancelled"),
+            engine(143, cancelled=False, fault=True, message="it was removed"),
+            False,
+            "failed",
+            143,
+            "it was removed",
+            True,
+        ),
+        (None, engine(143, message="toolkit runtime: it was stopped\n"), False, "failed", 143, "it was stopped", True),
+        (end("failed", 1, " toolkit runtime: x"), engine(1), False, "failed", 1, "toolkit runtime: x", False),
         # an engine alone
         (None, engine(0), False, "failed", 0, "ended with 0, without its record", False),
         (None, engine(0), True, "failed", 0, "ended with 0, without its record", False),

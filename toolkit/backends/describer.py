@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.errors import BadInput
+from toolkit.runtime.shared.causes import last_blame
 from toolkit.runtime.shared.protocol import FAULT, PROTOCOL
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def parse_answer(code: int, output: bytes, stderr: str, image: str) -> DescribeR
     Raises:
         BadInput: the runtime is another version's, or the user's file ended the interpreter.
     """
-    if code == FAULT or (code != 0 and "can't open file" in stderr):
+    if (code == FAULT and last_blame(stderr)) or (code != 0 and "can't open file" in stderr):
         raise BadInput(f"the runtime in the image {image} is another version's: build it again ({stderr[-300:]})")
     try:
         answer: DescribeResponse = json.loads(output)

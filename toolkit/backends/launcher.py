@@ -22,7 +22,7 @@ class Verdict:
         out_of_memory: whether the engine counted a memory kill.
         message: what the runtime or the engine said; used where the runtime wrote no record.
         container: the engine's id of the container, for a search in the engine's own logs. image: the id of its image.
-        fault: whether something happened to the container and not in it: it was deleted, evicted or never created.
+        fault: whether something happened to the container and not in it: it was stopped from outside, removed or never created.
     """
 
     exit_code: int | None

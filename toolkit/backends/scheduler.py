@@ -454,7 +454,7 @@ class Scheduler:
             self._prepare_ahead(following)
 
         verdict = yield wait
-        writer.write_engine(self._run_folder, step.path, number, verdict.record(self._cancel.count > 0))
+        writer.write_engine(self._run_folder, step.path, number, verdict.record(self._stopping))
         attempt = merge(self._run_folder, step.path, number, run_active=False)
         self._listener.ended(step, attempt, time.monotonic() - began)
         return attempt

@@ -11,5 +11,5 @@ from toolkit.runs.cancel import cancel_run
 
 def cancel(options: argparse.Namespace) -> int:
     """Cancels a run that is active."""
-    note(cancel_run(open_run(options, options.run), options.kill))
+    note(cancel_run(open_run(options, options.run), options.kill, note))
     return 0

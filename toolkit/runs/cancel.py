@@ -14,14 +14,14 @@ from toolkit.runs.find import RunHandle
 from toolkit.runtime.shared.records import parse_plan
 
 _LIMIT = 120.0
-"""Seconds, beside the longest grace period, until the run must have ended."""
+"""Seconds until a run on this machine, or the Workflow of one on a cluster, must have ended."""
 
 
-def cancel_run(handle: RunHandle, kill: bool) -> str:
+def cancel_run(handle: RunHandle, kill: bool, note: Callable[[str], None]) -> str:
     """Cancels a run and waits for its end; returns the sentence that says so.
 
     Args:
-        kill: whether the steps get no grace period.
+        kill: whether the steps get no grace period. note: says a sentence to the user meanwhile.
 
     Raises:
         BadInput: the run has ended, or its client is on another machine. Infrastructure: the run does not end.
@@ -31,7 +31,7 @@ def cancel_run(handle: RunHandle, kill: bool) -> str:
         state = f"has ended ({run.end['status']})" if run.end is not None else "is not running"
         raise BadInput(f"the run {run.id} {state}")
     if handle.remote is not None:
-        return _cancel_on_cluster(handle, kill)
+        return _cancel_on_cluster(handle, kill, note)
     client = run.record["driver"]
     if client is None:
         raise BadInput(f"the run {run.id} is one of compose: stop its containers with docker-compose")
@@ -48,34 +48,39 @@ def cancel_run(handle: RunHandle, kill: bool) -> str:
         now = handle.log.run(run.id)
         return not driver.is_driven(now.record) or now.end is not None
 
-    _wait(has_ended, run.id)
+    _wait(has_ended, run.id, _LIMIT)
     return f"the run {run.id} is cancelled"
 
 
-def _cancel_on_cluster(handle: RunHandle, kill: bool) -> str:
+def _cancel_on_cluster(handle: RunHandle, kill: bool, note: Callable[[str], None]) -> str:
     from toolkit.backends.argo.cluster import CORE, WORKFLOWS
     from toolkit.backends.argo.follow.nodes import FINISHED
     from toolkit.backends.argo.follow.outcome import workflow_status
     from toolkit.backends.argo.pods import WORKFLOW_LABEL, pod_has_ended
-    from toolkit.backends.argo.shutdown import shut_down_run
+    from toolkit.backends.argo.shutdown import ForgottenPods, shut_down_run
 
     assert handle.remote is not None
     cluster, run_id = handle.remote.cluster, handle.run.id
+    settings = parse_plan(handle.run.record["plan"])["settings"]
+    grace_period = 0 if kill else max((row["grace_period"] for row in settings), default=0)
+    forgotten = ForgottenPods(cluster, grace_period, note)
     shut_down_run(cluster, run_id, kill)
 
     def has_ended() -> bool:
         workflow = cluster.find(WORKFLOWS, "workflows", run_id)
         if workflow is not None and workflow_status(workflow) not in FINISHED:
             return False
-        return all(map(pod_has_ended, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
+        pods = cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]
+        running = [pod for pod in pods if not pod_has_ended(pod)]
+        forgotten.look(running)
+        return not running
 
-    settings = parse_plan(handle.run.record["plan"])["settings"]
-    _wait(has_ended, run_id, 0 if kill else max((row["grace_period"] for row in settings), default=0))
+    _wait(has_ended, run_id, _LIMIT + forgotten.limit)
     return f"the run {run_id} is cancelled"
 
 
-def _wait(has_ended: Callable[[], bool], run_id: str, grace_period: float = 0) -> None:
-    until = time.monotonic() + _LIMIT + grace_period
+def _wait(has_ended: Callable[[], bool], run_id: str, limit: float) -> None:
+    until = time.monotonic() + limit
     while not has_ended():
         if time.monotonic() > until:
             raise Infrastructure(f"the run {run_id} was asked to stop and has not ended: see `toolkit show {run_id}`")

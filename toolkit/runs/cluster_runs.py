@@ -25,6 +25,7 @@ from toolkit.project import Project
 from toolkit.report.view import states_of
 from toolkit.run.records import write_end
 from toolkit.run.request import Note
+from toolkit.runtime.shared.causes import POD_REMOVED
 from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
 from toolkit.runtime.shared.records import checked_run, parse, parse_plan
@@ -153,7 +154,7 @@ class ClusterRuns:
         if status == "succeeded":
             return Outcome("succeeded")
         last_attempts = [row.attempts[-1] for row in states.rows if row.attempts]
-        if status == "cancelled":
+        if status == "cancelled" or any(attempt.reason == POD_REMOVED.reason for attempt in last_attempts):
             return Outcome("failed", "its Workflow was deleted while a step ran", fault=True)
         if status != "failed" or reason == LOST_RUN_ON_CLUSTER or any(not attempt.end for attempt in last_attempts):
             return Outcome("failed", LOST_RUN_ON_CLUSTER, fault=True)

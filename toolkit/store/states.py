@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from toolkit.runtime.shared.causes import ALWAYS
 from toolkit.runtime.shared.controls import control_error, missing_value_reason
-from toolkit.runtime.shared.retry_policy import ALWAYS, may_be_retried
+from toolkit.runtime.shared.retry_policy import may_be_retried
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
 from toolkit.store.verdict import LOST_RUN, Attempt
 

@@ -1,6 +1,7 @@
 """The one place that judges an attempt: it merges the runtime's records with the engine's.
 
 The engine's record decides and the runtime's explains. An attempt whose end neither of them saw is lost, and never a success.
+Who ended a step is in the table of ``toolkit/runtime/shared/causes.py``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar
 
 from toolkit.runtime.shared import layout, records
+from toolkit.runtime.shared.causes import ASKED, RUNTIME_FAULT, blame, last_blame, plain_reason, unasked
 from toolkit.runtime.shared.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT, STEPS_FOLDER
 
 if TYPE_CHECKING:
@@ -88,10 +90,12 @@ def _merge_records(run_folder: Path, folder: str, number: int, run_active: bool)
     begin: BeginRecord = _unless_damaged(records.read_begin, f"{folder}/{BEGIN_RECORD}") or {}
     end = _unless_damaged(records.read_end, f"{folder}/{END_RECORD}")
     engine = _unless_damaged(records.read_engine, f"{folder}/{ENGINE_RECORD}")
-    if engine is None and "group" in begin and end is None:
+    if engine is None and "group" in begin and (end is None or _was_stopped(end)):
         # Several items shared a container. How it ended decides for the item that was running, and for no other.
         group_folder = layout.attempt_folder(str(run_folder), begin["group"], number)
         engine = _unless_damaged(records.read_engine, f"{group_folder}/{ENGINE_RECORD}")
+        if engine is not None and end is not None:
+            engine = {**engine, "exit_code": end["exit_code"]}
     verdict = judge(end, engine, run_active)
     return Attempt(number, *verdict, folder, begin, end or {})
 
@@ -121,21 +125,24 @@ def judge(end: Optional[EndRecord], engine: Optional[EngineRecord], run_active: 
     """
     if engine is None:
         if end is not None:
-            reason = (
-                "" if end["status"] == "succeeded" else end.get("reason") or f"ended with exit code {end['exit_code']}"
-            )
-            return Judgement(end["status"], end["exit_code"], reason, False)
+            reason = "" if end["status"] == "succeeded" else _recorded_reason(end, end["exit_code"])
+            return Judgement(end["status"], end["exit_code"], reason, _blames_others(end))
         if run_active:
             return Judgement("running", None, "", False)
         return Judgement("failed", None, LOST, True)
-    code = engine["exit_code"]
-    if engine.get("cancelled") and (end is None or end["status"] == "cancelled"):
-        return Judgement("cancelled", code if code is not None or end is None else end["exit_code"], "cancelled", False)
-    if engine.get("fault") and code != FAULT:
+    code, message = engine["exit_code"], engine.get("message", "").strip()
+    if engine.get("cancelled") and (end is None or _was_stopped(end)):
+        # Somebody may have removed its container as well, because it did not stop.
+        return Judgement(
+            "cancelled", code if code is not None or end is None else end["exit_code"], ASKED.reason, False
+        )
+    if engine.get("fault"):
         # Something happened to the container, not in it. Then the runtime's record does not count, whatever it says.
-        return Judgement("failed", code, engine.get("message") or "the engine lost the container", True)
+        return Judgement("failed", code, blame(message) or message or "the engine lost the container", True)
     if end is None:
-        return Judgement("failed", code, _reason_without_record(engine), code == FAULT)
+        # No number tells a fault: the runtime's words do. Without a record a step has no exit code of its own.
+        fault = bool(last_blame(message)) or code == FAULT
+        return Judgement("failed", code, _reason_without_record(engine), fault)
     if code == 0 and end["status"] == "succeeded" and not engine["out_of_memory"]:
         return Judgement("succeeded", 0, "", False)
     if engine["out_of_memory"] and end["status"] == "succeeded":
@@ -143,8 +150,25 @@ def judge(end: Optional[EndRecord], engine: Optional[EngineRecord], run_active: 
     if end["status"] == "succeeded":
         reason = f"the engine says that it ended with {code} after its record was written"
         return Judgement("failed", code, reason, True)
-    reason = end.get("reason") or f"ended with exit code {code}"
-    return Judgement(end["status"], code or end["exit_code"], reason, False)
+    code = code or end["exit_code"]
+    if end["status"] == "cancelled" and engine.get("cancelled") is False:
+        ending = unasked(end.get("reason") or "")
+        return Judgement("failed", code, ending.reason, ending.fault)
+    return Judgement(end["status"], code, _recorded_reason(end, code), _blames_others(end))
+
+
+def _was_stopped(end: EndRecord) -> bool:
+    """Whether the step did not end by itself."""
+    return end["status"] == "cancelled" or _blames_others(end)
+
+
+def _blames_others(end: EndRecord) -> bool:
+    """Whether the runtime has recorded that the infrastructure ended the step."""
+    return bool(blame(end.get("reason") or ""))
+
+
+def _recorded_reason(end: EndRecord, code: Optional[int]) -> str:
+    return plain_reason(end.get("reason") or "") or f"ended with exit code {code}"
 
 
 def _reason_without_record(engine: EngineRecord) -> str:
@@ -152,8 +176,8 @@ def _reason_without_record(engine: EngineRecord) -> str:
     code, message = engine["exit_code"], engine.get("message", "").strip()
     if engine["out_of_memory"]:
         return "out of memory: the container was killed at its limit"
-    if code == FAULT:
-        return message.rpartition("toolkit runtime: ")[2] or "the runtime failed"
+    if code == FAULT or last_blame(message):
+        return last_blame(message) or RUNTIME_FAULT.reason
     ended = f"killed by signal {code - 128}" if code is not None and code > 128 else f"it ended with {code}"
     reason = f"{ended}, without its record"
     return f"{reason}: {message.splitlines()[-1]}" if message else reason

@@ -110,6 +110,21 @@ p = Pipeline(steps=[
 ])
 """
 
+WATCHED = """\
+import signal
+
+def watched():
+    before = volume.attempts("watched")
+    if before < 2:
+        # A plain process has no first process of its own.
+        first_process = before == 1 and "CONFORMANCE_VOLUME" not in os.environ
+        os.kill(1 if first_process else os.getppid(), signal.SIGTERM)
+        time.sleep(1000)
+
+def reserved():
+    sys.exit(117)
+"""
+
 CASES = (
     Case(
         "retry-of-an-item",
@@ -191,6 +206,29 @@ CASES = (
             }
         },
         expect=Expect(code=1, steps={"again": attempted(attempt(1), attempt(0)), "once": failed(9)}),
+    ),
+    Case(
+        "a-step-ends-itself",
+        "A step whose own processes end its runtime has failed, and is not cancelled; 117 is an exit code like any other.",
+        core="a step's own end could count as somebody else's",
+        steps=[
+            f"PythonTask(functions.watched, overrides={{{OVERRIDDEN_BY!r}: 'failure'}})",
+            f"PythonTask(functions.reserved, overrides={{{OVERRIDDEN_BY!r}: 'error'}})",
+        ],
+        code=WATCHED,
+        config={
+            "overrides": {
+                "failure": retry(2, retry_policy="OnFailure"),
+                "error": retry(2, retry_policy="OnError"),
+            }
+        },
+        expect=Expect(
+            code=1,
+            steps={
+                "watched": attempted(*[attempt(143, "a process of the step sent a signal to end it")] * 2, attempt(0)),
+                "reserved": failed(117, "sys.exit(117)"),
+            },
+        ),
     ),
     Case(
         "no-time-for-a-retry",

@@ -1,10 +1,17 @@
-"""Shuts a Workflow down, and keeps in it why a client gave the run up."""
+"""Shuts a Workflow down, sees to it that its pods end, and keeps in it why a client gave the run up."""
 
 from __future__ import annotations
 
-from toolkit.backends.argo.cluster import CORE, WORKFLOWS, Cluster, KubernetesObject
+import time
+from collections.abc import Callable, Sequence
+
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, Unreachable
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
 
+_MARGIN = 10.0
+"""Seconds, beyond what they are given, after which pods that still run are taken for forgotten."""
+_DELETION_LIMIT = 60.0
+"""Seconds in which a pod that was deleted without a grace period must be gone."""
 GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
 """Why a client ended the run, which could not continue."""
 
@@ -12,6 +19,50 @@ GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
 def give_up_reason(workflow: KubernetesObject) -> str:
     """Why a client ended the run, which could not continue; empty when no client did."""
     return str((workflow["metadata"].get("annotations") or {}).get(GAVE_UP_ANNOTATION) or "")
+
+
+class ForgottenPods:
+    """The pods of a Workflow that is over because it was shut down, as long as they run.
+
+    Argo does not wait for their ends. It asks them to stop by a command in each, keeps the request in its memory alone, and does
+    not look whether it was carried out. A controller that starts again, or a node that is busy, loses it. Then these pods are
+    deleted: first with their grace periods, as Argo would have asked them to stop, and after those without one.
+
+    Args:
+        grace: the longest grace period of the run's steps, in seconds. note: says a sentence to the user.
+    """
+
+    def __init__(self, cluster: Cluster, grace: float, note: Callable[[str], None]) -> None:
+        self._cluster = cluster
+        self._note = note
+        self._grace = grace
+        self._deletions = 0
+        self._next: float | None = None
+
+    @property
+    def limit(self) -> float:
+        """Seconds in which all pods must have ended, from the first :meth:`look`."""
+        return 2 * (self._grace + 2 * _MARGIN) + _DELETION_LIMIT
+
+    def look(self, running: Sequence[KubernetesObject]) -> None:
+        """Deletes the pods that still run, when it is time to."""
+        now = time.monotonic()
+        if self._next is None:
+            self._next = now + self._grace + _MARGIN
+        if not running or now < self._next or self._deletions == 2:
+            return
+        at_once = self._deletions == 1
+        names = ", ".join(pod["metadata"]["name"] for pod in running)
+        try:
+            for pod in running:
+                self._cluster.delete(CORE, "pods", pod["metadata"]["name"], grace=0 if at_once else None)
+            self._note(f"Argo has not ended these pods, so they are deleted{' at once' if at_once else ''}: {names}")
+        except Unreachable:
+            return
+        except ApiError as error:
+            self._note(f"Argo has not ended these pods, and they can't be deleted: {names} ({error})")
+        self._deletions += 1
+        self._next = now + _MARGIN + max(pod["spec"].get("terminationGracePeriodSeconds") or 0 for pod in running)
 
 
 def shut_down_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> None:

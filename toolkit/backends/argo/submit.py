@@ -46,7 +46,7 @@ def is_submitted(cluster: Cluster, name: str, request: str) -> bool:
 def delete_previous(cluster: Cluster, name: str) -> None:
     """Removes the Workflow of a run that resumes as another one, and waits until it and its pods are gone.
 
-    The new pods have the names of the old ones. All that the old ones say is in the run's records by now.
+    The records that the old pods write are the new ones' too. All that the old ones say is in the run's records by now.
 
     Raises:
         BadInput: the run has not ended, or another client resumes it. Infrastructure: the old one is not removed in time.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import json
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from toolkit.backends.launcher import OnEnd, Verdict, gate_line
 from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure, ToolkitError
 from toolkit.plan.plan import PlannedStep
+from toolkit.runtime.shared.causes import REMOVED, STOPPED
 from toolkit.runtime.shared.protocol import GATE_VARIABLE
 from toolkit.spec.container import ContainerSpec
 
@@ -29,7 +32,10 @@ _TAIL = 20
 """Lines of a container's standard error that a verdict holds."""
 _STARTS = 2
 """Containers that are started at once: more of them only slow down the one whose turn is next."""
-_REMOVED = "the container was removed by another program"
+_SIGNALLED = 128
+"""A greater exit code is this and the number of the signal that ended a process."""
+_AFTER_DEATH = 0.2
+"""Seconds after a container's end by a signal in which the engine may still report that it has sent one."""
 
 
 class DockerLauncher:
@@ -94,6 +100,12 @@ class DockerLauncher:
         self._removals.shutdown(wait=True)
 
 
+def _seconds(time: str) -> float:
+    """A time of the engine, like ``2026-01-02T03:04:05.678901234Z``, in seconds since the epoch."""
+    whole, _, rest = time.rstrip("Z").partition(".")
+    return datetime.fromisoformat(whole + "+00:00").timestamp() + float(f"0.{rest or 0}")
+
+
 def _short_hash(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:10]
 
@@ -130,6 +142,7 @@ class ContainerJob:
         self._id = ""
         self._gate: socket.socket | None = None
         self._discarded = False
+        self._stopped = False
         self._waiter: threading.Thread | None = None
         self._lock = threading.Lock()
         self._stop_timeout: int = options["stop_timeout"]
@@ -200,23 +213,52 @@ class ContainerJob:
 
         while True:
             try:
-                self._api.wait(self._id, timeout=_SILENCE)
+                code = int(self._api.wait(self._id, timeout=_SILENCE)["StatusCode"])
                 break
             except requests.exceptions.RequestException as error:
                 self._check_engine(error)
             except docker.errors.NotFound:
-                return Verdict(137, message=_REMOVED, container=self._id)
+                return self._removed(137)
             except docker.errors.APIError as error:
                 raise Infrastructure(f"the engine failed while a step ran: {refusal_text(error)}") from None
         try:
-            state = self._api.inspect_container(self._id)
-            code, out_of_memory = int(state["State"]["ExitCode"]), bool(state["State"]["OOMKilled"])
+            container = self._api.inspect_container(self._id)
+            state = container["State"]
+            code, out_of_memory = int(state["ExitCode"]), bool(state["OOMKilled"])
+            if code and not self._stopped and self._was_stopped_by_another(state):
+                return Verdict(code, out_of_memory, STOPPED.reason, self._id, container["Image"], fault=STOPPED.fault)
             message = self._tail() if code else ""
-            return Verdict(code, out_of_memory, message, self._id, state["Image"])
+            return Verdict(code, out_of_memory, message, self._id, container["Image"])
         except docker.errors.NotFound:
-            return Verdict(137, message=_REMOVED, container=self._id)
+            return self._removed(code)
         except Exception as error:
             raise stopped_answering(error) from None
+
+    def _removed(self, code: int) -> Verdict:
+        """The verdict on a container that another program has removed; ``code`` is its exit code as far as it is known."""
+        return Verdict(code, message=REMOVED.reason, container=self._id, fault=bool(code) and REMOVED.fault)
+
+    def _was_stopped_by_another(self, state: EngineObject) -> bool:
+        """Whether another program had the engine stop or kill the container, which this client had not.
+
+        The exit code does not tell: a step that ends its own runtime may end with the same one. The engine's events do.
+        """
+        try:
+            until = _seconds(state["FinishedAt"])
+            if state["ExitCode"] > _SIGNALLED:
+                until += _AFTER_DEATH
+            query = {
+                "since": f"{_seconds(state['StartedAt']):.9f}",
+                "until": f"{until:.9f}",
+                "filters": json.dumps({"container": [self._id], "event": ["kill", "stop"]}),
+            }
+            # The library's own call would wait for an engine that hangs for ever.
+            address = f"{self._api.base_url}/v{self._api.api_version}/events"
+            answer = self._api.get(address, params=query, timeout=_SILENCE)
+            return answer.status_code == 200 and bool(answer.content.strip())
+        except Exception:
+            # Of an engine that keeps no events the exit code is all there is. One that is gone is noticed elsewhere.
+            return False
 
     def _check_engine(self, error: Exception) -> None:
         """Pings the engine after ``error``, which may be only that the container runs on.
@@ -241,6 +283,7 @@ class ContainerJob:
         threading.Thread(target=self._stop, args=(kill,), daemon=True).start()
 
     def _stop(self, kill: bool) -> None:
+        self._stopped = True
         try:
             self._started.result()
             if kill:

@@ -364,7 +364,7 @@ if TYPE_CHECKING:
     class EndRecord(TypedDict, total=False):
         """An attempt's end.json, written by the runtime; empty of an attempt without one.
 
-        ``reason`` is there where the attempt is no success.
+        ``reason`` is there where the attempt is no success. It begins with the runtime's words where the infrastructure ended it.
         """
 
         version: int

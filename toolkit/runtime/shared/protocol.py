@@ -5,7 +5,7 @@ Raise PROTOCOL whenever an older runtime could misread a newer host, or the othe
 
 from __future__ import annotations
 
-PROTOCOL = 4
+PROTOCOL = 5
 RECORD_VERSION = 1
 
 FAULT = 117
@@ -35,6 +35,8 @@ PATH_VARIABLE = "TOOLKIT_PATH"
 IMAGE_VARIABLE = "TOOLKIT_IMAGE"
 """In every container of a step: JSON of the image that the run has resolved, with its ``reference``, and ``code`` and
 ``environment`` as its id file has them. The runtime refuses to run in another image. User code does not see it."""
+REMOVED = "removed"
+"""In place of a signal for the command ``--signal``: Kubernetes is about to stop the container, because its pod is removed."""
 
 RUN_RECORD = "run.json"
 CONTINUED_FOLDER = "continued"

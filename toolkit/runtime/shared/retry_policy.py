@@ -2,17 +2,18 @@
 
 The scheduler on this machine decides by it, and the host's reading of the records tells by it whether a step that has failed is
 still running. On a cluster Argo decides: ``toolkit/backends/argo/compile/pod.py`` writes the same rule as a ``retryStrategy``, with
-an expression for the policies (its function ``_retries``). Whoever changes one changes both.
+an expression for the policies (its function ``_retries``). Whoever changes one changes both. Which policy tries again what is in
+the table of ``causes.py``.
 """
 
 from __future__ import annotations
+
+from .causes import INFRASTRUCTURE, RETRIED_BY, STEP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Optional
-
-ALWAYS, ON_ERROR, ON_FAILURE = "Always", "OnError", "OnFailure"
 
 
 def may_be_retried(policy: str, limit: int, attempts: int, fault: bool) -> bool:
@@ -21,11 +22,11 @@ def may_be_retried(policy: str, limit: int, attempts: int, fault: bool) -> bool:
     Args:
         policy: what is tried again: everything (``Always``), faults alone (``OnError``), or failures alone (``OnFailure``).
         limit: the number of further attempts after the first. attempts: how many there were, the failed one included.
-        fault: whether the engine or the disk failed, and not the step.
+        fault: whether the infrastructure ended the attempt, and not the step.
     """
     if attempts > limit:
         return False
-    return policy == ALWAYS or (policy == ON_ERROR) == fault
+    return policy in RETRIED_BY[INFRASTRUCTURE if fault else STEP]
 
 
 def pauses(duration: float, factor: float) -> Iterator[float]:

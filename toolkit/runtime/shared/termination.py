@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .causes import blaming
 from .protocol import FAULT
 
 TERMINATION_LOG = "/dev/termination-log"
@@ -18,14 +19,19 @@ def give_up(reason: str, for_container: bool = True) -> int:
     Args:
         for_container: False in a process that runs beside the container's own one, as an exec does: it leaves no message.
     """
-    text = f"toolkit runtime: {reason}\n"
+    report(reason, for_container)
+    return FAULT
+
+
+def report(reason: str, for_container: bool = True) -> None:
+    """Blames the infrastructure for the end of this process. Args: as of :func:`give_up`."""
+    text = blaming(reason) + "\n"
     try:
         os.write(2, text.encode("utf-8", "replace"))
     except OSError:
         pass
     if for_container:
         leave_message(text)
-    return FAULT
 
 
 def leave_message(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from ..shared import layout, records
 from ..shared.catalog import BadKey, FileStore, StepFiles
@@ -85,9 +84,9 @@ class AttemptRunner:
         self.put: list[CatalogEntry] = []
 
     @property
-    def asked_to_stop(self) -> bool:
-        """Whether it was asked to stop since its child was started, be it after the child's end."""
-        return self._child is not None and self._child.asked_to_stop
+    def container_is_stopped(self) -> bool:
+        """Whether its container was asked to stop since its child was started, be it after the child's end."""
+        return self._child is not None and self._child.container_is_stopped
 
     def run(self) -> int:
         """Runs the attempt and writes its records; returns its exit code.
@@ -200,14 +199,15 @@ class AttemptRunner:
         task = self._task(self.scope)
         witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
         client = 0 if self.gated else None
-        self._child = Child(lambda result: child.run(task, environment, result), output, client, witness)
+        parent = None if self.locations.in_container else os.getppid()
+        self._child = Child(lambda result: child.run(task, environment, result), output, client, parent, witness)
         outcome = self._child.wait(self.settings["time_limit"], self.settings["grace_period"])
         output.close()
         if output.fault is not None:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
         report, _, exports = self._child.result.partition(b"\n")
         outcome.add_report(report)
-        if outcome.exit_code == 0 and not outcome.cancelled:
+        if outcome.exit_code == 0:
             self._check_returns(task, outcome, exports)
         return outcome
 
@@ -255,11 +255,6 @@ class AttemptRunner:
         image = records.read(self.locations.image_file) if self.locations.image_file else None
         command = self.step.get("command") or self.step.get("function")
         return digest_inputs(image, command, self.settings["environment"], outcome.inputs or {}, self.got)
-
-
-def leave_on_term(*_: object) -> None:
-    """The handler of SIGTERM while no child is running: there is nothing to end but this process."""
-    os._exit(128 + signal.SIGTERM)
 
 
 def _make_next_folder(run_folder: str, path: str) -> str:

@@ -8,13 +8,18 @@ import signal
 import sys
 import time
 
+from ..shared.causes import ASKED, CLIENT_GONE, PASSED_ON, POD_REMOVED, SIGNALLED, STOPPED
+from ..shared.processes import status as process_status
+from ..shared.termination import leave_message, report
 from .outcome import AttemptOutcome
+from .stop_requests import FIRST_PROCESS, OUTSIDE, RUNNER, StopRequests, ignore_requests
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
+    from ..shared.causes import Ending
     from .output import Output
 
 _CHUNK = 1 << 16
@@ -38,8 +43,8 @@ class Witness:
         if self._pid == 0:
             try:
                 os.setsid()
+                ignore_requests()
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
                 os.closerange(0, 256)
                 while True:
                     signal.pause()
@@ -49,10 +54,8 @@ class Witness:
     def saw_term(self) -> bool:
         """Whether it has been sent SIGTERM, also where the signal is still pending."""
         time.sleep(_SAME_INSTANT)
-        try:
-            with open(f"/proc/{self._pid}/status", "rb") as file:
-                fields = dict(line.split(b":\t", 1) for line in file.read().splitlines() if b":\t" in line)
-        except FileNotFoundError:
+        fields = process_status(self._pid)
+        if fields is None:
             return True
         pending = int(fields[b"ShdPnd"], 16) | int(fields[b"SigPnd"], 16)
         return fields[b"State"][:1] in b"ZX" or bool(pending >> (signal.SIGTERM - 1) & 1)
@@ -73,6 +76,7 @@ class Child:
         output: takes what the child writes to either stream.
         client: a descriptor that reaches its end when the client is gone, without which the run can't continue; None
             where no client has to stay.
+        parent: the id of the client's process where the step is a plain process; None in a container.
         witness: tells whether a SIGTERM was sent to all processes; needed where another program is the first process.
 
     Attributes:
@@ -84,40 +88,56 @@ class Child:
         body: Callable[[int], int],
         output: Output,
         client: Optional[int] = None,
+        parent: Optional[int] = None,
         witness: Optional[Witness] = None,
     ) -> None:
         self._output = output
         self._witness = witness
         self._client = client
         self.result = b""
-        self._terms = 0
         self._client_gone = False
         self._wake, wake = os.pipe()
         for descriptor in (self._wake, wake):
             os.set_blocking(descriptor, False)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, self._on_term)
+        self._requests = StopRequests(wake, parent)
         self._out, out = os.pipe()
         self._back, back = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
+                self._requests.become_child()
                 _become_child(out, [self._wake, wake, self._out, self._back])
                 code = body(back)
             finally:
                 _leave(code)
+        self._requests.listen(self.pid)
         os.close(out)
         os.close(back)
 
-    def _on_term(self, *_: object) -> None:
-        self._terms += 1
-
     @property
-    def asked_to_stop(self) -> bool:
-        """Whether it was sent SIGTERM, or its client is gone."""
-        return self._terms > 0 or self._client_gone
+    def container_is_stopped(self) -> bool:
+        """Whether whoever runs the container, or somebody outside, has asked it to stop. A process of the step may not have."""
+        requests = self._requests
+        return requests.came_from(RUNNER) or requests.came_from(OUTSIDE) or requests.pod_is_removed or self._client_gone
+
+    def _ending(self) -> Optional[Ending]:
+        """Who wants the child to end; None while nobody does.
+
+        A request that came through the container's first process may be anybody's.
+        """
+        requests = self._requests
+        if requests.came_from(RUNNER):
+            return ASKED
+        if not requests.count:
+            return CLIENT_GONE if self._client_gone else None
+        if requests.pod_is_removed:
+            return POD_REMOVED
+        if requests.came_from(OUTSIDE):
+            return STOPPED
+        return PASSED_ON if requests.came_from(FIRST_PROCESS) else SIGNALLED
 
     def wait(self, time_limit: Optional[float], grace: float) -> AttemptOutcome:
         """Waits for the child's end and returns how it ended.
@@ -137,20 +157,30 @@ class Child:
             now = time.monotonic()
             if not over_time and time_limit is not None and now - began >= time_limit:
                 over_time = True
-            if ending is None and (self.asked_to_stop or over_time):
+            by = self._ending()
+            if ending is None and (by is not None or over_time):
                 ending = now + grace
-                if over_time or self._witness is None or not self._witness.saw_term():
+                if over_time or not self._has_been_told():
                     self._signal_group(signal.SIGTERM)
-            elif ending is not None and (now >= ending or (self._terms > 1 and self._witness is None)):
+                if by is not None:
+                    # The engine's patience may end before this process's.
+                    _leave_words(by)
+            elif ending is not None and (now >= ending or (self._requests.count > 1 and self._witness is None)):
                 self._signal_group(signal.SIGKILL)
                 ending = now + 1.0
             self._pass_on(poll, self._poll_timeout(began, time_limit, ending))
             status = self._exit_status()
+        self._requests.end()
         self._drain(poll)
         self._signal_group(signal.SIGKILL)
         if self._witness is not None:
             self._witness.end()
         return self._outcome(status, over_time, time_limit)
+
+    def _has_been_told(self) -> bool:
+        """Whether the container's first process has passed the request on to the child as well."""
+        by_first_process = self._requests.came_from(FIRST_PROCESS)
+        return by_first_process and self._witness is not None and self._witness.saw_term()
 
     def _poll_timeout(self, began: float, time_limit: Optional[float], ending: Optional[float]) -> float:
         """Milliseconds until the time limit or the grace period is over; at most a minute."""
@@ -204,19 +234,23 @@ class Child:
             outcome = AttemptOutcome(os.WEXITSTATUS(status))
         if over_time:
             outcome.fail(outcome.exit_code or TIMED_OUT, f"it ran longer than its time limit of {time_limit:g} s")
-        elif self.asked_to_stop:
-            outcome.cancelled = True
-            reason = "cancelled" if self._terms else "cancelled: the client is gone"
-            outcome.fail(outcome.exit_code or 128 + signal.SIGTERM, reason)
+        elif (by := self._ending()) is not None:
+            outcome.ending = by
+            outcome.fail(outcome.exit_code or 128 + signal.SIGTERM, by.reason)
         return outcome
+
+
+def _leave_words(by: Ending) -> None:
+    if by.fault:
+        report(by.reason)
+    else:
+        leave_message(by.reason)
 
 
 def _become_child(out: int, unneeded: list[int]) -> None:
     os.setsid()
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor in unneeded:
         os.close(descriptor)
     nothing = os.open(os.devnull, os.O_RDONLY)

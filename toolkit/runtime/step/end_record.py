@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ..shared import records
+from ..shared.causes import CANCELLED, INFRASTRUCTURE, STEP, blaming, not_blaming
 from ..shared.protocol import RECORD_VERSION
 
 TYPE_CHECKING = False
@@ -34,11 +35,12 @@ def end_record(
         redactor: of the step's secrets, which a reason may hold.
     """
     code = outcome.exit_code
+    cause = outcome.ending.cause if outcome.ending is not None else STEP
     record: EndRecord = {
         "version": RECORD_VERSION,
         "started": started,
         "ended": records.now(),
-        "status": "succeeded" if code == 0 else "cancelled" if outcome.cancelled else "failed",
+        "status": "succeeded" if code == 0 else "cancelled" if cause == CANCELLED else "failed",
         "exit_code": code,
         "inputs": outcome.inputs or {},
         "inputs_digest": inputs_digest,
@@ -46,7 +48,8 @@ def end_record(
         "catalog": {"get": got, "put": put},
     }
     if outcome.reason:
-        record["reason"] = redactor.text(outcome.reason[:LONGEST_REASON])
+        reason = redactor.text(outcome.reason[:LONGEST_REASON])
+        record["reason"] = blaming(reason) if cause == INFRASTRUCTURE else not_blaming(reason)
     if outcome.exception:
         record["exception"] = outcome.exception
     if outcome.out_of_memory:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from ..shared.controls import group_ranges
 from ..shared.scope import RecordReader, Scope, UnsuitableValue
 from ..shared.tree import GROUP, REPEATED
-from .attempt import RuntimeFault, leave_on_term
+from .attempt import RuntimeFault
+from .stop_requests import leave_on_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def run_items(
         if known.record(path) is not None or (before is not None and known.record(before) is None):
             continue
         # Between two items there is no child to end. A request to stop that came during the last item counts all the same.
-        signal.signal(signal.SIGTERM, leave_on_term)
-        if attempt is not None and attempt.asked_to_stop:
+        leave_on_request()
+        if attempt is not None and attempt.container_is_stopped:
             break
         locations.work = work
         os.chdir(work)

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
+    from ..shared.causes import Ending
     from ..shared.documents import ExceptionRecord, InputRecord, StoredValue
 
 OUT_OF_MEMORY = 137
@@ -19,7 +20,7 @@ class AttemptOutcome:
 
     Attributes:
         exit_code: 0 only where the attempt succeeded. reason: why it did not; empty where nothing is known yet.
-        signal: the number of the signal that ended the child. cancelled: whether the attempt was asked to stop.
+        signal: the number of the signal that ended the child. ending: who asked the attempt to stop; None where nobody did.
         out_of_memory: whether the kernel killed a process for memory. exception: the exception of the user's code.
         inputs, returns: as end.json holds them. fault: why the runtime could not do its part.
     """
@@ -28,7 +29,7 @@ class AttemptOutcome:
         self.exit_code = exit_code
         self.reason = reason
         self.signal: Optional[int] = None
-        self.cancelled = False
+        self.ending: Optional[Ending] = None
         self.out_of_memory = False
         self.exception: Optional[ExceptionRecord] = None
         self.inputs: Optional[dict[str, InputRecord]] = None

@@ -1,8 +1,9 @@
-"""The command ``--signal``: it passes a signal on to the runtime of its container, and to no other process.
+"""The command ``--signal``: it tells the runtime of its container to stop, and no other process.
 
 Argo's controller ends a step by a command in its container, and may do so several times. Argo's own command signals the first
 process. That one passes SIGTERM on to all processes, so the user's code would be asked to stop each time. SIGKILL would have no
-effect, because a container's first process can't be killed from inside.
+effect, because a container's first process can't be killed from inside. Kubernetes runs a command before it stops a container
+whose pod is removed. Only by these commands does the runtime know who ends the step (``stop_requests.py``).
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import os
 import signal
 import sys
 
-from ..shared.processes import command_line
-from ..shared.protocol import FAULT, PROTOCOL
+from ..shared.processes import command_line, parent_and_session, status
+from ..shared.protocol import FAULT, PROTOCOL, REMOVED
+from .stop_requests import ASKED_SIGNAL, REMOVED_SIGNAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,24 +22,33 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> NoReturn:
-    """``main.py --signal PROTOCOL NUMBER``."""
-    if len(argv) != 4 or argv[2] != str(PROTOCOL) or not argv[3].isdigit():
+    """``main.py --signal PROTOCOL NUMBER`` or, before Kubernetes stops the container, ``main.py --signal PROTOCOL removed``."""
+    if len(argv) != 4 or argv[2] != str(PROTOCOL) or not (argv[3].isdigit() or argv[3] == REMOVED):
         print(
             f"toolkit runtime: the runtime speaks protocol {PROTOCOL} and was called with {argv[2:]}", file=sys.stderr
         )
         os._exit(FAULT)
-    send(int(argv[3]))
+    if argv[3] == REMOVED:
+        announce_removal()
+    else:
+        send(int(argv[3]))
     os._exit(0)
 
 
 def send(number: int) -> None:
     """Signals the runtime, or the first process where no runtime has started yet. SIGKILL goes to all processes as well."""
-    main_file = os.path.abspath(sys.argv[0]).encode()
-    runtimes = [pid for pid in _children_of_first() if main_file in command_line(pid)]
-    for pid in runtimes or [1]:
-        _kill(pid, number)
+    for pid in _runtimes() or [1]:
+        asks = number == signal.SIGTERM and _takes(pid, ASKED_SIGNAL)
+        _kill(pid, ASKED_SIGNAL if asks else number)
     if number == signal.SIGKILL:
         _kill(-1, number)
+
+
+def announce_removal() -> None:
+    """Tells the runtime that the SIGTERM which follows comes with the removal of the pod."""
+    for pid in _runtimes():
+        if _takes(pid, REMOVED_SIGNAL):
+            _kill(pid, REMOVED_SIGNAL)
 
 
 def _kill(pid: int, number: int) -> None:
@@ -47,17 +58,17 @@ def _kill(pid: int, number: int) -> None:
         pass
 
 
-def _children_of_first() -> list[int]:
-    """The processes that the container's first process has started."""
-    children = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    # The name in parentheses may hold anything; the parent's id is the second field after it.
-                    parent = int(file.read().rpartition(b")")[2].split()[1])
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if parent == 1:
-                children.append(int(name))
-    return children
+def _runtimes() -> list[int]:
+    """The runtime: what the container's first process has started of our main file."""
+    main_file = os.path.abspath(sys.argv[0]).encode()
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if (parent_and_session(pid) or (0, 0))[0] == 1 and main_file in command_line(pid)]
+
+
+def _takes(pid: int, number: int) -> bool:
+    """Whether a process handles a signal, or takes it in another way. One that has only just started would end of it."""
+    fields = status(pid)
+    if fields is None or number == 0:
+        return False
+    taken = int(fields[b"SigBlk"], 16) | int(fields[b"SigCgt"], 16)
+    return bool(taken >> (number - 1) & 1)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 
 from ..shared.catalog import StoreFault
 from ..shared.locations import current_locations
@@ -15,9 +14,10 @@ from ..shared.protocol import FAULT, GATE_VARIABLE, IMAGE_VARIABLE, NEXT_ATTEMPT
 from ..shared.scope import read_plan
 from ..shared.termination import give_up
 from ..shared.tree import GROUP
-from .attempt import AttemptRunner, RuntimeFault, leave_on_term
+from .attempt import AttemptRunner, RuntimeFault
 from .image_check import WrongImage, check_image
 from .run_record import WrongRun, publish_run, submitted_record
+from .stop_requests import leave_on_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def _run(argv: list[str]) -> int:
         raise RuntimeFault("the runtime was called with the wrong arguments")
     run_id, path = argv[2], argv[3]
     number = None if argv[4] == NEXT_ATTEMPT else int(argv[4])
-    signal.signal(signal.SIGTERM, leave_on_term)
-    # Ctrl-C at the container's own terminal: without this nothing would be recorded of its end.
-    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    leave_on_request()
     locations = current_locations()
     expected_image = os.environ.pop(IMAGE_VARIABLE, "")
     if expected_image and locations.in_container:

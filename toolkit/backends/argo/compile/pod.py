@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolkit.backends.argo.cluster import KubernetesObject
+from toolkit.backends.argo.pod_failures import fault_expression
 from toolkit.backends.argo.security import container_security, pod_security
 from toolkit.config.settings import RetryStrategy, Toleration
+from toolkit.runtime.shared.causes import ON_ERROR, ON_FAILURE
 from toolkit.runtime.shared.controls import CONTROL_FOLDER
-from toolkit.runtime.shared.protocol import FAULT, PATH_VARIABLE, RUN_FOLDER
+from toolkit.runtime.shared.protocol import PATH_VARIABLE, REMOVED, RUN_FOLDER
 from toolkit.runtime.shared.tree import ANY
 from toolkit.spec.container import ContainerSpec
 
@@ -174,6 +176,10 @@ def template(
                 dropped_capabilities=spec.dropped_capabilities,
             ),
             "volumeMounts": mounts,
+            # Only by this does the runtime know that its pod is removed, and that the SIGTERM after it is not the step's doing.
+            "lifecycle": {
+                "preStop": {"exec": {"command": [*spec.argv[:2], "--signal", spec.argv[2], REMOVED]}},
+            },
         },
         "securityContext": pod_security(spec.user, spec.group),
         # The token is for Argo's own containers alone.
@@ -276,15 +282,13 @@ def _retries(retry: RetryStrategy) -> KubernetesObject:
     """When a failed attempt is tried again, as Argo's retryStrategy.
 
     The same rule in Python is ``toolkit/runtime/shared/retry_policy.py``, for the scheduler on one machine and for who reads the
-    records. Whoever changes one changes both. A fault of the runtime counts as an error and not as a failure. So does a pod
-    that failed without an exit code (-1 here), because a node refused or lost it.
+    records. Whoever changes one changes both. Argo's own policies can't tell a fault from a failure.
     """
     strategy: KubernetesObject = {"limit": str(retry.limit), "retryPolicy": "Always"}
-    fault = f"asInt(lastRetry.exitCode) in [{FAULT}, -1]"
-    if retry.retry_policy == "OnError":
-        strategy["expression"] = f'lastRetry.status == "Error" || {fault}'
-    elif retry.retry_policy == "OnFailure":
-        strategy["expression"] = f'lastRetry.status != "Error" && !({fault})'
+    if retry.retry_policy == ON_ERROR:
+        strategy["expression"] = fault_expression()
+    elif retry.retry_policy == ON_FAILURE:
+        strategy["expression"] = f"!({fault_expression()})"
     back_off = retry.back_off
     if back_off.duration_in_seconds or back_off.max_duration is not None:
         strategy["backoff"] = {"duration": f"{back_off.duration_in_seconds}s", "factor": str(int(back_off.factor))}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile import schedules
 from toolkit.backends.argo.compile.dag import ENTRY, Graph
+from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.pod import (
     RUN_VOLUME,
@@ -27,6 +28,7 @@ from toolkit.backends.argo.compile.pod import (
     template,
     volume_name,
 )
+from toolkit.backends.argo.compile.tasks import call
 from toolkit.config.settings import Config, ExecutorConfig, Override, RetryStrategy
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
@@ -57,6 +59,8 @@ LARGEST_WORKFLOW = 900_000
 """Bytes; the Workflow's compressed status must fit beside it into the same MiB."""
 LONGEST_CRON = 29
 """Characters of a CronWorkflow's name. Its runs add a time to it, and a run id has at most 40."""
+_PART = "part"
+"""The name of the template around a resumed run's pipeline. No step's template has it."""
 _KEPT_SECONDS = 7 * 24 * 3600
 _PODS_KEPT = "600s"
 _HOW_TO_SIGNAL = {
@@ -248,8 +252,11 @@ class _Compiler:
     def spec(self) -> KubernetesObject:
         executor = self._executor
         sequences = self._graph.templates()
+        part = self._submission.record.get(PART)
+        if part:
+            sequences.append(_of_part(part))
         spec: KubernetesObject = {
-            "entrypoint": ENTRY,
+            "entrypoint": _PART if part else ENTRY,
             "templates": [*sequences, *self._templates.values()],
             "volumes": self._volumes(),
             "automountServiceAccountToken": False,
@@ -334,6 +341,15 @@ class _Compiler:
             for volume in self._executor.persistent_volumes
         ]
         return [run, *claims]
+
+
+def _of_part(part: object) -> KubernetesObject:
+    """The DAG around the pipeline of a run that resumes as another Workflow of the same name.
+
+    Argo names pods, and what they report, by the names of Workflow and tasks. Under the old names it would send the new pods the
+    signals that it still has for the old ones.
+    """
+    return {"name": _PART, "dag": {"tasks": [call(task_name(f"/part {part}"), ENTRY, [], "")]}}
 
 
 def _compress(data: bytes) -> str:

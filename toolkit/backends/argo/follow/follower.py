@@ -26,7 +26,7 @@ from toolkit.backends.argo.follow.outcome import (
 from toolkit.backends.argo.follow.pending_pods import PendingPods
 from toolkit.backends.argo.follow.watch import NoAnswer, ObjectEvent, ObjectStream
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL, pod_has_ended, pod_has_started
-from toolkit.backends.argo.shutdown import shut_down_run
+from toolkit.backends.argo.shutdown import ForgottenPods, shut_down_run
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedStep
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _SILENCE_LIMIT = 600.0
 """Seconds without any answer of the API after which the client gives up; the run continues without it."""
 _END_LIMIT = 120.0
-"""Seconds, beyond the grace period, in which Argo must have ended a run that it was asked to stop."""
+"""Seconds, beyond the grace period, in which Argo must have ended a Workflow that it was asked to stop."""
 _ARGO_LINE = re.compile(rb"(?:^|(?<=\n))time=[^\n]*argo=true[^\n]*\n(?:Error: exit status \d+\n)?")
 """A line that Argo's own process adds. Output of the step that lacked an end of line comes after it."""
 _NO_LOG = b"unable to retrieve container logs for "
@@ -98,6 +98,7 @@ class Follower:
         self._gave_up = ""
         self._cancels = 0
         self._end_by: float | None = None
+        self._forgotten: ForgottenPods | None = None
         cancel.listen(self._messages)
 
     def run(self) -> Outcome:
@@ -134,9 +135,11 @@ class Follower:
                 if not (self._cancels or self._gave_up) and (reason := self._start_failure(now, began)):
                     self._give_up(reason)
                 if workflow_status(self._workflow) in FINISHED:
-                    if not self._still_runs(now):
+                    if self._forgotten is None:
+                        self._forgotten = ForgottenPods(self._cluster, self._grace(), self._note)
+                        self._end_by = now + self._forgotten.limit
+                    if not self._still_runs(now, self._forgotten):
                         return self._outcome()
-                    self._end_by = self._end_by or now + _END_LIMIT + self._grace()
                 if self._end_by is not None and now > self._end_by:
                     raise Infrastructure(
                         f"the Workflow {self._name} was asked to stop and did not: are Argo's controller and the nodes "
@@ -153,7 +156,7 @@ class Follower:
             if name not in self._gone and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         ]
 
-    def _still_runs(self, now: float) -> bool:
+    def _still_runs(self, now: float, forgotten: ForgottenPods) -> bool:
         """Whether a step of a Workflow that has ended may still run: Argo does not wait for those it asked to stop."""
         if not was_shut_down(self._workflow, self._time_limit):
             return False
@@ -166,7 +169,9 @@ class Follower:
             return True
         for pod in pods:
             self._pods[pod["metadata"]["name"]] = pod
-        return not all(map(pod_has_ended, pods))
+        running = [pod for pod in pods if not pod_has_ended(pod)]
+        forgotten.look(running)
+        return bool(running)
 
     def _next_message(self) -> Any:
         try:

@@ -7,30 +7,30 @@ import gzip
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 
 from toolkit.backends.argo.cluster import KubernetesObject
-from toolkit.backends.argo.compile.dag import FAILS, handler_task
+from toolkit.backends.argo.compile.dag import ENTRY, FAILS, handler_task
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.pod import PATH_INPUT, plain, position_name
-from toolkit.backends.argo.pods import main_container_status, removal_reason
+from toolkit.backends.argo.pod_failures import NEVER_RAN, is_fault
+from toolkit.backends.argo.pods import main_container_status, removal_reason, was_stopped_by_deadline
 from toolkit.backends.launcher import Verdict
-from toolkit.runtime.shared.protocol import FAULT
+from toolkit.runtime.shared.causes import ASKED, PASSED_ON, POD_REMOVED, STOPPED, blame, unasked
 from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, depth, fill
 
 FINISHED = ("Succeeded", "Failed", "Error")
 _RETRIED = re.compile(r"\((\d+)\)$")
 _EXIT_CODE = re.compile(r"\(exit code (-?\d+)\)(?:: )?")
 _OUT_OF_MEMORY = re.compile(r"(main: )?OOMKilled")
-_CANCELLED = "cancelled"
-"""The runtime's last words when it was asked to stop."""
 _ERROR = "error: "
 """How a text begins that is an error in place of a control value."""
 _CONTROL = re.compile(r"[ca]\d+")
 _SHUT_DOWN = "workflow shutdown with strategy"
-_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
+_UNKNOWN_REMOVER = ("", POD_REMOVED.reason, STOPPED.reason)
+"""What the runtime says when it does not know who removed its pod."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class NodeAttempt:
     Attributes:
         path: the path as which the step ran, with the positions of items and iterations, or a group of items.
         phase: Argo's word. seconds: how long the pod ran; 0 while it runs. node: the node's id, as in the pod's annotation.
+        retried: whether there is a further attempt after it.
     """
 
     path: str
@@ -49,6 +50,7 @@ class NodeAttempt:
     exit_code: int | None
     seconds: float
     node: str
+    retried: bool = False
 
     @property
     def finished(self) -> bool:
@@ -60,25 +62,33 @@ class NodeAttempt:
         Args:
             pod: as it was seen last, None when it never was. run_was_stopped: whether the run was asked to stop, by anybody.
         """
+        stopped = run_was_stopped and not self.retried
         status = main_container_status(pod)
         terminated = status.get("state", {}).get("terminated", {})
         code = 0 if self.phase == "Succeeded" else self.exit_code
         if code is None:
             code = terminated.get("exitCode")
         killed = bool(_OUT_OF_MEMORY.match(self.message)) or terminated.get("reason") == "OOMKilled"
-        message = (terminated.get("message") or self._last_words()).strip()
-        # Argo's Error is about the pod and not about the step in it: it was deleted, evicted or never created.
-        fault = self.phase == "Error" or (self.phase == "Failed" and code is None) or code == FAULT
-        if terminated.get("reason") in _NEVER_RAN:
+        # Not at its beginning: there a space tells a step's own words from the runtime's.
+        message = (terminated.get("message") or self._last_words()).rstrip()
+        fault = self.phase != "Succeeded" and not stopped and is_fault(self.phase, self.message, self.exit_code)
+        if terminated.get("reason") in NEVER_RAN or self.message.startswith(
+            tuple(f"main: {each} " for each in NEVER_RAN)
+        ):
             # The container never ran: Kubernetes made up the code.
             code, fault = None, True
-        explained = run_was_stopped or killed or code == FAULT
-        unexplained = self.phase == "Failed" and message in ("", _CANCELLED) and not explained
         removal = removal_reason(pod)
-        if removal and (self.phase == "Error" or unexplained or terminated.get("reason") in _NEVER_RAN):
+        asked = message in (ASKED.reason, PASSED_ON.reason)
+        silent = self.phase == "Failed" and (asked or not message) and not stopped and not killed
+        if removal and (silent or (fault and blame(message) in _UNKNOWN_REMOVER)):
             fault, message = True, removal
-        elif unexplained and message:
-            fault, message = True, "the pod was stopped from outside: it was deleted or evicted"
+        elif silent and was_stopped_by_deadline(pod):
+            message = "the time for all of its attempts was over (back_off.max_duration)"
+        elif silent and asked:
+            message = unasked(message).reason
+        elif blame(message) and not fault:
+            # Kubernetes removed the pod after its time limit, or together with its run.
+            message = self.message
         return Verdict(
             exit_code=code,
             out_of_memory=killed,
@@ -197,7 +207,11 @@ def node_attempts(
                 node["id"],
             )
         )
-    return sorted(attempts, key=lambda attempt: (attempt.path, attempt.number))
+    last: dict[str, int] = {}
+    for attempt in attempts:
+        last[attempt.path] = max(attempt.number, last.get(attempt.path, 0))
+    marked = (replace(each, retried=True) if each.number < last[each.path] else each for each in attempts)
+    return sorted(marked, key=lambda attempt: (attempt.path, attempt.number))
 
 
 def _never_began(node: KubernetesObject) -> bool:
@@ -208,9 +222,11 @@ def _never_began(node: KubernetesObject) -> bool:
 
 def succeeded_tasks(workflow: KubernetesObject) -> set[str]:
     """The names of the tasks of the pipeline itself that have succeeded."""
-    root = workflow.get("metadata", {}).get("name", "")
     nodes = workflow_nodes(workflow).values()
-    of_pipeline = (node for node in nodes if node.get("name") == f"{root}.{node.get('displayName')}")
+    root = workflow.get("metadata", {}).get("name", "")
+    # The pipeline of a run that resumes is a task of another DAG.
+    entry = next((node["name"] for node in nodes if node.get("templateName") == ENTRY and "name" in node), root)
+    of_pipeline = (node for node in nodes if node.get("name") == f"{entry}.{node.get('displayName')}")
     return {node["displayName"] for node in of_pipeline if node.get("phase") == "Succeeded"}
 
 

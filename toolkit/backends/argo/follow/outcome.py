@@ -10,6 +10,7 @@ from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, workflow_nodes
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
+from toolkit.runtime.shared.causes import ASKED, PASSED_ON
 from toolkit.store.verdict import Attempt, judge
 
 if TYPE_CHECKING:
@@ -87,9 +88,13 @@ def engine_record(
     Args:
         pod: as it was seen last, None when it never was. time_limit: as for :func:`outcome_of`.
     """
-    stopped, why = was_shut_down(workflow, time_limit), give_up_reason(workflow)
+    stopped, why = was_shut_down(workflow, time_limit) and not attempt.retried, give_up_reason(workflow)
     verdict = attempt.verdict(pod, stopped)
-    if why and (verdict.exit_code is None or attempt.shut_down):
+    if (
+        why
+        and stopped
+        and (verdict.exit_code is None or attempt.shut_down or verdict.message in (ASKED.reason, PASSED_ON.reason))
+    ):
         verdict = replace(verdict, exit_code=None, message=why, fault=True)
     return verdict.record(stopped and not why)
 
