@@ -15,6 +15,7 @@ from toolkit.build.image.build_record import IDENTITY_LABEL
 from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure, ToolkitError
 from toolkit.runtime.shared.whole_files import write_whole
+from toolkit.temporary import temporary_folder
 
 LOAD = "/images/load?quiet=1"
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
@@ -140,10 +141,8 @@ def saved_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tup
 @contextmanager
 def exported_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
     """The same as :func:`saved_image`, with the config's bytes in place of its digest."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:
-        file = Path(temporary) / "image.tar"
+    with temporary_folder(folder, "save-") as temporary:
+        file = temporary / "image.tar"
         with file.open("wb") as destination:
             engine.save(reference, destination)
         try:
