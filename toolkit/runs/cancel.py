@@ -11,7 +11,6 @@ from collections.abc import Callable
 from toolkit.backends import driver
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runs.find import RunHandle
-from toolkit.runtime.shared.records import parse_plan
 
 _LIMIT = 120.0
 """Seconds, beside the longest grace period, until the run must have ended."""
@@ -69,7 +68,7 @@ def _cancel_on_cluster(handle: RunHandle, kill: bool) -> str:
             return False
         return all(map(pod_has_ended, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
 
-    settings = parse_plan(handle.run.record["plan"])["settings"]
+    settings = handle.run.plan()["settings"]
     _wait(has_ended, run_id, 0 if kill else max((row["grace_period"] for row in settings), default=0))
     return f"the run {run_id} is cancelled"
 
