@@ -224,12 +224,16 @@ def test_a_run_is_there_when_its_workflow_is_gone(session: Session, tmp_path: Pa
         session.scratch.show(run_id)
     session.workplace.kubectl("delete", "workflows.argoproj.io", run_id)
     other = session.elsewhere(tmp_path)
+    (tmp_path / "temporary").mkdir()
+    other.environ["TMPDIR"] = str(tmp_path / "temporary")
     rows = {row["run_id"]: row for row in json.loads(other.toolkit("runs", "--json").out)}
     assert (rows[run_id]["status"], rows[run_id]["reason"]) == ("succeeded", "")
     assert other.toolkit("logs", run_id, "only").out == "hello\n"
     assert other.show(run_id)["status"] == "succeeded"
     assert other.toolkit("fetch", run_id, "--to", "got").code == 0
     assert (other.root / "got" / "made.txt").read_text() == "made"
+    # The requests and the web sockets of these commands had the kubeconfig's key from memory.
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Session:
         """A copy of the project for another client, without the local state of its runs."""
         root = folder / self.scratch.root.name
         shutil.copytree(self.scratch.root, root, ignore=shutil.ignore_patterns(".toolkit"))
-        return Scratch(root, self.scratch.environ)
+        return Scratch(root, dict(self.scratch.environ))
 
     # --- the command line -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from toolkit.project import Project
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import RunRecord
+    from toolkit.runtime.shared.documents import DriverRecord, RunRecord
 
 
 class Identity(NamedTuple):
@@ -38,8 +38,13 @@ def labels(project: Project) -> dict[str, str]:
 
 def is_driven(record: RunRecord) -> bool:
     """Whether the client that a run's record names still runs. A run of docker-compose names none, and may always continue."""
-    driver = record["driver"]
-    return driver is None or is_alive(driver["host"], driver["pid"], driver["started"])
+    nobody: DriverRecord = {}
+    driver = record.get("driver", nobody)
+    if driver is None:
+        return True
+    # A record that names no process is of another version, or of a run on a cluster that was moved here.
+    named = "host" in driver and "pid" in driver and "started" in driver
+    return named and is_alive(driver["host"], driver["pid"], driver["started"])
 
 
 def is_alive(host: str, pid: int, started: str) -> bool:

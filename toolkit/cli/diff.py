@@ -6,7 +6,7 @@ import argparse
 
 from toolkit.cli.output import print_json
 from toolkit.cli.run_handle import open_run
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, Infrastructure
 from toolkit.report.diff import compare
 from toolkit.report.diff_text import document, print_diff
 from toolkit.report.facts import RunFacts, facts_of
@@ -33,6 +33,11 @@ def _facts(run_id: str, options: argparse.Namespace) -> RunFacts:
     if status in ("running", "waiting"):
         state = "has not ended yet" if status == "running" else "has steps that have not run yet"
         raise BadInput(f"the run {run_id} {state}: runs can be compared once both have ended")
+    view = handle.log.engine_view(handle.run)
+    if view is not None:
+        raise Infrastructure(
+            f"the run {run_id} can't be compared, because only the cluster's word is known: {view.why}"
+        )
     # To fetch a cluster's objects may take long, so the hashes that the runtime recorded are compared there.
     read = not options.no_bytes if handle.remote is None else options.fetch
     return facts_of(handle.log, handle.run, handle.catalog if read else None)

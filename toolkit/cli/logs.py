@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.cli.arguments import project_at
-from toolkit.cli.output import print_json
+from toolkit.cli.output import note, print_json
 from toolkit.cli.run_handle import open_run
 from toolkit.errors import BadInput
 from toolkit.report.streams import ended_by_its_reader
 from toolkit.report.view import states_of
 from toolkit.runs.find import RunHandle, local_log
 from toolkit.runs.logs import follow, select_tasks
-from toolkit.runtime.shared.records import parse_plan
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import Run, RunLog, follow_file
 from toolkit.store.states import Row
@@ -32,12 +31,16 @@ def logs(options: argparse.Namespace) -> int:
     handle, step = _open_run_for_logs(options)
     log, run = handle.log, handle.run
     rows = states_of(log, run).rows
+    is_unread = log.engine_view(run) is not None
     if step is not None:
-        _check_step(step, run, rows, may_come=options.follow and run.active)
+        _check_step(step, run, rows, may_come=(options.follow and run.active) or is_unread)
+    has_heads = step is None or all(row.path != step for row in select_tasks(rows, step))
+    if is_unread:
+        _print_container_logs(handle, step, options, has_heads)
+        return 0
     if options.json:
         print_json(_lines(log, select_tasks(rows, step)))
         return 0
-    has_heads = step is None or all(row.path != step for row in select_tasks(rows, step))
     if not options.follow or not run.active:
         for row in select_tasks(rows, step):
             for attempt in row.attempts:
@@ -56,6 +59,25 @@ def logs(options: argparse.Namespace) -> int:
             _print_head(path, number, has_heads or number > 1)
             _print_output(pieces)
     return 0
+
+
+def _print_container_logs(handle: RunHandle, step: str | None, options: argparse.Namespace, has_heads: bool) -> None:
+    """Prints what the cluster has of the output of a run whose volume can't be read.
+
+    Raises:
+        Infrastructure: at the end, where that is not all.
+    """
+    from toolkit.runs.cluster_logs import container_logs
+
+    assert handle.remote is not None
+    note("this is what the cluster has kept of the output; it may have cut it")
+    outputs = container_logs(handle.remote, handle.run, step, options.follow and handle.run.active)
+    if options.json:
+        print_json([_document(path, number, b"".join(pieces)) for path, number, pieces in outputs])
+        return
+    for path, number, pieces in outputs:
+        _print_head(path, number, has_heads or number > 1)
+        _print_output(pieces)
 
 
 def _print_head(path: str, number: int, has_head: bool) -> None:
@@ -86,7 +108,7 @@ def _check_step(step: str, run: Run, rows: list[Row], may_come: bool = False) ->
     """
     if select_tasks(rows, step):
         return
-    trail = Tree(parse_plan(run.record["plan"])).trail(step)
+    trail = Tree(run.plan()).trail(step)
     if trail is not None and trail[-1].row["type"] == "stub":
         raise BadInput(f"the step {step!r} is a stub, which writes nothing")
     if trail is not None and (may_come or any(row.path == step for row in rows)):
@@ -133,5 +155,9 @@ def _lines(log: RunLog, rows: list[Row]) -> list[OutputDocument]:
     for row in rows:
         for attempt in row.attempts:
             content = b"".join(follow_file(log.output(attempt), lambda: True, lambda: None))
-            outputs.append({"step": row.path, "attempt": attempt.number, "output": content.decode("utf-8", "replace")})
+            outputs.append(_document(row.path, attempt.number, content))
     return outputs
+
+
+def _document(path: str, number: int, content: bytes) -> OutputDocument:
+    return {"step": path, "attempt": number, "output": content.decode("utf-8", "replace")}

@@ -219,12 +219,16 @@ class Plan:
 
     def hash(self) -> str:
         """SHA-256 of the plan's shape: steps, their order, types and returns. What a user may fix for a retry is not in it."""
-        shape = [[step.path, step.type, step.task.kind if step.task else None, _returns(step)] for step in self.steps]
-        return "sha256:" + hashlib.sha256(json.dumps(shape, separators=(",", ":")).encode("ascii")).hexdigest()
+        return shape_hash(self.document())
 
 
-def _returns(step: PlannedStep) -> list[list[str]]:
-    return [[declared.name, declared.kind] for declared in step.task.returns] if step.task else []
+def shape_hash(document: PlanDocument) -> str:
+    """The hash of the shape of a plan that a record holds (see :meth:`Plan.hash`)."""
+    shape = [
+        [row["path"], row["type"], row.get("kind"), [[each["name"], each["kind"]] for each in row.get("returns", ())]]
+        for row in document["steps"]
+    ]
+    return "sha256:" + hashlib.sha256(json.dumps(shape, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def settings_key(settings: Settings) -> str:

@@ -57,6 +57,7 @@ class _AttemptKeys(TypedDict):
 
 class AttemptDocument(_AttemptKeys, total=False):
     exception: ExceptionRecord
+    unknown: list[str]
 
 
 class _StepKeys(TypedDict):
@@ -78,15 +79,20 @@ class StepDocument(_StepKeys, total=False):
     on_failure: str
 
 
-class RunDocument(RunSummary):
-    """All of ``toolkit show``."""
-
+class _RunKeys(RunSummary):
     plan_hash: str
     image: ImageRecord | None
     context: dict[str, str]
     without_effect: list[str]
     parameters: dict[str, JsonValue]
     steps: list[StepDocument]
+
+
+class RunDocument(_RunKeys, total=False):
+    """All of ``toolkit show``."""
+
+    unread: str
+    unknown: list[str]
 
 
 class ObjectDocument(TypedDict):

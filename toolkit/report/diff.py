@@ -226,9 +226,10 @@ class _Comparison:
     def _compare_observed(self, observed: ObservedField, a: StepFacts, b: StepFacts) -> set[str]:
         if observed.name in self._waived:
             return set()
-        values_a, values_b = dict(observed.read(self._a, a)), dict(observed.read(self._b, b))
+        values_a, values_b = _observed_values(observed, self._a, a), _observed_values(observed, self._b, b)
         if observed.name == "command" and self._waived:
-            del values_a["argv"], values_b["argv"]
+            for values in (values_a, values_b):
+                values.pop("argv", None)
         if observed.name == "environment" and "compose" in (self._a.environment, self._b.environment):
             for values in (values_a, values_b):
                 for name in [name for name in values if name.upper() in PROXIES]:
@@ -257,7 +258,7 @@ class _Comparison:
 
     def _compare_image(self, a: StepFacts, b: StepFacts) -> set[str]:
         """Compares code and image. The digest is compared only where both of the image's parts are the same."""
-        id_files = [step.begin["image"] or {} for step in (a, b)]
+        id_files = [step.begin.get("image") or {} for step in (a, b)]
         code_differs, environment_differs = (
             not same(id_files[0].get(key), id_files[1].get(key)) for key in ("code", "environment")
         )
@@ -289,13 +290,13 @@ class _Comparison:
         """Whether an input is from a step or a value that differs already."""
         if record is None or "from" not in record:
             return False
-        return record["from"] in self._changed_steps or (record["from"], record["name"]) in self._changed_values
+        return record["from"] in self._changed_steps or (record["from"], record.get("name", "")) in self._changed_values
 
     def _compare_got_files(self, a: StepFacts, b: StepFacts) -> None:
         got_a, got_b = ({entry["name"]: entry for entry in step.end["catalog"]["get"]} for step in (a, b))
         texts_a, texts_b = ({name: file_text(entry) for name, entry in got.items()} for got in (got_a, got_b))
         for name, file_a, file_b in _differing_values(texts_a, texts_b):
-            sources = [got[name]["from"] for got in (got_a, got_b) if name in got]
+            sources = [got[name].get("from", "") for got in (got_a, got_b) if name in got]
             if not any(path in self._changed_steps or self._is_changed_file(path, name) for path in sources):
                 self._note("catalog", f"got {name}", file_a, file_b, a.path)
 
@@ -397,7 +398,7 @@ class _Comparison:
             recorded = _recorded_image(run, step)
             if recorded is None or not step.begin:
                 continue
-            id_file = step.begin["image"]
+            id_file = step.begin.get("image")
             first_id_file = first_id_files.setdefault(_own_image(step), id_file)
             if not same(first_id_file, id_file):
                 self._note_disagreement(run, step, "id file", {"here": id_file, "in an earlier step": first_id_file})
@@ -430,6 +431,14 @@ def _have_the_same_kind_of_folder(a: StepFacts, b: StepFacts) -> bool:
     """
     both_alone = ("group" in a.begin) == ("group" in b.begin)
     return both_alone and same(a.begin.get("read_only_root"), b.begin.get("read_only_root"))
+
+
+def _observed_values(observed: ObservedField, run: RunFacts, step: StepFacts) -> dict[str, object]:
+    """The values of a field; none where the record of another version lacks what they are read from."""
+    try:
+        return dict(observed.read(run, step))
+    except (KeyError, TypeError):
+        return {}
 
 
 def _image_digest(run: RunFacts, step: StepFacts) -> object:

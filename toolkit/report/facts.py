@@ -112,7 +112,8 @@ def facts_of(log: RunLog, run: Run, catalog: Catalog | None) -> RunFacts:
     steps = {row.path: _step(row, planned[row.row["path"]], run.folder) for row in view.rows}
     objects = _check_objects(catalog, sorted(set(_object_hashes(steps.values())))) if catalog is not None else {}
     plan = {key: value for key, value in document.items() if key not in ("steps", "settings", "scopes")}
-    return RunFacts(run.record, view.status, plan, document["scopes"], steps, view.parameters(), objects, planned)
+    record: RunRecord = {**run.record, "plan_hash": view.plan_hash}
+    return RunFacts(record, view.status, plan, document["scopes"], steps, view.parameters(), objects, planned)
 
 
 def planned_steps(document: PlanDocument) -> dict[str, PlannedRow]:

@@ -20,7 +20,9 @@ _MOST_FILES = 3
 """Files that the table names for a step."""
 _MOST_FAILURES = 10
 """Failed steps that are printed one by one."""
-_STATUS_ORDER = ("succeeded", "failed", "cancelled", "skipped", "running", "waiting")
+_STATUS_ORDER = ("succeeded", "failed", "cancelled", "unknown", "skipped", "running", "waiting")
+_UNKNOWN = "unknown"
+"""Stands for what only a volume knows that could not be read."""
 Table = list[tuple[str, ...]]
 
 
@@ -53,10 +55,13 @@ def print_run(run: RunDocument) -> None:
         print(f"no effect   {', '.join(run['without_effect'])} (in this environment)")
     print()
     print_table([("STEP", "TYPE", "STATUS", "TOOK", "RESULT", "FILES"), *map(_step_row, outline(run["steps"]))])
-    if run["parameters"]:
+    unknown = run.get("unknown", [])
+    if run["parameters"] or "parameters" in unknown:
         print("\nparameters")
         for name, value in run["parameters"].items():
             print(f"  {name} = {_value(value, _LONGEST_VALUE)}")
+        if "parameters" in unknown:
+            print("  (unknown: what the steps returned)")
     _print_failures(run)
 
 
@@ -74,6 +79,8 @@ def _step_row(row: OutlineRow) -> tuple[str, ...]:
     if not attempts:
         return (label, kind, status, _duration(row.started, row.ended), _composite_result(step), "")
     last = attempts[-1]
+    if "catalog" in last.get("unknown", []):
+        return (label, kind, status, _UNKNOWN, _UNKNOWN, _UNKNOWN)
     returns = ", ".join(f"{name}={_value(value, _LONGEST_RESULT)}" for name, value in last["output_parameters"].items())
     files = [f"put {file['name']}" for file in last["catalog"]["put"]]
     files += [f"got {file['name']}" for file in last["catalog"]["get"]]
@@ -172,10 +179,11 @@ def _size(size: int) -> str:
 
 
 def _duration(started: str | None, ended: str | None) -> str:
-    """The time between two times of records; empty if one is missing."""
-    if not started or not ended:
+    """The time between two times of records; empty if one is missing, or none."""
+    try:
+        seconds = (_time(ended or "") - _time(started or "")).total_seconds()
+    except ValueError:
         return ""
-    seconds = (_time(ended) - _time(started)).total_seconds()
     return f"{seconds:.1f} s" if seconds < 100 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 

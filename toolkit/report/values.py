@@ -34,11 +34,12 @@ class KnownRecords(RecordReader):
         self._attempts = attempts
 
     def record(self, path: str) -> EndRecord | None:
-        """The record of the newest attempt that succeeded, also by the engine's verdict."""
+        """The record of the newest attempt that succeeded, also by the engine's verdict; None if it can't be read."""
         if path not in self._attempts:
             return super().record(path)
         attempts = reversed(self._attempts[path])
-        return next((attempt.end for attempt in attempts if attempt.status == "succeeded"), None)
+        newest = next((attempt for attempt in attempts if attempt.status == "succeeded"), None)
+        return newest.end if newest is not None and not newest.unread else None
 
 
 class RunValues:

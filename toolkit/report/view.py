@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from toolkit.errors import Infrastructure
+from toolkit.plan.plan import shape_hash
 from toolkit.report.values import KnownRecords, RunValues, describe_stored
-from toolkit.runtime.shared import records
 from toolkit.runtime.shared.scope import RunPlan
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row, State, States, states
@@ -49,7 +50,7 @@ def states_of(log: RunLog, run: Run) -> States:
 
 
 def _plan_of(run: Run) -> RunPlan:
-    return RunPlan(records.parse_plan(run.record["plan"]), run.record["parameters"])
+    return RunPlan(run.plan(), run.record["parameters"])
 
 
 def _states(log: RunLog, run: Run, plan: RunPlan) -> States:
@@ -63,6 +64,7 @@ def _states(log: RunLog, run: Run, plan: RunPlan) -> States:
         active=run.active or run.is_open,
         single=run.is_open,
         unfinished=unfinished,
+        engine=log.engine_view(run),
     )
 
 
@@ -84,14 +86,15 @@ def summary(log: RunLog, run: Run, run_states: States | None = None) -> RunSumma
         "status": status,
         "reason": reason,
         "started": record["started"],
-        "ended": run.end["ended"] if run.end is not None else None,
+        "ended": run.end.get("ended") if run.end is not None else None,
     }
 
 
 def reason_of(run: Run) -> str:
     """Why the run did not succeed; empty while it runs and when it succeeded."""
     if run.end is not None:
-        return str(run.end.get("reason") or "")
+        status = str(run.end["status"])
+        return "" if status == "succeeded" else str(run.end.get("reason") or status)
     if run.active:
         return ""
     if "workflow" in (run.record["driver"] or {}):
@@ -108,11 +111,13 @@ class View:
     """Reads each record once and makes the document of them.
 
     Attributes:
-        plan: the run's. rows: all rows that are known to run, in the order of the plan. status: the run's.
+        plan: the run's. plan_hash: of its shape. rows: all rows that are known to run, in the order of the plan. status: the run's.
     """
 
     def __init__(self, log: RunLog, run: Run) -> None:
         self.plan = _plan_of(run)
+        self.plan_hash = run.record["plan_hash"] or shape_hash(self.plan.document)
+        self._engine_view = log.engine_view(run)
         run_states = _states(log, run, self.plan)
         self.rows = run_states.rows
         self._run = run
@@ -123,15 +128,27 @@ class View:
 
     def document(self) -> RunDocument:
         record = self._run.record
-        return {
-            **self._summary,
-            "plan_hash": record["plan_hash"],
+        summary = self._summary
+        document: RunDocument = {
+            "run_id": summary["run_id"],
+            "pipeline": summary["pipeline"],
+            "environment": summary["environment"],
+            "tag": summary["tag"],
+            "status": summary["status"],
+            "reason": summary["reason"],
+            "started": summary["started"],
+            "ended": summary["ended"],
+            "plan_hash": self.plan_hash,
             "image": record["image"],
             "context": record["context"],
             "without_effect": record["without_effect"],
             "parameters": self.parameters(),
             "steps": [self._step(row) for row in self.rows],
         }
+        if self._engine_view is not None:
+            document["unread"] = self._engine_view.why
+            document["unknown"] = ["parameters"]
+        return document
 
     def parameters(self) -> dict[str, JsonValue]:
         """The run's own parameters as they are at its end."""
@@ -182,7 +199,17 @@ class View:
         }
         if "exception" in end:
             document["exception"] = end["exception"]
+        if attempt.unread:
+            unknown = [] if attempt.status == "running" else list(_OF_END)
+            document["unknown"] = [*([] if attempt.begin else ["started"]), *unknown, "log"]
+        elif self._engine_view is not None and None in document["input_parameters"].values():
+            # The record of the step that returned the value may be one of those that can't be read.
+            document["unknown"] = ["input_parameters"]
         return document
+
+
+_OF_END = ("ended", "input_parameters", "output_parameters", "catalog")
+"""The keys of an attempt that only the runtime's record of its end gives."""
 
 
 def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
@@ -190,7 +217,13 @@ def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
 
 
 def catalog(document: RunDocument) -> list[CatalogFile]:
-    """The files that a run put, in the order of the plan. A later step gets the last file of a name."""
+    """The files that a run put, in the order of the plan. A later step gets the last file of a name.
+
+    Raises:
+        Infrastructure: only a volume knows them that can't be read.
+    """
+    if "unread" in document:
+        raise Infrastructure(f"what the run {document['run_id']} put into the catalog is unknown: {document['unread']}")
     rows: list[CatalogFile] = []
     for step in document["steps"]:
         for attempt in step["attempts"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan
 from toolkit.run.request import Note
-from toolkit.runtime.shared.records import checked_plan, parse_plan
+from toolkit.runtime.shared.records import checked_plan
 from toolkit.store.reader import Run
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Continuation:
         Raises:
             BadInput: the shape is another, and that is not accepted.
         """
-        before, after = _shape(parse_plan(self.run.record["plan"])), _shape(checked_plan(plan.document()))
+        before, after = _shape(self.run.plan()), _shape(checked_plan(plan.document()))
         if before == after:
             return frozenset(step.path for step in after)
         position = next(

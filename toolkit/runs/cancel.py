@@ -11,7 +11,6 @@ from collections.abc import Callable
 from toolkit.backends import driver
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runs.find import RunHandle
-from toolkit.runtime.shared.records import parse_plan
 
 _LIMIT = 120.0
 """Seconds until a run on this machine, or the Workflow of one on a cluster, must have ended."""
@@ -61,7 +60,7 @@ def _cancel_on_cluster(handle: RunHandle, kill: bool, note: Callable[[str], None
 
     assert handle.remote is not None
     cluster, run_id = handle.remote.cluster, handle.run.id
-    settings = parse_plan(handle.run.record["plan"])["settings"]
+    settings = handle.run.plan()["settings"]
     grace_period = 0 if kill else max((row["grace_period"] for row in settings), default=0)
     forgotten = ForgottenPods(cluster, grace_period, note)
     shut_down_run(cluster, run_id, kill)

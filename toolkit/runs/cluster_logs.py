@@ -1,24 +1,27 @@
-"""The output of a run's steps on a cluster while they run, read from the volume.
+"""The output of a run's steps on a cluster, read from the volume while they run, or from the containers' logs.
 
 The volume has exactly the bytes that a step wrote. The logs that Kubernetes keeps of a container do not: they are cut at a
 size that the node sets, Argo adds lines of its own, also in front of a last line that has no line end, and they are gone when the
-pod is.
+pod is. They are for a user who can't read the volume.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from toolkit.backends.argo.cluster import WORKFLOWS
+from toolkit.backends.argo.cluster import ApiError, NotFound
+from toolkit.backends.argo.follow.follower import NO_LOG, without_argo_line
 from toolkit.backends.argo.follow.nodes import FINISHED
 from toolkit.backends.argo.follow.outcome import workflow_status
 from toolkit.backends.argo.volume.reader_pod import ReaderPod
+from toolkit.errors import Infrastructure
 from toolkit.report.view import states_of
 from toolkit.runs.cluster_runs import ClusterRuns
-from toolkit.runs.logs import AttemptOutputs, stream_attempts
-from toolkit.store.reader import NoRun, Run
+from toolkit.runs.logs import AttemptOutputs, select_tasks, stream_attempts
+from toolkit.store.engine_view import EngineView
+from toolkit.store.reader import NoRun, Run, follow_file
 from toolkit.store.states import States
 
 _PAUSE = 1.0
@@ -61,7 +64,7 @@ class _Tail:
         return run, states_of(self._remote.log, run)
 
     def _has_ended(self) -> bool:
-        workflow = self._remote.cluster.find(WORKFLOWS, "workflows", self._run_id)
+        workflow = self._remote.find_workflow(self._run_id)
         return workflow is None or workflow_status(workflow) in FINISHED
 
     def _sync(self, steps: list[str] | None, logs: bool = True) -> None:
@@ -92,3 +95,96 @@ class _Tail:
             if has_ended:
                 return
             time.sleep(_PAUSE)
+
+
+def container_logs(remote: ClusterRuns, run: Run, step: str | None, follow: bool) -> AttemptOutputs:
+    """Path, number and output of each attempt of a run whose volume can't be read, as far as the cluster has the logs.
+
+    Args:
+        step: as of :func:`follow_logs`. follow: whether until the run has ended; else as they are now.
+
+    Raises:
+        Infrastructure: at the end, where some output is on the volume alone. The message names the steps.
+    """
+    logs = _ContainerLogs(remote, run.id)
+    if follow:
+        yield from stream_attempts(logs.look, step, lambda path, number: logs.pieces(path, number, True), _PAUSE)
+    else:
+        for row in select_tasks(states_of(remote.log, run).rows, step):
+            for attempt in row.attempts:
+                yield row.path, attempt.number, logs.pieces(row.path, attempt.number, False)
+    logs.check(step)
+
+
+class _ContainerLogs:
+    """The logs of the containers of a run whose volume can't be read."""
+
+    def __init__(self, remote: ClusterRuns, run_id: str) -> None:
+        self._remote = remote
+        self._run_id = run_id
+        self._missing: dict[str, str] = {}
+
+    def look(self) -> tuple[Run, States]:
+        """The run as the cluster knows it now."""
+        run = self._remote.run(self._run_id)
+        return run, states_of(self._remote.log, run)
+
+    def _view(self, run: Run) -> EngineView:
+        return self._remote.log.engine_view(run) or EngineView("")
+
+    def pieces(self, path: str, number: int, follow: bool) -> Iterator[bytes]:
+        """The output of an attempt."""
+        run = self._remote.log.run(self._run_id)
+        attempt = next(each for each in self._remote.log.attempts(run, path) if each.number == number)
+        output = self._remote.log.output(attempt)
+        if not attempt.unread and output.exists():
+            # It had ended when the mirror was updated last, so this is all of it.
+            yield from follow_file(output, lambda: True, lambda: None)
+            return
+        pod = self._view(run).pods.get((path, number))
+        if pod is None:
+            self._missing[path] = "its pod is gone"
+            return
+        try:
+            yield from _without_argo_lines(self._remote.cluster.log(pod, "main", follow))
+        except NotFound:
+            self._missing[path] = "its pod is gone"
+        except ApiError as error:
+            self._missing[path] = error.message
+
+    def check(self, step: str | None) -> None:
+        """Says which output could not be read.
+
+        Raises:
+            Infrastructure: there is some.
+        """
+        run = self._remote.log.run(self._run_id)
+        rows = states_of(self._remote.log, run).rows
+        own = [row for row in rows if step is None or row.path == step or row.path.startswith(step + "/")]
+        for row in own:
+            if row.status == "unknown" or (row.row["type"] == "map" and row.items is None and row.status != "skipped"):
+                self._missing.setdefault(row.path, "the cluster does not say what ran in it")
+        if step is not None and not own:
+            self._missing.setdefault(step, "the cluster does not say whether it ran")
+        if self._missing:
+            steps = ", ".join(f"{path} ({why})" for path, why in self._missing.items())
+            raise Infrastructure(f"the output of these steps is on the volume alone, which can't be read: {steps}")
+
+
+def _without_argo_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A container's log in whole lines, without those that Argo's own process adds."""
+    held = b""
+    for piece in pieces:
+        if piece.startswith(NO_LOG):
+            raise ApiError("the node does not have it any more", 404)
+        held += piece
+        end = held.rfind(b"\n") + 1
+        last_line = held.rfind(b"\n", 0, max(0, end - 1)) + 1
+        if held.startswith(b"time=", last_line):
+            # It may be Argo's, whose next line is removed together with it.
+            end = last_line
+        if text := without_argo_line(held[:end]):
+            yield text
+        held = held[end:]
+    if text := without_argo_line(held):
+        yield text

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, Unreachable
-from toolkit.backends.argo.compile.pod import toleration
+from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Forbidden, KubernetesObject, Unreachable
+from toolkit.backends.argo.compile.pod import RUN_VOLUME, toleration
 from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT, MANAGED, PART_ANNOTATION
+from toolkit.backends.argo.follow.engine_view import engine_view
 from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
-from toolkit.backends.argo.follow.outcome import ended_at, engine_record, outcome_of, workflow_status
+from toolkit.backends.argo.follow.outcome import ended_at, engine_record, kubernetes_time, outcome_of, workflow_status
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL
 from toolkit.backends.argo.shutdown import give_up_reason
+from toolkit.backends.argo.volume.answer import ServerError
 from toolkit.backends.argo.volume.mirror import Mirror
-from toolkit.backends.argo.volume.reader_pod import ReaderPod
+from toolkit.backends.argo.volume.reader_pod import ReaderPod, missing_pod_rights
 from toolkit.backends.scheduler import Outcome
 from toolkit.build.delivery.deliver import deliver
 from toolkit.build.image.builder import build
@@ -28,15 +31,50 @@ from toolkit.run.request import Note
 from toolkit.runtime.shared.causes import POD_REMOVED
 from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
-from toolkit.runtime.shared.records import checked_run, parse, parse_plan
+from toolkit.runtime.shared.records import checked_run, parse
 from toolkit.runtime.shared.records import write as write_record
+from toolkit.runtime.shared.tree import Tree
 from toolkit.spec.container import steps_user
 from toolkit.store import writer
-from toolkit.store.reader import NoRun, Run, RunLog, newest_number, newest_part, part_folder
-from toolkit.store.verdict import LOST_RUN_ON_CLUSTER
+from toolkit.store.completion import complete_run, complete_run_end
+from toolkit.store.engine_view import EngineView
+from toolkit.store.reader import DamagedRun, NoRun, Run, RunLog, newest_number, newest_part, part_folder
+from toolkit.store.verdict import LOST_RUN_ON_CLUSTER, Attempt, merge_all
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import RunRecord
+    from toolkit.runtime.shared.documents import DriverRecord, ListedRun, RunRecord
+
+
+class ClusterRunLog(RunLog):
+    """The run log in a mirror, and what the engine says of those runs whose volume could not be read.
+
+    Attributes:
+        views: by run id.
+    """
+
+    def __init__(self, folder: Path, is_driven: Callable[[RunRecord], bool]) -> None:
+        super().__init__(folder, is_driven)
+        self.views: dict[str, EngineView] = {}
+
+    def driver_of(self, run_id: str) -> DriverRecord:
+        """The Workflow of a run whose record does not name it: that of a schedule can't."""
+        return {"workflow": run_id}
+
+    def engine_view(self, run: Run) -> EngineView | None:
+        """What the engine says of a run whose volume could not be read."""
+        return self.views.get(run.id)
+
+    def attempts(self, run: Run, path: str) -> list[Attempt]:
+        """The attempts of a step, in order: by the records that are here, else by the engine's word."""
+        view = self.views.get(run.id)
+        if view is None:
+            return super().attempts(run, path)
+        attempts = {attempt.number: attempt for attempt in merge_all(run.folder, path, run.active, unread=True)}
+        for seen in view.attempts.get(path, ()):
+            if seen.number not in attempts or attempts[seen.number].unread:
+                begin = attempts[seen.number].begin if seen.number in attempts else {}
+                attempts[seen.number] = replace(seen, begin=begin)
+        return [attempts[number] for number in sorted(attempts)]
 
 
 class ClusterRuns:
@@ -55,27 +93,37 @@ class ClusterRuns:
         self._note = note
         self.mirror = Mirror(project, cluster)
         self._active: dict[str, bool] = {}
-        self.log = RunLog(self.mirror.run_log, self._is_driven)
+        self._unreadable: Infrastructure | None = None
+        self.log = ClusterRunLog(self.mirror.run_log, self._is_driven)
 
     def _is_driven(self, record: RunRecord) -> bool:
         return self._active.get(record["run_id"], False)
 
     def is_mirrored(self, run_id: str) -> bool:
-        """Whether the mirror has the run's record at least."""
-        return (self.mirror.run_folder(run_id) / RUN_RECORD).exists()
+        """Whether the mirror has the record of the run's newest part at least."""
+        return (newest_part(self.mirror.run_folder(run_id)) / RUN_RECORD).exists()
 
-    def run(self, run_id: str, logs: bool = False) -> Run:
+    def find_workflow(self, run_id: str) -> KubernetesObject | None:
+        """The Workflow of a run; None where there is none, or one of that name is not ours."""
+        workflow = self.cluster.find(WORKFLOWS, "workflows", run_id)
+        return workflow if workflow is not None and _is_ours(workflow) else None
+
+    def run(self, run_id: str, logs: bool = False, needs_volume: bool = False) -> Run:
         """A run as it is now.
+
+        Where the volume can't be read, it is what the cluster knows of the run, and :meth:`ClusterRunLog.engine_view` says so.
 
         Args:
             logs: whether the output of its steps must be in the mirror as well.
+            needs_volume: whether what the cluster knows is not enough.
 
         Raises:
             NoRun: neither cluster nor volume has it. Infrastructure: they can't be asked.
         """
+        self.log.views.pop(run_id, None)
         if self.mirror.is_complete(run_id) and not self._was_resumed(run_id):
             return self.log.run(run_id)
-        workflow = self.cluster.find(WORKFLOWS, "workflows", run_id)
+        workflow = self.find_workflow(run_id)
         has_begun = True
         if workflow is not None:
             self._keep_record(run_id, workflow)
@@ -85,19 +133,48 @@ class ClusterRuns:
                 self._keep_workflow(run_id, workflow)
         if has_begun:
             try:
+                self._check_readable()
                 self._update_mirror(run_id, workflow, logs)
             except Infrastructure as error:
-                if (
-                    logs
-                    or workflow is None
-                    or not self.is_mirrored(run_id)
-                    or workflow_status(workflow) not in FINISHED
-                ):
+                if needs_volume:
+                    what = f"what the steps of the run {run_id} have done is only on the volume, which can't be read"
+                    raise Infrastructure(f"{what}: {error}") from None
+                if workflow is not None:
+                    self._keep_record(run_id, workflow, alone=True)
+                if not self._is_known(run_id, workflow):
                     raise
-                # What keeps this pod from the volume most likely kept the steps from it as well.
-                self._note(f"the volume can't be read, so this is only what the cluster knows of the run: {error}")
-                self._keep_workflow(run_id, workflow)
+                self._give_up_volume(
+                    error, "what only it knows of the run is unknown (values, files, output and times)"
+                )
+                if workflow is not None:
+                    self._keep_workflow(run_id, workflow)
+                self._keep_view(run_id, workflow, str(error))
         return self.log.run(run_id)
+
+    def _check_readable(self) -> None:
+        """Raises the error again with which the volume could not be read before: one command asks once."""
+        if self._unreadable is not None:
+            raise self._unreadable
+
+    def _give_up_volume(self, error: Infrastructure, consequence: str) -> None:
+        if self._unreadable is None:
+            self._note(f"the volume can't be read, so {consequence}: {error}")
+        self._unreadable = error
+
+    def _is_known(self, run_id: str, workflow: KubernetesObject | None) -> bool:
+        """Whether cluster and mirror know enough of a run to show it without the volume."""
+        if not self.is_mirrored(run_id):
+            return False
+        return workflow is not None or self.log.run(run_id).end is not None
+
+    def _keep_view(self, run_id: str, workflow: KubernetesObject | None, why: str) -> None:
+        run = self.log.run(run_id)
+        if workflow is None or _part(workflow) != newest_number(run.folder):
+            self.log.views[run_id] = EngineView(why)
+            return
+        first, part = run.record.get("attempts", {}), _part(workflow)
+        pods = self._pods(run_id)
+        self.log.views[run_id] = engine_view(workflow, pods, Tree(run.plan()), str(run.folder), why, first, part > 0)
 
     def _was_resumed(self, run_id: str) -> bool:
         """Whether another client has resumed a run that is complete in the mirror. A run that has succeeded stays as it is."""
@@ -105,7 +182,7 @@ class ClusterRuns:
         if run.end is None or run.end["status"] == "succeeded":
             return run.end is None
         try:
-            workflow = self.cluster.find(WORKFLOWS, "workflows", run_id)
+            workflow = self.find_workflow(run_id)
         except Infrastructure:
             return False
         return workflow is not None and _part(workflow) > newest_number(run.folder)
@@ -129,7 +206,7 @@ class ClusterRuns:
             return False
         if _part(workflow):
             return False
-        tasks = _tasks(self.log.run(run_id).record)
+        tasks = _tasks(self.log.run(run_id))
         return all(
             attempt.number == 1 and (attempt.exit_code is None or attempt.shut_down)
             for attempt in node_attempts(workflow, tasks)
@@ -138,13 +215,17 @@ class ClusterRuns:
     def _settle(self, pod: ReaderPod, run_id: str, workflow: KubernetesObject | None) -> None:
         """Records the end of a run whose records are in the mirror, and publishes what the volume lacks of it."""
         # The Workflow may have been created since it was looked for.
-        workflow = workflow or self.cluster.find(WORKFLOWS, "workflows", run_id)
+        workflow = workflow or self.find_workflow(run_id)
         if workflow is not None:
             # The plan, which says what the nodes are, may be in the mirror only now.
             self._keep_workflow(run_id, workflow)
         elif self.log.run(run_id).end is None:
             write_end(newest_part(self.mirror.run_folder(run_id)), self._outcome_of_records(run_id))
-        self.mirror.publish(pod, run_id)
+        try:
+            self.mirror.publish(pod, run_id)
+        except Infrastructure as error:
+            # All that the volume has was read.
+            self._note(f"what this client saw of the run {run_id} can't be written to the volume: {error}")
 
     def _outcome_of_records(self, run_id: str) -> Outcome:
         """The outcome of a run whose Workflow is gone, from what its steps recorded. Without an end it is lost."""
@@ -171,33 +252,57 @@ class ClusterRuns:
         return self.log.runs()
 
     def runs(self) -> list[Run]:
-        """All runs on the volume and on the cluster.
+        """All runs on the volume and on the cluster. Where the volume can't be read, those of :meth:`known_runs`.
 
         Raises:
-            Infrastructure: they can't be asked.
+            Infrastructure: the cluster can't be asked.
         """
         self._keep_workflows()
         runs = {run.id: run for run in self.log.runs()}
-        with self.reader(None) as pod:
-            for document in self.mirror.runs(pod):
-                record, end = document["run"], document["end"]
-                run_id = str(record["run_id"])
-                if end is None and not self._active.get(run_id, False):
-                    # Its end is not published yet. As long as the Workflow is there, the outcome can be known.
-                    self.mirror.sync(pod, run_id, logs=False)
-                    self._settle(pod, run_id, None)
-                    runs[run_id] = self.log.run(run_id)
-                elif run_id not in runs or end is not None:
-                    # What is on the volume counts, also where this machine has seen less of the end.
-                    runs[run_id] = Run(self.mirror.run_folder(run_id), record, end, active=end is None)
+        try:
+            self._check_readable()
+            with self.reader(None) as pod:
+                for document in self.mirror.runs(pod):
+                    run = self._listed(pod, document, runs)
+                    if run is not None:
+                        runs[run.id] = run
+        except Infrastructure as error:
+            self._give_up_volume(
+                error, "these are only the runs that the cluster has a Workflow of, or that were seen before"
+            )
         return list(runs.values())
+
+    def _listed(self, pod: ReaderPod, document: ListedRun, known: Mapping[str, Run]) -> Run | None:
+        """A run of the volume's listing as it is now; None where nothing is to be said of it, or nothing more than is known."""
+        run_id = str(document["run"].get("run_id"))
+        try:
+            folder = self.mirror.run_folder(run_id)
+            record = complete_run(document["run"], run_id, self.log.driver_of(run_id))
+            end = complete_run_end(document["end"]) if document["end"] is not None else None
+            if end is None and not self._active.get(run_id, False):
+                # Its end is not published yet. As long as the Workflow is there, the outcome can be known.
+                self.mirror.sync(pod, run_id, logs=False)
+                self._settle(pod, run_id, None)
+                return self.log.run(run_id)
+        except (ValueError, NoRun, DamagedRun, ServerError) as error:
+            # One run that can't be read must not keep the others from being listed.
+            self._note(f"the run {run_id} is left out, because its records can't be read: {error}")
+            return None
+        if run_id not in known or end is not None:
+            # What is on the volume counts, also where this machine has seen less of the end.
+            return Run(folder, record, end, active=end is None)
+        return None
 
     def _keep_workflows(self) -> None:
         workflows = self.cluster.list(WORKFLOWS, "workflows", labels=f"{MANAGED[0]}={MANAGED[1]}")["items"]
         for workflow in workflows:
             name = workflow["metadata"]["name"]
-            if not self.mirror.is_complete(name):
-                self._keep_workflow(name, workflow)
+            try:
+                if not self.mirror.is_complete(name):
+                    self._keep_workflow(name, workflow)
+            except (NoRun, DamagedRun):
+                # It is labelled like ours, and has a name that no run has, or a plan that is none.
+                continue
 
     def catalog(self, run: Run, digests: Iterable[str]) -> Path | None:
         """The mirror's catalog, which then holds these objects; None where nothing is stored.
@@ -225,47 +330,63 @@ class ClusterRuns:
         if counts and workflow_status(workflow) in FINISHED and not (newest_part(folder) / END_RECORD).exists():
             self._keep_end(folder, workflow)
 
-    def _keep_record(self, run_id: str, workflow: KubernetesObject) -> None:
-        """Writes the run's record into the mirror if it is not there, and remembers whether the run is active."""
+    def _keep_record(self, run_id: str, workflow: KubernetesObject, alone: bool = False) -> None:
+        """Writes the run's record into the mirror if it is not there, and remembers whether the run is active.
+
+        Args:
+            alone: whether to write that of a part also where those before it are not here.
+        """
         self._active[run_id] = workflow_status(workflow) not in FINISHED
         part = _part(workflow)
-        folder = part_folder(self.mirror.run_folder(run_id), part)
-        if (folder / RUN_RECORD).exists() or (part and not self.is_mirrored(run_id)):
+        top = self.mirror.run_folder(run_id)
+        folder = part_folder(top, part)
+        if (folder / RUN_RECORD).exists() or (part and not alone and not (top / RUN_RECORD).exists()):
             # It is in the mirror already, or is fetched from the volume with the parts before it.
             return
-        record = self._submitted_record(run_id)
+        record = self._submitted_record(workflow)
         if record is not None and record.get("part", 0) == part:
             folder.mkdir(parents=True, exist_ok=True)
             write_record(str(folder / RUN_RECORD), record)
             self.mirror.forget(run_id)
 
-    def _submitted_record(self, run_id: str) -> RunRecord | None:
-        """run.json as it was submitted. Until the first step runs, only the ConfigMap has it."""
-        config_map = self.cluster.find(CORE, "configmaps", run_id)
-        packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
-        if packed is None:
+    def _submitted_record(self, workflow: KubernetesObject) -> RunRecord | None:
+        """run.json as it was submitted. Until the first step runs, only the ConfigMap has it, which a schedule's runs share."""
+        run_id = workflow["metadata"]["name"]
+        try:
+            config_map = self.cluster.find(CORE, "configmaps", _config_map_of(workflow))
+            packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
+            if packed is None:
+                return None
+            record = checked_run({**parse(gzip.decompress(base64.b64decode(packed))), "run_id": run_id})
+        except (Forbidden, ValueError, OSError, EOFError):
             return None
-        submitted = parse(gzip.decompress(base64.b64decode(packed)))
-        # A schedule submits a record without a time.
-        return checked_run({**submitted, "run_id": run_id}) if submitted.get("started") else None
+        if not record.get("started"):
+            began = kubernetes_time(workflow["metadata"]["creationTimestamp"])
+            context = {"context": self.cluster.context, "namespace": self.cluster.namespace}
+            record = {**record, "started": began, "context": context, "driver": self.log.driver_of(run_id)}
+        return record
 
     def _keep_end(self, folder: Path, workflow: KubernetesObject) -> None:
         """Writes the engine's verdicts and the end of a run that no client followed to its end."""
-        record = self.log.run(folder.name).record
-        tasks = _tasks(record)
-        try:
-            pods = self.cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={folder.name}")["items"]
-        except (ApiError, Unreachable):
-            pods = []
-        by_node = {pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, ""): pod for pod in pods}
+        run = self.log.run(folder.name)
+        tasks = _tasks(run)
+        pods = self._pods(folder.name)
         limit = (workflow.get("spec") or {}).get("activeDeadlineSeconds")
         verdicts = {
-            (attempt.path, attempt.number): engine_record(attempt, by_node.get(attempt.node), workflow, limit)
-            for attempt in node_attempts(workflow, tasks, record.get("attempts", {}))
+            (attempt.path, attempt.number): engine_record(attempt, pods.get(attempt.node), workflow, limit)
+            for attempt in node_attempts(workflow, tasks, run.record.get("attempts", {}))
         }
         for (path, number), verdict in verdicts.items():
             writer.write_engine(folder, path, number, verdict)
         write_end(newest_part(folder), outcome_of(workflow, tasks, verdicts, limit), ended_at(workflow))
+
+    def _pods(self, run_id: str) -> dict[str, KubernetesObject]:
+        """The pods of a run, by the ids of their nodes; none where they can't be listed."""
+        try:
+            pods = self.cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]
+        except (ApiError, Unreachable):
+            return {}
+        return {(pod["metadata"].get("annotations") or {}).get(NODE_ANNOTATION, ""): pod for pod in pods}
 
     # --- the pod ----------------------------------------------------------------------------------------------------
 
@@ -291,25 +412,51 @@ class ClusterRuns:
             labels=executor.labels,
         )
 
+    def _check_rights(self) -> None:
+        """Refuses before an image is built for it what the API would refuse afterwards.
+
+        Raises:
+            Forbidden: the user may not create pods.
+        """
+        try:
+            may_create = self.cluster.may("create", "", "pods")
+        except ApiError:
+            return
+        if not may_create:
+            raise missing_pod_rights(self.cluster.namespace)
+
     def _own_image(self) -> tuple[str, str]:
         """The project's image as it is now, and how to pull it. Any image with the runtime can read a volume."""
 
         def drop(sentence: str) -> None:
             """Takes what is reported about an image that the user has not asked for."""
 
+        self._check_rights()
         built = build(self._project, report=self._note)
         delivered = deliver(self._project, built, drop, context=self.cluster.context)
         return delivered.name_in_pods, "Never" if delivered.pull_policy_never else "IfNotPresent"
 
 
+def _is_ours(workflow: KubernetesObject) -> bool:
+    return bool((workflow["metadata"].get("labels") or {}).get(MANAGED[0]) == MANAGED[1])
+
+
 def _part(workflow: KubernetesObject) -> int:
     """The number of the continuation that a Workflow is; 0 is the run as it began."""
-    return int((workflow["metadata"].get("annotations") or {}).get(PART_ANNOTATION, "0"))
+    number = str((workflow["metadata"].get("annotations") or {}).get(PART_ANNOTATION, "0"))
+    return int(number) if number.isdecimal() else 0
 
 
-def _tasks(record: RunRecord) -> list[str]:
+def _config_map_of(workflow: KubernetesObject) -> str:
+    """The name of the ConfigMap from which a run's pods read their plan."""
+    volumes: Sequence[KubernetesObject] = (workflow.get("spec") or {}).get("volumes") or ()
+    own = (volume.get("configMap") or {} for volume in volumes if volume.get("name") == RUN_VOLUME)
+    return str(next(own, {}).get("name") or workflow["metadata"]["name"])
+
+
+def _tasks(run: Run) -> list[str]:
     """The paths of a run's tasks, in plan order."""
-    return [step["path"] for step in parse_plan(record["plan"])["steps"] if step["type"] == "task"]
+    return [step["path"] for step in run.plan()["steps"] if step["type"] == "task"]
 
 
 def _image_of(record: RunRecord | None) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from toolkit.errors import BadInput, ToolkitError
 from toolkit.project import Project
 from toolkit.run.request import Note
 from toolkit.runtime.shared.protocol import RUN_RECORD
-from toolkit.runtime.shared.records import parse_plan, read_run
+from toolkit.runtime.shared.records import read_run
 from toolkit.store.reader import NoRun, Run, RunLog, moved_to
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class RunHandle:
         """
         if self.remote is not None:
             return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
-        location = parse_plan(self.run.record["plan"])["stores"]["catalog"]
+        location = self.run.plan()["stores"]["catalog"]
         return volumes.host_path(self.project, location) if location is not None else None
 
 
@@ -129,7 +129,7 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
                 raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists the runs") from None
     if len(mirrored) == 1 and not source.is_cluster:
         # It was submitted from this machine, whose mirror says to which cluster.
-        context = mirrored[0].get("context", {})
+        context = mirrored[0].get("context") or {}
         source = RunSource(source.environment, context.get("context") or None, context.get("namespace"))
     remote = open_remote(project, source, note)
     try:

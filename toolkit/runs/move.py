@@ -25,7 +25,7 @@ from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
-from toolkit.runtime.shared.records import encode, now, parse_plan, read, read_end
+from toolkit.runtime.shared.records import encode, now, read, read_end
 from toolkit.runtime.shared.run_files import is_file_of_run, publication_order, run_identity
 from toolkit.runtime.shared.tree import Tree
 from toolkit.runtime.shared.whole_files import WholeFile, write_whole
@@ -93,7 +93,7 @@ def pull_run(handle: RunHandle, note: Note) -> RunHandle:
         returns = _was_here(project, run_id, _cluster_place(remote))
         # What was fetched before may be older than the mark.
         remote.mirror.forget(run_id)
-        run = remote.run(run_id, logs=True)
+        run = remote.run(run_id, logs=True, needs_volume=True)
         if run.active:
             raise _still_running(run_id)
         if returns and _identity(local) != _identity(mirrored):
@@ -117,7 +117,7 @@ def pull_run(handle: RunHandle, note: Note) -> RunHandle:
         volumes.prepare(project, user)
         digests = _objects(mirrored, run)
         if digests:
-            location = parse_plan(run.record["plan"])["stores"]["catalog"]
+            location = run.plan()["stores"]["catalog"]
             try:
                 catalog = remote.catalog(run, digests)
             except StoreFault as error:
@@ -245,7 +245,7 @@ def push_run(handle: RunHandle, remote: ClusterRuns, note: Note) -> RunHandle:
                     f"namespace {remote.cluster.namespace}"
                 )
                 digests = _objects(run.folder, run)
-                location = parse_plan(run.record["plan"])["stores"]["catalog"]
+                location = run.plan()["stores"]["catalog"]
                 if digests and location is not None:
                     upload.push_objects(remote.mirror, pod, volumes.host_path(project, location), digests)
                 upload.push_run(remote.mirror, pod, run.folder, here)
@@ -264,7 +264,7 @@ def refresh_run(handle: RunHandle) -> RunHandle:
     remote, run_id = handle.remote, handle.run.id
     # What was fetched before may be older than a mark. With the logs, which the mirror has by now, it is complete again.
     remote.mirror.forget(run_id)
-    run = remote.run(run_id, logs=True)
+    run = remote.run(run_id, logs=True, needs_volume=True)
     place = moved_to(run.folder)
     if place is None:
         return RunHandle(handle.project, handle.log, run, remote)
@@ -336,7 +336,7 @@ def _objects(folder: Path, run: Run) -> list[str]:
     Args:
         folder: where the records are.
     """
-    tree, steps = Tree(parse_plan(run.record["plan"])), folder / STEPS_FOLDER
+    tree, steps = Tree(run.plan()), folder / STEPS_FOLDER
     digests: dict[str, None] = {}
     for path in sorted(steps.rglob(END_RECORD)):
         record = read_end(str(path))

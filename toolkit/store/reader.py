@@ -8,17 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from toolkit.errors import Infrastructure
 from toolkit.runtime.shared import records
 from toolkit.runtime.shared.protocol import CONTINUED_FOLDER, END_RECORD, MOVED_RECORD, OUTPUT_FILE, RUN_RECORD
 from toolkit.runtime.shared.run_files import part_numbers, part_path
+from toolkit.store.completion import complete_run, complete_run_end
+from toolkit.store.engine_view import EngineView
 from toolkit.store.verdict import Attempt, merge_all
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import RunEnd, RunPlace, RunRecord
+    from toolkit.runtime.shared.documents import DriverRecord, PlanDocument, RunEnd, RunPlace, RunRecord
 
 
 class NoRun(Exception):
     """There is no run of this id in this run log."""
+
+
+class DamagedRun(Infrastructure):
+    """A run's record can't be read in the part that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,22 @@ class Run:
     def is_open(self) -> bool:
         """Whether no client drives the run: a person runs single steps of it, in any order and any number of times."""
         return self.record["driver"] is None
+
+    def plan(self) -> PlanDocument:
+        """The plan that the run follows.
+
+        Raises:
+            DamagedRun: its record holds none that can be read.
+        """
+        try:
+            plan = records.parse_plan(self.record["plan"])
+            if lacking := [key for key in ("steps", "scopes", "stores") if key not in plan]:
+                raise ValueError(f"it has no {', '.join(lacking)}")
+            return plan
+        except KeyError:
+            raise DamagedRun(f"the record of the run {self.id} has no plan") from None
+        except ValueError as error:
+            raise DamagedRun(f"the plan of the run {self.id} can't be read: {error}") from None
 
 
 class RunLog:
@@ -82,6 +105,8 @@ class RunLog:
         try:
             record = records.read_run(str(newest / RUN_RECORD))
             end = records.read_run_end(str(newest / END_RECORD))
+            record = complete_run(record, run_id, self.driver_of(run_id)) if record is not None else None
+            end = complete_run_end(end) if end is not None else None
         except (OSError, ValueError):
             raise NoRun(run_id) from None
         if record is None:
@@ -89,8 +114,15 @@ class RunLog:
         active = end is None and self._is_driven(record)
         return Run(folder, record, end, active)
 
-    @staticmethod
-    def attempts(run: Run, path: str) -> list[Attempt]:
+    def driver_of(self, run_id: str) -> DriverRecord:
+        """What drives a run whose record does not say it: nothing on this machine."""
+        return {}
+
+    def engine_view(self, run: Run) -> EngineView | None:
+        """What the engine says of a run whose records on a volume can't be read; None where all records are here."""
+        return None
+
+    def attempts(self, run: Run, path: str) -> list[Attempt]:
         """The attempts of a step, in order."""
         return merge_all(run.folder, path, run.active)
 

@@ -16,6 +16,7 @@ from toolkit.runtime.shared.causes import ALWAYS
 from toolkit.runtime.shared.controls import control_error, missing_value_reason
 from toolkit.runtime.shared.retry_policy import may_be_retried
 from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
+from toolkit.store.engine_view import EngineView
 from toolkit.store.verdict import LOST_RUN, Attempt
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class State(NamedTuple):
     """The state of a sequence of steps, or of a step as the sequence around it sees it.
 
     Attributes:
-        status: succeeded, failed, cancelled, running, waiting or skipped.
+        status: succeeded, failed, cancelled, running, waiting or skipped; unknown where only a volume has it that can't be read.
         reason: why it failed or was cancelled; else empty.
         begun: whether an attempt of it, or of anything inside it, has begun.
         ends: whether the sequence around it ends with it, although it succeeded: its handler has run in place of the rest.
@@ -79,10 +80,11 @@ class _Turn(Enum):
 
 # The status of a whole is the first of these that one of its parts has.
 _SINGLY = ("running", "failed", "cancelled", "waiting", "skipped", "succeeded")
-_SIDE_BY_SIDE = ("running", "waiting", "cancelled", "failed", "skipped", "succeeded")
-_CANCELLED = ("running", "waiting", "cancelled", "skipped", "failed", "succeeded")
+_SIDE_BY_SIDE = ("running", "waiting", "cancelled", "failed", "unknown", "skipped", "succeeded")
+_CANCELLED = ("running", "waiting", "cancelled", "unknown", "skipped", "failed", "succeeded")
 
 LOST = State("failed", LOST_RUN)
+UNKNOWN = State("unknown", begun=True)
 
 
 def states(
@@ -92,6 +94,7 @@ def states(
     active: bool,
     single: bool = False,
     unfinished: State = LOST,
+    engine: EngineView | None = None,
 ) -> States:
     """The states of all rows that are known to run.
 
@@ -100,8 +103,9 @@ def states(
         controls: the control values that were known when the run began.
         active: whether a step may still begin. single: whether a person runs single steps, in any order.
         unfinished: the state of a composite that had begun and did not end, in a run that is not active.
+        engine: what the engine says of a run whose records on the volume can't be read; None where they were read.
     """
-    walk = _Walk(tree, attempts, controls, active, single, unfinished)
+    walk = _Walk(tree, attempts, controls, active, single, unfinished, engine)
     root = walk.sequence("", "", _Turn.NOW)
     return States(walk.rows, root, walk.controls)
 
@@ -115,10 +119,14 @@ class _Walk:
         active: bool,
         single: bool,
         unfinished: State,
+        engine: EngineView | None,
     ) -> None:
         self._tree = tree
         self._attempts = attempts
+        self._engine = engine
         self.controls: dict[str, JsonValue] = dict(controls)
+        if engine is not None:
+            self.controls.update(engine.controls)
         self._active = active
         self._single = single
         self._unfinished = unfinished
@@ -132,11 +140,16 @@ class _Walk:
         if scope not in self._scopes:
             self._scopes[scope] = self._tree.scope_rows(scope)
         result: State | None = None
-        begun = is_over = False
+        begun = is_over = is_unknown = False
         for row in self._scopes[scope]:
             state = self._row(row, join(instance, row["name"]), turn)
             begun = begun or state.begun
             if is_over:
+                continue
+            if state.status == "unknown":
+                # If it is done, what comes after it may have begun.
+                is_unknown = True
+                turn = _Turn.NEVER if row.get("ends") else turn
                 continue
             if state.status == "succeeded":
                 if row.get("ends") == "failure" and not state.ends:
@@ -148,7 +161,9 @@ class _Walk:
             # A person who runs single steps may run any of them next.
             is_over = is_over or not self._single
             turn = self._turn_after(turn)
-        if result is None:
+        if result is None and is_unknown:
+            result = UNKNOWN
+        elif result is None:
             result = State("succeeded") if self._scopes[scope] else self._state_of_empty(turn)
         return self._state_of_whole(result, begun)
 
@@ -186,7 +201,7 @@ class _Walk:
         first: dict[str, State] = {}
         for part in parts:
             first.setdefault(part.status, part)
-        order = _SINGLY
+        order: tuple[str, ...] = _SINGLY
         if not self._single:
             order = _CANCELLED if self._unfinished.status == "cancelled" and begun else _SIDE_BY_SIDE
         return self._state_of_whole(next(first[status] for status in order if status in first), begun)
@@ -201,6 +216,8 @@ class _Walk:
             state = self._task(row, turn)
         else:
             state = self._state_of_empty(turn) if plan_row["type"] == "stub" else self._composite(row, turn)
+            if state.status == "unknown" and self._engine is not None and path in self._engine.composites:
+                state = State(*self._engine.composites[path], begun=True)
             row.status = state.status
             row.reason = state.reason
         handler = plan_row.get("handler")
@@ -208,6 +225,9 @@ class _Walk:
 
     def _task(self, row: Row, turn: _Turn) -> State:
         row.attempts = self._attempts(row.path)
+        if not row.attempts and turn is _Turn.NOW and self._engine is not None and not self._engine.complete:
+            row.status = UNKNOWN.status
+            return UNKNOWN
         if not row.attempts:
             row.status = "waiting" if self._active and turn is not _Turn.NEVER else "skipped"
             return State(row.status)
@@ -253,13 +273,14 @@ class _Walk:
             self.sequence(handler, instance, self._turn_after(turn))
             return state
         handled = self.sequence(handler, instance, turn)
-        if handled.status in ("skipped", "waiting") and (self._single or not self._active):
+        has_begun = handled.status not in ("skipped", "waiting", "unknown")
+        if not has_begun and (self._single or not self._active):
             # It did not run: the run was cancelled, or the person has not run it.
             return state
-        row.on_failure = "" if handled.status in ("skipped", "waiting") else handled.status
+        row.on_failure = handled.status if has_begun else ""
         if handled.status == "succeeded":
             return State("succeeded", begun=True, ends=True)
-        if handled.status in ("running", "waiting"):
+        if handled.status == "running" or not has_begun:
             return State("running", begun=True)
         return handled._replace(begun=True)
 
@@ -327,8 +348,16 @@ class _Walk:
             return State("skipped")
         if control_error(control) and turn is _Turn.NOW:
             return State("failed", control_error(control))
+        if self._engine is not None and self._is_hidden(row.path, turn, self._engine):
+            return UNKNOWN
         if self._active:
             return State("waiting")
         if self._unfinished.status == "cancelled":
             return State("skipped")
         return State("failed", missing_value_reason(row.row["type"], row.path))
+
+    def _is_hidden(self, path: str, turn: _Turn, engine: EngineView) -> bool:
+        """Whether a composite without a control value has one on the volume, or may have."""
+        if path in engine.composites or (turn is _Turn.NOW and not engine.complete):
+            return True
+        return not self._active and self._unfinished.status != "cancelled"

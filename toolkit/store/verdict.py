@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar
 from toolkit.runtime.shared import layout, records
 from toolkit.runtime.shared.causes import ASKED, RUNTIME_FAULT, blame, last_blame, plain_reason, unasked
 from toolkit.runtime.shared.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT, STEPS_FOLDER
+from toolkit.store.completion import complete_end, complete_engine
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import BeginRecord, EndRecord, EngineRecord
@@ -51,6 +52,7 @@ class Attempt:
         fault: whether the runtime, the engine or the disk failed, and not the step.
         folder: where its records lie.
         begin, end: the runtime's records, empty where there are none.
+        unread: whether there may be such an end on a volume that can't be read. Then the verdict is the engine's alone.
     """
 
     number: int
@@ -61,6 +63,7 @@ class Attempt:
     folder: str
     begin: BeginRecord = field(default_factory=_no_begin)
     end: EndRecord = field(default_factory=_no_end)
+    unread: bool = False
 
 
 def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt:
@@ -72,32 +75,47 @@ def merge(run_folder: Path, path: str, number: int, run_active: bool) -> Attempt
     return _merge_records(run_folder, layout.attempt_folder(str(run_folder), path, number), number, run_active)
 
 
-def merge_all(run_folder: Path, path: str, run_active: bool) -> list[Attempt]:
-    """All attempts of the step at ``path``, in order, as :func:`merge` gives them."""
+def merge_all(run_folder: Path, path: str, run_active: bool, unread: bool = False) -> list[Attempt]:
+    """All attempts of the step at ``path``, in order, as :func:`merge` gives them.
+
+    Args:
+        unread: whether the runtime's records are on a volume that can't be read.
+    """
     folder = os.path.join(run_folder, STEPS_FOLDER, *(_folder_name(part) for part in path.split("/")))
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
     numbers = sorted(int(name) for name in names if name.isdigit())
-    return [_merge_records(run_folder, f"{folder}/{number}", number, run_active) for number in numbers]
+    return [_merge_records(run_folder, f"{folder}/{number}", number, run_active, unread) for number in numbers]
 
 
 _folder_name = lru_cache(maxsize=4096)(layout.folder_name)
 
 
-def _merge_records(run_folder: Path, folder: str, number: int, run_active: bool) -> Attempt:
+def _merge_records(run_folder: Path, folder: str, number: int, run_active: bool, unread: bool = False) -> Attempt:
     begin: BeginRecord = _unless_damaged(records.read_begin, f"{folder}/{BEGIN_RECORD}") or {}
-    end = _unless_damaged(records.read_end, f"{folder}/{END_RECORD}")
-    engine = _unless_damaged(records.read_engine, f"{folder}/{ENGINE_RECORD}")
+    end = _unless_damaged(_read_end, f"{folder}/{END_RECORD}")
+    engine = _unless_damaged(_read_engine, f"{folder}/{ENGINE_RECORD}")
     if engine is None and "group" in begin and (end is None or _was_stopped(end)):
         # Several items shared a container. How it ended decides for the item that was running, and for no other.
         group_folder = layout.attempt_folder(str(run_folder), begin["group"], number)
-        engine = _unless_damaged(records.read_engine, f"{group_folder}/{ENGINE_RECORD}")
+        engine = _unless_damaged(_read_engine, f"{group_folder}/{ENGINE_RECORD}")
         if engine is not None and end is not None:
             engine = {**engine, "exit_code": end["exit_code"]}
-    verdict = judge(end, engine, run_active)
-    return Attempt(number, *verdict, folder, begin, end or {})
+    unread = unread and end is None
+    verdict = judge(end_by_engine(engine) if unread and engine is not None else end, engine, run_active)
+    return Attempt(number, *verdict, folder, begin, end or {}, unread)
+
+
+def _read_end(path: str) -> Optional[EndRecord]:
+    record = records.read_end(path)
+    return None if record is None else complete_end(record)
+
+
+def _read_engine(path: str) -> Optional[EngineRecord]:
+    record = records.read_engine(path)
+    return None if record is None else complete_engine(record)
 
 
 def _unless_damaged(read: Callable[[str], Optional[T]], path: str) -> Optional[T]:
@@ -169,6 +187,19 @@ def _blames_others(end: EndRecord) -> bool:
 
 def _recorded_reason(end: EndRecord, code: Optional[int]) -> str:
     return plain_reason(end.get("reason") or "") or f"ended with exit code {code}"
+
+
+def end_by_engine(engine: EngineRecord) -> Optional[EndRecord]:
+    """What stands for the runtime's record of an attempt's end, for a client that can't read it.
+
+    The runtime exits with 0 only when its own record is written, and its last words are the reason in that record.
+    """
+    code = engine["exit_code"]
+    if code == 0:
+        return {"status": "succeeded", "exit_code": 0}
+    if code and engine["message"] and not engine.get("fault") and not engine.get("cancelled"):
+        return {"status": "failed", "exit_code": code, "reason": engine["message"]}
+    return None
 
 
 def _reason_without_record(engine: EngineRecord) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from toolkit.backends.argo.certificates import keep_off_disk
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 
@@ -317,6 +318,7 @@ def connect(context: str | None, namespace: str | None) -> Cluster:
     """
     from kubernetes import config
     from kubernetes.client import Configuration
+    from kubernetes.config import kube_config
 
     configuration = Configuration()
     kubeconfig = os.environ.get("KUBECONFIG") or "~/.kube/config"
@@ -335,7 +337,8 @@ def connect(context: str | None, namespace: str | None) -> Cluster:
         if chosen is None:
             available = ", ".join(each["name"] for each in contexts)
             raise BadInput(f"the kubeconfig {kubeconfig} has no context {context!r}; it has: {available}")
-        config.load_kube_config(kubeconfig, chosen["name"], client_configuration=configuration)
+        folder = keep_off_disk(kube_config)
+        config.load_kube_config(kubeconfig, chosen["name"], client_configuration=configuration, temp_file_path=folder)
     except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
         raise BadInput(f"the kubeconfig {kubeconfig} can't be used: {error}") from None
     of_context = (chosen.get("context") or {}).get("namespace")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from toolkit.build.environment.failures import explain_failure, is_transient_fai
 from toolkit.data import data_path
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import Infrastructure
+from toolkit.temporary import temporary_folder
 
 _PAUSES = (5, 20)
 """Seconds before each further attempt at a build that failed by the network."""
@@ -68,8 +67,7 @@ def _build(
     report(
         f"building the environment from {definition.lock.file or 'system packages'} on {definition.base} (output: {output})"
     )
-    context = Path(tempfile.mkdtemp(prefix="context-", dir=folder))
-    try:
+    with temporary_folder(folder, "context-") as context:
         for name, content in definition.lock.files.items():
             path = context / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,8 +88,6 @@ def _build(
             report(f"the build failed because of the network: trying again in {pause} s")
             time.sleep(pause)
             outcome = buildkit.run_build(client, request, report)
-    finally:
-        shutil.rmtree(context, ignore_errors=True)
     if not outcome.succeeded:
         for line in outcome.text.splitlines()[-_TAIL:]:
             report("  " + line)

@@ -105,7 +105,7 @@ class ImageContents:
         """
         from toolkit.build.image.engine_images import exported_image
 
-        remove_stale(self._folder, "save-*", "packed-*.gz", "layer-*.tar")
+        remove_stale(self._folder, "packed-*.gz", "layer-*.tar")
         # By the id, because the name may have been given to another image.
         with exported_image(self._engine, self.image.id, self._folder, self.image.reference) as (config, layers):
             if not self.image.existing and digest_of(config) != self.image.digest:

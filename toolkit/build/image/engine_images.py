@@ -15,6 +15,7 @@ from toolkit.build.image.build_record import IDENTITY_LABEL
 from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure, ToolkitError
 from toolkit.runtime.shared.whole_files import write_whole
+from toolkit.temporary import temporary_folder
 
 LOAD = "/images/load?quiet=1"
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
@@ -152,10 +153,8 @@ def exported_image(
     Args:
         shown: how a sentence names the image, where ``reference`` is an id.
     """
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="save-", dir=folder) as temporary:
-        file = Path(temporary) / "image.tar"
+    with temporary_folder(folder, "save-") as temporary:
+        file = temporary / "image.tar"
         with file.open("wb") as destination:
             engine.save(reference, destination, shown=shown)
         try:

@@ -56,7 +56,8 @@ def publish_run(run_folder: str, run_id: str, submitted: Optional[SubmittedRecor
         if published is None and os.path.exists(os.path.join(run_folder, MOVED_RECORD)):
             raise WrongRun(f"the run {run_id} was moved away from this volume before it could resume here")
     if published is None:
-        record = {"started": records.now(), **submitted, "run_id": run_id}
+        # A schedule submits a record without its time and its Workflow, which has the run's id as its name.
+        record = {"started": records.now(), **submitted, "run_id": run_id, "driver": {"workflow": run_id}}
         _make_shared(os.path.join(run_folder, STEPS_FOLDER))
         _make_shared(os.path.dirname(target))
         # Where another container of the run was faster, its record stays.

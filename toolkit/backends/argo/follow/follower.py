@@ -40,7 +40,8 @@ _END_LIMIT = 120.0
 """Seconds, beyond the grace period, in which Argo must have ended a Workflow that it was asked to stop."""
 _ARGO_LINE = re.compile(rb"(?:^|(?<=\n))time=[^\n]*argo=true[^\n]*\n(?:Error: exit status \d+\n)?")
 """A line that Argo's own process adds. Output of the step that lacked an end of line comes after it."""
-_NO_LOG = b"unable to retrieve container logs for "
+NO_LOG = b"unable to retrieve container logs for "
+"""How an answer begins that stands for a log that the node does not have."""
 _TAIL_BYTES = 1 << 20
 
 
@@ -256,7 +257,7 @@ class Follower:
         """The end of a failing step's output, for the progress to show."""
         try:
             text = b"".join(self._cluster.log(pod, "main", follow=False))[-_TAIL_BYTES:]
-            if text.startswith(_NO_LOG):
+            if text.startswith(NO_LOG):
                 return
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "output.log").write_bytes(without_argo_line(text))

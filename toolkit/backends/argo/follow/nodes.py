@@ -192,7 +192,7 @@ def node_attempts(
             continue
         display = node.get("displayName", "")
         retry = _RETRIED.search(display)
-        path = _input_path(node) or _instance_path(node, by_task.get(_RETRIED.sub("", display)))
+        path = _input_path(node) or instance_path(node, by_task.get(_RETRIED.sub("", display)))
         if path is None or node.get("phase") in ("Omitted", "Skipped") or _never_began(node):
             continue
         code = (node.get("outputs") or {}).get("exitCode")
@@ -240,8 +240,8 @@ def _input_path(node: KubernetesObject) -> str | None:
     return plain(path) if path is not None else None
 
 
-def _instance_path(node: KubernetesObject, template: str | None) -> str | None:
-    """A template path with the positions that are a node's inputs."""
+def instance_path(node: KubernetesObject, template: str | None) -> str | None:
+    """A template path with the positions that are a node's inputs; None without one."""
     if template is None or ANY not in template:
         return template
     inputs = _inputs(node)
@@ -262,7 +262,7 @@ class CompositeNodes:
         self._handled: set[str] = set()
         self._nodes = [node for node in workflow_nodes(workflow).values() if node.get("type") != "Pod"]
         for node in self._nodes:
-            handler = _instance_path(node, self._handlers.get(node.get("displayName", "")))
+            handler = instance_path(node, self._handlers.get(node.get("displayName", "")))
             if handler is not None and node.get("type") == "DAG":
                 self._handled.add(handler.rpartition("/")[0])
 
@@ -278,7 +278,7 @@ class CompositeNodes:
         for node in sorted(self._nodes, key=lambda node: (node.get("finishedAt") or "9", node["id"])):
             if node.get("phase") not in ("Failed", "Error"):
                 continue
-            path = _instance_path(node, self._rows.get(node.get("displayName", "")))
+            path = instance_path(node, self._rows.get(node.get("displayName", "")))
             if path is not None and self.handled(path):
                 continue
             inputs = _inputs(node)

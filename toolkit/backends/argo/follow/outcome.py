@@ -11,16 +11,21 @@ from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, Task
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
 from toolkit.runtime.shared.causes import ASKED, PASSED_ON
-from toolkit.store.verdict import Attempt, judge
+from toolkit.store.verdict import Attempt, end_by_engine, judge
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import EndRecord, EngineRecord
+    from toolkit.runtime.shared.documents import EngineRecord
 
 
 def ended_at(workflow: KubernetesObject) -> str | None:
-    """When a Workflow ended, in the form of records. Kubernetes gives no milliseconds."""
+    """When a Workflow ended, in the form of records."""
     ended = (workflow.get("status") or {}).get("finishedAt")
-    return ended.replace("Z", ".000Z") if ended and "." not in ended else ended
+    return kubernetes_time(ended) if ended else None
+
+
+def kubernetes_time(text: str) -> str:
+    """A time of Kubernetes, which has no milliseconds, in the form of records."""
+    return text if "." in text else text.replace("Z", ".000Z")
 
 
 def workflow_status(workflow: KubernetesObject) -> str:
@@ -100,13 +105,5 @@ def engine_record(
 
 
 def attempt_from_engine(number: int, engine: EngineRecord, folder: str = "") -> Attempt:
-    """An attempt by the engine's record alone, for a client that does not see the volume.
-
-    The runtime exits with 0 only when its own record is written, and its last words are the reason in that record. So both
-    stand for the record here.
-    """
-    code = engine["exit_code"]
-    end: EndRecord | None = {"status": "succeeded", "exit_code": 0} if code == 0 else None
-    if code and engine["message"] and not engine.get("fault") and not engine["cancelled"]:
-        end = {"status": "failed", "exit_code": code, "reason": engine["message"]}
-    return Attempt(number, *judge(end, engine, run_active=False), folder)
+    """An attempt by the engine's record alone, for a client that does not see the volume."""
+    return Attempt(number, *judge(end_by_engine(engine), engine, run_active=False), folder, unread=True)

@@ -173,8 +173,7 @@ class ReaderPod:
         sentence = f"the pod that reads the volume can't be created in the namespace {namespace}: {error.message}"
         # A quota and a pod security standard refuse with the same status as a missing right does.
         if isinstance(error, Forbidden) and 'cannot create resource "pods"' in error.message:
-            rights = "it takes the rights create, get and delete on pods"
-            return Forbidden(f"{sentence} ({rights})", error.status, error.reason)
+            return missing_pod_rights(namespace, error.message)
         return Infrastructure(sentence)
 
     def _remove(self) -> None:
@@ -319,6 +318,20 @@ class ReaderPod:
 
     def _ended(self, error: NotRunning) -> BrokenConnection:
         return BrokenConnection(f"the pod {self.name} that reads the volume has ended: {error}")
+
+
+def missing_pod_rights(namespace: str, refusal: str = "the user may not create pods there") -> Forbidden:
+    """The error for a user without the rights to make the pod.
+
+    Args:
+        refusal: what the API server said.
+    """
+    return Forbidden(
+        f"the pod that reads the volume can't be created in the namespace {namespace}: {refusal} "
+        "(it takes the rights create, get and delete on pods)",
+        403,
+        "Forbidden",
+    )
 
 
 def _interrupt(*_: object) -> None:
