@@ -14,6 +14,8 @@ from toolkit import errors
 from toolkit.backends.argo.follow.nodes import NodeAttempt
 from toolkit.backends.argo.follow.outcome import attempt_from_engine
 from toolkit.backends.argo.pod_failures import fault_expression, is_fault
+from toolkit.backends.describer import parse_answer
+from toolkit.errors import BadInput
 from toolkit.runtime.shared.causes import (
     CANCELLED,
     ENDINGS,
@@ -31,6 +33,7 @@ from toolkit.runtime.shared.causes import (
     not_blaming,
     plain_reason,
 )
+from toolkit.runtime.shared.protocol import FAULT
 from toolkit.runtime.shared.retry_policy import may_be_retried
 
 RUNNING = Path(__file__).parents[2] / "docs" / "running.md"
@@ -74,6 +77,13 @@ def test_a_step_can_say_anything_and_blames_nobody(reason: str) -> None:
     assert plain_reason(not_blaming(reason)) == reason
     assert blame(blaming("a full disk")) == plain_reason(blaming("a full disk")) == "a full disk"
     assert last_blame("toolkit runtime: one\nTraceback\ntoolkit runtime: two\n") == "two"
+
+
+def test_a_pipelines_file_may_end_with_any_code() -> None:
+    with pytest.raises(BadInput, match=r"ended the interpreter \(exit code 117\)"):
+        parse_answer(FAULT, b"", "boom", "the image")
+    with pytest.raises(BadInput, match="another version's"):
+        parse_answer(FAULT, b"", blaming("the runtime speaks protocol 1"), "the image")
 
 
 REMOVED = blaming(POD_REMOVED.reason)

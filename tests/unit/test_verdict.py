@@ -61,6 +61,7 @@ STOPPED = end("failed", 143, "toolkit runtime: it was stopped")
         (end("cancelled", 143, "cancelled"), engine(143, cancelled=True), False, "cancelled", 143, "cancelled", False),
         (ASKED, engine(143, cancelled=True), False, "cancelled", 143, "cancelled", False),
         (ASKED, engine(143, cancelled=False), False, "failed", 143, "sent a signal", False),
+        (ASKED, engine(143, cancelled=False, message="the time was over"), False, "failed", 143, "the time", False),
         (CANCELLED, engine(143, cancelled=False), False, "failed", 143, "from outside", True),
         (STOPPED, engine(143, cancelled=False), False, "failed", 143, "it was stopped", True),
         (STOPPED, engine(143, cancelled=True), False, "cancelled", 143, "cancelled", False),

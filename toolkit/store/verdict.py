@@ -171,7 +171,8 @@ def judge(end: Optional[EndRecord], engine: Optional[EngineRecord], run_active: 
     code = code or end["exit_code"]
     if end["status"] == "cancelled" and engine.get("cancelled") is False:
         ending = unasked(end.get("reason") or "")
-        return Judgement("failed", code, ending.reason, ending.fault)
+        # A cluster knows of reasons of Argo's own.
+        return Judgement("failed", code, message.rpartition("\n")[2] or ending.reason, ending.fault)
     return Judgement(end["status"], code, _recorded_reason(end, code), _blames_others(end))
 
 
