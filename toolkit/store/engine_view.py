@@ -23,7 +23,8 @@ class EngineView:
 
     Attributes:
         why: why the volume can't be read, as a sentence.
-        attempts: of the tasks, by instance path; their ends have only the control values. composites: by instance path, those that have begun.
+        attempts: of the tasks, by instance path; their ends have only the control values.
+        composites: by instance path, those that have begun.
         pods: the name of the pod of each attempt that there is one of, by path and number.
         complete: whether these are all attempts of the run. If not, a task without one may have run nevertheless.
     """
