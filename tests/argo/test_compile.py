@@ -382,7 +382,6 @@ def moment(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-@pytest.mark.core("the setting schedules")
 def test_a_schedule_starts_runs_whose_ids_are_their_own(workplace: Workplace, image: Image) -> None:
     """Two runs of a schedule have to begin and end: about 25 s."""
     # Given a schedule,

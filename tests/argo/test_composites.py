@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -243,3 +244,27 @@ def test_a_run_that_is_cancelled_starts_no_handler(session: Session) -> None:
     shown = statuses(session, "run-waiting")
     assert shown["p/m/m/0/waits"] == shown["p/m/m"] == shown["p"] == "cancelled"
     assert shown["p/m/m/0/waits/on_failure/mend"] == shown["last"] == "skipped"
+
+
+def test_who_can_not_read_the_volume_sees_the_same_by_the_engines_word(session: Session, tmp_path: Path) -> None:
+    """The last test of this file: it looks at the runs of all others, and makes none."""
+    other = session.elsewhere(tmp_path)
+    other.environ["KUBECONFIG"] = str(session.workplace.reader(tmp_path))
+    runs = [one["metadata"]["name"] for one in session.workplace.get("workflows")["items"]]
+    assert runs
+    for run_id in runs:
+        known = session.scratch.show(run_id)
+        seen = other.show(run_id)
+        assert (seen["status"], seen["reason"]) == (known["status"], known["reason"])
+        assert "can't be created in the namespace" in seen["unread"]
+        statuses = {step["path"]: step["status"] for step in known["steps"]}
+        # Of items that share pods only their map is known.
+        hidden = {path for path in statuses if run_id == "run-grouped" and path.startswith("m/")}
+        assert {step["path"]: step["status"] for step in seen["steps"]} == {
+            path: status for path, status in statuses.items() if path not in hidden
+        }
+        for ours, theirs in zip((s for s in known["steps"] if s["path"] not in hidden), seen["steps"], strict=True):
+            for key in ("branch", "items", "item_status", "iterations", "on_failure"):
+                if not (hidden and ours["path"] == "m"):
+                    assert ours.get(key) == theirs.get(key), (run_id, ours["path"], key)
+            assert [one["exit_code"] for one in ours["attempts"]] == [one["exit_code"] for one in theirs["attempts"]]

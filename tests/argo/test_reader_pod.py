@@ -337,38 +337,8 @@ def test_a_runtime_of_another_protocol_is_told_of(place: Place, monkeypatch: pyt
 # --- rights ---------------------------------------------------------------------------------------------------------
 
 
-def account(place: Place, folder: Path, name: str, role: str, *rules: str) -> Path:
-    """A kubeconfig of a new account that has a role; with rules (``verbs of resources``) the role is made."""
-    place.workplace.kubectl("create", "serviceaccount", name)
-    for number, rule in enumerate(rules):
-        verbs, _, resources = rule.partition(" of ")
-        made = f"{role}-{number}"
-        place.workplace.kubectl("create", "role", made, f"--verb={verbs}", f"--resource={resources}")
-        bind(place, name, made)
-    if not rules and role:
-        bind(place, name, role)
-    config = yaml.safe_load(place.workplace.kubeconfig.read_text())
-    current = next(one["context"] for one in config["contexts"] if one["name"] == config["current-context"])
-    current["user"] = name
-    config["users"] = [{"name": name, "user": {"token": place.workplace.kubectl("create", "token", name).strip()}}]
-    path = folder / f"kubeconfig-{name}"
-    path.write_text(json.dumps(config))
-    return path
-
-
-def bind(place: Place, name: str, role: str) -> None:
-    """Gives a role to an account."""
-    place.workplace.kubectl(
-        "create",
-        "rolebinding",
-        f"{name}-{role}",
-        f"--role={role}",
-        f"--serviceaccount={place.workplace.namespace}:{name}",
-    )
-
-
 def test_the_rights_that_a_user_is_given_are_enough(place: Place, tmp_path: Path) -> None:
-    mine = place.connect(account(place, tmp_path, "ann", "toolkit-user"))
+    mine = place.connect(place.workplace.account(tmp_path, "ann", role="toolkit-user"))
     mirror = place.mirror(tmp_path)
     with place.pod(mine) as pod:
         mirror.runs(pod)
@@ -378,10 +348,10 @@ def test_the_rights_that_a_user_is_given_are_enough(place: Place, tmp_path: Path
 
 def test_a_missing_right_is_named(place: Place, tmp_path: Path) -> None:
     before = place.pods()
-    nothing = place.connect(account(place, tmp_path, "nobody", ""))
+    nothing = place.connect(place.workplace.account(tmp_path, "nobody"))
     with place.pod(nothing) as pod, pytest.raises(Forbidden, match=r"rights create, get and delete on pods\)"):
         pod.exec({"do": "runs", "run_log": f"{MOUNT}/log"}, lambda data: None)
-    half = place.connect(account(place, tmp_path, "half", "half", "create,get,delete of pods"))
+    half = place.connect(place.workplace.account(tmp_path, "half", "create,get,delete of pods"))
     with place.pod(half) as pod, pytest.raises(Forbidden, match=r"rights get and create on pods/exec"):
         pod.exec({"do": "runs", "run_log": f"{MOUNT}/log"}, lambda data: None)
     assert place.pods() == before

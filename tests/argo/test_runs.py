@@ -42,6 +42,7 @@ def session(workplace: Workplace, tmp_path_factory: pytest.TempPathFactory) -> I
             claim={**SOON, "persistent_volumes": [ABSENT_CLAIM]},
             account={**SOON, "service_account_name": "absent-account"},
             retrying={"retry_strategy": {"limit": 2}},
+            often={"name": "often", "schedules": ["@every 5s"]},
         )
         one.deliver()
         yield one
@@ -234,6 +235,75 @@ def test_a_run_is_there_when_its_workflow_is_gone(session: Session, tmp_path: Pa
     assert (other.root / "got" / "made.txt").read_text() == "made"
     # The requests and the web sockets of these commands had the kubeconfig's key from memory.
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+# --- a schedule, and who may only read ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scheduled(session: Session) -> Iterator[str]:
+    """The id of a run that a schedule started, which has succeeded."""
+    how = json.dumps("print('hello', flush=True)")
+    compiled = session.scratch.toolkit("compile", "one.py", "--config", "often.yaml", "--param", f"how={how}")
+    assert compiled.code == 0, compiled.err
+    session.workplace.kubectl("create", "-f", "-", text=compiled.out)
+    label = ("-l", "dev.toolkit/schedule=often")
+
+    def first() -> dict[str, Any] | None:
+        items = session.workplace.get("workflows", *label)["items"]
+        return items[0] if items else None
+
+    try:
+        session.scratch.wait_for(first)
+    finally:
+        session.workplace.kubectl("delete", "cronworkflow", "often", "--cascade=orphan")
+    session.scratch.wait_for(lambda: (first() or {}).get("status", {}).get("phase") == "Succeeded")
+    workflow = first()
+    assert workflow is not None
+    yield workflow["metadata"]["name"]
+    session.workplace.kubectl("delete", "configmap", *label)
+
+
+@pytest.mark.core("the setting schedules; one run of a schedule could hide all others")
+def test_a_run_of_a_schedule_is_like_any_other(session: Session, scheduled: str, tmp_path: Path) -> None:
+    """A run of a schedule, and two looks at the volume: about 25 s."""
+    assert scheduled.startswith("often-") and len(scheduled) <= 40
+    other = session.elsewhere(tmp_path)
+    options = ("--config", "often.yaml")
+    logs = other.toolkit("logs", scheduled, "only", *options)
+    assert logs.out == "hello\n", logs.err
+    shown = other.show(scheduled, *options)
+    assert [step["status"] for step in shown["steps"]] == ["succeeded"]
+    assert other.toolkit("show", scheduled, *options).code == 0
+    listed = other.toolkit("runs", "--json", *options)
+    assert {run["run_id"]: run["status"] for run in json.loads(listed.out)}[scheduled] == "succeeded"
+    same = other.toolkit("diff", scheduled, scheduled, *options)
+    assert same.code == 0 and "are the same" in same.out, same.err
+    for command, refusal in (("retry", "has succeeded"), ("cancel", "has ended (succeeded)")):
+        refused = other.toolkit(command, scheduled, *options)
+        assert refused.code == 2 and refusal in refused.err, refused.err
+
+
+@pytest.mark.core("a success could be shown as a failure; no pod of its own")
+def test_who_may_only_read_is_told_what_the_cluster_knows(session: Session, scheduled: str, tmp_path: Path) -> None:
+    other = session.elsewhere(tmp_path)
+    other.environ["KUBECONFIG"] = str(session.workplace.reader(tmp_path))
+    before = session.pods()
+    shown = other.show(scheduled)
+    assert shown["status"] == "succeeded"
+    assert [step["status"] for step in shown["steps"]] == ["succeeded"]
+    assert all("output_parameters" in step["attempts"][0]["unknown"] for step in shown["steps"])
+    table = other.toolkit("show", scheduled)
+    assert table.code == 0 and "failed" not in table.out
+    assert table.err.count("\n") == 1 and "(it takes the rights create, get and delete on pods)" in table.err
+    listed = other.toolkit("runs", "--json")
+    assert {run["run_id"]: run["status"] for run in json.loads(listed.out)}[scheduled] == "succeeded"
+    logs = other.toolkit("logs", scheduled, "only")
+    assert (logs.code, logs.out) == (0, "hello\n"), logs.err
+    for command in (["catalog", scheduled], ["fetch", scheduled], ["diff", scheduled, scheduled]):
+        refused = other.toolkit(*command)
+        assert refused.code == 3 and refused.out == "", command
+    assert len(session.pods()) == len(before)
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------

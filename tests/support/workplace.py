@@ -49,6 +49,34 @@ class Workplace:
             }
         )
 
+    def account(self, folder: Path, name: str, *rules: str, role: str = "") -> Path:
+        """Makes an account; returns a kubeconfig in ``folder`` whose user it is.
+
+        Args:
+            rules: what it may do, as ``VERBS of RESOURCES``. role: one that there is, and that it has.
+        """
+        self.kubectl("create", "serviceaccount", name)
+        roles = [role] if role else []
+        for number, rule in enumerate(rules):
+            verbs, _, resources = rule.partition(" of ")
+            roles.append(f"{name}-{number}")
+            self.kubectl("create", "role", roles[-1], f"--verb={verbs}", f"--resource={resources}")
+        for given in roles:
+            subject = f"--serviceaccount={self.namespace}:{name}"
+            self.kubectl("create", "rolebinding", f"{name}-{given}", f"--role={given}", subject)
+        config = yaml.safe_load(self.kubeconfig.read_text())
+        current = next(one["context"] for one in config["contexts"] if one["name"] == config["current-context"])
+        current["user"] = name
+        config["users"] = [{"name": name, "user": {"token": self.kubectl("create", "token", name).strip()}}]
+        path = folder / f"kubeconfig-{name}"
+        path.write_text(json.dumps(config))
+        path.chmod(0o600)
+        return path
+
+    def reader(self, folder: Path, name: str = "reader") -> Path:
+        """Makes an account that may only look; returns its kubeconfig."""
+        return self.account(folder, name, "get,list,watch of workflows.argoproj.io,pods,pods/log,configmaps,events")
+
     def project(self, root: Path) -> Scratch:
         """A project whose runs go here."""
         root.mkdir(exist_ok=True)

@@ -160,6 +160,18 @@ def test_what_composites_came_to_is_read_from_what_their_tasks_told_the_engine(r
     assert {path: step["status"] for path, step in found.items() if step["status"] != "succeeded"} == others
 
 
+def test_what_a_later_task_told_the_engine_replaces_what_an_earlier_one_did(runs: RecordedRuns) -> None:
+    change = Conditional("c", "k", (("x", sequence(task("a", returns="k"))),))
+    steps: list[Step] = [task("pick", returns="k"), change, Conditional("d", "k", (("y", sequence(task("b"))),))]
+    nodes = [
+        pod_node("pick", c1="0", c3="error: the conditional d has no branch for k = x"),
+        pod_node("c/x/a", c3="0"),
+        pod_node("d/y/b"),
+    ]
+    runs.submit(steps, nodes)
+    assert set(runs.statuses().values()) == {"succeeded"}
+
+
 def test_of_items_that_share_pods_only_the_map_is_known(runs: RecordedRuns) -> None:
     steps: list[Step] = [task("give", returns="xs"), Map("m", sequence(task("a")), "xs", "x"), task("after")]
     nodes = [pod_node("give", c1="0", g1="2"), dag_node("m"), pod_node("m/*/a", "m/group-0/a"), pod_node("after")]

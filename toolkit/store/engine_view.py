@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import ControlValues
     from toolkit.store.verdict import Attempt
 
 
@@ -18,18 +17,14 @@ class CompositeOutcome(NamedTuple):
     reason: str = ""
 
 
-def _no_controls() -> ControlValues:
-    return {}
-
-
 @dataclass(frozen=True)
 class EngineView:
     """What the engine knows of a run.
 
     Attributes:
         why: why the volume can't be read, as a sentence.
-        attempts: of the tasks, by instance path. composites: by instance path, those that have begun.
-        controls: the control values that the tasks computed.
+        attempts: of the tasks, by instance path; their ends have only the control values.
+        composites: by instance path, those that have begun.
         pods: the name of the pod of each attempt that there is one of, by path and number.
         complete: whether these are all attempts of the run. If not, a task without one may have run nevertheless.
     """
@@ -37,6 +32,5 @@ class EngineView:
     why: str
     attempts: Mapping[str, Sequence[Attempt]] = field(default_factory=dict)
     composites: Mapping[str, CompositeOutcome] = field(default_factory=dict)
-    controls: ControlValues = field(default_factory=_no_controls)
     pods: Mapping[tuple[str, int], str] = field(default_factory=dict)
     complete: bool = False

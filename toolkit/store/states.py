@@ -125,8 +125,6 @@ class _Walk:
         self._attempts = attempts
         self._engine = engine
         self.controls: dict[str, JsonValue] = dict(controls)
-        if engine is not None:
-            self.controls.update(engine.controls)
         self._active = active
         self._single = single
         self._unfinished = unfinished

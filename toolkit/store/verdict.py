@@ -52,7 +52,8 @@ class Attempt:
         fault: whether the runtime, the engine or the disk failed, and not the step.
         folder: where its records lie.
         begin, end: the runtime's records, empty where there are none.
-        unread: whether there may be such an end on a volume that can't be read. Then the verdict is the engine's alone.
+        unread: whether the end is on a volume that can't be read. Then the verdict is the engine's alone, and of ``end`` there is
+            at most what the engine has of it.
     """
 
     number: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.argo.cluster import KubernetesObject
@@ -24,7 +25,7 @@ from toolkit.store.engine_view import CompositeOutcome, EngineView
 from toolkit.store.verdict import Attempt
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import JsonValue, StepRow
+    from toolkit.runtime.shared.documents import ControlValues, JsonValue, StepRow
 
 _ERROR_TEXT = "error: "
 
@@ -61,13 +62,13 @@ def engine_view(
             seen = Attempt(attempt.number, "running", None, "", False, folder, unread=True)
         else:
             continue
+        if seen.status == "succeeded" and (values := controls.of(attempt, nodes[attempt.node])):
+            seen = replace(seen, end={"controls": values})
+        elif seen.status == "failed":
+            failures.append((attempt.path, f"the step {attempt.path} failed: {seen.reason}"))
         attempts.setdefault(attempt.path, []).append(seen)
         if attempt.node in pods:
             names[attempt.path, attempt.number] = pods[attempt.node]["metadata"]["name"]
-        if seen.status == "succeeded":
-            controls.take(attempt, nodes[attempt.node])
-        elif seen.status == "failed":
-            failures.append((attempt.path, f"the step {attempt.path} failed: {seen.reason}"))
     order = TaskPaths(tasks).order
     failures.sort(key=lambda failure: order(failure[0]))
     status = workflow.get("status") or {}
@@ -75,7 +76,6 @@ def engine_view(
         why,
         attempts,
         dict(_composites(workflow, tree, failures, was_shut_down(workflow, limit))),
-        controls.values,
         names,
         # Argo may keep the nodes in a database instead of in the Workflow.
         complete=not is_continuation and not status.get("offloadNodeStatusVersion"),
@@ -106,26 +106,26 @@ def _composites(
 
 
 class _NodeControls:
-    """The control values that tasks gave to Argo as outputs: what ``ControlParameters`` makes of them, read back.
-
-    Attributes:
-        values: by instance path. Of a map whose items share pods, a cluster does not know how many there are.
-    """
+    """The control values that tasks gave to Argo as outputs: what ``ControlParameters`` makes of them, read back."""
 
     def __init__(self, tree: Tree) -> None:
-        self.values: dict[str, JsonValue] = {}
+        self._values: dict[str, JsonValue] = {}
         self._tree = tree
         self._keys = ControlParameters(tree)
 
-    def take(self, attempt: NodeAttempt, node: KubernetesObject) -> None:
-        """Takes the values of a task that has succeeded."""
+    def of(self, attempt: NodeAttempt, node: KubernetesObject) -> ControlValues:
+        """The values that a task has computed, by instance path.
+
+        Of a map whose items share pods, a cluster does not know how many there are.
+        """
+        self._values = {}
         trail = self._tree.trail(attempt.path)
         outputs = {
             parameter["name"]: str(parameter.get("value") or "")
             for parameter in (node.get("outputs") or {}).get("parameters") or ()
         }
         if trail is None or not outputs:
-            return
+            return {}
         positions = self._tree.positions(attempt.path)
         for template, when in trail[-1].row.get("emits", ()):
             row = self._tree.rows[template]
@@ -136,26 +136,27 @@ class _NodeControls:
             position = positions[depth(template)]
             text = outputs.get(self._keys.key(row, "again"), "")
             if text:
-                self.values[f"{instance}/{position}"] = _error(text) or text == "true"
+                self._values[f"{instance}/{position}"] = _error(text) or text == "true"
             for part in row.get("parts", ()):
                 inner = instance_below(part, row["path"], f"{instance}/{int(position) + 1}")
                 self._start(self._tree.rows[part], inner, outputs)
+        return self._values
 
     def _start(self, row: StepRow, instance: str, texts: Mapping[str, Any]) -> None:
         """Takes what a composite needed before it started; a text that is missing or none says nothing."""
         text = texts.get(self._keys.key(row))
         try:
             if isinstance(text, str) and _error(text):
-                self.values[instance] = _error(text)
+                self._values[instance] = _error(text)
             elif text and row["type"] == "conditional":
-                self.values[instance] = [label for label, _ in branches(row)][int(text)]
+                self._values[instance] = [label for label, _ in branches(row)][int(text)]
             elif text and row.get("parts"):
                 items = json.loads(text) if isinstance(text, str) else text
-                self.values[instance] = len(items)
+                self._values[instance] = len(items)
                 for position, part, inner in self._keys.parts(row, instance, len(items)):
                     self._start(self._tree.rows[part], inner, items[position])
             elif text and str(texts.get(self._keys.key(row, "groups"), "0")) == "0":
-                self.values[instance] = int(text)
+                self._values[instance] = int(text)
         except (ValueError, TypeError, AttributeError, IndexError):
             return
 
