@@ -35,7 +35,7 @@ from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store import writer
-from toolkit.store.reader import newest_number, newest_part, part_folder
+from toolkit.store.reader import newest_number, part_folder
 
 if TYPE_CHECKING:
     from toolkit.run.continuation import Continuation
@@ -206,6 +206,6 @@ def _follow(
         outcome = follower.run()
     finally:
         shutil.rmtree(private, ignore_errors=True)
-    write_end(newest_part(folder), outcome, follower.ended())
+    write_end(folder, newest_number(folder), outcome, follower.ended())
     reporter.finished(outcome)
     return outcome

@@ -22,6 +22,7 @@ from toolkit.run.preparation import prepare
 from toolkit.run.records import continue_run, create_run, run_record, write_end, write_plan
 from toolkit.run.request import Request
 from toolkit.run.signals import cancel_on_signals
+from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import NoRun, RunLog
@@ -52,7 +53,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     provider.require(secret.environment_variable for secret in config.secrets_from_k8s)
     volumes.make_private_state(project)
     run_log = volumes.host_path(project, project.config.run_log_store.log_folder)
-    if continuation is None and (run_log / run_id).exists():
+    if continuation is None and (run_log / run_id / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     _sweep(project, run_log)
     preparation = prepare(request, reporter.note)
@@ -65,11 +66,11 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     prepare_volumes(preparation)
     record = run_record(preparation, run_id, preparation.image_record())
     if continuation is None:
-        run_folder = part = create_run(run_log, run_id, record, preparation.user)
+        run_folder, part = create_run(run_log, run_id, record, preparation.user), 0
     else:
         run_folder = continuation.run.folder
         record = {**record, "started": continuation.run.record["started"], "continued": now()}
-        part = continue_run(run_folder, record, preparation.user)
+        part = continue_run(run_folder, record)
     private = project.state / "runs" / run_id
     write_plan(private, plan, request.parameters)
     reporter.began(run_id, preparation.name, plan, run_folder)
@@ -97,16 +98,16 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             controls,
             completed_work,
         )
-        return _follow(scheduler, cancel, part, reporter)
+        return _follow(scheduler, cancel, run_folder, part, reporter)
     finally:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def _follow(scheduler: Scheduler, cancel: Cancel, part: Path, reporter: Reporter) -> Outcome:
+def _follow(scheduler: Scheduler, cancel: Cancel, run_folder: Path, part: int, reporter: Reporter) -> Outcome:
     """Runs the plan and records its end.
 
     Args:
-        part: the folder of the run, or of the part of it that this is, for the end.
+        part: the number of the part of the run that this is, for the end.
     """
     outcome = Outcome("failed", "the client failed", fault=True)
     try:
@@ -116,7 +117,8 @@ def _follow(scheduler: Scheduler, cancel: Cancel, part: Path, reporter: Reporter
         outcome = Outcome("failed", str(error), fault=True)
         raise
     finally:
-        write_end(part, outcome)
+        # This client alone drives the run, so an end that is there is a step's.
+        write_end(run_folder, part, outcome, replace=True)
     reporter.finished(outcome)
     return outcome
 

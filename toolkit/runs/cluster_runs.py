@@ -16,6 +16,7 @@ from toolkit.backends.argo.follow.outcome import ended_at, engine_record, outcom
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.argo.volume.mirror import Mirror
+from toolkit.backends.argo.volume.mirror_files import object_path
 from toolkit.backends.argo.volume.reader_pod import ReaderPod
 from toolkit.backends.scheduler import Outcome
 from toolkit.build.delivery.deliver import deliver
@@ -25,7 +26,6 @@ from toolkit.project import Project
 from toolkit.report.view import states_of
 from toolkit.run.records import write_end
 from toolkit.run.request import Note
-from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
 from toolkit.runtime.shared.records import checked_run, parse, parse_plan
 from toolkit.runtime.shared.records import write as write_record
@@ -142,7 +142,8 @@ class ClusterRuns:
             # The plan, which says what the nodes are, may be in the mirror only now.
             self._keep_workflow(run_id, workflow)
         elif self.log.run(run_id).end is None:
-            write_end(newest_part(self.mirror.run_folder(run_id)), self._outcome_of_records(run_id))
+            folder = self.mirror.run_folder(run_id)
+            write_end(folder, newest_number(folder), self._outcome_of_records(run_id))
         self.mirror.publish(pod, run_id)
 
     def _outcome_of_records(self, run_id: str) -> Outcome:
@@ -207,7 +208,7 @@ class ClusterRuns:
         folder = self.mirror.catalog
         if folder is None:
             return None
-        missing = [digest for digest in digests if not Path(object_path(str(folder), digest)).exists()]
+        missing = [digest for digest in digests if not object_path(folder, digest).exists()]
         if missing:
             with self.reader(run.record) as pod:
                 self.mirror.objects(pod, missing)
@@ -264,7 +265,8 @@ class ClusterRuns:
         }
         for (path, number), verdict in verdicts.items():
             writer.write_engine(folder, path, number, verdict)
-        write_end(newest_part(folder), outcome_of(workflow, tasks, verdicts, limit), ended_at(workflow))
+        outcome = outcome_of(workflow, tasks, verdicts, limit)
+        write_end(folder, newest_number(folder), outcome, ended_at(workflow))
 
     # --- the pod ----------------------------------------------------------------------------------------------------
 

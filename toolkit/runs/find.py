@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from toolkit.backends import driver, volumes
 from toolkit.config.environment import choose_environment
-from toolkit.errors import BadInput, ToolkitError
+from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.project import Project
 from toolkit.run.request import Note
+from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import parse_plan, read_run
 from toolkit.store.reader import NoRun, Run, RunLog, moved_to
@@ -64,10 +65,14 @@ class RunHandle:
             digests: SHA-256 of the objects that it must hold, as far as they exist. Those on a cluster are fetched.
 
         Raises:
-            Infrastructure: the cluster can't be asked.
+            BadInput: the run's plan names no catalog on a volume. Infrastructure: the cluster can't be asked, or an object is
+                missing or damaged there.
         """
         if self.remote is not None:
-            return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
+            try:
+                return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
+            except StoreFault as error:
+                raise Infrastructure(str(error)) from None
         location = parse_plan(self.run.record["plan"])["stores"]["catalog"]
         return volumes.host_path(self.project, location) if location is not None else None
 
