@@ -287,7 +287,7 @@ def test_a_run_that_began_while_it_was_looked_at_does_not_leave(place: Place, mo
     place.begin(place.here.parent, place.catalog)
     found = place.local()
     go_on(place.here, 1)
-    monkeypatch.setattr("toolkit.backends.driver.is_driven", lambda record: True)
+    monkeypatch.setattr("toolkit.backends.driver.is_driven", lambda project: lambda record: True)
     with pytest.raises(BadInput, match="the run r is running"):
         push_run(found, place.remote(), place.said.append)
     assert not where_moved(place.here) and not place.there.exists()

@@ -65,71 +65,69 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     preparation.images()
     prepare_volumes(preparation)
     record = run_record(preparation, run_id, preparation.image_record())
-    if continuation is None:
-        run_folder, part = create_run(run_log, run_id, record, preparation.user), 0
-    else:
-        run_folder = continuation.run.folder
-        record = {**record, "started": continuation.run.record["started"], "continued": now()}
-        part = continue_run(run_folder, record)
-    private = project.state / "runs" / run_id
-    write_plan(private, plan, request.parameters)
-    reporter.began(run_id, preparation.name, plan, run_folder)
 
     def secrets_of(step: PlannedStep) -> dict[str, str]:
         assert step.task is not None
         shared = [secret.environment_variable for secret in plan.settings_of(step).secrets]
         return {name: values[name] for name in [*shared, *step.task.secrets] if name in values}
 
-    controls = record["controls"]
-    completed_work = (
-        CompletedWork(Tree(plan.document()), run_folder, kept, controls) if continuation is not None else None
-    )
+    private = project.state / "runs" / run_id
     cancel = Cancel()
-    try:
-        scheduler = Scheduler(
-            plan,
-            make_launcher(preparation, run_id, private, secret_names),
-            run_folder,
-            secrets_of,
-            reporter,
-            cancel,
-            config.max_workflow_duration_in_seconds,
-            config.parallelism,
-            controls,
-            completed_work,
-        )
-        return _follow(scheduler, cancel, run_folder, part, reporter)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    schedulers: list[Scheduler] = []
 
+    def remains() -> str:
+        return ", ".join(name for scheduler in schedulers for name in scheduler.unfinished()) or "nothing"
 
-def _follow(scheduler: Scheduler, cancel: Cancel, run_folder: Path, part: int, reporter: Reporter) -> Outcome:
-    """Runs the plan and records its end.
-
-    Args:
-        part: the number of the part of the run that this is, for the end.
-    """
-    outcome = Outcome("failed", "the client failed", fault=True)
-    try:
-        with cancel_on_signals(cancel, _SIGNALS, lambda: ", ".join(scheduler.unfinished()) or "nothing"):
+    # Signals are handled from the moment at which there is a run, so that none leaves it without an end.
+    # They are handled until the lock is released, because `toolkit cancel` signals whoever holds it.
+    with cancel_on_signals(cancel, _SIGNALS, remains), driver.driving(project, run_id):
+        part = 0
+        if continuation is None:
+            run_folder = create_run(run_log, run_id, record, preparation.user)
+        else:
+            run_folder = continuation.run.folder
+            record = {**record, "started": continuation.run.record["started"], "continued": now()}
+            part = continue_run(run_folder, record)
+        outcome = Outcome("failed", "the client failed", fault=True)
+        try:
+            write_plan(private, plan, request.parameters)
+            reporter.began(run_id, preparation.name, plan, run_folder)
+            controls = record["controls"]
+            completed_work = (
+                CompletedWork(Tree(plan.document()), run_folder, kept, controls) if continuation is not None else None
+            )
+            scheduler = Scheduler(
+                plan,
+                make_launcher(preparation, run_id, private, secret_names),
+                run_folder,
+                secrets_of,
+                reporter,
+                cancel,
+                config.max_workflow_duration_in_seconds,
+                config.parallelism,
+                controls,
+                completed_work,
+            )
+            schedulers.append(scheduler)
             outcome = scheduler.run()
-    except ToolkitError as error:
-        outcome = Outcome("failed", str(error), fault=True)
-        raise
-    finally:
-        # This client alone drives the run, so an end that is there is a step's.
-        write_end(run_folder, part, outcome, replace=True)
-    reporter.finished(outcome)
-    return outcome
+        except ToolkitError as error:
+            outcome = Outcome("failed", str(error), fault=True)
+            raise
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+            # This client holds the run's lock, so an end that is there is a step's.
+            write_end(run_folder, part, outcome, replace=True)
+        reporter.finished(outcome)
+        return outcome
 
 
 def _sweep(project: Project, run_log: Path) -> None:
     """Removes the private folders of runs whose client was killed before it could."""
-    log = RunLog(run_log, driver.is_driven)
+    log = RunLog(run_log, driver.is_driven(project))
     for kind in ("runs", "work"):
         for folder in (project.state / kind).glob("*"):
             try:
-                active = log.run(folder.name).active
+                active = driver.holds_lock(project, folder.name) or log.run(folder.name).active
             except NoRun:
                 # Another client may be just about to publish its record.
                 active = time.time() - folder.stat().st_mtime < _ORPHAN_AGE

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import socket
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.backends import volumes
-from toolkit.backends.driver import identity
+from toolkit.backends.driver import this_client
 from toolkit.backends.scheduler import Outcome
 from toolkit.config.effect import without_effect
 from toolkit.errors import BadInput, Infrastructure
@@ -41,8 +40,8 @@ def run_record(
     """
     request, plan = preparation.request, preparation.plan
     if driver is None:
-        process = identity()
-        driver = {"host": socket.gethostname(), "pid": process.pid, "started": process.started}
+        client = this_client()
+        driver = {"host": client.host, "pid": client.pid, "started": client.started}
     return {
         "version": 1,
         "run_id": run_id,

@@ -79,7 +79,7 @@ class RunHandle:
 
 def local_log(project: Project) -> RunLog:
     """The run log of this machine."""
-    return RunLog(volumes.host_path(project, project.config.run_log_store.log_folder), driver.is_driven)
+    return RunLog(volumes.host_path(project, project.config.run_log_store.log_folder), driver.is_driven(project))
 
 
 def this_machine(project: Project) -> RunPlace:
