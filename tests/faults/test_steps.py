@@ -199,3 +199,36 @@ def test_a_client_whose_files_nobody_else_may_read(containers: Scratch) -> None:
     finally:
         os.umask(before)
     assert result.code == 0, result.err
+
+
+def test_a_step_that_rewrites_its_runs_record_runs_nothing_on_this_machine(containers: Scratch) -> None:
+    # Given a step in a container that fails, and names another environment and another file in its run's record,
+    source = "{'file': '.toolkit/volumes/toolkit/evil.py', 'name': None, 'nth': None, 'arguments': []}"
+    containers.write(
+        {
+            "pipeline.py": "import functions\nfrom toolkit import Pipeline, PythonTask\n"
+            "p = Pipeline(steps=[PythonTask(functions.only, returns=['user'])])\n",
+            "functions.py": f"""\
+import json, os
+
+def only():
+    if os.path.exists("/mnt/evil.py"):
+        return os.getuid()
+    with open("/mnt/evil.py", "w") as file:
+        file.write("open({str(containers.root / "pwned")!r}, 'w').close()")
+    with open("/mnt/run_log_store/r/run.json") as file:
+        record = json.load(file)
+    os.unlink("/mnt/run_log_store/r/run.json")
+    with open("/mnt/run_log_store/r/run.json", "w") as file:
+        json.dump({{**record, "environment": "process", "source": {source}}}, file)
+    raise ValueError("not yet")
+""",
+        }
+    )
+    assert containers.toolkit("run", "pipeline.py", "--run-id", "r").code == 1
+    # when it is retried, then it is the same pipeline in a container.
+    resumed = containers.toolkit("retry", "r")
+    assert resumed.code == 0, resumed.err
+    assert not (containers.root / "pwned").exists()
+    shown = containers.show("r")
+    assert (shown["environment"], shown["parameters"]["user"]) == ("local", os.getuid() or 1000)

@@ -12,6 +12,11 @@ from toolkit.project import Project
 from toolkit.runtime.shared.layout import SHARED_MODE
 from toolkit.spec.container import GROUP
 
+MIRRORS = "cluster"
+"""The folder of the private state that holds a folder for each mirror of a volume on a cluster (``argo/volume/mirror.py``)."""
+MIRRORED_VOLUME, MIRRORED_PLACE = "volume", "place.json"
+"""In each of them what was read of the volume, and which cluster it is of."""
+
 
 def volume_folder(project: Project, name: str) -> Path:
     """The folder on this machine that is the volume of this name."""
@@ -80,6 +85,13 @@ def _check_apart(project: Project, name: str) -> None:
             f"the volume {name} is {folder}, where steps could write what toolkit keeps for itself in {project.state}: "
             "make it another folder"
         )
+
+
+def is_on_volume(project: Project, file: Path) -> bool:
+    """Whether a file lies where steps can write: on a volume, or anywhere in a private state. Links are resolved."""
+    real = Path(os.path.realpath(file))
+    tops = [Path(os.path.realpath(folder)) for folder in folders(project).values()]
+    return project.state.name in real.parts or any(real.is_relative_to(top) for top in tops)
 
 
 def make_private_state(project: Project) -> None:

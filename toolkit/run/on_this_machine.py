@@ -17,6 +17,7 @@ from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import PlannedStep
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
+from toolkit.run.kept import keep_request
 from toolkit.run.launch import make_launcher, prepare_volumes
 from toolkit.run.preparation import prepare
 from toolkit.run.records import continue_run, create_run, run_record, write_end, write_plan
@@ -90,6 +91,8 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             part = continue_run(run_folder, record)
         outcome = Outcome("failed", "the client failed", fault=True)
         try:
+            # Before any step runs: from then on a record is a step's word as well.
+            keep_request(project.state, record)
             write_plan(private, plan, request.parameters)
             reporter.began(run_id, preparation.name, plan, run_folder)
             controls = record["controls"]

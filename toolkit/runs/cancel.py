@@ -79,8 +79,11 @@ def _cancel_on_cluster(handle: RunHandle, kill: bool) -> str:
             return False
         return all(map(pod_has_ended, cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]))
 
-    settings = parse_plan(handle.run.record["plan"])["settings"]
-    _wait(has_ended, run_id, 0 if kill else max((row["grace_period"] for row in settings), default=0))
+    # By what was asked for: a plan in the run's records may be a step's, and have any period.
+    asked = handle.remote.request_of(run_id) or {}
+    settings = parse_plan(asked["plan"])["settings"] if "plan" in asked else []
+    own = handle.project.config.executor.config.grace_period_in_seconds
+    _wait(has_ended, run_id, 0 if kill else max((row["grace_period"] for row in settings), default=own))
     return f"the run {run_id} is cancelled"
 
 

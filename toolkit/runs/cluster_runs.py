@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, Unreachable
-from toolkit.backends.argo.compile.pod import toleration
+from toolkit.backends.argo.compile.pod import RUN_VOLUME, toleration
 from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT, MANAGED, PART_ANNOTATION
 from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
 from toolkit.backends.argo.follow.outcome import ended_at, engine_record, outcome_of, workflow_status
@@ -24,10 +24,11 @@ from toolkit.build.image.builder import build
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
 from toolkit.report.view import states_of
+from toolkit.run.kept import kept_request
 from toolkit.run.records import write_end
 from toolkit.run.request import Note
 from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
-from toolkit.runtime.shared.records import checked_run, parse, parse_plan
+from toolkit.runtime.shared.records import checked_run, checked_submitted, parse, parse_plan
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.spec.container import steps_user
 from toolkit.store import writer
@@ -35,7 +36,7 @@ from toolkit.store.reader import NoRun, Run, RunLog, newest_number, newest_part,
 from toolkit.store.verdict import LOST_RUN_ON_CLUSTER
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import RunRecord
+    from toolkit.runtime.shared.documents import JsonValue, RunRecord, SubmittedRecord
 
 
 class ClusterRuns:
@@ -111,8 +112,7 @@ class ClusterRuns:
 
     def _update_mirror(self, run_id: str, workflow: KubernetesObject | None, logs: bool) -> None:
         """Fetches what the mirror lacks of a run, and publishes what the volume lacks of its end."""
-        record = self.log.run(run_id).record if self.is_mirrored(run_id) else None
-        with self.reader(record) as pod:
+        with self.reader(run_id) as pod:
             # First what the volume has: another client may have seen more of the run's end than can be seen now.
             try:
                 self.mirror.sync(pod, run_id, logs=logs)
@@ -210,7 +210,7 @@ class ClusterRuns:
             return None
         missing = [digest for digest in digests if not object_path(folder, digest).exists()]
         if missing:
-            with self.reader(run.record) as pod:
+            with self.reader(run.id) as pod:
                 self.mirror.objects(pod, missing)
         return folder
 
@@ -241,13 +241,21 @@ class ClusterRuns:
 
     def _submitted_record(self, run_id: str) -> RunRecord | None:
         """run.json as it was submitted. Until the first step runs, only the ConfigMap has it."""
-        config_map = self.cluster.find(CORE, "configmaps", run_id)
-        packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
-        if packed is None:
-            return None
-        submitted = parse(gzip.decompress(base64.b64decode(packed)))
+        submitted = self._packed_record(run_id)
         # A schedule submits a record without a time.
-        return checked_run({**submitted, "run_id": run_id}) if submitted.get("started") else None
+        return checked_run({**submitted, "run_id": run_id}) if submitted and submitted.get("started") else None
+
+    def _config_map_of(self, run_id: str) -> str:
+        """The name of the ConfigMap that a run's pods mount, which the runs of a schedule share; empty where it is unknown."""
+        workflow = self.cluster.find(WORKFLOWS, "workflows", run_id) or {}
+        volumes = (workflow.get("spec") or {}).get("volumes") or ()
+        return next((volume["configMap"]["name"] for volume in volumes if volume["name"] == RUN_VOLUME), "")
+
+    def _packed_record(self, name: str) -> dict[str, JsonValue] | None:
+        """The record in a ConfigMap; None where there is none."""
+        config_map = self.cluster.find(CORE, "configmaps", name) if name else None
+        packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
+        return parse(gzip.decompress(base64.b64decode(packed))) if packed is not None else None
 
     def _keep_end(self, folder: Path, workflow: KubernetesObject) -> None:
         """Writes the engine's verdicts and the end of a run that no client followed to its end."""
@@ -270,15 +278,36 @@ class ClusterRuns:
 
     # --- the pod ----------------------------------------------------------------------------------------------------
 
-    def reader(self, record: RunRecord | None) -> ReaderPod:
+    def request_of(self, run_id: str) -> SubmittedRecord | None:
+        """What a run was asked for: by the word of the cluster, whose ConfigMap no step can write, or else of this machine.
+
+        None where neither has it: the Workflow was deleted, and another machine had submitted it.
+
+        Raises:
+            Infrastructure: the cluster can't be asked.
+        """
+        try:
+            packed = self._packed_record(run_id) or self._packed_record(self._config_map_of(run_id))
+        except ApiError:
+            # Not everybody may read ConfigMaps.
+            packed = None
+        if packed is not None:
+            return checked_submitted({**packed, "run_id": run_id})
+        if not self.is_mirrored(run_id):
+            return None
+        return kept_request(self.mirror.home, self.log.run(run_id).record)
+
+    def reader(self, run_id: str | None) -> ReaderPod:
         """A pod that reads the volume, placed as the steps' pods are.
 
         Args:
-            record: of a run whose image the nodes most likely have. None takes the project's image, and delivers it.
+            run_id: of a run whose image the nodes most likely have, if it is known what the run was asked for. Else, and
+                for None, it takes the project's image, and delivers it. The image that a record on the volume names is not
+                run: a step may have written it.
         """
         config = self._project.config
         executor = config.executor.config
-        image, policy = _image_of(record) or self._own_image()
+        image, policy = _image_of(self.request_of(run_id) if run_id is not None else None) or self._own_image()
         return ReaderPod(
             self.cluster,
             image=image,
@@ -313,7 +342,7 @@ def _tasks(record: RunRecord) -> list[str]:
     return [step["path"] for step in parse_plan(record["plan"])["steps"] if step["type"] == "task"]
 
 
-def _image_of(record: RunRecord | None) -> tuple[str, str] | None:
+def _image_of(record: SubmittedRecord | None) -> tuple[str, str] | None:
     """The image of a run, and how to pull it. An image that is on no registry has no digest in its reference."""
     image = record.get("image") if record is not None else None
     if not image:

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from toolkit.backends import volumes
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
+from toolkit.run.kept import keep_place
 from toolkit.run.request import Note
 from toolkit.runs.find import RunHandle, local_log, this_machine
 from toolkit.runtime.shared import volume_protocol
@@ -102,7 +103,7 @@ def pull_run(handle: RunHandle, note: Note) -> RunHandle:
         here = this_machine(project)
         place = moved_to(mirrored)
         if place is None:
-            with remote.reader(run.record) as pod:
+            with remote.reader(run_id) as pod:
                 mark = remote.mirror.mark_moved(pod, run_id, {"version": 1, "moved": now(), "to": here})
             # Of two clients, the mark is that of the first.
             place = mark["to"]
@@ -269,6 +270,8 @@ def _mark_moved(project: Project, run_id: str, cluster: RunPlace) -> None:
         BadInput: it is running, or another client has marked it. Infrastructure: its folder can't be written.
     """
     folder = _log_folder(project) / run_id
+    # Kept first: where a mark leads is read here, and not in the mark.
+    keep_place(project.state, run_id, cluster)
     try:
         is_marked = writer.mark_moved(folder, {"version": 1, "moved": now(), "to": cluster})
     except OSError as error:
