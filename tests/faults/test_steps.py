@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -214,3 +215,75 @@ def test_every_failure_of_many_short_runs_is_reported(containers: Scratch, pytes
             waiting.append(containers.start("run", "pipeline.py", "--run-id", f"n{number}"))
     # then every failure is reported.
     assert codes == [1] * times
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the client of a root differs from its steps' user")
+def test_a_run_that_was_cancelled_before_its_step_began_resumes(containers: Scratch) -> None:
+    """The steps are of an ordinary user, and what their root's client wrote of the attempt is theirs to write in."""
+    # Given an interpreter that does not start while there is a file on the volume,
+    containers.steps(first="pass", last="print(os.getuid())")
+    config = "executor: {type: local-container, config: {environment: {PYTHONPATH: /mnt/start}}}\n"
+    containers.write({"toolkit.yaml": config})
+    start = containers.volume() / "start"
+    start.mkdir(parents=True)
+    hold = start / "hold"
+    hold.touch()
+    waits = "open('/mnt/start/waits', 'w').close()\nwhile os.path.exists('/mnt/start/hold'): time.sleep(0.05)\n"
+    (start / "sitecustomize.py").write_text(f"import os, time\n{waits}")
+    for folder in (containers.volume(), start):
+        folder.chmod(0o2777)
+    # and a run that is cancelled meanwhile, before its first step began,
+    process = containers.start("run", "pipeline.py", "--run-id", "r")
+    containers.wait_for((start / "waits").exists)
+    assert finish(process, signal.SIGINT).code == 130
+    attempts = containers.show("r")["steps"][0]["attempts"]
+    assert [attempt["started"] for attempt in attempts] == [None]
+    hold.unlink()
+    # when it resumes, then its next attempt can be written.
+    resumed = containers.toolkit("retry", "r")
+    assert resumed.code == 0, resumed.err
+    assert [len(step["attempts"]) for step in containers.show("r")["steps"]] == [2, 1]
+    assert containers.toolkit("logs", "r", "last").out == "1000\n"
+
+
+def test_a_client_whose_files_nobody_else_may_read(containers: Scratch) -> None:
+    containers.steps(first="pass")
+    before = os.umask(0o077)
+    try:
+        result = containers.toolkit("run", "pipeline.py")
+    finally:
+        os.umask(before)
+    assert result.code == 0, result.err
+
+
+def test_a_step_that_rewrites_its_runs_record_runs_nothing_on_this_machine(containers: Scratch) -> None:
+    # Given a step in a container that fails, and names another environment and another file in its run's record,
+    source = "{'file': '.toolkit/volumes/toolkit/evil.py', 'name': None, 'nth': None, 'arguments': []}"
+    containers.write(
+        {
+            "pipeline.py": "import functions\nfrom toolkit import Pipeline, PythonTask\n"
+            "p = Pipeline(steps=[PythonTask(functions.only, returns=['user'])])\n",
+            "functions.py": f"""\
+import json, os
+
+def only():
+    if os.path.exists("/mnt/evil.py"):
+        return os.getuid()
+    with open("/mnt/evil.py", "w") as file:
+        file.write("open({str(containers.root / "pwned")!r}, 'w').close()")
+    with open("/mnt/run_log_store/r/run.json") as file:
+        record = json.load(file)
+    os.unlink("/mnt/run_log_store/r/run.json")
+    with open("/mnt/run_log_store/r/run.json", "w") as file:
+        json.dump({{**record, "environment": "process", "source": {source}}}, file)
+    raise ValueError("not yet")
+""",
+        }
+    )
+    assert containers.toolkit("run", "pipeline.py", "--run-id", "r").code == 1
+    # when it is retried, then it is the same pipeline in a container.
+    resumed = containers.toolkit("retry", "r")
+    assert resumed.code == 0, resumed.err
+    assert not (containers.root / "pwned").exists()
+    shown = containers.show("r")
+    assert (shown["environment"], shown["parameters"]["user"]) == ("local", os.getuid() or 1000)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -208,3 +211,204 @@ def test_what_can_not_go_on_is_refused(project: LocalProject, arguments: tuple[s
     os.unlink(project.root / "p.py")
     assert project.toolkit("retry", "r") == 2
     assert "the run's pipeline p.py no longer exists" in project.err
+
+
+# --- what a step writes into its records decides nothing ----------------------------------------------------------------
+
+EVIL = "open('pwned', 'w').close()\n"
+"""A file that a step leaves where it can write. Whoever runs it on this machine can be told by what it leaves."""
+REWRITES = (
+    "import json, os, pathlib\n"
+    "def rewrite():\n"
+    "    if os.path.exists('mended'): return\n"
+    "    [folder] = pathlib.Path(VOLUME).glob('run_log_store/r')\n"
+    "    pathlib.Path(VOLUME, 'evil.py').write_text(EVIL)\n"
+    "    record = json.loads((folder / 'run.json').read_text())\n"
+    "    (folder / 'run.json').write_text(json.dumps({**record, **CHANGES}))\n"
+    "    raise ValueError('not yet')\n"
+)
+
+
+def run_that_rewrites_its_record(project: LocalProject, **changes: Any) -> None:
+    """A run whose only step rewrites the run's record, and fails."""
+    volume = str(project.root / ".toolkit" / "volumes" / "toolkit")
+    values = f"VOLUME, EVIL, CHANGES = {volume!r}, {EVIL!r}, {changes!r}\n"
+    project.write("functions.py", values + REWRITES)
+    project.write(
+        "p.py",
+        "import functions\nfrom toolkit import Pipeline, PythonTask\np = Pipeline([PythonTask(functions.rewrite)])\n",
+    )
+    given = ("--run-id", "r", "--tag", "mine", "--param", 'x=[1, "it\'s"]')
+    assert project.run("p.py", *given) == 1, project.err
+    project.write("mended", "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": {"file": ".toolkit/volumes/toolkit/evil.py", "name": None, "nth": None, "arguments": []}},
+        {"source": None, "driver": None},
+        {"environment": "argo", "context": {"context": "theirs", "namespace": "theirs"}},
+        {"environment": "local"},
+        {"parameters": {"x": 2, "y": 3}, "tag": "theirs", "image": {"reference": "theirs"}},
+        {"driver": {"host": "elsewhere", "pid": -1, "started": ""}},
+    ],
+)
+def test_a_retry_takes_what_was_asked_for_and_not_what_a_step_wrote(
+    project: LocalProject, changes: dict[str, Any]
+) -> None:
+    run_that_rewrites_its_record(project, **changes)
+    assert project.toolkit("retry", "r") == 0, project.err
+    assert not (project.root / "pwned").exists()
+    shown = project.show()
+    assert shown["status"] == "succeeded" and shown["environment"] == "process"
+    assert (shown["parameters"], shown["tag"]) == ({"x": [1, "it's"]}, "mine")
+
+
+@pytest.mark.parametrize("plan", ["[]", "{half", "{}", '{"steps": [7]}'])
+def test_a_plan_that_a_step_has_damaged_ends_a_retry_with_a_sentence(project: LocalProject, plan: str) -> None:
+    run_that_rewrites_its_record(project, plan=plan)
+    assert project.toolkit("retry", "r") == 2
+    assert "the plan in the record of the run r can't be read: begin a new run" in project.err
+
+
+def forget(project: LocalProject) -> None:
+    """Removes what this machine has kept of runs, as of a run of another machine."""
+    shutil.rmtree(project.root / ".toolkit" / "clients")
+
+
+def named_command(project: LocalProject) -> list[str]:
+    """The command that the last message names."""
+    match = re.search(r"`toolkit (retry [^`]*)`", project.err)
+    assert match, project.err
+    return shlex.split(match[1])
+
+
+def test_a_run_of_which_nothing_is_kept_asks_for_its_file_and_the_command_that_it_names_works(
+    project: LocalProject,
+) -> None:
+    run_that_rewrites_its_record(project)
+    forget(project)
+    # Whatever is named is not enough,
+    for named in ((), ("p.py",), ("p.py", "--env", "process"), ("--env", "process", "--param", "x=1")):
+        assert project.toolkit("retry", "r", *named) == 2
+        assert "what the run r was asked for is not kept on this machine" in project.err
+    # but the whole command.
+    assert project.toolkit("retry", "r") == 2
+    command = named_command(project)
+    assert command == ["retry", "r", "p.py", "--env", "process", "--tag", "mine", "--param", 'x=[1, "it\'s"]']
+    assert project.toolkit(*command) == 0, project.err
+    shown = project.show()
+    assert (shown["status"], shown["parameters"], shown["tag"]) == ("succeeded", {"x": [1, "it's"]}, "mine")
+
+
+def test_a_record_of_which_nothing_is_kept_names_no_file_that_a_step_can_write(project: LocalProject) -> None:
+    for file in (".toolkit/volumes/toolkit/evil.py", "../evil.py", "no\x1b[2Kthing.py", ["p.py"]):
+        source = {"file": file, "name": "a b", "nth": None, "arguments": ["x"]}
+        run_that_rewrites_its_record(project, source=source, environment="`id`", tag="\x1b", parameters={})
+        forget(project)
+        assert project.toolkit("retry", "r") == 2
+        assert named_command(project) == ["retry", "r", "FILE", "--env", "ENV"] and "\x1b" not in project.err
+        assert "its script had arguments" in project.err
+        shutil.rmtree(project.root / ".toolkit" / "volumes")
+        (project.root / "mended").unlink()
+
+
+@pytest.mark.parametrize("file", [".toolkit/volumes/toolkit/evil.py", ".toolkit/evil.py", "link.py", "linked/evil.py"])
+def test_a_pipeline_where_steps_can_write_is_refused(project: LocalProject, file: str) -> None:
+    run_that_rewrites_its_record(project)
+    shutil.copy(project.root / ".toolkit/volumes/toolkit/evil.py", project.root / ".toolkit/evil.py")
+    (project.root / "link.py").symlink_to(project.root / ".toolkit/volumes/toolkit/evil.py")
+    (project.root / "linked").symlink_to(project.root / ".toolkit/volumes/toolkit")
+    for command in ("run", "retry"):
+        assert project.toolkit(command, *(["r"] if command == "retry" else []), file, "--env", "process") == 2
+        assert "this file lies on a volume or in .toolkit" in project.err
+    assert not (project.root / "pwned").exists()
+
+
+def test_a_volume_that_leads_elsewhere_is_one_and_not_the_private_state(project: LocalProject, tmp_path: Path) -> None:
+    write(project, "word('a', 'true')")
+    volume = project.root / ".toolkit" / "volumes" / "toolkit"
+    volume.parent.mkdir(parents=True)
+    # A volume may be a folder elsewhere, and a pipeline there is refused as well,
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    volume.symlink_to(elsewhere)
+    assert project.run("p.py") == 0, project.err
+    shutil.copy(project.root / "p.py", elsewhere / "p.py")
+    assert project.run("disk/p.py") == 2 and "lies on a volume" in project.err
+    # but none that holds what the client keeps,
+    for target in (project.root / ".toolkit", project.root / ".toolkit" / "clients"):
+        volume.unlink()
+        volume.symlink_to(target)
+        assert project.run("p.py") == 2 and "where steps could write what toolkit keeps for itself" in project.err
+    # and the run log is reached by no link on it.
+    volume.unlink()
+    volume.mkdir()
+    (volume / "run_log_store").symlink_to(elsewhere)
+    assert project.run("p.py") == 2 and "is reached by a link on the volume toolkit" in project.err
+
+
+def test_a_retry_keeps_parameters_and_tag(project: LocalProject) -> None:
+    run_that_rewrites_its_record(project)
+    for named, message in (
+        (("--param", "x=2"), 'keeps its parameters, and x is [1, "it\'s"] there'),
+        (("--param", "y=2"), "keeps its parameters, and y is not given there"),
+        (("--tag", "other"), "keeps its tag, which is 'mine'"),
+    ):
+        assert project.toolkit("retry", "r", *named) == 2
+        assert message in project.err
+    assert project.toolkit("retry", "r", "--param", 'x=[1,"it\'s"]', "--tag", "mine") == 0, project.err
+
+
+def test_what_is_kept_is_private_and_stays(project: LocalProject) -> None:
+    run_that_rewrites_its_record(project)
+    clients = project.root / ".toolkit" / "clients"
+    assert [path.stat().st_mode & 0o777 for path in (clients, clients / "r")] == [0o700, 0o700]
+    # Another run sweeps the private folders of runs that are over, and not this.
+    write(project, "word('a', 'true')")
+    assert project.run("p.py", "--run-id", "other") == 0, project.err
+    assert (clients / "r" / "request.json").exists()
+    # A run that takes the id later is another one.
+    kept = (clients / "other" / "request.json").read_text()
+    (clients / "r" / "request.json").write_text(kept.replace('"other"', '"r"'))
+    assert project.toolkit("retry", "r") == 2 and "is not kept on this machine" in project.err
+
+
+def test_a_file_of_a_run_that_is_a_link_or_a_pipe_is_no_record(project: LocalProject) -> None:
+    # Given a step that leaves links to files of this machine, and pipes that nobody writes into, among its records,
+    write(project, f"word('a', 'echo output'), word('b', {NOT_YET!r}, catalog=Catalog(put=['f']))")
+    project.write("f", "content")
+    project.write("secret", "hello")
+    assert project.run("p.py", "--run-id", "r") == 1
+    [folder] = (project.root / ".toolkit" / "volumes").glob("*/run_log_store/r")
+    [object_file] = (project.root / ".toolkit" / "volumes").glob("*/catalog/objects/*/*")
+    for file in (folder / "steps/a/1/output.log", object_file):
+        file.unlink()
+        file.symlink_to(project.root / "secret")
+    for file in (folder / "steps/b/1/begin.json", folder / "moved.json", folder / "end.json"):
+        file.unlink(missing_ok=True)
+        os.mkfifo(file)
+    (folder.parent / "other").symlink_to(folder)
+    # when it is looked at, then none is read, and nothing waits.
+    assert {log["step"]: log["output"] for log in project.show("logs")}["a"] == ""
+    assert [run["run_id"] for run in project.show("runs")] == ["r"] and project.show()["run_id"] == "r"
+    assert project.toolkit("show", "other") == 2 and project.toolkit("show", "../run_log_store/r") == 2
+    assert project.toolkit("catalog", "r", "--get", "f") == 2 and "is not in the catalog" in project.err
+    assert project.toolkit("fetch", "r") == 2 and not (project.root / "r" / "f").exists()
+    # A record that names another run is none.
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "run_id": "../../elsewhere"}))
+    assert project.toolkit("show", "r") == 2
+
+
+def test_no_link_in_a_run_leads_the_client_elsewhere(project: LocalProject, tmp_path: Path) -> None:
+    write(project, f"word('a', {NOT_YET!r})")
+    assert project.run("p.py", "--run-id", "r") == 1
+    [folder] = (project.root / ".toolkit" / "volumes").glob("*/run_log_store/r")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "continued").symlink_to(elsewhere)
+    project.write("mended", "")
+    assert project.toolkit("retry", "r") == 3
+    assert "can't be written" in project.err and list(elsewhere.iterdir()) == []

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends import describer, process
+from toolkit.backends import describer, driver, process
 from toolkit.cli.main import run as command_line
 from toolkit.config.load import load
 from toolkit.plan.plan import Plan
@@ -60,6 +60,14 @@ class LocalProject:
 
     def run(self, pipeline: str, *options: str) -> int:
         return self.toolkit("run", pipeline, "--env", "process", *options)
+
+    @contextlib.contextmanager
+    def driven(self, run_id: str) -> Iterator[None]:
+        """Makes this process the client of a run, as far as other commands can tell."""
+        with _working_in(self.root):
+            project = load(None, self.root)
+        with driver.driving(project, run_id):
+            yield
 
     def plan(self, pipeline: str) -> Plan:
         """The plan of a pipeline, described in a process of its own as a run does.

@@ -729,7 +729,8 @@ def test_only_runs_that_are_there_and_have_ended_can_be_compared(project: LocalP
     assert project.run("pipeline.py", "--run-id", "two") == 0, project.err
     [folder] = (project.root / ".toolkit" / "volumes").glob("*/run_log_store/two")
     (folder / "end.json").unlink()
-    assert project.toolkit("diff", "one", "two") == 2
+    with project.driven("two"):
+        assert project.toolkit("diff", "one", "two") == 2
     assert "the run two has not ended yet: runs can be compared once both have ended" in project.err
 
 

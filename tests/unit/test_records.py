@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import stat
 import threading
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_a_record_that_can_not_be_finished_leaves_the_one_before_it_and_nothing_
     records.write(str(tmp_path / "end.json"), {"first": True})
 
     # (the disk is fake: its rename fails)
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "rename", full)
@@ -149,3 +150,95 @@ def test_a_growing_file_is_followed_to_what_was_written_last(tmp_path: Path) -> 
 
     # when it is followed, then nothing is lost and nothing comes twice.
     assert b"".join(follow_file(log, ended, pause)) == b"one\ntwo three"
+
+
+# --- what the client writes below a run's folder can be written by the steps ---------------------------------------------
+
+IS_ROOT = os.geteuid() == 0
+
+
+def shared(folder: Path) -> None:
+    """Makes a folder one that steps share; where root can give it away, to their user."""
+    if IS_ROOT:
+        os.chown(folder, 1234, 4321)
+    folder.chmod(0o2775)
+
+
+def owners_and_modes(folder: Path) -> set[tuple[int, int, int]]:
+    """Owner, group and mode of all folders and files below a folder; of a file the mode with the bits of a folder."""
+    found = [path.stat() for path in folder.rglob("*")]
+    return {(s.st_uid, s.st_gid, s.st_mode & 0o7777 | (0o2111 if stat.S_ISREG(s.st_mode) else 0)) for s in found}
+
+
+def test_what_a_client_writes_of_a_run_is_the_steps_to_write_in(tmp_path: Path) -> None:
+    # Given a client whose own files nobody else may read,
+    before = os.umask(0o077)
+    try:
+        # when it writes of a run: its beginning, the end of an attempt that never began, a continuation, what was moved,
+        folder = store.create_run(tmp_path, "r", {"run_id": "r", "started": ""}, shared)
+        store.write_engine(folder, "m/0/step", 1, {"exit_code": 137, "cancelled": True})
+        store.write_end(folder, {"status": "cancelled"})
+        assert store.create_continuation(folder, {"run_id": "r", "started": ""}) == 1
+        store.write_end(folder, {"status": "failed"}, 1)
+        store.copy_file(folder / "run.json", folder, "steps/m/1/step/1/begin.json")
+        assert store.mark_moved(folder, {"to": {}}) and not store.mark_moved(folder, {"to": {}})
+    finally:
+        os.umask(before)
+    # then all of it is as the run's folder is.
+    status = folder.stat()
+    assert status.st_mode & 0o7777 == 0o2775 and (not IS_ROOT or status.st_uid == 1234)
+    assert owners_and_modes(folder) == {(status.st_uid, status.st_gid, 0o2775)}
+    assert os.listdir(tmp_path) == ["r"]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root leaves folders in which the steps' user can't write")
+def test_a_folder_that_a_client_left_as_roots_own_is_shared_when_the_run_continues(tmp_path: Path) -> None:
+    folder = store.create_run(tmp_path, "r", {"run_id": "r", "started": ""}, shared)
+    store.write_engine(folder, "m/0/step", 1, {"exit_code": 137})
+    for inner in (folder / "steps/m", folder / "steps/m/0", folder / "steps/m/0/step"):
+        os.chown(inner, 0, 0)
+        inner.chmod(0o755)
+    (folder / "steps/link").symlink_to(tmp_path)
+    store.create_continuation(folder, {"run_id": "r", "started": ""})
+    (folder / "steps/link").unlink()
+    assert owners_and_modes(folder) == {(1234, 4321, 0o2775)} and tmp_path.stat().st_uid == 0
+
+
+def test_a_client_that_was_killed_while_it_began_a_run_or_a_continuation_takes_neither(tmp_path: Path) -> None:
+    # What it leaves is a folder without a record.
+    (tmp_path / "r").mkdir()
+    folder = store.create_run(tmp_path, "r", {"run_id": "r", "started": ""}, keep)
+    (folder / "continued" / "1").mkdir(parents=True)
+    assert store.create_continuation(folder, {"run_id": "r", "started": ""}) == 1
+    assert store.create_continuation(folder, {"run_id": "r", "started": ""}) == 2
+    with pytest.raises(store.RunExists):
+        store.create_run(tmp_path, "r", {"run_id": "r", "started": ""}, keep)
+
+
+@pytest.mark.parametrize(
+    "link", ["steps", "steps/a", "steps/a/1", "steps/a/1/engine.json", "continued", "end.json", ""]
+)
+def test_no_link_below_a_run_is_followed_to_write(tmp_path: Path, link: str) -> None:
+    # Given a step that leaves a link where the client will write,
+    folder = store.create_run(tmp_path, "r", {"run_id": "r", "started": ""}, keep)
+    (tmp_path / "file").write_text("{}")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    place = folder / link
+    if place.is_dir():
+        place.rename(tmp_path / "aside")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(outside / "engine.json" if link.endswith(".json") else outside)
+    # when the client writes, then it writes in its place or not at all.
+    for write in (
+        lambda: store.write_engine(folder, "a", 1, {"exit_code": 0}),
+        lambda: store.write_end(folder, {"status": "failed"}, replace=True),
+        lambda: store.create_continuation(folder, {"run_id": "r", "started": ""}),
+        lambda: store.mark_moved(folder, {"to": {}}),
+        lambda: store.copy_file(tmp_path / "file", tmp_path, f"{folder.name}/steps/a/1/begin.json"),
+    ):
+        try:
+            write()
+        except OSError:
+            pass
+    assert list(outside.iterdir()) == []

@@ -12,6 +12,11 @@ from toolkit.project import Project
 from toolkit.runtime.shared.layout import SHARED_MODE
 from toolkit.spec.container import GROUP
 
+MIRRORS = "cluster"
+"""The folder of the private state that holds a folder for each mirror of a volume on a cluster (``argo/volume/mirror.py``)."""
+MIRRORED_VOLUME, MIRRORED_PLACE = "volume", "place.json"
+"""In each of them what was read of the volume, and which cluster it is of."""
+
 
 def volume_folder(project: Project, name: str) -> Path:
     """The folder on this machine that is the volume of this name."""
@@ -27,36 +32,66 @@ def folders(project: Project) -> dict[str, str]:
 
 
 def locate(project: Project, path: str) -> tuple[PersistentVolume, PurePosixPath]:
-    """The volume on which a path of the configuration (the run log, the catalog) lies, and the path relative to that volume.
+    """The volume on which a path (the run log, the catalog) lies, and the path relative to that volume.
+
+    Args:
+        path: as the configuration has it, or the plan in a run's record, which a step may have written.
 
     Raises:
         BadInput: it lies on no volume.
     """
     volume = volume_of(path, project.config.executor.config.persistent_volumes)
+    if volume is not None and ".." in PurePosixPath(path).parts:
+        volume = None
     if volume is None:
         raise BadInput(f"{path} lies on no volume: it must be below a mount_path of executor.config.persistent_volumes")
     return volume, PurePosixPath(path).relative_to(volume.mount_path)
 
 
 def host_path(project: Project, path: str) -> Path:
-    """A path of the configuration (the run log, the catalog) as it is on this machine.
+    """A path (the run log, the catalog) as it is on this machine.
+
+    Args:
+        path: as of :func:`locate`.
 
     Raises:
-        BadInput: it lies on no volume.
+        BadInput: it lies on no volume, or a link on the volume leads elsewhere. The volume's own folder may be a link.
     """
     volume, inside = locate(project, path)
-    return volume_folder(project, volume.name) / inside
+    folder = volume_folder(project, volume.name)
+    if os.path.realpath(folder / inside) != os.path.join(os.path.realpath(folder), inside):
+        raise BadInput(f"{path} is reached by a link on the volume {volume.name}, and no link there is followed")
+    return folder / inside
 
 
 def prepare(project: Project, user: int) -> None:
     """Makes the folders of all volumes, writable for the steps' user and group.
 
     Raises:
-        Infrastructure: a folder can't be created.
+        BadInput: a volume's folder is a link to what steps must not write. Infrastructure: a folder can't be created.
     """
     make_private_state(project)
-    for folder in folders(project).values():
-        make_shared(Path(folder), user)
+    for volume in project.config.executor.config.persistent_volumes:
+        _check_apart(project, volume.name)
+        make_shared(volume_folder(project, volume.name), user)
+
+
+def _check_apart(project: Project, name: str) -> None:
+    """Refuses a volume that holds the private state, or lies in it: steps would write what the client keeps for itself."""
+    state, folder = Path(os.path.realpath(project.state)), Path(os.path.realpath(volume_folder(project, name)))
+    volumes = state / "volumes"
+    if state.is_relative_to(folder) or (folder.is_relative_to(state) and volumes not in folder.parents):
+        raise BadInput(
+            f"the volume {name} is {folder}, where steps could write what toolkit keeps for itself in {project.state}: "
+            "make it another folder"
+        )
+
+
+def is_on_volume(project: Project, file: Path) -> bool:
+    """Whether a file lies where steps can write: on a volume, or anywhere in a private state. Links are resolved."""
+    real = Path(os.path.realpath(file))
+    tops = [Path(os.path.realpath(folder)) for folder in folders(project).values()]
+    return project.state.name in real.parts or any(real.is_relative_to(top) for top in tops)
 
 
 def make_private_state(project: Project) -> None:
@@ -68,6 +103,26 @@ def make_private_state(project: Project) -> None:
             ignore.write_text("*\n")
     except OSError as error:
         raise Infrastructure(f"{project.state} can't be written: {error.strerror}") from None
+
+
+def make_store(project: Project, path: str, user: int) -> Path:
+    """Makes the folder of the run log or of the catalog; returns it.
+
+    Args:
+        path: as of :func:`locate`.
+
+    Raises:
+        BadInput: as of :func:`host_path`. Infrastructure: it can't be made.
+    """
+    folder = host_path(project, path)
+    make_shared(folder, user)
+    try:
+        if os.geteuid() == 0 != user and folder.stat().st_uid == 0 and locate(project, path)[1].parts:
+            # A client that was killed has left it as root's own.
+            share(folder, user)
+    except OSError as error:
+        raise Infrastructure(f"{folder} can't be given to the user {user}: {error.strerror}") from None
+    return folder
 
 
 def make_shared(folder: Path, user: int) -> None:
@@ -86,12 +141,16 @@ def make_shared(folder: Path, user: int) -> None:
         raise Infrastructure(f"{folder} can't be created: {error.strerror}") from None
 
 
-def share(path: Path, user: int, mode: int = SHARED_MODE) -> None:
-    """Gives a folder or a file to the steps' user and group.
+def share(path: Path, user: int) -> None:
+    """Gives a folder to the steps' user and group. What is made in it later takes after it (``store/writer.py``).
 
     Raises:
         OSError: its owner or its mode can't be changed.
     """
-    if os.geteuid() == 0:
-        os.chown(path, user, GROUP)
-    os.chmod(path, mode)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if os.geteuid() == 0:
+            os.fchown(descriptor, user, GROUP)
+        os.fchmod(descriptor, SHARED_MODE)
+    finally:
+        os.close(descriptor)

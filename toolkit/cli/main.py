@@ -179,6 +179,10 @@ def _add_retry(commands: _Commands) -> None:
     parser.add_argument("run", help="the run's id")
     parser.add_argument("pipeline", nargs="?", help="as for run (default: the run's own file)")
     parser.add_argument("--env", metavar="ENV", help="where to resume it (default: the run's own environment)")
+    _with_parameters(parser)
+    parser.add_argument(
+        "--tag", help="the run's tag; like its parameters it is given only where this machine has not kept it"
+    )
     parser.add_argument(
         "--changed-shape",
         action="store_true",

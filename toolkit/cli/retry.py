@@ -8,10 +8,12 @@ from pathlib import Path
 
 from toolkit.cli.arguments import pipeline_of, project_at
 from toolkit.cli.output import note, print_run_id
+from toolkit.config.environment import choose_environment
+from toolkit.run import parameters
 from toolkit.run.continuation import Continuation
 from toolkit.run.start import check_detached, start
 from toolkit.runs.find import RunSource, find_run, open_remote
-from toolkit.runs.retry import retry_request
+from toolkit.runs.retry import Named, check_resumable, keep_moved_request, retry_request
 
 
 def retry(options: argparse.Namespace) -> int:
@@ -20,8 +22,18 @@ def retry(options: argparse.Namespace) -> int:
     if options.pipeline is not None:
         project, reference = pipeline_of(options)
     source = RunSource(None, options.context, options.namespace)
+    named = Named(
+        reference,
+        options.pipeline,
+        choose_environment(options.env, project.config)[0] if options.env is not None else None,
+        parameters.read(Path(options.parameters) if options.parameters else None, options.param, {}),
+        options.tag,
+        source,
+        _other_options(options),
+    )
     handle = find_run(project, options.run, source, note)
-    request, environment = retry_request(project, handle, reference, options.env, source)
+    request = retry_request(project, handle, named)
+    environment = request.environment
     if options.detach:
         # Checked before the run is moved.
         check_detached(environment)
@@ -30,6 +42,7 @@ def retry(options: argparse.Namespace) -> int:
 
         remote = open_remote(project, RunSource(None, request.context, request.namespace), note)
         handle = push_run(handle, remote, note)
+        keep_moved_request(handle, request)
     elif environment == "argo":
         from toolkit.runs.move import refresh_run
 
@@ -38,10 +51,19 @@ def retry(options: argparse.Namespace) -> int:
         from toolkit.runs.move import pull_run
 
         handle = pull_run(handle, note)
+        keep_moved_request(handle, request)
     # Its records in the place where it is now may say more than those that were found.
-    request, _ = retry_request(project, handle, reference, environment, source)
+    check_resumable(handle, environment)
     request = replace(request, detach=options.detach)
     code = start(request, options.env, Continuation(handle.run, options.changed_shape))
     if options.detach:
         print_run_id(request)
     return code
+
+
+def _other_options(options: argparse.Namespace) -> list[str]:
+    """The options that say nothing of the run, as typed."""
+    given = [("--config", options.config), ("--context", options.context), ("--namespace", options.namespace)]
+    words = [word for option, value in given if value is not None for word in (option, value)]
+    switches = (("--changed-shape", options.changed_shape), ("--detach", options.detach))
+    return words + [switch for switch, is_given in switches if is_given]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from toolkit.report.view import View
 from toolkit.runtime.shared import layout, records
 from toolkit.runtime.shared.protocol import ENGINE_RECORD
+from toolkit.runtime.shared.volume_files import open_file
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row
 
@@ -208,15 +209,18 @@ def _check_objects(catalog: Catalog, hashes: list[str]) -> dict[str, bool]:
     whole = {}
     for sha256 in hashes:
         try:
-            whole[sha256] = _hash_file(Path(layout.object_path(str(folder), sha256))) == sha256
-        except FileNotFoundError:
+            file = open_file(layout.object_path(str(folder), sha256))
+        except ValueError:
+            whole[sha256] = False
             continue
+        if file is not None:
+            whole[sha256] = _hash_file(file) == sha256
     return whole
 
 
-def _hash_file(path: Path) -> str:
+def _hash_file(descriptor: int) -> str:
     hasher = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(descriptor, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             hasher.update(chunk)
     return hasher.hexdigest()

@@ -29,9 +29,10 @@ from toolkit.run.records import create_run, run_record, write_plan
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared.protocol import RUN_RECORD
-from toolkit.runtime.shared.records import encode, write
+from toolkit.runtime.shared.records import encode
 from toolkit.runtime.shared.whole_files import temporary_beside
 from toolkit.spec.container import ContainerSpec, container_spec
+from toolkit.store import writer
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import Parameters, RunRecord
@@ -161,7 +162,7 @@ def _open_run(project: Project, record: RunRecord, user: int) -> None:
             # Another command made it in the meantime.
             pass
     if not (folder / RUN_RECORD).exists():
-        write(str(folder / RUN_RECORD), record)
+        writer.write_run(folder, record)
 
 
 def _keep_plan(folder: Path, plan: Plan, parameters: Parameters) -> None:

@@ -33,9 +33,14 @@ class Continuation:
             note: is given the sentence that says where the plan differs, if that is accepted.
 
         Raises:
-            BadInput: the shape is another, and that is not accepted.
+            BadInput: the shape is another, and that is not accepted; or the run's plan can't be read.
         """
-        before, after = _shape(self.run.plan()), _shape(checked_plan(plan.document()))
+        try:
+            before = _shape(self.run.plan())
+        except (ValueError, KeyError, TypeError):
+            # It comes from a volume on which steps can write.
+            raise BadInput(f"the plan in the record of the run {self.run.id} can't be read: begin a new run") from None
+        after = _shape(checked_plan(plan.document()))
         if before == after:
             return frozenset(step.path for step in after)
         position = next(

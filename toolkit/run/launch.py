@@ -24,7 +24,7 @@ def prepare_volumes(preparation: Preparation) -> None:
     project, plan = preparation.request.project, preparation.plan
     volumes.prepare(project, preparation.user)
     for path in filter(None, (plan.run_log, plan.catalog)):
-        volumes.make_shared(volumes.host_path(project, path), preparation.user)
+        volumes.make_store(project, path, preparation.user)
     if preparation.image is not None:
         from toolkit.backends.docker import engine_check
 

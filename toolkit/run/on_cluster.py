@@ -25,6 +25,7 @@ from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
+from toolkit.run.kept import keep_request
 from toolkit.run.preparation import Preparation, initial_controls, prepare
 from toolkit.run.records import write_end
 from toolkit.run.request import Request
@@ -35,7 +36,7 @@ from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store import writer
-from toolkit.store.reader import newest_number, newest_part, part_folder
+from toolkit.store.reader import newest_number, part_folder
 
 if TYPE_CHECKING:
     from toolkit.run.continuation import Continuation
@@ -98,6 +99,7 @@ def _submit(preparation: Preparation, cluster: Cluster, mirror: Mirror, run_id: 
     if (folder / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     submit.submit(cluster, objects)
+    keep_request(mirror.home, record)
     folder.mkdir(parents=True, exist_ok=True)
     write_record(str(folder / RUN_RECORD), record)
 
@@ -121,6 +123,7 @@ def _resume(
     objects = _compile(preparation, cluster, images, record, reporter, omitted_work)
     submit.delete_previous(cluster, run.id)
     submit.submit(cluster, objects)
+    keep_request(mirror.home, record)
     folder = part_folder(mirror.run_folder(run.id), part)
     mirror.forget(run.id)
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,6 +209,6 @@ def _follow(
         outcome = follower.run()
     finally:
         shutil.rmtree(private, ignore_errors=True)
-    write_end(newest_part(folder), outcome, follower.ended())
+    write_end(folder, newest_number(folder), outcome, follower.ended())
     reporter.finished(outcome)
     return outcome

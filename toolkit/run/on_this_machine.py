@@ -17,11 +17,13 @@ from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import PlannedStep
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
+from toolkit.run.kept import keep_request
 from toolkit.run.launch import make_launcher, prepare_volumes
 from toolkit.run.preparation import prepare
 from toolkit.run.records import continue_run, create_run, run_record, write_end, write_plan
 from toolkit.run.request import Request
 from toolkit.run.signals import cancel_on_signals
+from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import NoRun, RunLog
@@ -52,7 +54,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     provider.require(secret.environment_variable for secret in config.secrets_from_k8s)
     volumes.make_private_state(project)
     run_log = volumes.host_path(project, project.config.run_log_store.log_folder)
-    if continuation is None and (run_log / run_id).exists():
+    if continuation is None and (run_log / run_id / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     _sweep(project, run_log)
     preparation = prepare(request, reporter.note)
@@ -64,71 +66,71 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     preparation.images()
     prepare_volumes(preparation)
     record = run_record(preparation, run_id, preparation.image_record())
-    if continuation is None:
-        run_folder = part = create_run(run_log, run_id, record, preparation.user)
-    else:
-        run_folder = continuation.run.folder
-        record = {**record, "started": continuation.run.record["started"], "continued": now()}
-        part = continue_run(run_folder, record, preparation.user)
-    private = project.state / "runs" / run_id
-    write_plan(private, plan, request.parameters)
-    reporter.began(run_id, preparation.name, plan, run_folder)
 
     def secrets_of(step: PlannedStep) -> dict[str, str]:
         assert step.task is not None
         shared = [secret.environment_variable for secret in plan.settings_of(step).secrets]
         return {name: values[name] for name in [*shared, *step.task.secrets] if name in values}
 
-    controls = record["controls"]
-    completed_work = (
-        CompletedWork(Tree(plan.document()), run_folder, kept, controls) if continuation is not None else None
-    )
+    private = project.state / "runs" / run_id
     cancel = Cancel()
-    try:
-        scheduler = Scheduler(
-            plan,
-            make_launcher(preparation, run_id, private, secret_names),
-            run_folder,
-            secrets_of,
-            reporter,
-            cancel,
-            config.max_workflow_duration_in_seconds,
-            config.parallelism,
-            controls,
-            completed_work,
-        )
-        return _follow(scheduler, cancel, part, reporter)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    schedulers: list[Scheduler] = []
 
+    def remains() -> str:
+        return ", ".join(name for scheduler in schedulers for name in scheduler.unfinished()) or "nothing"
 
-def _follow(scheduler: Scheduler, cancel: Cancel, part: Path, reporter: Reporter) -> Outcome:
-    """Runs the plan and records its end.
-
-    Args:
-        part: the folder of the run, or of the part of it that this is, for the end.
-    """
-    outcome = Outcome("failed", "the client failed", fault=True)
-    # Until its end is recorded and told, because a late Ctrl-C changes nothing of what the run was.
-    with cancel_on_signals(cancel, _SIGNALS, lambda: ", ".join(scheduler.unfinished()) or "nothing"):
+    # Signals are handled from the moment at which there is a run, so that none leaves it without an end.
+    # They are handled until the lock is released, because `toolkit cancel` signals whoever holds it.
+    with cancel_on_signals(cancel, _SIGNALS, remains), driver.driving(project, run_id):
+        part = 0
+        if continuation is None:
+            run_folder = create_run(run_log, run_id, record, preparation.user)
+        else:
+            run_folder = continuation.run.folder
+            record = {**record, "started": continuation.run.record["started"], "continued": now()}
+            part = continue_run(run_folder, record)
+        outcome = Outcome("failed", "the client failed", fault=True)
         try:
+            # Before any step runs: from then on a record is a step's word as well.
+            keep_request(project.state, record)
+            write_plan(private, plan, request.parameters)
+            reporter.began(run_id, preparation.name, plan, run_folder)
+            controls = record["controls"]
+            completed_work = (
+                CompletedWork(Tree(plan.document()), run_folder, kept, controls) if continuation is not None else None
+            )
+            scheduler = Scheduler(
+                plan,
+                make_launcher(preparation, run_id, private, secret_names),
+                run_folder,
+                secrets_of,
+                reporter,
+                cancel,
+                config.max_workflow_duration_in_seconds,
+                config.parallelism,
+                controls,
+                completed_work,
+            )
+            schedulers.append(scheduler)
             outcome = scheduler.run()
         except ToolkitError as error:
             outcome = Outcome("failed", str(error), fault=True)
             raise
         finally:
-            write_end(part, outcome)
+            shutil.rmtree(private, ignore_errors=True)
+            # This client holds the run's lock, so an end that is there is a step's.
+            write_end(run_folder, part, outcome, replace=True)
         reporter.finished(outcome)
-    return outcome
+        return outcome
 
 
 def _sweep(project: Project, run_log: Path) -> None:
     """Removes the private folders of runs whose client was killed before it could."""
-    log = RunLog(run_log, driver.is_driven)
+    log = RunLog(run_log, driver.is_driven(project))
     for kind in ("runs", "work"):
         for folder in (project.state / kind).glob("*"):
             try:
-                active = log.run(folder.name).active
+                active = driver.holds_lock(project, folder.name) or log.run(folder.name).active
             except NoRun:
                 # Another client may be just about to publish its record.
                 active = time.time() - folder.stat().st_mtime < _ORPHAN_AGE

@@ -99,6 +99,8 @@ def prepare(request: Request, note: Note, parameters_given: bool = True) -> Prep
         BadInput: configuration, pipeline or parameters are wrong. Infrastructure: the engine.
     """
     project, reference = request.project, request.reference
+    # Checked first: nothing of a file that steps can write is read, or run.
+    reference.relative(project)
     connect = cache(engine.connect)
     image: BuiltImage | None = None
     if request.environment == "process":

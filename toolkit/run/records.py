@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import socket
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.backends import volumes
-from toolkit.backends.driver import identity
+from toolkit.backends.driver import this_client
 from toolkit.backends.scheduler import Outcome
 from toolkit.config.effect import without_effect
 from toolkit.errors import BadInput, Infrastructure
@@ -20,7 +19,7 @@ from toolkit.run.preparation import Preparation, initial_controls
 from toolkit.runtime.shared.protocol import PARAMETERS_FILE, PLAN_FILE
 from toolkit.runtime.shared.records import checked_run_end, encode, now
 from toolkit.store import writer
-from toolkit.store.reader import moved_to
+from toolkit.store.reader import moved_to, part_folder
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import DriverRecord, ImageRecord, Parameters, RunRecord
@@ -41,8 +40,8 @@ def run_record(
     """
     request, plan = preparation.request, preparation.plan
     if driver is None:
-        process = identity()
-        driver = {"host": socket.gethostname(), "pid": process.pid, "started": process.started}
+        client = this_client()
+        driver = {"host": client.host, "pid": client.pid, "started": client.started}
     return {
         "version": 1,
         "run_id": run_id,
@@ -78,17 +77,17 @@ def create_run(run_log: Path, run_id: str, record: RunRecord, user: int) -> Path
         raise Infrastructure(f"the run log {run_log} can't be written: {error.strerror}") from None
 
 
-def continue_run(run_folder: Path, record: RunRecord, user: int) -> Path:
-    """Begins a continuation of a run that has ended; returns the folder for its record and its end.
+def continue_run(run_folder: Path, record: RunRecord) -> int:
+    """Begins a continuation of a run that has ended; returns the number of the part.
 
     Raises:
         BadInput: another client has resumed it, or moves it. Infrastructure: the run log can't be written.
     """
     try:
-        part = writer.create_continuation(run_folder, record, partial(volumes.share, user=user))
+        part = writer.create_continuation(run_folder, record)
         if moved_to(run_folder) is not None:
             # A client that moves a run marks it first and then checks that it does not run: one of the two sees the other.
-            shutil.rmtree(part)
+            shutil.rmtree(part_folder(run_folder, part))
             raise BadInput(f"the run {run_folder.name} is being moved to a cluster")
         return part
     except writer.RunExists:
@@ -97,11 +96,12 @@ def continue_run(run_folder: Path, record: RunRecord, user: int) -> Path:
         raise Infrastructure(f"the run log {run_folder} can't be written: {error.strerror}") from None
 
 
-def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> None:
-    """Writes the run's end record.
+def write_end(run_folder: Path, part: int, outcome: Outcome, ended: str | None = None, replace: bool = False) -> None:
+    """Writes the end record of a part of a run.
 
     Args:
-        ended: the time of the end; None is now.
+        part: its number; 0 is the run as it began. ended: the time of the end; None is now.
+        replace: whether it counts although there is one.
 
     Raises:
         Infrastructure: the record of a success can't be written.
@@ -110,7 +110,7 @@ def write_end(run_folder: Path, outcome: Outcome, ended: str | None = None) -> N
         {"version": 1, "ended": ended or now(), "status": outcome.status, "reason": outcome.reason}
     )
     try:
-        writer.write_end(run_folder, record)
+        writer.write_end(run_folder, record, part, replace)
     except OSError as error:
         if outcome.status == "succeeded":
             raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None

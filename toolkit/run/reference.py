@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.backends import volumes
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.project import Project
@@ -39,8 +40,13 @@ class PipelineReference:
         """The file relative to the project's root.
 
         Raises:
-            BadInput: it lies outside, where no image would hold it.
+            BadInput: it lies outside, where no image would hold it, or where steps can write.
         """
+        if volumes.is_on_volume(project, self.file):
+            raise BadInput(
+                "this file lies on a volume or in .toolkit, where the steps of any run can write: a pipeline is not run from there",
+                shown(self.file),
+            )
         try:
             return self.file.resolve().relative_to(project.root).as_posix()
         except ValueError:
@@ -60,7 +66,10 @@ class PipelineReference:
 
     @classmethod
     def of_record(cls, project: Project, record: SourceRecord) -> PipelineReference:
-        """The reference that :meth:`recorded` wrote into a record.
+        """The reference that :meth:`recorded` gave, as it was kept.
+
+        Args:
+            record: of this machine's own, or of the cluster's ConfigMap, and never of a volume.
 
         Raises:
             BadInput: the file no longer exists.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import time
 from collections.abc import Callable
 
 from toolkit.backends import driver
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runs.find import RunHandle
+from toolkit.runtime.shared.records import parse_plan
+from toolkit.store.reader import NoRun
 
 _LIMIT = 120.0
 """Seconds until a run on this machine, or the Workflow of one on a cluster, must have ended."""
@@ -26,29 +25,41 @@ def cancel_run(handle: RunHandle, kill: bool, note: Callable[[str], None]) -> st
         BadInput: the run has ended, or its client is on another machine. Infrastructure: the run does not end.
     """
     run = handle.run
+    if handle.remote is None and driver.holds_lock(handle.project, run.id):
+        return _cancel_here(handle, kill)
     if not run.active:
         state = f"has ended ({run.end['status']})" if run.end is not None else "is not running"
         raise BadInput(f"the run {run.id} {state}")
     if handle.remote is not None:
         return _cancel_on_cluster(handle, kill, note)
-    client = run.record["driver"]
-    if client is None:
+    if run.is_open:
         raise BadInput(f"the run {run.id} is one of compose: stop its containers with docker-compose")
-    if client["host"] != socket.gethostname():
-        raise BadInput(f"the client of the run {run.id} is on {client['host']}: cancel the run there")
+    host = (run.record.get("driver") or {}).get("host")
+    # Steps can write the record. It may name a machine to a person, but no process to this command.
+    raise BadInput(
+        f"no client of this project on this machine holds the lock of the run {run.id}; its record names the machine "
+        f"{host!r}: cancel the run there, or end it in its terminal (Ctrl-C)"
+    )
+
+
+def _cancel_here(handle: RunHandle, kill: bool) -> str:
+    """Cancels a run through the process that holds its lock, whatever the run's records say."""
+    project, run_id = handle.project, handle.run.id
     for _ in range(2 if kill else 1):
-        try:
-            os.kill(client["pid"], signal.SIGTERM)
-        except (ProcessLookupError, PermissionError) as error:
-            raise Infrastructure(f"the client of the run {run.id} can't be signalled: {error.strerror}") from None
+        if not driver.ask_to_stop(project, run_id):
+            break
+        # Two signals that are not delivered yet become one.
         time.sleep(0.2)
-
-    def has_ended() -> bool:
-        now = handle.log.run(run.id)
-        return not driver.is_driven(now.record) or now.end is not None
-
-    _wait(has_ended, run.id, _LIMIT)
-    return f"the run {run.id} is cancelled"
+    grace_period = 0 if kill else project.config.executor.config.grace_period_in_seconds
+    _wait(lambda: not driver.holds_lock(project, run_id), run_id, _LIMIT + grace_period)
+    try:
+        end = handle.log.run(run_id).end
+    except NoRun:
+        end = None
+    if end is not None and end["status"] != "cancelled":
+        # It had come to its own end meanwhile.
+        return f"the run {run_id} has ended ({end['status']})"
+    return f"the run {run_id} is cancelled"
 
 
 def _cancel_on_cluster(handle: RunHandle, kill: bool, note: Callable[[str], None]) -> str:
@@ -56,18 +67,23 @@ def _cancel_on_cluster(handle: RunHandle, kill: bool, note: Callable[[str], None
     from toolkit.backends.argo.follow.nodes import FINISHED
     from toolkit.backends.argo.follow.outcome import workflow_status
     from toolkit.backends.argo.pods import WORKFLOW_LABEL, pod_has_ended
-    from toolkit.backends.argo.shutdown import ForgottenPods, shut_down_run
+    from toolkit.backends.argo.shutdown import ForgottenPods, Reminder, shut_down_run
 
     assert handle.remote is not None
     cluster, run_id = handle.remote.cluster, handle.run.id
-    settings = handle.run.plan()["settings"]
-    grace_period = 0 if kill else max((row["grace_period"] for row in settings), default=0)
+    # By what was asked for: a plan in the run's records may be a step's, and have any period.
+    asked = handle.remote.request_of(run_id) or {}
+    settings = parse_plan(asked["plan"])["settings"] if "plan" in asked else []
+    own = handle.project.config.executor.config.grace_period_in_seconds
+    grace_period = 0 if kill else max((row["grace_period"] for row in settings), default=own)
     forgotten = ForgottenPods(cluster, grace_period, note)
     shut_down_run(cluster, run_id, kill)
+    reminder = Reminder(cluster, run_id)
 
     def has_ended() -> bool:
         workflow = cluster.find(WORKFLOWS, "workflows", run_id)
         if workflow is not None and workflow_status(workflow) not in FINISHED:
+            reminder.look()
             return False
         pods = cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]
         running = [pod for pod in pods if not pod_has_ended(pod)]

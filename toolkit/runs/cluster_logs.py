@@ -39,7 +39,7 @@ def follow_logs(remote: ClusterRuns, run_id: str, step: str | None) -> AttemptOu
     Raises:
         Infrastructure: cluster or volume can't be read.
     """
-    with remote.reader(remote.log.run(run_id).record) as pod:
+    with remote.reader(run_id) as pod:
         tail = _Tail(remote, pod, run_id, step)
         yield from stream_attempts(tail.look, step, tail.pieces, _PAUSE)
 

@@ -19,6 +19,7 @@ from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.argo.volume.answer import ServerError
 from toolkit.backends.argo.volume.mirror import Mirror
+from toolkit.backends.argo.volume.mirror_files import object_path
 from toolkit.backends.argo.volume.reader_pod import ReaderPod, missing_pod_rights
 from toolkit.backends.scheduler import Outcome
 from toolkit.build.delivery.deliver import deliver
@@ -26,12 +27,12 @@ from toolkit.build.image.builder import build
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
 from toolkit.report.view import states_of
+from toolkit.run.kept import kept_request
 from toolkit.run.records import write_end
 from toolkit.run.request import Note
 from toolkit.runtime.shared.causes import POD_REMOVED
-from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
-from toolkit.runtime.shared.records import checked_run, parse
+from toolkit.runtime.shared.records import checked_run, checked_submitted, parse
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.runtime.shared.tree import Tree
 from toolkit.spec.container import steps_user
@@ -42,7 +43,7 @@ from toolkit.store.reader import DamagedRun, NoRun, Run, RunLog, newest_number, 
 from toolkit.store.verdict import LOST_RUN_ON_CLUSTER, Attempt, merge_all
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import DriverRecord, ListedRun, RunRecord
+    from toolkit.runtime.shared.documents import DriverRecord, JsonValue, ListedRun, RunRecord, SubmittedRecord
 
 
 class ClusterRunLog(RunLog):
@@ -189,8 +190,7 @@ class ClusterRuns:
 
     def _update_mirror(self, run_id: str, workflow: KubernetesObject | None, logs: bool) -> None:
         """Fetches what the mirror lacks of a run, and publishes what the volume lacks of its end."""
-        record = self.log.run(run_id).record if self.is_mirrored(run_id) else None
-        with self.reader(record) as pod:
+        with self.reader(run_id) as pod:
             # First what the volume has: another client may have seen more of the run's end than can be seen now.
             try:
                 self.mirror.sync(pod, run_id, logs=logs)
@@ -220,7 +220,8 @@ class ClusterRuns:
             # The plan, which says what the nodes are, may be in the mirror only now.
             self._keep_workflow(run_id, workflow)
         elif self.log.run(run_id).end is None:
-            write_end(newest_part(self.mirror.run_folder(run_id)), self._outcome_of_records(run_id))
+            folder = self.mirror.run_folder(run_id)
+            write_end(folder, newest_number(folder), self._outcome_of_records(run_id))
         try:
             self.mirror.publish(pod, run_id)
         except Infrastructure as error:
@@ -313,9 +314,9 @@ class ClusterRuns:
         folder = self.mirror.catalog
         if folder is None:
             return None
-        missing = [digest for digest in digests if not Path(object_path(str(folder), digest)).exists()]
+        missing = [digest for digest in digests if not object_path(folder, digest).exists()]
         if missing:
-            with self.reader(run.record) as pod:
+            with self.reader(run.id) as pod:
                 self.mirror.objects(pod, missing)
         return folder
 
@@ -353,11 +354,10 @@ class ClusterRuns:
         """run.json as it was submitted. Until the first step runs, only the ConfigMap has it, which a schedule's runs share."""
         run_id = workflow["metadata"]["name"]
         try:
-            config_map = self.cluster.find(CORE, "configmaps", _config_map_of(workflow))
-            packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
+            packed = self._packed_record(_config_map_of(workflow))
             if packed is None:
                 return None
-            record = checked_run({**parse(gzip.decompress(base64.b64decode(packed))), "run_id": run_id})
+            record = checked_run({**packed, "run_id": run_id})
         except (Forbidden, ValueError, OSError, EOFError):
             return None
         if not record.get("started"):
@@ -365,6 +365,12 @@ class ClusterRuns:
             context = {"context": self.cluster.context, "namespace": self.cluster.namespace}
             record = {**record, "started": began, "context": context, "driver": self.log.driver_of(run_id)}
         return record
+
+    def _packed_record(self, name: str) -> dict[str, JsonValue] | None:
+        """The record in a ConfigMap; None where there is none."""
+        config_map = self.cluster.find(CORE, "configmaps", name)
+        packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
+        return parse(gzip.decompress(base64.b64decode(packed))) if packed is not None else None
 
     def _keep_end(self, folder: Path, workflow: KubernetesObject) -> None:
         """Writes the engine's verdicts and the end of a run that no client followed to its end."""
@@ -378,7 +384,8 @@ class ClusterRuns:
         }
         for (path, number), verdict in verdicts.items():
             writer.write_engine(folder, path, number, verdict)
-        write_end(newest_part(folder), outcome_of(workflow, tasks, verdicts, limit), ended_at(workflow))
+        outcome = outcome_of(workflow, tasks, verdicts, limit)
+        write_end(folder, newest_number(folder), outcome, ended_at(workflow))
 
     def _pods(self, run_id: str) -> dict[str, KubernetesObject]:
         """The pods of a run, by the ids of their nodes; none where they can't be listed."""
@@ -390,15 +397,39 @@ class ClusterRuns:
 
     # --- the pod ----------------------------------------------------------------------------------------------------
 
-    def reader(self, record: RunRecord | None) -> ReaderPod:
+    def request_of(self, run_id: str) -> SubmittedRecord | None:
+        """What a run was asked for: by the word of the cluster, whose ConfigMap no step can write, or else of this machine.
+
+        None where neither has it: the Workflow was deleted, and another machine had submitted it.
+
+        Raises:
+            Infrastructure: the cluster can't be asked.
+        """
+        try:
+            packed = self._packed_record(run_id)
+            if packed is None and (workflow := self.cluster.find(WORKFLOWS, "workflows", run_id)) is not None:
+                # The runs of a schedule share one of another name.
+                packed = self._packed_record(_config_map_of(workflow))
+        except (ApiError, ValueError, OSError, EOFError):
+            # Not everybody may read ConfigMaps.
+            packed = None
+        if packed is not None:
+            return checked_submitted({**packed, "run_id": run_id})
+        if not self.is_mirrored(run_id):
+            return None
+        return kept_request(self.mirror.home, self.log.run(run_id).record)
+
+    def reader(self, run_id: str | None) -> ReaderPod:
         """A pod that reads the volume, placed as the steps' pods are.
 
         Args:
-            record: of a run whose image the nodes most likely have. None takes the project's image, and delivers it.
+            run_id: of a run whose image the nodes most likely have, if it is known what the run was asked for. Else, and
+                for None, it takes the project's image, and delivers it. The image that a record on the volume names is not
+                run: a step may have written it.
         """
         config = self._project.config
         executor = config.executor.config
-        image, policy = _image_of(record) or self._own_image()
+        image, policy = _image_of(self.request_of(run_id) if run_id is not None else None) or self._own_image()
         return ReaderPod(
             self.cluster,
             image=image,
@@ -459,7 +490,7 @@ def _tasks(run: Run) -> list[str]:
     return [step["path"] for step in run.plan()["steps"] if step["type"] == "task"]
 
 
-def _image_of(record: RunRecord | None) -> tuple[str, str] | None:
+def _image_of(record: SubmittedRecord | None) -> tuple[str, str] | None:
     """The image of a run, and how to pull it. An image that is on no registry has no digest in its reference."""
     image = record.get("image") if record is not None else None
     if not image:

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING
 
 from toolkit.backends import driver, volumes
 from toolkit.config.environment import choose_environment
-from toolkit.errors import BadInput, ToolkitError
+from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.project import Project
+from toolkit.run.kept import kept_place
 from toolkit.run.request import Note
+from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import RUN_RECORD
-from toolkit.runtime.shared.records import read_run
+from toolkit.runtime.shared.records import read
+from toolkit.runtime.shared.run_files import RUN_ID
 from toolkit.store.reader import NoRun, Run, RunLog, moved_to
 
 if TYPE_CHECKING:
     from toolkit.runs.cluster_runs import ClusterRuns
-    from toolkit.runtime.shared.documents import RunPlace, RunRecord
+    from toolkit.runtime.shared.documents import RunPlace
 
-MIRRORS = "cluster"
-"""The folder of the private state that holds the mirrors of clusters."""
+_Place = tuple[str, str]
+"""Context and namespace of a cluster."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,21 @@ class RunHandle:
             digests: SHA-256 of the objects that it must hold, as far as they exist. Those on a cluster are fetched.
 
         Raises:
-            Infrastructure: the cluster can't be asked.
+            BadInput: the run's plan names no catalog on a volume. Infrastructure: the cluster can't be asked, or an object is
+                missing or damaged there.
         """
         if self.remote is not None:
-            return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
+            try:
+                return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
+            except StoreFault as error:
+                raise Infrastructure(str(error)) from None
         location = self.run.plan()["stores"]["catalog"]
         return volumes.host_path(self.project, location) if location is not None else None
 
 
 def local_log(project: Project) -> RunLog:
     """The run log of this machine."""
-    return RunLog(volumes.host_path(project, project.config.run_log_store.log_folder), driver.is_driven)
+    return RunLog(volumes.host_path(project, project.config.run_log_store.log_folder), driver.is_driven(project))
 
 
 def this_machine(project: Project) -> RunPlace:
@@ -109,7 +116,7 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
     """
     # An option limits the search, an environment variable does not: `diff` may compare a run of each environment.
     chosen = choose_environment(source.environment, project.config)[0]
-    mirrored = _mirrored_records(project, run_id)
+    mirrored = _known_places(project, run_id) if RUN_ID.fullmatch(run_id) else []
     limited = source.environment is not None
     only_on_cluster = (
         chosen == "argo" if limited else _requested_environment(project, source) == "argo" and bool(mirrored)
@@ -123,14 +130,14 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
             if limited or "namespace" not in place:
                 return local
             # The run was moved to a cluster. If that client was killed before the run arrived, it is still here.
-            source = RunSource(None, source.context or place.get("context"), source.namespace or place["namespace"])
+            source = _source_of_moved(project, run_id, source)
         except NoRun:
             if limited or not (mirrored or chosen == "argo" or source.is_cluster):
                 raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists the runs") from None
     if len(mirrored) == 1 and not source.is_cluster:
         # It was submitted from this machine, whose mirror says to which cluster.
-        context = mirrored[0].get("context") or {}
-        source = RunSource(source.environment, context.get("context") or None, context.get("namespace"))
+        context, namespace = mirrored[0]
+        source = RunSource(source.environment, context or None, namespace)
     remote = open_remote(project, source, note)
     try:
         handle = RunHandle(project, remote.log, remote.run(run_id, logs), remote)
@@ -182,7 +189,7 @@ def all_runs(project: Project, source: RunSource, note: Note) -> list[RunHandle]
     log = local_log(project)
     handles = [RunHandle(project, log, run) for run in log.runs()]
     if environment is None:
-        for context, namespace in _known_clusters(project):
+        for context, namespace in _known_places(project):
             try:
                 remote = open_remote(project, RunSource(context=context or None, namespace=namespace), note)
                 handles += [RunHandle(project, remote.log, run, remote) for run in remote.known_runs()]
@@ -199,18 +206,6 @@ def _in_order(handles: Iterable[RunHandle]) -> list[RunHandle]:
     return sorted(handles, key=lambda handle: (handle.run.record["started"], handle.run.id))
 
 
-def _known_clusters(project: Project) -> list[tuple[str, str]]:
-    """Context and namespace of each cluster to which runs were submitted from this machine."""
-    contexts = [record.get("context") or {} for record in _mirrored_records(project, "*")]
-    return sorted(
-        {
-            (context["context"], context["namespace"])
-            for context in contexts
-            if "context" in context and "namespace" in context
-        }
-    )
-
-
 def _requested_environment(project: Project, source: RunSource) -> str | None:
     """The environment that an option or an environment variable names. The configuration does not count."""
     if source.environment is None and source.is_cluster:
@@ -220,15 +215,34 @@ def _requested_environment(project: Project, source: RunSource) -> str | None:
     return choose_environment(source.environment, project.config)[0]
 
 
-def _mirrored_records(project: Project, run_id: str) -> list[RunRecord]:
-    """run.json of each run of this id in the mirrors of all clusters."""
-    records = []
-    for path in (project.state / MIRRORS).glob(f"**/{run_id}/{RUN_RECORD}"):
+def _known_places(project: Project, run_id: str = "*") -> list[_Place]:
+    """Where the clusters are whose mirrors on this machine have a run, or the run of this id.
+
+    A run's record names a cluster as well. But it comes from a volume on which steps can write, so it does not choose one.
+    """
+    inside = volumes.locate(project, project.config.run_log_store.log_folder)[1]
+    places: set[_Place] = set()
+    for file in (project.state / volumes.MIRRORS).glob(f"*/{volumes.MIRRORED_PLACE}"):
         try:
-            record = read_run(str(path))
-        except ValueError:
-            # The steps' code can write on the volume that it comes from.
+            place = read(str(file)) or {}
+        except (OSError, ValueError):
             continue
-        if record is not None:
-            records.append(record)
-    return records
+        if any((file.parent / volumes.MIRRORED_VOLUME / inside).glob(f"{run_id}/{RUN_RECORD}")):
+            places.add((str(place.get("context") or ""), str(place.get("namespace"))))
+    return sorted(places)
+
+
+def _source_of_moved(project: Project, run_id: str, source: RunSource) -> RunSource:
+    """Where a run is looked for that has a mark here: where this machine has moved it, unless the user names a cluster.
+
+    Raises:
+        BadInput: this machine has kept no place, and the user names none.
+    """
+    kept = kept_place(project.state, run_id)
+    if kept is None and not source.is_cluster:
+        raise BadInput(
+            f"the run {run_id} has the mark of a run that was moved, and where to is not kept on this machine: name the cluster "
+            "(--context, --namespace), or look at what is here with --env local"
+        )
+    place = kept or {}
+    return RunSource(None, source.context or place.get("context"), source.namespace or place.get("namespace"))

@@ -19,17 +19,18 @@ from urllib.parse import unquote
 from toolkit.backends import volumes
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
+from toolkit.run.kept import keep_place
 from toolkit.run.request import Note
 from toolkit.runs.find import RunHandle, local_log, this_machine
 from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.layout import object_path
 from toolkit.runtime.shared.protocol import END_RECORD, MOVED_RECORD, RUN_RECORD, STEPS_FOLDER
-from toolkit.runtime.shared.records import encode, now, read, read_end
-from toolkit.runtime.shared.run_files import is_file_of_run, publication_order, run_identity
+from toolkit.runtime.shared.records import now, read, read_end
+from toolkit.runtime.shared.run_files import DIGEST, is_file_of_run, publication_order, run_identity
 from toolkit.runtime.shared.tree import Tree
-from toolkit.runtime.shared.whole_files import WholeFile, write_whole
 from toolkit.spec.container import steps_user
+from toolkit.store import writer
 from toolkit.store.reader import NoRun, Run, moved_to
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 _COPY = ".coming"
 """The beginning of the names of folders into which runs are copied."""
-_FILE_MODE = 0o664
 
 
 def where_moved(folder: Path) -> str:
@@ -103,7 +103,7 @@ def pull_run(handle: RunHandle, note: Note) -> RunHandle:
         here = this_machine(project)
         place = moved_to(mirrored)
         if place is None:
-            with remote.reader(run.record) as pod:
+            with remote.reader(run_id) as pod:
                 mark = remote.mirror.mark_moved(pod, run_id, {"version": 1, "moved": now(), "to": here})
             # Of two clients, the mark is that of the first.
             place = mark["to"]
@@ -117,16 +117,17 @@ def pull_run(handle: RunHandle, note: Note) -> RunHandle:
         volumes.prepare(project, user)
         digests = _objects(mirrored, run)
         if digests:
-            location = run.plan()["stores"]["catalog"]
             try:
                 catalog = remote.catalog(run, digests)
             except StoreFault as error:
                 raise Infrastructure(f"the run {run_id} can't be moved here completely: {error}") from None
-            if catalog is not None and location is not None:
-                _copy_objects(catalog, volumes.host_path(project, location), digests, user)
-        volumes.make_shared(local.parent, user)
+            if catalog is not None:
+                # Where the configuration says that it is, as it is for the mirror. The run's own plan is a step's word as well.
+                location = volumes.make_store(project, project.config.catalog.catalog_location, user)
+                _copy_objects(catalog, location, digests)
+        volumes.make_store(project, project.config.run_log_store.log_folder, user)
         if returns:
-            _add_files(mirrored, local, user)
+            _add_files(mirrored, local)
         else:
             _copy_run(mirrored, local, user)
     return RunHandle(project, local_log(project), local_log(project).run(run_id))
@@ -152,24 +153,14 @@ def _was_here(project: Project, run_id: str, cluster: RunPlace) -> bool:
     return True
 
 
-def _copy_objects(source: Path, target: Path, digests: list[str], user: int) -> None:
+def _copy_objects(source: Path, target: Path, digests: list[str]) -> None:
     """Copies objects from one catalog folder to another, those that are missing there."""
     try:
         for digest in digests:
-            source_file, target_file = (Path(object_path(str(catalog), digest)) for catalog in (source, target))
-            if target_file.exists() or not source_file.exists():
-                continue
-            volumes.make_shared(target_file.parent, user)
-            _copy_file(source_file, target_file, user)
+            path = os.path.relpath(object_path(str(target), digest), target)
+            writer.copy_file(source / path, target, path)
     except OSError as error:
         raise Infrastructure(f"{error.filename or target} can't be written: {error.strerror}") from None
-
-
-def _copy_file(source: Path, target: Path, user: int) -> None:
-    """Copies a file whole, and gives it to the steps' user."""
-    with WholeFile(str(target)) as file:
-        shutil.copyfile(source, file.temporary)
-        file.publish(prepare=lambda temporary: volumes.share(Path(temporary), user, _FILE_MODE))
 
 
 def _copy_run(source: Path, target: Path, user: int) -> None:
@@ -179,32 +170,31 @@ def _copy_run(source: Path, target: Path, user: int) -> None:
     try:
         # What a client that was killed has left.
         shutil.rmtree(temporary, ignore_errors=True)
-        copy = temporary / target.name
-        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(MOVED_RECORD, "*.tmp"))
-        for folder, _, files in os.walk(copy):
-            volumes.share(Path(folder), user)
-            for name in files:
-                volumes.share(Path(folder, name), user, _FILE_MODE)
-        os.rename(copy, target)
+        temporary.mkdir()
+        volumes.share(temporary, user)
+        for path in _files_of(source):
+            writer.copy_file(source / path, temporary, f"{target.name}/{path}")
+        os.rename(temporary / target.name, target)
     except OSError as error:
         raise Infrastructure(f"{error.filename or target} can't be written: {error.strerror}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _add_files(source: Path, target: Path, user: int) -> None:
+def _add_files(source: Path, target: Path) -> None:
     """Adds the files that a run's folder lacks, and then removes its mark: from now on the run is here."""
-    paths = [str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()]
-    copied = [path for path in paths if is_file_of_run(path) and path != MOVED_RECORD]
     try:
-        for path in sorted(copied, key=publication_order):
-            target_file = target / path
-            if not target_file.exists():
-                volumes.make_shared(target_file.parent, user)
-                _copy_file(source / path, target_file, user)
-        (target / MOVED_RECORD).unlink()
+        for path in _files_of(source):
+            writer.copy_file(source / path, target.parent, f"{target.name}/{path}")
+        writer.remove_mark(target)
     except OSError as error:
         raise Infrastructure(f"{error.filename or target} can't be written: {error.strerror}") from None
+
+
+def _files_of(folder: Path) -> list[str]:
+    """The files of a run but its mark, in the order in which they may appear."""
+    paths = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    return sorted((path for path in paths if is_file_of_run(path) and path != MOVED_RECORD), key=publication_order)
 
 
 # --- to a cluster ---------------------------------------------------------------------------------------------------
@@ -279,22 +269,18 @@ def _mark_moved(project: Project, run_id: str, cluster: RunPlace) -> None:
     Raises:
         BadInput: it is running, or another client has marked it. Infrastructure: its folder can't be written.
     """
-    mark = _log_folder(project) / run_id / MOVED_RECORD
-    user = steps_user(project.config.executor.config)
+    folder = _log_folder(project) / run_id
+    # Kept first: where a mark leads is read here, and not in the mark.
+    keep_place(project.state, run_id, cluster)
     try:
-        is_marked = write_whole(
-            str(mark),
-            encode({"version": 1, "moved": now(), "to": cluster}),
-            replace=False,
-            prepare=lambda temporary: volumes.share(Path(temporary), user, _FILE_MODE),
-        )
+        is_marked = writer.mark_moved(folder, {"version": 1, "moved": now(), "to": cluster})
     except OSError as error:
-        raise Infrastructure(f"{mark} can't be written: {error.strerror}") from None
+        raise Infrastructure(f"{folder / MOVED_RECORD} can't be written: {error.strerror}") from None
     if not is_marked:
-        raise _moved_away(run_id, moved_to(mark.parent) or {})
+        raise _moved_away(run_id, moved_to(folder) or {})
     if local_log(project).run(run_id).active:
         # It has been resumed since it was looked at. A client that resumes it looks for a mark once it has begun.
-        mark.unlink(missing_ok=True)
+        writer.remove_mark(folder)
         raise _still_running(run_id)
 
 
@@ -335,6 +321,9 @@ def _objects(folder: Path, run: Run) -> list[str]:
 
     Args:
         folder: where the records are.
+
+    Raises:
+        Infrastructure: what they name is no hash.
     """
     tree, steps = Tree(run.plan()), folder / STEPS_FOLDER
     digests: dict[str, None] = {}
@@ -349,4 +338,9 @@ def _objects(folder: Path, run: Run) -> list[str]:
         for value in record.get("returns", {}).values():
             if value["kind"] == "object":
                 digests[value["sha256"]] = None
+    for digest in digests:
+        if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+            raise Infrastructure(
+                f"the run {run.id} can't be moved: its records name the object {digest!r}, which is no hash"
+            )
     return list(digests)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Optional
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared import records
 from toolkit.runtime.shared.protocol import CONTINUED_FOLDER, END_RECORD, MOVED_RECORD, OUTPUT_FILE, RUN_RECORD
-from toolkit.runtime.shared.run_files import part_numbers, part_path
+from toolkit.runtime.shared.run_files import RUN_ID, part_numbers, part_path
+from toolkit.runtime.shared.volume_files import open_file
 from toolkit.store.completion import complete_run, complete_run_end
 from toolkit.store.engine_view import EngineView
 from toolkit.store.verdict import Attempt, merge_all
@@ -45,7 +46,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        return str(self.record["run_id"])
+        return self.folder.name
 
     @property
     def is_open(self) -> bool:
@@ -98,9 +99,11 @@ class RunLog:
         """One run.
 
         Raises:
-            NoRun: there is none, or its record can't be read.
+            NoRun: there is none, or its record can't be read, or names another run.
         """
         folder = self._folder / run_id
+        if not RUN_ID.fullmatch(run_id) or folder.is_symlink():
+            raise NoRun(run_id)
         newest = newest_part(folder)
         try:
             record = records.read_run(str(newest / RUN_RECORD))
@@ -109,7 +112,7 @@ class RunLog:
             end = complete_run_end(end) if end is not None else None
         except (OSError, ValueError):
             raise NoRun(run_id) from None
-        if record is None:
+        if record is None or record.get("run_id") != run_id:
             raise NoRun(run_id)
         active = end is None and self._is_driven(record)
         return Run(folder, record, end, active)
@@ -166,7 +169,7 @@ def moved_to(folder: Path) -> RunPlace | None:
 
 
 def follow_file(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:
-    """A growing file's content until ``ended`` says that no more comes; a missing file counts as empty.
+    """A growing file's content until ``ended`` says that no more comes; a missing file, or a link, counts as empty.
 
     Args:
         pause: called after the file was read to its present end; waits.
@@ -174,14 +177,13 @@ def follow_file(path: Path, ended: Callable[[], bool], pause: Callable[[], None]
     position = 0
     while True:
         is_last = ended()
-        try:
-            with open(path, "rb") as file:
+        descriptor = open_file(str(path))
+        if descriptor is not None:
+            with open(descriptor, "rb") as file:
                 file.seek(position)
                 while data := file.read(1 << 16):
                     position += len(data)
                     yield data
-        except FileNotFoundError:
-            pass
         if is_last:
             return
         pause()

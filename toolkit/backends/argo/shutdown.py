@@ -12,6 +12,10 @@ _MARGIN = 10.0
 """Seconds, beyond what they are given, after which pods that still run are taken for forgotten."""
 _DELETION_LIMIT = 60.0
 """Seconds in which a pod that was deleted without a grace period must be gone."""
+_ASK_AGAIN = 10.0
+"""Seconds after which a Workflow that goes on is asked to shut down once more."""
+_ASKED_ANNOTATION = "dev.toolkit/asked-again"
+"""How often that was done: what changes nothing is no event for Argo's controller."""
 GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
 """Why a client ended the run, which could not continue."""
 
@@ -19,6 +23,32 @@ GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
 def give_up_reason(workflow: KubernetesObject) -> str:
     """Why a client ended the run, which could not continue; empty when no client did."""
     return str((workflow["metadata"].get("annotations") or {}).get(GAVE_UP_ANNOTATION) or "")
+
+
+class Reminder:
+    """Asks Argo again to shut down a Workflow that goes on: its controller may have missed the event that asked first."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self._name = name
+        self._times = 0
+        self._next = time.monotonic() + _ASK_AGAIN
+
+    def look(self) -> None:
+        """Asks again, when it is time to."""
+        if time.monotonic() < self._next:
+            return
+        self._times += 1
+        self._next = time.monotonic() + _ASK_AGAIN
+        change: KubernetesObject = {
+            "metadata": {"annotations": {_ASKED_ANNOTATION: str(self._times)}},
+            "spec": {"shutdown": "Terminate"},
+        }
+        try:
+            self._cluster.patch(WORKFLOWS, "workflows", self._name, change)
+        except (ApiError, Unreachable):
+            # Whoever waits for the end has a limit of its own.
+            pass
 
 
 class ForgottenPods:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from toolkit.backends import volumes
 from toolkit.backends.docker.refusals import is_folder_missing, refusal_text
 from toolkit.backends.docker.rendering import security_options
-from toolkit.backends.driver import is_alive
+from toolkit.backends.driver import client_of_labels, is_alive
 from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure
 from toolkit.project import Project
@@ -119,13 +119,8 @@ def remove_orphans(client: docker.DockerClient) -> None:
     import docker
 
     for container in client.api.containers(all=True, filters={"label": "dev.toolkit.driver-pid"}):
-        labels = container["Labels"]
-        alive = is_alive(
-            labels.get("dev.toolkit.driver-host", ""),
-            int(labels["dev.toolkit.driver-pid"]),
-            labels.get("dev.toolkit.driver-started", ""),
-        )
-        if not alive:
+        client_process = client_of_labels(container["Labels"])
+        if client_process is not None and not is_alive(client_process):
             try:
                 client.api.remove_container(container["Id"], force=True, v=True)
             except docker.errors.APIError:

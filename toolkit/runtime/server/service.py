@@ -51,6 +51,7 @@ from ..shared.run_files import (
     run_identity,
 )
 from ..shared.termination import give_up
+from ..shared.volume_files import open_file, open_folder, size_of
 from ..shared.volume_protocol import BLOCK, LONGEST_REQUEST, NO_RUN
 from .answer import AnswerWriter
 from .volume import (
@@ -58,8 +59,6 @@ from .volume import (
     check_run_id,
     make_folder,
     make_root,
-    open_file,
-    open_folder,
     open_part,
     open_root,
     open_run,
@@ -67,7 +66,6 @@ from .volume import (
     publish,
     read_run,
     read_run_end,
-    size_of,
 )
 
 TYPE_CHECKING = False
@@ -198,7 +196,7 @@ def _runs(request: VolumeRequest, answer: AnswerWriter) -> None:
         finally:
             os.close(folder)
         try:
-            end_size = size_of(part, END_RECORD)
+            end_size = size_of(END_RECORD, part)
             # The part's number too, because the ends of two parts may have the same size.
             mark = None if end_size is None else f"{number}:{end_size}"
             if mark is not None and have.get(name) == mark:
@@ -229,8 +227,8 @@ def _records(request: VolumeRequest, answer: AnswerWriter) -> None:
     *earlier, newest = parts_of(folder)
     # The end is opened before the steps are read and sent after them, so that a client that has it has all of the run.
     part = open_part(folder, newest)
-    end = open_file(part, END_RECORD)
-    moved = size_of(folder, MOVED_RECORD) is not None
+    end = open_file(END_RECORD, part)
+    moved = size_of(MOVED_RECORD, folder) is not None
     answer.item(item="records", new=not same, part=newest, ended=end is not None, moved=moved)
     if not same:
         _send_file(answer, folder, RUN_RECORD, RUN_RECORD, 0)
@@ -262,7 +260,7 @@ def _records(request: VolumeRequest, answer: AnswerWriter) -> None:
 def _send_record(answer: AnswerWriter, part: int, number: int, name: str, have: dict[str, int]) -> None:
     """Sends a record of a part unless the client has it, by its size. The volume's counts, also where the client wrote one."""
     path = part_record_path(number, name)
-    size = size_of(part, name)
+    size = size_of(name, part)
     if size is not None and have.get(path) != size:
         _send_file(answer, part, name, path, 0)
 
@@ -306,11 +304,11 @@ class _Sender:
         paths = {name: f"{path}/{name}" for name in STEP_FILES if name in names}
         missing = [name for name in paths if name != OUTPUT_FILE and paths[name] not in self._have]
         # They are opened in reverse order, so that all that a verdict is about is there and sent before it.
-        opened = {name: open_file(folder, name) for name in reversed(missing) if is_file_of_run(paths[name])}
+        opened = {name: open_file(name, folder) for name in reversed(missing) if is_file_of_run(paths[name])}
         for name in STEP_FILES:
             if name == OUTPUT_FILE and name in paths and self._logs and is_file_of_run(paths[name]):
                 had = self._have.get(paths[name])
-                size = size_of(folder, name)
+                size = size_of(name, folder)
                 if size is not None and size != had:
                     # A log that has become shorter is another log.
                     start = had if had is not None and had < size else 0
@@ -321,7 +319,7 @@ class _Sender:
 
 
 def _send_file(answer: AnswerWriter, folder: int, name: str, path: str, start: int) -> None:
-    file = open_file(folder, name)
+    file = open_file(name, folder)
     if file is not None:
         _send_open(answer, file, path, start)
 
@@ -357,7 +355,7 @@ def _objects(request: VolumeRequest, answer: AnswerWriter) -> None:
         file = None
         folder = open_folder(top, object_folders(digest)) if top >= 0 else None
         if folder is not None:
-            file = open_file(folder, digest)
+            file = open_file(digest, folder)
             os.close(folder)
         if file is None:
             answer.item(item="object", sha256=digest, missing=True)

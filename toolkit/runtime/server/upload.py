@@ -25,6 +25,7 @@ import time
 from ..shared.layout import object_folders
 from ..shared.protocol import MOVED_RECORD, STEPS_FOLDER
 from ..shared.run_files import DEEPEST, DIGEST, is_file_of_run, publication_order, run_identity
+from ..shared.volume_files import open_file, open_folder, size_of
 from ..shared.volume_protocol import ABSENT, ELSEWHERE, RETURNS, THERE
 from ..shared.whole_files import give_name, write_all
 from .volume import (
@@ -32,14 +33,11 @@ from .volume import (
     check_run_id,
     make_folder,
     make_root,
-    open_file,
-    open_folder,
     open_root,
     open_run,
     open_to_write,
     read_moved,
     read_run,
-    size_of,
 )
 
 TYPE_CHECKING = False
@@ -74,7 +72,7 @@ def _missing_objects(request: VolumeRequest, answer: AnswerWriter) -> None:
         for digest in digests:
             answer.alive()
             folder = open_folder(top, object_folders(digest))
-            if folder is None or size_of(folder, digest) is None:
+            if folder is None or size_of(digest, folder) is None:
                 lacking.append(digest)
             if folder is not None:
                 os.close(folder)
@@ -105,7 +103,7 @@ def _put_piece(top: int, incoming: int, token: str, piece: PieceDocument, answer
     temporary = f"{_PUT}{token}-{digest}"
     folder = make_folder(top, object_folders(digest))
     try:
-        if size_of(folder, digest) is not None:
+        if size_of(digest, folder) is not None:
             # Another client has put it, or this one whose answer was lost.
             _discard(incoming, temporary)
             return
@@ -123,7 +121,7 @@ def _put_piece(top: int, incoming: int, token: str, piece: PieceDocument, answer
 
 
 def _hash(folder: int, name: str, answer: AnswerWriter) -> str:
-    file = open_file(folder, name)
+    file = open_file(name, folder)
     hasher = hashlib.sha256()
     if file is not None:
         with open(file, "rb", buffering=0) as opened:
@@ -174,7 +172,7 @@ def _state(folder: Optional[int], request: VolumeRequest) -> str:
         )
     if run_identity(record) != request["identity"]:
         raise RequestRefusal(f"the volume has another run {run}, so this one can't resume there")
-    if size_of(folder, MOVED_RECORD) is None:
+    if size_of(MOVED_RECORD, folder) is None:
         return THERE
     moved = read_moved(folder)
     return RETURNS if moved is not None and moved.get("to") == request["origin"] else ELSEWHERE
@@ -263,7 +261,7 @@ def _files_below(folder: int, path: str, depth: int = 0) -> Iterator[tuple[str, 
                 yield from _files_below(inner, f"{path}{name}/", depth + 1)
                 os.close(inner)
         else:
-            size = size_of(folder, name)
+            size = size_of(name, folder)
             if size is not None:
                 yield path + name, size
 

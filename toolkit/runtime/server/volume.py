@@ -5,14 +5,16 @@ No link is followed, and names and paths are checked, although the client is tru
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
-from ..shared import records
+from ..shared import records, volume_files
 from ..shared.layout import SHARED_MODE
 from ..shared.protocol import CONTINUED_FOLDER, END_RECORD, MOVED_RECORD, RUN_RECORD
 from ..shared.run_files import RUN_ID, part_numbers, part_path
-from ..shared.whole_files import give_name, write_all
+from ..shared.volume_files import open_file, open_folder, size_of
+from ..shared.whole_files import write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from ..shared.documents import JsonValue, MovedRecord, RunEnd, RunRecord
 
     Record = TypeVar("Record")
-
-_AS_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class RequestRefusal(Exception):
@@ -40,7 +40,7 @@ def parts_of(folder: int) -> list[int]:
         for number in part_numbers(os.listdir(top)):
             part = open_folder(top, [str(number)])
             if part is not None:
-                if size_of(part, RUN_RECORD) is not None:
+                if size_of(RUN_RECORD, part) is not None:
                     numbers.append(number)
                 os.close(part)
     finally:
@@ -72,7 +72,7 @@ def read_moved(folder: int) -> Optional[MovedRecord]:
 
 
 def _read_record(folder: int, name: str, checked: Callable[[dict[str, JsonValue]], Record]) -> Optional[Record]:
-    file = open_file(folder, name)
+    file = open_file(name, folder)
     if file is None:
         return None
     with open(file, "rb") as opened:
@@ -112,55 +112,6 @@ def open_run(run_log: str, run: str) -> Optional[int]:
         os.close(top)
 
 
-def open_folder(folder: int, parts: list[str]) -> Optional[int]:
-    """A folder below another; None where there is none, or a link in its place."""
-    inner = os.dup(folder)
-    for part in parts:
-        try:
-            following = os.open(part, _AS_FOLDER, dir_fd=inner)
-        except OSError as error:
-            if _is_absent(error):
-                return None
-            raise
-        finally:
-            os.close(inner)
-        inner = following
-    return inner
-
-
-def open_file(folder: int, name: str) -> Optional[int]:
-    """A regular file, opened; None where there is none, or something else in its place."""
-    try:
-        # Not blocking, because a reader of a named pipe would wait for its writer.
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    except OSError as error:
-        if _is_absent(error):
-            return None
-        raise
-    if stat.S_ISREG(os.fstat(file).st_mode):
-        return file
-    os.close(file)
-    return None
-
-
-def size_of(folder: int, name: str) -> Optional[int]:
-    """A regular file's size in bytes; None where there is none, or something else in its place."""
-    try:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if _is_absent(error):
-            return None
-        raise
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _is_absent(error: OSError) -> bool:
-    import errno
-
-    # A socket can't be opened at all (ENXIO).
-    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO)
-
-
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
@@ -173,24 +124,13 @@ def make_root(path: str) -> int:
 
 def make_folder(folder: int, parts: list[str]) -> int:
     """The folder below another, made where it is missing, for all of the steps' group."""
-    inner = os.dup(folder)
-    for part in parts:
-        is_new = True
-        try:
-            os.mkdir(part, 0o775, dir_fd=inner)
-        except FileExistsError:
-            is_new = False
-        try:
-            following = os.open(part, _AS_FOLDER, dir_fd=inner)
-            if is_new:
-                # Also where the volume's own folder does not say so.
-                os.fchmod(following, SHARED_MODE)
-        except OSError as error:
-            raise RequestRefusal(f"{'/'.join(parts)} is no folder on the volume: {error.strerror}") from None
-        finally:
-            os.close(inner)
-        inner = following
-    return inner
+    try:
+        # Also where the volume's own folder does not say so.
+        return volume_files.make_folder(folder, parts, lambda new, _: os.fchmod(new, SHARED_MODE))
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise RequestRefusal(f"{'/'.join(parts)} is no folder on the volume: {error.strerror}") from None
 
 
 def open_to_write(folder: int, name: str, flags: int = 0) -> int:
@@ -205,19 +145,6 @@ def open_to_write(folder: int, name: str, flags: int = 0) -> int:
 
 def publish(folder: int, name: str, data: bytes) -> bool:
     """Publishes a record, whole or not at all, unless there is one; whether it did."""
-    if size_of(folder, name) is not None:
+    if size_of(name, folder) is not None:
         return False
-    temporary = f"{name}.{os.urandom(8).hex()}.tmp"
-    file = open_to_write(folder, temporary, os.O_EXCL)
-    try:
-        try:
-            write_all(file, data)
-        finally:
-            # A network file system may report a full disk only now.
-            os.close(file)
-        return give_name(temporary, name, folder, folder)
-    finally:
-        try:
-            os.unlink(temporary, dir_fd=folder)
-        except FileNotFoundError:
-            pass
+    return write_whole(name, data, replace=False, prepare=lambda file: os.fchmod(file, 0o664), folder=folder)

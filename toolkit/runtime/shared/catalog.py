@@ -6,6 +6,7 @@ import hashlib
 import os
 
 from .layout import object_path
+from .volume_files import open_file
 from .whole_files import WholeFile
 
 TYPE_CHECKING = False
@@ -113,14 +114,15 @@ class FileStore:
             raise StoreFault("this catalog stores nothing (its type is do-nothing), so nothing can be got from it")
         hasher = hashlib.sha256()
         try:
-            with open(self._path(digest), "rb") as file:
+            descriptor = open_file(self._path(digest))
+            if descriptor is None:
+                raise StoreFault(f"the object {digest} is not in the catalog (was it put with store_copy: false?)")
+            with open(descriptor, "rb") as file:
                 for chunk in _chunks(file):
                     hasher.update(chunk)
                     yield chunk
-        except FileNotFoundError:
-            raise StoreFault(
-                f"the object {digest} is not in the catalog (was it put with store_copy: false?)"
-            ) from None
+        except ValueError as error:
+            raise StoreFault(str(error)) from None
         except OSError as error:
             raise StoreFault(f"the object {digest} can't be read: {error.strerror}") from None
         if hasher.hexdigest() != digest:

@@ -418,7 +418,10 @@ if TYPE_CHECKING:
         name: NotRequired[str]
 
     class DriverRecord(TypedDict, total=False):
-        """The client that drives a run on this machine (``host``, ``pid`` and ``started``), or its ``workflow`` on a cluster."""
+        """The client that drives a run on this machine (``host``, ``pid`` and ``started``), or its ``workflow`` on a cluster.
+
+        It is for readers. Which process is signalled is read from the run's lock (``backends/driver.py``).
+        """
 
         host: str
         pid: int

@@ -8,6 +8,9 @@ import os
 from .protocol import STEPS_FOLDER
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_HEXADECIMAL = frozenset("0123456789abcdef")
+_DIGITS = 64
+"""Hexadecimal digits of a SHA-256."""
 _LONGEST = 120
 _KEPT = 80
 
@@ -29,12 +32,21 @@ def folder_name(name: str) -> str:
 
 def step_folder(run_folder: str, path: str) -> str:
     """The folder of the step at ``path`` (names joined with ``/``): its attempts are the folders named by a number."""
-    return os.path.join(run_folder, STEPS_FOLDER, *(folder_name(part) for part in path.split("/")))
+    return os.path.join(run_folder, *_step_parts(path))
 
 
 def attempt_folder(run_folder: str, path: str, attempt: int) -> str:
     """The folder of one attempt; ``attempt`` counts from 1."""
-    return os.path.join(step_folder(run_folder, path), str(attempt))
+    return os.path.join(run_folder, *attempt_parts(path, attempt))
+
+
+def attempt_parts(path: str, attempt: int) -> list[str]:
+    """The folders between a run's folder and the records of an attempt, that of the attempt included."""
+    return [*_step_parts(path), str(attempt)]
+
+
+def _step_parts(path: str) -> list[str]:
+    return [STEPS_FOLDER, *map(folder_name, path.split("/"))]
 
 
 def attempts(run_folder: str, path: str) -> list[int]:
@@ -52,5 +64,11 @@ def object_folders(digest: str) -> list[str]:
 
 
 def object_path(catalog: str, digest: str) -> str:
-    """The path of an object in a catalog. ``digest`` is its SHA-256 in hexadecimal, and is not checked."""
+    """The path of an object in a catalog.
+
+    Raises:
+        ValueError: ``digest`` is no SHA-256 in hexadecimal. A record of a step's may hold anything, also a path.
+    """
+    if len(digest) != _DIGITS or not _HEXADECIMAL.issuperset(digest):
+        raise ValueError(f"{digest!r} is no object's hash")
     return os.path.join(catalog, *object_folders(digest), digest)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 
+from .volume_files import open_file
 from .whole_files import write_whole
 
 TYPE_CHECKING = False
@@ -38,6 +39,7 @@ _RUN: Shape = {
     "run_id": (str,),
     "pipeline": (str,),
     "environment": (str,),
+    "tag": (str,),
     "started": (str,),
     "plan": (str,),
     "plan_hash": (str,),
@@ -118,16 +120,16 @@ def parse(data: bytes | str) -> dict[str, JsonValue]:
 
 
 def read(path: str) -> Optional[dict[str, JsonValue]]:
-    """A JSON object in a file, whatever its keys; None when the file does not exist (yet).
+    """A JSON object in a file, whatever its keys; None when the file does not exist (yet). A link is no record.
 
     Raises:
         ValueError: the file is not a JSON object. OSError: it can't be read.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError):
+    descriptor = open_file(path)
+    if descriptor is None:
         return None
+    with open(descriptor, "rb") as file:
+        data = file.read()
     return parse(data)
 
 
@@ -177,6 +179,8 @@ def checked_run(document: object) -> RunRecord:
         ValueError: it is none, as in the functions below.
     """
     record: RunRecord = _checked(document, "a run's record", _RUN)
+    if not all(isinstance(number, int) for number in record.get("attempts", {}).values()):
+        raise ValueError("an attempt of a run's record has no number")
     return record
 
 

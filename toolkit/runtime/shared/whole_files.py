@@ -23,18 +23,23 @@ def temporary_beside(path: str) -> str:
 
 
 def write_whole(
-    path: str, data: bytes, replace: bool = True, prepare: Optional[Callable[[str], object]] = None
+    path: str,
+    data: bytes,
+    replace: bool = True,
+    prepare: Optional[Callable[[int], object]] = None,
+    folder: Optional[int] = None,
 ) -> bool:
     """Writes a file whole; returns whether it did.
 
     Args:
         replace: whether a file that exists is replaced. If not, it stays and the result is False.
-        prepare: is called with the temporary name when all is written, to set mode and owner.
+        prepare: is called with the file's descriptor when all is written, to set mode and owner.
+        folder: the descriptor of the folder that ``path`` is relative to.
 
     Raises:
         OSError: the disk is full, the folder is missing or not writable. A file that existed is unchanged.
     """
-    with WholeFile(path) as file:
+    with WholeFile(path, folder=folder) as file:
         file.write(data)
         return file.publish(replace=replace, prepare=prepare)
 
@@ -44,23 +49,28 @@ class WholeFile:
 
     Args:
         path: its name. temporary: the name under which it is written, on the same file system; None is one beside it.
+        folder: the descriptor of the folder that both are relative to.
 
     Raises:
         OSError: it can't be created.
     """
 
-    def __init__(self, path: str, temporary: Optional[str] = None) -> None:
+    def __init__(self, path: str, temporary: Optional[str] = None, folder: Optional[int] = None) -> None:
         self._path = path
+        self._folder = folder
         self.temporary = temporary if temporary is not None else temporary_beside(path)
-        self._file: BinaryIO = open(self.temporary, "xb")  # noqa: SIM115
+        self._file: BinaryIO = open(self.temporary, "xb", opener=self._open)  # noqa: SIM115
         self._is_left = True
         self.write = self._file.write
 
     def __enter__(self) -> WholeFile:
         return self
 
+    def _open(self, path: str, flags: int) -> int:
+        return os.open(path, flags, 0o666, dir_fd=self._folder)
+
     def publish(
-        self, path: Optional[str] = None, replace: bool = True, prepare: Optional[Callable[[str], object]] = None
+        self, path: Optional[str] = None, replace: bool = True, prepare: Optional[Callable[[int], object]] = None
     ) -> bool:
         """Gives the file its name; returns whether it did.
 
@@ -70,16 +80,16 @@ class WholeFile:
         Raises:
             OSError
         """
+        if prepare is not None:
+            prepare(self._file.fileno())
         # A network file system may report a full disk only now.
         self._file.close()
-        if prepare is not None:
-            prepare(self.temporary)
         path = path if path is not None else self._path
         if replace:
-            os.rename(self.temporary, path)
+            os.rename(self.temporary, path, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             self._is_left = False
             return True
-        return give_name(self.temporary, path)
+        return give_name(self.temporary, path, self._folder, self._folder)
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -89,7 +99,7 @@ class WholeFile:
             pass
         if self._is_left:
             try:
-                os.unlink(self.temporary)
+                os.unlink(self.temporary, dir_fd=self._folder)
             except OSError:
                 pass
 

@@ -26,7 +26,7 @@ from toolkit.backends.argo.follow.outcome import (
 from toolkit.backends.argo.follow.pending_pods import PendingPods
 from toolkit.backends.argo.follow.watch import NoAnswer, ObjectEvent, ObjectStream
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL, pod_has_ended, pod_has_started
-from toolkit.backends.argo.shutdown import ForgottenPods, shut_down_run
+from toolkit.backends.argo.shutdown import ForgottenPods, Reminder, shut_down_run
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedStep
@@ -100,6 +100,7 @@ class Follower:
         self._cancels = 0
         self._end_by: float | None = None
         self._forgotten: ForgottenPods | None = None
+        self._reminder: Reminder | None = None
         cancel.listen(self._messages)
 
     def run(self) -> Outcome:
@@ -141,6 +142,8 @@ class Follower:
                         self._end_by = now + self._forgotten.limit
                     if not self._still_runs(now, self._forgotten):
                         return self._outcome()
+                elif self._reminder is not None:
+                    self._reminder.look()
                 if self._end_by is not None and now > self._end_by:
                     raise Infrastructure(
                         f"the Workflow {self._name} was asked to stop and did not: are Argo's controller and the nodes "
@@ -305,6 +308,7 @@ class Follower:
             self._listener.cancelling(kill)
         try:
             shut_down_run(self._cluster, self._name, kill, "" if cancelled else self._gave_up)
+            self._reminder = Reminder(self._cluster, self._name)
         except NotFound:
             raise Infrastructure(f"the Workflow {self._name} was deleted while it ran") from None
         self._end_by = time.monotonic() + _END_LIMIT + (0 if kill else self._grace())

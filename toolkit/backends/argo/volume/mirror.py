@@ -23,6 +23,7 @@ from toolkit.backends.argo.volume.answer import Meter, Progress, ServerError, un
 from toolkit.backends.argo.volume.exchange import ask, ask_documents
 from toolkit.backends.argo.volume.mirror_files import ObjectSink, RecordSink, files_of_run, identity_of, object_path
 from toolkit.backends.argo.volume.reader import Reader
+from toolkit.backends.volumes import MIRRORED_PLACE, MIRRORED_VOLUME, MIRRORS
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared import volume_protocol
@@ -34,7 +35,7 @@ from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.store.reader import NoRun, newest_part
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import ListedRun, MovedRecord, VolumeRequest
+    from toolkit.runtime.shared.documents import ListedRun, MovedRecord, RunPlace, VolumeRequest
 
 _BATCH = 4 * 1024 * 1024
 """Bytes of records in one request to publish them."""
@@ -47,6 +48,7 @@ class Mirror:
         run_log: the folder for ``RunLog``. catalog: the folder for ``FileStore``; None where nothing is stored.
         remote_log, remote_catalog: their paths in a pod.
         claims: what a reader pod mounts: names of claims with their mount paths.
+        home: the private folder around it, for what is not from the volume: which cluster it is of, and what runs were asked for.
 
     Raises:
         BadInput: the run log or the catalog lies on no volume. Infrastructure: the folder can't be created.
@@ -57,23 +59,24 @@ class Mirror:
         self.remote_log = config.run_log_store.log_folder
         stores = config.catalog.type != "do-nothing"
         self.remote_catalog = config.catalog.catalog_location if stores else None
-        top = project.state / "cluster"
+        top = project.state / MIRRORS
         volumes.make_private_state(project)
         try:
             # Records hold no secrets, but they hold values, and logs what the steps printed.
             top.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Infrastructure(f"{top} can't be created: {error.strerror}") from None
-        home, self.run_log, claim = _locate(project, cluster, top, self.remote_log)
+        self.home, self.run_log, claim = _locate(project, cluster, top, self.remote_log)
         claims = [claim]
         self.catalog: Path | None = None
         if self.remote_catalog is not None:
             _, self.catalog, claim = _locate(project, cluster, top, self.remote_catalog)
             claims += [claim] if claim not in claims else []
         self.claims: tuple[tuple[str, str], ...] = tuple(claims)
-        self._listing = home / "listing"
-        self._complete = home / "complete"
-        self._trash = home / "trash"
+        self._listing = self.home / "listing"
+        self._complete = self.home / "complete"
+        self._trash = self.home / "trash"
+        _remember(self.home / MIRRORED_PLACE, {"context": cluster.context, "namespace": cluster.namespace})
 
     # --- runs -------------------------------------------------------------------------------------------------------
 
@@ -96,7 +99,7 @@ class Mirror:
                 raise unreadable("a run id")
             names_there.add(name)
             document = cached.get(name) if fields.get("kept") else _parse_listing(data)
-            if document is None:
+            if document is None or document["run"].get("run_id") != name:
                 continue
             runs.append(document)
             if not fields.get("kept") and document["end"] is not None:
@@ -272,7 +275,7 @@ def _locate(project: Project, cluster: Cluster, top: Path, path: str) -> tuple[P
     """The mirror's folder of the claim on which ``path`` lies, the path inside that folder, and the claim with its mount path."""
     volume, inside = volumes.locate(project, path)
     home = top / _key(cluster, volume.name)
-    return home, home / "volume" / inside, (volume.name, volume.mount_path)
+    return home, home / MIRRORED_VOLUME / inside, (volume.name, volume.mount_path)
 
 
 def _key(cluster: Cluster, claim: str) -> str:
@@ -319,6 +322,17 @@ def _runs_in(folder: Path) -> list[str]:
         return [name for name in os.listdir(folder) if RUN_ID.fullmatch(name)]
     except FileNotFoundError:
         return []
+
+
+def _remember(file: Path, place: RunPlace) -> None:
+    """Keeps of which cluster a mirror is, unless the file says so."""
+    data = encode(place)
+    try:
+        if file.read_bytes() == data:
+            return
+    except OSError:
+        pass
+    _write(file, data)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -25,6 +25,7 @@ from toolkit.runtime.shared.protocol import (
     STEPS_FOLDER,
 )
 from toolkit.runtime.shared.records import read
+from toolkit.runtime.shared.volume_files import size_of
 from toolkit.runtime.shared.whole_files import temporary_beside
 
 
@@ -40,11 +41,12 @@ def identity_of(folder: Path) -> str | None:
 def files_of_run(folder: Path) -> Iterator[tuple[str, int]]:
     """The paths of the files of a run that are in its folder, with their sizes."""
     for name in (RUN_RECORD, END_RECORD, MOVED_RECORD):
-        try:
-            yield name, (folder / name).stat().st_size
-        except OSError:
-            pass
+        size = size_of(str(folder / name))
+        if size is not None:
+            yield name, size
     for top in (CONTINUED_FOLDER, STEPS_FOLDER):
+        if (folder / top).is_symlink():
+            continue
         for path, entry in _below(folder / top, top):
             if run_files.is_file_of_run(path):
                 yield path, entry.stat(follow_symlinks=False).st_size
@@ -68,9 +70,10 @@ def object_path(catalog: Path, digest: str) -> Path:
     Raises:
         StoreFault: ``digest`` is no SHA-256.
     """
-    if not run_files.DIGEST.fullmatch(digest):
-        raise StoreFault(f"{digest!r} is no object's hash")
-    return Path(layout.object_path(str(catalog), digest))
+    try:
+        return Path(layout.object_path(str(catalog), digest))
+    except ValueError as error:
+        raise StoreFault(str(error)) from None
 
 
 class RecordSink(Sink):

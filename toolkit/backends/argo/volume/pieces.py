@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.errors import Infrastructure
+from toolkit.runtime.shared.volume_files import open_file
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import PieceDocument
@@ -51,7 +52,10 @@ def batches(files: Iterable[tuple[str, Path]], limit: int = _PIECE) -> Iterator[
     room = limit
     for name, path in files:
         try:
-            with open(path, "rb") as file:
+            descriptor = open_file(str(path))
+            if descriptor is None:
+                raise Infrastructure(f"{path} can't be read: it is no regular file")
+            with open(descriptor, "rb") as file:
                 size = file.seek(0, 2)
                 file.seek(0)
                 offset = 0

@@ -23,6 +23,7 @@ from toolkit.runtime.shared import volume_protocol
 from toolkit.runtime.shared.protocol import MOVED_RECORD
 from toolkit.runtime.shared.records import checked_moved
 from toolkit.runtime.shared.run_files import publication_order
+from toolkit.runtime.shared.volume_files import size_of
 from toolkit.store.reader import NoRun
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def push_objects(
     """
     if mirror.remote_catalog is None:
         return []
-    paths = {digest: path for digest in digests if (path := object_path(catalog, digest)).is_file()}
+    paths = {digest: path for digest in digests if size_of(str(path := object_path(catalog, digest))) is not None}
     lacking: list[str] = []
     if paths:
         request: VolumeRequest = {"do": "lacking", "catalog": mirror.remote_catalog, "objects": list(paths)}
