@@ -105,13 +105,14 @@ class _ModelBuilder:
         kind = node["type"]
         if kind == "task":
             return self._task(node, name, where)
+        ends = bool(node.get("terminate_with_success")), bool(node.get("terminate_with_failure"))
         if kind == "stub":
-            return Stub(name, bool(node.get("terminate_with_success")), bool(node.get("terminate_with_failure")), where)
+            return Stub(name, *ends, where)
         handler = self._optional_pipeline(node.get("on_failure"))
         if kind == "pipeline":
-            return Nested(name, self.pipeline(node["pipeline"]), handler, where)
+            return Nested(name, self.pipeline(node["pipeline"]), handler, *ends, where)
         if kind == "parallel":
-            return Parallel(name, self._branches(node, where), handler, where)
+            return Parallel(name, self._branches(node, where), handler, *ends, where)
         if kind == "map":
             reducer = node.get("reducer")
             return Map(
@@ -122,12 +123,13 @@ class _ModelBuilder:
                 _function(reducer["function"]) if isinstance(reducer, dict) else reducer,
                 self._count(node, "concurrency", where) if node.get("concurrency") is not None else None,
                 handler,
+                *ends,
                 where,
             )
         if kind == "conditional":
             parameter = names.parameter_name(node["parameter"], where)
             default = self._optional_pipeline(node.get("default"))
-            return Conditional(name, parameter, self._branches(node, where), default, handler, where)
+            return Conditional(name, parameter, self._branches(node, where), default, handler, *ends, where)
         if kind == "loop":
             return Loop(
                 name,
@@ -136,6 +138,7 @@ class _ModelBuilder:
                 names.parameter_name(node["break_on"], where),
                 names.parameter_name(node["index_as"], where) if node.get("index_as") else "",
                 handler,
+                *ends,
                 where,
             )
         raise BadInput(f"the step {name!r} is of the unknown type {kind!r}", where)

@@ -111,6 +111,8 @@ class Nested:
     name: str
     pipeline: Pipeline
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 
@@ -121,6 +123,8 @@ class Parallel:
     name: str
     branches: tuple[tuple[str, Pipeline], ...]
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 
@@ -140,6 +144,8 @@ class Map:
     reducer: Function | str | None = None
     concurrency: int | None = None
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 
@@ -152,6 +158,8 @@ class Conditional:
     branches: tuple[tuple[str, Pipeline], ...]
     default: Pipeline | None = None
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 
@@ -165,6 +173,8 @@ class Loop:
     break_on: str
     index_as: str = ""
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 

@@ -95,6 +95,8 @@ if TYPE_CHECKING:
 
     class CompositeData(StepData, CompositeContent):
         on_failure: Optional[PipelineData]
+        terminate_with_success: bool
+        terminate_with_failure: bool
 
     class PipelineData(TypedDict):
         name: str

@@ -232,7 +232,7 @@ if TYPE_CHECKING:
         type: str
         line: int
         on_failure: Optional[PipelineDescription]
-        # of a task and of a stub
+        # of a step of any type
         terminate_with_success: bool
         terminate_with_failure: bool
         # of a task
