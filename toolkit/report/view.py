@@ -186,7 +186,10 @@ class View:
 
 
 def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
-    return {"name": entry["name"], "sha256": entry["sha256"], "size": entry["size"]}
+    document: FileDocument = {"name": entry["name"], "sha256": entry["sha256"], "size": entry["size"]}
+    if entry.get("executable"):
+        document["executable"] = True
+    return document
 
 
 def catalog(document: RunDocument) -> list[CatalogFile]:

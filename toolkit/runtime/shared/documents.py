@@ -287,12 +287,19 @@ if TYPE_CHECKING:
         size: int
 
     class CatalogEntry(ObjectEntry):
-        """A file that a step put, or got: then ``from`` is the path of the step that put it."""
+        """A file that a step put, or got: then ``from`` is the path of the step that put it.
+
+        Keys:
+            name: relative to the step's folder; of an empty folder, it ends in ``/``. executable: only where it is true.
+        """
 
         name: str
+        executable: NotRequired[bool]
 
     # Its key is a keyword.
-    GotEntry = TypedDict("GotEntry", {"name": str, "sha256": str, "size": int, "from": str})
+    GotEntry = TypedDict(
+        "GotEntry", {"name": str, "sha256": str, "size": int, "executable": NotRequired[bool], "from": str}
+    )
 
     class CatalogRecord(TypedDict):
         get: list[GotEntry]

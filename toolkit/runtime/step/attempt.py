@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 
 from ..shared import layout, records
-from ..shared.catalog import BadKey, FileStore, StepFiles
+from ..shared.catalog import BadKey, FileStore, StepFiles, is_empty_folder
 from ..shared.controls import Controls, write_control_files
 from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE
 from ..shared.redaction import Redactor
@@ -184,7 +185,9 @@ class AttemptRunner:
         files = self._files()
         for request in self.step["catalog"]["get"]:
             for entry, source in self.scope.files(request["key"], request["step"]):
-                self.store.get_file(entry["sha256"], files.target(entry["name"]))
+                target = files.target(entry["name"])
+                if not is_empty_folder(entry["name"]):
+                    self.store.get_file(entry["sha256"], target, entry.get("executable", False))
                 self.got.append({**entry, "from": source})
 
     # --- the child --------------------------------------------------------------------------------------------------
@@ -231,8 +234,10 @@ class AttemptRunner:
         for key in self.step["catalog"]["put"]:
             try:
                 for name, path in files.to_put(key):
-                    entry = self.store.put_file(path, copy)
+                    entry = self.store.put_file(os.devnull if is_empty_folder(name) else path, copy)
                     entries[name] = {"name": name, "sha256": entry["sha256"], "size": entry["size"]}
+                    if not is_empty_folder(name) and os.stat(path).st_mode & stat.S_IXUSR:
+                        entries[name]["executable"] = True
             except (BadKey, OSError) as error:
                 if outcome.exit_code == 0:
                     reason = str(error) if isinstance(error, BadKey) else f"{key} can't be read: {error.strerror}"
