@@ -11,6 +11,7 @@ from toolkit import names
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
     RETURN_KINDS,
+    SHELLS,
     Binding,
     CatalogUse,
     Conditional,
@@ -22,6 +23,7 @@ from toolkit.model.pipeline import (
     Parallel,
     Pipeline,
     Return,
+    Shell,
     Source,
     Step,
     Stub,
@@ -165,6 +167,7 @@ class _ModelBuilder:
             kind=node["kind"],
             function=_function(function) if function else None,
             command=self._command(node, where),
+            shell=self._shell(node, where),
             takes=_takes(takes) if takes else None,
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(secret, where) for secret in node.get("secrets") or ()),
@@ -188,6 +191,14 @@ class _ModelBuilder:
         if not isinstance(command, str) or not command.strip() or "\0" in command:
             raise BadInput(f"the step {node['name']!r} has no command", where)
         return command
+
+    def _shell(self, node: StepDescription, where: str) -> Shell:
+        name = node.get("shell", "sh")
+        if name not in SHELLS:
+            raise BadInput(f"shell of the step {node['name']!r} is {' or '.join(SHELLS)}, not {name!r}", where)
+        if node["kind"] != "shell" and "shell" in node:
+            raise BadInput(f"the {node['kind']} step {node['name']!r} has no shell", where)
+        return SHELLS[name]
 
     def _returns(self, node: StepDescription, name: str, where: str) -> tuple[Return, ...]:
         returns: dict[str, Return] = {}

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 Kind = Literal["python", "shell", "notebook"]
+Shell = Literal["sh", "bash"]
 ReturnKind = Literal["json", "object", "metric"]
 TASK_KINDS: Mapping[str, Kind] = {"python": "python", "shell": "shell", "notebook": "notebook"}
 RETURN_KINDS: Mapping[str, ReturnKind] = {"json": "json", "object": "object", "metric": "metric"}
-"""Both kinds by their names, which a description has as text."""
+SHELLS: Mapping[str, Shell] = {"sh": "sh", "bash": "bash"}
+"""Each of these by its name, which a description has as text."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Task:
     kind: Kind
     function: Function | None = None
     command: str | None = None
+    shell: Shell = "sh"
     takes: Takes | None = None
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()

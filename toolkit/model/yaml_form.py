@@ -30,6 +30,7 @@ _KEYS = {
         *_COMMON,
         "command_type",
         "command",
+        "shell",
         "returns",
         "catalog",
         "secrets",
@@ -355,6 +356,8 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
         "bind": _describe_bindings(node.get("bind")),
     }
     _copy_flags(node, step)
+    if "shell" in node:
+        step["shell"] = _text(node["shell"], "shell")
     if "max_attempts" in node:
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     if kind == "python":

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         function: FunctionName
         live: Callable[..., Any]
         command: str
+        shell: str
 
     class TaskData(StepData, TaskWork):
         kind: str

@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         """What a task's row has beside them; ``emits`` only where there is something, ``takes`` only of a python task.
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
+        ``shell`` is there only where it is not sh.
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
 
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
         function: FunctionRow
         takes: Optional[TakesRow]
         command: str
+        shell: str
 
     class CompositeKeys(TypedDict, total=False):
         """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).
@@ -239,6 +241,7 @@ if TYPE_CHECKING:
         kind: TaskKind
         function: FunctionRow
         command: str
+        shell: str
         takes: Optional[TakesRow]
         returns: list[ReturnRow]
         secrets: list[str]

@@ -25,9 +25,9 @@ from .work_folder import list_code, make_work_folder, replace_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Optional, Union
 
-    from ..shared.documents import CatalogEntry, EndRecord, GotEntry, StepRow
+    from ..shared.documents import CatalogEntry, EndRecord, FunctionRow, GotEntry, StepRow
     from ..shared.locations import Locations
     from ..shared.scope import RunPlan
 
@@ -111,8 +111,7 @@ class AttemptRunner:
             )
         self._enter_work_folder()
         environment = self._environment()
-        command = self.step.get("command") or self.step.get("function")
-        begin = begin_record.begin_record(started, self.locations, command, environment)
+        begin = begin_record.begin_record(started, self.locations, self._command(), environment)
         if self.group:
             begin["group"] = self.group
         records.write(os.path.join(self.folder, BEGIN_RECORD), begin)
@@ -210,6 +209,8 @@ class AttemptRunner:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
         report, _, exports = self._child.result.partition(b"\n")
         outcome.add_report(report)
+        if self.step["kind"] == "shell" and "shell" not in self.step and not outcome.cancelled:
+            outcome.add_shell_error(output.tail)
         if outcome.exit_code == 0 and not outcome.cancelled:
             self._check_returns(task, outcome, exports)
         return outcome
@@ -256,10 +257,15 @@ class AttemptRunner:
         if self.locations.in_container:
             write_control_files(files)
 
+    def _command(self) -> Union[str, FunctionRow, None]:
+        """What the step runs, for its records."""
+        if "shell" in self.step:
+            return f"{self.step['shell']} -c {self.step['command']}"
+        return self.step.get("command") or self.step.get("function")
+
     def _digest_inputs(self, outcome: AttemptOutcome) -> str:
         image = records.read(self.locations.image_file) if self.locations.image_file else None
-        command = self.step.get("command") or self.step.get("function")
-        return digest_inputs(image, command, self.settings["environment"], outcome.inputs or {}, self.got)
+        return digest_inputs(image, self._command(), self.settings["environment"], outcome.inputs or {}, self.got)
 
 
 def leave_on_term(*_: object) -> None:

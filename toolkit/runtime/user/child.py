@@ -478,11 +478,17 @@ def _shell(step: TaskRunner, environment: dict[str, str], result: int) -> int:
         os.set_inheritable(EXPORTS_DESCRIPTOR, True)
         script = _DUMP + script
     _flush()
-    try:
-        os.execve("/bin/sh", ["sh", "-c", script], {**environment, **variables})
-    except OSError as error:
-        print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
-    return 1
+    shell = step.step.get("shell", "sh")
+    for path in (f"/bin/{shell}", f"/usr/bin/{shell}", f"/usr/local/bin/{shell}"):
+        try:
+            os.execve(path, [shell, "-c", script], {**environment, **variables})
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
+            return 1
+    print(f"the step's command can't be started: the image has no {shell}", file=sys.stderr)
+    return 127
 
 
 def _send(descriptor: int, document: Mapping[str, object], more: bool = False) -> None:
