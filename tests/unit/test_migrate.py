@@ -20,6 +20,9 @@ from toolkit.migrate.python_code import migrate_python
         ("from \\\n  runnable import Stub\n", "from \\\n  toolkit import Stub\n"),
         ("é = 1; import runnable; é = runnable.Stub\r\n", "é = 1; import toolkit; é = toolkit.Stub\r\n"),
         ("def f():\n\timport runnable\n\treturn runnable.Map\n", "def f():\n\timport toolkit\n\treturn toolkit.Map\n"),
+        ("from runnable.sdk import Map as M\n", "from toolkit import Map as M\n"),
+        ("import runnable as r\nr.Map(reducer='lambda *x: max(x)')\n", 'import toolkit as r\nr.Map(reducer="max")\n'),
+        ("import runnable as r\nr.Map(reducer='lambda *xs: xs[-1]')\n", 'import toolkit as r\nr.Map(reducer="last")\n'),
         ("from runnable import *\n", "from toolkit import *\n"),
         ("text = 'import runnable'\nrunnable = 1\n", "text = 'import runnable'\nrunnable = 1\n"),
         ("import runnable_tools\nfrom .runnable import x\n", "import runnable_tools\nfrom .runnable import x\n"),
@@ -70,7 +73,19 @@ catalog:
     catalog_location: ".catalog"
 secrets: {type: dotenvy}
 """,
-        "dag.yaml": "dag: {start_at: a, steps: {a: {type: stub, next: success}}}\n",
+        "dag.yaml": """\
+dag:
+  start_at: m
+  steps:
+    m:
+      type: map
+      iterate_on: xs
+      iterate_as: x
+      branch: {start_at: a, steps: {a: {type: stub, next: success}}}
+      reducer: "lambda *x: max(x)"
+      next: n
+""",
+        "job.yaml": "type: shell\ncommand: echo hello\n",
         "requirements.txt": "pandas\nrunnable[notebook]>=0.20\n",
         ".venv/pyvenv.cfg": "",
         ".venv/lib.py": "import runnable\n",
@@ -80,15 +95,19 @@ secrets: {type: dotenvy}
         (tmp_path / name).write_text(text)
     assert run(["migrate", "."]) == 0
     assert capsys.readouterr().out.splitlines() == [
+        "dag.yaml: 1 place changed",
+        "dag.yaml:10: to do: there is no step 'n'",
+        "job.yaml:1: to do: a job in YAML: call ShellJob, PythonJob or NotebookJob in Python, or make it a step",
         "pipeline.py: 1 place changed",
         "requirements.txt:2: to do: runnable is no dependency any more, and toolkit need not be one: every image has its SDK",
         "toolkit.yaml: 2 places changed",
         "toolkit.yaml:9: to do: secrets.type can't be 'dotenvy'; did you mean dotenv? (one of env-secrets, "
         "env-secrets-manager, env, dotenv, do-nothing)",
-        "2 files changed, 2 to do by hand",
+        "3 files changed, 4 to do by hand",
     ]
     expected = files["toolkit.yaml"].replace("buffered", "file-system").replace('".catalog"', "/data/catalog")
     assert (tmp_path / "toolkit.yaml").read_text() == expected
+    assert "reducer: max\n" in (tmp_path / "dag.yaml").read_text()
     assert (tmp_path / ".venv/lib.py").read_text() == "import runnable\n"
 
 

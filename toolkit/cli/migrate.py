@@ -12,7 +12,7 @@ from pathlib import Path
 
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
-from toolkit.migrate.configuration import left_of_configuration, migrate_yaml
+from toolkit.migrate.configuration import left_of_yaml, migrate_yaml
 from toolkit.migrate.migrated import Migrated
 from toolkit.migrate.python_code import THEIRS, migrate_python
 
@@ -78,7 +78,7 @@ def _migrate_file(path: Path, dry_run: bool) -> Migrated:
         migrated = migrate_yaml(path, text)
         _write(path, data, migrated.text.encode("utf-8", errors="surrogateescape"), dry_run)
         if not dry_run:
-            migrated.left += left_of_configuration(path)
+            migrated.left += left_of_yaml(path)
         return migrated
     if _declares_dependencies(path.name):
         lines = enumerate(text.splitlines(), 1)

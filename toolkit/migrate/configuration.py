@@ -1,4 +1,4 @@
-"""Rewrites what a configuration of runnable names that lies on no shared volume. All else of it stays byte for byte."""
+"""Rewrites what a configuration or a pipeline in YAML has that toolkit does not. All else of it stays byte for byte."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from toolkit.config.located import Located, read_yaml
 from toolkit.config.settings import CatalogStore, RunLogStore
 from toolkit.errors import BadInput
 from toolkit.migrate.migrated import Migrated
+from toolkit.migrate.python_code import named_reducer
 from toolkit.model.yaml_form import read as read_pipeline
 
 _SERVICES = (
@@ -35,16 +36,24 @@ def migrate_yaml(path: Path, text: str) -> Migrated:
     tree = read_yaml(path)
     entries = tree.value if isinstance(tree.value, dict) else {}
     if "dag" in entries:
-        return Migrated(text, left=_refusal(lambda: read_pipeline(path)))
+        migrated = Migrated(text)
+        _name_reducers(migrated, tree)
+        return migrated
+    if {"type", "command"} <= set(entries):
+        return Migrated(
+            text, left=[(1, "a job in YAML: call ShellJob, PythonJob or NotebookJob in Python, or make it a step")]
+        )
     if not any(key in entries for key in _SERVICES):
         return Migrated(text)
     return _migrate_services(entries, text)
 
 
-def left_of_configuration(path: Path) -> list[tuple[int, str]]:
-    """What toolkit still refuses of a configuration, once the file is rewritten."""
+def left_of_yaml(path: Path) -> list[tuple[int, str]]:
+    """What toolkit still refuses of a pipeline or a configuration, once the file is rewritten."""
     tree = read_yaml(path)
-    if not isinstance(tree.value, dict) or "dag" in tree.value or not any(key in tree.value for key in _SERVICES):
+    if isinstance(tree.value, dict) and "dag" in tree.value:
+        return _refusal(lambda: read_pipeline(path))
+    if not isinstance(tree.value, dict) or not any(key in tree.value for key in _SERVICES):
         return []
     left = _refusal(lambda: load(path, path.parent))
     if path.name not in YAML_NAMES:
@@ -77,6 +86,19 @@ def _migrate_services(entries: dict[str, Located], text: str) -> Migrated:
                 name = PurePosixPath(default).name
                 _replace_value(migrated, config, key, f"{mounts[0]}/{name}" if mounts else default)
     return migrated
+
+
+def _name_reducers(migrated: Migrated, tree: Located) -> None:
+    """Writes the reducers that are lambdas, and do what one of ours does, by its name."""
+    if isinstance(tree.value, tuple):
+        for item in tree.value:
+            _name_reducers(migrated, item)
+    if isinstance(tree.value, dict):
+        for key, item in tree.value.items():
+            ours = named_reducer(item.value) if key == "reducer" and isinstance(item.value, str) else None
+            if ours is not None:
+                _replace_value(migrated, tree.value, key, ours)
+            _name_reducers(migrated, item)
 
 
 def _mount_paths(entries: dict[str, Located]) -> list[str]:

@@ -24,15 +24,15 @@ def migrate_python(text: str) -> Migrated:
         SyntaxError: the text is not Python.
     """
     tree = ast.parse(text)
-    edits: dict[tuple[int, int], int] = {}
+    edits: dict[tuple[int, int], tuple[int, str]] = {}
     left: list[tuple[int, str]] = []
     bound: dict[str, str] = {}
     module_names: set[str] = set()
     renamed = False
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
-            if node.module == THEIRS:
-                edits[_place_of_module(text, node)] = len(THEIRS)
+            if node.module in (THEIRS, f"{THEIRS}.sdk"):
+                edits[_place_of_module(text, node)] = len(node.module), OURS
                 for name in node.names:
                     bound[name.asname or name.name] = name.name
                     if name.name != "*" and name.name not in public_names:
@@ -42,7 +42,7 @@ def migrate_python(text: str) -> Migrated:
         elif isinstance(node, ast.Import):
             for name in node.names:
                 if name.name == THEIRS:
-                    edits[name.lineno, name.col_offset] = len(THEIRS)
+                    edits[name.lineno, name.col_offset] = len(THEIRS), OURS
                     module_names.add(name.asname or THEIRS)
                     renamed = renamed or name.asname is None
                 elif name.name.startswith(THEIRS + "."):
@@ -51,7 +51,7 @@ def migrate_python(text: str) -> Migrated:
         return Migrated(text, left=left)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == THEIRS and renamed:
-            edits[node.lineno, node.col_offset] = len(THEIRS)
+            edits[node.lineno, node.col_offset] = len(THEIRS), OURS
         elif isinstance(node, ast.Attribute):
             of_module = isinstance(node.value, ast.Name) and node.value.id in module_names
             if of_module and node.attr not in public_names:
@@ -59,6 +59,8 @@ def migrate_python(text: str) -> Migrated:
             elif node.attr == "execute_streaming":
                 left.append((node.lineno, _STREAMING))
         elif isinstance(node, ast.Call):
+            for given in node.keywords:
+                edits.update(_reducer_edit(text, given))
             left += _what_a_call_lacks(node, bound, module_names)
     return Migrated(_edited(text, edits), len(edits), sorted(set(left)))
 
@@ -73,6 +75,25 @@ def _place_of_module(text: str, node: ast.ImportFrom) -> tuple[int, int]:
         if not lines[line - 1].startswith(b"\\", match.end()):
             return line, match.end()
         line, column = line + 1, 0
+
+
+def _reducer_edit(text: str, given: ast.keyword) -> dict[tuple[int, int], tuple[int, str]]:
+    """The edit of a reducer that is a lambda's text and does what a reducer of ours does."""
+    value = given.value
+    if given.arg != "reducer" or not isinstance(value, ast.Constant) or not isinstance(value.value, str):
+        return {}
+    ours = named_reducer(value.value)
+    if ours is None or value.end_lineno != value.lineno or value.end_col_offset is None:
+        return {}
+    return {(value.lineno, value.col_offset): (value.end_col_offset - value.col_offset, repr(ours).replace("'", '"'))}
+
+
+def named_reducer(text: str) -> str | None:
+    """The name of the reducer that does what a lambda's text does: ``lambda *x: max(x)`` is ``max``."""
+    match = re.fullmatch(r"lambda \*(\w+)\s*:\s*(list|sum|max|min)\(\1\)", text.strip())
+    if match:
+        return match[2]
+    return "last" if re.fullmatch(r"lambda \*(\w+)\s*:\s*\1\[-1\]", text.strip()) else None
 
 
 def _what_a_call_lacks(node: ast.Call, bound: dict[str, str], module_names: set[str]) -> Iterator[tuple[int, str]]:
@@ -111,10 +132,10 @@ def _lines(text: str) -> list[bytes]:
     return [line.encode() for line in io.StringIO(text, newline="")]
 
 
-def _edited(text: str, edits: dict[tuple[int, int], int]) -> str:
-    """The text with our name at each place, instead of as many bytes."""
+def _edited(text: str, edits: dict[tuple[int, int], tuple[int, str]]) -> str:
+    """The text with something else at each place, instead of as many bytes."""
     lines = _lines(text)
-    for (line, column), length in sorted(edits.items(), reverse=True):
+    for (line, column), (length, ours) in sorted(edits.items(), reverse=True):
         before = lines[line - 1]
-        lines[line - 1] = before[:column] + OURS.encode() + before[column + length :]
+        lines[line - 1] = before[:column] + ours.encode() + before[column + length :]
     return b"".join(lines).decode()
