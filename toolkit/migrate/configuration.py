@@ -37,7 +37,7 @@ def migrate_yaml(path: Path, text: str) -> Migrated:
     entries = tree.value if isinstance(tree.value, dict) else {}
     if "dag" in entries:
         migrated = Migrated(text)
-        _name_reducers(migrated, tree)
+        _name_reducers(migrated, tree, set())
         return migrated
     if {"type", "command"} <= set(entries):
         return Migrated(
@@ -88,17 +88,22 @@ def _migrate_services(entries: dict[str, Located], text: str) -> Migrated:
     return migrated
 
 
-def _name_reducers(migrated: Migrated, tree: Located) -> None:
-    """Writes the reducers that are lambdas, and do what one of ours does, by its name."""
+def _name_reducers(migrated: Migrated, tree: Located, lines: set[int]) -> None:
+    """Writes the reducers that are lambdas, and do what one of ours does, by its name.
+
+    Args:
+        lines: those that are written already. A branch behind an anchor is met as often as it is used.
+    """
     if isinstance(tree.value, tuple):
         for item in tree.value:
-            _name_reducers(migrated, item)
+            _name_reducers(migrated, item, lines)
     if isinstance(tree.value, dict):
         for key, item in tree.value.items():
             ours = named_reducer(item.value) if key == "reducer" and isinstance(item.value, str) else None
-            if ours is not None:
+            if ours is not None and item.line not in lines:
+                lines.add(item.line)
                 _replace_value(migrated, tree.value, key, ours)
-            _name_reducers(migrated, item)
+            _name_reducers(migrated, item, lines)
 
 
 def _mount_paths(entries: dict[str, Located]) -> list[str]:
