@@ -183,6 +183,12 @@ def test_secrets_reach_the_notebook_and_nothing_that_is_kept(
         ("import sys\nsys.exit(3)", 3, "the step left by sys.exit(3)"),
         ("import sys\nsys.exit('no luck')", 1, "the step left by sys.exit: no luck"),
         ("import sys\nsys.exit(0)", 1, "left by sys.exit() without returning x"),
+        ("exit", 1, "left by sys.exit() without returning x"),
+        ("quit()", 1, "left by sys.exit() without returning x"),
+        ("exit(3)", 3, "the step left by sys.exit(3)"),
+        ("import leaves\nleaves.with_four()", 4, "the step left by sys.exit(4)"),
+        ("%no_such_magic", 1, "UsageError: Line magic function `%no_such_magic` not found."),
+        ("%%bash\nexit 5", 1, "CalledProcessError: Command"),
         ("import os\nos._exit(3)", 3, "the notebook's kernel ended before the notebook did, with exit code 3"),
         ("import os\nos._exit(0)", 1, "the notebook's kernel ended before the notebook did, with exit code 0"),
         ("import os\nos.kill(os.getpid(), 9)", 137, "the notebook's kernel was killed by signal 9"),
@@ -193,10 +199,14 @@ def test_secrets_reach_the_notebook_and_nothing_that_is_kept(
 def test_a_notebook_that_does_not_come_to_its_end_fails(
     project: LocalProject, cell: str, code: int, reason: str
 ) -> None:
+    (project.root / "leaves.py").write_text("def with_four():\n    exit(4)\n")
     attempt = run(project, "returns=['x']", "print('first')", cell, "print('last')")
     assert (attempt["status"], attempt["exit_code"]) == ("failed", code), project.output()
     assert reason in attempt["reason"]
     assert project.output().startswith(b"first\n")
+    # Two ends come after the last cell: a return that is missing, and one that is no JSON.
+    assert (b"\nlast\n" in project.output()) == (cell in ("1", "x = {1}"))
+    assert b"nbclient" not in project.output()
 
 
 def test_a_failing_cell_is_recorded_as_an_exception_and_the_notebook_so_far_is_kept(project: LocalProject) -> None:

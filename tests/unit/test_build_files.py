@@ -53,12 +53,16 @@ def test_links_stay_links_and_those_that_lead_out_are_warned_about(tmp_path: Pat
     write(root, "data.csv", "sub/x")
     (root / "inside").symlink_to("data.csv")
     (root / "outside").symlink_to("../other")
-    (root / "absolute").symlink_to(root / "data.csv")
+    (root / "absolute").symlink_to("/etc/hosts")
+    # These two leave the project and come back to it.
+    (root / "sub" / "by-its-path").symlink_to(root / "data.csv")
+    (root / "sub" / "around").symlink_to("../../project")
     (root / "folder").symlink_to("sub")
     warnings: list[str] = []
     found = {file.path: file for file in project_files(root, warn=warnings.append)}
     assert found["inside"] == CodeFile("inside", "symlink", str(root / "inside"), target="data.csv")
     assert found["outside"].target == "../other"
+    assert found["sub/by-its-path"].target == "../data.csv" and found["sub/around"].target == ".."
     assert "folder/x" not in found
     assert sorted(warning.split()[0] for warning in warnings) == ["absolute", "outside"]
 

@@ -46,6 +46,10 @@ DOUBLING = dag("".join(
         ('{"dag": {"start_at": "a", "steps": {"a": {"type": "stub"}}}}', ["a"]),
         # a fail ends the pipeline with a failure, and so is a step
         (dag("a: {type: stub, next: b}\nb: {type: fail}"), ["a", "b"]),
+        # so is one that has no step of its own
+        (dag("a: {type: stub, next: success}"), ["a"]),
+        (dag("a: {type: stub, next: fail}"), ["a", "fail"]),
+        (dag("a: {command: m.f, on_failure: fail}"), ["a"]),
         (f"dag: {{dag: {{start_at: s, steps: {{s: {STUB}}}}}}}", ["s"]),
         # a step that only on_failure leads to is reached by it
         (dag("a: {type: map, iterate_on: l, iterate_as: i, on_failure: h, branch: "

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_cancel,
         _add_diff,
         _add_doctor,
+        _add_migrate,
     ):
         add(commands)
     return parser
@@ -295,3 +296,11 @@ def _add_doctor(commands: _Commands) -> None:
         help="print manifests for kubectl apply: all, namespace, accounts, claim, secrets, limits or nodes",
     )
     _with_json(parser)
+
+
+def _add_migrate(commands: _Commands) -> None:
+    parser = _command(commands, "migrate", "rewrite the imports and the configuration of a project made for runnable")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="Python and YAML files, or folders, whose files below them are meant"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would change, and write nothing")

@@ -11,6 +11,7 @@ from toolkit import names
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
     RETURN_KINDS,
+    SHELLS,
     Binding,
     CatalogUse,
     Conditional,
@@ -22,6 +23,7 @@ from toolkit.model.pipeline import (
     Parallel,
     Pipeline,
     Return,
+    Shell,
     Source,
     Step,
     Stub,
@@ -105,13 +107,14 @@ class _ModelBuilder:
         kind = node["type"]
         if kind == "task":
             return self._task(node, name, where)
+        ends = bool(node.get("terminate_with_success")), bool(node.get("terminate_with_failure"))
         if kind == "stub":
-            return Stub(name, bool(node.get("terminate_with_success")), bool(node.get("terminate_with_failure")), where)
+            return Stub(name, *ends, where)
         handler = self._optional_pipeline(node.get("on_failure"))
         if kind == "pipeline":
-            return Nested(name, self.pipeline(node["pipeline"]), handler, where)
+            return Nested(name, self.pipeline(node["pipeline"]), handler, *ends, where)
         if kind == "parallel":
-            return Parallel(name, self._branches(node, where), handler, where)
+            return Parallel(name, self._branches(node, where), handler, *ends, where)
         if kind == "map":
             reducer = node.get("reducer")
             return Map(
@@ -122,12 +125,13 @@ class _ModelBuilder:
                 _function(reducer["function"]) if isinstance(reducer, dict) else reducer,
                 self._count(node, "concurrency", where) if node.get("concurrency") is not None else None,
                 handler,
+                *ends,
                 where,
             )
         if kind == "conditional":
             parameter = names.parameter_name(node["parameter"], where)
             default = self._optional_pipeline(node.get("default"))
-            return Conditional(name, parameter, self._branches(node, where), default, handler, where)
+            return Conditional(name, parameter, self._branches(node, where), default, handler, *ends, where)
         if kind == "loop":
             return Loop(
                 name,
@@ -136,6 +140,7 @@ class _ModelBuilder:
                 names.parameter_name(node["break_on"], where),
                 names.parameter_name(node["index_as"], where) if node.get("index_as") else "",
                 handler,
+                *ends,
                 where,
             )
         raise BadInput(f"the step {name!r} is of the unknown type {kind!r}", where)
@@ -162,6 +167,7 @@ class _ModelBuilder:
             kind=node["kind"],
             function=_function(function) if function else None,
             command=self._command(node, where),
+            shell=self._shell(node, where),
             takes=_takes(takes) if takes else None,
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(secret, where) for secret in node.get("secrets") or ()),
@@ -185,6 +191,14 @@ class _ModelBuilder:
         if not isinstance(command, str) or not command.strip() or "\0" in command:
             raise BadInput(f"the step {node['name']!r} has no command", where)
         return command
+
+    def _shell(self, node: StepDescription, where: str) -> Shell:
+        name = node.get("shell", "sh")
+        if name not in SHELLS:
+            raise BadInput(f"shell of the step {node['name']!r} is {' or '.join(SHELLS)}, not {name!r}", where)
+        if node["kind"] != "shell" and "shell" in node:
+            raise BadInput(f"the {node['kind']} step {node['name']!r} has no shell", where)
+        return SHELLS[name]
 
     def _returns(self, node: StepDescription, name: str, where: str) -> tuple[Return, ...]:
         returns: dict[str, Return] = {}

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 Kind = Literal["python", "shell", "notebook"]
+Shell = Literal["sh", "bash"]
 ReturnKind = Literal["json", "object", "metric"]
 TASK_KINDS: Mapping[str, Kind] = {"python": "python", "shell": "shell", "notebook": "notebook"}
 RETURN_KINDS: Mapping[str, ReturnKind] = {"json": "json", "object": "object", "metric": "metric"}
-"""Both kinds by their names, which a description has as text."""
+SHELLS: Mapping[str, Shell] = {"sh": "sh", "bash": "bash"}
+"""Each of these by its name, which a description has as text."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Task:
     kind: Kind
     function: Function | None = None
     command: str | None = None
+    shell: Shell = "sh"
     takes: Takes | None = None
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()
@@ -111,6 +114,8 @@ class Nested:
     name: str
     pipeline: Pipeline
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 
@@ -121,6 +126,8 @@ class Parallel:
     name: str
     branches: tuple[tuple[str, Pipeline], ...]
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 
@@ -140,6 +147,8 @@ class Map:
     reducer: Function | str | None = None
     concurrency: int | None = None
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 
@@ -152,6 +161,8 @@ class Conditional:
     branches: tuple[tuple[str, Pipeline], ...]
     default: Pipeline | None = None
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 
@@ -165,6 +176,8 @@ class Loop:
     break_on: str
     index_as: str = ""
     on_failure: Pipeline | None = None
+    terminate_with_success: bool = False
+    terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
 
 

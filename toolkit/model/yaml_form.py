@@ -24,19 +24,18 @@ if TYPE_CHECKING:
 
 _TYPES = ("task", "stub", "pipeline", "parallel", "map", "conditional", "loop", "success", "fail")
 _ENDS = ("success", "fail")
-_COMMON = ("type", "next", "next_node", "on_failure")
+_COMMON = ("type", "next", "next_node", "on_failure", "terminate_with_success", "terminate_with_failure")
 _KEYS = {
     "task": (
         *_COMMON,
         "command_type",
         "command",
+        "shell",
         "returns",
         "catalog",
         "secrets",
         "overrides",
         "bind",
-        "terminate_with_success",
-        "terminate_with_failure",
         "max_attempts",
     ),
     "pipeline": (*_COMMON, "branch", "dag", "pipeline"),
@@ -132,7 +131,7 @@ class _Sequence:
             if name in seen:
                 raise BadInput(f"the steps form a cycle: {name!r} comes again after {order[-1]['name']!r}", place)
             seen.add(name)
-            line = _name_line(self._tree, name)
+            line = _name_line(self._tree, name) if name in self._steps else _line_of(place)
             if kind == "success" and (order or not handlers):
                 break
             self._reader.count_step(place)
@@ -146,7 +145,10 @@ class _Sequence:
 
     def _step_entries(self, name: str, place: str) -> tuple[str, dict[str, Located]]:
         if name not in self._steps:
-            hint = nearest(name, list(self._steps))
+            if name in _ENDS:
+                # These two need no step of their own.
+                return name, {}
+            hint = nearest(name, [*self._steps, *_ENDS])
             raise BadInput(f"there is no step {name!r}" + (f" (did you mean {hint!r}?)" if hint else ""), place)
         tree = self._steps[name]
         node = _mapping(tree, f"the step {name}")
@@ -198,6 +200,7 @@ class _Sequence:
     ) -> StepDescription:
         handler = self._describe_handler(name, node, handlers)
         step: StepDescription = {"type": kind, "name": name, "line": line, "on_failure": handler}
+        _copy_flags(node, step)
         if "parameter" in node:
             step["parameter"] = _text(node["parameter"], "parameter")
         if "iterate_on" in node:
@@ -310,6 +313,11 @@ def _name_line(steps: Located, name: str) -> int:
     return steps.key_lines.get(name, steps.line)
 
 
+def _line_of(place: str) -> int:
+    """The line of a place, which is ``file:line``."""
+    return int(place.rpartition(":")[2])
+
+
 def _name_where(steps: Located, name: str) -> str:
     """The place of a step's name as ``file:line``."""
     return steps.key_where(name)
@@ -348,6 +356,8 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
         "bind": _describe_bindings(node.get("bind")),
     }
     _copy_flags(node, step)
+    if "shell" in node:
+        step["shell"] = _text(node["shell"], "shell")
     if "max_attempts" in node:
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     if kind == "python":

@@ -323,6 +323,8 @@ def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
         row["takes"] = _takes_json(task.takes) if task.takes is not None else None
     elif task.command is not None:
         row["command"] = task.command
+        if task.shell != "sh":
+            row["shell"] = task.shell
     return row
 
 

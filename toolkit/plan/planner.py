@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from toolkit.config.settings import Config, ExecutorConfig, Override
@@ -126,7 +127,13 @@ class _Planner:
         place = len(self._rows)
         handler = join(path, HANDLER) if step.on_failure is not None else None
         row = PlannedStep(
-            path, _TYPES[type(step)], step.name, inside=PlannedComposite(()), handler=handler, line=step.line
+            path,
+            _TYPES[type(step)],
+            step.name,
+            inside=PlannedComposite(()),
+            handler=handler,
+            ends=_ends(step),
+            line=step.line,
         )
         self._rows.append(row)
         inner: list[PlannedScope] = []
@@ -172,7 +179,7 @@ class _Planner:
                 item=step.index_as,
                 limit=step.max_iterations,
             )
-        self._rows[place] = PlannedStep(path, row.type, step.name, inside=inside, handler=handler, line=step.line)
+        self._rows[place] = replace(row, inside=inside)
         return {name for scope in inner for name in scope.returns}, any(scope.puts for scope in inner)
 
     def _plan_task(self, task: Task, path: str, position: int, siblings: _Siblings) -> PlannedStep:
@@ -327,7 +334,7 @@ def _returned_names(step: Step) -> set[str]:
     return names.union(*(_returned_names(inner) for pipeline in pipelines for inner in pipeline.steps))
 
 
-def _ends(step: Task | Stub) -> Ends:
+def _ends(step: Step) -> Ends:
     if step.terminate_with_success and step.terminate_with_failure:
         raise BadInput(f"the step {step.name!r} sets both terminate_with_success and terminate_with_failure", step.line)
     return "success" if step.terminate_with_success else "failure" if step.terminate_with_failure else ""

@@ -27,8 +27,14 @@ class RunSummary(TypedDict):
     ended: str | None
 
 
-class FileDocument(TypedDict):
-    """A file in the catalog; the size is in bytes."""
+class ExecutableDocument(TypedDict, total=False):
+    """The key that only a file with its executable bit has."""
+
+    executable: bool
+
+
+class FileDocument(ExecutableDocument):
+    """A file in the catalog, or an empty folder, whose name ends in ``/``; the size is in bytes."""
 
     name: str
     sha256: str

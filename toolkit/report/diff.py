@@ -338,7 +338,7 @@ class _Comparison:
                 "command": step.begin.get("command"),
                 "environment": step.planned.settings["environment"] if step.planned.settings is not None else None,
                 "inputs": step.end["inputs"],
-                "files": sorted((entry["name"], entry["sha256"]) for entry in step.end["catalog"]["get"]),
+                "files": sorted(file_text(entry) for entry in step.end["catalog"]["get"]),
             }
             for step in (a, b)
         ]

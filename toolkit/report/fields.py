@@ -290,4 +290,5 @@ def returned_values(step: StepFacts, metric: bool) -> FieldValues:
 
 def file_text(file: CatalogEntry | GotEntry) -> str:
     """The content of a file, as one value."""
-    return f"sha256:{file['sha256']} ({file['size']} bytes)"
+    executable = ", executable" if file.get("executable") else ""
+    return f"sha256:{file['sha256']} ({file['size']} bytes{executable})"

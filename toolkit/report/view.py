@@ -213,7 +213,10 @@ _OF_END = ("ended", "input_parameters", "output_parameters", "catalog")
 
 
 def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
-    return {"name": entry["name"], "sha256": entry["sha256"], "size": entry["size"]}
+    document: FileDocument = {"name": entry["name"], "sha256": entry["sha256"], "size": entry["size"]}
+    if entry.get("executable"):
+        document["executable"] = True
+    return document
 
 
 def catalog(document: RunDocument) -> list[CatalogFile]:

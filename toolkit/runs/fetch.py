@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runs.find import RunHandle
-from toolkit.runtime.shared.catalog import FileStore, StoreFault, is_pattern, matches
+from toolkit.runtime.shared.catalog import FileStore, StoreFault, is_empty_folder, is_pattern, matches
 
 if TYPE_CHECKING:
     from toolkit.report.contract import CatalogFile
@@ -36,8 +36,11 @@ def copy_files(handle: RunHandle, rows: Sequence[CatalogFile], keys: Sequence[st
         target = folder / name
         _check_inside(folder, target)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            store.get_file(row["sha256"], str(target))
+            if is_empty_folder(name):
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                store.get_file(row["sha256"], str(target), row.get("executable", False))
         except StoreFault as error:
             raise BadInput(f"{name}: {error}") from None
         except OSError as error:

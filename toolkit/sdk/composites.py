@@ -223,9 +223,13 @@ class _Composite(Step):
     kind = ""
     """Its type in a description: ``pipeline``, ``parallel``, ``map``, ``conditional`` or ``loop``."""
 
-    def __init__(self, name: str, on_failure: Optional[AnyPipeline] = None) -> None:
+    def __init__(
+        self, name: str, on_failure: Optional[AnyPipeline], terminate_with_success: bool, terminate_with_failure: bool
+    ) -> None:
         super().__init__(name)
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
+        self.terminate_with_success = terminate_with_success
+        self.terminate_with_failure = terminate_with_failure
 
     def _pipelines(self) -> list[AnyPipeline]:
         """The pipelines that it holds, in order of definition; not its ``on_failure``."""
@@ -241,7 +245,15 @@ class _Composite(Step):
 
     def describe(self) -> CompositeData:
         handler = self.on_failure.describe_inside() if self.on_failure is not None else None
-        return {"type": self.kind, "name": self.name, "line": self.line, "on_failure": handler, **self._content()}
+        return {
+            "type": self.kind,
+            "name": self.name,
+            "line": self.line,
+            "on_failure": handler,
+            "terminate_with_success": self.terminate_with_success,
+            "terminate_with_failure": self.terminate_with_failure,
+            **self._content(),
+        }
 
 
 class Nested(_Composite):
@@ -254,6 +266,8 @@ class Nested(_Composite):
         pipeline: what runs.
         on_failure: a pipeline that runs when it has failed. The pipeline's own when absent.
         line: the line of the file that errors name. The caller's when absent.
+        terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
+        terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
 
     Raises:
         ValueError: the name is empty, or ``pipeline`` is no pipeline.
@@ -262,12 +276,20 @@ class Nested(_Composite):
     kind = "pipeline"
 
     def __init__(
-        self, name: str, pipeline: AnyPipeline, on_failure: Optional[AnyPipeline] = None, line: Optional[int] = None
+        self,
+        name: str,
+        pipeline: AnyPipeline,
+        on_failure: Optional[AnyPipeline] = None,
+        line: Optional[int] = None,
+        terminate_with_success: bool = False,
+        terminate_with_failure: bool = False,
     ) -> None:
         if not name:
             raise Refusal("a pipeline that is a step of another needs a name: Pipeline(name=…)", line)
         self.pipeline = a_pipeline(f"pipeline of the step {name}", pipeline)
-        super().__init__(name, on_failure or getattr(pipeline, "on_failure", None))
+        super().__init__(
+            name, on_failure or getattr(pipeline, "on_failure", None), terminate_with_success, terminate_with_failure
+        )
         self.line = line or self.line
 
     def _pipelines(self) -> list[AnyPipeline]:
@@ -291,6 +313,8 @@ class Parallel(_Composite):
         name: the step's name.
         branches: for each branch's name, its pipeline.
         on_failure: a pipeline that runs when the step has failed.
+        terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
+        terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
 
     Raises:
         ValueError: ``branches`` is no dict of names and pipelines.
@@ -299,9 +323,14 @@ class Parallel(_Composite):
     kind = "parallel"
 
     def __init__(
-        self, name: str, branches: Mapping[str, AnyPipeline], on_failure: Optional[AnyPipeline] = None
+        self,
+        name: str,
+        branches: Mapping[str, AnyPipeline],
+        on_failure: Optional[AnyPipeline] = None,
+        terminate_with_success: bool = False,
+        terminate_with_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
         self.branches = _branches(name, branches)
 
     def _pipelines(self) -> list[AnyPipeline]:
@@ -330,6 +359,8 @@ class Map(_Composite):
             ``min`` and ``"last"``. The list itself when absent.
         concurrency: how many items may run at once. As many as the run may have steps at once when absent.
         on_failure: a pipeline that runs when the step has failed.
+        terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
+        terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
 
     Raises:
         ValueError: the branch is no pipeline, or the reducer can't be found by its name.
@@ -346,8 +377,10 @@ class Map(_Composite):
         reducer: Union[Callable[..., Any], str, None] = None,
         concurrency: Optional[int] = None,
         on_failure: Optional[AnyPipeline] = None,
+        terminate_with_success: bool = False,
+        terminate_with_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
         self.iterate_on = iterate_on
         self.iterate_as = iterate_as
@@ -401,6 +434,8 @@ class Conditional(_Composite):
         branches: for each value as text, its pipeline.
         default: the pipeline for any other value. Without it, another value fails the step.
         on_failure: a pipeline that runs when the step has failed.
+        terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
+        terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
 
     Raises:
         ValueError: ``branches`` is no dict of names and pipelines.
@@ -415,8 +450,10 @@ class Conditional(_Composite):
         branches: Mapping[str, AnyPipeline],
         default: Optional[AnyPipeline] = None,
         on_failure: Optional[AnyPipeline] = None,
+        terminate_with_success: bool = False,
+        terminate_with_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
         self.parameter = parameter
         self.branches = _branches(name, branches)
         self.default = a_pipeline(f"default of the step {name}", default) if default is not None else None
@@ -448,6 +485,8 @@ class Loop(_Composite):
         break_on: the parameter that ends the loop when it is true after an iteration. In a driver also its handle.
         index_as: the parameter under which the branch finds the iteration's number, from 0. None when empty.
         on_failure: a pipeline that runs when the step has failed.
+        terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
+        terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
 
     Raises:
         ValueError: the branch is no pipeline.
@@ -463,8 +502,10 @@ class Loop(_Composite):
         break_on: str,
         index_as: str = "",
         on_failure: Optional[AnyPipeline] = None,
+        terminate_with_success: bool = False,
+        terminate_with_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
         self.max_iterations = max_iterations
         self.break_on = break_on

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         function: FunctionName
         live: Callable[..., Any]
         command: str
+        shell: str
 
     class TaskData(StepData, TaskWork):
         kind: str
@@ -95,6 +96,8 @@ if TYPE_CHECKING:
 
     class CompositeData(StepData, CompositeContent):
         on_failure: Optional[PipelineData]
+        terminate_with_success: bool
+        terminate_with_failure: bool
 
     class PipelineData(TypedDict):
         name: str

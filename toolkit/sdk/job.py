@@ -90,16 +90,17 @@ class ShellJob(_Job):
     """A command that runs without a pipeline around it.
 
     Args:
-        command: the text for ``/bin/sh -c``.
+        command: the text for the shell.
         name: the name of step and pipeline.
+        shell: ``"sh"`` or ``"bash"``, as for :class:`ShellTask`.
         options: as :class:`PythonTask` takes them.
 
     Raises:
         ValueError: an option has a value that it can't have.
     """
 
-    def __init__(self, command: str, name: str = "shell", **options: Unpack[TaskOptions]) -> None:
-        super().__init__(ShellTask(name, command, **options))
+    def __init__(self, command: str, name: str = "shell", shell: str = "sh", **options: Unpack[TaskOptions]) -> None:
+        super().__init__(ShellTask(name, command, shell, **options))
 
 
 class NotebookJob(_Job):

@@ -338,7 +338,7 @@ class AsyncPythonTask(PythonTask):
 
 
 class ShellTask(_Task):
-    """A step that runs a command by ``/bin/sh -c``.
+    """A step that runs a command by ``/bin/sh -c``, or by bash.
 
     It finds every parameter as an environment variable: text as it is, everything else as JSON. Above 64 kB the variable
     ``NAME_FILE`` names a file that holds the value. Its returns are the variables that it exports.
@@ -350,6 +350,7 @@ class ShellTask(_Task):
     Args:
         name: the step's name.
         command: the text for the shell.
+        shell: ``"sh"``, or ``"bash"`` for arrays, ``[[ … ]]`` and all else that only bash has. The image must have it.
         options: as :class:`PythonTask` takes them.
 
     Raises:
@@ -358,12 +359,13 @@ class ShellTask(_Task):
 
     kind = "shell"
 
-    def __init__(self, name: str, command: str, **options: Unpack[TaskOptions]) -> None:
+    def __init__(self, name: str, command: str, shell: str = "sh", **options: Unpack[TaskOptions]) -> None:
         self.command = command
+        self.shell = shell
         super().__init__(name, **options)
 
     def _work(self) -> TaskWork:
-        return {"command": self.command}
+        return {"command": self.command} if self.shell == "sh" else {"command": self.command, "shell": self.shell}
 
 
 class NotebookTask(_Task):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import OK, SKIPPED, Case, Expect, cancelled, failed, functions
+from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, cancelled, failed, functions, written
 from tests.conformance.exemptions import NO_LIMITS, ORPHANS
 
 EAT = "hoard = []\nwhile True: hoard.append(b'x' * 8_000_000)"
@@ -47,6 +47,72 @@ async def waits(x):
 """,
         expect=Expect(
             parameters={"x": 1, "y": 2, "z": 3}, output={"at_exit": "the last word", "threads": "a thread's word"}
+        ),
+    ),
+    Case(
+        "composite-ends-its-pipeline",
+        "terminate_with_success and terminate_with_failure of a composite end the pipeline once it has succeeded, and only then.",
+        **written("""\
+import argparse
+
+def one():
+    return 1
+
+def two(args: argparse.Namespace):
+    return vars(args)
+
+def broken():
+    sys.exit(5)
+
+one_step = Pipeline(steps=[PythonTask(one, returns=["n"])])
+ends = {"terminate_with_success": True}
+p = Pipeline(steps=[
+    Nested("nested", Pipeline(steps=[Parallel("parallel", {"a": one_step, "b": one_step}, **ends), Stub("after parallel")])),
+    Nested("mapped", Pipeline(steps=[Map("map", one_step, "xs", "x", **ends), Stub("after map")])),
+    Nested("looped", Pipeline(steps=[Loop("loop", one_step, 3, "n", **ends), Stub("after loop")])),
+    Nested("chosen", Pipeline(steps=[Conditional("choice", "n", {"1": one_step}, **ends), Stub("after choice")])),
+    PythonTask(two, returns=["everything"]),
+    Nested("handled", Pipeline(steps=[
+        Nested("fails", Pipeline(steps=[PythonTask(broken)]), on_failure=Pipeline(steps=[Stub("mends")]), **ends),
+        Stub("after handled"),
+    ])),
+    Nested("last", one_step, terminate_with_failure=True),
+    Stub("never"),
+])
+"""),
+        arguments=["--param", "xs=[1]"],
+        expect=Expect(
+            code=1,
+            steps={
+                "nested": PASSED,
+                "nested/parallel": PASSED,
+                "nested/parallel/a/one": OK,
+                "nested/parallel/b/one": OK,
+                "nested/after parallel": SKIPPED,
+                "mapped": PASSED,
+                "mapped/map": PASSED,
+                "mapped/map/0/one": OK,
+                "mapped/after map": SKIPPED,
+                "looped": PASSED,
+                "looped/loop": PASSED,
+                "looped/loop/0/one": OK,
+                "looped/after loop": SKIPPED,
+                "chosen": PASSED,
+                "chosen/choice": PASSED,
+                "chosen/choice/1/one": OK,
+                "chosen/after choice": SKIPPED,
+                "two": OK,
+                "handled": PASSED,
+                "handled/fails": BROKEN,
+                "handled/fails/broken": failed(5),
+                "handled/fails/on_failure/mends": PASSED,
+                "handled/after handled": SKIPPED,
+                "last": PASSED,
+                "last/one": OK,
+                "never": SKIPPED,
+            },
+            parameters={"n": 1, "xs": [1], "everything": {"n": 1, "xs": [1]}},
+            reason="the step last ends its pipeline with a failure",
         ),
     ),
     Case(

@@ -36,6 +36,8 @@ def first():
     write("data/deep/c.txt", "c")
     write("x1.log", "x1")
     write("x2.log", "x2")
+    os.chmod("x2.log", 0o700)
+    os.makedirs("data/none/inside")
     write("not-put.txt", "not put")
     write("there.txt", read("there.txt") + ", changed")
 
@@ -53,6 +55,9 @@ def third():
 
 def fourth():
     assert read("one.txt") == "one of first" and read("x1.log") == "x1" and read("data/deep/c.txt") == "c"
+    # Who may read a file that was put with its executable bit may execute it, and an empty folder is one.
+    assert os.access("x2.log", os.X_OK) and os.stat("x1.log").st_mode & 0o111 == 0
+    assert os.listdir("data/none/inside") == []
     assert read("there.txt") == "as it was" and not os.path.exists("not-put.txt")
     os.chmod("one.txt", 0o755)
     write("one.txt", "one of fourth")
@@ -79,6 +84,7 @@ CASES = (
                     "data/a.csv": "a",
                     "data/deep/b.csv": "b",
                     "data/deep/c.txt": "c",
+                    "data/none/inside/": "",
                     "x1.log": "x1",
                     "x2.log": "x2",
                     "there.txt": "as it was, changed",

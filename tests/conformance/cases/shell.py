@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import Case, Expect
+from tests.conformance.case import OK, Case, Expect, failed
 
 SCRIPT = """\
 cat <<'END'
@@ -32,6 +32,19 @@ echo $?
 """
 
 CASES = (
+    Case(
+        "shell-bash",
+        "A command that needs bash asks for it; sh refuses it, and the reason says what to do.",
+        steps=[
+            "ShellTask('counts', 'words=(a b c); [[ ${words[1]} == b ]] && export n=${#words[@]}', shell='bash', returns=['n'])",
+            "ShellTask('refused', 'words=(a b c)')",
+        ],
+        expect=Expect(
+            code=1,
+            steps={"counts": OK, "refused": failed(2, "shell: bash")},
+            parameters={"n": 3},
+        ),
+    ),
     Case(
         "shell-exports",
         "A command returns the last values that it exported, from any folder and with any PATH. A subshell's exports do not count.",

@@ -31,7 +31,7 @@ class CodeFile:
         path: relative to the root, POSIX.
         source: its path on this machine.
         executable: whether its owner may execute it (files only).
-        target: a symbolic link's target, unresolved; "" for the others.
+        target: a symbolic link's target in a container, else unresolved; "" for the others.
         size: bytes (files only, else 0).
         stamp: (mtime_ns, ctime_ns, inode), one of which changes when the content does.
     """
@@ -153,8 +153,7 @@ class _Walk:
         if stat.S_ISLNK(status.st_mode):
             target = os.fsencode(os.readlink(entry.path)).decode("utf-8", "surrogateescape")
             _check_utf8(target, entry.path)
-            self._check_link(entry.path, path, target)
-            yield CodeFile(path, "symlink", entry.path, target=target)
+            yield CodeFile(path, "symlink", entry.path, target=self._link_target(entry.path, path, target))
         elif stat.S_ISREG(status.st_mode):
             if (status.st_dev, status.st_ino) in self.own_output:
                 return
@@ -165,12 +164,21 @@ class _Walk:
         else:
             self.warn(f"{path} is a socket, a pipe or a device, so it is left out of the code")
 
-    def _check_link(self, source: str, path: str, target: str) -> None:
-        inside = os.path.realpath(source).startswith(self.root + os.sep)
-        if os.path.isabs(target) or not inside:
+    def _link_target(self, source: str, path: str, target: str) -> str:
+        """Where a link leads in a container. One that comes back to the project from outside leads there directly.
+
+        The project has another path there: a link to its absolute path would lead to nothing.
+        """
+        real = os.path.realpath(source)
+        if real != self.root and not real.startswith(self.root + os.sep):
             self.warn(
                 f"{path} is a link to {target}, outside of the project: in a container it may lead to another file or to none"
             )
+            return target
+        if os.path.isabs(target) or os.path.normpath(os.path.join(os.path.dirname(path), target)).startswith(".."):
+            relative = os.path.relpath(real, os.path.join(self.root, os.path.dirname(path)))
+            return os.fsencode(relative).decode("utf-8", "surrogateescape")
+        return target
 
 
 def _check_utf8(name: str, source: str) -> None:

@@ -95,8 +95,11 @@ class FileStore:
         """
         return b"".join(self._get(digest))
 
-    def get_file(self, digest: str, target: str) -> None:
+    def get_file(self, digest: str, target: str, executable: bool = False) -> None:
         """Writes an object to ``target``, which is replaced: a link there is not followed.
+
+        Args:
+            executable: whether who may read the file may execute it as well.
 
         Raises:
             StoreFault: as of :meth:`get_bytes`, or the file can't be written.
@@ -105,7 +108,7 @@ class FileStore:
             with WholeFile(target) as file:
                 for chunk in self._get(digest):
                     file.write(chunk)
-                file.publish()
+                file.publish(prepare=_make_executable if executable else None)
         except OSError as error:
             raise StoreFault(f"{target} can't be written: {error.strerror}") from None
 
@@ -127,6 +130,16 @@ class FileStore:
             raise StoreFault(f"the object {digest} can't be read: {error.strerror}") from None
         if hasher.hexdigest() != digest:
             raise StoreFault(f"the object {digest} in the catalog is damaged: its content has another hash")
+
+
+def _make_executable(path: str) -> None:
+    mode = os.stat(path).st_mode & 0o777
+    os.chmod(path, mode | (mode & 0o444) >> 2)
+
+
+def is_empty_folder(name: str) -> bool:
+    """Whether an entry of the catalog is an empty folder and no file."""
+    return name.endswith("/")
 
 
 def executed_name(notebook: str) -> str:
@@ -205,6 +218,8 @@ class StepFiles:
     def to_put(self, key: str) -> list[tuple[str, str]]:
         """The files that ``key`` (a name, a folder or a pattern) stands for, as sorted pairs of name and path.
 
+        An empty folder is one of them, too; its name ends in ``/``. A pattern stands for files alone.
+
         Raises:
             BadKey: there is no such file, or it lies outside the folder.
         """
@@ -214,14 +229,14 @@ class StepFiles:
         if os.path.lexists(path):
             files = [(name, path)] if not os.path.isdir(path) else list(self._below(name))
         elif is_pattern(key):
-            files = [pair for pair in self._below("") if matches(name, pair[0])]
+            files = [pair for pair in self._below("") if not is_empty_folder(pair[0]) and matches(name, pair[0])]
         else:
             raise BadKey(f"the step did not write {key}, which it puts into the catalog")
         if not files:
             raise BadKey(f"nothing that the step wrote matches {key}, which it puts into the catalog")
         for name, path in files:
             self._check_inside(name, path)
-            if not os.path.isfile(path):
+            if not is_empty_folder(name) and not os.path.isfile(path):
                 raise BadKey(f"{name} is not a regular file and can't be put into the catalog")
         return sorted(files)
 
@@ -239,6 +254,8 @@ class StepFiles:
                 elif _lies_in(real_folder, real):
                     folders.remove(link)
             folders.sort()
+            if not folders and not files and folder != self._folder:
+                yield os.path.relpath(folder, self._folder) + "/", folder
             for file in sorted(files):
                 path = os.path.join(folder, file)
                 yield os.path.relpath(path, self._folder), path
@@ -253,18 +270,20 @@ class StepFiles:
     def target(self, key: str) -> str:
         """The path to which a file is got. The folders above it are made; a file that is there stays, to be replaced.
 
+        An empty folder is made itself.
+
         Raises:
-            BadKey: the key leads out of the folder, or a folder has its name.
+            BadKey: the key leads out of the folder, or what is there is no file (no folder).
         """
         check_key(key)
         path = os.path.join(self._folder, os.path.normpath(key))
         # Before any folder is made, because one on the way may be a link.
         self._check_inside(key, os.path.dirname(path))
         try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.makedirs(path if is_empty_folder(key) else os.path.dirname(path), exist_ok=True)
         except OSError as error:
             raise BadKey(f"{key} can't be written: {error.strerror}") from None
-        if os.path.isdir(path):
+        if not is_empty_folder(key) and os.path.isdir(path):
             raise BadKey(f"{key} can't be got from the catalog: a folder of that name is in the way")
         return path
 

@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         """What a task's row has beside them; ``emits`` only where there is something, ``takes`` only of a python task.
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
+        ``shell`` is there only where it is not sh.
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
 
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
         function: FunctionRow
         takes: Optional[TakesRow]
         command: str
+        shell: str
 
     class CompositeKeys(TypedDict, total=False):
         """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).
@@ -232,13 +234,14 @@ if TYPE_CHECKING:
         type: str
         line: int
         on_failure: Optional[PipelineDescription]
-        # of a task and of a stub
+        # of a step of any type
         terminate_with_success: bool
         terminate_with_failure: bool
         # of a task
         kind: TaskKind
         function: FunctionRow
         command: str
+        shell: str
         takes: Optional[TakesRow]
         returns: list[ReturnRow]
         secrets: list[str]
@@ -287,12 +290,19 @@ if TYPE_CHECKING:
         size: int
 
     class CatalogEntry(ObjectEntry):
-        """A file that a step put, or got: then ``from`` is the path of the step that put it."""
+        """A file that a step put, or got: then ``from`` is the path of the step that put it.
+
+        Keys:
+            name: relative to the step's folder; of an empty folder, it ends in ``/``. executable: only where it is true.
+        """
 
         name: str
+        executable: NotRequired[bool]
 
     # Its key is a keyword.
-    GotEntry = TypedDict("GotEntry", {"name": str, "sha256": str, "size": int, "from": str})
+    GotEntry = TypedDict(
+        "GotEntry", {"name": str, "sha256": str, "size": int, "executable": NotRequired[bool], "from": str}
+    )
 
     class CatalogRecord(TypedDict):
         get: list[GotEntry]

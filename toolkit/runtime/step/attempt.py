@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from ..shared import layout, records
-from ..shared.catalog import BadKey, FileStore, StepFiles
+from ..shared.catalog import BadKey, FileStore, StepFiles, is_empty_folder
 from ..shared.controls import Controls, write_control_files
 from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE
 from ..shared.redaction import Redactor
@@ -23,9 +24,9 @@ from .work_folder import list_code, make_work_folder, replace_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Optional, Union
 
-    from ..shared.documents import CatalogEntry, EndRecord, GotEntry, StepRow
+    from ..shared.documents import CatalogEntry, EndRecord, FunctionRow, GotEntry, StepRow
     from ..shared.locations import Locations
     from ..shared.scope import RunPlan
 
@@ -109,8 +110,7 @@ class AttemptRunner:
             )
         self._enter_work_folder()
         environment = self._environment()
-        command = self.step.get("command") or self.step.get("function")
-        begin = begin_record.begin_record(started, self.locations, command, environment)
+        begin = begin_record.begin_record(started, self.locations, self._command(), environment)
         if self.group:
             begin["group"] = self.group
         records.write(os.path.join(self.folder, BEGIN_RECORD), begin)
@@ -183,7 +183,9 @@ class AttemptRunner:
         files = self._files()
         for request in self.step["catalog"]["get"]:
             for entry, source in self.scope.files(request["key"], request["step"]):
-                self.store.get_file(entry["sha256"], files.target(entry["name"]))
+                target = files.target(entry["name"])
+                if not is_empty_folder(entry["name"]):
+                    self.store.get_file(entry["sha256"], target, entry.get("executable", False))
                 self.got.append({**entry, "from": source})
 
     # --- the child --------------------------------------------------------------------------------------------------
@@ -207,6 +209,8 @@ class AttemptRunner:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
         report, _, exports = self._child.result.partition(b"\n")
         outcome.add_report(report)
+        if self.step["kind"] == "shell" and "shell" not in self.step:
+            outcome.add_shell_error(output.tail)
         if outcome.exit_code == 0:
             self._check_returns(task, outcome, exports)
         return outcome
@@ -231,8 +235,10 @@ class AttemptRunner:
         for key in self.step["catalog"]["put"]:
             try:
                 for name, path in files.to_put(key):
-                    entry = self.store.put_file(path, copy)
+                    entry = self.store.put_file(os.devnull if is_empty_folder(name) else path, copy)
                     entries[name] = {"name": name, "sha256": entry["sha256"], "size": entry["size"]}
+                    if not is_empty_folder(name) and os.stat(path).st_mode & stat.S_IXUSR:
+                        entries[name]["executable"] = True
             except (BadKey, OSError) as error:
                 if outcome.exit_code == 0:
                     reason = str(error) if isinstance(error, BadKey) else f"{key} can't be read: {error.strerror}"
@@ -251,10 +257,15 @@ class AttemptRunner:
         if self.locations.in_container:
             write_control_files(files)
 
+    def _command(self) -> Union[str, FunctionRow, None]:
+        """What the step runs, for its records."""
+        if "shell" in self.step:
+            return f"{self.step['shell']} -c {self.step['command']}"
+        return self.step.get("command") or self.step.get("function")
+
     def _digest_inputs(self, outcome: AttemptOutcome) -> str:
         image = records.read(self.locations.image_file) if self.locations.image_file else None
-        command = self.step.get("command") or self.step.get("function")
-        return digest_inputs(image, command, self.settings["environment"], outcome.inputs or {}, self.got)
+        return digest_inputs(image, self._command(), self.settings["environment"], outcome.inputs or {}, self.got)
 
 
 def _make_next_folder(run_folder: str, path: str) -> str:

@@ -57,6 +57,11 @@ def end_record(
     return record
 
 
+def digested_file(file: GotEntry) -> tuple[str, ...]:
+    """What of a file an outcome depends on."""
+    return file["name"], file["sha256"], *(["executable"] if file.get("executable") else [])
+
+
 def digest_inputs(
     image: Optional[dict[str, JsonValue]],
     command: Union[str, FunctionRow, None],
@@ -75,6 +80,6 @@ def digest_inputs(
         "command": command,
         "environment": environment,
         "inputs": {name: entry.get("sha256", entry.get("value")) for name, entry in inputs.items()},
-        "files": sorted((file["name"], file["sha256"]) for file in files),
+        "files": sorted(digested_file(file) for file in files),
     }
     return hashlib.sha256(records.encode(document)).hexdigest()

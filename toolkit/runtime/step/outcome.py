@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 OUT_OF_MEMORY = 137
 """The exit code of an attempt that lost a process to the kernel's memory limit, where its own would be 0."""
 
+_ONLY_BASH = (
+    b'Syntax error: "(" unexpected',
+    b"Bad substitution",
+    b"[[: not found",
+    b"Syntax error: redirection unexpected",
+)
+
 
 class AttemptOutcome:
     """How an attempt ended.
@@ -51,6 +58,16 @@ class AttemptOutcome:
         self.exception = report.get("exception")
         self.fault = self.fault or report.get("fault")
         self.reason = self.reason or report.get("reason") or ""
+
+    def add_shell_error(self, tail: bytes) -> None:
+        """Gives a failure of ``sh`` its reason where the command has what only bash understands.
+
+        Args:
+            tail: the end of the output, where sh says so. dash is meant, which is sh in Debian's images.
+        """
+        if self.exit_code in (2, 127) and not self.reason and any(words in tail for words in _ONLY_BASH):
+            last = tail.decode("utf-8", "replace").strip().split("\n")[-1]
+            self.reason = f"ended with exit code {self.exit_code}: {last} (sh has no arrays and no [[; shell: bash has)"
 
     def add_memory_kill(self, limit: Optional[int]) -> None:
         """A memory kill of any process fails the attempt, whatever the other processes did.

@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from typing import Optional
 
 
+_TAIL = 1024
+"""Bytes."""
+
+
 class Output:
     """The destination of the child's two streams, which are one, in the order in which they were written.
 
     Attributes:
+        tail: the end of what was written, at most 1 kB.
         fault: why the log could not be written; such an attempt is no success.
     """
 
@@ -23,6 +28,7 @@ class Output:
         self._stream = RedactedStream(redactor)
         self._log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o664)
         self._echo: Optional[int] = 1
+        self.tail = b""
         self.fault: Optional[str] = None
 
     def feed(self, data: bytes) -> None:
@@ -38,6 +44,7 @@ class Output:
             self.fault = self.fault or error.strerror
 
     def _pass_on(self, data: bytes) -> None:
+        self.tail = (self.tail + data[-_TAIL:])[-_TAIL:]
         if self._echo is not None:
             try:
                 write_all(self._echo, data)

@@ -19,11 +19,11 @@ from ..shared.redaction import Redactor
 from ..shared.scope import Scope, UnsuitableValue, reduce_values
 from ..shared.whole_files import write_all
 from . import conversion, imports
-from .signature import hints_of, signature_of
+from .signature import hints_of, namespace_parameter, signature_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
     from typing import Any, Optional, TypedDict
 
     from ..shared.documents import BindRow, ExceptionRecord, FunctionRow, InputRecord, JsonValue, StepRow, StoredValue
@@ -161,6 +161,10 @@ class TaskRunner:
         Raises:
             TaskFailure: there is no value for a required argument. BadValue: a value can't be cast.
         """
+        namespace = namespace_parameter(function)
+        if namespace is not None:
+            made = hints_of(function)[namespace](**self.everything(()))  # type: ignore[operator]
+            return ([made], {}) if namespace in signature_of(function).positional else ([], {namespace: made})
         signature = signature_of(function)
         hints = hints_of(function) if signature.names else {}
         values: dict[str, object] = {}
@@ -175,11 +179,7 @@ class TaskRunner:
             is_object = self.inputs[name].get("kind") in ("object", "list")
             values[name] = value if is_object or name not in hints else conversion.cast(name, value, hints[name])
         if signature.everything:
-            for name in [*self.scope.names(), *self.step["bind"]]:
-                if name not in values and name not in signature.positional:
-                    is_there, value = self.take(name)
-                    if is_there:
-                        values[name] = value
+            values.update(self.everything({*values, *signature.positional}))
         # A positional argument without a value is given its default where a later one has a value.
         filled = [position for position, name in enumerate(signature.positional) if name in values]
         positional = [
@@ -187,6 +187,16 @@ class TaskRunner:
             for name in signature.positional[: filled[-1] + 1 if filled else 0]
         ]
         return positional, values
+
+    def everything(self, but: Container[str]) -> dict[str, object]:
+        """All parameters in scope and all bindings, except those of the names ``but``."""
+        values: dict[str, object] = {}
+        for name in [*self.scope.names(), *self.step["bind"]]:
+            if name not in but and name not in values:
+                is_there, value = self.take(name)
+                if is_there:
+                    values[name] = value
+        return values
 
     # --- returns ----------------------------------------------------------------------------------------------------
 
@@ -468,11 +478,17 @@ def _shell(step: TaskRunner, environment: dict[str, str], result: int) -> int:
         os.set_inheritable(EXPORTS_DESCRIPTOR, True)
         script = _DUMP + script
     _flush()
-    try:
-        os.execve("/bin/sh", ["sh", "-c", script], {**environment, **variables})
-    except OSError as error:
-        print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
-    return 1
+    shell = step.step.get("shell", "sh")
+    for path in (f"/bin/{shell}", f"/usr/bin/{shell}", f"/usr/local/bin/{shell}"):
+        try:
+            os.execve(path, [shell, "-c", script], {**environment, **variables})
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
+            return 1
+    print(f"the step's command can't be started: the image has no {shell}", file=sys.stderr)
+    return 127
 
 
 def _send(descriptor: int, document: Mapping[str, object], more: bool = False) -> None:

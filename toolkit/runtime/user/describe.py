@@ -14,7 +14,7 @@ import types
 from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, PROTOCOL
 from . import imports
-from .signature import signature_of
+from .signature import namespace_parameter, signature_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -240,6 +240,8 @@ def _reference(module: str, qualname: str, path: str, code: str) -> FunctionRow:
 
 
 def _takes(function: Any) -> TakesRow:
+    if namespace_parameter(function) is not None:
+        return {"names": [], "required": [], "everything": True}
     signature = signature_of(function)
     return {
         "names": list(signature.names),

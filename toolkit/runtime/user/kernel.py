@@ -29,8 +29,27 @@ def begin(paths: list[str], sdk: str) -> None:
             if os.path.basename(entry) in ("site-packages", "dist-packages")
         ]
         sys.path.insert(installed[0] if installed else len(sys.path), sdk)
+    _let_exit_end_the_notebook()
     # In a step, execute() at the end of the user's file does nothing.
     sys._toolkit_step = True  # type: ignore[attr-defined]
+
+
+def _let_exit_end_the_notebook() -> None:
+    """Makes ``exit`` and ``quit`` raise SystemExit, as in a script. A kernel's own only ask its client to close the window.
+
+    While a cell runs, IPython hides the built-in functions of these names, which modules may call.
+    """
+    from importlib import import_module
+
+    def leave(_: object, code: object = None) -> None:
+        raise SystemExit(code)
+
+    # IPython calls what is of this class without parentheses, too.
+    base = import_module("IPython.core.autocall").IPyAutocall
+    shell = import_module("IPython").get_ipython()
+    caller = type("Exit", (base,), {"rewrite": False, "__call__": leave})(shell)
+    for name in ("exit", "quit"):
+        shell.user_ns[name] = shell.builtin_trap.auto_builtins[name] = caller
 
 
 def take(variables: dict[str, object], folder: str) -> None:

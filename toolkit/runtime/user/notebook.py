@@ -402,11 +402,12 @@ async def _cell(client: Any, cell: Any, position: int) -> Optional[_Failure]:
     exceptions = imports.standard_module("nbclient.exceptions")
     try:
         await client.async_execute_cell(cell, position, execution_count=client.code_cells_executed + 1)
-    except exceptions.CellExecutionError:
+    except exceptions.CellExecutionError as error:
         for output in cell.outputs:
             if output.output_type == "error":
                 return _Failure(output.ename, output.evalue, _plain("\n".join(output.traceback)))
-        raise
+        # IPython prints a magic's wrong use as a line of text, and no traceback of it exists.
+        return _Failure(error.ename, _plain(error.evalue), f"{error.ename}: {_plain(error.evalue)}")
     return None
 
 

@@ -8,7 +8,7 @@ from .imports import standard_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Optional
 
 
 class Signature:
@@ -61,6 +61,24 @@ def _signature_by_inspect(function: Any) -> Signature:
         frozenset(item.name for item in single if item.default is item.empty),
         any(item.kind is item.VAR_KEYWORD for item in parameters),
     )
+
+
+def namespace_parameter(function: Any) -> Optional[str]:
+    """The one parameter of a function that takes nothing but an ``argparse.Namespace``, which gets all that is in scope.
+
+    So the main function of a script with a command line can be a step as it is. None for any other function.
+    """
+    signature = signature_of(function)
+    if len(signature.names) != 1 or signature.everything:
+        return None
+    [name] = signature.names
+    annotation = getattr(function, "__annotations__", {}).get(name)
+    # Only an annotation that may be it is resolved, which costs an import.
+    if "Namespace" not in str(annotation):
+        return None
+    hint = hints_of(function).get(name)
+    module, class_name = getattr(hint, "__module__", ""), getattr(hint, "__name__", "")
+    return name if (module, class_name) == ("argparse", "Namespace") else None
 
 
 def hints_of(target: Any) -> dict[str, object]:
