@@ -276,7 +276,7 @@ def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scra
     ],
 )
 def test_the_names_of_a_parameters_cell_are_what_it_assigns(source: str, names: list[str]) -> None:
-    assert notebook.names_of(source) == names
+    assert list(notebook.names_of(source)) == names
 
 
 def test_the_interpreter_of_these_tests_can_run_notebooks() -> None:

@@ -23,9 +23,7 @@ from toolkit.runtime.user.conversion import (
     as_json,
     as_metric,
     as_object,
-    as_text,
     cast,
-    from_text,
     returns_by_name,
 )
 from toolkit.runtime.user.signature import hints_of, signature_of
@@ -354,27 +352,6 @@ def test_any_value_is_recorded_as_it_is_or_refused(value: Any) -> None:
         assert "JSON can't hold" in str(error)
         return
     assert json.loads(encode(plain)) == value
-
-
-@given(st.text())
-def test_text_that_a_shell_step_exports_and_takes_is_the_same_text(text: str) -> None:
-    value = from_text(text)
-    # What reads as JSON is taken for what it says; all else is the text itself.
-    assert value == text or json.loads(text) == value
-    assert from_text(as_text(value)) == value or isinstance(value, str)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("1", 1), ("1.0", 1.0), ("true", True), ("True", "True"), ("null", None), ("", ""), ('"a"', "a"), ("[1]", [1]),
-     ("{'a'}", "{'a'}"), ("NaN", "NaN"), ("-Infinity", "-Infinity"), ("1e999", "1e999"), ("[1, NaN]", "[1, NaN]"),
-     ("007", "007"), (" 1 ", 1), ("a\nb", "a\nb"), ("[" * 100_000, "[" * 100_000), ("9" * 5000, "9" * 5000)],
-    ids=lambda one: repr(one)[:20],
-)  # fmt: skip
-def test_what_a_shell_step_exports_is_json_or_else_text(text: str, value: Any) -> None:
-    found = from_text(text)
-    assert type(found) is type(value)
-    assert found == value or (text.startswith("9") and str(found) == text)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
         record = {**record, "started": continuation.run.record["started"], "continued": now()}
         part = continue_run(run_folder, record, preparation.user)
     private = project.state / "runs" / run_id
-    write_plan(private, plan, request.parameters)
+    write_plan(private, plan, request.parameters, request.spellings)
     reporter.began(run_id, preparation.name, plan, run_folder)
 
     def secrets_of(step: PlannedStep) -> dict[str, str]:

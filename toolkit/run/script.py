@@ -36,9 +36,10 @@ def run_script(
         if run_id is not None:
             names.run_id(run_id)
         parameters_file = parameters_file or environ.get("TOOLKIT_PARAMETERS_FILE")
-        values = parameters.read(Path(parameters_file) if parameters_file else None, [], environ)
+        given = parameters.read(Path(parameters_file) if parameters_file else None, [], environ)
         sys.stdout.flush()
-        return start(Request(project, "local", reference, values, run_id, tag or ""), None)
+        request = Request(project, "local", reference, given.values, run_id, tag or "", spellings=given.spellings)
+        return start(request, None)
     except errors.ToolkitError as error:
         print(f"toolkit: {error}", file=sys.stderr)
         return error.exit_code

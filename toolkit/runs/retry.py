@@ -61,5 +61,6 @@ def retry_request(
         run.record["tag"],
         source.context or context.get("context") or None,
         source.namespace or context.get("namespace"),
+        spellings=run.record.get("spellings") or {},
     )
     return request, chosen

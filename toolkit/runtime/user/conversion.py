@@ -6,7 +6,16 @@ import json
 import math
 import sys
 
-from ..shared.values import parse_json_text, short_json
+from ..shared.values import (
+    DEEPEST,
+    LONGEST_INTEGER,
+    encode_value,
+    is_plain,
+    is_too_long,
+    joins_surrogates,
+    parse_json_text,
+    short_json,
+)
 from .imports import standard_module
 from .signature import hints_of
 
@@ -14,8 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a container's start 5 ms, dataclasses and pickle 10 ms more.
     from collections.abc import Sequence
     from typing import Any
-
-    from ..shared.documents import JsonValue
 
 
 PICKLE_PROTOCOL = 5
@@ -38,7 +45,7 @@ def as_json(name: str, value: Any) -> Any:
     Raises:
         BadValue: the value, or something in it, is not JSON.
     """
-    return _plain(name, value, 0)
+    return value if is_plain(value) else _plain(name, value, 0)
 
 
 def _plain(name: str, value: Any, depth: int) -> Any:
@@ -46,13 +53,17 @@ def _plain(name: str, value: Any, depth: int) -> Any:
         # Of an enumeration's member that is a str, str() gives the name; this gives the text.
         return str.__str__(value) if isinstance(value, str) else value
     if isinstance(value, int):
+        if is_too_long(value):
+            raise BadValue(
+                f"{name} is an integer of more than {LONGEST_INTEGER} digits, which programs refuse to read: return it as text"
+            )
         return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise BadValue(f"{name} is {float(value)}, which JSON can't hold: return it as text, or pickled({name!r})")
         return float(value)
-    if depth > 200:
-        raise BadValue(f"{name} is nested more than 200 deep, or holds itself")
+    if depth > DEEPEST:
+        raise BadValue(f"{name} is nested more than {DEEPEST} deep, or holds itself")
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
@@ -60,7 +71,10 @@ def _plain(name: str, value: Any, depth: int) -> Any:
                     f"{name} holds a dict with the key {key!r}: JSON keys are text; "
                     f"make it str, or declare pickled({name!r})"
                 )
-        return {str.__str__(key): _plain(f"{name}[{key!r}]", item, depth + 1) for key, item in value.items()}
+        plain = {str.__str__(key): _plain(f"{name}[{key!r}]", item, depth + 1) for key, item in value.items()}
+        if len(plain) != len(value):
+            raise BadValue(f"{name} holds a dict with two keys of one text, which JSON can't tell apart")
+        return plain
     if isinstance(value, (list, tuple)):
         return [_plain(f"{name}[{position}]", item, depth + 1) for position, item in enumerate(value)]
     dump = getattr(value, "model_dump", None)
@@ -72,6 +86,25 @@ def _plain(name: str, value: Any, depth: int) -> Any:
     if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
         return _plain(name, value.item(), depth + 1)
     raise BadValue(f"{name} is a {_type_name(type(value))}, which is not JSON: declare it as pickled({name!r})")
+
+
+def json_data(name: str, plain: Any) -> bytes:
+    """What :func:`as_json` or :func:`as_metric` gives, as JSON.
+
+    Raises:
+        BadValue: JSON can't hold it, or would change it.
+    """
+    try:
+        data = encode_value(plain)
+    except ValueError:
+        # An integer of too many digits, which is named here.
+        data = encode_value(_plain(name, plain, 0))
+    if joins_surrogates(plain, data):
+        raise BadValue(
+            f"{name} holds a text with the two halves of a surrogate pair one by one, and JSON makes one character of them: "
+            f"return that character, or pickled({name!r})"
+        )
+    return data
 
 
 def _type_name(kind: type) -> str:
@@ -321,19 +354,4 @@ def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
         return {_cast(key, members[0]): _cast(item, members[1]) for key, item in mapping.items()}
     if getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection", "MutableSequence") and members:
         return [_cast(item, members[0]) for item in _container(list)(value)]
-    return value
-
-
-def as_text(value: JsonValue) -> str:
-    """A value as a shell step's environment variable holds it: text as it is, and anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(", ", ": "))
-
-
-def from_text(text: str) -> JsonValue:
-    """The value that a shell step exported: JSON data where the text is JSON, or else the text."""
-    try:
-        value = json.loads(text)
-        as_json("", value)
-    except (ValueError, RecursionError, BadValue):
-        return text
     return value

@@ -63,14 +63,15 @@ def give(variables: dict[str, object], folder: str, returns: list[ReturnRow]) ->
         try:
             if name not in variables:
                 answers[name] = {"refused": f"the notebook has no variable {name}, which the step declares to return"}
-            elif kind == "object":
+                continue
+            if kind == "object":
                 data, type_name = conversion.as_object(name, variables[name])
-                with open(os.path.join(folder, f"{name}.returned"), "wb") as file:
-                    file.write(data)
-                answers[name] = {"type": type_name}
             else:
                 convert = conversion.as_metric if kind == "metric" else conversion.as_json
-                answers[name] = {"value": convert(name, variables[name])}
+                data, type_name = conversion.json_data(name, convert(name, variables[name])), ""
+            with open(os.path.join(folder, f"{name}.returned"), "wb") as file:
+                file.write(data)
+            answers[name] = {"type": type_name}
         except conversion.BadValue as error:
             answers[name] = {"refused": str(error)}
     with open(os.path.join(folder, "returned.json"), "w", encoding="ascii") as file:
