@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.conformance.case import Case, Expect
+from tests.conformance.case import PASSED, SKIPPED, Case, Expect, written
 
 VALUES = {
     "null": None,
@@ -65,7 +65,7 @@ def makes():
 
 def same(**everything):
     for name, value in VALUES.items():
-        assert everything[name] == value and type(everything[name]) is type(value), (name, everything[name])
+        assert json.dumps(everything[name]) == json.dumps(value), (name, everything[name])
     return len(everything)
 
 def kinds():
@@ -86,6 +86,37 @@ def bound(first, second, constant, given=7, *, only):
 def positional(a, /, b=2, *rest, c=3, **more):
     return [a, b, list(rest), c, sorted(more)[:2]]
 """
+AS_GIVEN = r"""
+def tells(version: str, number, z: str, plain, names: list[str], config: dict, rows: list, mood, literal: dict, large: int):
+    assert (version, number, z, plain, names) == ("1.10", 1.1, "3.10", 3.1, ["1.10", "2"])
+    assert json.dumps([config, rows, literal]) == json.dumps([
+        {"zone": 1, "area": {"y": 2, "b": -0.0}}, [{"zip": "1", "name": "a", "age": 3.5}], {"q": 1, "c": [{"k": 2, "d": 3}]}
+    ])
+    assert mood == "\U0001f600" and large == 2**53 + 1, (mood, large)
+    return {"of": version, "a": 1}
+
+def each(item: str, number):
+    return {"text": item, "number": number}
+
+def joined(values):
+    return {"texts": [value["text"] for value in values], "keys": list(values[0])}
+
+CHECK = '''test "$version $exponent $versions $config" = '1.10 1e3 [1.10,2] {"zone": 1, "area": {"y": 2, "b": -0.0}}' || exit 9
+export z=3.10 rows='[{"zip": "1", "name": "a", "age": 3.50}]'
+'''
+
+p = Pipeline(steps=[
+    ShellTask("shell", CHECK, returns=["z", "rows"]),
+    PythonTask(tells, returns=["told"], bind={
+        "number": "version", "plain": "z", "names": "versions", "literal": {"value": {"q": 1, "c": [{"k": 2, "d": 3}]}},
+    }),
+    Conditional("by spelling", "z", {"3.1": Stub("the number").as_pipeline(), "3.10": Pipeline(steps=[
+        Map("each", iterate_on="versions", iterate_as="item", reducer=joined,
+            branch=PythonTask(each, returns=["seen"], bind={"number": "item"}).as_pipeline()),
+    ])}),
+    ShellTask("after", 'echo "$told|$z|$rows|$seen"'),
+])
+"""
 SHELL_NAMES = {"type": "t", "test": 1, "IF": [1], "fi": "x y", "export": "e", "local": {"a": 1}, "_": "u", "a1_B": True}
 
 CASES = (
@@ -105,7 +136,7 @@ CASES = (
             "values.json": json.dumps(VALUES),
             "check.py": "import json, os\n"
             "for name, value in json.load(open('values.json')).items():\n"
-            "    wanted = value if isinstance(value, str) else json.dumps(value, sort_keys=True)\n"
+            "    wanted = value if isinstance(value, str) else json.dumps(value)\n"
             "    found = os.environ.get(name)\n"
             "    assert found == wanted, (name, found)\n",
         },
@@ -136,12 +167,37 @@ CASES = (
                 "pair": [1, 2],
                 "scores": {"loss": 0.25, "n": 3},
                 "missing_was": "its default",
-                "cast": [False, 12, 2.0, "3.5", "red", None, [1, 2]],
+                "cast": [False, 12, 2.0, "3.50", "red", None, [1, 2]],
                 "bound": [0.5, 3.5, [None, "{{x}}"], 7, "its default"],
                 "placed": [0.5, 2, [], "12", ["bound", "cast"]],
             },
             output={
                 "shell": '{"x": 1, "y": 0.5}|{"a": 1, "mode": "json"}|[1, 2]|{"loss": 0.25, "n": 3}|0.5|no objects\n'
+            },
+        ),
+    ),
+    Case(
+        "as-given",
+        "Values keep the order of their keys everywhere, and what came as text is text where text is wanted, with its spelling.",
+        core="spellings reach pods by a file of their own, and the order of keys through each kind of step",
+        **written(
+            AS_GIVEN, {"given.json": '{"config": {"zone": 1, "area": {"y": 2, "b": -0.0}}, "mood": "\\ud83d\\ude00"}'}
+        ),
+        environ={"TOOLKIT_PRM_versions": "[1.10,2]", "RUNNABLE_PRM_exponent": "1e3"},
+        arguments=["-p", "given.json", "--param", "version=1.10", "--param", f"large={2**53 + 1}"],
+        expect=Expect(
+            among={"by spelling": PASSED, "by spelling/3.1/the number": SKIPPED, "by spelling/3.10/each": PASSED},
+            parameters={
+                "version": 1.1,
+                "exponent": 1000.0,
+                "versions": [1.1, 2],
+                "z": 3.1,
+                "told": {"of": "1.10", "a": 1},
+                "seen": {"texts": ["1.10", "2"], "keys": ["text", "number"]},
+            },
+            output={
+                "after": '{"of": "1.10", "a": 1}|3.10|[{"zip": "1", "name": "a", "age": 3.50}]|'
+                '{"texts": ["1.10", "2"], "keys": ["text", "number"]}\n'
             },
         ),
     ),
