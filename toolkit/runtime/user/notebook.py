@@ -155,7 +155,7 @@ class _Parameters:
                 continue
             value = self.step.load(stored)
             try:
-                conversion.as_json(name, value)
+                value = conversion.as_json(name, value)
             except conversion.BadValue:
                 data, kind = conversion.as_object(name, value)
                 self._write(name, "pickle", data)
