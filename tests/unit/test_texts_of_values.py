@@ -34,7 +34,7 @@ from toolkit.runtime.user.spelling import spelled
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 ANYTHING = st.recursive(
-    SCALARS | st.floats() | st.text(st.characters()) | st.binary() | st.tuples(st.integers()),
+    SCALARS | st.floats() | st.text(st.characters()) | st.complex_numbers() | st.tuples(st.integers()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers() | st.booleans() | st.none(), inner),
 )
 # A busy machine may take its time over examples.

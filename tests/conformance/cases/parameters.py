@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
-from tests.conformance.case import PASSED, SKIPPED, Case, Expect, written
+from tests.conformance.case import OK, PASSED, SKIPPED, Case, Expect, failed, written
 
 VALUES = {
     "null": None,
@@ -50,7 +51,8 @@ class Model:
         self.fields = fields
 
     def model_dump(self, mode):
-        return dict(self.fields, mode=mode)
+        assert mode == "json"
+        return self.fields
 
     @classmethod
     def model_validate(cls, data):
@@ -73,7 +75,7 @@ def kinds():
     return Point(1), Model(a=1), (1, 2), thing, {"loss": 0.25, "n": 3}, 0.5
 
 def takes(point: Point, model: Model, pair: tuple[int, int], thing, scores: dict, score: float, missing="its default"):
-    assert point == Point(1, 0.5) and model.fields == {"a": 1, "mode": "json"} and pair == (1, 2), (point, model.fields, pair)
+    assert point == Point(1, 0.5) and model.fields == {"a": 1} and pair == (1, 2), (point, model.fields, pair)
     assert thing["a set"] == {1, 2} and thing["itself"].n == 3 and scores["n"] == 3 and score == 0.5
     return missing
 
@@ -117,6 +119,111 @@ p = Pipeline(steps=[
     ShellTask("after", 'echo "$told|$z|$rows|$seen"'),
 ])
 """
+ANNOTATED = """\
+from __future__ import annotations
+
+import collections, dataclasses, datetime, decimal, enum, fractions, ipaddress, pathlib, re, uuid
+from collections.abc import Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, ClassVar, Counter, Generic, Literal, NamedTuple, NewType, Optional, TypedDict, TypeVar, Union
+
+if TYPE_CHECKING:
+    from fractions import Fraction as Part
+
+T = TypeVar("T")
+Id = NewType("Id", int)
+
+class Colour(enum.Enum):
+    RED = "red"
+
+class Rights(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+class Name(str):
+    pass
+
+class Point(NamedTuple):
+    x: int
+    at: datetime.date
+
+class Movie(TypedDict, total=False):
+    shown: datetime.date
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    kind: ClassVar[str] = "base"
+    price: decimal.Decimal = decimal.Decimal(0)
+
+@dataclasses.dataclass(frozen=True)
+class Node(Base):
+    scale: dataclasses.InitVar[int] = 1
+    below: Optional[Node] = None
+    size: int = dataclasses.field(init=False, default=3)
+    names: list[str] = dataclasses.field(default_factory=list)
+
+@dataclasses.dataclass
+class Box(Generic[T]):
+    item: T
+
+TWO = datetime.timezone(datetime.timedelta(hours=2))
+KINDS = {
+    "day": datetime.date(2024, 1, 3),
+    "naive": datetime.datetime(2024, 1, 3, 10, 20, 30, 5),
+    "aware": datetime.datetime(2024, 1, 3, 10, 20, tzinfo=TWO),
+    "clock": datetime.time(10, 20, tzinfo=datetime.timezone.utc),
+    "wait": datetime.timedelta(days=-1, microseconds=5),
+    "price": decimal.Decimal("0.10"),
+    "third": fractions.Fraction(1, 3),
+    "key": uuid.UUID("12345678-1234-5678-1234-567812345678"),
+    "path": pathlib.PurePosixPath("a/b"),
+    "colour": Colour.RED,
+    "rights": Rights.READ | Rights.WRITE,
+    "literal": "b",
+    "raw": b"\\x00\\xff",
+    "tags": {"c", "a", "b"},
+    "days": frozenset({datetime.date(2024, 1, 4), datetime.date(2024, 1, 3)}),
+    "pair": (1, decimal.Decimal("1.0")),
+    "queue": collections.deque([1, 2]),
+    "counts": collections.Counter("aab"),
+    "by_day": {datetime.date(2024, 1, 3): [datetime.timedelta(seconds=1.5)]},
+    "point": Point(1, datetime.date(2024, 1, 3)),
+    "movie": {"shown": datetime.date(2024, 1, 3)},
+    "node": Node(decimal.Decimal("1.50"), below=Node(names=["x"])),
+    "box": Box(datetime.date(2024, 1, 3)),
+    "identity": 7,
+    "name": Name("n"),
+    "address": ipaddress.ip_address("10.0.0.1"),
+    "pattern": re.compile("a+"),
+    "one_of": decimal.Decimal("3"),
+    "nothing": None,
+    "none_by_default": None,
+}
+
+def makes():
+    return tuple(KINDS.values())
+
+def takes(
+    day: datetime.date, naive: datetime.datetime, aware: datetime.datetime, clock: datetime.time, wait: datetime.timedelta,
+    price: decimal.Decimal, third: Part, key: uuid.UUID, path: pathlib.PurePosixPath, colour: Colour, rights: Rights,
+    literal: Literal["a", "b"], raw: bytes, tags: set[str], days: frozenset[datetime.date], pair: tuple[int, decimal.Decimal],
+    queue: collections.deque[int], counts: Counter[str], by_day: Mapping[datetime.date, Sequence[datetime.timedelta]],
+    point: Point, movie: Movie, node: Node, box: Box[datetime.date], identity: Id, name: Name,
+    address: ipaddress.IPv4Address, pattern: re.Pattern[str], one_of: Union[int, decimal.Decimal, None],
+    nothing: Optional[datetime.date], none_by_default: int = None,
+):
+    for key, value in list(locals().items()):
+        wanted = KINDS[key]
+        assert value == wanted and type(value) is type(wanted) and str(value) == str(wanted) or key in ("tags", "days") and (
+            value == wanted and type(value) is type(wanted)), (key, value, wanted)
+    assert naive.tzinfo is None and aware.tzinfo == TWO and node.below.names == ["x"] and node.price.as_tuple().exponent == -2
+
+def plain(tags, days, wait, price, rights, raw, point, node, by_day):
+    return [tags, days, wait, price, rights, raw, point, node, by_day]
+
+def refused(price: int):
+    pass
+"""
+ANNOTATED_NAMES = re.findall(r'^    "(\w+)": ', ANNOTATED, re.MULTILINE)
 SHELL_NAMES = {"type": "t", "test": 1, "IF": [1], "fi": "x y", "export": "e", "local": {"a": 1}, "_": "u", "a1_B": True}
 
 CASES = (
@@ -163,7 +270,7 @@ CASES = (
         expect=Expect(
             parameters={
                 "point": {"x": 1, "y": 0.5},
-                "model": {"a": 1, "mode": "json"},
+                "model": {"a": 1},
                 "pair": [1, 2],
                 "scores": {"loss": 0.25, "n": 3},
                 "missing_was": "its default",
@@ -171,8 +278,46 @@ CASES = (
                 "bound": [0.5, 3.5, [None, "{{x}}"], 7, "its default"],
                 "placed": [0.5, 2, [], "12", ["bound", "cast"]],
             },
-            output={
-                "shell": '{"x": 1, "y": 0.5}|{"a": 1, "mode": "json"}|[1, 2]|{"loss": 0.25, "n": 3}|0.5|no objects\n'
+            output={"shell": '{"x": 1, "y": 0.5}|{"a": 1}|[1, 2]|{"loss": 0.25, "n": 3}|0.5|no objects\n'},
+        ),
+    ),
+    Case(
+        "annotations",
+        "Values of every kind that the standard library has arrive as they were where they are annotated, and else as JSON.",
+        steps=[
+            f"PythonTask(functions.makes, returns={ANNOTATED_NAMES})",
+            "PythonTask(functions.takes)",
+            "PythonTask(functions.plain, returns=['plain'])",
+            "PythonTask(functions.refused)",
+        ],
+        # Its annotations are text, which the first line of a file says.
+        code="from annotated import makes, plain, refused, takes\n",
+        files={"annotated.py": ANNOTATED},
+        expect=Expect(
+            code=1,
+            steps={
+                "makes": OK,
+                "takes": OK,
+                "plain": OK,
+                "refused": failed(1, 'the parameter price can\'t be int: it is "0.10"'),
+            },
+            parameters={
+                "plain": [
+                    ["a", "b", "c"],
+                    ["2024-01-03", "2024-01-04"],
+                    -86399.999995,
+                    "0.10",
+                    3,
+                    "data:application/octet-stream;base64,AP8=",
+                    [1, "2024-01-03"],
+                    {
+                        "price": "1.50",
+                        "below": {"price": "0", "below": None, "size": 3, "names": ["x"]},
+                        "size": 3,
+                        "names": [],
+                    },
+                    {"2024-01-03": [1.5]},
+                ]
             },
         ),
     ),

@@ -20,7 +20,7 @@ from ..shared.stored_values import load_value, store_value, value_digest
 from ..shared.values import RepeatedKey, as_text, encode_value, from_text
 from ..shared.whole_files import write_all
 from . import conversion, imports
-from .signature import hints_of, signature_of
+from .signature import signature_of
 from .spelling import spelled
 
 TYPE_CHECKING = False
@@ -167,7 +167,12 @@ class TaskRunner:
                 raise TaskFailure(str(error)) from None
         # Before the items are loaded: what is pickled in them may need the reducer's module.
         function = self.function(reducer)
-        return function([self.load(item) for item in stored["items"]])
+        items: Any = [self.load(item) for item in stored["items"]]
+        names = signature_of(function).names
+        hints = _hints_of(function) if names and not _holds_object(stored) else {}
+        if names and names[0] in hints:
+            items = conversion.cast(stored["name"], items, hints[names[0]], function)
+        return function(items)
 
     def function(self, reference: FunctionRow) -> Callable[..., Any]:
         """A function of the user's code. The first call puts the user's folders on the import path."""
@@ -187,7 +192,7 @@ class TaskRunner:
             TaskFailure: there is no value for a required argument. BadValue: a value can't be cast.
         """
         signature = signature_of(function)
-        hints = hints_of(function) if signature.names else {}
+        hints = _hints_of(function) if signature.names or signature.rest else {}
         values: dict[str, object] = {}
         for name in signature.names:
             stored = self.take(name)
@@ -198,17 +203,16 @@ class TaskRunner:
                     )
                 continue
             value = self.value_of(name, stored)
-            if stored["kind"] not in ("object", "list") and name in hints:
-                if "spelling" in stored and (value is not None or name in signature.required):
-                    value = spelled(hints[name], value, stored["spelling"])
-                value = conversion.cast(name, value, hints[name])
+            if name in hints and not (value is None and name in signature.optional):
+                value = _cast(name, stored, value, hints[name], function)
             values[name] = value
-        if signature.everything:
+        if signature.rest:
             for name in [*self.scope.names(), *self.step["bind"]]:
-                if name not in values and name not in signature.positional:
-                    stored = self.take(name)
-                    if stored is not None:
-                        values[name] = self.value_of(name, stored)
+                stored = self.take(name) if name not in values and name not in signature.positional else None
+                if stored is not None:
+                    value = self.value_of(name, stored)
+                    hint = hints.get(signature.rest)
+                    values[name] = value if hint is None else _cast(name, stored, value, hint, function, rest=True)
         # A positional argument without a value is given its default where a later one has a value.
         filled = [position for position, name in enumerate(signature.positional) if name in values]
         positional = [
@@ -296,7 +300,13 @@ class TaskRunner:
             if stored is None:
                 continue
             value = self.value_of(name, stored)
-            if self._drop_object(name, value):
+            try:
+                # A reducer may have made something else than JSON of a map's items.
+                if stored["kind"] == "list":
+                    value = conversion.as_json(name, value)
+                    conversion.json_data(name, value)
+            except conversion.BadValue:
+                del self.inputs[name]
                 continue
             if name in _SHELL_OWN or name.startswith(("LD_", "DYLD_")):
                 raise TaskFailure(
@@ -324,17 +334,6 @@ class TaskRunner:
             else:
                 variables[name] = text
         return variables
-
-    def _drop_object(self, name: str, value: object) -> bool:
-        """Takes a value off the inputs where a reducer made it and it is no JSON; returns whether it did."""
-        if self.inputs[name].get("kind") != "list":
-            return False
-        try:
-            conversion.json_data(name, conversion.as_json(name, value))
-        except conversion.BadValue:
-            del self.inputs[name]
-            return True
-        return False
 
     def store_exports(self, data: bytes) -> dict[str, StoredValue]:
         """A shell task's returns as the record holds them.
@@ -376,6 +375,37 @@ _SHELL_OWN = frozenset({"PATH", "HOME", "IFS", "PWD", "SHELL", "ENV", "BASH_ENV"
 
 def _holds_object(stored: StoredValue) -> bool:
     return stored["kind"] == "object" or any(_holds_object(item) for item in stored.get("items", ()))
+
+
+def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    from .hints import hints_of
+
+    return hints_of(function)
+
+
+def _cast(
+    name: str, stored: StoredValue, value: Any, hint: Any, function: Callable[..., Any], rest: bool = False
+) -> Any:
+    """A value as an argument's annotation says. An object is what was pickled, whatever the annotation.
+
+    Args:
+        stored: what the value was loaded from. rest: whether the annotation is that of ``**kwargs``.
+    """
+    if _holds_object(stored):
+        return value
+    if stored["kind"] == "list":
+        try:
+            # A reducer may have made anything of a map's items.
+            value = conversion.as_json(name, value)
+        except conversion.BadValue:
+            return value
+    if rest:
+        from .annotations import of_keyword
+
+        hint = of_keyword(hint, name)
+    if "spelling" in stored:
+        value = spelled(hint, value, stored["spelling"])
+    return conversion.cast(name, value, hint, function)
 
 
 def _default(function: Callable[..., Any], name: str) -> Any:

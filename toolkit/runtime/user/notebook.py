@@ -164,7 +164,8 @@ class _Parameters:
                 continue
             value = stored["spelling"] if is_text and "spelling" in stored else self.step.value_of(name, stored)
             try:
-                conversion.json_data(name, conversion.as_json(name, value))
+                value = conversion.as_json(name, value)
+                conversion.json_data(name, value)
             except conversion.BadValue:
                 data, kind = conversion.as_object(name, value)
                 self._write(name, "pickle", data)

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from ..shared.values import SpelledNumber, parse_spelling
+from .hints import field_hints
 from .imports import standard_module
-from .signature import hints_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _member(annotation: Any, value: Any, place: Any) -> Any:
     """The annotation of what is at a place in a list or an object; None where there is none."""
     annotation = _unwrapped(annotation)
     if isinstance(annotation, type) and getattr(annotation, "__annotations__", None):
-        return hints_of(annotation).get(place) if isinstance(value, dict) else None
+        return field_hints(annotation).get(place) if isinstance(value, dict) else None
     origin, members = getattr(annotation, "__origin__", None), getattr(annotation, "__args__", ())
     if _is_union(annotation):
         kinds = [member for member in members if _holds(member, value)]
