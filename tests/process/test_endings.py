@@ -59,7 +59,7 @@ def project(tmp_path: Path) -> LocalProject:
         ("fork() and os._exit(0); return 1", 1, "ended with 0 before the function returned"),
         ("return step()", 1, "RecursionError: maximum recursion depth exceeded"),
         ("raise type('E', (Exception,), {'__str__': None})()", 1, "which can't be shown"),
-        ("return {1}", 1, "x is a set, which is not JSON"),
+        ("return 1j", 1, "x is a complex, which is not JSON"),
         ("yield 1", 1, "x is a generator, which is not JSON"),
         ("return float('nan')", 1, "x is nan, which JSON can't hold"),
     ],
@@ -179,7 +179,7 @@ CANARY = 'c4nary/"of \'many" spellings+ü'
         ("return encoded.decode()", "the return x holds the secret KEY"),
         ("return base64.urlsafe_b64encode(b'a' + key.encode() + b'?').decode()", "the return x holds the secret KEY"),
         ("return key.encode().hex()", "the return x holds the secret KEY"),
-        ("return {key}", "x is a set"),
+        ("return {key}", "the return x holds the secret KEY"),
         ("for byte in key.encode(): os.write(1, bytes([byte]))\n    return 1", ""),
     ],
 )

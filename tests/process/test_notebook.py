@@ -124,6 +124,29 @@ def test_objects_come_out_of_pickles_and_go_into_them(project: LocalProject) -> 
     assert len(executed(project)["cells"][1]["source"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("cell", "named"),
+    [
+        ("class Own: pass\nthing = Own()", "Own"),
+        ("class Own: pass\nthing = [{'a': (1, Own)}]", "Own"),
+        ("def work(): pass\nthing = work", "work"),
+        ("import enum\nclass Own(enum.Enum): A = 1\nthing = Own.A", "Own"),
+    ],
+)
+def test_an_object_of_what_the_notebook_defines_fails_there_because_no_other_step_could_load_it(
+    project: LocalProject, cell: str, named: str
+) -> None:
+    attempt = run(project, "returns=[pickled('thing')]", cell)
+    assert attempt["reason"] == (
+        f"thing needs {named}, which the notebook defines, so that no other step can load it: define {named} in a module of "
+        "the project, and import it in the notebook"
+    )
+    # A text that only looks like it is nothing of the notebook's, and data of its own classes is JSON.
+    own = "import dataclasses\n@dataclasses.dataclass\nclass Own:\n    x: int"
+    attempt = run(project, "returns=[pickled('thing'), 'data']", own, "thing = ['__main__']; data = Own(3)")
+    assert attempt["status"] == "succeeded" and attempt["output_parameters"]["data"] == {"x": 3}
+
+
 def test_a_notebook_in_yaml_is_the_same_step(project: LocalProject) -> None:
     project.write("report.ipynb", book(("parameters", "rate = 1"), "total = rate + 1"))
     step = {"command_type": "notebook", "command": "report.ipynb", "returns": ["total"]}
@@ -179,7 +202,7 @@ def test_secrets_reach_the_notebook_and_nothing_that_is_kept(
         ("raise KeyError('k')", 1, "KeyError: 'k'"),
         ("x = (", 1, "SyntaxError"),
         ("1", 1, "the notebook has no variable x, which the step declares to return"),
-        ("x = {1}", 1, "x is a set, which is not JSON"),
+        ("x = 1j", 1, "x is a complex, which is not JSON"),
         ("import sys\nsys.exit(3)", 3, "the step left by sys.exit(3)"),
         ("import sys\nsys.exit('no luck')", 1, "the step left by sys.exit: no luck"),
         ("import sys\nsys.exit(0)", 1, "left by sys.exit() without returning x"),
@@ -286,7 +309,7 @@ def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scra
     ],
 )
 def test_the_names_of_a_parameters_cell_are_what_it_assigns(source: str, names: list[str]) -> None:
-    assert notebook.names_of(source) == names
+    assert list(notebook.names_of(source)) == names
 
 
 def test_the_interpreter_of_these_tests_can_run_notebooks() -> None:

@@ -221,7 +221,15 @@ class RecordedRuns:
             submitted = {k: v for k, v in submitted.items() if k not in ("run_id", "started", "driver", "submission")}
         images: dict[str | None, Image] = {None: Image(IMAGE, False)}
         submission = Submission(
-            schedule or run_id, "pipe", "", images, parameters or {}, submitted, 1000, "asked", controls
+            schedule or run_id,
+            "pipe",
+            "",
+            images,
+            parameters or {},
+            submitted,
+            1000,
+            request="asked",
+            controls=controls,
         )
         if schedule:
             objects = compile_schedule(made, config, submission)

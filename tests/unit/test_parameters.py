@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolkit.config.json_file import parse_json_file
 from toolkit.errors import BadInput
 from toolkit.run import parameters
 from toolkit.runtime.shared.records import encode
@@ -26,7 +28,13 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
         "TOOLKIT_ENV": "local",
     }
     # when they are read, then the nearest to the user counts.
-    assert parameters.read(file, ["a=3"], environ) == {"a": 3, "b": 2, "c": 1, "d": {"deep": [None, "x"]}, "e": "text"}
+    assert parameters.read(file, ["a=3"], environ).values == {
+        "a": 3,
+        "b": 2,
+        "c": 1,
+        "d": {"deep": [None, "x"]},
+        "e": "text",
+    }
 
 
 @pytest.mark.parametrize(
@@ -40,13 +48,13 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
     ids=lambda one: repr(one)[:20],
 )  # fmt: skip
 def test_a_value_is_json_or_else_text(text: str, value: Any) -> None:
-    assert parameters.read(None, [f"x={text}"], {}) == {"x": value}
-    assert parameters.read(None, [], {"TOOLKIT_PRM_x": text}) == {"x": value}
+    assert parameters.read(None, [f"x={text}"], {}).values == {"x": value}
+    assert parameters.read(None, [], {"TOOLKIT_PRM_x": text}).values == {"x": value}
 
 
 @given(st.text())
 def test_any_value_can_be_recorded(text: str) -> None:
-    encode(parameters.read(None, [f"x={text}"], {}))
+    encode(parameters.read(None, [f"x={text}"], {}).values)
 
 
 @pytest.mark.parametrize("option", ["x", "", "=1", "a-b=1", "1a=1", "a b=1", "é=1"])
@@ -80,8 +88,93 @@ def test_a_file_that_holds_no_parameters_is_bad_input_with_its_line(
 
 def test_a_file_may_be_empty_json_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text("# nothing\n")
-    assert parameters.read(tmp_path / "p.yaml", [], {}) == {}
+    assert parameters.read(tmp_path / "p.yaml", [], {}).values == {}
     (tmp_path / "p.json").write_text('{"a": [1, "two"]}')
-    assert parameters.read(tmp_path / "p.json", [], {}) == {"a": [1, "two"]}
+    assert parameters.read(tmp_path / "p.json", [], {}).values == {"a": [1, "two"]}
     with pytest.raises(BadInput, match=r"no\.yaml"):
         parameters.read(tmp_path / "no.yaml", [], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "spelling"),
+    [("1.10", "1.10"), ("1e3", "1e3"), ("-0", "-0"), ("1.5", None), ("007", None), ("null", "null"), ('"1.10"', None),
+     ("[1,2]", "[1,2]")],
+)  # fmt: skip
+def test_the_text_that_spelled_a_value_stands_beside_it(text: str, spelling: str | None) -> None:
+    expected = {"x": spelling} if spelling is not None else {}
+    assert parameters.read(None, [f"x={text}"], {}).spellings == expected
+    assert parameters.read(None, [], {"TOOLKIT_PRM_x": text}).spellings == expected
+    # A value that replaces another one brings its own.
+    assert parameters.read(None, ["x=true"], {"RUNNABLE_PRM_x": text}).spellings == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "where"),
+    [
+        (['x={"a": 1, "a": 2}'], {}, "--param x"),
+        ([], {"TOOLKIT_PRM_x": '[{"b": {"a": 1, "a": 2}}]'}, "TOOLKIT_PRM_x"),
+    ],
+)
+def test_json_that_has_a_key_twice_is_bad_input(options: list[str], environ: dict[str, str], where: str) -> None:
+    with pytest.raises(BadInput, match='the key "a" is given twice') as caught:
+        parameters.read(None, options, environ)
+    assert caught.value.where == where
+
+
+def test_values_of_files_keep_their_order_and_quotes_decide_in_them(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("x: {z: 1.10, a: '1.10', m: [{b: 1, a: 2}]}\n")
+    (tmp_path / "p.json").write_text('{"x": {"z": 1.10, "a": "1.10", "m": [{"b": 1, "a": 2}]}}')
+    for name in ("p.yaml", "p.json"):
+        read = parameters.read(tmp_path / name, [], {})
+        assert repr(read.values["x"]) == "{'z': 1.1, 'a': '1.10', 'm': [{'b': 1, 'a': 2}]}"
+        assert read.spellings == {}
+
+
+@pytest.mark.parametrize("name", ["p.json", "p.yaml", "p", "p.JSON"])
+def test_json_is_read_as_json_whatever_its_file_is_called(tmp_path: Path, name: str) -> None:
+    value = {"mood": "😀", "lone": "\ud83d", "tab": "a\tb", "big": 2**70, "zero": -0.0, "key 😀": None}
+    for text in (json.dumps(value), json.dumps(value, indent="\t")):
+        (tmp_path / name).write_text("\ufeff" + json.dumps({"x": value, "y": [text]}, indent=1), encoding="utf-8")
+        read = parameters.read(tmp_path / name, [], {}).values
+        assert repr(read) == repr({"x": value, "y": [text]})
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ('{"a": 1,\n "b": {"c": 1,\n\n "c": 2}}', 4, 'the key "c" is given twice; the first is on line 2'),
+        ('{"a": "{\\"a\\": 1, \\"a\\": 2}",\n "a": 2}', 2, 'the key "a" is given twice; the first is on line 1'),
+        ('{"a": [1,\n NaN]}', 2, "NaN is a number that JSON can't hold"),
+        ('{"a": "NaN",\n "b": -Infinity}', 2, "-Infinity is a number that JSON can't hold"),
+        ('{"a": 1,\n "b": 1e999}', 2, "1e999 is a number that JSON can't hold"),
+        (f'{{"a": 1,\n "b": {"9" * 4301}}}', 2, "is a number that JSON can't hold"),
+        ('{"a":\n' + "[" * 101 + "]" * 101 + "}", 2, "nested more than 100 levels deep"),
+        ('{"a": 1,\n "b-c": 2}', 2, "can't be a parameter's name"),
+        ('{"a": 1,\n}', 2, "this is not valid JSON"),
+        ('{"a": 1\n "b": 2}', 2, "this is not valid JSON: expecting ',' delimiter at column 2"),
+        ('{"a": "x\ny"}', 1, "this is not valid JSON"),
+        ("[1]", 1, "parameters are an object of names and values"),
+        ("3", 1, "parameters are an object of names and values"),
+    ],
+    ids=lambda one: str(one)[:24],
+)
+def test_json_that_python_would_pass_over_is_bad_input_with_its_line(
+    tmp_path: Path, text: str, line: int, message: str
+) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(BadInput) as caught:
+        parameters.read(tmp_path / "p.json", [], {})
+    assert message in caught.value.message
+    assert str(caught.value.where).endswith(f"p.json:{line}")
+
+
+def test_an_empty_json_file_gives_nothing(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(" \n")
+    assert parameters.read(tmp_path / "p.json", [], {}) == ({}, {})
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+                    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
+def test_what_json_dump_writes_is_read_as_it_was(value: Any) -> None:
+    read, lines = parse_json_file(json.dumps({"x": value}, indent=1), "p.json")
+    assert repr(read) == repr({"x": value}) and lines == {"x": 2}

@@ -62,7 +62,7 @@ def refused(project: LocalProject, text: str, name: str = "") -> BadInput:
         ("p = Pipeline(steps=[PythonTask(f, bind={'a': 'b'})])", 5, "binds a, which its function does not take"),
         ("def g(a): pass\np = Pipeline(steps=[PythonTask(g, bind={'a': 'no.b'})])", 6, "'no', which does not exist"),
         ("def g(a): pass\np = Pipeline(steps=[PythonTask(g, bind={'a': 5})])", 6, "is bound to 5"),
-        ("def g(a): pass\np = Pipeline(steps=[PythonTask(g, bind={'a': {'value': {1}}})])", None, "JSON can't"),
+        ("def g(a): pass\np = Pipeline(steps=[PythonTask(g, bind={'a': {'value': {1}}})])", 6, "JSON can't"),
         (
             "def g(a): pass\np = Pipeline(steps=[PythonTask(f), PythonTask(g, bind={'a': 'f.x'})])",
             6,

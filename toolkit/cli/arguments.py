@@ -16,7 +16,7 @@ from toolkit.run.reference import PipelineReference, parse
 from toolkit.run.request import Request
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import JsonValue
+    from toolkit.run.parameters import GivenParameters
 
 
 def project_at(config: str | None, start: Path) -> Project:
@@ -39,7 +39,7 @@ def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference
     return project, parse(project.config.pipeline, project.home)
 
 
-def parameters_of(options: argparse.Namespace) -> dict[str, JsonValue]:
+def parameters_of(options: argparse.Namespace) -> GivenParameters:
     """The root parameters that a command is given."""
     file = options.parameters or os.environ.get("TOOLKIT_PARAMETERS_FILE")
     return parameters.read(Path(file) if file else None, options.param, os.environ)
@@ -49,14 +49,16 @@ def run_request(options: argparse.Namespace) -> Request:
     """The request of ``run`` and ``compile``; its environment is chosen later."""
     project, reference = pipeline_of(options)
     run_id = options.run_id or os.environ.get("TOOLKIT_RUN_ID") or names.new_run_id()
+    given = parameters_of(options)
     return Request(
         project,
         "argo",
         reference,
-        parameters_of(options),
+        given.values,
         names.run_id(run_id),
         options.tag,
         options.context,
         options.namespace,
         getattr(options, "detach", False),
+        given.spellings,
     )

@@ -226,6 +226,7 @@ def _add_runs(commands: _Commands) -> None:
 def _add_show(commands: _Commands) -> None:
     parser = _command(commands, "show", "show a run: its steps, values and files")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
+    parser.add_argument("--values", action="store_true", help="show values above 1 MiB, too (default: size and hash)")
     _with_config(parser)
     _with_place(parser)
     _with_json(parser)

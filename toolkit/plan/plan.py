@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from toolkit.config.settings import ResourceList, Resources, RetryStrategy, SecretReference
 from toolkit.model.pipeline import Function, Takes, Task
+from toolkit.runtime.shared.records import encode
 from toolkit.runtime.shared.tree import HANDLER
 
 if TYPE_CHECKING:
@@ -214,8 +215,8 @@ class Plan:
         }
 
     def to_json(self) -> bytes:
-        """The plan as canonical JSON, which is also what the runtime reads."""
-        return json.dumps(self.document(), sort_keys=True, separators=(",", ":")).encode("ascii")
+        """The plan as canonical JSON, which is also what the runtime reads. Values of the user's in it keep their order."""
+        return encode(self.document())
 
     def hash(self) -> str:
         """SHA-256 of the plan's shape: steps, their order, types and returns. What a user may fix for a retry is not in it."""

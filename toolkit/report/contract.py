@@ -116,6 +116,14 @@ class ReducedDocument(TypedDict):
     items: int
 
 
+class LargeDocument(TypedDict):
+    """How a value is shown that is larger than 1 MiB as JSON: its kind, its bytes as JSON and their hash."""
+
+    kind: str
+    size: int
+    sha256: str
+
+
 ReferenceDocument = TypedDict("ReferenceDocument", {"from": str, "name": str, "size": int})
 """How a large value is shown that many items take: the step that returned it, its name, and its characters as JSON."""
 

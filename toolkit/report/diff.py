@@ -75,12 +75,12 @@ def _waived_fields(a: RunFacts, b: RunFacts) -> tuple[str, ...]:
 
 
 def same(a: object, b: object) -> bool:
-    """Whether two values are the same JSON: 1, 1.0 and true are three different values."""
+    """Whether two values are the same JSON: 1, 1.0 and true are three different values, and keys have an order."""
     if isinstance(a, Absent) or isinstance(b, Absent):
         return a is b
     if isinstance(a, str) or a is None:
         return bool(a == b)
-    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True)
+    return json.dumps(a) == json.dumps(b)
 
 
 def _differing_values(a: FieldValues, b: FieldValues) -> Iterator[tuple[str, object, object]]:
@@ -95,8 +95,9 @@ Leaves = dict[tuple[str, ...], object]
 
 
 def _leaves(document: object, path: tuple[str, ...] = ()) -> Leaves:
-    """The values of a document by their path. A list is one value; an empty object has none."""
-    if not isinstance(document, Mapping):
+    """The values of a document by their path. A list is one value, and so is a value of the user's; an empty object has none."""
+    is_users = len(path) == 3 and path[0] == "bind" and path[2] == "value"
+    if is_users or not isinstance(document, Mapping):
         return {path: document}
     leaves: Leaves = {}
     for key, value in document.items():
@@ -160,7 +161,7 @@ class _Comparison:
         """Notes a difference."""
         if field in self._waived:
             return
-        key = (field, where, json.dumps([a, b], sort_keys=True, default=repr))
+        key = (field, where, json.dumps([a, b], default=repr))
         _, _, steps = self._noted.setdefault(key, (a, b, {}))
         if step is not None:
             steps[step] = None
@@ -281,6 +282,8 @@ class _Comparison:
         names = set()
         inputs_a, inputs_b = a.end.get("inputs", {}), b.end.get("inputs", {})
         for name, value_a, value_b in _differing_values(inputs_a, inputs_b):
+            if same(*_without_one_reduced(value_a, value_b)):
+                continue
             names.add(name)
             if not any(self._is_from_difference(inputs.get(name)) for inputs in (inputs_a, inputs_b)):
                 self._note("inputs", name, value_a, value_b, a.path)
@@ -353,7 +356,7 @@ class _Comparison:
     # --- the run ----------------------------------------------------------------------------------------------------
 
     def _compare_given_parameters(self) -> None:
-        names = self._compare_values("parameters", self._a.record["parameters"], self._b.record["parameters"])
+        names = self._compare_values("parameters", _given_parameters(self._a), _given_parameters(self._b))
         self._changed_values |= {("", name) for name in names}
 
     def _compare_final_parameters(self) -> None:
@@ -422,6 +425,22 @@ class _Comparison:
             state_a, state_b = states_a.get(sha256, ABSENT), states_b.get(sha256, ABSENT)
             if "damaged" in (state_a, state_b):
                 self._note("catalog.object", sha256, state_a, state_b)
+
+
+def _given_parameters(run: RunFacts) -> FieldValues:
+    """A run's own parameters, each with the text that spelled it where the value alone does not give it back."""
+    spellings = run.record.get("spellings") or {}
+    return {
+        name: {"value": value, "spelling": spellings[name]} if name in spellings else value
+        for name, value in run.record["parameters"].items()
+    }
+
+
+def _without_one_reduced(a: object, b: object) -> tuple[object, object]:
+    """Two inputs, without what a reducer made where only one of them has it: earlier versions did not record it."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping) and ("reduced" in a) != ("reduced" in b):
+        a, b = ({key: value for key, value in taken.items() if key != "reduced"} for taken in (a, b))
+    return a, b
 
 
 def _have_the_same_kind_of_folder(a: StepFacts, b: StepFacts) -> bool:

@@ -140,4 +140,4 @@ def _cut(text: str, start: int) -> str:
 def _text(value: object) -> str:
     if isinstance(value, Absent):
         return "-"
-    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True))
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

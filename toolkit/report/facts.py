@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from toolkit.report.view import View
 from toolkit.runtime.shared import layout, records
 from toolkit.runtime.shared.protocol import ENGINE_RECORD
+from toolkit.runtime.shared.stored_values import without_place
 from toolkit.runtime.shared.volume_files import open_file
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row
@@ -174,9 +175,22 @@ def _step(row: Row, planned: PlannedRow, run_folder: Path) -> StepFacts:
             engine.setdefault("image", group["image"])
         if "image_config" in group:
             engine.setdefault("image_config", group["image_config"])
-    return StepFacts(
-        row.path, planned, row.status, len(row.attempts), last.exit_code, last.begin, last.end, engine, course
-    )
+    end = _without_places(last.end)
+    return StepFacts(row.path, planned, row.status, len(row.attempts), last.exit_code, last.begin, end, engine, course)
+
+
+def _without_places(end: EndRecord) -> EndRecord:
+    """An end record without what says where large values are written, which is no part of them."""
+    bare: EndRecord = {**end}
+    if "returns" in end:
+        bare["returns"] = {name: without_place(stored) for name, stored in end["returns"].items()}
+    if "inputs" in end:
+        # What a reducer made of values is in the records of some versions alone.
+        bare["inputs"] = {
+            name: {**taken, "reduced": without_place(taken["reduced"])} if "reduced" in taken else taken
+            for name, taken in end["inputs"].items()
+        }
+    return bare
 
 
 def _engine_record(folder: str) -> EngineRecord:

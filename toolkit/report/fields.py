@@ -75,6 +75,7 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "image": "image",
         "images": "image",
         "parameters": "parameters",
+        "spellings": "parameters",
         "plan_hash": "plan",
         "plan": "plan",
         "controls": "status",
@@ -283,7 +284,9 @@ def returned_values(step: StepFacts, metric: bool) -> FieldValues:
     values: dict[str, object] = {}
     for name, stored in step.end.get("returns", {}).items():
         if (stored["kind"] == "metric") == metric:
-            rest = {key: value for key, value in stored.items() if key != "kind"}
+            # A metric is a number, however it is spelled.
+            hidden = ("kind", "spelling") if metric else ("kind",)
+            rest = {key: value for key, value in stored.items() if key not in hidden}
             values[name] = stored["value"] if set(rest) == {"value"} else rest
     return values
 

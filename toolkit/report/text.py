@@ -162,9 +162,12 @@ def print_catalog(files: Sequence[CatalogFile]) -> None:
 
 
 def _value(value: object, longest: int) -> str:
-    """A value as one line; an object by its type and size."""
-    if isinstance(value, dict) and set(value) == {"object", "sha256", "size"}:
-        return f"<{value['object']}, {_size(value['size'])}>"
+    """A value as one line; an object by its type and size, and a large value by its kind and size."""
+    if isinstance(value, dict) and set(value) in ({"object", "sha256", "size"}, {"kind", "sha256", "size"}):
+        # A value of the user's may have these keys as well.
+        kind, size = value.get("object", value.get("kind")), value["size"]
+        if isinstance(kind, str) and isinstance(size, int):
+            return f"<{printable(kind)}, {_size(size)}>"
     text = printable(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

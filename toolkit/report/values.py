@@ -5,18 +5,26 @@ A run's records hold each value once, where it was produced. Here the value is l
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.runtime.shared import scope
+from toolkit.runtime.shared import records, scope
+from toolkit.runtime.shared.catalog import StoreFault
+from toolkit.runtime.shared.protocol import LARGEST_IN_RECORD, REDUCED_RECORD
 from toolkit.runtime.shared.scope import RecordReader, RunPlan, Scope, UnsuitableValue
+from toolkit.runtime.shared.stored_values import load_value, value_digest
+from toolkit.runtime.shared.values import encode_value
 from toolkit.store.verdict import Attempt
 
 if TYPE_CHECKING:
-    from toolkit.report.contract import ObjectDocument, ReducedDocument, ReferenceDocument
+    from toolkit.report.contract import LargeDocument, ObjectDocument, ReducedDocument, ReferenceDocument
     from toolkit.runtime.shared.documents import EndRecord, InputRecord, JsonValue, StepRow, StoredValue
+    from toolkit.runtime.shared.scope import ResolvedValue
 
 LARGE = 4096
 """Characters as JSON. A larger value that an item or an iteration takes from outside is shown by where it is from."""
@@ -41,13 +49,41 @@ class KnownRecords(RecordReader):
         newest = next((attempt for attempt in attempts if attempt.status == "succeeded"), None)
         return newest.end if newest is not None and not newest.unread else None
 
+    def reduced(self) -> dict[str, StoredValue]:
+        """What reducers made of the values of maps' items, by the hash of those, as far as an attempt recorded it."""
+        known: dict[str, StoredValue] = {}
+        for attempt in (attempt for attempts in self._attempts.values() for attempt in attempts):
+            try:
+                record = records.read_reduced(os.path.join(attempt.folder, REDUCED_RECORD))
+            except (OSError, ValueError):
+                record = None
+            known.update(record["reduced"] if record is not None else {})
+            known.update(
+                (taken["sha256"], taken["reduced"])
+                for taken in attempt.end.get("inputs", {}).values()
+                if "reduced" in taken
+            )
+        return known
+
+
+_NOTHING = object()
+
+
+def _large(kind: str, size: int, sha256: str) -> LargeDocument:
+    return {"kind": kind, "size": size, "sha256": sha256}
+
 
 class RunValues:
-    """Looks up values. What many steps share, such as the list that a map iterates on, is looked up once."""
+    """Looks up values. What many steps share, such as the list that a map iterates on, is looked up once.
 
-    def __init__(self, plan: RunPlan, records: KnownRecords) -> None:
+    Args:
+        whole: whether values above 1 MiB are shown, too, and not only described. Then a missing one is a StoreFault.
+    """
+
+    def __init__(self, plan: RunPlan, known: KnownRecords, whole: bool = False) -> None:
         self._plan = plan
-        self._records = records
+        self._records = known
+        self._whole = whole
         self._items: dict[str, list[JsonValue]] = {}
         self._sized_values: dict[tuple[str, str], tuple[JsonValue, int]] = {}
 
@@ -58,35 +94,37 @@ class RunValues:
             record: says where the value is from. The result is None if the value is not there any more.
         """
         if "value" in record:
-            return record["value"]
+            return self._sized(record["value"])[0]
         source, name = record["from"], record["name"]
         row = self._row(source) if source != scope.ROOT else None
         inside = path[len(source) + 1 :].partition("/")[0] if path.startswith(source + "/") else ""
         if row is not None and inside.isdigit() and row.get("item") == name:
-            return self._item(row, source, int(inside))
-        if (source, name) not in self._sized_values:
-            value = self._returned_value(row, source, name)
-            self._sized_values[source, name] = value, len(json.dumps(value))
-        value, size = self._sized_values[source, name]
+            return self._sized(self._item(row, source, int(inside)))[0]
+        if "reduced" in record:
+            value, size = self._sized_stored(record["reduced"])
+        else:
+            if (source, name) not in self._sized_values:
+                self._sized_values[source, name] = self._returned_value(row, source, name)
+            value, size = self._sized_values[source, name]
         if size > LARGE and any(part.isdigit() for part in path.split("/")):
             # Each of many items may take the whole list that the items are from.
             reference: ReferenceDocument = {"from": source, "name": name, "size": size}
             return reference
         return value
 
+    def output_value(self, stored: StoredValue) -> JsonValue:
+        """A value that a step returned."""
+        return self._sized_stored(stored)[0]
+
     def final_parameters(self) -> dict[str, JsonValue]:
         """The run's own parameters at its end: the newest value of each name, or else what the run was given."""
-        values = dict(self._plan.parameters)
+        values = {name: self._sized(value)[0] for name, value in self._plan.parameters.items()}
         root = self._plan.scopes[scope.ROOT]
         pipeline = Scope(self._plan, self._records, root["steps"][0])
         for name in root["returns"]:
-            try:
-                resolved = pipeline.last(name, scope.ROOT, "")
-            except UnsuitableValue as error:
-                values[name] = {"error": str(error)}
-                continue
-            if resolved is not None:
-                values[name] = describe_stored(resolved[1])
+            shown, _ = self._sized_resolved(partial(pipeline.last, name, scope.ROOT, ""))
+            if shown is not _NOTHING:
+                values[name] = shown
         return dict(sorted(values.items()))
 
     def _row(self, path: str) -> StepRow | None:
@@ -102,42 +140,78 @@ class RunValues:
                 self._items[path] = Scope(self._plan, self._records, path).items(row, path)
             except UnsuitableValue:
                 self._items[path] = []
+            except StoreFault:
+                if self._whole:
+                    raise
+                self._items[path] = []
         items = self._items[path]
         return items[position] if position < len(items) else None
 
-    def _returned_value(self, row: StepRow | None, path: str, name: str) -> JsonValue:
-        """The value that a step returned, or that the run was given."""
+    def _returned_value(self, row: StepRow | None, path: str, name: str) -> tuple[JsonValue, int]:
+        """The value that a step returned, or that the run was given, with its size."""
         if path == scope.ROOT:
-            return self._plan.parameters.get(name)
+            return self._sized(self._plan.parameters.get(name))
         if row is None:
-            return None
+            return None, 0
         if row["type"] == "task":
             record = self._records.record(path)
             stored = record["returns"].get(name) if record is not None else None
-            return describe_stored(stored) if stored is not None else None
+            return self._sized_stored(stored) if stored is not None else (None, 0)
+        shown, size = self._sized_resolved(partial(Scope(self._plan, self._records, path).parameter, name, row["path"]))
+        return (None, 0) if shown is _NOTHING else (shown, size)
+
+    # --- how a value is shown ---------------------------------------------------------------------------------------
+
+    def _sized_resolved(self, find: Callable[[], ResolvedValue | None]) -> tuple[JsonValue, int]:
+        """The value that is found as it is shown, with its size; _NOTHING where there is none."""
         try:
-            resolved = Scope(self._plan, self._records, path).parameter(name, row["path"])
+            resolved = find()
+            return (_NOTHING, 0) if resolved is None else self._sized_stored(resolved[1])
         except UnsuitableValue as error:
-            return {"error": str(error)}
-        return describe_stored(resolved[1]) if resolved is not None else None
+            return {"error": str(error)}, 0
+        except StoreFault as error:
+            if self._whole:
+                raise
+            return {"error": str(error)}, 0
 
+    def _sized_stored(self, stored: StoredValue) -> tuple[JsonValue, int]:
+        if "offset" in stored and not self._whole:
+            return _large(stored["kind"], stored["size"], stored["sha256"]), stored["size"]
+        return self._sized(self._described(stored), "metric" if stored["kind"] == "metric" else "json")
 
-def describe_stored(stored: StoredValue) -> JsonValue:
-    """The value of a stored parameter, or a description of one that is not JSON or is only made where a step takes it."""
-    if stored["kind"] == "object":
-        described: ObjectDocument = {
-            "object": stored["type"],
-            "sha256": stored["sha256"],
-            "size": stored["size"],
-        }
-        return described
-    if stored["kind"] != "list":
-        return stored["value"]
-    reducer, items = stored["reducer"], stored["items"]
-    if reducer is None or reducer == "list":
-        return [describe_stored(item) for item in items]
-    if reducer == "last":
-        return describe_stored(items[-1])
-    name = reducer if isinstance(reducer, str) else f"{reducer['module']}.{reducer['qualname']}"
-    reduced: ReducedDocument = {"reducer": name, "items": len(items)}
-    return reduced
+    def _sized(self, value: JsonValue, kind: str = "json") -> tuple[JsonValue, int]:
+        """A value as it is shown, and its size: its characters as JSON."""
+        size = len(json.dumps(value))
+        if size > LARGEST_IN_RECORD and not self._whole:
+            data = encode_value(value)
+            if len(data) > LARGEST_IN_RECORD:
+                return _large(kind, len(data), hashlib.sha256(data).hexdigest()), size
+        return value, size
+
+    def _described(self, stored: StoredValue) -> JsonValue:
+        """A stored value, or a description of one that is not JSON or that nobody has made."""
+        if stored["kind"] == "object":
+            described: ObjectDocument = {
+                "object": stored["type"],
+                "sha256": stored["sha256"],
+                "size": stored["size"],
+            }
+            return described
+        if stored["kind"] != "list":
+            return load_value(stored)
+        reducer, items = stored["reducer"], stored["items"]
+        if reducer is None or reducer == "list":
+            return [self._described(item) for item in items]
+        if reducer == "last":
+            return self._described(items[-1])
+        known = self._reduced.get(value_digest(stored))
+        if known is not None:
+            return load_value(known)
+        name = reducer if isinstance(reducer, str) else f"{reducer['module']}.{reducer['qualname']}"
+        reduced: ReducedDocument = {"reducer": name, "items": len(items)}
+        return reduced
+
+    @cached_property
+    def _reduced(self) -> dict[str, StoredValue]:
+        """What reducers made, by the hash of what they made it of, as far as an attempt recorded it."""
+        return self._records.reduced()

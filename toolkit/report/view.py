@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import shape_hash
-from toolkit.report.values import KnownRecords, RunValues, describe_stored
+from toolkit.report.values import KnownRecords, RunValues
 from toolkit.runtime.shared.scope import RunPlan
 from toolkit.store.reader import Run, RunLog
 from toolkit.store.states import Row, State, States, states
@@ -50,7 +50,7 @@ def states_of(log: RunLog, run: Run) -> States:
 
 
 def _plan_of(run: Run) -> RunPlan:
-    return RunPlan(run.plan(), run.record["parameters"])
+    return RunPlan(run.plan(), run.record["parameters"], run.record.get("spellings"))
 
 
 def _states(log: RunLog, run: Run, plan: RunPlan) -> States:
@@ -102,19 +102,29 @@ def reason_of(run: Run) -> str:
     return LOST_RUN
 
 
-def view(log: RunLog, run: Run) -> RunDocument:
-    """All of ``toolkit show RUN --json``."""
-    return View(log, run).document()
+def view(log: RunLog, run: Run, whole: bool = False) -> RunDocument:
+    """All of ``toolkit show RUN --json``.
+
+    Args:
+        whole: whether values above 1 MiB are in it, and not only described.
+
+    Raises:
+        StoreFault: such a value is missing or damaged.
+    """
+    return View(log, run, whole).document()
 
 
 class View:
     """Reads each record once and makes the document of them.
 
+    Args:
+        whole: as of :func:`view`.
+
     Attributes:
         plan: the run's. plan_hash: of its shape. rows: all rows that are known to run, in the order of the plan. status: the run's.
     """
 
-    def __init__(self, log: RunLog, run: Run) -> None:
+    def __init__(self, log: RunLog, run: Run, whole: bool = False) -> None:
         self.plan = _plan_of(run)
         self.plan_hash = run.record["plan_hash"] or shape_hash(self.plan.document)
         self._engine_view = log.engine_view(run)
@@ -124,7 +134,7 @@ class View:
         self._summary = summary(log, run, run_states)
         self.status = self._summary["status"]
         attempts = {row.path: row.attempts for row in self.rows if row.row["type"] == "task"}
-        self._values = RunValues(self.plan, KnownRecords(run.folder, attempts))
+        self._values = RunValues(self.plan, KnownRecords(run.folder, attempts), whole)
 
     def document(self) -> RunDocument:
         record = self._run.record
@@ -190,7 +200,9 @@ class View:
                 for name, record in sorted(end.get("inputs", {}).items())
                 if record is not None
             },
-            "output_parameters": {name: describe_stored(stored) for name, stored in end.get("returns", {}).items()},
+            "output_parameters": {
+                name: self._values.output_value(stored) for name, stored in end.get("returns", {}).items()
+            },
             "catalog": {
                 "get": [_file(entry) for entry in files.get("get", ())],
                 "put": [_file(entry) for entry in files.get("put", ())],

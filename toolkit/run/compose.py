@@ -29,20 +29,21 @@ from toolkit.run.records import create_run, run_record, write_plan
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared.protocol import RUN_RECORD
-from toolkit.runtime.shared.records import encode
+from toolkit.runtime.shared.records import parameter_files
 from toolkit.runtime.shared.whole_files import temporary_beside
 from toolkit.spec.container import ContainerSpec, container_spec
 from toolkit.store import writer
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import Parameters, RunRecord
+    from toolkit.run.parameters import GivenParameters
+    from toolkit.runtime.shared.documents import RunRecord
 
 ENVIRONMENT = "compose"
 _NOT_ALIKE = frozenset("$\\'\"\n")
 """Characters of a value in a .env file that Compose may read in another way than toolkit does."""
 
 
-def compose_file(project: Project, reference: PipelineReference, parameters: Parameters, report: Note) -> str:
+def compose_file(project: Project, reference: PipelineReference, given: GivenParameters, report: Note) -> str:
     """The Compose file's text. Image, volumes and run exist when it returns.
 
     Args:
@@ -52,18 +53,18 @@ def compose_file(project: Project, reference: PipelineReference, parameters: Par
         BadInput: configuration, pipeline or parameters are wrong.
         Infrastructure: engine or disk.
     """
-    request = Request(project, "local", reference, parameters)
+    request = Request(project, "local", reference, given.values, spellings=given.spellings)
     volumes.make_private_state(project)
     preparation = prepare(request, report)
     plan = preparation.plan
     check_composable(plan)
-    run_id = run_id_of(plan, parameters)
+    run_id = run_id_of(plan, given)
     images = preparation.images()
     prepare_volumes(preparation)
     record = run_record(preparation, run_id, preparation.image_record())
     record["environment"], record["driver"] = ENVIRONMENT, None
     _open_run(project, record, preparation.user)
-    _keep_plan(plan_folder(project, run_id), plan, parameters)
+    _keep_plan(plan_folder(project, run_id), plan, given)
     _report_secrets(project, preparation.secret_names(), report)
     return render_compose_file(project, plan, run_id, images, preparation.user)
 
@@ -83,9 +84,12 @@ def check_composable(plan: Plan) -> None:
             )
 
 
-def run_id_of(plan: Plan, parameters: Parameters) -> str:
+def run_id_of(plan: Plan, given: GivenParameters) -> str:
     """The id of the run that a plan's services belong to."""
-    return f"compose-{hashlib.sha256(plan.to_json() + encode(dict(parameters))).hexdigest()[:12]}"
+    hasher = hashlib.sha256(plan.to_json())
+    for data in parameter_files(given.values, given.spellings).values():
+        hasher.update(data)
+    return f"compose-{hasher.hexdigest()[:12]}"
 
 
 def plan_folder(project: Project, run_id: str) -> Path:
@@ -165,12 +169,12 @@ def _open_run(project: Project, record: RunRecord, user: int) -> None:
         writer.write_run(folder, record)
 
 
-def _keep_plan(folder: Path, plan: Plan, parameters: Parameters) -> None:
+def _keep_plan(folder: Path, plan: Plan, given: GivenParameters) -> None:
     """Writes plan and parameters, both or neither. A folder of this name holds the same ones, and is kept."""
     if folder.exists():
         return
     temporary = Path(temporary_beside(str(folder)))
-    write_plan(temporary, plan, parameters)
+    write_plan(temporary, plan, given.values, given.spellings)
     try:
         temporary.rename(folder)
     except OSError:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import JsonValue, RunPlace, RunRecord
 
 _REQUEST, _MOVED = "request.json", "moved.json"
-_KEYS = ("version", "run_id", "started", "source", "environment", "context", "parameters", "tag", "image")
+_KEYS = ("version", "run_id", "started", "source", "environment", "context", "parameters", "spellings", "tag", "image")
 """The keys of run.json that say what was asked for, and what became of it."""
 
 
@@ -31,7 +31,12 @@ def keep_request(state: Path, record: RunRecord) -> None:
     Raises:
         Infrastructure: it can't be written.
     """
-    _write(state, record["run_id"], _REQUEST, {key: record.get(key) for key in _KEYS})
+    _write(
+        state,
+        record["run_id"],
+        _REQUEST,
+        {key: record.get(key) for key in _KEYS if key != "spellings" or key in record},
+    )
 
 
 def kept_request(state: Path, record: RunRecord) -> RunRecord | None:

@@ -111,7 +111,8 @@ def _resume(
     run, plan = continuation.run, preparation.plan
     kept = continuation.kept_steps(plan, reporter.note)
     tree = Tree(plan.document())
-    controls = initial_controls(plan, preparation.request.parameters)[0]
+    request = preparation.request
+    controls = initial_controls(plan, request.parameters, request.spellings)[0]
     omitted_work = OmittedWork(tree, run.folder, CompletedWork(tree, run.folder, kept, controls))
     record, images = _record(preparation, cluster, run.id, reporter)
     part = newest_number(run.folder) + 1

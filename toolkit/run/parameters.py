@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit import names
-from toolkit.config.located import Located, read_yaml
+from toolkit.config.json_file import is_json, parse_json_file
+from toolkit.config.located import Located, read_text, shown
 from toolkit.errors import BadInput
+from toolkit.runtime.shared.values import RepeatedKey, from_text
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import JsonValue
+    from toolkit.runtime.shared.documents import JsonValue, StoredValue
 
 _PREFIXES = ("RUNNABLE_PRM_", "TOOLKIT_PRM_")
 
 
-def read(file: Path | None, options: Sequence[str], environ: Mapping[str, str]) -> dict[str, JsonValue]:
+class GivenParameters(NamedTuple):
+    """What a run is given.
+
+    Attributes:
+        values: by name. spellings: the texts that spelled them, where the values do not give them back (``1.10``).
+    """
+
+    values: dict[str, JsonValue]
+    spellings: dict[str, str]
+
+
+def read(file: Path | None, options: Sequence[str], environ: Mapping[str, str]) -> GivenParameters:
     """The root parameters of a run.
 
     Args:
@@ -27,24 +40,57 @@ def read(file: Path | None, options: Sequence[str], environ: Mapping[str, str]) 
     Raises:
         BadInput: the file is no mapping, a name can't be a parameter's, or a value is not JSON. It names file and line.
     """
-    values: dict[str, JsonValue] = {}
+    stored: dict[str, StoredValue] = {}
     if file is not None:
-        tree = read_yaml(file)
-        if tree.value is not None:
-            if not isinstance(tree.value, dict):
-                raise BadInput(f"parameters are a mapping of names to values, not {tree.described()}", tree.where)
-            for key, item in tree.value.items():
-                values[names.parameter_name(key, tree.key_where(key))] = _finite(item)
+        stored.update((name, {"kind": "json", "value": value}) for name, value in _of_file(file))
     for prefix in _PREFIXES:
         for variable, text in environ.items():
             if variable.startswith(prefix):
-                values[names.parameter_name(variable[len(prefix) :], variable)] = _value(text)
+                stored[names.parameter_name(variable[len(prefix) :], variable)] = _of_text(text, variable)
     for option in options:
         key, separator, text = option.partition("=")
         if not separator:
             raise BadInput(f"--param takes name=value, not {option!r}")
-        values[names.parameter_name(key, "--param")] = _value(text)
-    return values
+        stored[names.parameter_name(key, "--param")] = _of_text(text, f"--param {key}")
+    return GivenParameters(
+        {name: value["value"] for name, value in stored.items()},
+        {name: value["spelling"] for name, value in stored.items() if "spelling" in value},
+    )
+
+
+def _of_text(text: str, where: str) -> StoredValue:
+    try:
+        return from_text(text)
+    except RepeatedKey as error:
+        raise BadInput(f"in this JSON {error}", where) from None
+
+
+def _of_file(path: Path) -> Iterator[tuple[str, JsonValue]]:
+    """The parameters of a file. Its content decides whether it is JSON, unless its name does."""
+    text, file = read_text(path), shown(path)
+    if path.suffix.lower() == ".json" or is_json(text):
+        yield from _of_json(text, file)
+        return
+    # The parser of YAML is imported where there is a file of it.
+    from toolkit.config.yaml_tree import parse_yaml
+
+    tree = parse_yaml(text, file)
+    if tree.value is None:
+        return
+    if not isinstance(tree.value, dict):
+        raise BadInput(f"parameters are a mapping of names to values, not {tree.described()}", tree.where)
+    for key, item in tree.value.items():
+        yield names.parameter_name(key, tree.key_where(key)), _finite(item)
+
+
+def _of_json(text: str, file: str) -> Iterator[tuple[str, JsonValue]]:
+    value, lines = parse_json_file(text, file)
+    if value is None:
+        return
+    if not isinstance(value, dict):
+        raise BadInput("parameters are an object of names and values", f"{file}:1")
+    for key, item in value.items():
+        yield names.parameter_name(key, f"{file}:{lines[key]}"), item
 
 
 def _finite(tree: Located) -> JsonValue:
@@ -56,17 +102,3 @@ def _finite(tree: Located) -> JsonValue:
             "a parameter holds a value that JSON can't (.nan, .inf, a date?): put it in quotes", tree.where
         ) from None
     return value
-
-
-def _value(text: str) -> JsonValue:
-    try:
-        value = json.loads(text, parse_constant=_refuse)
-        # A number that is too large is read as infinite, which no record can hold.
-        json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        return text
-    return value
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)

@@ -152,9 +152,15 @@ def check_parameters(plan: Plan, parameters: Parameters) -> None:
         )
 
 
-def initial_controls(plan: Plan, parameters: Parameters) -> tuple[ControlValues, dict[str, str]]:
-    """The control values that follow from the run's parameters alone: by instance path, and as a cluster takes them."""
-    tree = scope.RunPlan(plan.document(), parameters)
+def initial_controls(
+    plan: Plan, parameters: Parameters, spellings: Mapping[str, str] | None = None
+) -> tuple[ControlValues, dict[str, str]]:
+    """The control values that follow from the run's parameters alone: by instance path, and as a cluster takes them.
+
+    Args:
+        spellings: the texts that spelled the parameters, as far as they are kept.
+    """
+    tree = scope.RunPlan(plan.document(), parameters, spellings)
 
     def reduce(reducer: FunctionRow, _: list[StoredValue]) -> NoReturn:
         raise AssertionError(f"nothing has run that {reducer['qualname']} could reduce")

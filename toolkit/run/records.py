@@ -16,8 +16,8 @@ from toolkit.config.effect import without_effect
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.plan.plan import Plan
 from toolkit.run.preparation import Preparation, initial_controls
-from toolkit.runtime.shared.protocol import PARAMETERS_FILE, PLAN_FILE
-from toolkit.runtime.shared.records import checked_run_end, encode, now
+from toolkit.runtime.shared.protocol import PLAN_FILE
+from toolkit.runtime.shared.records import checked_run_end, now, parameter_files
 from toolkit.store import writer
 from toolkit.store.reader import moved_to, part_folder
 
@@ -42,7 +42,7 @@ def run_record(
     if driver is None:
         client = this_client()
         driver = {"host": client.host, "pid": client.pid, "started": client.started}
-    return {
+    record: RunRecord = {
         "version": 1,
         "run_id": run_id,
         "pipeline": preparation.name,
@@ -55,11 +55,14 @@ def run_record(
         "image": image,
         "images": preparation.step_image_records(),
         "parameters": dict(request.parameters),
-        "controls": initial_controls(plan, request.parameters)[0],
+        "controls": initial_controls(plan, request.parameters, request.spellings)[0],
         "plan_hash": plan.hash(),
         "plan": plan.to_json().decode("ascii"),
         "driver": driver,
     }
+    if request.spellings:
+        record["spellings"] = dict(request.spellings)
+    return record
 
 
 def create_run(run_log: Path, run_id: str, record: RunRecord, user: int) -> Path:
@@ -116,7 +119,7 @@ def write_end(run_folder: Path, part: int, outcome: Outcome, ended: str | None =
             raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None
 
 
-def write_plan(folder: Path, plan: Plan, parameters: Parameters) -> None:
+def write_plan(folder: Path, plan: Plan, parameters: Parameters, spellings: Mapping[str, str]) -> None:
     """Makes the folder that every step of the run sees read-only.
 
     Raises:
@@ -124,7 +127,7 @@ def write_plan(folder: Path, plan: Plan, parameters: Parameters) -> None:
     """
     try:
         folder.mkdir(parents=True)
-        for name, data in ((PLAN_FILE, plan.to_json()), (PARAMETERS_FILE, encode(dict(parameters)))):
+        for name, data in {PLAN_FILE: plan.to_json(), **parameter_files(parameters, spellings)}.items():
             (folder / name).write_bytes(gzip.compress(data, compresslevel=1, mtime=0))
             (folder / name).chmod(0o644)
         folder.chmod(0o755)

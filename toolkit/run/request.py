@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from toolkit.config.settings import EnvironmentName
@@ -22,7 +22,8 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        parameters: the root parameters. run_id: None is a new one. tag: a word to find the run by.
+        parameters: the root parameters. spellings: the texts that spelled them, by name, where the values do not give them back.
+        run_id: None is a new one. tag: a word to find the run by.
         context, namespace: the cluster's; None leaves them to the configuration.
         detach: whether the client ends when the run is submitted, and does not follow it.
     """
@@ -36,3 +37,4 @@ class Request:
     context: str | None = None
     namespace: str | None = None
     detach: bool = False
+    spellings: Mapping[str, str] = field(default_factory=dict)

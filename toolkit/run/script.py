@@ -38,8 +38,9 @@ def run_script(
         project = load(Path(configuration_file) if configuration_file else None, reference.file.parent)
         if chosen_id is not None:
             names.run_id(chosen_id)
-        values = parameters.read(Path(chosen_parameters) if chosen_parameters else None, [], environ)
-        return start(Request(project, "local", reference, values, chosen_id, tag or ""), None)
+        given = parameters.read(Path(chosen_parameters) if chosen_parameters else None, [], environ)
+        request = Request(project, "local", reference, given.values, chosen_id, tag or "", spellings=given.spellings)
+        return start(request, None)
 
     with within_a_script():
         return exit_code_of(work)

@@ -54,11 +54,13 @@ def deliver_images(
 
 def request_hash(preparation: Preparation) -> str:
     """Identifies what a run was asked for: plan, parameters, images and tag. The same request again attaches to its run."""
+    request = preparation.request
     identity = {
         "plan": preparation.plan.to_json().decode("ascii"),
-        "parameters": dict(preparation.request.parameters),
+        "parameters": dict(request.parameters),
+        **({"spellings": dict(request.spellings)} if request.spellings else {}),
         "images": sorted(built.digest for built in preparation.images().values()),
-        "tag": preparation.request.tag,
+        "tag": request.tag,
     }
     return hashlib.sha256(encode(identity)).hexdigest()[:40]
 
@@ -107,9 +109,10 @@ def submission(
         tag=request.tag,
         images=images,
         parameters=request.parameters,
+        spellings=request.spellings,
         record=record,
         user=preparation.user,
         request=request_hash(preparation),
-        controls=initial_controls(preparation.plan, request.parameters)[1],
+        controls=initial_controls(preparation.plan, request.parameters, request.spellings)[1],
         omitted_work=omitted_work,
     )

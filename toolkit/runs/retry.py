@@ -42,6 +42,7 @@ class Named:
     Attributes:
         reference, pipeline: the pipeline, and the same as typed. environment: what ``--env`` says.
         source: the cluster. others: further options as typed, for a command that the user is shown.
+        spellings: the texts that spelled parameters, as far as they are kept.
     """
 
     reference: PipelineReference | None = None
@@ -51,6 +52,7 @@ class Named:
     tag: str | None = None
     source: RunSource = field(default_factory=RunSource)
     others: Sequence[str] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
 
 
 def retry_request(project: Project, handle: RunHandle, named: Named) -> Request:
@@ -88,6 +90,7 @@ def retry_request(project: Project, handle: RunHandle, named: Named) -> Request:
         asked.get("tag", ""),
         named.source.context or context.get("context") or None,
         named.source.namespace or context.get("namespace"),
+        spellings=asked.get("spellings") or {},
     )
 
 
@@ -127,6 +130,7 @@ def keep_moved_request(handle: RunHandle, request: Request) -> None:
         "environment": request.environment,
         "context": {key: value for key, value in context.items() if value is not None},
         "parameters": dict(request.parameters),
+        "spellings": dict(request.spellings),
         "tag": request.tag,
         "image": None,
     }
@@ -182,6 +186,7 @@ def _asked_by_name(project: Project, handle: RunHandle, named: Named) -> tuple[S
         "source": named.reference.recorded(project),
         "context": {},
         "parameters": dict(named.parameters),
+        "spellings": dict(named.spellings),
         "tag": named.tag or "",
     }
     return asked, named.environment
@@ -198,7 +203,12 @@ def _unknown_request(project: Project, handle: RunHandle, named: Named) -> str:
     if tag.isprintable() and tag:
         words += ["--tag", tag]
     words += named.others
-    given = [word for name, value in parameters.items() for word in ("--param", f"{name}={json.dumps(value)}")]
+    spellings = {**run.record.get("spellings", {}), **named.spellings}
+    given = [
+        word
+        for name, value in parameters.items()
+        for word in ("--param", f"{name}={spellings.get(name) or json.dumps(value)}")
+    ]
     note = ""
     if len(shlex.join(given)) > _LONGEST_COMMAND:
         given = ["-p", "FILE"]

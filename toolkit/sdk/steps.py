@@ -256,6 +256,9 @@ class _Task(Step):
         self.catalog = catalog or Catalog()
         self.overrides = dict(overrides or {})
         self.bind = dict(bind or {})
+        for argument, binding in self.bind.items():
+            if isinstance(binding, dict) and "value" in binding:
+                check_constant(argument, binding["value"])
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
@@ -286,6 +289,22 @@ class _Task(Step):
             "on_failure": self.on_failure.describe_inside() if self.on_failure is not None else None,
             **self._work(),
         }
+
+
+def check_constant(argument: str, value: Any) -> None:
+    """Refuses a value that JSON, and so the plan, can't hold, or would change: of its keys 1 and "1" it makes one."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return
+    if isinstance(value, float) and value - value == 0:
+        return
+    keys = value if isinstance(value, dict) else ()
+    if not isinstance(value, (list, tuple, dict)) or not all(isinstance(key, str) for key in keys):
+        raise Refusal(
+            f"the argument {argument} is given {value!r}, which JSON can't hold: give a step JSON data, or let a step "
+            "before it return the object"
+        )
+    for item in value.values() if isinstance(value, dict) else value:
+        check_constant(argument, item)
 
 
 class PythonTask(_Task):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional, overload
 
 from toolkit.sdk.composites import Nested, Pipeline, execute
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import PythonTask, Step, a_pipeline
+from toolkit.sdk.steps import PythonTask, Step, a_pipeline, check_constant
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -230,7 +230,8 @@ class TaskFunction:
 def _binding(trace: _Trace, argument: str, value: Any) -> Any:
     """The binding of an argument; None where the parameter of its own name is the same value."""
     if not isinstance(value, Handle):
-        _check_constant(argument, value)
+        _refuse_inner_handles(argument, value)
+        check_constant(argument, value)
         return {"value": value}
     name, step = value._name, value._step
     newest = trace.newest_source(name)
@@ -251,27 +252,13 @@ def _binding(trace: _Trace, argument: str, value: Any) -> Any:
     return name
 
 
-def _check_constant(argument: str, value: Any) -> None:
-    """Refuses a value that JSON, and so the plan, can't hold."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return
-    if isinstance(value, float) and value - value == 0:
-        return
-    if not isinstance(value, (list, tuple, dict)) or not all(isinstance(key, str) for key in _keys(value)):
-        raise Refusal(
-            f"the argument {argument} is given {value!r}, which JSON can't hold: give a step JSON data, or let a step "
-            "before it return the object"
-        )
-    for item in value.values() if isinstance(value, dict) else value:
+def _refuse_inner_handles(argument: str, value: Any) -> None:
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
         if isinstance(item, Handle):
             raise Refusal(
                 f"the argument {argument} holds {item._name} inside a {type(value).__name__}: pass it by itself"
             )
-        _check_constant(argument, item)
-
-
-def _keys(value: Any) -> Any:
-    return value if isinstance(value, dict) else ()
+        _refuse_inner_handles(argument, item)
 
 
 @overload

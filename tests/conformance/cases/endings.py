@@ -244,8 +244,8 @@ p = Pipeline(steps=[
     Case(
         "returns-no-json",
         "A return that JSON can't hold is refused by its name, and never converted.",
-        **{**functions(only="return {1, 2}"), "steps": ["PythonTask(functions.only, returns=['a'])"]},
-        expect=Expect(code=1, steps={"only": failed(1, "a is a set, which is not JSON")}),
+        **{**functions(only="return range(3)"), "steps": ["PythonTask(functions.only, returns=['a'])"]},
+        expect=Expect(code=1, steps={"only": failed(1, "a is a range, which is not JSON")}),
     ),
     Case(
         "shell-returns-nothing",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
-from tests.conformance.case import Case, Expect
+from tests.conformance.case import OK, PASSED, SKIPPED, Case, Expect, failed, written
 
 VALUES = {
     "null": None,
@@ -50,7 +51,8 @@ class Model:
         self.fields = fields
 
     def model_dump(self, mode):
-        return dict(self.fields, mode=mode)
+        assert mode == "json"
+        return self.fields
 
     @classmethod
     def model_validate(cls, data):
@@ -65,7 +67,7 @@ def makes():
 
 def same(**everything):
     for name, value in VALUES.items():
-        assert everything[name] == value and type(everything[name]) is type(value), (name, everything[name])
+        assert json.dumps(everything[name]) == json.dumps(value), (name, everything[name])
     return len(everything)
 
 def kinds():
@@ -73,7 +75,7 @@ def kinds():
     return Point(1), Model(a=1), (1, 2), thing, {"loss": 0.25, "n": 3}, 0.5
 
 def takes(point: Point, model: Model, pair: tuple[int, int], thing, scores: dict, score: float, missing="its default"):
-    assert point == Point(1, 0.5) and model.fields == {"a": 1, "mode": "json"} and pair == (1, 2), (point, model.fields, pair)
+    assert point == Point(1, 0.5) and model.fields == {"a": 1} and pair == (1, 2), (point, model.fields, pair)
     assert thing["a set"] == {1, 2} and thing["itself"].n == 3 and scores["n"] == 3 and score == 0.5
     return missing
 
@@ -86,6 +88,142 @@ def bound(first, second, constant, given=7, *, only):
 def positional(a, /, b=2, *rest, c=3, **more):
     return [a, b, list(rest), c, sorted(more)[:2]]
 """
+AS_GIVEN = r"""
+def tells(version: str, number, z: str, plain, names: list[str], config: dict, rows: list, mood, literal: dict, large: int):
+    assert (version, number, z, plain, names) == ("1.10", 1.1, "3.10", 3.1, ["1.10", "2"])
+    assert json.dumps([config, rows, literal]) == json.dumps([
+        {"zone": 1, "area": {"y": 2, "b": -0.0}}, [{"zip": "1", "name": "a", "age": 3.5}], {"q": 1, "c": [{"k": 2, "d": 3}]}
+    ])
+    assert mood == "\U0001f600" and large == 2**53 + 1, (mood, large)
+    return {"of": version, "a": 1}
+
+def each(item: str, number):
+    return {"text": item, "number": number}
+
+def joined(values):
+    return {"texts": [value["text"] for value in values], "keys": list(values[0])}
+
+CHECK = '''test "$version $exponent $versions $config" = '1.10 1e3 [1.10,2] {"zone": 1, "area": {"y": 2, "b": -0.0}}' || exit 9
+export z=3.10 rows='[{"zip": "1", "name": "a", "age": 3.50}]'
+'''
+
+p = Pipeline(steps=[
+    ShellTask("shell", CHECK, returns=["z", "rows"]),
+    PythonTask(tells, returns=["told"], bind={
+        "number": "version", "plain": "z", "names": "versions", "literal": {"value": {"q": 1, "c": [{"k": 2, "d": 3}]}},
+    }),
+    Conditional("by spelling", "z", {"3.1": Stub("the number").as_pipeline(), "3.10": Pipeline(steps=[
+        Map("each", iterate_on="versions", iterate_as="item", reducer=joined,
+            branch=PythonTask(each, returns=["seen"], bind={"number": "item"}).as_pipeline()),
+    ])}),
+    ShellTask("after", 'echo "$told|$z|$rows|$seen"'),
+])
+"""
+ANNOTATED = """\
+from __future__ import annotations
+
+import collections, dataclasses, datetime, decimal, enum, fractions, ipaddress, pathlib, re, uuid
+from collections.abc import Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, ClassVar, Counter, Generic, Literal, NamedTuple, NewType, Optional, TypedDict, TypeVar, Union
+
+if TYPE_CHECKING:
+    from fractions import Fraction as Part
+
+T = TypeVar("T")
+Id = NewType("Id", int)
+
+class Colour(enum.Enum):
+    RED = "red"
+
+class Rights(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+class Name(str):
+    pass
+
+class Point(NamedTuple):
+    x: int
+    at: datetime.date
+
+class Movie(TypedDict, total=False):
+    shown: datetime.date
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    kind: ClassVar[str] = "base"
+    price: decimal.Decimal = decimal.Decimal(0)
+
+@dataclasses.dataclass(frozen=True)
+class Node(Base):
+    scale: dataclasses.InitVar[int] = 1
+    below: Optional[Node] = None
+    size: int = dataclasses.field(init=False, default=3)
+    names: list[str] = dataclasses.field(default_factory=list)
+
+@dataclasses.dataclass
+class Box(Generic[T]):
+    item: T
+
+TWO = datetime.timezone(datetime.timedelta(hours=2))
+KINDS = {
+    "day": datetime.date(2024, 1, 3),
+    "naive": datetime.datetime(2024, 1, 3, 10, 20, 30, 5),
+    "aware": datetime.datetime(2024, 1, 3, 10, 20, tzinfo=TWO),
+    "clock": datetime.time(10, 20, tzinfo=datetime.timezone.utc),
+    "wait": datetime.timedelta(days=-1, microseconds=5),
+    "price": decimal.Decimal("0.10"),
+    "third": fractions.Fraction(1, 3),
+    "key": uuid.UUID("12345678-1234-5678-1234-567812345678"),
+    "path": pathlib.PurePosixPath("a/b"),
+    "colour": Colour.RED,
+    "rights": Rights.READ | Rights.WRITE,
+    "literal": "b",
+    "raw": b"\\x00\\xff",
+    "tags": {"c", "a", "b"},
+    "days": frozenset({datetime.date(2024, 1, 4), datetime.date(2024, 1, 3)}),
+    "pair": (1, decimal.Decimal("1.0")),
+    "queue": collections.deque([1, 2]),
+    "counts": collections.Counter("aab"),
+    "by_day": {datetime.date(2024, 1, 3): [datetime.timedelta(seconds=1.5)]},
+    "point": Point(1, datetime.date(2024, 1, 3)),
+    "movie": {"shown": datetime.date(2024, 1, 3)},
+    "node": Node(decimal.Decimal("1.50"), below=Node(names=["x"])),
+    "box": Box(datetime.date(2024, 1, 3)),
+    "identity": 7,
+    "name": Name("n"),
+    "address": ipaddress.ip_address("10.0.0.1"),
+    "pattern": re.compile("a+"),
+    "one_of": decimal.Decimal("3"),
+    "nothing": None,
+    "none_by_default": None,
+}
+
+def makes():
+    return tuple(KINDS.values())
+
+def takes(
+    day: datetime.date, naive: datetime.datetime, aware: datetime.datetime, clock: datetime.time, wait: datetime.timedelta,
+    price: decimal.Decimal, third: Part, key: uuid.UUID, path: pathlib.PurePosixPath, colour: Colour, rights: Rights,
+    literal: Literal["a", "b"], raw: bytes, tags: set[str], days: frozenset[datetime.date], pair: tuple[int, decimal.Decimal],
+    queue: collections.deque[int], counts: Counter[str], by_day: Mapping[datetime.date, Sequence[datetime.timedelta]],
+    point: Point, movie: Movie, node: Node, box: Box[datetime.date], identity: Id, name: Name,
+    address: ipaddress.IPv4Address, pattern: re.Pattern[str], one_of: Union[int, decimal.Decimal, None],
+    nothing: Optional[datetime.date], none_by_default: int = None,
+):
+    for key, value in list(locals().items()):
+        wanted = KINDS[key]
+        assert value == wanted and type(value) is type(wanted) and str(value) == str(wanted) or key in ("tags", "days") and (
+            value == wanted and type(value) is type(wanted)), (key, value, wanted)
+    assert naive.tzinfo is None and aware.tzinfo == TWO and node.below.names == ["x"] and node.price.as_tuple().exponent == -2
+
+def plain(tags, days, wait, price, rights, raw, point, node, by_day):
+    return [tags, days, wait, price, rights, raw, point, node, by_day]
+
+def refused(price: int):
+    pass
+"""
+ANNOTATED_NAMES = re.findall(r'^    "(\w+)": ', ANNOTATED, re.MULTILINE)
 SHELL_NAMES = {"type": "t", "test": 1, "IF": [1], "fi": "x y", "export": "e", "local": {"a": 1}, "_": "u", "a1_B": True}
 
 CASES = (
@@ -105,7 +243,7 @@ CASES = (
             "values.json": json.dumps(VALUES),
             "check.py": "import json, os\n"
             "for name, value in json.load(open('values.json')).items():\n"
-            "    wanted = value if isinstance(value, str) else json.dumps(value, sort_keys=True)\n"
+            "    wanted = value if isinstance(value, str) else json.dumps(value)\n"
             "    found = os.environ.get(name)\n"
             "    assert found == wanted, (name, found)\n",
         },
@@ -132,16 +270,79 @@ CASES = (
         expect=Expect(
             parameters={
                 "point": {"x": 1, "y": 0.5},
-                "model": {"a": 1, "mode": "json"},
+                "model": {"a": 1},
                 "pair": [1, 2],
                 "scores": {"loss": 0.25, "n": 3},
                 "missing_was": "its default",
-                "cast": [False, 12, 2.0, "3.5", "red", None, [1, 2]],
+                "cast": [False, 12, 2.0, "3.50", "red", None, [1, 2]],
                 "bound": [0.5, 3.5, [None, "{{x}}"], 7, "its default"],
                 "placed": [0.5, 2, [], "12", ["bound", "cast"]],
             },
+            output={"shell": '{"x": 1, "y": 0.5}|{"a": 1}|[1, 2]|{"loss": 0.25, "n": 3}|0.5|no objects\n'},
+        ),
+    ),
+    Case(
+        "annotations",
+        "Values of every kind that the standard library has arrive as they were where they are annotated, and else as JSON.",
+        steps=[
+            f"PythonTask(functions.makes, returns={ANNOTATED_NAMES})",
+            "PythonTask(functions.takes)",
+            "PythonTask(functions.plain, returns=['plain'])",
+            "PythonTask(functions.refused)",
+        ],
+        # Its annotations are text, which the first line of a file says.
+        code="from annotated import makes, plain, refused, takes\n",
+        files={"annotated.py": ANNOTATED},
+        expect=Expect(
+            code=1,
+            steps={
+                "makes": OK,
+                "takes": OK,
+                "plain": OK,
+                "refused": failed(1, 'the parameter price can\'t be int: it is "0.10"'),
+            },
+            parameters={
+                "plain": [
+                    ["a", "b", "c"],
+                    ["2024-01-03", "2024-01-04"],
+                    -86399.999995,
+                    "0.10",
+                    3,
+                    "data:application/octet-stream;base64,AP8=",
+                    [1, "2024-01-03"],
+                    {
+                        "price": "1.50",
+                        "below": {"price": "0", "below": None, "size": 3, "names": ["x"]},
+                        "size": 3,
+                        "names": [],
+                    },
+                    {"2024-01-03": [1.5]},
+                ]
+            },
+        ),
+    ),
+    Case(
+        "as-given",
+        "Values keep the order of their keys everywhere, and what came as text is text where text is wanted, with its spelling.",
+        core="spellings reach pods by a file of their own, and the order of keys through each kind of step",
+        **written(
+            AS_GIVEN, {"given.json": '{"config": {"zone": 1, "area": {"y": 2, "b": -0.0}}, "mood": "\\ud83d\\ude00"}'}
+        ),
+        environ={"TOOLKIT_PRM_versions": "[1.10,2]", "RUNNABLE_PRM_exponent": "1e3"},
+        arguments=["-p", "given.json", "--param", "version=1.10", "--param", f"large={2**53 + 1}"],
+        expect=Expect(
+            among={"by spelling": PASSED, "by spelling/3.1/the number": SKIPPED, "by spelling/3.10/each": PASSED},
+            parameters={
+                "version": 1.1,
+                "exponent": 1000.0,
+                "versions": [1.1, 2],
+                "z": 3.1,
+                "told": {"of": "1.10", "a": 1},
+                "seen": {"texts": ["1.10", "2"], "keys": ["text", "number"]},
+            },
             output={
-                "shell": '{"x": 1, "y": 0.5}|{"a": 1, "mode": "json"}|[1, 2]|{"loss": 0.25, "n": 3}|0.5|no objects\n'
+                "after": '{"of": "1.10", "a": 1}|3.10|[{"zip": "1", "name": "a", "age": 3.50}]|'
+                '{"texts": ["1.10", "2"], "keys": ["text", "number"]}\n'
             },
         ),
     ),

@@ -132,9 +132,9 @@ class FileStore:
             raise StoreFault(f"the object {digest} in the catalog is damaged: its content has another hash")
 
 
-def _make_executable(path: str) -> None:
-    mode = os.stat(path).st_mode & 0o777
-    os.chmod(path, mode | (mode & 0o444) >> 2)
+def _make_executable(file: int) -> None:
+    mode = os.stat(file).st_mode & 0o777
+    os.chmod(file, mode | (mode & 0o444) >> 2)
 
 
 def is_empty_folder(name: str) -> bool:

@@ -12,12 +12,14 @@ import json
 import os
 
 from .scope import RecordReader, RunPlan, Scope, UnsuitableValue
+from .stored_values import load_value
 from .tree import DEFAULT, branches, depth, fill
 from .values import short_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Optional
 
     from .documents import ControlValues, FunctionRow, JsonValue, StepRow, StoredValue
     from .scope import ResolvedValue
@@ -129,16 +131,19 @@ class Controls:
             UnsuitableValue: no branch has the value, and there is no default.
         """
         name = row["parameter"]
-        value = self._value(instance, name)
-        if value is _NOWHERE:
+        resolved = Scope(self._plan, self._records, instance).parameter(name)
+        if resolved is None:
             raise UnsuitableValue(f"the conditional {instance} depends on {name}, which has no value")
+        value = self._plain(resolved)
+        texts = _texts(value, resolved[1].get("spelling"))
         labels: list[str] = [label for label, _ in row["branches"]]
-        chosen = next((label for text in _texts(value) for label in labels if label == text), None)
+        chosen = next((label for text in texts for label in labels if label == text), None)
         if chosen is None and row.get("default") is not None:
             return DEFAULT
         if chosen is None:
+            shown = resolved[1].get("spelling") or short_json(value)
             raise UnsuitableValue(
-                f"the conditional {instance} has no branch for {name} = {short_json(value)}: it has {', '.join(labels)}"
+                f"the conditional {instance} has no branch for {name} = {shown}: it has {', '.join(labels)}"
             )
         return chosen
 
@@ -169,11 +174,6 @@ class Controls:
                 inner = instance_below(part, row["path"], f"{loop}/{int(position) + 1}")
                 files.update(self._start(self._plan.rows[part], inner, values))
 
-    def _value(self, path: str, name: str) -> JsonValue:
-        """The value of a parameter as the row at ``path`` sees it; _NOWHERE where there is none."""
-        resolved = Scope(self._plan, self._records, path).parameter(name)
-        return self._plain(resolved) if resolved is not None else _NOWHERE
-
     def _plain(self, resolved: ResolvedValue) -> JsonValue:
         source, stored = resolved
         reducer = stored.get("reducer")
@@ -183,7 +183,7 @@ class Controls:
             raise UnsuitableValue(
                 f"a value of {source} is a pickled object, which no map, conditional or loop can read: return JSON"
             )
-        return stored["value"]
+        return load_value(stored)
 
 
 _NOWHERE = object()
@@ -301,14 +301,19 @@ def write_control_files(files: dict[str, str], folder: str = CONTROL_FOLDER) -> 
             file.write(text)
 
 
-def _texts(value: JsonValue) -> list[str]:
-    """The spellings of a value as a branch's name; true and false also as Python writes them."""
+def _texts(value: JsonValue, spelling: Optional[str]) -> list[str]:
+    """The texts of a value as a branch's name; true and false also as Python writes them.
+
+    A number that was spelled ``1.10`` is the branch 1.10, and not 1.1.
+    """
     if isinstance(value, bool):
         return [str(value), str(value).lower()]
     if value is None:
         return ["null", "None"]
     if isinstance(value, str):
         return [value]
+    if spelling is not None and isinstance(value, (int, float)):
+        return [spelling.strip()]
     return [json.dumps(value)]
 
 

@@ -268,13 +268,18 @@ if TYPE_CHECKING:
     class StoredValue(TypedDict):
         """A parameter as records have it.
 
-        Of kind json and metric there is ``value``; of kind object ``sha256``, ``size`` in bytes and ``type``. Kind list is made
-        by the runtime and in no record: the values of a map's items that returned objects, or that a function reduces, with
-        the reducer, the map's path and the parameter's name.
+        Of kind json and metric there is ``value``; of one that lies beside the record ``sha256``, ``size`` and ``offset`` in
+        bytes, and in memory alone the ``file``. ``spelling`` is the text that the value was given as, where the value alone does
+        not give it back. Of kind object there are ``sha256``, ``size`` in bytes and ``type``. Kind list is made by the runtime
+        and in no record: the values of a map's items that returned objects, or that a function reduces, with the reducer, the
+        map's path and the parameter's name.
         """
 
         kind: Literal["json", "metric", "object", "list"]
         value: NotRequired[JsonValue]
+        spelling: NotRequired[str]
+        offset: NotRequired[int]
+        file: NotRequired[str]
         sha256: NotRequired[str]
         size: NotRequired[int]
         type: NotRequired[str]
@@ -309,9 +314,20 @@ if TYPE_CHECKING:
         put: list[CatalogEntry]
 
     InputRecord = TypedDict(
-        "InputRecord", {"value": JsonValue, "from": str, "name": str, "kind": str, "sha256": str}, total=False
+        "InputRecord",
+        {"value": JsonValue, "from": str, "name": str, "kind": str, "sha256": str, "reduced": StoredValue},
+        total=False,
     )
-    """What a step took for an argument: a ``value`` of the pipeline's source, or where it is from and its hash."""
+    """What a step took for an argument: a ``value`` of the pipeline's source, or where it is from and its hash.
+
+    Of values that a reducer was applied to where the step took them, ``reduced`` is what it made of them, if that is JSON data.
+    """
+
+    class ReducedRecord(TypedDict):
+        """An attempt's reduced.json: by the hash of the values of a map's items, what the map's reducer makes of them."""
+
+        version: int
+        reduced: dict[str, StoredValue]
 
     class ExceptionRecord(TypedDict):
         type: str
@@ -441,7 +457,8 @@ if TYPE_CHECKING:
     class RunRecord(TypedDict, total=False):
         """run.json of a run, or of a continuation of it.
 
-        ``plan`` is the plan's JSON as text; a listing leaves it out. ``context`` holds ``context`` and ``namespace`` of a cluster.
+        ``plan`` is the plan's JSON as text; a listing leaves it out. ``spellings`` are the texts that spelled parameters, by name,
+        where the values do not give them back. ``context`` holds ``context`` and ``namespace`` of a cluster.
         ``images`` are those that single steps name, by the setting that names them; ``image`` is all others'.
         Only a run on a cluster has ``submission``, and only a continuation ``continued``, ``part``, ``attempts`` and ``again``.
         """
@@ -458,6 +475,7 @@ if TYPE_CHECKING:
         image: Optional[ImageRecord]
         images: dict[str, ImageRecord]
         parameters: dict[str, JsonValue]
+        spellings: dict[str, str]
         controls: ControlValues
         plan_hash: str
         plan: str

@@ -20,6 +20,8 @@ RUN_FOLDER = "/run/toolkit"
 """The read-only folder in the container with the plan and the parameters of the run."""
 PLAN_FILE = "plan.json.gz"
 PARAMETERS_FILE = "parameters.json.gz"
+SPELLINGS_FILE = "spellings.json.gz"
+"""The texts that spelled parameters of the run, by name, where the values do not give them back. It is there if there are any."""
 RUN_RECORD_FILE = "run.json.gz"
 """On a cluster only: the run's record, which the first container that sees the volume publishes."""
 CODE_FILE = "code.json.gz"
@@ -52,11 +54,18 @@ MOVED_RECORD = "moved.json"
 BEGIN_RECORD = "begin.json"
 END_RECORD = "end.json"
 ENGINE_RECORD = "engine.json"
+VALUES_FILE = "values.jsonl"
+"""The values of an attempt that are too large for its record, each on a line."""
+REDUCED_RECORD = "reduced.json"
+"""What a function of the user's makes of the values that all items of a map returned; the last item's attempt records it."""
 OUTPUT_FILE = "output.log"
 STEPS_FOLDER = "steps"
 
 LARGE_VALUE = 64 * 1024
 """Bytes. A longer parameter reaches a shell step as a file, because one environment string ends at 128 KiB."""
+
+LARGEST_IN_RECORD = 1024 * 1024
+"""Bytes of a value as JSON. A larger one lies beside the record."""
 
 NEXT_ATTEMPT = "next"
 """In place of an attempt's number: the first number that is free, for single steps that a person runs."""

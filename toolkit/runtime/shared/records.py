@@ -8,14 +8,19 @@ type that its readers don't expect. They don't refuse a record that lacks a key.
 from __future__ import annotations
 
 import json
+import operator
+import os
+import re
 import time
 
+from .protocol import PARAMETERS_FILE, SPELLINGS_FILE, VALUES_FILE
+from .tree import ANY
 from .volume_files import open_file
 from .whole_files import write_whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Optional
 
     from .documents import (
@@ -25,14 +30,19 @@ if TYPE_CHECKING:
         JsonValue,
         ListedRun,
         MovedRecord,
+        Parameters,
         PlanDocument,
+        ReducedRecord,
         RunEnd,
         RunRecord,
+        StoredValue,
         SubmittedRecord,
     )
 
     Shape = dict[str, tuple[type, ...]]
     """The types that the values of a record's keys may have, of the keys that are checked."""
+    KeyPath = tuple[str, ...]
+    """Keys from outside to inside; ``*`` stands for any key or position."""
 
 _NONE = type(None)
 _RUN: Shape = {
@@ -48,6 +58,7 @@ _RUN: Shape = {
     "image": (dict, _NONE),
     "images": (dict,),
     "parameters": (dict,),
+    "spellings": (dict,),
     "controls": (dict, _NONE),
     "driver": (dict, _NONE),
     "part": (int,),
@@ -69,6 +80,7 @@ _END: Shape = {
     "reason": (str, _NONE),
     "exception": (dict, _NONE),
 }
+_REDUCED: Shape = {"reduced": (dict,)}
 _ENGINE: Shape = {"exit_code": (int, _NONE), "message": (str,), "image": (str,)}
 _LISTED: Shape = {"run": (dict,), "end": (dict, _NONE), "mark": (str, _NONE)}
 _PLAN: Shape = {"stores": (dict,), "import_roots": (list,), "settings": (list,), "scopes": (dict,), "steps": (list,)}
@@ -84,8 +96,19 @@ def now() -> str:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
+VALUES: tuple[KeyPath, ...] = (
+    ("parameters", ANY),
+    ("inputs", ANY, "value"),
+    ("inputs", ANY, "reduced", "value"),
+    ("reduced", ANY, "value"),
+    ("returns", ANY, "value"),
+    ("steps", ANY, "bind", ANY, "value"),
+)
+"""Where records and plans hold values of the user's."""
+
+
 def write(path: str, record: Mapping[str, object]) -> None:
-    """Writes a record whole. JSON is compact and sorted, so equal records are equal bytes.
+    """Writes a record whole, as :func:`encode` makes it.
 
     Raises:
         OSError: the disk is full, the folder is missing or not writable.
@@ -93,13 +116,56 @@ def write(path: str, record: Mapping[str, object]) -> None:
     write_whole(path, encode(record))
 
 
-def encode(record: object) -> bytes:
-    """Canonical JSON: sorted keys, no spaces, ASCII (a lone surrogate survives as its escape).
+def encode(record: object, values: Sequence[KeyPath] = VALUES) -> bytes:
+    """Canonical JSON: our own keys sorted, no spaces, ASCII (a lone surrogate survives as its escape).
+
+    So equal records are equal bytes. The keys of the user's values stay in their order, which is part of a value.
+
+    Args:
+        values: where these values are.
 
     Raises:
         ValueError: a number is not finite. TypeError: a value is not JSON.
     """
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    # All of it is sorted at once, with marks in place of those values: sorting here would take five times as long.
+    mark, texts = os.urandom(12).hex(), []
+
+    def marked(value: Any) -> Any:
+        if not isinstance(value, (dict, list, tuple)):
+            return value
+        texts.append(json.dumps(value, separators=(",", ":"), allow_nan=False))
+        return f"{mark}{len(texts) - 1}"
+
+    for path in values:
+        record = _replaced(record, path, marked)
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    if texts:
+        text = re.sub(f'"{mark}([0-9]+)"', lambda match: texts[int(match[1])], text)
+    return text.encode("ascii")
+
+
+def _replaced(document: Any, path: KeyPath, replace: Callable[[Any], Any]) -> Any:
+    """A document with what is at a path replaced; the document itself where nothing is."""
+    if not path:
+        return replace(document)
+    key, inner = path[0], path[1:]
+    if isinstance(document, dict):
+        keys = list(document) if key == ANY else [key] if key in document else []
+        replaced = {name: _replaced(document[name], inner, replace) for name in keys}
+        changed = {name: value for name, value in replaced.items() if value is not document[name]}
+        return {**document, **changed} if changed else document
+    if isinstance(document, (list, tuple)) and key == ANY:
+        items = [_replaced(item, inner, replace) for item in document]
+        return items if any(map(operator.is_not, items, document)) else document
+    return document
+
+
+def parameter_files(parameters: Parameters, spellings: Mapping[str, str]) -> dict[str, bytes]:
+    """The files, by name, that give the run's parameters to its steps."""
+    files = {PARAMETERS_FILE: encode(dict(parameters), ((ANY,),))}
+    if spellings:
+        files[SPELLINGS_FILE] = encode(dict(spellings))
+    return files
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -158,9 +224,19 @@ def read_begin(path: str) -> Optional[BeginRecord]:
 
 
 def read_end(path: str) -> Optional[EndRecord]:
-    """An attempt's end.json."""
+    """An attempt's end.json, with the places of the values that lie beside it."""
     record = read(path)
-    return None if record is None else checked_end(record)
+    return None if record is None else with_places(checked_end(record), os.path.dirname(path))
+
+
+def read_reduced(path: str) -> Optional[ReducedRecord]:
+    """An attempt's reduced.json, with the places of the values that lie beside it."""
+    record = read(path)
+    if record is None:
+        return None
+    reduced: ReducedRecord = _checked(record, "a record of what a reducer made", _REDUCED)
+    folder = os.path.dirname(path)
+    return {**reduced, "reduced": {name: _with_place(stored, folder) for name, stored in reduced["reduced"].items()}}
 
 
 def read_engine(path: str) -> Optional[EngineRecord]:
@@ -244,6 +320,29 @@ def parse_plan(text: bytes | str) -> PlanDocument:
         ValueError: it is none.
     """
     return checked_plan(parse(text))
+
+
+def with_places(record: EndRecord, folder: str) -> EndRecord:
+    """An end.json whose values that lie beside it say in which file.
+
+    Args:
+        folder: the attempt's, as this process sees it. No record says it: a step can write on the volume.
+    """
+    located: EndRecord = {**record}
+    if "returns" in record:
+        located["returns"] = {name: _with_place(stored, folder) for name, stored in record["returns"].items()}
+    if any("reduced" in taken for taken in record.get("inputs", {}).values()):
+        located["inputs"] = {
+            name: {**taken, "reduced": _with_place(taken["reduced"], folder)} if "reduced" in taken else taken
+            for name, taken in record["inputs"].items()
+        }
+    return located
+
+
+def _with_place(stored: StoredValue, folder: str) -> StoredValue:
+    if "offset" not in stored and "file" not in stored:
+        return stored
+    return {**stored, "file": os.path.join(folder, VALUES_FILE)}
 
 
 def _checked(document: Any, name: str, shape: Shape) -> Any:

@@ -13,8 +13,10 @@ from .protocol import (
     ENGINE_RECORD,
     MOVED_RECORD,
     OUTPUT_FILE,
+    REDUCED_RECORD,
     RUN_RECORD,
     STEPS_FOLDER,
+    VALUES_FILE,
 )
 
 TYPE_CHECKING = False
@@ -26,7 +28,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 FOLDER = re.compile(r"[A-Za-z0-9_%~-]{1,255}")
 """A folder below a run's steps."""
 DEEPEST = 200
-STEP_FILES = (BEGIN_RECORD, OUTPUT_FILE, END_RECORD, ENGINE_RECORD)
+STEP_FILES = (BEGIN_RECORD, OUTPUT_FILE, VALUES_FILE, END_RECORD, REDUCED_RECORD, ENGINE_RECORD)
 """The files of an attempt in the order in which they may appear to a reader: a verdict never before what it is about."""
 NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 """The number of an attempt or of a continuation."""

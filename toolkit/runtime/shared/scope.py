@@ -11,13 +11,14 @@ import os
 
 from . import layout, records
 from .catalog import BadKey, is_pattern, matches
-from .protocol import END_RECORD, PARAMETERS_FILE, PLAN_FILE
+from .protocol import END_RECORD, PARAMETERS_FILE, PLAN_FILE, SPELLINGS_FILE
+from .stored_values import load_value
 from .tree import ANY, HANDLER, Segment, Tree, branches, fill, join
-from .values import parse_json_text, short_json
+from .values import as_json_text, item_spelling, list_spelling, parse_json_text, short_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any, Optional
 
     from .documents import (
@@ -48,12 +49,15 @@ class RunPlan(Tree):
     """The plan of this run as the runtime needs it.
 
     Args:
-        document: the plan's JSON. parameters: of the run.
+        document: the plan's JSON. parameters: of the run. spellings: the texts that spelled them, as far as they are kept.
     """
 
-    def __init__(self, document: PlanDocument, parameters: Parameters) -> None:
+    def __init__(
+        self, document: PlanDocument, parameters: Parameters, spellings: Optional[Mapping[str, str]] = None
+    ) -> None:
         super().__init__(document)
         self.parameters: dict[str, JsonValue] = dict(parameters)
+        self.spellings: dict[str, str] = dict(spellings or {})
 
     def step(self, path: str) -> Optional[StepRow]:
         """The row of the task that an instance path names, or None."""
@@ -72,7 +76,12 @@ def read_plan(folder: str) -> RunPlan:
         OSError, ValueError, EOFError: they can't be read.
     """
     plan = records.checked_plan(load_json(os.path.join(folder, PLAN_FILE)))
-    return RunPlan(plan, load_json(os.path.join(folder, PARAMETERS_FILE)))
+    spellings = os.path.join(folder, SPELLINGS_FILE)
+    return RunPlan(
+        plan,
+        load_json(os.path.join(folder, PARAMETERS_FILE)),
+        load_json(spellings) if os.path.exists(spellings) else None,
+    )
 
 
 def load_json(path: str) -> dict[str, Any]:
@@ -135,15 +144,17 @@ class Scope:
 
     Args:
         plan: the run's plan. path: an instance path, of a task or of a composite.
+        whole: whether a map gives a value only where each of its items has one.
 
     Raises:
         UnsuitableValue: the plan has no such row.
     """
 
-    def __init__(self, plan: RunPlan, records: RecordReader, path: str) -> None:
+    def __init__(self, plan: RunPlan, records: RecordReader, path: str, whole: bool = False) -> None:
         self._plan = plan
         self._records = records
         self._path = path
+        self._whole = whole
         trail = plan.trail(path)
         if trail is None:
             raise UnsuitableValue(f"the plan has no step {path}")
@@ -172,7 +183,7 @@ class Scope:
                 if resolved is not None:
                     return resolved
         if name in self._plan.parameters:
-            return ROOT, {"kind": "json", "value": self._plan.parameters[name]}
+            return ROOT, _given(self._plan.parameters[name], self._plan.spellings.get(name))
         return None
 
     def last(self, name: str, scope: str, instance: str) -> Optional[ResolvedValue]:
@@ -230,8 +241,11 @@ class Scope:
         return None
 
     def _item(self, owner: Segment, position: int) -> Optional[ResolvedValue]:
-        items = self.items(owner.row, owner.path)
-        return (owner.path, {"kind": "json", "value": items[position]}) if position < len(items) else None
+        items, spelling = self._spelled_items(owner.row, owner.path)
+        if position >= len(items):
+            return None
+        item = items[position]
+        return owner.path, _given(item, item_spelling(spelling, position, item) if spelling is not None else None)
 
     def items(self, row: StepRow, path: str) -> list[JsonValue]:
         """The items of the map at the instance path ``path``.
@@ -239,6 +253,10 @@ class Scope:
         Raises:
             UnsuitableValue: the parameter that it iterates on has no value, or no list of JSON data.
         """
+        return self._spelled_items(row, path)[0]
+
+    def _spelled_items(self, row: StepRow, path: str) -> tuple[list[JsonValue], Optional[str]]:
+        """The items, and the text that spelled their list, if one did."""
         name = row["parameter"]
         resolved = Scope(self._plan, self._records, path).parameter(name)
         if resolved is None:
@@ -252,10 +270,11 @@ class Scope:
             raise UnsuitableValue(
                 f"the map {path} iterates on {name}, a pickled object, which can't be counted: return JSON"
             )
-        value = parse_json_text(stored["value"])
+        given = load_value(stored)
+        value = parse_json_text(given)
         if not isinstance(value, list):
             raise UnsuitableValue(f"the map {path} iterates on {name}, which is no list but {short_json(value)}")
-        return value
+        return value, given if isinstance(given, str) else stored.get("spelling")
 
     def _of_sequence(self, scope: str, instance: str, name: str, before: Optional[int]) -> Optional[ResolvedValue]:
         """The newest of a name among the steps of a sequence before a position (None: among all)."""
@@ -317,7 +336,11 @@ class Scope:
             count = len(self.items(row, path))
         except UnsuitableValue:
             return None
-        resolved = [self._of_sequence(scope, f"{path}/{position}", name, None) for position in range(count)]
+        resolved: list[Optional[ResolvedValue]] = [None] * count
+        for position in self._positions(path, count):
+            resolved[position] = self._of_sequence(scope, f"{path}/{position}", name, None)
+            if self._whole and resolved[position] is None:
+                return None
         if count and not any(resolved):
             return None
         nothing: StoredValue = {"kind": "json", "value": None}
@@ -325,8 +348,27 @@ class Scope:
         reducer = row.get("reducer")
         if isinstance(reducer, dict) or any(item["kind"] in ("object", "list") for item in items):
             return path, {"kind": "list", "items": items, "reducer": reducer, "map": path, "name": name}
-        value = reduce_values(reducer, [item["value"] for item in items], path, name)
-        return path, {"kind": "json", "value": value}
+        value = reduce_values(reducer, [load_value(item) for item in items], path, name)
+        return path, _given(value, _spelling_of_items(reducer, items, value))
+
+    def _positions(self, path: str, count: int) -> Iterable[int]:
+        """The positions of a map's items; where one without a value ends the search, those first that most likely have none.
+
+        Items begin in order, also those that share a container. So these are the items after the one that this step is in.
+        """
+        inside = self._path[len(path) + 1 :].partition("/")[0] if self._path.startswith(path + "/") else ""
+        first = int(inside) + 1 if self._whole and inside.isdigit() else 0
+        return [*range(first, count), *range(min(first, count))]
+
+    def for_functions(self, names: Iterable[str]) -> Iterator[StoredValue]:
+        """The values of all items of each map around this step, under these names, where a function reduces them."""
+        for segment in reversed(self._trail):
+            reducer = segment.row.get("reducer")
+            if segment.row["type"] == "map" and isinstance(reducer, dict):
+                for name in names:
+                    resolved = self._of_map(segment.row, segment.path, name)
+                    if resolved is not None:
+                        yield resolved[1]
 
     # --- files --------------------------------------------------------------------------------------------------------
 
@@ -435,6 +477,22 @@ class Scope:
                 outer = f"{position}/{name}"
                 if pattern.fits(outer) and outer not in sources:
                     sources[outer] = [({**entry, "name": outer}, source) for entry, source in entries]
+
+
+def _spelling_of_items(reducer: Optional[str], items: list[StoredValue], value: JsonValue) -> Optional[str]:
+    """The spelling of what a reducer has made of the values of a map's items, where one of those has a spelling."""
+    if reducer == "sum" or not any("spelling" in item for item in items):
+        return None
+    if reducer is None or reducer == "list":
+        return list_spelling([item.get("spelling") or as_json_text(load_value(item)) for item in items])
+    # The last, the largest and the smallest are one of the items.
+    return next((item.get("spelling") for item in reversed(items) if load_value(item) is value), None)
+
+
+def _given(value: JsonValue, spelling: Optional[str]) -> StoredValue:
+    return (
+        {"kind": "json", "value": value} if spelling is None else {"kind": "json", "value": value, "spelling": spelling}
+    )
 
 
 class _KeyPattern:

@@ -8,9 +8,10 @@ import stat
 from ..shared import layout, records
 from ..shared.catalog import BadKey, FileStore, StepFiles, is_empty_folder
 from ..shared.controls import Controls, write_control_files
-from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE
+from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE, RECORD_VERSION, REDUCED_RECORD
 from ..shared.redaction import Redactor
 from ..shared.scope import RecordReader, Scope, load_json
+from ..shared.stored_values import publish_values, value_digest
 from ..shared.termination import leave_message
 from ..user import child
 from ..user.conversion import BadValue
@@ -26,7 +27,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional, Union
 
-    from ..shared.documents import CatalogEntry, EndRecord, FunctionRow, GotEntry, StepRow
+    from ..shared.documents import (
+        CatalogEntry,
+        EndRecord,
+        FunctionRow,
+        GotEntry,
+        ReducedRecord,
+        StepRow,
+        StoredValue,
+    )
     from ..shared.locations import Locations
     from ..shared.scope import RunPlan
 
@@ -127,9 +136,12 @@ class AttemptRunner:
             raise RuntimeFault(outcome.fault)
         self._put_files(outcome)
         end = end_record(started, outcome, self._digest_inputs(outcome), self.got, self.put, self.redactor)
+        publish_values(self.folder, end)
         if outcome.exit_code == 0 and self.step.get("emits"):
             self._emit(end, environment)
         records.write(os.path.join(self.folder, END_RECORD), end)
+        if outcome.exit_code == 0:
+            self._record_reduced(end, environment)
         if end.get("reason"):
             leave_message(end["reason"])
         return outcome.exit_code
@@ -193,7 +205,15 @@ class AttemptRunner:
     def _task(self, scope: Scope) -> child.TaskRunner:
         roots = self.plan.document["import_roots"]
         return child.TaskRunner(
-            self.step, roots, scope, self.store, self.locations, self.redactor, self.private, self.data_folder
+            self.step,
+            roots,
+            scope,
+            self.store,
+            self.locations,
+            self.redactor,
+            self.private,
+            self.data_folder,
+            self.folder,
         )
 
     def _run_child(self, environment: dict[str, str]) -> AttemptOutcome:
@@ -247,7 +267,7 @@ class AttemptRunner:
 
     def _emit(self, record: EndRecord, environment: dict[str, str]) -> None:
         """Computes what the composites after this step need to know before they start."""
-        reader = RecordReader(self.run_folder, {self.path: record})
+        reader = RecordReader(self.run_folder, {self.path: records.with_places(record, self.folder)})
         task = self._task(Scope(self.plan, reader, self.path))
         controls = Controls(
             self.plan, reader, lambda reducer, items: child.reduce_in_fork(task, environment, reducer, items)
@@ -262,6 +282,24 @@ class AttemptRunner:
         if "shell" in self.step:
             return f"{self.step['shell']} -c {self.step['command']}"
         return self.step.get("command") or self.step.get("function")
+
+    def _record_reduced(self, end: EndRecord, environment: dict[str, str]) -> None:
+        """Records what functions make of the values of all items of a map, if this item was the last to give one.
+
+        Whoever takes such a value applies the function itself. This is for those who only look at the run.
+        """
+        if not any(isinstance(segment.row.get("reducer"), dict) for segment in self.plan.trail(self.path) or ()):
+            return
+        known = RecordReader(self.run_folder, {self.path: records.with_places(end, self.folder)})
+        task = self._task(Scope(self.plan, known, self.path))
+        reduced: dict[str, StoredValue] = {}
+        for stored in Scope(self.plan, known, self.path, whole=True).for_functions(end["returns"]):
+            value = child.reduced_value(task, environment, stored)
+            if value is not None:
+                reduced[value_digest(stored)] = value
+        if reduced:
+            record: ReducedRecord = {"version": RECORD_VERSION, "reduced": reduced}
+            records.write(os.path.join(self.folder, REDUCED_RECORD), record)
 
     def _digest_inputs(self, outcome: AttemptOutcome) -> str:
         image = records.read(self.locations.image_file) if self.locations.image_file else None

@@ -7,6 +7,7 @@ import hashlib
 from ..shared import records
 from ..shared.causes import CANCELLED, INFRASTRUCTURE, STEP, blaming, not_blaming
 from ..shared.protocol import RECORD_VERSION
+from ..shared.tree import ANY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,4 +83,4 @@ def digest_inputs(
         "inputs": {name: entry.get("sha256", entry.get("value")) for name, entry in inputs.items()},
         "files": sorted(digested_file(file) for file in files),
     }
-    return hashlib.sha256(records.encode(document)).hexdigest()
+    return hashlib.sha256(records.encode(document, (("inputs", ANY),))).hexdigest()

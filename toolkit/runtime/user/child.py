@@ -6,25 +6,27 @@ a signal) leaves the pipe empty, and that is never a success.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import signal
 import sys
 
 from ..shared import catalog
 from ..shared.catalog import FileStore, StoreFault
 from ..shared.protocol import LARGE_VALUE
-from ..shared.records import encode
 from ..shared.redaction import Redactor
 from ..shared.scope import Scope, UnsuitableValue, reduce_values
+from ..shared.stored_values import load_value, store_value, value_digest
+from ..shared.values import RepeatedKey, as_text, encode_value, from_text
 from ..shared.whole_files import write_all
 from . import conversion, imports
-from .signature import hints_of, namespace_parameter, signature_of
+from .signature import namespace_parameter, signature_of
+from .spelling import spelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
-    from typing import Any, Optional, TypedDict
+    from collections.abc import Callable, Mapping
+    from typing import Any, Literal, Optional, TypedDict
 
     from ..shared.documents import BindRow, ExceptionRecord, FunctionRow, InputRecord, JsonValue, StepRow, StoredValue
     from ..shared.locations import Locations
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
         fault: str
 
 
+REDUCER_LIMIT = 60
+"""Seconds that a reducer has whose result is only recorded to be looked at."""
 EXPORTS_DESCRIPTOR = 9
 """The descriptor that takes a shell step's exported variables; the highest that POSIX sh can redirect."""
 
@@ -64,6 +68,7 @@ class TaskRunner:
         store: the catalog. locations: the folders of this container. redactor: of the step's secrets.
         private: a folder for this attempt alone.
         data_folder: the folder that catalog keys are relative to, itself relative to the working folder.
+        folder: the attempt's in the run log, for large returns.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class TaskRunner:
         redactor: Redactor,
         private: str,
         data_folder: str = ".",
+        folder: str = "",
     ) -> None:
         self.step = step
         self.roots = roots
@@ -85,22 +91,20 @@ class TaskRunner:
         self.redactor = redactor
         self.private = private
         self.data_folder = data_folder
+        self.folder = folder
         self.inputs: dict[str, InputRecord] = {}
         self._installed = False
 
     # --- inputs -----------------------------------------------------------------------------------------------------
 
-    def take(self, name: str, objects: bool = True) -> tuple[bool, Any]:
-        """Whether there is a value for an argument, by its name or by a binding, and the value. It counts as an input then.
+    def take(self, name: str, objects: bool = True) -> Optional[StoredValue]:
+        """The value for an argument, by its name or by a binding, as records hold it; None where there is none.
+
+        It counts as an input then. :meth:`value_of` gives the value itself.
 
         Args:
-            objects: False leaves out values that are objects, and so loads none.
+            objects: False leaves out values that are objects.
         """
-        stored = self.take_stored(name, objects)
-        return (False, None) if stored is None else (True, self.load(stored))
-
-    def take_stored(self, name: str, objects: bool = True) -> Optional[StoredValue]:
-        """The same value as records hold it, for :meth:`load`; None where there is none."""
         binding: Optional[BindRow] = self.step["bind"].get(name)
         if binding is not None and "value" in binding:
             self.inputs[name] = {"value": binding["value"]}
@@ -118,20 +122,41 @@ class TaskRunner:
         path, stored = resolved
         if not objects and _holds_object(stored):
             return None
-        digest = stored["sha256"] if stored["kind"] == "object" else _sha256(encode(stored.get("value", stored)))
-        self.inputs[name] = {"from": path, "name": source_name, "kind": stored["kind"], "sha256": digest}
+        self.inputs[name] = {
+            "from": path,
+            "name": source_name,
+            "kind": stored["kind"],
+            "sha256": value_digest(stored),
+        }
         return stored
+
+    def value_of(self, name: str, stored: StoredValue) -> Any:
+        """The value that was taken for an argument. What a reducer made of a map's items is recorded, if it is JSON data.
+
+        Raises:
+            TaskFailure, StoreFault: as of :meth:`load`.
+        """
+        value = self.load(stored)
+        if stored["kind"] == "list" and stored["reducer"] not in (None, "list", "last"):
+            try:
+                plain = conversion.as_json(name, value)
+                data = conversion.json_data(name, plain)
+                self.refuse_secrets(name, data)
+            except (conversion.BadValue, TaskFailure):
+                return value
+            self.inputs[name]["reduced"] = store_value(self.folder, "json", plain, data)
+        return value
 
     def load(self, stored: StoredValue) -> Any:
         """The value of a stored parameter; for a map's items, what the reducer makes of their values.
 
         Raises:
-            TaskFailure: the reducer does not suit the values.
+            TaskFailure: the reducer does not suit the values. StoreFault: the value is missing or damaged.
         """
         if stored["kind"] == "object":
             return imports.standard_module("pickle").loads(self.store.get_bytes(stored["sha256"]))
         if stored["kind"] != "list":
-            return stored["value"]
+            return load_value(stored)
         reducer = stored["reducer"]
         if not isinstance(reducer, dict):
             try:
@@ -142,7 +167,12 @@ class TaskRunner:
                 raise TaskFailure(str(error)) from None
         # Before the items are loaded: what is pickled in them may need the reducer's module.
         function = self.function(reducer)
-        return function([self.load(item) for item in stored["items"]])
+        items: Any = [self.load(item) for item in stored["items"]]
+        names = signature_of(function).names
+        hints = _hints_of(function) if names and not _holds_object(stored) else {}
+        if names and names[0] in hints:
+            items = conversion.cast(stored["name"], items, hints[names[0]], function)
+        return function(items)
 
     def function(self, reference: FunctionRow) -> Callable[..., Any]:
         """A function of the user's code. The first call puts the user's folders on the import path."""
@@ -163,23 +193,30 @@ class TaskRunner:
         """
         namespace = namespace_parameter(function)
         if namespace is not None:
-            made = hints_of(function)[namespace](**self.everything(()))  # type: ignore[operator]
+            made = _hints_of(function)[namespace](**self.everything())
             return ([made], {}) if namespace in signature_of(function).positional else ([], {namespace: made})
         signature = signature_of(function)
-        hints = hints_of(function) if signature.names else {}
+        hints = _hints_of(function) if signature.names or signature.rest else {}
         values: dict[str, object] = {}
         for name in signature.names:
-            is_there, value = self.take(name)
-            if not is_there:
+            stored = self.take(name)
+            if stored is None:
                 if name in signature.required:
                     raise TaskFailure(
                         f"the parameter {name} has no value: no earlier step returns it and the run was given none of that name"
                     )
                 continue
-            is_object = self.inputs[name].get("kind") in ("object", "list")
-            values[name] = value if is_object or name not in hints else conversion.cast(name, value, hints[name])
-        if signature.everything:
-            values.update(self.everything({*values, *signature.positional}))
+            value = self.value_of(name, stored)
+            if name in hints and not (value is None and name in signature.optional):
+                value = _cast(name, stored, value, hints[name], function)
+            values[name] = value
+        if signature.rest:
+            for name in [*self.scope.names(), *self.step["bind"]]:
+                stored = self.take(name) if name not in values and name not in signature.positional else None
+                if stored is not None:
+                    value = self.value_of(name, stored)
+                    hint = hints.get(signature.rest)
+                    values[name] = value if hint is None else _cast(name, stored, value, hint, function, rest=True)
         # A positional argument without a value is given its default where a later one has a value.
         filled = [position for position, name in enumerate(signature.positional) if name in values]
         positional = [
@@ -188,23 +225,23 @@ class TaskRunner:
         ]
         return positional, values
 
-    def everything(self, but: Container[str]) -> dict[str, object]:
-        """All parameters in scope and all bindings, except those of the names ``but``."""
-        values: dict[str, object] = {}
-        for name in [*self.scope.names(), *self.step["bind"]]:
-            if name not in but and name not in values:
-                is_there, value = self.take(name)
-                if is_there:
-                    values[name] = value
-        return values
+    def everything(self) -> dict[str, object]:
+        """All parameters in scope and all bindings."""
+        taken = {name: self.take(name) for name in dict.fromkeys([*self.scope.names(), *self.step["bind"]])}
+        return {name: self.value_of(name, stored) for name, stored in taken.items() if stored is not None}
 
     # --- returns ----------------------------------------------------------------------------------------------------
 
-    def store_returns(self, values: Mapping[str, object]) -> dict[str, StoredValue]:
+    def store_returns(
+        self, values: Mapping[str, object], spellings: Optional[Mapping[str, str]] = None
+    ) -> dict[str, StoredValue]:
         """The declared returns as the record holds them. Those that are objects are put into the catalog.
 
+        Args:
+            spellings: the texts that spelled values, as far as they are kept.
+
         Raises:
-            TaskFailure: a value holds a secret. BadValue: a value is not of its kind. StoreFault: the catalog failed.
+            TaskFailure: a value holds a secret. BadValue: a value is not of its kind. StoreFault: the volume can't be written.
         """
         kinds = {declared["name"]: declared["kind"] for declared in self.step["returns"]}
         stored: dict[str, StoredValue] = {}
@@ -214,17 +251,28 @@ class TaskRunner:
                 stored[name] = self.store_object(name, *conversion.as_object(name, value))
                 continue
             plain = conversion.as_metric(name, value) if kind == "metric" else conversion.as_json(name, value)
-            self._refuse_secrets(name, encode(plain))
-            stored[name] = {"kind": kind, "value": plain}
+            stored[name] = self.store_json(name, kind, conversion.json_data(name, plain), plain)
+            if spellings is not None and name in spellings:
+                self.refuse_secrets(name, encode_value(spellings[name]))
+                stored[name]["spelling"] = spellings[name]
         return stored
+
+    def store_json(self, name: str, kind: Literal["json", "metric"], data: bytes, value: JsonValue) -> StoredValue:
+        """Stores a value that is JSON data; returns it as the record holds it.
+
+        Args:
+            data: the value as JSON. value: itself, which is looked at only where it is not large.
+        """
+        self.refuse_secrets(name, data)
+        return store_value(self.folder, kind, value, data)
 
     def store_object(self, name: str, data: bytes, type_name: str) -> StoredValue:
         """Puts an object's pickled bytes into the catalog; returns it as the record holds it."""
-        self._refuse_secrets(name, data)
+        self.refuse_secrets(name, data)
         entry = self.store.put_bytes(data)
         return {"kind": "object", "type": type_name, "sha256": entry["sha256"], "size": entry["size"]}
 
-    def _refuse_secrets(self, name: str, data: bytes) -> None:
+    def refuse_secrets(self, name: str, data: bytes) -> None:
         secret = self.redactor.found(data)
         if secret is not None:
             raise TaskFailure(
@@ -257,8 +305,17 @@ class TaskRunner:
             if name in variables:
                 continue
             # A shell can't use an object, and loading one may need modules that only python steps have.
-            is_there, value = self.take(name, objects=False)
-            if not is_there or self._drop_object(name, value):
+            stored = self.take(name, objects=False)
+            if stored is None:
+                continue
+            value = self.value_of(name, stored)
+            try:
+                # A reducer may have made something else than JSON of a map's items.
+                if stored["kind"] == "list":
+                    value = conversion.as_json(name, value)
+                    conversion.json_data(name, value)
+            except conversion.BadValue:
+                del self.inputs[name]
                 continue
             if name in _SHELL_OWN or name.startswith(("LD_", "DYLD_")):
                 raise TaskFailure(
@@ -268,7 +325,7 @@ class TaskRunner:
                 raise TaskFailure(
                     f"the parameter {name} would replace the secret {name}: give one of the two another name"
                 )
-            text = conversion.as_text(value)
+            text = stored["spelling"] if "spelling" in stored else as_text(value)
             if "\0" in text:
                 raise TaskFailure(f"the parameter {name} holds a NUL character, which no environment variable can hold")
             try:
@@ -277,25 +334,15 @@ class TaskRunner:
                 raise TaskFailure(
                     f"the parameter {name} holds half of a surrogate pair, which no environment variable can hold"
                 ) from None
-            if len(text.encode("utf-8", "surrogatepass")) > LARGE_VALUE:
+            if len(os.fsencode(text)) > LARGE_VALUE:
                 path = os.path.join(self.private, name)
-                with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
-                    file.write(text)
+                with open(path, "wb") as file:
+                    # The same bytes as of a variable.
+                    file.write(os.fsencode(text))
                 variables[f"{name}_FILE"] = path
             else:
                 variables[name] = text
         return variables
-
-    def _drop_object(self, name: str, value: object) -> bool:
-        """Takes a value off the inputs where a reducer made it and it is no JSON; returns whether it did."""
-        if self.inputs[name].get("kind") != "list":
-            return False
-        try:
-            conversion.as_json(name, value)
-        except conversion.BadValue:
-            del self.inputs[name]
-            return True
-        return False
 
     def store_exports(self, data: bytes) -> dict[str, StoredValue]:
         """A shell task's returns as the record holds them.
@@ -314,15 +361,22 @@ class TaskRunner:
             )
         exports: dict[str, str] = {}
         for entry in data.split(b"\0"):
-            name, separator, value = entry.partition(b"=")
+            variable, separator, value = entry.partition(b"=")
             if separator:
-                exports[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-        values = {}
-        for declared in self.step["returns"]:
-            if declared["name"] not in exports:
-                raise TaskFailure(f"the command did not export {declared['name']}, which the step declares to return")
-            values[declared["name"]] = conversion.from_text(exports[declared["name"]])
-        return self.store_returns(values)
+                exports[variable.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        values: dict[str, object] = {}
+        spellings: dict[str, str] = {}
+        for name in (declared["name"] for declared in self.step["returns"]):
+            if name not in exports:
+                raise TaskFailure(f"the command did not export {name}, which the step declares to return")
+            try:
+                stored = from_text(exports[name])
+            except RepeatedKey as error:
+                raise TaskFailure(f"the command exported {name} as JSON in which {error}") from None
+            values[name] = stored["value"]
+            if "spelling" in stored:
+                spellings[name] = stored["spelling"]
+        return self.store_returns(values, spellings)
 
 
 _SHELL_OWN = frozenset({"PATH", "HOME", "IFS", "PWD", "SHELL", "ENV", "BASH_ENV", "PS4", "TMPDIR"})
@@ -332,12 +386,39 @@ def _holds_object(stored: StoredValue) -> bool:
     return stored["kind"] == "object" or any(_holds_object(item) for item in stored.get("items", ()))
 
 
+def _hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    from .hints import hints_of
+
+    return hints_of(function)
+
+
+def _cast(
+    name: str, stored: StoredValue, value: Any, hint: Any, function: Callable[..., Any], rest: bool = False
+) -> Any:
+    """A value as an argument's annotation says. An object is what was pickled, whatever the annotation.
+
+    Args:
+        stored: what the value was loaded from. rest: whether the annotation is that of ``**kwargs``.
+    """
+    if _holds_object(stored):
+        return value
+    if stored["kind"] == "list":
+        try:
+            # A reducer may have made anything of a map's items.
+            value = conversion.as_json(name, value)
+        except conversion.BadValue:
+            return value
+    if rest:
+        from .annotations import of_keyword
+
+        hint = of_keyword(hint, name)
+    if "spelling" in stored:
+        value = spelled(hint, value, stored["spelling"])
+    return conversion.cast(name, value, hint, function)
+
+
 def _default(function: Callable[..., Any], name: str) -> Any:
     return imports.standard_module("inspect").signature(function).parameters[name].default
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
@@ -385,10 +466,29 @@ def _run_python(step: TaskRunner, report: ChildReport) -> int:
     return 0
 
 
+def reduced_value(step: TaskRunner, environment: dict[str, str], stored: StoredValue) -> Optional[StoredValue]:
+    """What a reducer of the user's code makes of a map's items, as a record has it; None where it makes no JSON data.
+
+    Args:
+        stored: the values of the items, of the kind list.
+    """
+    reducer = stored["reducer"]
+    assert isinstance(reducer, dict)
+    try:
+        value = reduce_in_fork(step, environment, reducer, stored["items"], REDUCER_LIMIT)
+        step.refuse_secrets(stored["name"], encode_value(value))
+    except (UnsuitableValue, TaskFailure, ValueError):
+        return None
+    return {"kind": "json", "value": value}
+
+
 def reduce_in_fork(
-    step: TaskRunner, environment: dict[str, str], reducer: FunctionRow, items: list[StoredValue]
+    step: TaskRunner, environment: dict[str, str], reducer: FunctionRow, items: list[StoredValue], limit: int = 0
 ) -> JsonValue:
     """What a reducer of the user's code makes of a map's items, as JSON data. The reducer runs in a process of its own.
+
+    Args:
+        limit: seconds that it has, and then what it prints is left out as well; 0 is no limit.
 
     Raises:
         UnsuitableValue: the reducer raised, or what it returned is not JSON.
@@ -398,10 +498,18 @@ def reduce_in_fork(
     if process == 0:
         answer: dict[str, JsonValue] = {}
         try:
+            if limit:
+                nothing = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, 1)
+                os.dup2(nothing, 2)
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(limit)
             os.environ.clear()
             os.environ.update(environment)
             stored: StoredValue = {"kind": "list", "items": items, "reducer": reducer}
-            answer["value"] = conversion.as_json("what it returns", step.load(stored))
+            plain = conversion.as_json("what it returns", step.load(stored))
+            conversion.json_data("what it returns", plain)
+            answer["value"] = plain
         except BaseException as error:
             answer["error"] = f"{type(error).__name__}: {error}"
         _send(send, answer)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 
-from ..shared.values import parse_json_text, short_json
+from ..shared.values import (
+    DEEPEST,
+    LONGEST_INTEGER,
+    encode_value,
+    is_plain,
+    is_too_long,
+    joins_surrogates,
+    short_json,
+)
 from .imports import standard_module
-from .signature import hints_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a container's start 5 ms, dataclasses and pickle 10 ms more.
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
-
-    from ..shared.documents import JsonValue
 
 
 PICKLE_PROTOCOL = 5
@@ -26,55 +30,156 @@ class BadValue(Exception):
     """A value that can't be what was declared. The message names the value."""
 
 
-def as_json(name: str, value: Any) -> Any:
-    """A value as plain JSON data.
+class CannotConvert(Exception):
+    """A value, or a part of it, has no JSON form, or is not what an annotation says.
 
-    pydantic models and dataclasses become objects, tuples become lists, and numpy scalars become numbers. Nothing else is
-    converted: what JSON can't hold is refused.
+    Args:
+        what: the rest of the sentence, from its verb on. remedy: what to do; ``{pickled}`` in it is how the return is declared.
+
+    Attributes:
+        path: where in the value the part is, from outside to inside, as Python writes it (``[0]``, ``.x``).
+    """
+
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+        self.path: list[str] = []
+
+    def of_return(self, name: str) -> str:
+        """The sentence about a return."""
+        remedy = self.remedy.replace("{pickled}", f"pickled({name!r})")
+        return f"{name}{''.join(self.path)} {self.what}" + (f": {remedy}" if remedy else "")
+
+    def of_parameter(self, name: str, annotation: Any) -> str:
+        """The sentence about a parameter."""
+        part = f"{name}{''.join(self.path)}" if any(self.path) else "it"
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"the parameter {name} can't be {annotation_name(annotation)}: {part} {self.what}{remedy}"
+
+
+# --- what is returned -----------------------------------------------------------------------------------------------
+
+_ATOMS = frozenset({type(None), bool, str})
+"""The types that are JSON as they are, whatever their value."""
+AS_OBJECT = "declare it as {pickled}"
+
+
+def as_json(name: str, value: Any) -> Any:
+    """A value as plain JSON data. The kinds of types that have a JSON form are those of :mod:`.kinds`.
 
     Args:
         name: what messages call the value.
 
     Raises:
-        BadValue: the value, or something in it, is not JSON.
+        BadValue: the value, or something in it, has no exact JSON form.
     """
-    return _plain(name, value, 0)
+    return value if is_plain(value) else _converted(name, value)
 
 
-def _plain(name: str, value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, (bool, str)):
-        # Of an enumeration's member that is a str, str() gives the name; this gives the text.
-        return str.__str__(value) if isinstance(value, str) else value
-    if isinstance(value, int):
-        return int(value)
+def _converted(name: str, value: Any) -> Any:
+    try:
+        return to_json(value)
+    except CannotConvert as refusal:
+        raise BadValue(refusal.of_return(name)) from None
+
+
+def to_json(value: Any, depth: int = 0, inside: bool = False) -> Any:
+    """The same, for a value that lies this deep in another one.
+
+    Args:
+        inside: whether it lies in an object of a class with fields, which is read again as a whole.
+
+    Raises:
+        CannotConvert: it, or a part of it, has no exact JSON form.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise BadValue(f"{name} is {float(value)}, which JSON can't hold: return it as text, or pickled({name!r})")
+            raise CannotConvert(f"is {float(value)}, which JSON can't hold", "return it as text, or {pickled}")
         return float(value)
-    if depth > 200:
-        raise BadValue(f"{name} is nested more than 200 deep, or holds itself")
+    if isinstance(value, str):
+        # Of an enumeration's member that is a str, str() gives the name; this gives the text.
+        return str.__str__(value)
+    if isinstance(value, int):
+        if is_too_long(value):
+            raise CannotConvert(
+                f"is an integer of more than {LONGEST_INTEGER} digits, which programs refuse to read",
+                "return it as text",
+            )
+        return int(value)
+    if depth > DEEPEST:
+        raise CannotConvert(f"is nested more than {DEEPEST} deep, or holds itself")
     if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise BadValue(
-                    f"{name} holds a dict with the key {key!r}: JSON keys are text; "
-                    f"make it str, or declare pickled({name!r})"
-                )
-        return {str.__str__(key): _plain(f"{name}[{key!r}]", item, depth + 1) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(f"{name}[{position}]", item, depth + 1) for position, item in enumerate(value)]
-    dump = getattr(value, "model_dump", None)
-    if callable(dump) and not isinstance(value, type):
-        return _plain(name, dump(mode="json"), depth + 1)
-    if hasattr(type(value), "__dataclass_fields__"):
-        fields = {key: getattr(value, key) for key in type(value).__dataclass_fields__ if hasattr(value, key)}
-        return _plain(name, fields, depth + 1)
-    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
-        return _plain(name, value.item(), depth + 1)
-    raise BadValue(f"{name} is a {_type_name(type(value))}, which is not JSON: declare it as pickled({name!r})")
+        return _plain_dict(value, depth + 1, inside)
+    if isinstance(value, (list, tuple)) and not hasattr(kind, "_fields"):
+        return _plain_list(value, depth + 1, inside)
+    from . import kinds
+
+    return kinds.to_json(value, depth + 1, inside)
 
 
-def _type_name(kind: type) -> str:
+def _plain_list(value: Any, depth: int, inside: bool) -> list[Any]:
+    plain: list[Any] = []
+    try:
+        for item in value:
+            plain.append(item if type(item) in _ATOMS else to_json(item, depth, inside))
+    except CannotConvert as refusal:
+        refusal.path.insert(0, f"[{len(plain)}]")
+        raise
+    return plain
+
+
+def _plain_dict(value: Any, depth: int, inside: bool) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, item in value.items():
+        text = key if type(key) is str else _key(key)
+        if text in plain:
+            raise CannotConvert(f"holds a dict with two keys of one text, {text!r}", AS_OBJECT)
+        try:
+            plain[text] = item if type(item) in _ATOMS else to_json(item, depth, inside)
+        except CannotConvert as refusal:
+            refusal.path.insert(0, f"[{key!r}]")
+            raise
+    return plain
+
+
+def _key(key: Any) -> str:
+    """A key of a dict as text, if its JSON form is one."""
+    try:
+        text = None if isinstance(key, (int, float, tuple)) else to_json(key)
+    except CannotConvert:
+        text = None
+    if not isinstance(text, str):
+        raise CannotConvert(
+            f"holds a dict with the key {key!r}", "JSON keys are text; make it str, or declare {pickled}"
+        )
+    return text
+
+
+def json_data(name: str, plain: Any) -> bytes:
+    """What :func:`as_json` or :func:`as_metric` gives, as JSON.
+
+    Raises:
+        BadValue: JSON can't hold it, or would change it.
+    """
+    try:
+        data = encode_value(plain)
+    except ValueError:
+        # An integer of too many digits, which is named here.
+        data = encode_value(_converted(name, plain))
+    if joins_surrogates(plain, data):
+        raise BadValue(
+            f"{name} holds a text with the two halves of a surrogate pair one by one, and JSON makes one character of them: "
+            f"return that character, or pickled({name!r})"
+        )
+    return data
+
+
+def type_name(kind: type) -> str:
+    """What messages call a class."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -97,7 +202,7 @@ def as_object(name: str, value: Any) -> tuple[bytes, str]:
         BadValue: it can't be pickled.
     """
     try:
-        return standard_module("pickle").dumps(value, protocol=PICKLE_PROTOCOL), _type_name(type(value))
+        return standard_module("pickle").dumps(value, protocol=PICKLE_PROTOCOL), type_name(type(value))
     except Exception as error:
         raise BadValue(f"{name} can't be pickled: {type(error).__name__}: {error}") from None
 
@@ -121,7 +226,7 @@ def returns_by_name(returns: Sequence[str], result: object) -> dict[str, object]
             )
         return dict(zip(returns, result))
     raise BadValue(
-        f"the step declares {len(returns)} returns ({', '.join(returns)}) but returned one {_type_name(type(result))}"
+        f"the step declares {len(returns)} returns ({', '.join(returns)}) but returned one {type_name(type(result))}"
     )
 
 
@@ -129,42 +234,45 @@ def returns_by_name(returns: Sequence[str], result: object) -> dict[str, object]
 
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off", ""}
+_EXACT_INTEGERS = 2**53
+"""Beyond it a float stands for several integers."""
 
 
-def cast(name: str, value: Any, annotation: Any) -> Any:
-    """A JSON value as an annotation's type. An annotation that no JSON value can have leaves the value as it is.
+def cast(name: str, value: Any, annotation: Any, holder: Any = None) -> Any:
+    """A JSON value as an annotation's type (see :mod:`.annotations`).
+
+    Args:
+        holder: the callable that has the annotation, whose names it can use where it is text.
 
     Raises:
-        BadValue: the value can't be converted to the type.
+        BadValue: the value can't be of the type without being changed.
     """
     try:
-        return _cast(value, annotation)
-    except BadValue as error:
-        raise BadValue(f"the parameter {name} can't be {_annotation_name(annotation)}: {error}") from None
+        simple = SIMPLE.get(annotation) if isinstance(annotation, type) else None
+        if simple is not None:
+            return simple(value)
+        from . import annotations
+
+        return annotations.read(value, annotation, holder)
+    except CannotConvert as refusal:
+        raise BadValue(refusal.of_parameter(name, annotation)) from None
+    except RecursionError:
+        raise BadValue(f"the parameter {name} can't be {annotation_name(annotation)}: it is nested too deep") from None
 
 
-def _annotation_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+def annotation_name(annotation: Any) -> str:
+    """What messages call an annotation."""
+    if isinstance(annotation, type) and getattr(annotation, "__origin__", None) is None:
+        return "None" if annotation is type(None) else annotation.__name__
+    return str(annotation).replace("typing.", "")
 
 
-def _cast(value: Any, annotation: Any) -> Any:
-    if annotation is None or isinstance(annotation, str):
-        return value
-    supertype = getattr(annotation, "__supertype__", None)
-    if supertype is not None:
-        return _cast(value, supertype)
-    simple = _SIMPLE.get(annotation) if isinstance(annotation, type) else None
-    if simple is not None:
-        return simple(value)
-    origin = getattr(annotation, "__origin__", None)
-    if origin is None and isinstance(annotation, type):
-        return _cast_class(value, annotation)
-    if origin is None and type(annotation).__name__ == "UnionType":
-        return _cast_union(value, annotation.__args__)
-    return _cast_generic(value, annotation, origin)
+def not_a(value: Any, wanted: str) -> CannotConvert:
+    """The refusal of a JSON value that is not what is wanted."""
+    return CannotConvert(f"is {short_json(value)}, which is no {wanted}")
 
 
-def _to_bool(value: Any) -> Any:
+def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in _TRUE:
@@ -173,167 +281,55 @@ def _to_bool(value: Any) -> Any:
         return False
     if value in (0, 1) and isinstance(value, (int, float)):
         return bool(value)
-    raise BadValue(f"it is {short_json(value)}")
+    raise not_a(value, "bool")
 
 
-def _to_int(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise BadValue(f"it is {short_json(value)}")
-    if isinstance(value, int):
+def _to_int(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer():
+        if abs(value) > _EXACT_INTEGERS:
+            raise CannotConvert(
+                f"is {short_json(value)}, a float that stands for several integers", "write all its digits"
+            )
         return int(value)
     if isinstance(value, str):
         try:
             return int(value.strip())
         except ValueError:
             pass
-    raise BadValue(f"it is {short_json(value)}")
+    raise not_a(value, "int")
 
 
-def _to_float(value: Any) -> Any:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+def _to_float(value: Any) -> float:
+    if isinstance(value, float):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if number != value:
+            raise CannotConvert(f"is {short_json(value)}, which no float is exactly")
+        return number
     if isinstance(value, str):
         try:
-            return float(value.strip())
+            number = float(value.strip())
         except ValueError:
-            pass
-    raise BadValue(f"it is {short_json(value)}")
+            raise not_a(value, "float") from None
+        if math.isinf(number) and "inf" not in value.lower():
+            raise CannotConvert(f"is {short_json(value)}, which is too large for a float")
+        return number
+    raise not_a(value, "float")
 
 
-def _to_str(value: Any) -> Any:
+def _to_str(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, (bool, int, float)):
         return json.dumps(value) if isinstance(value, bool) else str(value)
-    raise BadValue(f"it is {short_json(value)}")
+    raise not_a(value, "str")
 
 
-def _container(kind: type) -> Any:
-    def convert(value: Any) -> Any:
-        decoded = parse_json_text(value)
-        if kind is dict and isinstance(decoded, dict):
-            return decoded
-        if kind is not dict and isinstance(decoded, list):
-            return decoded if kind is list else kind(decoded)
-        raise BadValue(f"it is {short_json(value)}")
-
-    return convert
-
-
-_SIMPLE: dict[type, Any] = {
-    bool: _to_bool,
-    int: _to_int,
-    float: _to_float,
-    str: _to_str,
-    list: _container(list),
-    tuple: _container(tuple),
-    set: _container(set),
-    frozenset: _container(frozenset),
-    dict: _container(dict),
-}
-
-
-def _cast_class(value: Any, kind: type) -> Any:
-    try:
-        if isinstance(value, kind):
-            return value
-    except TypeError:
-        # Any, a TypedDict or a Protocol: no value can be checked against it at run time.
-        return value
-    validate = getattr(kind, "model_validate", None)
-    if callable(validate):
-        try:
-            return validate(parse_json_text(value))
-        except Exception as error:
-            raise BadValue(f"{type(error).__name__}: {error}") from None
-    if hasattr(kind, "__dataclass_fields__"):
-        return _to_dataclass(value, kind)
-    enum = sys.modules.get("enum")
-    if enum is not None and issubclass(kind, enum.Enum):
-        try:
-            return kind(value)
-        except ValueError:
-            raise BadValue(f"it is {short_json(value)}, which is none of its values") from None
-    pathlib = sys.modules.get("pathlib")
-    if pathlib is not None and issubclass(kind, pathlib.PurePath) and isinstance(value, str):
-        return kind(value)
-    return value
-
-
-def _to_dataclass(value: Any, kind: Any) -> Any:
-    decoded = parse_json_text(value)
-    if not isinstance(decoded, dict):
-        raise BadValue(f"it is {short_json(value)}")
-    hints = hints_of(kind)
-    names = {field.name for field in kind.__dataclass_fields__.values() if field.init}
-    unknown = sorted(set(decoded) - names)
-    if unknown:
-        raise BadValue(f"it has no field {unknown[0]}")
-    try:
-        return kind(**{key: _cast(item, hints.get(key)) for key, item in decoded.items()})
-    except TypeError as error:
-        raise BadValue(str(error)) from None
-
-
-def _cast_union(value: Any, members: Sequence[Any]) -> Any:
-    if value is None and type(None) in members:
-        return None
-    kinds = [member for member in members if member is not type(None)]
-    for member in kinds:
-        if isinstance(member, type) and type(value) is member:
-            return value
-    for member in kinds:
-        try:
-            return _cast(value, member)
-        except BadValue:
-            continue
-    raise BadValue(f"it is {short_json(value)}")
-
-
-def _cast_generic(value: Any, annotation: Any, origin: Any) -> Any:
-    typing = standard_module("typing")
-    members = getattr(annotation, "__args__", ())
-    if origin is typing.Union:
-        return _cast_union(value, members)
-    if origin is typing.Literal:
-        for member in members:
-            if type(member) is type(value) and member == value:
-                return value
-        for member in members:
-            if isinstance(value, str) and str(member) == value:
-                return member
-        raise BadValue(f"it is {short_json(value)}")
-    if getattr(annotation, "__metadata__", None) is not None:
-        return _cast(value, origin)
-    if isinstance(origin, type) and issubclass(origin, (list, set, frozenset, tuple)):
-        items = _container(list)(value)
-        if issubclass(origin, tuple) and members and members[-1] is not Ellipsis:
-            if len(items) != len(members):
-                raise BadValue(f"it has {len(items)} items and not {len(members)}")
-            return tuple(_cast(item, member) for item, member in zip(items, members))
-        return origin(_cast(item, members[0]) for item in items) if members else origin(items)
-    if isinstance(origin, type) and issubclass(origin, dict):
-        mapping = _container(dict)(value)
-        if not members:
-            return mapping
-        return {_cast(key, members[0]): _cast(item, members[1]) for key, item in mapping.items()}
-    if getattr(origin, "__name__", "") in ("Sequence", "Iterable", "Collection", "MutableSequence") and members:
-        return [_cast(item, members[0]) for item in _container(list)(value)]
-    return value
-
-
-def as_text(value: JsonValue) -> str:
-    """A value as a shell step's environment variable holds it: text as it is, and anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(", ", ": "))
-
-
-def from_text(text: str) -> JsonValue:
-    """The value that a shell step exported: JSON data where the text is JSON, or else the text."""
-    try:
-        value = json.loads(text)
-        as_json("", value)
-    except (ValueError, RecursionError, BadValue):
-        return text
-    return value
+SIMPLE: dict[Any, Callable[[Any], Any]] = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str}
+"""The casts of the annotations that most functions have."""

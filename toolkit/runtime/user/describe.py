@@ -13,6 +13,7 @@ import types
 
 from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, PROTOCOL
+from ..shared.values import joins_surrogates
 from . import imports
 from .signature import namespace_parameter, signature_of
 
@@ -56,6 +57,8 @@ def main(argv: list[str]) -> NoReturn:
     answer = _answer(request)
     try:
         text = json.dumps(answer, allow_nan=False)
+        if joins_surrogates(answer, text.encode("ascii")):
+            raise ValueError("the two halves of a surrogate pair one by one, of which JSON makes one character")
     except (TypeError, ValueError) as error:
         text = json.dumps({"refused": f"the pipeline holds a value that JSON can't: {error}", "line": None})
     with open(answer_to, "wb") as file:

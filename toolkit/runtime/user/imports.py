@@ -52,6 +52,11 @@ def install(locations: Locations, roots: Sequence[str]) -> None:
     _join_toolkit(before, locations.sdk)
 
 
+def is_own(name: str) -> bool:
+    """Whether a module is one of the user's own."""
+    return name.partition(".")[0] in _own
+
+
 def standard_module(name: str) -> Any:
     """A module of the standard library, also where the user has a module of that name; theirs stays imported."""
     if not _own:

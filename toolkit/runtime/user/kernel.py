@@ -11,6 +11,8 @@ from . import conversion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..shared.documents import JsonValue, ReturnRow
 
 
@@ -82,18 +84,47 @@ def give(variables: dict[str, object], folder: str, returns: list[ReturnRow]) ->
         try:
             if name not in variables:
                 answers[name] = {"refused": f"the notebook has no variable {name}, which the step declares to return"}
-            elif kind == "object":
+                continue
+            if kind == "object":
                 data, type_name = conversion.as_object(name, variables[name])
-                with open(os.path.join(folder, f"{name}.returned"), "wb") as file:
-                    file.write(data)
-                answers[name] = {"type": type_name}
+                _refuse_own(name, variables[name], data)
             else:
                 convert = conversion.as_metric if kind == "metric" else conversion.as_json
-                answers[name] = {"value": convert(name, variables[name])}
+                data, type_name = conversion.json_data(name, convert(name, variables[name])), ""
+            with open(os.path.join(folder, f"{name}.returned"), "wb") as file:
+                file.write(data)
+            answers[name] = {"type": type_name}
         except conversion.BadValue as error:
             answers[name] = {"refused": str(error)}
     with open(os.path.join(folder, "returned.json"), "w", encoding="ascii") as file:
         json.dump(answers, file)
+
+
+def _refuse_own(name: str, value: object, data: bytes) -> None:
+    """Refuses an object of which no other step can find the class or the function, because the notebook defines it.
+
+    Args:
+        data: the object, pickled.
+
+    Raises:
+        BadValue: it names what is the notebook's own.
+    """
+    if b"__main__" not in data:
+        return
+    import io
+    import pickle
+
+    class Pickler(pickle.Pickler):
+        def reducer_override(self, part: Any) -> Any:
+            # It is called for all that pickle finds by its name.
+            if getattr(part, "__module__", None) == "__main__" and hasattr(part, "__qualname__"):
+                raise conversion.BadValue(
+                    f"{name} needs {part.__qualname__}, which the notebook defines, so that no other step can load it: "
+                    f"define {part.__qualname__} in a module of the project, and import it in the notebook"
+                )
+            return NotImplemented
+
+    Pickler(io.BytesIO(), protocol=conversion.PICKLE_PROTOCOL).dump(value)
 
 
 def end() -> None:

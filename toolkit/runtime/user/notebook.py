@@ -15,7 +15,8 @@ import subprocess
 import sys
 
 from ..shared.catalog import executed_name
-from ..shared.protocol import LARGE_VALUE
+from ..shared.protocol import LARGE_VALUE, LARGEST_IN_RECORD
+from ..shared.values import encode_value
 from ..shared.whole_files import write_whole
 from . import child, conversion, imports
 
@@ -101,24 +102,28 @@ def _read(path: str, command: str) -> Any:
 # --- parameters -------------------------------------------------------------------------------------------------------
 
 
-def names_of(source: str) -> list[str]:
-    """The names that a parameters cell assigns at its top level, in order.
+def names_of(source: str) -> dict[str, bool]:
+    """The names that a parameters cell assigns at its top level, in order, and whether it annotates them as ``str``.
 
     Raises:
         SyntaxError: it is no Python.
     """
     # Lines that only IPython understands can't be parsed, and assign nothing.
     plain = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
-    names: list[str] = []
+    names: dict[str, bool] = {}
     for node in ast.parse(plain).body:
         targets: list[ast.expr] = []
+        is_text = False
         if isinstance(node, ast.Assign):
             targets = list(node.targets)
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
+            is_text = isinstance(node.annotation, ast.Name) and node.annotation.id == "str"
         for target in targets:
-            names += [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
-    return list(dict.fromkeys(names))
+            for part in ast.walk(target):
+                if isinstance(part, ast.Name):
+                    names[part.id] = names.get(part.id, False) or is_text
+    return names
 
 
 def _find_tagged(notebook: Any, tag: str) -> Optional[int]:
@@ -141,11 +146,15 @@ class _Parameters:
         os.makedirs(os.path.join(self.folder, "given"), mode=0o700)
         self.cell = ""
 
-    def take(self, names: list[str]) -> None:
-        """Takes those that have a value."""
+    def take(self, names: Mapping[str, bool]) -> None:
+        """Takes those that have a value.
+
+        Args:
+            names: each with whether it takes the text that spelled the value.
+        """
         lines = []
-        for name in names:
-            stored = self.step.take_stored(name)
+        for name, is_text in names.items():
+            stored = self.step.take(name)
             if stored is None:
                 continue
             if stored["kind"] == "object":
@@ -153,24 +162,35 @@ class _Parameters:
                 self._write(name, "pickle", self.step.store.get_bytes(stored["sha256"]))
                 lines.append(f"# {name} is an object: {stored.get('type', 'pickled')}")
                 continue
-            value = self.step.load(stored)
+            value = stored["spelling"] if is_text and "spelling" in stored else self.step.value_of(name, stored)
             try:
-                conversion.as_json(name, value)
+                value = conversion.as_json(name, value)
+                conversion.json_data(name, value)
             except conversion.BadValue:
                 data, kind = conversion.as_object(name, value)
                 self._write(name, "pickle", data)
                 lines.append(f"# {name} is an object: {kind}")
                 continue
-            if len(repr(value)) <= LARGE_VALUE:
-                lines.append(f"{name} = {value!r}")
+            line = f"{name} = {value!r}"
+            if len(line) <= LARGE_VALUE and _is_python(line):
+                lines.append(line)
             else:
-                self._write(name, "json", json.dumps(value).encode("ascii"))
-                lines.append(f"# {name} is larger than {LARGE_VALUE // 1024} kB")
+                self._write(name, "json", encode_value(value))
+                lines.append(f"# {name} is larger than {LARGE_VALUE // 1024} kB, or nested deep")
         self.cell = "\n".join(lines)
 
     def _write(self, name: str, suffix: str, data: bytes) -> None:
         with open(os.path.join(self.folder, "given", f"{name}.{suffix}"), "wb") as file:
             file.write(data)
+
+
+def _is_python(line: str) -> bool:
+    """Whether Python reads the line; it takes fewer levels of brackets than JSON does."""
+    try:
+        ast.parse(line)
+    except (SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def _inject(notebook: Any, parameters: _Parameters) -> None:
@@ -179,7 +199,7 @@ def _inject(notebook: Any, parameters: _Parameters) -> None:
     if injected is not None:
         del notebook.cells[injected]
     tagged = _find_tagged(notebook, PARAMETERS_TAG)
-    names: list[str] = []
+    names: dict[str, bool] = {}
     if tagged is not None:
         try:
             names = names_of(notebook.cells[tagged].source)
@@ -187,7 +207,8 @@ def _inject(notebook: Any, parameters: _Parameters) -> None:
             raise child.TaskFailure(
                 f"the cell tagged parameters can't be read: {error.msg} in line {error.lineno}"
             ) from None
-    parameters.take(list(dict.fromkeys([*names, *parameters.step.step["bind"]])))
+    bound = parameters.step.step["bind"]
+    parameters.take({**names, **{name: False for name in bound if name not in names}})
     if not parameters.cell:
         return
     cell = imports.standard_module("nbformat.v4").new_code_cell(parameters.cell, metadata={"tags": [INJECTED_TAG]})
@@ -476,9 +497,11 @@ def _read_returns(step: child.TaskRunner, folder: str) -> dict[str, StoredValue]
         answer = answers[name]
         if "refused" in answer:
             raise child.TaskFailure(answer["refused"])
-        if "value" in answer:
-            stored.update(step.store_returns({name: answer["value"]}))
-            continue
-        with open(os.path.join(folder, f"{name}.returned"), "rb") as data:
-            stored[name] = step.store_object(name, data.read(), answer["type"])
+        with open(os.path.join(folder, f"{name}.returned"), "rb") as file:
+            data = file.read()
+        if declared["kind"] == "object":
+            stored[name] = step.store_object(name, data, answer["type"])
+        else:
+            value = json.loads(data) if len(data) <= LARGEST_IN_RECORD else None
+            stored[name] = step.store_json(name, declared["kind"], data, value)
     return stored

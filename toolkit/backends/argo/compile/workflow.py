@@ -32,8 +32,16 @@ from toolkit.backends.argo.compile.tasks import call
 from toolkit.config.settings import Config, ExecutorConfig, Override, RetryStrategy
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.runtime.shared.protocol import PARAMETERS_FILE, PART, PLAN_FILE, PROTOCOL, RUN_RECORD_FILE, RUNTIME_MAIN
-from toolkit.runtime.shared.records import encode
+from toolkit.runtime.shared.protocol import (
+    PARAMETERS_FILE,
+    PART,
+    PLAN_FILE,
+    PROTOCOL,
+    RUN_RECORD_FILE,
+    RUNTIME_MAIN,
+    SPELLINGS_FILE,
+)
+from toolkit.runtime.shared.records import encode, parameter_files
 from toolkit.spec.container import container_spec
 
 if TYPE_CHECKING:
@@ -106,6 +114,7 @@ class Submission:
 
     Attributes:
         name: the run id, or a CronWorkflow's name. images: by a step's own image; None is the pipeline's.
+        spellings: the texts that spelled parameters, as far as they are kept.
         record: run.json; for a schedule without a run id, since each of its runs has its own.
         user: the user id of steps whose settings name none.
         controls: the control values that follow from the parameters alone, by key.
@@ -119,6 +128,7 @@ class Submission:
     parameters: Parameters
     record: Mapping[str, object]
     user: int
+    spellings: Mapping[str, str] = field(default_factory=dict)
     request: str = ""
     controls: Mapping[str, str] = field(default_factory=dict)
     omitted_work: OmittedWork | None = None
@@ -162,7 +172,8 @@ def compile_schedule(plan: Plan, config: Config, submission: Submission) -> Mani
         )
     cron_schedules = schedules.read(config.executor.config.schedules)
     # A run that has begun keeps its plan and parameters when its schedule is changed meanwhile.
-    content = hashlib.sha256(plan.to_json() + encode([dict(submission.parameters), dict(submission.record)]))
+    given = parameter_files(submission.parameters, {})[PARAMETERS_FILE]
+    content = hashlib.sha256(plan.to_json() + b"[" + given + b"," + encode(dict(submission.record)) + b"]")
     config_map = f"{submission.name}-{content.hexdigest()[:8]}"
     compiler = _Compiler(plan, config, submission, config_map, SCHEDULE_LABEL)
     metadata = compiler.metadata()
@@ -285,7 +296,7 @@ class _Compiler:
         submission = self._submission
         files = {
             PLAN_FILE: self._plan.to_json(),
-            PARAMETERS_FILE: encode(dict(submission.parameters)),
+            **parameter_files(submission.parameters, submission.spellings),
             RUN_RECORD_FILE: encode(dict(submission.record)),
         }
         packed = {name: _compress(data) for name, data in files.items()}
@@ -334,7 +345,9 @@ class _Compiler:
         return str(self._templates[key]["name"])
 
     def _volumes(self) -> list[KubernetesObject]:
-        files = [{"key": name, "path": name} for name in (PLAN_FILE, PARAMETERS_FILE, RUN_RECORD_FILE)]
+        spellings = (SPELLINGS_FILE,) if self._submission.spellings else ()
+        file_names = (PLAN_FILE, PARAMETERS_FILE, *spellings, RUN_RECORD_FILE)
+        files = [{"key": name, "path": name} for name in file_names]
         run = {"name": RUN_VOLUME, "configMap": {"name": self._values.config_map, "items": files}}
         claims = [
             {"name": volume_name(volume.name), "persistentVolumeClaim": {"claimName": volume.name}}
