@@ -9,7 +9,7 @@ from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan
 from toolkit.run.request import Note
 from toolkit.runtime.shared.records import checked_plan
-from toolkit.store.reader import Run
+from toolkit.store.reader import DamagedRun, Run
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import PlanDocument
@@ -37,7 +37,7 @@ class Continuation:
         """
         try:
             before = _shape(self.run.plan())
-        except (ValueError, KeyError, TypeError):
+        except (DamagedRun, ValueError, KeyError, TypeError):
             # It comes from a volume on which steps can write.
             raise BadInput(f"the plan in the record of the run {self.run.id} can't be read: begin a new run") from None
         after = _shape(checked_plan(plan.document()))
