@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, fan_out, load, peer, startup
+from bench import build, chain, cluster, fan_out, load, peer, startup, value
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -33,6 +33,7 @@ def _build(pairs: int) -> None:
 _BENCHES: dict[str, _Bench] = {
     "help": startup.main_help,
     "process": startup.main_process,
+    "value": value.main,
     "build": _build,
     "load": load.main,
     "chain": chain.main,

@@ -25,6 +25,7 @@ SCHEMAS = Path(report.__file__).parent / "schemas"
         (contract.FileDocument, "show", "$defs/file"),
         (contract.ObjectDocument, "show", "$defs/object"),
         (contract.ReducedDocument, "show", "$defs/reduced"),
+        (contract.LargeDocument, "show", "$defs/large"),
         (contract.ReferenceDocument, "show", "$defs/reference"),
         (contract.OutputDocument, "logs", "items"),
         (contract.CatalogFile, "catalog", "items"),
