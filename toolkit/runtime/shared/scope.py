@@ -336,13 +336,11 @@ class Scope:
             count = len(self.items(row, path))
         except UnsuitableValue:
             return None
-        resolved: list[Optional[ResolvedValue]] = []
-        # From the last one: items begin in order, so it is the most likely to have no value yet.
-        for position in reversed(range(count)):
-            resolved.append(self._of_sequence(scope, f"{path}/{position}", name, None))
-            if self._whole and resolved[-1] is None:
+        resolved: list[Optional[ResolvedValue]] = [None] * count
+        for position in self._positions(path, count):
+            resolved[position] = self._of_sequence(scope, f"{path}/{position}", name, None)
+            if self._whole and resolved[position] is None:
                 return None
-        resolved.reverse()
         if count and not any(resolved):
             return None
         nothing: StoredValue = {"kind": "json", "value": None}
@@ -352,6 +350,15 @@ class Scope:
             return path, {"kind": "list", "items": items, "reducer": reducer, "map": path, "name": name}
         value = reduce_values(reducer, [load_value(item) for item in items], path, name)
         return path, _given(value, _spelling_of_items(reducer, items, value))
+
+    def _positions(self, path: str, count: int) -> Iterable[int]:
+        """The positions of a map's items; where one without a value ends the search, those first that most likely have none.
+
+        Items begin in order, also those that share a container. So these are the items after the one that this step is in.
+        """
+        inside = self._path[len(path) + 1 :].partition("/")[0] if self._path.startswith(path + "/") else ""
+        first = int(inside) + 1 if self._whole and inside.isdigit() else 0
+        return [*range(first, count), *range(min(first, count))]
 
     def for_functions(self, names: Iterable[str]) -> Iterator[StoredValue]:
         """The values of all items of each map around this step, under these names, where a function reduces them."""
