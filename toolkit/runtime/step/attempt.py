@@ -6,11 +6,11 @@ import os
 import signal
 
 from ..shared import layout, records
-from ..shared.catalog import BadKey, FileStore, StepFiles
+from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault
 from ..shared.controls import Controls, write_control_files
 from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE, RECORD_VERSION, REDUCED_RECORD
 from ..shared.redaction import Redactor
-from ..shared.scope import RecordReader, Scope, load_json
+from ..shared.scope import RecordReader, Scope, UnsuitableValue, load_json
 from ..shared.stored_values import publish_values, value_digest
 from ..shared.termination import leave_message
 from ..user import child
@@ -134,7 +134,11 @@ class AttemptRunner:
             self._emit(end, environment)
         records.write(os.path.join(self.folder, END_RECORD), end)
         if outcome.exit_code == 0:
-            self._record_reduced(end, environment)
+            try:
+                self._record_reduced(end, environment)
+            except (OSError, ValueError, StoreFault, UnsuitableValue):
+                # The step has succeeded, whatever becomes of what is only to be looked at.
+                pass
         if end.get("reason"):
             leave_message(end["reason"])
         return outcome.exit_code
