@@ -221,7 +221,7 @@ class AttemptRunner:
         output.close()
         if output.fault is not None:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
-        report, _, exports = self._child.result.partition(b"\n")
+        report, _, exports = bytes(self._child.result).partition(b"\n")
         outcome.add_report(report)
         if outcome.exit_code == 0 and not outcome.cancelled:
             self._check_returns(task, outcome, exports)

@@ -89,7 +89,7 @@ class Child:
         self._output = output
         self._witness = witness
         self._client = client
-        self.result = b""
+        self.result = bytearray()
         self._terms = 0
         self._client_gone = False
         self._wake, wake = os.pipe()
