@@ -43,7 +43,7 @@ def run_record(
     if driver is None:
         process = identity()
         driver = {"host": socket.gethostname(), "pid": process.pid, "started": process.started}
-    record: RunRecord = {
+    return {
         "version": 1,
         "run_id": run_id,
         "pipeline": preparation.name,
@@ -55,14 +55,12 @@ def run_record(
         "started": now(),
         "image": image,
         "parameters": dict(request.parameters),
+        "spellings": dict(request.spellings),
         "controls": initial_controls(plan, request.parameters, request.spellings)[0],
         "plan_hash": plan.hash(),
         "plan": plan.to_json().decode("ascii"),
         "driver": driver,
     }
-    if request.spellings:
-        record["spellings"] = dict(request.spellings)
-    return record
 
 
 def create_run(run_log: Path, run_id: str, record: RunRecord, user: int) -> Path:
