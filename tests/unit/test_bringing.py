@@ -323,7 +323,7 @@ def test_a_run_that_comes_back_gets_what_it_lacks_and_loses_its_mark_last(lab: L
     source = make_run(tmp_path / "log", "r", {"a": "local's"})
     (there / "moved.json").write_text(json.dumps({"to": ORIGIN}))
     go_on(source, 1, "failed")
-    attempt(source, "b", "new\n")
+    (attempt(source, "b", "new\n") / "values.jsonl").write_text('["a large value"]\n')
     # when it comes back, then nothing is replaced,
     found = upload.arrival(lab.mirror, lab.pod, source, ORIGIN)
     assert found.state == "returns" and found.have["steps/a/1/output.log"] == len("cluster's")

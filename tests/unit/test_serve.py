@@ -76,6 +76,9 @@ def test_all_files_of_a_run_come_and_each_verdict_after_what_it_is_about(tmp_pat
     folder = make_run(tmp_path, "r", {"a": "hello\n", "map/0/ä b": "x" * 5})
     store = Path(layout.attempt_folder(str(folder), "a", 1))
     records.write(str(store / "engine.json"), {"exit_code": 0})
+    records.write(str(store / "reduced.json"), {"reduced": {}})
+    (store / "values.jsonl").write_text('["a large value"]\n')
+    (store / ".values.tmp").write_text("half")
     (store / "end.json.7.tmp").write_text("half")
     (store / "other.txt").write_text("not a record")
     items = ask(records_of(tmp_path, "r"))
@@ -84,7 +87,9 @@ def test_all_files_of_a_run_come_and_each_verdict_after_what_it_is_about(tmp_pat
         "run.json",
         "steps/a/1/begin.json",
         "steps/a/1/output.log",
+        "steps/a/1/values.jsonl",
         "steps/a/1/end.json",
+        "steps/a/1/reduced.json",
         "steps/a/1/engine.json",
         "steps/map/0/%C3%A4%20b/1/begin.json",
         "steps/map/0/%C3%A4%20b/1/output.log",

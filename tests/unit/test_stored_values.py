@@ -303,5 +303,29 @@ def test_diff_sees_the_order_of_keys_and_the_spelling(
     assert differences(tmp_path / "same", a, a) == []
 
 
+def test_what_an_earlier_version_did_not_record_is_no_difference(tmp_path: Path) -> None:
+    # Given the same run twice, once with a large value in its record and without spellings and what was reduced,
+    pipeline = of(task("a", "x"), Map("m", of(task("c", "y")), "p", "i", reducer=Function("f", "total")), task("b"))
+    facts = []
+    for version in ("before", "now"):
+        spellings: dict[str, Any] = {"spellings": {"p": "[1,2]"}} if version == "now" else {}
+        run = RecordedRun(tmp_path / version, pipeline, parameters={"p": [1, 2]}, controls={"m": 2}, **spellings)
+        stored_by(run, "a", x=LARGE) if version == "now" else run.attempt("a", returns={"x": LARGE})
+        for item in range(2):
+            run.attempt(f"m/{item}/c", returns={"y": item})
+        run.attempt("b")
+        taken: dict[str, Any] = {"from": "m", "name": "y", "kind": "list", "sha256": "0" * 64}
+        if version == "now":
+            taken["reduced"] = {"kind": "json", "value": 1}
+        path = str(run.folder / "steps/b/1/end.json")
+        end = records.read(path)
+        assert end is not None
+        records.write(path, {**end, "inputs": {"y": taken}})
+        run.end()
+        facts.append(facts_of(run.log, run.log.run(run.id), None))
+    # when they are compared, in either order, then they are the same.
+    assert compare(*facts) == [] and compare(*reversed(facts)) == []
+
+
 def test_diff_shows_values_in_their_order() -> None:
     assert shorten_pair({"b": 1, "a": 2}, {"a": 2, "b": 1}) == ('{"b": 1, "a": 2}', '{"a": 2, "b": 1}')

@@ -356,7 +356,9 @@ class _Comparison:
     # --- the run ----------------------------------------------------------------------------------------------------
 
     def _compare_given_parameters(self) -> None:
-        names = self._compare_values("parameters", _given_parameters(self._a), _given_parameters(self._b))
+        spelled = all("spellings" in run.record for run in (self._a, self._b))
+        a, b = (_given_parameters(run, spelled) for run in (self._a, self._b))
+        names = self._compare_values("parameters", a, b)
         self._changed_values |= {("", name) for name in names}
 
     def _compare_final_parameters(self) -> None:
@@ -364,7 +366,8 @@ class _Comparison:
             return
         changed = {name for _, name in self._changed_values}
         for name, value_a, value_b in _differing_values(self._a.parameters, self._b.parameters):
-            if name not in changed:
+            # What a reducer made is known only where a version recorded it.
+            if name not in changed and _is_reduced(value_a) == _is_reduced(value_b):
                 self._note("parameters", f"{name} at the end", value_a, value_b)
 
     def _compare_run_image(self) -> None:
@@ -427,13 +430,22 @@ class _Comparison:
                 self._note("catalog.object", sha256, state_a, state_b)
 
 
-def _given_parameters(run: RunFacts) -> FieldValues:
-    """A run's own parameters, each with the text that spelled it where the value alone does not give it back."""
-    spellings = run.record.get("spellings") or {}
+def _given_parameters(run: RunFacts, spelled: bool) -> FieldValues:
+    """A run's own parameters, each with the text that spelled it where the value alone does not give it back.
+
+    Args:
+        spelled: whether both runs have recorded these texts, which earlier versions did not.
+    """
+    spellings = run.record["spellings"] if spelled else {}
     return {
         name: {"value": value, "spelling": spellings[name]} if name in spellings else value
         for name, value in run.record["parameters"].items()
     }
+
+
+def _is_reduced(value: object) -> bool:
+    """Whether a value is the description of what a function would make of a map's items."""
+    return isinstance(value, Mapping) and set(value) == {"reducer", "items"}
 
 
 def _without_one_reduced(a: object, b: object) -> tuple[object, object]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from toolkit.report.facts import RunFacts, StepFacts, command_text
+from toolkit.runtime.shared.protocol import LARGEST_IN_RECORD
+from toolkit.runtime.shared.values import encode_value
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import CatalogEntry, EngineRecord, GotEntry
+    from toolkit.runtime.shared.documents import CatalogEntry, EngineRecord, GotEntry, StoredValue
 
 FieldValues = Mapping[str, object]
 """The values of a field, by their names."""
@@ -286,9 +289,20 @@ def returned_values(step: StepFacts, metric: bool) -> FieldValues:
         if (stored["kind"] == "metric") == metric:
             # A metric is a number, however it is spelled.
             hidden = ("kind", "spelling") if metric else ("kind",)
-            rest = {key: value for key, value in stored.items() if key not in hidden}
+            rest = {key: value for key, value in _by_size(stored).items() if key not in hidden}
             values[name] = stored["value"] if set(rest) == {"value"} else rest
     return values
+
+
+def _by_size(stored: StoredValue) -> StoredValue:
+    """A stored value with its hash in place of it where it is large, as versions record it that write it beside the record."""
+    value = stored.get("value")
+    if not isinstance(value, (str, list, dict)):
+        return stored
+    data = encode_value(value)
+    if len(data) <= LARGEST_IN_RECORD:
+        return stored
+    return {"kind": stored["kind"], "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
 def file_text(file: CatalogEntry | GotEntry) -> str:

@@ -42,7 +42,7 @@ def run_record(
     if driver is None:
         client = this_client()
         driver = {"host": client.host, "pid": client.pid, "started": client.started}
-    record: RunRecord = {
+    return {
         "version": 1,
         "run_id": run_id,
         "pipeline": preparation.name,
@@ -55,14 +55,12 @@ def run_record(
         "image": image,
         "images": preparation.step_image_records(),
         "parameters": dict(request.parameters),
+        "spellings": dict(request.spellings),
         "controls": initial_controls(plan, request.parameters, request.spellings)[0],
         "plan_hash": plan.hash(),
         "plan": plan.to_json().decode("ascii"),
         "driver": driver,
     }
-    if request.spellings:
-        record["spellings"] = dict(request.spellings)
-    return record
 
 
 def create_run(run_log: Path, run_id: str, record: RunRecord, user: int) -> Path:

@@ -6,11 +6,11 @@ import os
 import stat
 
 from ..shared import layout, records
-from ..shared.catalog import BadKey, FileStore, StepFiles, is_empty_folder
+from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault, is_empty_folder
 from ..shared.controls import Controls, write_control_files
 from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE, RECORD_VERSION, REDUCED_RECORD
 from ..shared.redaction import Redactor
-from ..shared.scope import RecordReader, Scope, load_json
+from ..shared.scope import RecordReader, Scope, UnsuitableValue, load_json
 from ..shared.stored_values import publish_values, value_digest
 from ..shared.termination import leave_message
 from ..user import child
@@ -141,7 +141,11 @@ class AttemptRunner:
             self._emit(end, environment)
         records.write(os.path.join(self.folder, END_RECORD), end)
         if outcome.exit_code == 0:
-            self._record_reduced(end, environment)
+            try:
+                self._record_reduced(end, environment)
+            except (OSError, ValueError, StoreFault, UnsuitableValue):
+                # The step has succeeded, whatever becomes of what is only to be looked at.
+                pass
         if end.get("reason"):
             leave_message(end["reason"])
         return outcome.exit_code
@@ -227,7 +231,7 @@ class AttemptRunner:
         output.close()
         if output.fault is not None:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
-        report, _, exports = self._child.result.partition(b"\n")
+        report, _, exports = bytes(self._child.result).partition(b"\n")
         outcome.add_report(report)
         if self.step["kind"] == "shell" and "shell" not in self.step:
             outcome.add_shell_error(output.tail)

@@ -94,7 +94,7 @@ class Child:
         self._output = output
         self._witness = witness
         self._client = client
-        self.result = b""
+        self.result = bytearray()
         self._client_gone = False
         self._wake, wake = os.pipe()
         for descriptor in (self._wake, wake):
