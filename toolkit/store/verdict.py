@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional, TypeVar
 
 from toolkit.runtime.shared import layout, records
-from toolkit.runtime.shared.causes import ASKED, RUNTIME_FAULT, blame, last_blame, plain_reason, unasked
+from toolkit.runtime.shared.causes import (
+    ASKED,
+    OUT_OF_MEMORY,
+    RUNTIME_FAULT,
+    RUNTIME_KILLED,
+    blame,
+    last_blame,
+    plain_reason,
+    unasked,
+)
 from toolkit.runtime.shared.protocol import BEGIN_RECORD, END_RECORD, ENGINE_RECORD, FAULT, STEPS_FOLDER
 from toolkit.store.completion import complete_end, complete_engine
 
@@ -160,12 +169,12 @@ def judge(end: Optional[EndRecord], engine: Optional[EngineRecord], run_active: 
         return Judgement("failed", code, blame(message) or message or "the engine lost the container", True)
     if end is None:
         # No number tells a fault: the runtime's words do. Without a record a step has no exit code of its own.
-        fault = bool(last_blame(message)) or code == FAULT
-        return Judgement("failed", code, _reason_without_record(engine), fault)
+        ending = RUNTIME_FAULT if last_blame(message) or code == FAULT else RUNTIME_KILLED
+        return Judgement("failed", code, _reason_without_record(engine), ending.fault)
     if code == 0 and end["status"] == "succeeded" and not engine["out_of_memory"]:
         return Judgement("succeeded", 0, "", False)
     if engine["out_of_memory"] and end["status"] == "succeeded":
-        return Judgement("failed", code, "out of memory: the engine counted a memory kill", False)
+        return Judgement("failed", code, "out of memory: the engine counted a memory kill", OUT_OF_MEMORY.fault)
     if end["status"] == "succeeded":
         reason = f"the engine says that it ended with {code} after its record was written"
         return Judgement("failed", code, reason, True)

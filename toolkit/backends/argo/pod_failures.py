@@ -17,9 +17,11 @@ NO_EXIT_CODE = -1
 _STARTED = r"^(main: |Pod was active on the node longer )"
 """How a message begins that is about the step's container, or about the time limit that Kubernetes has for its pod. Any other is
 about the pod, or about a container of Argo's."""
-NEVER_RAN = ("StartError", "ContainerCannotRun", "ContainerStatusUnknown")
+NEVER_RAN_REASONS = ("StartError", "ContainerCannotRun", "ContainerStatusUnknown")
 """Kubernetes' reasons of a container that did not run. It makes up an exit code for each."""
-_BLAMES_OTHERS = rf"^main: (({'|'.join(NEVER_RAN)}) |[A-Za-z]+ \(exit code [0-9]+\): ({RUNTIME_WORDS}|{ASKED.reason}$))"
+_BLAMES_OTHERS = (
+    rf"^main: (({'|'.join(NEVER_RAN_REASONS)}) |[A-Za-z]+ \(exit code [0-9]+\): ({RUNTIME_WORDS}|{ASKED.reason}$))"
+)
 """Of a run that was shut down no step is tried again, so whoever was asked to stop is so in a run that continues."""
 _SILENT = tuple(f"main: Error (exit code {code})" for code in (FAULT, 143))
 """Messages of a runtime that ended without a word. It ends so by SIGTERM alone, before it can handle any."""

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from ..shared.causes import ASKED, CLIENT_GONE, PASSED_ON, POD_REMOVED, SIGNALLED, STOPPED
+from ..shared.causes import ASKED, CLIENT_GONE, OUT_OF_TIME, PASSED_ON, POD_REMOVED, SIGNALLED, STOPPED
 from ..shared.processes import status as process_status
 from ..shared.termination import leave_message, report
 from .outcome import AttemptOutcome
@@ -233,6 +233,7 @@ class Child:
         else:
             outcome = AttemptOutcome(os.WEXITSTATUS(status))
         if over_time:
+            outcome.ending = OUT_OF_TIME
             outcome.fail(outcome.exit_code or TIMED_OUT, f"it ran longer than its time limit of {time_limit:g} s")
         elif (by := self._ending()) is not None:
             outcome.ending = by

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ..shared import records
-from ..shared.causes import CANCELLED, INFRASTRUCTURE, STEP, blaming, not_blaming
+from ..shared.causes import CANCELLED, FAILED, INFRASTRUCTURE, blaming, not_blaming
 from ..shared.protocol import RECORD_VERSION
 from ..shared.tree import ANY
 
@@ -36,7 +36,7 @@ def end_record(
         redactor: of the step's secrets, which a reason may hold.
     """
     code = outcome.exit_code
-    cause = outcome.ending.cause if outcome.ending is not None else STEP
+    cause = (outcome.ending or FAILED).cause
     record: EndRecord = {
         "version": RECORD_VERSION,
         "started": started,

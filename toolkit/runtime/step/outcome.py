@@ -27,7 +27,7 @@ class AttemptOutcome:
 
     Attributes:
         exit_code: 0 only where the attempt succeeded. reason: why it did not; empty where nothing is known yet.
-        signal: the number of the signal that ended the child. ending: who asked the attempt to stop; None where nobody did.
+        signal: the number of the signal that ended the child. ending: why it had to stop; None where it ended by itself.
         out_of_memory: whether the kernel killed a process for memory. exception: the exception of the user's code.
         inputs, returns: as end.json holds them. fault: why the runtime could not do its part.
     """

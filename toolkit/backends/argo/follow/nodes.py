@@ -15,10 +15,10 @@ from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.dag import ENTRY, FAILS, handler_task
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.pod import PATH_INPUT, plain, position_name
-from toolkit.backends.argo.pod_failures import NEVER_RAN, is_fault
+from toolkit.backends.argo.pod_failures import NEVER_RAN_REASONS, is_fault
 from toolkit.backends.argo.pods import main_container_status, removal_reason, was_stopped_by_deadline
 from toolkit.backends.launcher import Verdict
-from toolkit.runtime.shared.causes import ASKED, PASSED_ON, POD_REMOVED, STOPPED, blame, unasked
+from toolkit.runtime.shared.causes import ASKED, NEVER_RAN, PASSED_ON, POD_REMOVED, STOPPED, blame, unasked
 from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, depth, fill
 
 FINISHED = ("Succeeded", "Failed", "Error")
@@ -72,11 +72,9 @@ class NodeAttempt:
         # Not at its beginning: there a space tells a step's own words from the runtime's.
         message = (terminated.get("message") or self._last_words()).rstrip()
         fault = self.phase != "Succeeded" and not stopped and is_fault(self.phase, self.message, self.exit_code)
-        if terminated.get("reason") in NEVER_RAN or self.message.startswith(
-            tuple(f"main: {each} " for each in NEVER_RAN)
-        ):
-            # The container never ran: Kubernetes made up the code.
-            code, fault = None, True
+        if terminated.get("reason") in NEVER_RAN_REASONS or self._never_ran():
+            # Kubernetes made up the code.
+            code, fault = None, NEVER_RAN.fault
         removal = removal_reason(pod)
         asked = message in (ASKED.reason, PASSED_ON.reason)
         silent = self.phase == "Failed" and (asked or not message) and not stopped and not killed
@@ -102,6 +100,9 @@ class NodeAttempt:
     def shut_down(self) -> bool:
         """Whether it was ended together with its run."""
         return self.message.startswith(_SHUT_DOWN)
+
+    def _never_ran(self) -> bool:
+        return self.message.startswith(tuple(f"main: {reason} " for reason in NEVER_RAN_REASONS))
 
     def _last_words(self) -> str:
         """The container's own message, which Argo puts after the exit code."""

@@ -10,7 +10,7 @@ from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, workflow_nodes
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
-from toolkit.runtime.shared.causes import ASKED, PASSED_ON
+from toolkit.runtime.shared.causes import ASKED, PASSED_ON, SHUT_DOWN
 from toolkit.store.verdict import Attempt, end_by_engine, judge
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def outcome_of(
     if why := give_up_reason(workflow):
         return Outcome("failed", why, fault=True)
     if (workflow.get("spec") or {}).get("shutdown"):
-        return Outcome("cancelled", "cancelled")
+        return Outcome("cancelled", SHUT_DOWN.reason)
     message = str((workflow.get("status") or {}).get("message") or "")
     if time_limit is not None and _out_of_time(workflow, time_limit):
         return Outcome("failed", f"the run took longer than its time limit of {time_limit} s")
