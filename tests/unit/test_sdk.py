@@ -48,6 +48,31 @@ def refused(project: LocalProject, text: str, name: str = "") -> BadInput:
         ("p = Pipeline(steps=[])", None, "the pipeline has no steps"),
         ("p = Pipeline(steps=Stub('a'))", 5, "takes a list of steps"),
         ("p = Pipeline(steps=[f])", 5, "takes a list of steps"),
+        (
+            "def rows(): yield 1\np = Pipeline(steps=[PythonTask(rows)])",
+            6,
+            "rows (pipeline.py:5) has a yield, so that a call",
+        ),
+        ("async def rows(): yield 1\np = Pipeline(steps=[PythonTask(rows)])", 6, "rows (pipeline.py:5) has a yield"),
+        ("class C:\n  @staticmethod\n  def m(): yield\np = PythonJob(C.m)", 8, "C.m (pipeline.py:6) has a yield"),
+        ("class C:\n  @classmethod\n  def m(cls): yield\np = PythonJob(C.m)", 8, "C.m (pipeline.py:6) has a yield"),
+        (
+            "import contextlib\n@contextlib.contextmanager\ndef s(): yield\np = PythonJob(s)",
+            8,
+            "s (pipeline.py:6) is a context",
+        ),
+        (
+            "import contextlib\n@contextlib.asynccontextmanager\nasync def s(): yield\np = PythonJob(s)",
+            8,
+            "is a context man",
+        ),
+        (
+            "def r(v): yield 1\np = Map('m', Stub('a').as_pipeline(), 'l', 'i', r).as_pipeline()",
+            6,
+            "r (pipeline.py:5) has a",
+        ),
+        ("@pipeline\ndef p():\n  yield task(f)()", 5, "the driver p is an async function or has a yield"),
+        ("@pipeline\nasync def p():\n  task(f)()", 5, "the driver p is an async function or has a yield"),
         ("p = Pipeline(steps=[Stub('a/b')])", 5, "'/'"),
         ("p = Pipeline(steps=[Stub('x' * 201)])", 5, "at most 200 characters"),
         ("p = Pipeline(steps=[Stub(5)])", 5, "a step's name is text"),
@@ -358,6 +383,22 @@ def test_a_script_that_executes_twice_makes_two_runs(project: LocalProject) -> N
 def test_every_kind_of_step_is_described(project: LocalProject, text: str, rows: dict[str, str]) -> None:
     project.write("pipeline.py", HEAD + text)
     assert {one.path: f"{one.type} {one.ends}".strip() for one in project.plan("pipeline.py").steps} == rows
+
+
+def test_names_and_steps_may_come_from_generators(project: LocalProject) -> None:
+    project.write(
+        "pipeline.py",
+        HEAD + "names = ['a', 'b']\ndef each(): return (n for n in names)\n"
+        "p = Pipeline(steps=(PythonTask(f, n, returns=each(), secrets=each(), catalog=Catalog(get=each(), put=each())) "
+        "for n in names))\n",
+    )
+    plan = project.plan("pipeline.py")
+    assert [step.path for step in plan.steps] == ["a", "b"]
+    for row in plan.document()["steps"]:
+        assert (
+            [returned["name"] for returned in row["returns"]] == row["secrets"] == row["catalog"]["put"] == ["a", "b"]
+        )
+        assert [got["key"] for got in row["catalog"]["get"]] == ["a", "b"]
 
 
 def test_a_reducer_is_found_again_by_its_name_and_file(project: LocalProject) -> None:

@@ -142,7 +142,7 @@ class TaskRunner:
                 raise TaskFailure(str(error)) from None
         # Before the items are loaded: what is pickled in them may need the reducer's module.
         function = self.function(reducer)
-        return function([self.load(item) for item in stored["items"]])
+        return _finished(function([self.load(item) for item in stored["items"]]))
 
     def function(self, reference: FunctionRow) -> Callable[..., Any]:
         """A function of the user's code. The first call puts the user's folders on the import path."""
@@ -228,11 +228,23 @@ class TaskRunner:
         """Calls a python task's function; gives its returns as the record holds them."""
         function = self.function(self.step["function"])
         positional, named = self.arguments(function)
-        result = function(*positional, **named)
-        if hasattr(result, "__await__") and hasattr(result, "send"):
-            result = imports.standard_module("asyncio").run(result)
         names = [declared["name"] for declared in self.step["returns"]]
-        return self.store_returns(conversion.returns_by_name(names, result))
+        result = _finished(function(*positional, **named), kept=bool(names))
+        refused: Optional[conversion.BadValue] = None
+        if names:
+            try:
+                return self.store_returns(conversion.returns_by_name(names, result))
+            except conversion.BadValue as error:
+                # Only now, because to look at every item of a large value takes as long as to store it.
+                refused = error
+        elif result is None:
+            return {}
+        from . import completion
+
+        finished = completion.finish_all(function, result, kept=bool(names))
+        if refused is not None and finished is result:
+            raise refused
+        return self.store_returns(conversion.returns_by_name(names, finished))
 
     # --- shell tasks ------------------------------------------------------------------------------------------------
 
@@ -316,6 +328,19 @@ class TaskRunner:
 
 
 _SHELL_OWN = frozenset({"PATH", "HOME", "IFS", "PWD", "SHELL", "ENV", "BASH_ENV", "PS4", "TMPDIR"})
+
+
+_FINISHED = frozenset({type(None), bool, int, float, str, bytes, list, dict})
+"""What most functions return, and what is never pending itself."""
+
+
+def _finished(result: Any, kept: bool = True) -> Any:
+    """What a function of the user's code returned, once its work is done (see :mod:`.completion`)."""
+    if type(result) in _FINISHED:
+        return result
+    from . import completion
+
+    return completion.finish(result, kept)
 
 
 def _holds_object(stored: StoredValue) -> bool:

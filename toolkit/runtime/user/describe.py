@@ -14,6 +14,7 @@ import types
 from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, PROTOCOL
 from . import imports
+from .completion import delayed_call
 from .signature import signature_of
 
 TYPE_CHECKING = False
@@ -228,6 +229,9 @@ def _check_function(
             "under its own name",
             line,
         )
+    delayed = delayed_call(live, code)
+    if delayed:
+        raise DescribeRefusal(delayed, line)
     return _reference(module, qualname, path, code), _takes(live)
 
 
@@ -261,5 +265,8 @@ def _resolve_function(dotted: str, code: str) -> ResolvedFunction:
             if size == 1 or f"no module {module}" not in str(error):
                 return {"refused": str(error)}
             continue
+        delayed = delayed_call(function, code)
+        if delayed:
+            return {"refused": delayed}
         return {"function": {"module": module, "qualname": qualname, "file": None}, "takes": _takes(function)}
     return {"refused": f"there is no function {dotted}"}

@@ -213,9 +213,10 @@ def name_of_file(path: str) -> tuple[str, bool]:
 
 
 def strip_runtime_frames(frames: Optional[TracebackType]) -> Optional[TracebackType]:
-    """A traceback without the runtime's and the import system's frames at its beginning."""
+    """A traceback without the runtime's and the import system's frames at its beginning, and asyncio's where the runtime awaits."""
     runtime = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    ours = (runtime, os.path.dirname(importlib.__file__))
+    library = os.path.dirname(importlib.__file__)
+    ours = (runtime, library, os.path.join(os.path.dirname(library), "asyncio"))
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         folder = os.path.dirname(os.path.abspath(file))
