@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, fan_out, load, peer, startup
+from bench import build, chain, cluster, describe, fan_out, load, peer, startup
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -34,6 +34,7 @@ _BENCHES: dict[str, _Bench] = {
     "help": startup.main_help,
     "process": startup.main_process,
     "build": _build,
+    "describe": describe.main,
     "load": load.main,
     "chain": chain.main,
     "chain-200": chain.main_long,

@@ -59,4 +59,5 @@ def run_request(options: argparse.Namespace) -> Request:
         options.context,
         options.namespace,
         getattr(options, "detach", False),
+        options.explain,
     )

@@ -40,7 +40,7 @@ def retry(options: argparse.Namespace) -> int:
         handle = pull_run(handle, note)
     # Its records in the place where it is now may say more than those that were found.
     request, _ = retry_request(project, handle, reference, environment, source)
-    request = replace(request, detach=options.detach)
+    request = replace(request, detach=options.detach, explain=options.explain)
     code = start(request, options.env, Continuation(handle.run, options.changed_shape))
     if options.detach:
         print(request.run_id)

@@ -76,6 +76,7 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "parameters": "parameters",
         "plan_hash": "plan",
         "plan": "plan",
+        "described": "source",
         "controls": "status",
         "source": "source",
         "driver": "client",

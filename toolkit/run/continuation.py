@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ from toolkit.runtime.shared.records import checked_plan, parse_plan
 from toolkit.store.reader import Run
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import PlanDocument
+    from toolkit.runtime.shared.documents import DescribeResponse, PlanDocument
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Continuation:
         note(f"the pipeline has changed: {difference}; all steps from there on run again")
         # A composite comes before the step inside it that differs, so its other branches are kept.
         return frozenset(step.path for step in after[:position])
+
+
+def described(continuation: Continuation | None) -> Mapping[str, DescribeResponse]:
+    """What a run that is resumed was made of, where its pipeline's code computed something (``described`` of its record)."""
+    return continuation.run.record.get("described", {}) if continuation is not None else {}
 
 
 class _StepShape(NamedTuple):

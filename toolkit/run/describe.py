@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from toolkit.model.description import to_function, to_pipeline
 from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
+from toolkit.run.repeatable import VERSION
 from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
 
@@ -111,21 +112,56 @@ def _tasks(node: Any, kind: str) -> Iterator[Any]:
             yield from _tasks(value, kind)
 
 
-def cache_answers(folder: Path, image: str, ask: Describer) -> Describer:
-    """Keeps answers in a folder, by the image's digest and the request: the same file in the same image has the same answer."""
+class KeptAnswers:
+    """A describer of an image that keeps its answers, as far as they are the same whenever they are asked for.
 
-    def ask_once(request: DescribeRequest) -> DescribeResponse:
-        key = json.dumps([PROTOCOL, image, request], sort_keys=True)
-        file = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+    Args:
+        folder: where they are kept. ask: asks the runtime in the image.
+        image: the image's digest. user: the id of the user that asks. environment: the variables beside the image's own. Equal
+            ones give equal answers, unless the project's code depends on something else.
+        obstacle: finds that, as a clause with file and line; empty where there is nothing.
+        recorded: the answers that a run which exists was made of, by the same keys as those in ``described``. Such a run resumes
+            with them.
+
+    Attributes:
+        computed: why the answers had to be computed anew; empty where they are kept.
+        described: the answers that were computed, by what they depend on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ask: Describer,
+        image: str,
+        user: int,
+        environment: Mapping[str, str],
+        obstacle: Callable[[DescribeRequest], str],
+        recorded: Callable[[], Mapping[str, DescribeResponse]],
+    ) -> None:
+        self._folder = folder
+        self._ask = ask
+        self._kept_by = [PROTOCOL, VERSION, image, user, dict(environment)]
+        self._obstacle = obstacle
+        self._recorded = recorded
+        self.computed = ""
+        self.described: dict[str, DescribeResponse] = {}
+
+    def __call__(self, request: DescribeRequest) -> DescribeResponse:
+        key = hashlib.sha256(json.dumps([*self._kept_by, request], sort_keys=True).encode()).hexdigest()
+        file = self._folder / f"{key}.json"
         try:
-            kept: DescribeResponse = json.loads(file.read_bytes())
-            return kept
+            kept = json.loads(file.read_bytes())
+            computed: str = kept.get("computed", "")
+            if not computed:
+                answer: DescribeResponse = kept
+                return answer
         except (OSError, ValueError):
-            pass
-        answer = ask(request)
-        if "refused" not in answer and "raised" not in answer:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(str(file), json.dumps(answer).encode())
+            computed = self._obstacle(request)
+        answer = (self._recorded().get(key) if computed else None) or self._ask(request)
+        if computed or not ("refused" in answer or "raised" in answer):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_whole(str(file), json.dumps({"computed": computed} if computed else answer).encode())
+        if computed:
+            self.computed = computed
+            self.described[key] = answer
         return answer
-
-    return ask_once

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import PlannedStep
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
+from toolkit.run.continuation import described
 from toolkit.run.launch import make_launcher, prepare_volumes
 from toolkit.run.preparation import prepare
 from toolkit.run.records import continue_run, create_run, run_record, write_end, write_plan
@@ -55,7 +57,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     if continuation is None and (run_log / run_id).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     _sweep(project, run_log)
-    preparation = prepare(request, reporter.note)
+    preparation = prepare(request, reporter.note, described=partial(described, continuation))
     plan = preparation.plan
     kept = continuation.kept_steps(plan, reporter.note) if continuation is not None else frozenset()
     secret_names = preparation.secret_names()

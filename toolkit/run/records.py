@@ -43,7 +43,7 @@ def run_record(
     if driver is None:
         process = identity()
         driver = {"host": socket.gethostname(), "pid": process.pid, "started": process.started}
-    return {
+    record: RunRecord = {
         "version": 1,
         "run_id": run_id,
         "pipeline": preparation.name,
@@ -60,6 +60,9 @@ def run_record(
         "plan": plan.to_json().decode("ascii"),
         "driver": driver,
     }
+    if preparation.described:
+        record["described"] = dict(preparation.described)
+    return record
 
 
 def create_run(run_log: Path, run_id: str, record: RunRecord, user: int) -> Path:

@@ -25,6 +25,7 @@ class Request:
         parameters: the root parameters. run_id: None is a new one. tag: a word to find the run by.
         context, namespace: the cluster's; None leaves them to the configuration.
         detach: whether the client ends when the run is submitted, and does not follow it.
+        explain: whether to say why the image is built, and whether the pipeline's description is kept.
     """
 
     project: Project
@@ -36,3 +37,4 @@ class Request:
     context: str | None = None
     namespace: str | None = None
     detach: bool = False
+    explain: bool = False

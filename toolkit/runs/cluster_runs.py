@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
 from toolkit.backends.argo.follow.outcome import ended_at, engine_record, outcome_of, workflow_status
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL
 from toolkit.backends.argo.shutdown import give_up_reason
+from toolkit.backends.argo.submit import submitted_record
 from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.backends.argo.volume.reader_pod import ReaderPod
 from toolkit.backends.scheduler import Outcome
@@ -26,8 +25,8 @@ from toolkit.report.view import states_of
 from toolkit.run.records import write_end
 from toolkit.run.request import Note
 from toolkit.runtime.shared.layout import object_path
-from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
-from toolkit.runtime.shared.records import checked_run, parse, parse_plan
+from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD
+from toolkit.runtime.shared.records import parse_plan
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.spec.container import steps_user
 from toolkit.store import writer
@@ -232,21 +231,11 @@ class ClusterRuns:
         if (folder / RUN_RECORD).exists() or (part and not self.is_mirrored(run_id)):
             # It is in the mirror already, or is fetched from the volume with the parts before it.
             return
-        record = self._submitted_record(run_id)
+        record = submitted_record(self.cluster, run_id)
         if record is not None and record.get("part", 0) == part:
             folder.mkdir(parents=True, exist_ok=True)
             write_record(str(folder / RUN_RECORD), record)
             self.mirror.forget(run_id)
-
-    def _submitted_record(self, run_id: str) -> RunRecord | None:
-        """run.json as it was submitted. Until the first step runs, only the ConfigMap has it."""
-        config_map = self.cluster.find(CORE, "configmaps", run_id)
-        packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
-        if packed is None:
-            return None
-        submitted = parse(gzip.decompress(base64.b64decode(packed)))
-        # A schedule submits a record without a time.
-        return checked_run({**submitted, "run_id": run_id}) if submitted.get("started") else None
 
     def _keep_end(self, folder: Path, workflow: KubernetesObject) -> None:
         """Writes the engine's verdicts and the end of a run that no client followed to its end."""

@@ -423,6 +423,8 @@ if TYPE_CHECKING:
 
         ``plan`` is the plan's JSON as text; a listing leaves it out. ``context`` holds ``context`` and ``namespace`` of a cluster.
         Only a run on a cluster has ``submission``, and only a continuation ``continued``, ``part``, ``attempts`` and ``again``.
+        ``described`` holds the runtime's answers that the plan was made of, where the pipeline's file computes something for
+        each run; it is missing elsewhere.
         """
 
         version: int
@@ -439,6 +441,7 @@ if TYPE_CHECKING:
         controls: ControlValues
         plan_hash: str
         plan: str
+        described: dict[str, DescribeResponse]
         driver: Optional[DriverRecord]
         submission: str
         continued: str

@@ -46,6 +46,7 @@ _RUN: Shape = {
     "image": (dict, _NONE),
     "parameters": (dict,),
     "controls": (dict, _NONE),
+    "described": (dict,),
     "driver": (dict, _NONE),
     "part": (int,),
     "attempts": (dict,),
