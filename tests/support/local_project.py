@@ -70,7 +70,11 @@ class LocalProject:
         with _working_in(self.root):
             project = load(None, self.root)
             reference = parse(pipeline, self.root)
-            ask = describer.process_describer(sys.executable, process.MAIN, process.environment(project, {}))
+            ask = describer.process_describer(
+                sys.executable,
+                process.MAIN,
+                process.environment(project, project.config.executor.config.environment, {}),
+            )
             described = describe(project, reference, ask)
         return plan(described, project.config, reference.import_roots(project))
 

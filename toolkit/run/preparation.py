@@ -119,7 +119,8 @@ def prepare(
         user = os.getuid()
         python = process.interpreter(project)
         note(f"these are plain processes of {python}, not containers: {', '.join(process.WAIVED)} do not apply")
-        ask = describer.process_describer(python, process.MAIN, process.environment(project, {}))
+        variables = process.environment(project, project.config.executor.config.environment, {})
+        ask = describer.process_describer(python, process.MAIN, variables)
     else:
         from toolkit.backends.docker.describer import image_describer
 

@@ -89,6 +89,7 @@ CALLS: dict[str, frozenset[str]] = {
         "fractions": "Fraction",
         "functools": "partial reduce wraps lru_cache cmp_to_key",
         "hashlib": "md5 sha1 sha224 sha256 sha384 sha512 blake2b blake2s new",
+        "importlib.metadata": "distribution metadata version",
         "itertools": "*",
         "itertools.chain": "from_iterable",
         "json": "dumps loads",

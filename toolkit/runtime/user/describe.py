@@ -15,6 +15,7 @@ from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, PROTOCOL
 from . import imports
 from .completion import delayed_call
+from .environment import add_own_variables, inherited_variables
 from .signature import signature_of
 
 TYPE_CHECKING = False
@@ -54,7 +55,8 @@ def main(argv: list[str]) -> NoReturn:
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    answer = _answer(request)
+    private = f"/tmp/toolkit-{os.urandom(8).hex()}"
+    answer = _answer(request, private)
     try:
         text = json.dumps(answer, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -63,13 +65,24 @@ def main(argv: list[str]) -> NoReturn:
         file.write(text.encode("ascii"))
     sys.stdout.flush()
     sys.stderr.flush()
+    if os.path.isdir(private):
+        imports.standard_module("shutil").rmtree(private, ignore_errors=True)
     # Threads that the file started are not waited for.
     os._exit(0)
 
 
-def _answer(request: DescribeRequest) -> DescribeResponse:
+def _answer(request: DescribeRequest, private: str) -> DescribeResponse:
+    """The answer to a request.
+
+    Args:
+        private: a folder of this process alone, which may be made.
+    """
     locations = current_locations()
+    variables = inherited_variables(locations)
     try:
+        add_own_variables(variables, locations, private)
+        os.environ.clear()
+        os.environ.update(variables)
         os.chdir(locations.code)
         imports.install(locations, request["roots"])
         if request["file"] is None:
