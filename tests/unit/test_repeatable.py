@@ -685,6 +685,17 @@ def test_the_line_that_forbids_it_is_in_whichever_module_of_the_project_it_is(tm
         (tmp_path / place).unlink()
 
 
+def test_relative_imports_of_the_pipelines_own_file_are_followed_in_its_package(tmp_path: Path) -> None:
+    asked: DescribeRequest = {**request(), "file": "pkg/pipeline.py", "package": "pkg"}
+    files = {
+        **FILES,
+        "pkg/pipeline.py": SDK + "from . import fine\nfrom .fine import N\np = ShellJob('true', name=f's{N}')\n",
+    }
+    assert verdict(tmp_path, "", {**files, "pkg/fine.py": "N = 3\n"}, asked) == ""
+    found = verdict(tmp_path, "", {**files, "pkg/fine.py": "from .sub import x as N\n"}, asked)
+    assert found == "pkg/sub.py:2 calls random.random()"
+
+
 def test_what_a_named_function_or_a_dotted_path_runs_counts(tmp_path: Path) -> None:
     text = "import time\ndef build(): return Pipeline(steps=[ShellTask(f'{time.time()}', 'true')])\n"
     assert verdict(tmp_path, text) == ""

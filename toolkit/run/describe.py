@@ -38,7 +38,8 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
         description = yaml_form.read(reference.file)
         _resolve_functions(description, project, reference, ask)
     else:
-        answer = ask({**_request(project, reference), **reference.recorded(project)})
+        package = reference.package(project)
+        answer = ask({**_request(project, reference), **reference.recorded(project), "package": package})
         _check_answer(answer, file)
         description = answer["pipeline"]
     pipeline = to_pipeline(description, file)

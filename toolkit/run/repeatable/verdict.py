@@ -24,7 +24,7 @@ def obstacle(root: Path, request: DescribeRequest, environment: Mapping[str, str
     reader = CodeReader(root, ProjectModules(root, roots))
     try:
         if request["file"] is not None:
-            module = reader.run_file(root / request["file"], "")
+            module = reader.run_file(root / request["file"], request.get("package", ""))
             if request["name"] is not None:
                 reader.call_named(module, request["name"])
         else:

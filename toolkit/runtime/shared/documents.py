@@ -514,7 +514,10 @@ if TYPE_CHECKING:
         pieces: list[PieceDocument]
 
     class DescribeRequest(TypedDict):
-        """What the runtime's describe is asked: the pipeline of a ``file``, or ``functions`` by their dotted paths."""
+        """What the runtime's describe is asked: the pipeline of a ``file``, or ``functions`` by their dotted paths.
+
+        ``package`` is that of the file where it has relative imports.
+        """
 
         roots: list[str]
         file: Optional[str]
@@ -522,6 +525,7 @@ if TYPE_CHECKING:
         name: NotRequired[Optional[str]]
         nth: NotRequired[Optional[int]]
         arguments: NotRequired[list[str]]
+        package: NotRequired[str]
 
     class ResolvedFunction(TypedDict, total=False):
         """A function that was looked for: ``refused`` says why it is none."""
