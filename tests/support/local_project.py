@@ -75,7 +75,7 @@ class LocalProject:
                 process.MAIN,
                 process.environment(project, project.config.executor.config.environment, {}),
             )
-            described = describe(project, reference, ask)
+            described = describe(project, reference, ask, sys.executable)
         return plan(described, project.config, reference.import_roots(project))
 
     def show(self, command: str = "show", *options: str) -> Any:

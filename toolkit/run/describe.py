@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.describer import NOTE, Describer
+from toolkit.backends.describer import Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
 from toolkit.model.description import to_function, to_pipeline
 from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
+from toolkit.run.raised import raised_error, shown_place
 from toolkit.run.reference import PipelineReference
 from toolkit.run.repeatable import VERSION
 from toolkit.runtime.shared.protocol import PROTOCOL
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 
-def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
+def describe(project: Project, reference: PipelineReference, ask: Describer, python: str = "") -> Pipeline:
     """The model of a pipeline.
 
     Args:
-        ask: asks the runtime about the user's code.
+        ask: asks the runtime about the user's code. python: the interpreter that it asks; empty where it asks an image.
 
     Raises:
         BadInput: the file, or a function or a notebook that it names, does not exist or can't be part of a pipeline.
@@ -36,11 +37,11 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
     file = shown(reference.file)
     if reference.is_yaml:
         description = yaml_form.read(reference.file)
-        _resolve_functions(description, project, reference, ask)
+        _resolve_functions(description, project, reference, ask, python)
     else:
         package = reference.package(project)
         answer = ask({**_request(project, reference), **reference.recorded(project), "package": package})
-        _check_answer(answer, file)
+        _check_answer(answer, file, project, python)
         description = answer["pipeline"]
     pipeline = to_pipeline(description, file)
     executor = project.config.executor
@@ -52,7 +53,7 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
 
     def resolve(dotted: list[str]) -> dict[str, tuple[Function, Takes] | str]:
         answer = ask(_request(project, reference, dotted))
-        _check_answer(answer, file)
+        _check_answer(answer, file, project, python)
         functions = answer["functions"]
         return {name: functions[name].get("refused") or to_function(functions[name]) for name in dotted}
 
@@ -64,19 +65,21 @@ def _request(project: Project, reference: PipelineReference, functions: Sequence
     return {"roots": list(reference.import_roots(project)), "file": None, "functions": list(functions)}
 
 
-def _check_answer(answer: DescribeResponse, file: str) -> None:
+def _check_answer(answer: DescribeResponse, file: str, project: Project, python: str) -> None:
     """Passes an answer that the runtime could give.
 
     Raises:
         BadInput: the user's code was refused, or raised an exception.
     """
     if "refused" in answer:
-        raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
+        raise BadInput(answer["refused"], shown_place(project, answer, file))
     if "raised" in answer:
-        raise BadInput(f"the file raised {answer['raised']} {NOTE}\n{answer['traceback'].rstrip()}", file)
+        raise raised_error(project, answer, file, python)
 
 
-def _resolve_functions(description: Any, project: Project, reference: PipelineReference, ask: Describer) -> None:
+def _resolve_functions(
+    description: Any, project: Project, reference: PipelineReference, ask: Describer, python: str
+) -> None:
     """Checks that the notebooks of a description exist, and adds to its python tasks their functions with their signatures."""
     for notebook in _tasks(description, "notebook"):
         if not (project.root / notebook["command"]).is_file():
@@ -89,7 +92,7 @@ def _resolve_functions(description: Any, project: Project, reference: PipelineRe
     dotted = sorted({_dotted_name(task["function"]) for task in tasks})
     answer = ask(_request(project, reference, dotted))
     file = shown(reference.file)
-    _check_answer(answer, file)
+    _check_answer(answer, file, project, python)
     for task in tasks:
         resolved = answer["functions"][_dotted_name(task["function"])]
         if "refused" in resolved:

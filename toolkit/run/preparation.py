@@ -115,6 +115,7 @@ def prepare(
     connect = cache(engine.connect)
     image: BuiltImage | None = None
     kept: KeptAnswers | None = None
+    python = ""
     if request.environment == "process":
         user = os.getuid()
         python = process.interpreter(project)
@@ -138,7 +139,7 @@ def prepare(
             partial(_obstacle, project, image),
             described,
         )
-    pipeline = describe(project, reference, ask)
+    pipeline = describe(project, reference, ask, python)
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))

@@ -538,7 +538,9 @@ if TYPE_CHECKING:
         """What the runtime's describe answers.
 
         ``pipeline`` (a description), or ``functions``; or ``refused`` with the line of the user's file, if it is known; or
-        what the user's file ``raised``, with its traceback.
+        what the user's file ``raised``, with its traceback. ``place`` is the file and line of the project where it was raised.
+        Of what was raised, ``module`` is the one that is missing, ``variable`` an environment variable, ``path`` a file; and
+        ``network`` is true where the network is.
         """
 
         pipeline: PipelineDescription
@@ -547,3 +549,8 @@ if TYPE_CHECKING:
         line: Optional[int]
         raised: str
         traceback: str
+        place: str
+        module: str
+        variable: str
+        path: str
+        network: bool

@@ -17,6 +17,7 @@ from . import imports
 from .completion import delayed_call
 from .environment import add_own_variables, inherited_variables
 from .main_only import MainOnly
+from .raised import raised_answer
 from .signature import signature_of
 
 TYPE_CHECKING = False
@@ -94,17 +95,8 @@ def _answer(request: DescribeRequest, private: str) -> DescribeResponse:
     except imports.CodeNotFound as error:
         return {"refused": str(error), "line": None}
     except BaseException as error:
-        return _exception_answer(error)
-
-
-def _exception_answer(error: BaseException) -> DescribeResponse:
-    """The answer for an exception of the user's file: a refusal of the SDK's, or the traceback as Python would print it."""
-    traceback = imports.standard_module("traceback")
-    refusal = getattr(error, "__toolkit_refusal__", None)
-    if refusal is not None:
-        return {"refused": str(error), "line": refusal}
-    text = "".join(traceback.format_exception(type(error), error, imports.strip_runtime_frames(error.__traceback__)))
-    return {"raised": f"{type(error).__name__}: {error}", "traceback": text}
+        refusal = getattr(error, "__toolkit_refusal__", None)
+        return raised_answer(error, locations.code) if refusal is None else {"refused": str(error), "line": refusal}
 
 
 def _describe_file(request: DescribeRequest, file: str, code: str) -> PipelineDescription:
