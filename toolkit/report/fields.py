@@ -55,7 +55,7 @@ NOT_COMPARED: Mapping[str, str] = {
     "source": "the file and name of the pipeline; what it says is compared as plan and code",
     "host name": "a container's id, or a pod's name",
     "container": "the engine's id of it, and the engine's message about its end",
-    "grouping": "on a cluster, items of a large map share containers: that, and their folder of links to the code",
+    "grouping": "on a cluster, items of a large map share containers: that, and their own copies of the code",
     "words of a failure": "reason, message and traceback hold addresses and paths; the exception's type is compared",
     "output": "output.log, which may hold times",
     "record version": "the version of the records' format",

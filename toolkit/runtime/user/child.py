@@ -466,6 +466,9 @@ def _exception_record(step: TaskRunner, error: BaseException) -> ExceptionRecord
         message = str(error)
     except Exception as fault:
         text = message = f"{type(error).__name__}, which can't be shown: {type(fault).__name__}"
+    if step.locations.code != step.locations.origin:
+        # The step's copy of the code goes with it. The lines are those of the user's file.
+        text = text.replace(step.locations.code + "/", step.locations.origin + "/")
     print(text, file=sys.stderr, end="", flush=True)
     return {
         "type": f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "", 1),
