@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, fan_out, load, peer, startup, value
+from bench import build, chain, cluster, describe, fan_out, load, peer, startup, value
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -35,6 +35,7 @@ _BENCHES: dict[str, _Bench] = {
     "process": startup.main_process,
     "value": value.main,
     "build": _build,
+    "describe": describe.main,
     "load": load.main,
     "chain": chain.main,
     "chain-200": chain.main_long,

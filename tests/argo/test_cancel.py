@@ -213,17 +213,20 @@ def test_a_run_that_takes_too_long_is_ended(session: Session, tmp_path: Path) ->
     [pytest.param(signal.SIGKILL, marks=pytest.mark.core("a run whose client is killed could be lost")), signal.SIGHUP],
 )
 def test_a_run_outlives_its_client_and_is_taken_up_again(session: Session, number: signal.Signals) -> None:
-    """The step lasts 8 s, so that it outlives its client: about 25 s in all."""
+    """The step lasts 8 s, so that it outlives its client: about 25 s in all.
+
+    Its pipeline is another one each time that it is described. The run keeps the one that it was submitted with.
+    """
     run_id = f"outlives-{number.name.lower()}"
     how = f"print('{READY}', flush=True); time.sleep(8); sys.exit(7)"
-    process = session.start(run_id, how, pipeline="two.py")
+    process = session.start(run_id, how, pipeline="dated.py")
     session.wait_for_output(run_id)
     process.send_signal(number)
     process.communicate(timeout=LIMIT)
     assert process.returncode != 0
-    refused = session.run(run_id, "print('something else')", pipeline="two.py")
+    refused = session.run(run_id, "print('something else')", pipeline="dated.py")
     assert refused.code == 2 and "choose another --run-id" in refused.err
-    again = session.run(run_id, how, pipeline="two.py")
+    again = session.run(run_id, how, pipeline="dated.py")
     assert again.code == 1, again.err
     assert "is on the cluster already: following it" in again.err
     assert "sys.exit(7)" in again.err

@@ -67,6 +67,48 @@ def test_without_any_configuration_the_defaults_do_the_job(containers: Scratch) 
     assert (containers.volume() / "free.txt").read_text() == "free"
 
 
+DATED = """\
+import datetime
+import os
+
+from toolkit import Pipeline, PythonTask, ShellTask
+
+NOW = datetime.datetime.now().isoformat()
+
+
+def fails(stamp):
+    print(stamp)
+    raise ValueError(os.environ["FAILS"])
+
+
+steps = [PythonTask(fails, bind={"stamp": {"value": NOW}}), *(ShellTask(f"s{n}", "true") for n in range(int(os.environ["N"])))]
+pipeline = Pipeline(steps=steps)
+"""
+
+
+def test_what_the_file_computes_is_computed_for_each_run_and_kept_by_a_run_that_is_retried(containers: Scratch) -> None:
+    settings = "executor: {type: local-container, config: {environment: {N: $N, FAILS: $FAILS}}}\n"
+    containers.write({"pipeline.py": DATED, "toolkit.yaml": settings})
+
+    def stamps(run_id: str, steps: str, *command: str) -> list[str]:
+        containers.environ.update(TOOLKIT_VAR_N=steps, TOOLKIT_VAR_FAILS="often")
+        result = containers.toolkit(*command)
+        assert result.code == 1, result.err
+        run = containers.show(run_id)
+        assert len(run["steps"]) == 1 + int(steps)
+        return [Path(attempt["log"]).read_text().splitlines()[0] for attempt in run["steps"][0]["attempts"]]
+
+    first = stamps("first", "1", "run", "pipeline.py", "--run-id", "first")
+    assert stamps("second", "2", "run", "pipeline.py", "--run-id", "second") != first
+    # When the first run is retried and its code is what it was, it is described as it was.
+    assert stamps("first", "1", "retry", "first") == [*first, *first]
+    # The line is named that forbids to keep the description.
+    explained = containers.toolkit("run", "pipeline.py", "--explain")
+    assert "because it may be another one each time: pipeline.py:6 calls datetime.datetime.now()" in explained.err
+    containers.write({"pipeline.py": "from toolkit import *\np = ShellJob('true')\n"})
+    assert "the description is kept" in containers.toolkit("run", "pipeline.py", "--explain").err
+
+
 def test_what_a_container_is_like(containers: Scratch) -> None:
     # Given limits, a private /tmp, shared memory and a variable.
     containers.write(

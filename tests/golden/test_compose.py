@@ -40,7 +40,7 @@ def test_the_file_is_as_it_was(tmp_path: Path, form: str) -> None:
     folder = shutil.copytree(GETTING_STARTED, tmp_path / "project", ignore=shutil.ignore_patterns(".toolkit", ".env"))
     project = load(None, folder)
     reference = parse(form, folder)
-    ask = describer.process_describer(sys.executable, process.MAIN, process.environment(project, {}))
+    ask = describer.process_describer(sys.executable, process.MAIN, process.environment(project, {}, {}))
     pipeline = describe.describe(project, reference, ask)
     made = plan(pipeline, project.config, reference.import_roots(project))
     run_id = compose.run_id_of(made, GivenParameters({}, {}))

@@ -60,7 +60,14 @@ def project(tmp_path: Path) -> LocalProject:
         ("return step()", 1, "RecursionError: maximum recursion depth exceeded"),
         ("raise type('E', (Exception,), {'__str__': None})()", 1, "which can't be shown"),
         ("return 1j", 1, "x is a complex, which is not JSON"),
-        ("yield 1", 1, "x is a generator, which is not JSON"),
+        ("return (int(number) for number in ['1', 'late'])", 1, "ValueError: invalid literal for int"),
+        ("return [asyncio.sleep(0, 1j)]", 1, "x[0] is a complex, which is not JSON"),
+        (
+            "return contextlib.contextmanager(lambda: (yield))()",
+            1,
+            "the context manager step.<locals>.<lambda>, which nothing",
+        ),
+        ("return step", 1, "the function step, which nothing has called"),
         ("return float('nan')", 1, "x is nan, which JSON can't hold"),
     ],
 )
@@ -68,7 +75,7 @@ def test_a_step_that_does_not_return_what_it_declares_fails(
     project: LocalProject, body: str, code: int, reason: str
 ) -> None:
     attempt = project.run_step(
-        "import os, sys, time\ndef fork():\n    child = os.fork()\n    return child and os.waitpid(child, 0)\n"
+        "import asyncio, contextlib, os, sys, time\ndef fork():\n    child = os.fork()\n    return child and os.waitpid(child, 0)\n"
         f"def step():\n    {body}\n",
         RETURNS,
     )
@@ -81,6 +88,8 @@ def test_a_step_that_does_not_return_what_it_declares_fails(
     ("body", "returned", "output"),
     [
         ("return 1", 1, b""),
+        ("return (print('the body') for _ in 'ab')", [None, None], b"the body\nthe body\n"),
+        ("return {'a': [map(print, 'ab')]}", {"a": [[None, None]]}, b"a\nb\n"),
         ("print('x' * 10_000_000, end=''); return 1", 1, b"x" * 10_000_000),
         ("os.write(1, b'\\xff\\xfe\\0'); return 1", 1, b"\xff\xfe\0"),
         ("print('one'); print('two', file=sys.stderr); os.system('echo three'); return 1", 1, b"one\ntwo\nthree\n"),
@@ -103,6 +112,31 @@ def test_a_step_that_returns_succeeds_whatever_it_prints_and_leaves_running(
     assert attempt["status"] == "succeeded"
     assert attempt["output_parameters"] == {"x": returned}
     assert project.output() == output
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            "def step():\n    return rows()\nasync def rows():\n    yield 1\n    raise ValueError('seen')",
+            "ValueError: seen",
+        ),
+        ("def step():\n    return [later()]\nasync def later():\n    raise ValueError('seen')", "ValueError: seen"),
+        ("class step:\n    def __call__(self): pass", "the step's function is the class step"),
+        (
+            "@contextlib.contextmanager\ndef session():\n    yield\ndef step():\n    return session()",
+            "the context manager session, which nothing has entered",
+        ),
+    ],
+)
+def test_a_step_that_returns_nothing_fails_where_its_body_fails_or_never_runs(
+    project: LocalProject, body: str, reason: str
+) -> None:
+    attempt = project.run_step(f"import contextlib\n{body}\n")
+    assert attempt["status"] == "failed"
+    assert reason in attempt["reason"]
+    # The traceback is the user's own, without the runtime's frames and those of asyncio that it called.
+    assert "asyncio" not in project.output().decode().partition("Error")[0]
 
 
 def test_leaving_with_0_is_a_success_of_a_step_that_returns_nothing(project: LocalProject) -> None:

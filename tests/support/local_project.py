@@ -78,8 +78,12 @@ class LocalProject:
         with _working_in(self.root):
             project = load(None, self.root)
             reference = parse(pipeline, self.root)
-            ask = describer.process_describer(sys.executable, process.MAIN, process.environment(project, {}))
-            described = describe(project, reference, ask)
+            ask = describer.process_describer(
+                sys.executable,
+                process.MAIN,
+                process.environment(project, project.config.executor.config.environment, {}),
+            )
+            described = describe(project, reference, ask, sys.executable)
         return plan(described, project.config, reference.import_roots(project))
 
     def show(self, command: str = "show", *options: str) -> Any:

@@ -39,6 +39,14 @@ from toolkit import Pipeline, PythonTask
 
 p = Pipeline(steps=[PythonTask(functions.only), PythonTask(functions.later)])
 """,
+    "dated.py": """\
+import time
+
+import functions
+from toolkit import Pipeline, PythonTask
+
+p = Pipeline(steps=[PythonTask(functions.only), PythonTask(functions.later, name=f"later-{time.time_ns()}")])
+""",
 }
 
 

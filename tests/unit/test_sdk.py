@@ -48,6 +48,60 @@ def refused(project: LocalProject, text: str, name: str = "") -> BadInput:
         ("p = Pipeline(steps=[])", None, "the pipeline has no steps"),
         ("p = Pipeline(steps=Stub('a'))", 5, "takes a list of steps"),
         ("p = Pipeline(steps=[f])", 5, "takes a list of steps"),
+        (
+            "def rows(): yield 1\np = Pipeline(steps=[PythonTask(rows)])",
+            6,
+            "rows (pipeline.py:5) has a yield, so that a call",
+        ),
+        ("async def rows(): yield 1\np = Pipeline(steps=[PythonTask(rows)])", 6, "rows (pipeline.py:5) has a yield"),
+        ("class C:\n  @staticmethod\n  def m(): yield\np = PythonJob(C.m)", 8, "C.m (pipeline.py:6) has a yield"),
+        ("class C:\n  @classmethod\n  def m(cls): yield\np = PythonJob(C.m)", 8, "C.m (pipeline.py:6) has a yield"),
+        (
+            "import contextlib\n@contextlib.contextmanager\ndef s(): yield\np = PythonJob(s)",
+            8,
+            "s (pipeline.py:6) is a context",
+        ),
+        (
+            "import contextlib\n@contextlib.asynccontextmanager\nasync def s(): yield\np = PythonJob(s)",
+            8,
+            "is a context man",
+        ),
+        (
+            "def r(v): yield 1\np = Map('m', Stub('a').as_pipeline(), 'l', 'i', r).as_pipeline()",
+            6,
+            "r (pipeline.py:5) has a",
+        ),
+        ("@pipeline\ndef p():\n  yield task(f)()", 5, "the driver p is an async function or has a yield"),
+        ("@pipeline\nasync def p():\n  task(f)()", 5, "the driver p is an async function or has a yield"),
+        (
+            "if __name__ == '__main__':\n    def g(): pass\n    p = Pipeline(steps=[PythonTask(g)])\n    p.execute()",
+            7,
+            'the function g is defined under `if __name__ == "__main__"` (line 6), which a step does not run',
+        ),
+        (
+            "if '__main__' == __name__ and sys.argv:\n  with open(os.devnull):\n    class G:\n"
+            "      @staticmethod\n      def g(): pass\n"
+            "p = Pipeline(steps=[PythonTask(G.g)])",
+            10,
+            "the function G.g is defined under",
+        ),
+        (
+            "if __name__ == '__main__':\n  f = functools.wraps(f)(f)\np = PythonJob(f)",
+            7,
+            "(line 6), which a step does not",
+        ),
+        ("if not __name__ != '__main__':\n  def f(): return 2\np = PythonJob(f)", 7, "(line 6), which a step does not"),
+        (
+            "def g(v): pass\nif __name__ == '__main__':\n  def g(v): pass\n"
+            "p = Map('m', Stub('a').as_pipeline(), 'l', 'i', g).as_pipeline()",
+            8,
+            "the function g is defined under",
+        ),
+        (
+            "def g(): return h()\ndef h(): return RATE\nif __name__ == '__main__':\n  RATE = 3\np = PythonJob(g)",
+            9,
+            'the function g uses RATE, which is only set under `if __name__ == "__main__"` (line 8)',
+        ),
         ("p = Pipeline(steps=[Stub('a/b')])", 5, "'/'"),
         ("p = Pipeline(steps=[Stub('x' * 201)])", 5, "at most 200 characters"),
         ("p = Pipeline(steps=[Stub(5)])", 5, "a step's name is text"),
@@ -358,6 +412,36 @@ def test_a_script_that_executes_twice_makes_two_runs(project: LocalProject) -> N
 def test_every_kind_of_step_is_described(project: LocalProject, text: str, rows: dict[str, str]) -> None:
     project.write("pipeline.py", HEAD + text)
     assert {one.path: f"{one.type} {one.ends}".strip() for one in project.plan("pipeline.py").steps} == rows
+
+
+def test_what_a_step_finds_is_not_refused_for_what_is_below_the_guard(project: LocalProject) -> None:
+    project.write(
+        "pipeline.py",
+        HEAD + "DEBUG = False\n"
+        "def g(): return DEBUG, os.sep\n"
+        "def h():\n    if __name__ == '__main__': print(args)\n"
+        "if __name__ != '__main__':\n    def only(): pass\nelse:\n    DEBUG = True\n    args = sys.argv\n"
+        "    from functions import other\n"
+        "    Pipeline(steps=[PythonTask(g), PythonTask(h), PythonTask(other)]).execute()\n",
+    )
+    project.write("functions.py", "def other(): pass\n")
+    assert [step.path for step in project.plan("pipeline.py").steps] == ["g", "h", "other"]
+
+
+def test_names_and_steps_may_come_from_generators(project: LocalProject) -> None:
+    project.write(
+        "pipeline.py",
+        HEAD + "names = ['a', 'b']\ndef each(): return (n for n in names)\n"
+        "p = Pipeline(steps=(PythonTask(f, n, returns=each(), secrets=each(), catalog=Catalog(get=each(), put=each())) "
+        "for n in names))\n",
+    )
+    plan = project.plan("pipeline.py")
+    assert [step.path for step in plan.steps] == ["a", "b"]
+    for row in plan.document()["steps"]:
+        assert (
+            [returned["name"] for returned in row["returns"]] == row["secrets"] == row["catalog"]["put"] == ["a", "b"]
+        )
+        assert [got["key"] for got in row["catalog"]["get"]] == ["a", "b"]
 
 
 def test_a_reducer_is_found_again_by_its_name_and_file(project: LocalProject) -> None:

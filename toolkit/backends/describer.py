@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 TIME_LIMIT = 120.0
 """Seconds that the user's file may take; imports of large libraries are most of it."""
-NOTE = "while it was described (which is done without secrets, network and volumes)"
 
 Describer = Callable[["DescribeRequest"], "DescribeResponse"]
 """Sends a request to the runtime's ``--describe`` and returns its answer; both are JSON (see ``runtime/user/describe.py``)."""
@@ -69,5 +68,7 @@ def parse_answer(code: int, output: bytes, stderr: str, image: str) -> DescribeR
         answer: DescribeResponse = json.loads(output)
     except ValueError:
         ending = f": {stderr}" if stderr else ""
-        raise BadInput(f"the pipeline's file ended the interpreter (exit code {code}) {NOTE}{ending}") from None
+        raise BadInput(
+            f"the pipeline's file ended the interpreter (exit code {code}) while it was described{ending}"
+        ) from None
     return answer

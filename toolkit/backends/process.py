@@ -46,10 +46,11 @@ def sdk_folder(project: Project) -> str:
     return str(folder)
 
 
-def environment(project: Project, places: Mapping[str, object]) -> dict[str, str]:
-    """The environment variables of the runtime: this process's own, and one that holds the locations.
+def environment(project: Project, settings: Mapping[str, str], places: Mapping[str, object]) -> dict[str, str]:
+    """The environment variables of the runtime: this process's own, the configuration's, and one that holds the locations.
 
     Args:
+        settings: the configuration's, for a step or for a description. The interpreter reads some of them when it starts.
         places: locations that differ from the default ones, by the names that ``runtime/shared/locations.py`` reads.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOOLKIT_")}
@@ -60,7 +61,7 @@ def environment(project: Project, places: Mapping[str, object]) -> dict[str, str
         "hidden": [],
     }
     locations.update(code=str(project.root), sdk=sdk_folder(project), **places)
-    return {**inherited, "PYTHONHASHSEED": "0", PROCESS_VARIABLE: json.dumps(locations)}
+    return {**inherited, "PYTHONHASHSEED": "0", **settings, PROCESS_VARIABLE: json.dumps(locations)}
 
 
 class ProcessLauncher:
@@ -76,6 +77,7 @@ class ProcessLauncher:
     def __init__(self, project: Project, plan: Plan, run_id: str, run_folder: Path, hidden: tuple[str, ...]) -> None:
         self.ahead = 2
         self._project = project
+        self._plan = plan
         self._run_id = run_id
         self._run_folder = run_folder
         self._hidden = hidden
@@ -89,7 +91,8 @@ class ProcessLauncher:
         work = self._work / os.urandom(8).hex()
         work.parent.mkdir(parents=True, exist_ok=True)
         places = {"run": str(self._run_folder), "work": str(work), "hidden": self._hidden}
-        variables = {**environment(self._project, places), GATE_VARIABLE: "stdin"}
+        settings = self._plan.settings_of(step).environment
+        variables = {**environment(self._project, settings, places), GATE_VARIABLE: "stdin"}
         argv = [self._python, str(MAIN), str(PROTOCOL), self._run_id, step.path, str(attempt)]
         return ProcessJob(step.path, attempt, argv, variables, work, ended)
 

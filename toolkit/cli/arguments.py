@@ -61,4 +61,5 @@ def run_request(options: argparse.Namespace) -> Request:
         options.namespace,
         getattr(options, "detach", False),
         given.spellings,
+        options.explain,
     )

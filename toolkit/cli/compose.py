@@ -12,5 +12,5 @@ from toolkit.run.compose import compose_file
 def compose(options: argparse.Namespace) -> int:
     """Prints the Compose file, and nothing else, on standard output."""
     project, reference = pipeline_of(options)
-    print_file(compose_file(project, reference, parameters_of(options), note))
+    print_file(compose_file(project, reference, parameters_of(options), note, options.explain))
     return 0

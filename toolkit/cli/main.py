@@ -155,6 +155,14 @@ def _add_build(commands: _Commands) -> None:
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
 
 
+def _with_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="say what changed since the last build, and why the pipeline is described anew",
+    )
+
+
 def _add_run(commands: _Commands) -> None:
     parser = _command(commands, "run", "run a pipeline, each step a container")
     parser.add_argument(
@@ -166,6 +174,7 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("--run-id", metavar="ID", help="the run's id (default: made from the time)")
     parser.add_argument("--tag", default="", help="a word to find the run by")
     _with_detach(parser)
+    _with_explain(parser)
     _with_cluster(parser)
 
 
@@ -190,6 +199,7 @@ def _add_retry(commands: _Commands) -> None:
         help="accept other steps, another order or other returns, and run all steps again from the first that differs",
     )
     _with_detach(parser)
+    _with_explain(parser)
     _with_config(parser)
     _with_cluster(parser)
 
@@ -201,6 +211,7 @@ def _add_compile(commands: _Commands) -> None:
     _with_parameters(parser)
     parser.add_argument("--run-id", metavar="ID", help="the run's id, which is the Workflow's name")
     parser.add_argument("--tag", default="", help="a word to find the run by")
+    _with_explain(parser)
     _with_cluster(parser)
 
 
@@ -213,6 +224,7 @@ def _add_compose(commands: _Commands) -> None:
     parser.add_argument("pipeline", nargs="?", help="as for run")
     _with_config(parser)
     _with_parameters(parser)
+    _with_explain(parser)
 
 
 def _add_runs(commands: _Commands) -> None:

@@ -56,7 +56,7 @@ def retry(options: argparse.Namespace) -> int:
         keep_moved_request(handle, request)
     # Its records in the place where it is now may say more than those that were found.
     check_resumable(handle, environment)
-    request = replace(request, detach=options.detach)
+    request = replace(request, detach=options.detach, explain=options.explain)
     code = start(request, options.env, Continuation(handle.run, options.changed_shape))
     if options.detach:
         print_run_id(request)

@@ -456,9 +456,9 @@ def _without_one_reduced(a: object, b: object) -> tuple[object, object]:
 
 
 def _have_the_same_kind_of_folder(a: StepFacts, b: StepFacts) -> bool:
-    """Whether both steps worked in the code's folder itself, or both in a folder of links to it.
+    """Whether both steps worked in the code's folder itself, or both in a copy of it.
 
-    The runtime makes a folder of links for each of several items in a container, and beside a read-only root.
+    The runtime makes a copy for each of several items in a container, and beside a read-only root.
     """
     both_alone = ("group" in a.begin) == ("group" in b.begin)
     return both_alone and same(a.begin.get("read_only_root"), b.begin.get("read_only_root"))

@@ -23,6 +23,11 @@ def compile_manifest(request: Request, note: Note) -> str:
     images = deliver_images(preparation, note, send=False)
     config = request.project.config
     executor = config.executor.config
+    if executor.schedules and preparation.computed:
+        note(
+            f"each run of the schedule is given what the pipeline's file computed now, until it is compiled again: "
+            f"{preparation.computed}"
+        )
     context = {
         "context": request.context or executor.context,
         "namespace": request.namespace or executor.namespace,

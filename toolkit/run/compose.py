@@ -43,20 +43,24 @@ _NOT_ALIKE = frozenset("$\\'\"\n")
 """Characters of a value in a .env file that Compose may read in another way than toolkit does."""
 
 
-def compose_file(project: Project, reference: PipelineReference, given: GivenParameters, report: Note) -> str:
+def compose_file(
+    project: Project, reference: PipelineReference, given: GivenParameters, report: Note, explain: bool = False
+) -> str:
     """The Compose file's text. Image, volumes and run exist when it returns.
 
     Args:
-        report: is given progress and notes, one sentence each.
+        report: is given progress and notes, one sentence each. explain: as of :class:`Request`.
 
     Raises:
         BadInput: configuration, pipeline or parameters are wrong.
         Infrastructure: engine or disk.
     """
-    request = Request(project, "local", reference, given.values, spellings=given.spellings)
+    request = Request(project, "local", reference, given.values, spellings=given.spellings, explain=explain)
     volumes.make_private_state(project)
     preparation = prepare(request, report)
     plan = preparation.plan
+    if preparation.computed:
+        report(f"the services run what the pipeline's file computed now: {preparation.computed}")
     check_composable(plan)
     run_id = run_id_of(plan, given)
     images = preparation.images()

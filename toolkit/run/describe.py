@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolkit.backends.describer import NOTE, Describer
+from toolkit.backends.describer import Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.model import yaml_form
 from toolkit.model.description import to_function, to_pipeline
 from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
+from toolkit.run.raised import raised_error, shown_place
 from toolkit.run.reference import PipelineReference
+from toolkit.run.repeatable import VERSION
 from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
 
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 
-def describe(project: Project, reference: PipelineReference, ask: Describer) -> Pipeline:
+def describe(project: Project, reference: PipelineReference, ask: Describer, python: str = "") -> Pipeline:
     """The model of a pipeline.
 
     Args:
-        ask: asks the runtime about the user's code.
+        ask: asks the runtime about the user's code. python: the interpreter that it asks; empty where it asks an image.
 
     Raises:
         BadInput: the file, or a function or a notebook that it names, does not exist or can't be part of a pipeline.
@@ -35,10 +37,11 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
     file = shown(reference.file)
     if reference.is_yaml:
         description = yaml_form.read(reference.file)
-        _resolve_functions(description, project, reference, ask)
+        _resolve_functions(description, project, reference, ask, python)
     else:
-        answer = ask({**_request(project, reference), **reference.recorded(project)})
-        _check_answer(answer, file)
+        package = reference.package(project)
+        answer = ask({**_request(project, reference), **reference.recorded(project), "package": package})
+        _check_answer(answer, file, project, python)
         description = answer["pipeline"]
     pipeline = to_pipeline(description, file)
     executor = project.config.executor
@@ -50,7 +53,7 @@ def describe(project: Project, reference: PipelineReference, ask: Describer) -> 
 
     def resolve(dotted: list[str]) -> dict[str, tuple[Function, Takes] | str]:
         answer = ask(_request(project, reference, dotted))
-        _check_answer(answer, file)
+        _check_answer(answer, file, project, python)
         functions = answer["functions"]
         return {name: functions[name].get("refused") or to_function(functions[name]) for name in dotted}
 
@@ -62,19 +65,21 @@ def _request(project: Project, reference: PipelineReference, functions: Sequence
     return {"roots": list(reference.import_roots(project)), "file": None, "functions": list(functions)}
 
 
-def _check_answer(answer: DescribeResponse, file: str) -> None:
+def _check_answer(answer: DescribeResponse, file: str, project: Project, python: str) -> None:
     """Passes an answer that the runtime could give.
 
     Raises:
         BadInput: the user's code was refused, or raised an exception.
     """
     if "refused" in answer:
-        raise BadInput(answer["refused"], f"{file}:{answer['line']}" if answer.get("line") else file)
+        raise BadInput(answer["refused"], shown_place(project, answer, file))
     if "raised" in answer:
-        raise BadInput(f"the file raised {answer['raised']} {NOTE}\n{answer['traceback'].rstrip()}", file)
+        raise raised_error(project, answer, file, python)
 
 
-def _resolve_functions(description: Any, project: Project, reference: PipelineReference, ask: Describer) -> None:
+def _resolve_functions(
+    description: Any, project: Project, reference: PipelineReference, ask: Describer, python: str
+) -> None:
     """Checks that the notebooks of a description exist, and adds to its python tasks their functions with their signatures."""
     for notebook in _tasks(description, "notebook"):
         if not (project.root / notebook["command"]).is_file():
@@ -87,7 +92,7 @@ def _resolve_functions(description: Any, project: Project, reference: PipelineRe
     dotted = sorted({_dotted_name(task["function"]) for task in tasks})
     answer = ask(_request(project, reference, dotted))
     file = shown(reference.file)
-    _check_answer(answer, file)
+    _check_answer(answer, file, project, python)
     for task in tasks:
         resolved = answer["functions"][_dotted_name(task["function"])]
         if "refused" in resolved:
@@ -111,21 +116,56 @@ def _tasks(node: Any, kind: str) -> Iterator[Any]:
             yield from _tasks(value, kind)
 
 
-def cache_answers(folder: Path, image: str, ask: Describer) -> Describer:
-    """Keeps answers in a folder, by the image's digest and the request: the same file in the same image has the same answer."""
+class KeptAnswers:
+    """A describer of an image that keeps its answers, as far as they are the same whenever they are asked for.
 
-    def ask_once(request: DescribeRequest) -> DescribeResponse:
-        key = json.dumps([PROTOCOL, image, request], sort_keys=True)
-        file = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+    Args:
+        folder: where they are kept. ask: asks the runtime in the image.
+        image: the image's digest. user: the id of the user that asks. environment: the variables beside the image's own. Equal
+            ones give equal answers, unless the project's code depends on something else.
+        obstacle: finds that, as a clause with file and line; empty where there is nothing.
+        recorded: the answers that a run which exists was made of, by the same keys as those in ``described``. Such a run resumes
+            with them.
+
+    Attributes:
+        computed: why the answers had to be computed anew; empty where they are kept.
+        described: the answers that were computed, by what they depend on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ask: Describer,
+        image: str,
+        user: int,
+        environment: Mapping[str, str],
+        obstacle: Callable[[DescribeRequest], str],
+        recorded: Callable[[], Mapping[str, DescribeResponse]],
+    ) -> None:
+        self._folder = folder
+        self._ask = ask
+        self._kept_by = [PROTOCOL, VERSION, image, user, dict(environment)]
+        self._obstacle = obstacle
+        self._recorded = recorded
+        self.computed = ""
+        self.described: dict[str, DescribeResponse] = {}
+
+    def __call__(self, request: DescribeRequest) -> DescribeResponse:
+        key = hashlib.sha256(json.dumps([*self._kept_by, request], sort_keys=True).encode()).hexdigest()
+        file = self._folder / f"{key}.json"
         try:
-            kept: DescribeResponse = json.loads(file.read_bytes())
-            return kept
+            kept = json.loads(file.read_bytes())
+            computed: str = kept.get("computed", "")
+            if not computed:
+                answer: DescribeResponse = kept
+                return answer
         except (OSError, ValueError):
-            pass
-        answer = ask(request)
-        if "refused" not in answer and "raised" not in answer:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole(str(file), json.dumps(answer).encode())
+            computed = self._obstacle(request)
+        answer = (self._recorded().get(key) if computed else None) or self._ask(request)
+        if computed or not ("refused" in answer or "raised" in answer):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_whole(str(file), json.dumps({"computed": computed} if computed else answer).encode())
+        if computed:
+            self.computed = computed
+            self.described[key] = answer
         return answer
-
-    return ask_once

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import JsonValue, RunPlace, RunRecord
 
 _REQUEST, _MOVED = "request.json", "moved.json"
-_KEYS = ("version", "run_id", "started", "source", "environment", "context", "parameters", "spellings", "tag", "image")
+_KEYS = ("version", "run_id", "started", "source", "environment", "context", "parameters", "tag", "image")
+_OPTIONAL_KEYS = ("spellings", "described")
 """The keys of run.json that say what was asked for, and what became of it."""
 
 
@@ -35,7 +36,10 @@ def keep_request(state: Path, record: RunRecord) -> None:
         state,
         record["run_id"],
         _REQUEST,
-        {key: record.get(key) for key in _KEYS if key != "spellings" or key in record},
+        {
+            **{key: record.get(key) for key in _KEYS},
+            **{key: record[key] for key in _OPTIONAL_KEYS if key in record},
+        },
     )
 
 

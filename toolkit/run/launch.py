@@ -14,6 +14,9 @@ from toolkit.runtime.shared.protocol import CODE_FILE
 from toolkit.runtime.shared.records import encode
 from toolkit.spec.container import ContainerSpec, container_spec
 
+_LARGE = 1_000_000_000
+"""Bytes of a project's files from which on the copies of a plain process are mentioned."""
+
 
 def prepare_volumes(preparation: Preparation) -> None:
     """Makes the folders of the volumes, and checks that the engine sees them and that the steps' user can write there.
@@ -47,7 +50,14 @@ def make_launcher(preparation: Preparation, run_id: str, private: Path, secrets:
 
 def _process_launcher(preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
     project = preparation.request.project
-    files = [[file.path, file.kind == "dir"] for file in code_files(project, preparation.note)]
+    code = code_files(project, preparation.note)
+    size = sum(file.size for file in code)
+    if size > _LARGE:
+        preparation.note(
+            f"each step gets a copy of the project's files, which are {size / 1e9:.1f} GB: .dockerignore leaves out what no step "
+            "needs"
+        )
+    files = [[file.path, file.kind == "dir"] for file in code]
     (private / CODE_FILE).write_bytes(gzip.compress(encode({"files": files}), compresslevel=1, mtime=0))
     return process.ProcessLauncher(project, preparation.plan, run_id, private, secrets)
 

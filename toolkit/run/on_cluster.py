@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
@@ -40,7 +41,7 @@ from toolkit.store.reader import newest_number, part_folder
 
 if TYPE_CHECKING:
     from toolkit.run.continuation import Continuation
-    from toolkit.runtime.shared.documents import RunRecord
+    from toolkit.runtime.shared.documents import DescribeResponse, RunRecord
 
 _SHARED_LIBRARIES = ("requests", "websocket")
 """What Docker's and Kubernetes' client libraries both import. Where two threads import one at once, one may get half of it."""
@@ -68,7 +69,14 @@ def run_on_cluster(request: Request, reporter: Reporter, continuation: Continuat
     with ThreadPoolExecutor(max_workers=1) as background:
         # The client library takes half a second to import. Meanwhile the pipeline is prepared.
         opening: Future[Cluster] = background.submit(open_cluster, project, request.context, request.namespace)
-        preparation = prepare(request, reporter.note)
+
+        def of_the_run() -> Mapping[str, DescribeResponse]:
+            if continuation is not None:
+                return request.described
+            record = submit.submitted_record(opening.result(), run_id) if request.run_id else None
+            return record.get("described", {}) if record is not None else {}
+
+        preparation = prepare(request, reporter.note, described=of_the_run)
         requested = request_hash(preparation)
         cluster = opening.result()
     reporter.note(f"cluster: context {cluster.context or 'of this pod'}, namespace {cluster.namespace}")

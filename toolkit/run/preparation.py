@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolkit import engine
@@ -14,14 +14,23 @@ from toolkit.build.image.builder import BuiltImage, build
 from toolkit.errors import BadInput
 from toolkit.plan import planner
 from toolkit.plan.plan import Plan
-from toolkit.run.describe import cache_answers, describe
+from toolkit.project import Project
+from toolkit.run.describe import KeptAnswers, describe
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared import scope
 from toolkit.runtime.shared.controls import Controls
 from toolkit.spec.container import GROUP, steps_user
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import ControlValues, FunctionRow, ImageRecord, Parameters, StoredValue
+    from toolkit.runtime.shared.documents import (
+        ControlValues,
+        DescribeRequest,
+        DescribeResponse,
+        FunctionRow,
+        ImageRecord,
+        Parameters,
+        StoredValue,
+    )
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,9 @@ class Preparation:
         plan: what runs. Its python steps get all their parameters, unless :func:`prepare` left that unchecked.
         user: id of the steps' user, where no setting of a step names one.
         image: the image that the pipeline was described in; None for plain processes.
+        computed: what in the pipeline's code gives something else for each run, with file and line; empty where the description
+            depends on the image and its environment variables alone.
+        described: the runtime's answers that the plan was made of, in that case.
         connect: returns docker-py's client of the engine, the same one each time.
         note: is given a sentence for each image that is built.
     """
@@ -45,6 +57,8 @@ class Preparation:
     image: BuiltImage | None
     connect: Callable[[], Any]
     note: Note
+    computed: str = ""
+    described: Mapping[str, DescribeResponse] = field(default_factory=dict)
     _images: dict[str | None, BuiltImage] = field(default_factory=dict)
 
     def images(self) -> Mapping[str | None, BuiltImage]:
@@ -88,12 +102,19 @@ class Preparation:
         return tuple(names)
 
 
-def prepare(request: Request, note: Note, parameters_given: bool = True) -> Preparation:
+Described = Callable[[], Mapping[str, "DescribeResponse"]]
+"""Gives what the run that is asked for was made of, where there is such a run (``described`` of its record)."""
+
+
+def prepare(
+    request: Request, note: Note, parameters_given: bool = True, described: Described = lambda: {}
+) -> Preparation:
     """Builds the pipeline's image, describes the pipeline in it, and plans it.
 
     Args:
         note: is given progress and what is noticed, one sentence each.
         parameters_given: whether the request has the run's parameters, so that a missing one is an error.
+        described: called where the pipeline's code computes something for each run: a run that exists keeps its own.
 
     Raises:
         BadInput: configuration, pipeline or parameters are wrong. Infrastructure: the engine.
@@ -103,26 +124,58 @@ def prepare(request: Request, note: Note, parameters_given: bool = True) -> Prep
     reference.relative(project)
     connect = cache(engine.connect)
     image: BuiltImage | None = None
+    kept: KeptAnswers | None = None
+    python = ""
     if request.environment == "process":
         user = os.getuid()
         python = process.interpreter(project)
         note(f"these are plain processes of {python}, not containers: {', '.join(process.WAIVED)} do not apply")
-        ask = describer.process_describer(python, process.MAIN, process.environment(project, {}))
+        variables = process.environment(project, project.config.executor.config.environment, {})
+        ask = describer.process_describer(python, process.MAIN, variables)
     else:
         from toolkit.backends.docker.describer import image_describer
 
         executor = project.config.executor.config
         user = steps_user(executor)
-        image = build(project, report=note)
+        image = build(project, report=note, explain=request.explain)
         labels = {"dev.toolkit.describe": "1", **driver.labels(project)}
         environment = dict(executor.environment)
         in_image = image_describer(connect, image.id, environment, f"{user}:{GROUP}", labels, image.reference)
-        ask = cache_answers(project.state / "cache" / "describe", image.digest, in_image)
-    pipeline = describe(project, reference, ask)
+        ask = kept = KeptAnswers(
+            project.state / "cache" / "describe",
+            in_image,
+            image.digest,
+            user,
+            executor.environment,
+            partial(_obstacle, project, image),
+            described,
+        )
+    pipeline = describe(project, reference, ask, python)
+    if request.explain:
+        note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
     if parameters_given:
         check_parameters(plan, request.parameters)
-    return Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note)
+    preparation = Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note)
+    return preparation if kept is None else replace(preparation, computed=kept.computed, described=kept.described)
+
+
+def _obstacle(project: Project, image: BuiltImage, request: DescribeRequest) -> str:
+    """What keeps an answer from being the same each time; empty for nothing."""
+    if image.existing:
+        return f"the code in the existing image {image.reference} is not read"
+    # Most runs have a verdict that was kept.
+    from toolkit.run.repeatable.verdict import obstacle
+
+    return obstacle(project.root, request, project.config.executor.config.environment)
+
+
+def _explanation(kept: KeptAnswers | None) -> str:
+    if kept is None:
+        return "a pipeline of plain processes is described for each run"
+    if kept.computed:
+        return f"the pipeline is described for each run, because it may be another one each time: {kept.computed}"
+    return "the description is kept, because it depends on the image and its environment variables alone"
 
 
 def _image_record(image: BuiltImage) -> ImageRecord:

@@ -42,7 +42,7 @@ def run_record(
     if driver is None:
         client = this_client()
         driver = {"host": client.host, "pid": client.pid, "started": client.started}
-    return {
+    record: RunRecord = {
         "version": 1,
         "run_id": run_id,
         "pipeline": preparation.name,
@@ -61,6 +61,9 @@ def run_record(
         "plan": plan.to_json().decode("ascii"),
         "driver": driver,
     }
+    if preparation.described:
+        record["described"] = dict(preparation.described)
+    return record
 
 
 def create_run(run_log: Path, run_id: str, record: RunRecord, user: int) -> Path:

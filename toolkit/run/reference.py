@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from toolkit.backends import volumes
@@ -79,10 +79,44 @@ class PipelineReference:
             raise BadInput(f"the run's pipeline {record['file']} no longer exists: name the pipeline to resume with")
         return cls(file, record["name"], record["nth"], tuple(record["arguments"]))
 
+    def package(self, project: Project) -> str:
+        """The dotted name of the package that a file with relative imports is part of, as ``python -m`` sees it; else empty.
+
+        A package reaches as far up as there is an ``__init__.py``. Without any, it begins at ``src`` or at the project's root.
+        """
+        folder = PurePosixPath(self.relative(project)).parent
+        if self.is_yaml or not folder.parts or not _has_relative_imports(self.file):
+            return ""
+        top = folder
+        while top.parts and (project.root / top / "__init__.py").is_file():
+            top = top.parent
+        if top == folder:
+            top = PurePosixPath("src" if folder.parts[0] == "src" else ".")
+        names = folder.relative_to(top).parts
+        return ".".join(names) if all(name.isidentifier() for name in names) else ""
+
     def import_roots(self, project: Project) -> tuple[str, ...]:
-        """The folders that modules are imported from: the file's own, as for a script, the root, and ``src``."""
-        own = os.path.dirname(self.relative(project)) or "."
-        return tuple(dict.fromkeys((own, ".", "src")))
+        """The folders that modules are imported from: the file's own, as for a script, the root, and ``src``.
+
+        For a file that is a module of a package it is the folder around the package, in place of the file's own.
+        """
+        own = PurePosixPath(self.relative(project)).parent
+        package = self.package(project)
+        if package:
+            own = own.parents[package.count(".")]
+        return tuple(dict.fromkeys((str(own), ".", "src")))
+
+
+def _has_relative_imports(file: Path) -> bool:
+    source = file.read_bytes()
+    if not re.search(rb"^[ \t]*from[ \t]+\.", source, re.MULTILINE):
+        return False
+    import ast
+
+    try:
+        return any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError):
+        return True  # of another version of Python, perhaps
 
 
 def parse(text: str, folder: Path) -> PipelineReference:

@@ -11,7 +11,7 @@ from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import Parameters
+    from toolkit.runtime.shared.documents import DescribeResponse, Parameters
 
 Note = Callable[[str], None]
 """Shows a sentence about what happens before the steps run."""
@@ -26,6 +26,8 @@ class Request:
         run_id: None is a new one. tag: a word to find the run by.
         context, namespace: the cluster's; None leaves them to the configuration.
         detach: whether the client ends when the run is submitted, and does not follow it.
+        explain: whether to say why the image is built, and whether the pipeline's description is kept.
+        described: of a run that is resumed, what it was made of where the pipeline's code computed something.
     """
 
     project: Project
@@ -38,3 +40,5 @@ class Request:
     namespace: str | None = None
     detach: bool = False
     spellings: Mapping[str, str] = field(default_factory=dict)
+    explain: bool = False
+    described: Mapping[str, DescribeResponse] = field(default_factory=dict)

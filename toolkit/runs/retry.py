@@ -91,6 +91,7 @@ def retry_request(project: Project, handle: RunHandle, named: Named) -> Request:
         named.source.context or context.get("context") or None,
         named.source.namespace or context.get("namespace"),
         spellings=asked.get("spellings") or {},
+        described=asked.get("described") or {},
     )
 
 
@@ -131,6 +132,7 @@ def keep_moved_request(handle: RunHandle, request: Request) -> None:
         "context": {key: value for key, value in context.items() if value is not None},
         "parameters": dict(request.parameters),
         "spellings": dict(request.spellings),
+        "described": dict(request.described),
         "tag": request.tag,
         "image": None,
     }

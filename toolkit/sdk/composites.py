@@ -61,11 +61,11 @@ class Pipeline:
         description: str = "",
         on_failure: Optional[AnyPipeline] = None,
     ) -> None:
-        if isinstance(steps, (Step, Pipeline)) or not all(
-            isinstance(step, Step) or _is_pipeline(step) for step in steps
-        ):
+        # A generator gives its steps once.
+        given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
+        if given is None or not all(isinstance(step, Step) or _is_pipeline(step) for step in given):
             raise Refusal("Pipeline(steps=…) takes a list of steps")
-        self.steps = [step if isinstance(step, Step) else a_pipeline("a step", step) for step in steps]
+        self.steps = [step if isinstance(step, Step) else a_pipeline("a step", step) for step in given]
         self.name = name
         self.description = description
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None

@@ -129,9 +129,11 @@ def _texts(argument: str, given: Optional[Sequence[str]]) -> list[str]:
     """A list of names as given; ``argument`` names it in messages."""
     if given is None:
         return []
-    if isinstance(given, str) or not all(isinstance(item, str) for item in given):
+    # A generator gives its items once.
+    names = None if isinstance(given, str) else list(given)
+    if names is None or not all(isinstance(item, str) for item in names):
         raise Refusal(f"{argument} takes a list of names, not {given!r}")
-    return list(given)
+    return names
 
 
 class Step:

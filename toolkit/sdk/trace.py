@@ -299,6 +299,10 @@ def task(function: Optional[Callable[..., Any]] = None, *, name: str = "", **opt
     return TaskFunction(function, name, options)
 
 
+_DELAYED = 0x20 | 0x80 | 0x200
+"""The flags in the code of a generator, a coroutine function and an asynchronous generator (``inspect.CO_GENERATOR`` …)."""
+
+
 class Driver:
     """A function decorated by ``pipeline``."""
 
@@ -327,6 +331,12 @@ class Driver:
 
     def _arguments(self) -> tuple[str, ...]:
         code = self._function.__code__
+        if code.co_flags & _DELAYED:
+            raise Refusal(
+                f"the driver {self._function.__name__} is an async function or has a yield, so that a call of it runs none of its "
+                "steps: make it a plain function",
+                code.co_firstlineno,
+            )
         if self._function.__defaults__ or self._function.__kwdefaults__:
             raise Refusal("a driver's arguments are parameters of the run and have no defaults", code.co_firstlineno)
         return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

@@ -116,6 +116,57 @@ p = Pipeline(steps=[
         ),
     ),
     Case(
+        "pending-work",
+        "A lazy iterator, an asynchronous generator, a future and a coroutine in a list are run to their ends by the step that "
+        "returns them.",
+        steps=[
+            "PythonTask(functions.writes, catalog=Catalog(put=['rows.txt']))",
+            "PythonTask(functions.streams, returns=['streamed'])",
+            "PythonTask(functions.submits, returns=['submitted'])",
+            "PythonTask(functions.gathers, returns=['first', 'second'])",
+            "PythonTask(functions.fails)",
+        ],
+        code="""\
+import asyncio, concurrent.futures
+
+def write(row):
+    with open("rows.txt", "a") as file:
+        file.write(row)
+
+def writes():
+    return map(write, "ab")
+
+async def rows():
+    for row in "ab":
+        await asyncio.sleep(0)
+        yield row
+
+def streams():
+    return rows()
+
+def submits():
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return pool.submit(sum, [1, 2])
+
+async def twice(number):
+    return 2 * number
+
+def gathers():
+    return [twice(1), twice(2)]
+
+def fails():
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return [pool.submit(int, "no number")]
+""",
+        expect=Expect(
+            code=1,
+            among={"fails": failed(1, "ValueError: invalid literal")},
+            rows=5,
+            parameters={"streamed": ["a", "b"], "submitted": 3, "first": 2, "second": 4},
+            puts={"writes": {"rows.txt": "ab"}},
+        ),
+    ),
+    Case(
         "exception",
         "An exception fails the step. Its traceback is in the output and the record, and no later step runs.",
         **functions(

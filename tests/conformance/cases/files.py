@@ -63,7 +63,53 @@ def fourth():
     write("one.txt", "one of fourth")
 """
 
+BESIDE = """\
+import pathlib
+import src_module
+from package import inner
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+def writes():
+    assert HERE == pathlib.Path.cwd(), HERE
+    (HERE / "numbers.txt").write_text("fresh")
+    (inner.HERE / "new.txt").write_text("beside the package")
+    assert src_module.HERE == HERE / "src" and inner.HERE == HERE / "package"
+
+def reads():
+    assert (HERE / "numbers.txt").read_text() == "fresh"
+    assert not (inner.HERE / "other.txt").exists() and (inner.HERE / "new.txt").read_text() == "beside the package"
+
+def fails():
+    raise ValueError(str(HERE == pathlib.Path.cwd()))
+"""
+
 CASES = (
+    Case(
+        "beside-the-module",
+        "Path(__file__).resolve().parent is the step's folder, for modules of the root, of src and of a package.",
+        steps=[
+            "PythonTask(functions.writes, catalog=Catalog(put=['numbers.txt', 'package/new.txt']))",
+            "PythonTask(functions.reads, catalog=Catalog(get=['numbers.txt', 'package/new.txt']))",
+            "PythonTask(functions.fails)",
+        ],
+        code=BESIDE,
+        files={
+            "numbers.txt": "stale",
+            "src/src_module.py": "import pathlib\nHERE = pathlib.Path(__file__).resolve().parent\n",
+            "package/__init__.py": "",
+            "package/inner.py": "import pathlib\nHERE = pathlib.Path(__file__).resolve().parent\n",
+        },
+        config={"read_only_root": True},
+        expect=Expect(
+            code=1,
+            among={"fails": failed(1, "ValueError: True")},
+            rows=3,
+            puts={"writes": {"numbers.txt": "fresh", "package/new.txt": "beside the package"}},
+            # The user's own file, wherever the copy lay.
+            output={"fails": 'functions.py", line'},
+        ),
+    ),
     Case(
         "catalog",
         "Files, folders and patterns, also with unusual names. The newest file counts, and a get can name a step.",

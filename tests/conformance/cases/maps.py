@@ -242,8 +242,13 @@ p = Pipeline(steps=[
 """
 SHARED_PODS = """\
 def works(n):
-    assert not os.path.exists("left.txt"), "an item finds nothing of the one before it"
-    open("left.txt", "w").write(str(n))
+    beside = os.path.join(os.path.dirname(os.path.realpath(__file__)), "left.txt")
+    assert not os.path.exists(beside), "an item finds nothing of the one before it"
+    open(beside, "w").write(str(n))
+    assert os.path.exists("left.txt"), "the module lies in the step's folder"
+    with open("there.txt", "a") as file:
+        file.write("changed")
+    assert open("there.txt").read() == "as it was, changed", "an item has files of its own"
     if n == 1:
         raise ValueError("not 1")
     return n * 10
@@ -261,7 +266,7 @@ CASES = (
         "items-share-pods",
         "When a map has more items than pods, an item that fails in a shared pod ends none of the other items.",
         core="the items of a map in groups",
-        **written(SHARED_PODS),
+        **written(SHARED_PODS, {"there.txt": "as it was, "}),
         arguments=["--param", "ns=[0, 1, 2]"],
         config={"pods_per_map": 2},
         expect=Expect(

@@ -173,4 +173,17 @@ CASES = (
         files={f"src/{name}.py": "MINE = 'mine'\n" for name in OUR_NAMES},
         expect=Expect(parameters={"x": ["mine"] * 3}),
     ),
+    Case(
+        "package-module",
+        "A pipeline's file with relative imports is a module of its package, for its steps too.",
+        files={
+            "mypkg/__init__.py": "",
+            "mypkg/logging.py": "def own():\n    return __name__\n",
+            "mypkg/pipeline.py": "import logging\n\nfrom toolkit import Pipeline, PythonTask\n\nfrom .logging import own\n\n\n"
+            "def here():\n    return [__name__, logging.INFO, own()]\n\n\n"
+            "p = Pipeline(steps=[PythonTask(own, returns=['x']), PythonTask(here, returns=['y'])])\n",
+        },
+        pipeline="mypkg/pipeline.py",
+        expect=Expect(parameters={"x": "mypkg.logging", "y": ["mypkg.pipeline", 20, "mypkg.logging"]}),
+    ),
 )

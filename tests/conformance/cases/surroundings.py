@@ -22,6 +22,8 @@ VALUES = {
     "LONG": "x" * 60_000,
     "_lower_1": "an odd name",
 }
+AT_START = {"TZ": "XYZ-9", "PYTHONOPTIMIZE": "1", "PYTHONWARNINGS": "error::UserWarning"}
+"""Variables that have an effect only where they are there before the interpreter starts."""
 LOOK = """\
 import hashlib, resource, stat, subprocess
 
@@ -90,6 +92,8 @@ def fills():
         os.unlink(path)
 """
 USERS = """\
+import getpass
+
 def first():
     path = os.path.join(volume.folder(), "shared.txt")
     with open(path, "w") as file:
@@ -120,7 +124,8 @@ def who():
     home = os.environ["HOME"]
     status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines() if ":" in line)
     return {
-        "uid": os.getuid(), "gid": os.getgid(), "groups": sorted(set(os.getgroups()) | {os.getgid()}), "here": os.getcwd(),
+        "uid": os.getuid(), "name": getpass.getuser(), "gid": os.getgid(),
+        "groups": sorted(set(os.getgroups()) | {os.getgid()}), "here": os.getcwd(),
         "home": home != "/" and os.access(home, os.W_OK), "workspace": os.access("/workspace", os.W_OK),
         "capabilities": status["CapEff"].strip(), "no new privileges": status["NoNewPrivs"].strip(),
     }
@@ -216,6 +221,7 @@ def user(uid: int) -> dict[str, object]:
     """What a step of a user finds."""
     return {
         "uid": uid,
+        "name": "toolkit",
         "gid": 1000,
         "groups": [1000],
         "here": "/workspace",
@@ -282,9 +288,11 @@ CASES = (
     ),
     Case(
         "variables",
-        "Environment variables of the configuration reach Python and shell steps unchanged, and a step's overrides come first.",
+        "Environment variables of the configuration reach Python and shell steps unchanged, and a step's overrides come first. "
+        "They are there before Python starts, also while the pipeline is described.",
         steps=[
             "PythonTask(functions.check)",
+            "PythonTask(functions.at_start, name='at' + functions.OFFSET, returns=['start'])",
             f"PythonTask(functions.check, name='own', overrides={{{OVERRIDDEN_BY!r}: 'own'}})",
             "ShellTask('shell', 'python3 -c \"import functions; functions.check()\"')",
         ],
@@ -292,13 +300,20 @@ CASES = (
 def check():
     for name, value in json.load(open("values.json")).items():
         wanted = "own {{y}} $(x)" if name == "PLAIN" and "OWN" in os.environ else value
-        assert os.environ.get(name) == wanted, (name, os.environ.get(name))
+        if os.environ.get(name) != wanted:
+            raise ValueError((name, os.environ.get(name)))
+
+OFFSET = time.strftime("%z")
+
+def at_start():
+    return [OFFSET, sys.flags.optimize, sys.warnoptions]
 """,
         files={"values.json": json.dumps(VALUES)},
         config={
-            "environment": {name: literal(value) for name, value in VALUES.items()},
+            "environment": {name: literal(value) for name, value in {**VALUES, **AT_START}.items()},
             "overrides": {"own": {"environment": {"PLAIN": "own {{y}} $(x)", "OWN": "1"}}},
         },
+        expect=Expect(parameters={"start": ["+0900", 1, ["error::UserWarning"]]}, output={"at+0900": ""}),
     ),
     Case(
         "names-of-variables",
@@ -308,7 +323,11 @@ def check():
         config={"environment": {"OURS": "1"}},
         exempt={"process": INHERITED},
         expect=Expect(
-            parameters={"names": ["HOME", "HOSTNAME", "LANG", "OURS", "PATH", "PWD", "PYTHONHASHSEED"]},
+            parameters={
+                "names": [
+                    *("HOME", "HOSTNAME", "LANG", "LOGNAME", "OURS", "PATH", "PWD", "PYTHONHASHSEED", "USER"),
+                ]
+            },
         ),
     ),
     Case(

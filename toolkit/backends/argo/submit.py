@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import time
+from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import (
     CORE,
@@ -18,6 +21,11 @@ from toolkit.backends.argo.compile.workflow import API_VERSION, REQUEST_ANNOTATI
 from toolkit.backends.argo.follow.nodes import FINISHED
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
 from toolkit.errors import BadInput, Infrastructure
+from toolkit.runtime.shared.protocol import RUN_RECORD_FILE
+from toolkit.runtime.shared.records import checked_run, parse
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import RunRecord
 
 _LONGEST_REMOVAL = 60.0
 """Seconds in which an old Workflow and its pods must be gone."""
@@ -41,6 +49,17 @@ def is_submitted(cluster: Cluster, name: str, request: str) -> bool:
         )
     _set_owner(cluster, name, workflow["metadata"]["uid"])
     return True
+
+
+def submitted_record(cluster: Cluster, run_id: str) -> RunRecord | None:
+    """run.json as it was submitted, from the run's ConfigMap; None where there is none, or none of one run."""
+    config_map = cluster.find(CORE, "configmaps", run_id)
+    packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
+    if packed is None:
+        return None
+    submitted = parse(gzip.decompress(base64.b64decode(packed)))
+    # A schedule submits a record without a time.
+    return checked_run({**submitted, "run_id": run_id}) if submitted.get("started") else None
 
 
 def delete_previous(cluster: Cluster, name: str) -> None:

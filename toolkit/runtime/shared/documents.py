@@ -461,6 +461,8 @@ if TYPE_CHECKING:
         where the values do not give them back. ``context`` holds ``context`` and ``namespace`` of a cluster.
         ``images`` are those that single steps name, by the setting that names them; ``image`` is all others'.
         Only a run on a cluster has ``submission``, and only a continuation ``continued``, ``part``, ``attempts`` and ``again``.
+        ``described`` holds the runtime's answers that the plan was made of, where the pipeline's file computes something for
+        each run; it is missing elsewhere.
         """
 
         version: int
@@ -479,6 +481,7 @@ if TYPE_CHECKING:
         controls: ControlValues
         plan_hash: str
         plan: str
+        described: dict[str, DescribeResponse]
         driver: Optional[DriverRecord]
         submission: str
         continued: str
@@ -551,7 +554,10 @@ if TYPE_CHECKING:
         pieces: list[PieceDocument]
 
     class DescribeRequest(TypedDict):
-        """What the runtime's describe is asked: the pipeline of a ``file``, or ``functions`` by their dotted paths."""
+        """What the runtime's describe is asked: the pipeline of a ``file``, or ``functions`` by their dotted paths.
+
+        ``package`` is that of the file where it has relative imports.
+        """
 
         roots: list[str]
         file: Optional[str]
@@ -559,6 +565,7 @@ if TYPE_CHECKING:
         name: NotRequired[Optional[str]]
         nth: NotRequired[Optional[int]]
         arguments: NotRequired[list[str]]
+        package: NotRequired[str]
 
     class ResolvedFunction(TypedDict, total=False):
         """A function that was looked for: ``refused`` says why it is none."""
@@ -571,7 +578,9 @@ if TYPE_CHECKING:
         """What the runtime's describe answers.
 
         ``pipeline`` (a description), or ``functions``; or ``refused`` with the line of the user's file, if it is known; or
-        what the user's file ``raised``, with its traceback.
+        what the user's file ``raised``, with its traceback. ``place`` is the file and line of the project where it was raised.
+        Of what was raised, ``module`` is the one that is missing, ``variable`` an environment variable, ``path`` a file; and
+        ``network`` is true where the network is.
         """
 
         pipeline: PipelineDescription
@@ -580,3 +589,8 @@ if TYPE_CHECKING:
         line: Optional[int]
         raised: str
         traceback: str
+        place: str
+        module: str
+        variable: str
+        path: str
+        network: bool

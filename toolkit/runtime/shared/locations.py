@@ -13,7 +13,8 @@ class Locations:
 
     Attributes:
         run: the folder of the plan and the root parameters.
-        code: the user's code, which import roots are relative to.
+        code: the user's code, which import roots are relative to. In a step that has a folder of its own, it is there.
+        origin: where the user's code lies, whatever folder the step has.
         work: the working folder of the step.
         sdk: the folder from which the SDK's ``toolkit`` is imported.
         image_file: the id file of the image; empty where there is no image.
@@ -33,6 +34,7 @@ class Locations:
     ) -> None:
         self.run = run
         self.code = code
+        self.origin = code
         self.work = work
         self.sdk = sdk
         self.image_file = image_file

@@ -25,7 +25,7 @@ SPELLINGS_FILE = "spellings.json.gz"
 RUN_RECORD_FILE = "run.json.gz"
 """On a cluster only: the run's record, which the first container that sees the volume publishes."""
 CODE_FILE = "code.json.gz"
-"""In the ``process`` environment only: the files that each attempt's folder of links links to."""
+"""In the ``process`` environment only: the files that each attempt gets a copy of."""
 
 GATE_VARIABLE = "TOOLKIT_GATE"
 """Set to ``stdin`` when a container is started before its turn and waits for a line on standard input."""

@@ -60,6 +60,7 @@ _RUN: Shape = {
     "parameters": (dict,),
     "spellings": (dict,),
     "controls": (dict, _NONE),
+    "described": (dict,),
     "driver": (dict, _NONE),
     "part": (int,),
     "attempts": (dict,),

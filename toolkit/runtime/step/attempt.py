@@ -162,16 +162,18 @@ class AttemptRunner:
     # --- before the child -------------------------------------------------------------------------------------------
 
     def _enter_work_folder(self) -> None:
-        """Enters the step's folder; where the code can't be written in place, a folder of links to it."""
-        work = self.locations.work
+        """Enters the step's folder; where the code must not be written in place, a copy of it."""
+        locations = self.locations
+        work, origin = locations.work, locations.origin
         os.makedirs(self.private, mode=0o700)
-        if not self.locations.in_container:
-            code_file = os.path.join(self.locations.run, CODE_FILE)
-            make_work_folder(work, self.locations.code, load_json(code_file)["files"])
+        if not locations.in_container:
+            make_work_folder(work, origin, load_json(os.path.join(locations.run, CODE_FILE))["files"], False)
+            locations.code = work
         elif self.group or not os.access(work, os.W_OK):
             work = os.path.join(self.private, "work")
-            make_work_folder(work, self.locations.code, list_code(self.locations.code))
-        self.locations.work = work
+            make_work_folder(work, origin, list_code(origin), True)
+            locations.code = work
+        locations.work = work
         os.chdir(work)
         self._replace_links_to_put()
 
@@ -184,7 +186,7 @@ class AttemptRunner:
             except BadKey:
                 continue
             for _, path in pairs:
-                if os.path.islink(path) and os.path.realpath(path).startswith(os.path.realpath(self.locations.code)):
+                if os.path.islink(path) and os.path.realpath(path).startswith(os.path.realpath(self.locations.origin)):
                     replace_link(path)
 
     def _environment(self) -> dict[str, str]:
@@ -193,7 +195,7 @@ class AttemptRunner:
 
     def _files(self) -> StepFiles:
         folder = os.path.normpath(os.path.join(self.locations.work, self.data_folder))
-        return StepFiles(folder, [self.locations.work, self.locations.code])
+        return StepFiles(folder, [self.locations.work, self.locations.origin])
 
     def _get_files(self) -> None:
         files = self._files()

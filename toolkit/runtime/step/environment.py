@@ -1,10 +1,8 @@
-"""The environment variables that user code sees."""
+"""The environment variables that a step's code sees."""
 
 from __future__ import annotations
 
-import os
-
-from ..shared.protocol import GATE_VARIABLE, IMAGE_VARIABLE, PATH_VARIABLE, PROCESS_VARIABLE
+from ..user.environment import add_own_variables, inherited_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,22 +20,11 @@ def user_environment(
         settings: the step's, as the plan has them. private: the attempt's private folder; a step that can't write its home
             gets one there.
     """
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("ARGO_", "KUBERNETES_"))
-        and name not in (PROCESS_VARIABLE, GATE_VARIABLE, IMAGE_VARIABLE, PATH_VARIABLE, *locations.hidden)
-        and not name.startswith(PATH_VARIABLE + "_")
-    }
+    variables = inherited_variables(locations)
     variables.update(settings["environment"])
     variables.update(indices)
     variables.update(secrets)
-    home = variables.get("HOME", "")
-    if not (home and home != "/" and os.access(home, os.W_OK)):
-        variables["HOME"] = os.path.join(private, "home")
-        os.makedirs(variables["HOME"], exist_ok=True)
-    variables["PWD"] = locations.work
-    variables.setdefault("PYTHONHASHSEED", "0")
+    add_own_variables(variables, locations, private)
     return variables
 
 

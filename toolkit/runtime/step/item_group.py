@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 
 from ..shared.controls import group_ranges
 from ..shared.scope import RecordReader, Scope, UnsuitableValue
@@ -60,6 +61,8 @@ def run_items(
         The first exit code that is not 0, or 0.
     """
     work, exit_code = locations.work, 0
+    # Each item has a copy of the code.
+    shutil = import_module("shutil")
     attempt: Optional[AttemptRunner] = None
     for path in paths:
         known = RecordReader(run_folder, least=least)
@@ -75,6 +78,8 @@ def run_items(
         attempt = attempt_of(path)
         code = attempt.run()
         exit_code = exit_code or code
+        os.chdir(work)
+        shutil.rmtree(attempt.private, ignore_errors=True)
     return exit_code
 
 

@@ -1,49 +1,125 @@
-"""A folder of links to the project's files, for one attempt alone, where the code itself must not be written to.
+"""A copy of the project's files for one attempt alone, where the code itself must not be written to.
 
-Its folders are real and its files are links, so that new files beside the code belong to the attempt.
+Modules are imported from it, so that ``Path(__file__).resolve().parent`` is the step's folder here as it is elsewhere.
 """
 
 from __future__ import annotations
 
 import os
+import stat
+import sys
 
-from ..shared.whole_files import WholeFile
+from ..shared.whole_files import temporary_beside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_LARGE = 1 << 20
+"""Bytes. In a container, a larger file that is not Python's is a link where nobody can write to it, because /tmp may be small."""
 
-def make_work_folder(folder: str, code: str, files: Iterable[tuple[str, bool]]) -> None:
-    """Makes the folder of links.
+
+def make_work_folder(folder: str, code: str, files: Iterable[tuple[str, bool]], in_container: bool) -> None:
+    """Makes the copy.
 
     Args:
         folder: where it is made. code: the project's root, absolute.
         files: relative paths, each with whether it is a folder; a folder comes before what it holds.
+        in_container: whether the code lies in an image; else it is the user's own, with the bytecode of earlier imports.
     """
     os.makedirs(folder, exist_ok=True)
     for path, is_folder in files:
-        target = os.path.join(folder, path)
+        source, target = os.path.join(code, path), os.path.join(folder, path)
         if is_folder:
             os.makedirs(target, exist_ok=True)
-        else:
-            os.symlink(os.path.join(code, path), target)
+            continue
+        try:
+            status = os.lstat(source)
+            if stat.S_ISLNK(status.st_mode):
+                os.symlink(_link_target(source, code, path), target)
+            elif (
+                in_container and status.st_size > _LARGE and not path.endswith(".py") and not os.access(source, os.W_OK)
+            ):
+                os.symlink(source, target)
+            elif stat.S_ISREG(status.st_mode):
+                _copy(source, target, status)
+                if path.endswith(".py") and not in_container:
+                    _copy_bytecode(source, target)
+        except FileNotFoundError:
+            # It was removed after the files were listed.
+            continue
+        except PermissionError:
+            # Who can't read a file can't read what a link leads to either, and the step is told of it when it opens it.
+            os.symlink(source, target)
 
 
 def list_code(code: str) -> list[tuple[str, bool]]:
     """All that lies below ``code``, as :func:`make_work_folder` takes it."""
     paths = []
     for folder, folders, files in os.walk(code):
-        folders.sort()
         relative = os.path.relpath(folder, code)
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        folders[:] = sorted(name for name in folders if name not in links)
         paths += [(os.path.normpath(os.path.join(relative, name)), True) for name in folders]
-        paths += [(os.path.normpath(os.path.join(relative, name)), False) for name in sorted(files)]
+        paths += [(os.path.normpath(os.path.join(relative, name)), False) for name in sorted(files + links)]
     return paths
 
 
 def replace_link(path: str) -> None:
     """Replaces a link to a file by a copy of the file."""
-    with open(path, "rb") as source, WholeFile(path) as copy:
-        while chunk := source.read(1 << 20):
-            copy.write(chunk)
-        copy.publish()
+    source = os.path.realpath(path)
+    temporary = temporary_beside(path)
+    _copy(source, temporary, os.stat(source))
+    os.rename(temporary, path)
+
+
+def _link_target(source: str, code: str, path: str) -> str:
+    """Where the copy of one of the project's own links leads: to what is copied, or to the same place outside of the project."""
+    real, root = os.path.realpath(source), os.path.realpath(code)
+    if real == root or real.startswith(root + "/"):
+        return os.path.relpath(os.path.relpath(real, root), os.path.dirname(path) or ".")
+    return real
+
+
+def _copy(source: str, target: str, status: os.stat_result) -> None:
+    """Copies content, time and executable bit. A file system that can share the blocks of two files does so."""
+    mode = 0o777 if status.st_mode & stat.S_IXUSR else 0o666
+    reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            _copy_content(reader, writer)
+            # Bytecode is valid for the source's time.
+            os.utime(writer, ns=(status.st_atime_ns, status.st_mtime_ns))
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def _copy_content(reader: int, writer: int) -> None:
+    try:
+        while os.copy_file_range(reader, writer, 1 << 30):
+            pass
+    except (OSError, AttributeError):
+        # Not between these file systems, or not on this one. What is left is copied as anywhere else.
+        pass
+    while chunk := os.read(reader, 1 << 20):
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(writer, view) :]
+
+
+def _copy_bytecode(source: str, target: str) -> None:
+    """Copies what an earlier import has compiled. Python compares the source's time and size, and compiles it anew where needed."""
+    optimization = f".opt-{sys.flags.optimize}" if sys.flags.optimize else ""
+    stem = os.path.splitext(os.path.basename(source))[0]
+    name = os.path.join("__pycache__", f"{stem}.{sys.implementation.cache_tag}{optimization}.pyc")
+    compiled = os.path.join(os.path.dirname(source), name)
+    copy = os.path.join(os.path.dirname(target), name)
+    try:
+        status = os.stat(compiled)
+        os.makedirs(os.path.dirname(copy), exist_ok=True)
+        _copy(compiled, copy, status)
+    except OSError:
+        return

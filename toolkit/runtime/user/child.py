@@ -172,7 +172,7 @@ class TaskRunner:
         hints = _hints_of(function) if names and not _holds_object(stored) else {}
         if names and names[0] in hints:
             items = conversion.cast(stored["name"], items, hints[names[0]], function)
-        return function(items)
+        return _finished(function(items))
 
     def function(self, reference: FunctionRow) -> Callable[..., Any]:
         """A function of the user's code. The first call puts the user's folders on the import path."""
@@ -286,11 +286,23 @@ class TaskRunner:
         """Calls a python task's function; gives its returns as the record holds them."""
         function = self.function(self.step["function"])
         positional, named = self.arguments(function)
-        result = function(*positional, **named)
-        if hasattr(result, "__await__") and hasattr(result, "send"):
-            result = imports.standard_module("asyncio").run(result)
         names = [declared["name"] for declared in self.step["returns"]]
-        return self.store_returns(conversion.returns_by_name(names, result))
+        result = _finished(function(*positional, **named), kept=bool(names))
+        refused: Optional[conversion.BadValue] = None
+        if names:
+            try:
+                return self.store_returns(conversion.returns_by_name(names, result))
+            except conversion.BadValue as error:
+                # Only now, because to look at every item of a large value takes as long as to store it.
+                refused = error
+        elif result is None:
+            return {}
+        from . import completion
+
+        finished = completion.finish_all(function, result, kept=bool(names))
+        if refused is not None and finished is result:
+            raise refused
+        return self.store_returns(conversion.returns_by_name(names, finished))
 
     # --- shell tasks ------------------------------------------------------------------------------------------------
 
@@ -380,6 +392,19 @@ class TaskRunner:
 
 
 _SHELL_OWN = frozenset({"PATH", "HOME", "IFS", "PWD", "SHELL", "ENV", "BASH_ENV", "PS4", "TMPDIR"})
+
+
+_FINISHED = frozenset({type(None), bool, int, float, str, bytes, list, dict})
+"""What most functions return, and what is never pending itself."""
+
+
+def _finished(result: Any, kept: bool = True) -> Any:
+    """What a function of the user's code returned, once its work is done (see :mod:`.completion`)."""
+    if type(result) in _FINISHED:
+        return result
+    from . import completion
+
+    return completion.finish(result, kept)
 
 
 def _holds_object(stored: StoredValue) -> bool:
@@ -559,6 +584,9 @@ def _exception_record(step: TaskRunner, error: BaseException) -> ExceptionRecord
         message = str(error)
     except Exception as fault:
         text = message = f"{type(error).__name__}, which can't be shown: {type(fault).__name__}"
+    if step.locations.code != step.locations.origin:
+        # The step's copy of the code goes with it. The lines are those of the user's file.
+        text = text.replace(step.locations.code + "/", step.locations.origin + "/")
     print(text, file=sys.stderr, end="", flush=True)
     return {
         "type": f"{type(error).__module__}.{type(error).__qualname__}".replace("builtins.", "", 1),

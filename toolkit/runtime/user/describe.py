@@ -15,6 +15,10 @@ from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, PROTOCOL
 from ..shared.values import joins_surrogates
 from . import imports
+from .completion import delayed_call
+from .environment import add_own_variables, inherited_variables
+from .main_only import MainOnly
+from .raised import raised_answer
 from .signature import namespace_parameter, signature_of
 
 TYPE_CHECKING = False
@@ -54,7 +58,8 @@ def main(argv: list[str]) -> NoReturn:
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    answer = _answer(request)
+    private = f"/tmp/toolkit-{os.urandom(8).hex()}"
+    answer = _answer(request, private)
     try:
         text = json.dumps(answer, allow_nan=False)
         if joins_surrogates(answer, text.encode("ascii")):
@@ -65,13 +70,24 @@ def main(argv: list[str]) -> NoReturn:
         file.write(text.encode("ascii"))
     sys.stdout.flush()
     sys.stderr.flush()
+    if os.path.isdir(private):
+        imports.standard_module("shutil").rmtree(private, ignore_errors=True)
     # Threads that the file started are not waited for.
     os._exit(0)
 
 
-def _answer(request: DescribeRequest) -> DescribeResponse:
+def _answer(request: DescribeRequest, private: str) -> DescribeResponse:
+    """The answer to a request.
+
+    Args:
+        private: a folder of this process alone, which may be made.
+    """
     locations = current_locations()
+    variables = inherited_variables(locations)
     try:
+        add_own_variables(variables, locations, private)
+        os.environ.clear()
+        os.environ.update(variables)
         os.chdir(locations.code)
         imports.install(locations, request["roots"])
         if request["file"] is None:
@@ -82,17 +98,8 @@ def _answer(request: DescribeRequest) -> DescribeResponse:
     except imports.CodeNotFound as error:
         return {"refused": str(error), "line": None}
     except BaseException as error:
-        return _exception_answer(error)
-
-
-def _exception_answer(error: BaseException) -> DescribeResponse:
-    """The answer for an exception of the user's file: a refusal of the SDK's, or the traceback as Python would print it."""
-    traceback = imports.standard_module("traceback")
-    refusal = getattr(error, "__toolkit_refusal__", None)
-    if refusal is not None:
-        return {"refused": str(error), "line": refusal}
-    text = "".join(traceback.format_exception(type(error), error, imports.strip_runtime_frames(error.__traceback__)))
-    return {"raised": f"{type(error).__name__}: {error}", "traceback": text}
+        refusal = getattr(error, "__toolkit_refusal__", None)
+        return raised_answer(error, locations.code) if refusal is None else {"refused": str(error), "line": refusal}
 
 
 def _describe_file(request: DescribeRequest, file: str, code: str) -> PipelineDescription:
@@ -101,27 +108,76 @@ def _describe_file(request: DescribeRequest, file: str, code: str) -> PipelineDe
         raise DescribeRefusal(f"the file {file} is not in the image (does .dockerignore leave it out?)")
     recorded: list[Any] = []
     sys._toolkit_recorder = recorded  # type: ignore[attr-defined]
-    main_module = _run_as_script(path, [path, *request["arguments"]], recorded)
+    script = _Script(path, code, request.get("package") or "")
+    main_module = script.run([path, *request["arguments"]], recorded)
     pipeline = _choose_pipeline(request, main_module, recorded)
     description: PipelineDescription = pipeline.describe()
-    _check_functions(description, path, code)
+    _check_functions(description, script, code)
     return description
 
 
-def _run_as_script(path: str, argv: list[str], recorded: list[Any]) -> types.ModuleType:
-    module = types.ModuleType("__main__")
-    module.__file__ = path
-    module.__dict__["__builtins__"] = __builtins__
-    sys.modules["__main__"] = module
-    sys.argv = argv
-    with open(path, "rb") as file:
-        source = file.read()
-    try:
-        exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
-    except SystemExit as leave:
-        if leave.code not in (None, 0) and not recorded:
-            raise DescribeRefusal(f"the file ended with {leave.code} before it called execute()") from None
-    return module
+class _Script:
+    """The pipeline's file, which runs as a script.
+
+    Args:
+        path: absolute. package: the package that it is a module of, as for ``python -m``; empty for a plain script.
+    """
+
+    def __init__(self, path: str, code: str, package: str) -> None:
+        self._path = path
+        self._package = package
+        name, found_by_name = imports.name_of_file(path)
+        if package:
+            name, found_by_name = f"{package}.{os.path.splitext(os.path.basename(path))[0]}", True
+        self._name = name
+        self._file = None if found_by_name else os.path.relpath(path, code)
+        with open(path, "rb") as file:
+            self._source = file.read()
+        self._main_only: Optional[MainOnly] = None
+
+    def run(self, argv: list[str], recorded: list[Any]) -> types.ModuleType:
+        module = types.ModuleType("__main__")
+        module.__file__ = self._path
+        module.__dict__["__builtins__"] = __builtins__
+        if self._package:
+            # This imports the package first, as `python -m` does.
+            module.__spec__ = imports.standard_module("importlib.util").find_spec(self._name)
+            module.__package__ = self._package
+        sys.modules["__main__"] = module
+        sys.argv = argv
+        try:
+            exec(compile(self._source, self._path, "exec", dont_inherit=True), module.__dict__)
+        except SystemExit as leave:
+            if leave.code not in (None, 0) and not recorded:
+                raise DescribeRefusal(f"the file ended with {leave.code} before it called execute()") from None
+        return module
+
+    def reference(self, qualname: str) -> FunctionRow:
+        """How a step finds a function of the file: it belongs to the module of the file's name."""
+        return {"module": self._name, "qualname": qualname, "file": self._file}
+
+    def check_found_by_a_step(self, qualname: str, function: Any, line: Optional[int]) -> None:
+        """Refuses a function that a step, which imports the file, would not find, or would find without what it uses.
+
+        Args:
+            line: of the step.
+        """
+        if self._main_only is None:
+            self._main_only = MainOnly(self._source)
+        guard = 'under `if __name__ == "__main__"`'
+        defined = self._main_only.line_of(qualname.partition(".")[0])
+        if defined is not None:
+            raise DescribeRefusal(
+                f"the function {qualname} is defined {guard} (line {defined}), which a step does not run: define it above that",
+                line,
+            )
+        missing = self._main_only.missing(function)
+        if missing is not None:
+            raise DescribeRefusal(
+                f"the function {qualname} uses {missing[0]}, which is only set {guard} (line {missing[1]}), and a step does not "
+                "run that: set it above that, or let the function take it as a parameter",
+                line,
+            )
 
 
 def _is_pipeline(value: Any) -> bool:
@@ -187,13 +243,13 @@ def _by_name(name: str, module: types.ModuleType) -> Any:
     return value
 
 
-def _check_functions(node: Any, path: str, code: str) -> None:
+def _check_functions(node: Any, script: _Script, code: str) -> None:
     """Checks that each function of a description is found again under its name, and adds what it takes."""
     if isinstance(node, dict):
         reference = node.get("function")
         if isinstance(reference, dict) and "qualname" in reference:
             node["function"], node["takes"] = _check_function(
-                reference["module"], reference["qualname"], node.pop("live", None), path, code, node.get("line")
+                reference["module"], reference["qualname"], node.pop("live", None), script, code, node.get("line")
             )
         if node.get("kind") == "notebook" and not os.path.isfile(os.path.join(code, node["command"])):
             raise DescribeRefusal(
@@ -201,14 +257,14 @@ def _check_functions(node: Any, path: str, code: str) -> None:
                 node.get("line"),
             )
         for value in node.values():
-            _check_functions(value, path, code)
+            _check_functions(value, script, code)
     elif isinstance(node, list):
         for value in node:
-            _check_functions(value, path, code)
+            _check_functions(value, script, code)
 
 
 def _check_function(
-    module: str, qualname: str, live: Any, path: str, code: str, line: Optional[int]
+    module: str, qualname: str, live: Any, script: _Script, code: str, line: Optional[int]
 ) -> tuple[FunctionRow, TakesRow]:
     """The function as a step finds it, and its signature.
 
@@ -231,15 +287,13 @@ def _check_function(
             "under its own name",
             line,
         )
-    return _reference(module, qualname, path, code), _takes(live)
-
-
-def _reference(module: str, qualname: str, path: str, code: str) -> FunctionRow:
-    """How a step finds the function: a function of the pipeline's own file belongs to the module of the file's name."""
+    delayed = delayed_call(live, code)
+    if delayed:
+        raise DescribeRefusal(delayed, line)
     if module != "__main__":
-        return {"module": module, "qualname": qualname, "file": None}
-    name, found_by_name = imports.name_of_file(path)
-    return {"module": name, "qualname": qualname, "file": None if found_by_name else os.path.relpath(path, code)}
+        return {"module": module, "qualname": qualname, "file": None}, _takes(live)
+    script.check_found_by_a_step(qualname, live, line)
+    return script.reference(qualname), _takes(live)
 
 
 def _takes(function: Any) -> TakesRow:
@@ -266,5 +320,8 @@ def _resolve_function(dotted: str, code: str) -> ResolvedFunction:
             if size == 1 or f"no module {module}" not in str(error):
                 return {"refused": str(error)}
             continue
+        delayed = delayed_call(function, code)
+        if delayed:
+            return {"refused": delayed}
         return {"function": {"module": module, "qualname": qualname, "file": None}, "takes": _takes(function)}
     return {"refused": f"there is no function {dotted}"}

@@ -36,7 +36,11 @@ def install(locations: Locations, roots: Sequence[str]) -> None:
         roots: the plan's import roots, relative to the code's folder.
     """
     first = [os.path.normpath(os.path.join(locations.code, root)) for root in roots]
-    theirs = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    theirs = [
+        _in_step_folder(os.path.abspath(entry), locations)
+        for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if entry
+    ]
     before = [entry for entry in dict.fromkeys(first + theirs) if os.path.isdir(entry)]
     _original[:] = [entry for entry in sys.path if entry not in before]
     sys.path[:] = before + _with_sdk(_original, locations.sdk)
@@ -55,6 +59,18 @@ def install(locations: Locations, roots: Sequence[str]) -> None:
 def is_own(name: str) -> bool:
     """Whether a module is one of the user's own."""
     return name.partition(".")[0] in _own
+
+
+def _in_step_folder(folder: str, locations: Locations) -> str:
+    """A folder of the user's code where the step has a copy of it; any other folder as it is."""
+
+    def lies_in(around: str) -> bool:
+        return folder == around or folder.startswith(around.rstrip("/") + "/")
+
+    # A plain process has its copy inside the project.
+    if lies_in(locations.code) or not lies_in(locations.origin):
+        return folder
+    return os.path.normpath(os.path.join(locations.code, os.path.relpath(folder, locations.origin)))
 
 
 def standard_module(name: str) -> Any:
@@ -218,9 +234,10 @@ def name_of_file(path: str) -> tuple[str, bool]:
 
 
 def strip_runtime_frames(frames: Optional[TracebackType]) -> Optional[TracebackType]:
-    """A traceback without the runtime's and the import system's frames at its beginning."""
+    """A traceback without the runtime's and the import system's frames at its beginning, and asyncio's where the runtime awaits."""
     runtime = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    ours = (runtime, os.path.dirname(importlib.__file__))
+    library = os.path.dirname(importlib.__file__)
+    ours = (runtime, library, os.path.join(os.path.dirname(library), "asyncio"))
     while frames is not None:
         file = frames.tb_frame.f_code.co_filename
         folder = os.path.dirname(os.path.abspath(file))
