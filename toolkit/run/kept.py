@@ -32,15 +32,9 @@ def keep_request(state: Path, record: RunRecord) -> None:
     Raises:
         Infrastructure: it can't be written.
     """
-    _write(
-        state,
-        record["run_id"],
-        _REQUEST,
-        {
-            **{key: record.get(key) for key in _KEYS},
-            **{key: record[key] for key in _OPTIONAL_KEYS if key in record},
-        },
-    )
+    kept: dict[str, object] = {key: record.get(key) for key in _KEYS}
+    kept.update((key, value) for key, value in record.items() if key in _OPTIONAL_KEYS)
+    _write(state, record["run_id"], _REQUEST, kept)
 
 
 def kept_request(state: Path, record: RunRecord) -> RunRecord | None:
