@@ -216,6 +216,9 @@ if __name__ == '__main__':
 import functools
 Shell = functools.partial
 p = ShellJob('true')
+### versions
+import numpy as np
+p = ShellJob('true', name=f'of-{np.__version__}')
 ### named
 Step = PythonTask
 import functions

@@ -145,7 +145,7 @@ def _attribute(reader: CodeReader, node: ast.Attribute, scope: CodeScope) -> Kin
     kind = reader.kind(node.value, scope)
     name = node.attr
     if isinstance(kind, External):
-        return External(f"{kind.dotted}.{name}")
+        return DATA if name in ("__name__", "__version__") else External(f"{kind.dotted}.{name}")
     if isinstance(kind, OwnModule):
         return reader.member(kind.module.name, name, node, scope)
     if isinstance(kind, Sdk):

@@ -11,7 +11,7 @@ import os
 import sys
 import types
 
-from ..shared.locations import current_locations
+from ..shared.locations import Locations, current_locations
 from ..shared.protocol import FAULT, PROTOCOL
 from ..shared.values import joins_surrogates
 from . import imports
@@ -58,8 +58,10 @@ def main(argv: list[str]) -> NoReturn:
     os.dup2(2, 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    private = f"/tmp/toolkit-{os.urandom(8).hex()}"
-    answer = _answer(request, private)
+    locations = current_locations()
+    # In a container it is always the same, because the user's code may see its name, and a description may be kept.
+    private = "/tmp/toolkit-describe" if locations.in_container else f"/tmp/toolkit-{os.urandom(8).hex()}"
+    answer = _answer(request, locations, private)
     try:
         text = json.dumps(answer, allow_nan=False)
         if joins_surrogates(answer, text.encode("ascii")):
@@ -76,13 +78,12 @@ def main(argv: list[str]) -> NoReturn:
     os._exit(0)
 
 
-def _answer(request: DescribeRequest, private: str) -> DescribeResponse:
+def _answer(request: DescribeRequest, locations: Locations, private: str) -> DescribeResponse:
     """The answer to a request.
 
     Args:
         private: a folder of this process alone, which may be made.
     """
-    locations = current_locations()
     variables = inherited_variables(locations)
     try:
         add_own_variables(variables, locations, private)
