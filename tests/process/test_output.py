@@ -462,7 +462,7 @@ def test_a_result_without_a_stream_is_a_fault(ran: Scratch, arguments: list[str]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["show", "one", "--json"], ["logs", "one"], ["catalog", "one", "--get", "made.txt"]]
+    "arguments", [["show", "one", "--json", "--values"], ["logs", "one"], ["catalog", "one", "--get", "made.txt"]]
 )
 def test_a_reader_that_takes_its_time_gets_the_whole_of_it(ran: Scratch, arguments: list[str]) -> None:
     whole = subprocess.run([*TOOLKIT, *arguments], cwd=ran.root, env=ran._environment(), stdout=subprocess.PIPE).stdout

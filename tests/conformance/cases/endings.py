@@ -50,7 +50,7 @@ async def waits(x):
         ),
     ),
     Case(
-        "composite-ends-its-pipeline",
+        "composite-ends",
         "terminate_with_success and terminate_with_failure of a composite end the pipeline once it has succeeded, and only then.",
         **written("""\
 import argparse
