@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> LocalProject:
         ("os._exit(117)", 117, "ended with exit code 117"),
         ("os.execlp('true', 'true')", 1, "ended with 0 before the function returned"),
         ("os.kill(os.getpid(), 9)", 137, "killed by signal 9"),
-        ("os.kill(os.getpid(), 11)", 139, "killed by signal 11"),
+        ("os.kill(os.getpid(), 11)", 139, "killed by a segmentation fault (signal 11)"),
         ("os.kill(os.getpid(), 15)", 143, "killed by signal 15"),
         ("os.kill(os.getppid(), 9)", 137, "killed by signal 9, without its record"),
         ("os.kill(os.getppid(), 15); return 1", 143, "a process of the step sent a signal to end it"),

@@ -20,6 +20,7 @@ from toolkit.runtime.shared.causes import (
     RUNTIME_FAULT,
     RUNTIME_KILLED,
     blame,
+    killed_by,
     last_blame,
     plain_reason,
     unasked,
@@ -220,6 +221,6 @@ def _reason_without_record(engine: EngineRecord) -> str:
         return "out of memory: the container was killed at its limit"
     if code == FAULT or last_blame(message):
         return last_blame(message) or RUNTIME_FAULT.reason
-    ended = f"killed by signal {code - 128}" if code is not None and code > 128 else f"it ended with {code}"
+    ended = killed_by(code - 128) if code is not None and code > 128 else f"it ended with {code}"
     reason = f"{ended}, without its record"
     return f"{reason}: {message.splitlines()[-1]}" if message else reason

@@ -134,3 +134,23 @@ def blame(reason: str) -> str:
 def last_blame(output: str) -> str:
     """What the runtime said last of the infrastructure on its standard error; empty where it said nothing."""
     return output.rpartition(RUNTIME_WORDS)[2].strip() if RUNTIME_WORDS in output else ""
+
+
+_SIGNAL_WORDS = {
+    4: "an illegal instruction",
+    6: "an abort",
+    7: "a bus error",
+    8: "a floating point exception",
+    11: "a segmentation fault",
+    31: "a forbidden system call",
+}
+"""What signals that a fault of the code causes mean, by their numbers on Linux."""
+
+
+def killed_by(number: int) -> str:
+    """The words for a process that a signal has ended."""
+    return (
+        f"killed by {_SIGNAL_WORDS[number]} (signal {number})"
+        if number in _SIGNAL_WORDS
+        else f"killed by signal {number}"
+    )

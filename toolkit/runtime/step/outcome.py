@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from ..shared.causes import killed_by
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -88,6 +90,6 @@ class AttemptOutcome:
             first_line = self.exception["message"].strip().split("\n")[0]
             self.reason = f"{self.exception['type']}: {first_line}" if first_line else self.exception["type"]
         elif self.signal:
-            self.reason = f"killed by signal {self.signal}"
+            self.reason = killed_by(self.signal)
         else:
             self.reason = f"ended with exit code {self.exit_code}"

@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 from ..shared.catalog import executed_name
+from ..shared.causes import killed_by
 from ..shared.protocol import LARGE_VALUE, LARGEST_IN_RECORD
 from ..shared.values import encode_value
 from ..shared.whole_files import write_whole
@@ -442,7 +443,7 @@ def _plain(text: str) -> str:
 def _report_dead_kernel(kernel_code: Optional[int], report: child.ChildReport) -> int:
     report["reason"] = f"the notebook's kernel ended before the notebook did, with exit code {kernel_code}"
     if kernel_code is not None and kernel_code > 128:
-        report["reason"] = f"the notebook's kernel was killed by signal {kernel_code - 128}"
+        report["reason"] = f"the notebook's kernel was {killed_by(kernel_code - 128)}"
     print(report["reason"], file=sys.stderr)
     return kernel_code or 1
 
