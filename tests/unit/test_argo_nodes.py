@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from toolkit.backends.argo.compile.dag import handler_task
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.follow.nodes import TaskPaths, node_attempts, succeeded_tasks
-from toolkit.backends.argo.follow.outcome import outcome_of
+from toolkit.backends.argo.follow.outcome import outcome_of, was_shut_down
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import EngineRecord
@@ -110,3 +112,21 @@ def test_what_a_composite_lacked_is_the_reason() -> None:
 def test_a_step_that_ends_its_pipeline_with_a_failure_is_the_reason() -> None:
     ends = {**node("x", "DAG", "Error", path="m/2/a"), "templateName": "fails"}
     assert outcome_of(workflow(ends), TASKS, {}, None).reason == "the step m/2/a ends its pipeline with a failure"
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds", "stopped"),
+    [
+        ("Step exceeded its deadline", 15, True),
+        # Kubernetes counts in whole seconds from the pod's start, and may be earlier than the run's own limit.
+        ("Pod was active on the node longer than the specified deadline", 14, True),
+        # A step's own backstop, long before the run's limit.
+        ("Pod was active on the node longer than the specified deadline", 9, False),
+        ("main: Error (exit code 1)", 14, False),
+    ],
+)
+def test_a_pod_that_kubernetes_ends_with_its_run_is_out_of_time(message: str, seconds: int, stopped: bool) -> None:
+    ended = f"2026-01-01T00:00:{seconds:02}Z"
+    node = {"id": "r-1", "type": "Pod", "phase": "Failed", "message": message, "finishedAt": ended}
+    status = {"phase": "Failed", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": ended, "nodes": {"r-1": node}}
+    assert was_shut_down({"metadata": {}, "spec": {}, "status": status}, 15) is stopped

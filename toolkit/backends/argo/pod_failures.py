@@ -14,7 +14,9 @@ from toolkit.runtime.shared.protocol import FAULT
 
 NO_EXIT_CODE = -1
 """Argo's exit code of a pod whose step has none: a node refused it, or lost it."""
-_STARTED = r"^(main: |Pod was active on the node longer )"
+POD_DEADLINE = "Pod was active on the node longer "
+"""How Kubernetes' message of a pod begins that was over its time limit."""
+_STARTED = rf"^(main: |{POD_DEADLINE})"
 """How a message begins that is about the step's container, or about the time limit that Kubernetes has for its pod. Any other is
 about the pod, or about a container of Argo's."""
 NEVER_RAN_REASONS = ("StartError", "ContainerCannotRun", "ContainerStatusUnknown")

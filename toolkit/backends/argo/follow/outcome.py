@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, workflow_nodes
+from toolkit.backends.argo.pod_failures import POD_DEADLINE
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
 from toolkit.runtime.shared.causes import ASKED, PASSED_ON, SHUT_DOWN
@@ -15,6 +16,10 @@ from toolkit.store.verdict import Attempt, end_by_engine, judge
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import EngineRecord
+
+
+_EARLY = 2.0
+"""Seconds."""
 
 
 def ended_at(workflow: KubernetesObject) -> str | None:
@@ -72,11 +77,14 @@ def outcome_of(
 def _out_of_time(workflow: KubernetesObject, limit: int) -> bool:
     """Whether the run was over its time limit when its last node ended. Times have whole seconds."""
     status = workflow.get("status") or {}
-    times = [status.get("finishedAt"), *(node.get("finishedAt") for node in workflow_nodes(workflow).values())]
+    nodes = workflow_nodes(workflow).values()
+    times = [status.get("finishedAt"), *(node.get("finishedAt") for node in nodes)]
     ended = max((parse_time(time) for time in times if time), default=None)
     if ended is None or not status.get("startedAt"):
         return False
-    return (ended - parse_time(status["startedAt"])).total_seconds() >= limit
+    # Argo gives each pod what is left of the time, in whole seconds, so Kubernetes may end it a second or two before the run's end.
+    early = _EARLY if any(str(node.get("message") or "").startswith(POD_DEADLINE) for node in nodes) else 0.0
+    return (ended - parse_time(status["startedAt"])).total_seconds() >= limit - early
 
 
 def was_shut_down(workflow: KubernetesObject, time_limit: int | None) -> bool:
