@@ -117,6 +117,15 @@ def test_why_a_composite_could_not_begin_is_told_once(tmp_path: Path, capsys: py
     assert [line for line in printed(run, capsys) if reason in line] == [f"n/m failed: {reason}"]
 
 
+def test_what_a_step_has_recorded_does_not_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RecordedRun(tmp_path, of(task("make", "xs")))
+    run.attempt("make", returns={"xs": "\x1b[2J"})
+    run.end("failed", "\x1b]0;title\x07\n\ttwo lines")
+    lines = printed(run, capsys)
+    assert not any(character in line for line in lines for character in "\x1b\x07")
+    assert lines[-2:] == ["�]0;title�", "\ttwo lines"]
+
+
 # --- logs -----------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from toolkit.backends.scheduler import Outcome
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.report.reporter import Harmless, Reporter
+from toolkit.report.table import printable
 from toolkit.runtime.shared.protocol import OUTPUT_FILE
 from toolkit.runtime.shared.tree import ANY
 from toolkit.store.verdict import Attempt
@@ -142,7 +143,8 @@ class Progress(Reporter):
         if cut:
             self._line(f"    … (all of it: toolkit logs {self._run_id} {step.path!r})")
         for line in lines[-_TAIL_LINES:]:
-            self._line(f"    {_printable(line[:2000])}")
+            text = printable(line[:2000], "\t")
+            self._line(f"    {text}")
 
     def _line(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -180,7 +182,7 @@ class LiveProgress(Progress):
         if status is not None:
             number = f", attempt {attempt}" if attempt > 1 else ""
             of = f" of {self._total}" if self._total is not None else ""
-            line = f"{escape(_printable(step.path))} ({self._succeeded + 1}{of}{number})"
+            line = f"{escape(printable(step.path))} ({self._succeeded + 1}{of}{number})"
             self._show(lambda _: status.update(line))
 
     def finished(self, outcome: Outcome) -> None:
@@ -210,9 +212,4 @@ class LiveProgress(Progress):
 
 def _first_line(text: str) -> str:
     lines = text.splitlines()
-    return _printable(lines[0][:300]) if lines else ""
-
-
-def _printable(text: str) -> str:
-    """The text without what would move the cursor or recolour the terminal; tabs remain."""
-    return "".join(character if character.isprintable() or character == "\t" else "�" for character in text)
+    return printable(lines[0][:300]) if lines else ""

@@ -14,9 +14,13 @@ def print_table(rows: Iterable[tuple[str, ...]]) -> None:
         print("  ".join(row[column].ljust(widths[column]) for column in columns).rstrip())
 
 
-def printable(text: str) -> str:
-    """The text without what would move the cursor or recolour the terminal."""
-    return "".join(character if character.isprintable() else "�" for character in text)
+def printable(text: str, keep: str = "") -> str:
+    """The text without what would move the cursor or recolour the terminal.
+
+    Args:
+        keep: characters that stay, as the ends of lines in a text of several.
+    """
+    return "".join(character if character.isprintable() or character in keep else "�" for character in text)
 
 
 def counted(number: int, noun: str) -> str:

@@ -19,6 +19,8 @@ _LONGEST_RESULT = 30
 _MOST_FILES = 3
 """Files that the table names for a step."""
 _MOST_FAILURES = 10
+_LINES = "\n\t"
+"""What a text of several lines may hold, beside what is printable."""
 """Failed steps that are printed one by one."""
 _STATUS_ORDER = ("succeeded", "failed", "cancelled", "unknown", "skipped", "running", "waiting")
 _UNKNOWN = "unknown"
@@ -43,23 +45,26 @@ def print_run(run: RunDocument) -> None:
     """Prints one run: its head, a row for each step, the parameters, and what failed."""
     took = _duration(run["started"], run["ended"])
     image = run["image"]["reference"] if run["image"] else "none (plain processes)"
-    print(f"run         {run['run_id']}")
-    print(f"pipeline    {run['pipeline']}")
-    print(f"environment {run['environment']}")
-    print(f"status      {run['status']}" + (f" in {took}" if took else ""))
-    if run["tag"]:
-        print(f"tag         {run['tag']}")
-    print(f"started     {_to_seconds(run['started'])} UTC")
-    print(f"image       {image}")
-    if run["without_effect"]:
-        print(f"no effect   {', '.join(run['without_effect'])} (in this environment)")
+    head = {
+        "run": run["run_id"],
+        "pipeline": run["pipeline"],
+        "environment": run["environment"],
+        "status": run["status"] + (f" in {took}" if took else ""),
+        "tag": run["tag"],
+        "started": f"{_to_seconds(run['started'])} UTC",
+        "image": image,
+        "no effect": f"{', '.join(run['without_effect'])} (in this environment)" if run["without_effect"] else "",
+    }
+    for label, text in head.items():
+        if text:
+            print(f"{label:<11} {printable(text)}")
     print()
     print_table([("STEP", "TYPE", "STATUS", "TOOK", "RESULT", "FILES"), *map(_step_row, outline(run["steps"]))])
     unknown = run.get("unknown", [])
     if run["parameters"] or "parameters" in unknown:
         print("\nparameters")
         for name, value in run["parameters"].items():
-            print(f"  {name} = {_value(value, _LONGEST_VALUE)}")
+            print(f"  {printable(name)} = {_value(value, _LONGEST_VALUE)}")
         if "parameters" in unknown:
             print("  (unknown: what the steps returned)")
     _print_failures(run)
@@ -119,7 +124,7 @@ def _print_failures(run: RunDocument) -> None:
     reason = run["reason"]
     is_printed = any(f"the step {step['path']} " in reason or step.get("reason") == reason for step in failed)
     if reason and run["status"] != "succeeded" and not is_printed:
-        print(f"\n{reason}")
+        print(f"\n{printable(reason, _LINES)}")
 
 
 def _ancestors(path: str) -> list[str]:
@@ -146,9 +151,11 @@ def _print_failure(step: StepDocument, is_handled: bool) -> None:
         details.append(f"exit code {last['exit_code']}")
     if is_handled:
         details.append("handled: on_failure succeeded")
-    print(f"\n{step['path']} failed: {reason}" + (f" ({'; '.join(details)})" if details else ""))
+    text = f"{step['path']} failed: {reason}" + (f" ({'; '.join(details)})" if details else "")
+    print(f"\n{printable(text, _LINES)}")
     if last is not None and "exception" in last:
-        print("".join(f"  {line}\n" for line in last["exception"]["traceback"].splitlines()), end="")
+        for line in printable(last["exception"]["traceback"], _LINES).splitlines():
+            print(f"  {line}")
 
 
 def print_catalog(files: Sequence[CatalogFile]) -> None:
