@@ -139,8 +139,11 @@ ONCE = (
 def container_of(containers: Scratch, step: str) -> Any:
     import docker
 
+    client = docker.from_env()
     labels = [f"dev.toolkit.project={containers.root}", f"dev.toolkit.step={step}"]
-    [running] = docker.from_env().containers.list(filters={"label": labels})
+    # One that waits for its turn is started while the step before it runs.
+    containers.wait_for(lambda: client.containers.list(filters={"label": labels}))
+    [running] = client.containers.list(filters={"label": labels})
     return running
 
 
