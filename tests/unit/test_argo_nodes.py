@@ -118,6 +118,7 @@ def test_a_step_that_ends_its_pipeline_with_a_failure_is_the_reason() -> None:
     ("message", "seconds", "stopped"),
     [
         ("Step exceeded its deadline", 15, True),
+        ("Step exceeded its deadline", 14, True),
         # Kubernetes counts in whole seconds from the pod's start, and may be earlier than the run's own limit.
         ("Pod was active on the node longer than the specified deadline", 14, True),
         # A step's own backstop, long before the run's limit.

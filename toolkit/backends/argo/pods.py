@@ -10,7 +10,7 @@ from toolkit.backends.argo.cluster import KubernetesObject
 
 NODE_ANNOTATION = "workflows.argoproj.io/node-id"
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
-_DEADLINE = "Step exceeded its deadline"
+STEP_DEADLINE = "Step exceeded its deadline"
 """Argo's sentence."""
 
 
@@ -49,7 +49,7 @@ def was_stopped_by_deadline(pod: KubernetesObject | None) -> bool:
     """Whether Argo's own container stopped the step because the time for all of its attempts, or for the run, was over."""
     statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or ()
     ends = ((status.get("state") or {}).get("terminated") or {} for status in statuses if status["name"] == "wait")
-    return any(str(end.get("message") or "").startswith(_DEADLINE) for end in ends)
+    return any(str(end.get("message") or "").startswith(STEP_DEADLINE) for end in ends)
 
 
 def removal_reason(pod: KubernetesObject | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, workflow_nodes
 from toolkit.backends.argo.pod_failures import POD_DEADLINE
+from toolkit.backends.argo.pods import STEP_DEADLINE
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.scheduler import Outcome
 from toolkit.runtime.shared.causes import ASKED, PASSED_ON, SHUT_DOWN
@@ -82,8 +83,10 @@ def _out_of_time(workflow: KubernetesObject, limit: int) -> bool:
     ended = max((parse_time(time) for time in times if time), default=None)
     if ended is None or not status.get("startedAt"):
         return False
-    # Argo gives each pod what is left of the time, in whole seconds, so Kubernetes may end it a second or two before the run's end.
-    early = _EARLY if any(str(node.get("message") or "").startswith(POD_DEADLINE) for node in nodes) else 0.0
+    # Argo gives each pod what is left of the time, in whole seconds. So Kubernetes, or Argo's own container in the pod, may end it a
+    # second or two before the run's end.
+    deadlines = (POD_DEADLINE, STEP_DEADLINE)
+    early = _EARLY if any(str(node.get("message") or "").startswith(deadlines) for node in nodes) else 0.0
     return (ended - parse_time(status["startedAt"])).total_seconds() >= limit - early
 
 
