@@ -83,8 +83,8 @@ def _out_of_time(workflow: KubernetesObject, limit: int) -> bool:
     ended = max((parse_time(time) for time in times if time), default=None)
     if ended is None or not status.get("startedAt"):
         return False
-    # Argo gives each pod what is left of the time, in whole seconds. So Kubernetes, or Argo's own container in the pod, may end it a
-    # second or two before the run's end.
+    # Argo gives each pod what is left of the time, in whole seconds. So Kubernetes, or Argo's own container in the pod, may end it
+    # a second or two before the run's end.
     deadlines = (POD_DEADLINE, STEP_DEADLINE)
     early = _EARLY if any(str(node.get("message") or "").startswith(deadlines) for node in nodes) else 0.0
     return (ended - parse_time(status["startedAt"])).total_seconds() >= limit - early
