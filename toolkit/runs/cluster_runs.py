@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
 from toolkit.backends.argo.follow.outcome import ended_at, engine_record, kubernetes_time, outcome_of, workflow_status
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL
 from toolkit.backends.argo.shutdown import give_up_reason
+from toolkit.backends.argo.submit import packed_record
 from toolkit.backends.argo.volume.answer import ServerError
 from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.backends.argo.volume.mirror_files import object_path
@@ -31,8 +30,8 @@ from toolkit.run.kept import kept_request
 from toolkit.run.records import write_end
 from toolkit.run.request import Note
 from toolkit.runtime.shared.causes import POD_REMOVED
-from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD, RUN_RECORD_FILE
-from toolkit.runtime.shared.records import checked_run, checked_submitted, parse
+from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD
+from toolkit.runtime.shared.records import checked_run, checked_submitted
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.runtime.shared.tree import Tree
 from toolkit.spec.container import steps_user
@@ -43,7 +42,7 @@ from toolkit.store.reader import DamagedRun, NoRun, Run, RunLog, newest_number, 
 from toolkit.store.verdict import LOST_RUN_ON_CLUSTER, Attempt, merge_all
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import DriverRecord, JsonValue, ListedRun, RunRecord, SubmittedRecord
+    from toolkit.runtime.shared.documents import DriverRecord, ListedRun, RunRecord, SubmittedRecord
 
 
 class ClusterRunLog(RunLog):
@@ -354,7 +353,7 @@ class ClusterRuns:
         """run.json as it was submitted. Until the first step runs, only the ConfigMap has it, which a schedule's runs share."""
         run_id = workflow["metadata"]["name"]
         try:
-            packed = self._packed_record(_config_map_of(workflow))
+            packed = packed_record(self.cluster, _config_map_of(workflow))
             if packed is None:
                 return None
             record = checked_run({**packed, "run_id": run_id})
@@ -365,12 +364,6 @@ class ClusterRuns:
             context = {"context": self.cluster.context, "namespace": self.cluster.namespace}
             record = {**record, "started": began, "context": context, "driver": self.log.driver_of(run_id)}
         return record
-
-    def _packed_record(self, name: str) -> dict[str, JsonValue] | None:
-        """The record in a ConfigMap; None where there is none."""
-        config_map = self.cluster.find(CORE, "configmaps", name)
-        packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
-        return parse(gzip.decompress(base64.b64decode(packed))) if packed is not None else None
 
     def _keep_end(self, folder: Path, workflow: KubernetesObject) -> None:
         """Writes the engine's verdicts and the end of a run that no client followed to its end."""
@@ -406,10 +399,10 @@ class ClusterRuns:
             Infrastructure: the cluster can't be asked.
         """
         try:
-            packed = self._packed_record(run_id)
+            packed = packed_record(self.cluster, run_id)
             if packed is None and (workflow := self.cluster.find(WORKFLOWS, "workflows", run_id)) is not None:
                 # The runs of a schedule share one of another name.
-                packed = self._packed_record(_config_map_of(workflow))
+                packed = packed_record(self.cluster, _config_map_of(workflow))
         except (ApiError, ValueError, OSError, EOFError):
             # Not everybody may read ConfigMaps.
             packed = None

@@ -25,7 +25,7 @@ from toolkit.runtime.shared.protocol import RUN_RECORD_FILE
 from toolkit.runtime.shared.records import checked_run, parse
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import RunRecord
+    from toolkit.runtime.shared.documents import JsonValue, RunRecord
 
 _LONGEST_REMOVAL = 60.0
 """Seconds in which an old Workflow and its pods must be gone."""
@@ -51,15 +51,18 @@ def is_submitted(cluster: Cluster, name: str, request: str) -> bool:
     return True
 
 
-def submitted_record(cluster: Cluster, run_id: str) -> RunRecord | None:
-    """run.json as it was submitted, from the run's ConfigMap; None where there is none, or none of one run."""
-    config_map = cluster.find(CORE, "configmaps", run_id)
+def packed_record(cluster: Cluster, name: str) -> dict[str, JsonValue] | None:
+    """run.json as it was submitted, from a ConfigMap; None where there is none."""
+    config_map = cluster.find(CORE, "configmaps", name)
     packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
-    if packed is None:
-        return None
-    submitted = parse(gzip.decompress(base64.b64decode(packed)))
+    return parse(gzip.decompress(base64.b64decode(packed))) if packed is not None else None
+
+
+def submitted_record(cluster: Cluster, run_id: str) -> RunRecord | None:
+    """run.json of one run as it was submitted; None where there is none."""
+    submitted = packed_record(cluster, run_id)
     # A schedule submits a record without a time.
-    return checked_run({**submitted, "run_id": run_id}) if submitted.get("started") else None
+    return checked_run({**submitted, "run_id": run_id}) if submitted and submitted.get("started") else None
 
 
 def delete_previous(cluster: Cluster, name: str) -> None:

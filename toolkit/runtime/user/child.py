@@ -25,7 +25,7 @@ from .spelling import spelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
     from typing import Any, Literal, Optional, TypedDict
 
     from ..shared.documents import BindRow, ExceptionRecord, FunctionRow, InputRecord, JsonValue, StepRow, StoredValue
@@ -191,11 +191,12 @@ class TaskRunner:
         Raises:
             TaskFailure: there is no value for a required argument. BadValue: a value can't be cast.
         """
-        namespace = namespace_parameter(function)
-        if namespace is not None:
-            made = _hints_of(function)[namespace](**self.everything())
-            return ([made], {}) if namespace in signature_of(function).positional else ([], {namespace: made})
         signature = signature_of(function)
+        namespace = namespace_parameter(function, signature)
+        if namespace is not None:
+            given = {name: self.value_of(name, stored) for name, stored in self.take_all(())}
+            made = _hints_of(function)[namespace](**given)
+            return ([made], {}) if namespace in signature.positional else ([], {namespace: made})
         hints = _hints_of(function) if signature.names or signature.rest else {}
         values: dict[str, object] = {}
         for name in signature.names:
@@ -211,12 +212,10 @@ class TaskRunner:
                 value = _cast(name, stored, value, hints[name], function)
             values[name] = value
         if signature.rest:
-            for name in [*self.scope.names(), *self.step["bind"]]:
-                stored = self.take(name) if name not in values and name not in signature.positional else None
-                if stored is not None:
-                    value = self.value_of(name, stored)
-                    hint = hints.get(signature.rest)
-                    values[name] = value if hint is None else _cast(name, stored, value, hint, function, rest=True)
+            for name, stored in self.take_all({*values, *signature.positional}):
+                value = self.value_of(name, stored)
+                hint = hints.get(signature.rest)
+                values[name] = value if hint is None else _cast(name, stored, value, hint, function, rest=True)
         # A positional argument without a value is given its default where a later one has a value.
         filled = [position for position, name in enumerate(signature.positional) if name in values]
         positional = [
@@ -225,10 +224,12 @@ class TaskRunner:
         ]
         return positional, values
 
-    def everything(self) -> dict[str, object]:
-        """All parameters in scope and all bindings."""
-        taken = {name: self.take(name) for name in dict.fromkeys([*self.scope.names(), *self.step["bind"]])}
-        return {name: self.value_of(name, stored) for name, stored in taken.items() if stored is not None}
+    def take_all(self, but: Container[str]) -> Iterator[tuple[str, StoredValue]]:
+        """Takes all parameters in scope and all bindings, except those of the names ``but``."""
+        for name in dict.fromkeys([*self.scope.names(), *self.step["bind"]]):
+            stored = self.take(name) if name not in but else None
+            if stored is not None:
+                yield name, stored
 
     # --- returns ----------------------------------------------------------------------------------------------------
 

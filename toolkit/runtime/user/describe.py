@@ -298,9 +298,9 @@ def _check_function(
 
 
 def _takes(function: Any) -> TakesRow:
-    if namespace_parameter(function) is not None:
-        return {"names": [], "required": [], "everything": True}
     signature = signature_of(function)
+    if namespace_parameter(function, signature) is not None:
+        return {"names": [], "required": [], "everything": True}
     return {
         "names": list(signature.names),
         "required": [name for name in signature.names if name in signature.required],

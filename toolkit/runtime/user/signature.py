@@ -83,12 +83,11 @@ def _signature_by_inspect(function: Any) -> Signature:
     )
 
 
-def namespace_parameter(function: Any) -> Optional[str]:
+def namespace_parameter(function: Any, signature: Signature) -> Optional[str]:
     """The one parameter of a function that takes nothing but an ``argparse.Namespace``, which gets all that is in scope.
 
     So the main function of a script with a command line can be a step as it is. None for any other function.
     """
-    signature = signature_of(function)
     if len(signature.names) != 1 or signature.everything:
         return None
     [name] = signature.names

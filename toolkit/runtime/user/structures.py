@@ -101,12 +101,18 @@ def _write_object(value: Any, writer: Writer) -> Any:
     return plain
 
 
-def _read_object(value: Any, target: Target) -> Any:
+def _fields_in(value: Any, target: Target) -> dict[str, Any]:
+    """The object that a value is, or that its text is as JSON."""
     decoded = parse_json_text(value)
     if not isinstance(decoded, dict):
         raise not_a(value, target.cls.__name__)
     if decoded is not value:
         target.loosely()
+    return decoded
+
+
+def _read_object(value: Any, target: Target) -> Any:
+    decoded = _fields_in(value, target)
     hints = field_hints(target.cls)
     place = Place(target.cls, variables_of(target.cls, target.arguments, target.place))
     fields = {field.key: field for field in fields_of(target.cls)}
@@ -187,11 +193,7 @@ def _read_named_tuple(value: Any, target: Target) -> Any:
 
 
 def _read_typed_dict(value: Any, target: Target) -> Any:
-    decoded = parse_json_text(value)
-    if not isinstance(decoded, dict):
-        raise not_a(value, target.cls.__name__)
-    if decoded is not value:
-        target.loosely()
+    decoded = _fields_in(value, target)
     hints = field_hints(target.cls)
     for name in hints:
         if name not in decoded and _is_required(target.cls, name, hints[name]):
