@@ -62,4 +62,5 @@ def run_request(options: argparse.Namespace) -> Request:
         getattr(options, "detach", False),
         given.spellings,
         options.explain,
+        typed=given.typed,
     )

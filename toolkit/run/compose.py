@@ -55,7 +55,9 @@ def compose_file(
         BadInput: configuration, pipeline or parameters are wrong.
         Infrastructure: engine or disk.
     """
-    request = Request(project, "local", reference, given.values, spellings=given.spellings, explain=explain)
+    request = Request(
+        project, "local", reference, given.values, spellings=given.spellings, explain=explain, typed=given.typed
+    )
     volumes.make_private_state(project)
     preparation = prepare(request, report)
     plan = preparation.plan

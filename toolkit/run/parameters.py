@@ -24,10 +24,12 @@ class GivenParameters(NamedTuple):
 
     Attributes:
         values: by name. spellings: the texts that spelled them, where the values do not give them back (``1.10``).
+        typed: the names that ``--param`` gave. A file or the environment may serve several pipelines; what is typed is meant for this one.
     """
 
     values: dict[str, JsonValue]
     spellings: dict[str, str]
+    typed: frozenset[str] = frozenset()
 
 
 def read(file: Path | None, options: Sequence[str], environ: Mapping[str, str]) -> GivenParameters:
@@ -47,14 +49,17 @@ def read(file: Path | None, options: Sequence[str], environ: Mapping[str, str]) 
         for variable, text in environ.items():
             if variable.startswith(prefix):
                 stored[names.parameter_name(variable[len(prefix) :], variable)] = _of_text(text, variable)
+    typed = set()
     for option in options:
         key, separator, text = option.partition("=")
         if not separator:
             raise BadInput(f"--param takes name=value, not {option!r}")
+        typed.add(key)
         stored[names.parameter_name(key, "--param")] = _of_text(text, f"--param {key}")
     return GivenParameters(
         {name: value["value"] for name, value in stored.items()},
         {name: value["spelling"] for name, value in stored.items() if "spelling" in value},
+        frozenset(typed),
     )
 
 

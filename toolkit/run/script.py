@@ -39,7 +39,16 @@ def run_script(
         if chosen_id is not None:
             names.run_id(chosen_id)
         given = parameters.read(Path(chosen_parameters) if chosen_parameters else None, [], environ)
-        request = Request(project, "local", reference, given.values, chosen_id, tag or "", spellings=given.spellings)
+        request = Request(
+            project,
+            "local",
+            reference,
+            given.values,
+            chosen_id,
+            tag or "",
+            spellings=given.spellings,
+            typed=given.typed,
+        )
         return start(request, None)
 
     with within_a_script():
