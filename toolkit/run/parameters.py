@@ -24,7 +24,8 @@ class GivenParameters(NamedTuple):
 
     Attributes:
         values: by name. spellings: the texts that spelled them, where the values do not give them back (``1.10``).
-        typed: the names that ``--param`` gave. A file or the environment may serve several pipelines; what is typed is meant for this one.
+        typed: the names that ``--param`` gave. A file or the environment may serve several pipelines, and what is typed is
+            meant for this one.
     """
 
     values: dict[str, JsonValue]

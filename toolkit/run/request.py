@@ -23,7 +23,7 @@ class Request:
 
     Attributes:
         parameters: the root parameters. spellings: the texts that spelled them, by name, where the values do not give them back.
-            typed: the names of those that the command line gave.
+        typed: the names of those that the command line gave.
         run_id: None is a new one. tag: a word to find the run by.
         context, namespace: the cluster's; None leaves them to the configuration.
         detach: whether the client ends when the run is submitted, and does not follow it.
