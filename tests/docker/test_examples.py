@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.engine import without_images
 from tests.support.examples import EXAMPLES
+from tests.support.plain import PROGRAMS, check_against, run_plain_program
 from tests.support.scratch import Scratch
 
 pytestmark = pytest.mark.timeout(600)
@@ -54,6 +55,16 @@ def test_an_example_gives_what_it_says(copied: Scratch) -> None:
     assert run["parameters"] == expected["parameters"]
     put = {step["path"]: [one["name"] for one in last(step)["catalog"]["put"]] for step in run["steps"] if last(step)}
     assert {path: names for path, names in put.items() if names} == expected["files"]
+
+
+@pytest.mark.parametrize("copied", [one for one in projects() if one.values[0][0] in PROGRAMS], indirect=True)
+def test_a_run_has_the_values_of_the_plain_program(copied: Scratch, tmp_path: Path) -> None:
+    plain = run_plain_program(copied.root, tmp_path / "plain")
+    result = copied.toolkit(
+        "run", "--run-id", "same", *json.loads((copied.root / "expected.json").read_text())["arguments"]
+    )
+    assert result.code == 0, result.err
+    check_against(plain, copied, "same")
 
 
 def last(step: dict[str, Any]) -> dict[str, Any]:
