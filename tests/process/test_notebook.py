@@ -314,3 +314,20 @@ def test_the_names_of_a_parameters_cell_are_what_it_assigns(source: str, names: 
 
 def test_the_interpreter_of_these_tests_can_run_notebooks() -> None:
     assert subprocess.run([sys.executable, "-c", "import nbclient, nbformat, ipykernel"]).returncode == 0
+
+
+def test_a_notebook_that_two_branches_run_is_kept_once_for_each(project: LocalProject) -> None:
+    project.write("report.ipynb", book(("parameters", "n = 0"), "total = n + 1"))
+    project.write(
+        "pipeline.py",
+        HEAD + "p = Pipeline(steps=[\n"
+        "  Parallel('both', branches={s: NotebookTask('step', 'report.ipynb', returns=['total'], bind={'n': {'value': len(s)}})\n"
+        "    .as_pipeline() for s in ('a', 'bb')}),\n"
+        "  ShellTask('reads', 'grep -q \"n = 2\" both-bb-step_out.ipynb', catalog=Catalog(get=['both-bb-step_out.ipynb']))])\n",
+    )
+    assert project.run("pipeline.py") == 0, project.err
+    assert [(file["step"], file["name"]) for file in project.show("catalog")] == [
+        ("both/a/step", "both-a-step_out.ipynb"),
+        ("both/bb/step", "both-bb-step_out.ipynb"),
+    ]
+    assert "side by side" not in project.err

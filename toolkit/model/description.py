@@ -31,6 +31,7 @@ from toolkit.model.pipeline import (
     Task,
 )
 from toolkit.runtime.shared.catalog import executed_name
+from toolkit.runtime.shared.keys import escape_braces
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import (
@@ -161,7 +162,7 @@ class _ModelBuilder:
         put = list(catalog.get("put") or ())
         if node["kind"] == "notebook" and node.get("command"):
             # The executed notebook is put into the catalog like any other file.
-            put = list(dict.fromkeys([*put, executed_name(node["command"])]))
+            put = list(dict.fromkeys([*put, escape_braces(executed_name(node["command"]))]))
         return Task(
             name=name,
             kind=node["kind"],

@@ -22,6 +22,7 @@ from toolkit.model.pipeline import (
     Task,
 )
 from toolkit.runtime.shared.catalog import executed_name
+from toolkit.runtime.shared.keys import escape_braces
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 Resolve = Callable[[list[str]], Mapping[str, tuple[Function, Takes] | str]]
@@ -72,7 +73,8 @@ def _apply_patch(
         return replace(task, function=function, takes=takes)
     if task.kind == "notebook":
         assert task.command is not None
-        put = [executed_name(command) if key == executed_name(task.command) else key for key in task.catalog.put]
+        before, after = (escape_braces(executed_name(name)) for name in (task.command, command))
+        put = [after if key == before else key for key in task.catalog.put]
         return replace(task, command=command, catalog=replace(task.catalog, put=tuple(put)))
     return replace(task, command=command)
 

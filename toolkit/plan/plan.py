@@ -129,6 +129,7 @@ class PlannedStep:
         type: task, stub, pipeline, parallel, map, conditional or loop.
         settings: index into the plan's settings; None for a step that has no container.
         inside: what a composite holds; None for any other step. handler: the scope of on_failure.
+        executed: what the executed notebook is called, where that is not by the notebook alone.
         ends: success or failure, if the step ends its sequence once it has succeeded; else empty.
         line: where the step stands, for messages; never compared.
     """
@@ -143,6 +144,7 @@ class PlannedStep:
     inside: PlannedComposite | None = None
     handler: str | None = None
     ends: Ends = ""
+    executed: str = ""
     emits: tuple[Emission, ...] = ()
     line: str | None = field(default=None, compare=False)
 
@@ -326,6 +328,8 @@ def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
         row["command"] = task.command
         if task.shell != "sh":
             row["shell"] = task.shell
+    if step.executed:
+        row["executed"] = step.executed
     return row
 
 

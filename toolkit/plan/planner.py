@@ -25,7 +25,7 @@ from toolkit.model.pipeline import (
     Stub,
     Task,
 )
-from toolkit.plan import controls
+from toolkit.plan import controls, keys
 from toolkit.plan.plan import (
     CatalogGet,
     Ends,
@@ -57,8 +57,8 @@ def plan(pipeline: Pipeline, config: Config, import_roots: tuple[str, ...]) -> P
         import_roots: folders, relative to the project's root, that the user's modules are imported from.
 
     Raises:
-        BadInput: a binding or an override names nothing, a secret has the name of an environment variable, or no task can
-            compute a control value in time.
+        BadInput: a binding or an override names nothing, a key is none, two branches put one key, a secret has the name of an
+            environment variable, or no task can compute a control value in time.
     """
     return _Planner(config).plan(pipeline, import_roots)
 
@@ -75,7 +75,9 @@ class _Planner:
         self._plan_sequence(pipeline, "", None)
         self._scopes.sort(key=lambda scope: scope.path)
         store = self._config.catalog
-        analysis = controls.analyse_controls(self._rows, self._scopes)
+        rows = keys.name_executed_notebooks(self._rows)
+        keys.check_side_by_side(rows, self._scopes)
+        analysis = controls.analyse_controls(rows, self._scopes)
         return Plan(
             steps=analysis.steps,
             scopes=tuple(self._scopes),
@@ -183,22 +185,21 @@ class _Planner:
         return {name for scope in inner for name in scope.returns}, any(scope.puts for scope in inner)
 
     def _plan_task(self, task: Task, path: str, position: int, siblings: _Siblings) -> PlannedStep:
-        bind: dict[str, BindRow] = {}
-        for argument, binding in task.bind.items():
-            bind[argument] = self._plan_binding(task, argument, binding, position, siblings)
         gets = []
         for key in task.catalog.get:
             step, rest = _split_step(key, siblings.paths)
             if step is not None:
                 gets.append(
-                    CatalogGet(
-                        self._checked_key(task, rest), siblings.before(step, position, task, f"gets {rest} from")
-                    )
+                    CatalogGet(keys.checked_key(task, rest), siblings.before(step, position, task, f"gets {rest} from"))
                 )
             else:
-                gets.append(CatalogGet(self._checked_key(task, key)))
+                gets.append(CatalogGet(keys.checked_key(task, key)))
         for key in task.catalog.put:
-            self._checked_key(task, key)
+            keys.checked_key(task, key)
+        named = keys.names_in_keys([*(get.key for get in gets), *task.catalog.put])
+        bind: dict[str, BindRow] = {}
+        for argument, binding in task.bind.items():
+            bind[argument] = self._plan_binding(task, argument, binding, named, position, siblings)
         self._check_secrets(task)
         handler = join(path, HANDLER) if task.on_failure is not None else None
         settings = self._settings_of(task)
@@ -206,9 +207,18 @@ class _Planner:
             path, "task", task.name, settings, task, bind, tuple(gets), None, handler, _ends(task), line=task.line
         )
 
-    def _plan_binding(self, task: Task, argument: str, binding: Binding, position: int, siblings: _Siblings) -> BindRow:
+    def _plan_binding(
+        self,
+        task: Task,
+        argument: str,
+        binding: Binding,
+        named: Collection[str],
+        position: int,
+        siblings: _Siblings,
+    ) -> BindRow:
         takes = task.takes
-        if takes is not None and argument not in takes.names and not takes.everything:
+        # The names in its catalog keys are arguments of the step as well.
+        if takes is not None and argument not in (*takes.names, *named) and not takes.everything:
             raise BadInput(f"the step {task.name!r} binds {argument}, which its function does not take", task.line)
         if isinstance(binding, Constant):
             return {"value": binding.value}
@@ -223,16 +233,6 @@ class _Planner:
                 task.line,
             )
         return {"name": binding.name, "step": path}
-
-    def _checked_key(self, task: Task, key: str) -> str:
-        """The key, after checking that it stays inside the step's folder. The runtime checks the file itself again."""
-        from toolkit.runtime.shared.catalog import BadKey, check_key
-
-        try:
-            check_key(key)
-        except BadKey as error:
-            raise BadInput(f"the step {task.name!r}: {error}", task.line) from None
-        return key
 
     def _check_secrets(self, task: Task) -> None:
         for name in task.secrets:
@@ -407,7 +407,8 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
         given: the names of the run's own parameters.
 
     Returns:
-        (step, name) in the order of the plan: the arguments that Python steps require, and what composites depend on.
+        (step, name) in the order of the plan: the arguments that Python steps require, the names in catalog keys, and what
+        composites depend on.
     """
     scopes = {scope.path: scope for scope in plan.scopes}
     scope_of = {path: scope for scope in plan.scopes for path in scope.steps}
@@ -442,9 +443,10 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
         for name in needed:
             if not is_visible(name, step.path):
                 missing.append((step, name))
-        if step.task is None or step.task.takes is None:
+        if step.task is None:
             continue
-        for argument in step.task.takes.required:
+        required = step.task.takes.required if step.task.takes is not None else ()
+        for argument in dict.fromkeys([*required, *keys.names_in(step)]):
             binding = step.bind.get(argument) or {"name": argument}
             if "value" in binding or binding.get("step"):
                 continue

@@ -26,6 +26,7 @@ from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
+from toolkit.report.side_by_side import put_side_by_side
 from toolkit.run.kept import keep_request
 from toolkit.run.preparation import Preparation, initial_controls, prepare
 from toolkit.run.records import write_end
@@ -35,6 +36,7 @@ from toolkit.run.submission import cluster_record, deliver_images, request_hash,
 from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.records import write as write_record
+from toolkit.runtime.shared.scope import RunPlan
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store import writer
 from toolkit.store.reader import newest_number, part_folder
@@ -219,5 +221,11 @@ def _follow(
     finally:
         shutil.rmtree(private, ignore_errors=True)
     write_end(folder, newest_number(folder), outcome, follower.ended())
+    # As far as its records are on this machine.
+    request = preparation.request
+    for sentence in put_side_by_side(
+        RunPlan(preparation.plan.document(), request.parameters, request.spellings), folder
+    ):
+        reporter.note(sentence)
     reporter.finished(outcome)
     return outcome

@@ -17,6 +17,7 @@ from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import PlannedStep
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
+from toolkit.report.side_by_side import put_side_by_side
 from toolkit.run.kept import keep_request
 from toolkit.run.launch import make_launcher, prepare_volumes
 from toolkit.run.preparation import prepare
@@ -25,6 +26,7 @@ from toolkit.run.request import Request
 from toolkit.run.signals import cancel_on_signals
 from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import now
+from toolkit.runtime.shared.scope import RunPlan
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import NoRun, RunLog
 
@@ -120,6 +122,8 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             shutil.rmtree(private, ignore_errors=True)
             # This client holds the run's lock, so an end that is there is a step's.
             write_end(run_folder, part, outcome, replace=True)
+        for sentence in put_side_by_side(RunPlan(plan.document(), request.parameters, request.spellings), run_folder):
+            reporter.note(sentence)
         reporter.finished(outcome)
         return outcome
 

@@ -12,7 +12,7 @@ from toolkit import engine
 from toolkit.backends import describer, driver, process
 from toolkit.build.image.builder import BuiltImage, build
 from toolkit.errors import BadInput
-from toolkit.plan import planner
+from toolkit.plan import keys, planner
 from toolkit.plan.plan import Plan
 from toolkit.project import Project
 from toolkit.run.describe import KeptAnswers, describe
@@ -187,7 +187,7 @@ def _image_record(image: BuiltImage) -> ImageRecord:
 
 
 def check_parameters(plan: Plan, parameters: Parameters) -> None:
-    """Refuses a run whose python steps take what nothing gives.
+    """Refuses a run whose python steps, or whose catalog keys, take what nothing gives.
 
     Raises:
         BadInput: naming the first such step and parameter.
@@ -196,6 +196,12 @@ def check_parameters(plan: Plan, parameters: Parameters) -> None:
     if missing:
         step, name = missing[0]
         line = step.task.line if step.task is not None else None
+        if name in keys.names_in(step) and step.task is not None and name in {each.name for each in step.task.returns}:
+            raise BadInput(
+                f"the step {step.path!r} has {{{name}}} in a catalog key, and only the step itself returns {name}: its keys are "
+                "filled before it runs, with what it takes",
+                line,
+            )
         has_stubs = any(row.type == "stub" for row in plan.steps)
         raise BadInput(
             f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "

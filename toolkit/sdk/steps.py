@@ -98,7 +98,8 @@ class Catalog:
     """The files that a step gets from the catalog before it runs, and those that it puts there afterwards.
 
     A key is a path relative to the step's folder, and stays inside it. Of several steps that put one key, the newest earlier
-    one wins. The files of a step that fails are put as well.
+    one wins; two branches of a ``Parallel`` may not put one key. The files of a step that fails are put as well. A name in
+    braces (``model-{item}.pkl``) stands for the value that the step sees, and ``{{`` for a brace.
 
     ```python
     PythonTask(train, catalog=Catalog(get=["data/*.csv"], put=["model.bin"]))
@@ -393,8 +394,8 @@ class NotebookTask(_Task):
     """A step that executes a notebook with a Python kernel of its own.
 
     Parameters are set in a new cell after the cell that is tagged ``parameters``. Its returns are variables of those names. The
-    executed notebook is put into the catalog, with ``_out`` after its name, also when a cell fails. The image needs nbclient,
-    nbformat and ipykernel.
+    executed notebook is put into the catalog, with ``_out`` after its name, also when a cell fails; where several steps have a
+    notebook of that name, it is named by the step. The image needs nbclient, nbformat and ipykernel.
 
     ```python
     NotebookTask("report", "notebooks/report.ipynb", returns=["total"])

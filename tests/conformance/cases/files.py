@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import OK, SKIPPED, Case, Expect, failed
+from tests.conformance.case import OK, SKIPPED, Case, Expect, failed, written
 
 ODD_NAMES = (
     "with space.txt",
@@ -82,6 +82,29 @@ def reads():
 
 def fails():
     raise ValueError(str(HERE == pathlib.Path.cwd()))
+"""
+
+NAMES_OF_KEYS = """\
+def trains(item):
+    path = f"model-{'1.10' if item == 1.1 else item}.pkl"
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    open(path, "w").write(str(item))
+
+def reads():
+    names = ["0/model-a*b.pkl", "2/model-1.10.pkl", "orders.csv", "{table}.txt"]
+    assert not os.path.exists("1")
+    return [open(name).read() for name in names]
+
+p = Pipeline(steps=[
+    Map("each", iterate_on="items", iterate_as="item", branch=Pipeline(steps=[
+        PythonTask(trains, catalog=Catalog(put=["model-{item}.pkl"])),
+        ShellTask("sees", 'test -e "model-$item.pkl"', catalog=Catalog(get=["trains:model-{item}.pkl"])),
+    ])),
+    ShellTask("writes", "echo $table > $table.csv && echo braces > '{table}.txt'",
+        catalog=Catalog(put=["{table}.csv", "{{table}}.txt"])),
+    PythonTask(reads, returns=["read"], bind={"first": {"value": "a*b"}, "version": {"value": "1.10"}, "name": "table"},
+        catalog=Catalog(get=["*/model-{first}.pkl", "2/model-{version}.pkl", "writes:{name}.csv", "{{table}}.txt"])),
+])
 """
 
 CASES = (
@@ -173,6 +196,70 @@ CASES = (
         steps=["ShellTask('fine', 'true')", "ShellTask('only', 'echo ran', catalog=Catalog(get=['nobody.txt']))"],
         expect=Expect(
             code=1, steps={"fine": OK, "only": failed(1, "gets nobody.txt from the catalog")}, absent=["ran\n"]
+        ),
+    ),
+    Case(
+        "get-of-items",
+        "A get that finds nothing says how the files of a map's items are got, and what else there is near to it.",
+        steps=[
+            "Map('each', iterate_on='ns', iterate_as='n', branch=ShellTask('trains', 'echo $n > model.pkl',"
+            " catalog=Catalog(put=['model.pkl'])).as_pipeline())",
+            "ShellTask('tables', 'mkdir out && echo x > out/table.csv', catalog=Catalog(put=['out']))",
+            *(
+                f"Pipeline(name={name!r}, steps=[ShellTask('gets', 'true', catalog=Catalog(get=[{key!r}]),"
+                " on_failure=Stub('fine').as_pipeline())])"
+                for name, key in (("plain", "model.pkl"), ("folder", "table.csv"), ("typo", "out/tabel.csv"))
+            ),
+            "ShellTask('all', 'cat 0/model.pkl 1/model.pkl', catalog=Catalog(get=['*/model.pkl']))",
+        ],
+        arguments=["--param", "ns=[5, 6]"],
+        expect=Expect(
+            among={
+                "plain/gets": failed(1, "0/model.pkl (of that item) or */model.pkl (of all items)"),
+                "folder/gets": failed(1, "there is out/table.csv"),
+                "typo/gets": failed(1, "there is out/table.csv"),
+            },
+            rows=14,
+            output={"all": "5\n6\n"},
+        ),
+    ),
+    Case(
+        "names-of-keys",
+        "Keys have names in braces, which stand for the values that the step sees, spelled as they were. A value is no pattern.",
+        **written(NAMES_OF_KEYS),
+        arguments=["--param", 'items=["a*b", "x/y", 1.10, "{z}"]', "--param", "table=orders"],
+        expect=Expect(
+            rows=11,
+            puts={
+                "each/0/trains": {"model-a*b.pkl": "a*b"},
+                "each/1/trains": {"model-x/y.pkl": "x/y"},
+                "each/2/trains": {"model-1.10.pkl": "1.1"},
+                "each/3/trains": {"model-{z}.pkl": "{z}"},
+                "writes": {"orders.csv": "orders\n", "{table}.txt": "braces\n"},
+            },
+            parameters={"read": ["a*b", "1.1", "orders\n", "braces\n"]},
+        ),
+    ),
+    Case(
+        "key-of-a-list",
+        "A value in a key that is neither text nor a number fails the step before any of its code runs, with its kind.",
+        steps=[
+            "ShellTask('lists', 'export ns=[1,2]', returns=['ns'])",
+            "Pipeline(name='list', steps=[ShellTask('only', 'echo ran', catalog=Catalog(put=['{ns}.csv']),"
+            " on_failure=Stub('no').as_pipeline())])",
+            "ShellTask('out', 'echo ran', catalog=Catalog(put=['{up}/x.csv']), bind={'up': 'up'})",
+        ],
+        arguments=["--param", "up=.."],
+        expect=Expect(
+            code=1,
+            among={
+                "list/only": failed(
+                    1, "names ns, which is a list ([1, 2]): only text and numbers can be part of a key"
+                ),
+                "out": failed(1, "'../x.csv' leads out of the step's folder"),
+            },
+            rows=5,
+            absent=["ran\n"],
         ),
     ),
     Case(

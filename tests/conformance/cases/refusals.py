@@ -50,6 +50,34 @@ CASES = (
         steps=["ShellTask('only', 'true', catalog=Catalog(put=['../x']))"],
     ),
     refused(
+        "bad-braces-of-a-key",
+        "A catalog key with braces around something else than a name.",
+        "'{a.b}'",
+        steps=["ShellTask('only', 'true', catalog=Catalog(put=['x{a.b}.csv']))"],
+    ),
+    refused(
+        "unknown-name-in-a-key",
+        "A catalog key with a name that nothing gives.",
+        "takes table",
+        steps=["ShellTask('only', 'true', catalog=Catalog(put=['{table}.csv']))"],
+    ),
+    refused(
+        "own-name-in-a-key",
+        "A catalog key with a name that only the step itself returns.",
+        "only the step itself returns score",
+        steps=["ShellTask('only', 'export score=1', returns=['score'], catalog=Catalog(put=['{score}.csv']))"],
+    ),
+    refused(
+        "one-key-side-by-side",
+        "Two branches that put one key, which a later step gets without naming either.",
+        "'both/left/writes' and 'both/right/writes' put shop.db side by side",
+        steps=[
+            "Parallel('both', branches={side: ShellTask('writes', 'echo > shop.db', catalog=Catalog(put=[key])).as_pipeline()"
+            " for side, key in (('left', 'shop.db'), ('right', './shop.db'))})",
+            "ShellTask('reads', 'cat shop.db', catalog=Catalog(get=['shop.db']))",
+        ],
+    ),
+    refused(
         "bad-parameter", "A parameter that is not NAME=VALUE.", "--param", arguments=["--param", "no value at all"]
     ),
     refused(

@@ -91,7 +91,8 @@ if TYPE_CHECKING:
         """What a task's row has beside them; ``emits`` only where there is something, ``takes`` only of a python task.
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
-        ``shell`` is there only where it is not sh.
+        ``shell`` is there only where it is not sh, ``executed`` only where the executed notebook is not named by the notebook.
+        The keys of ``catalog`` may have names of parameters in braces (``keys.py``).
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
 
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
         takes: Optional[TakesRow]
         command: str
         shell: str
+        executed: str
 
     class CompositeKeys(TypedDict, total=False):
         """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).

@@ -6,7 +6,7 @@ import os
 import stat
 
 from ..shared import layout, records
-from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault, is_empty_folder
+from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault, check_key, is_empty_folder
 from ..shared.controls import Controls, write_control_files
 from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE, RECORD_VERSION, REDUCED_RECORD
 from ..shared.redaction import Redactor
@@ -90,6 +90,8 @@ class AttemptRunner:
         if group:
             # An item finds nothing of the one before it.
             self.private += "-" + path.split("/")[-2]
+        self._gets: list[tuple[str, bool, Optional[str]]] = []
+        self._puts: list[tuple[str, bool]] = []
         self.got: list[GotEntry] = []
         self.put: list[CatalogEntry] = []
 
@@ -124,11 +126,16 @@ class AttemptRunner:
             begin["group"] = self.group
         records.write(os.path.join(self.folder, BEGIN_RECORD), begin)
         kills = cgroup.memory_kills() if self.locations.in_container else 0
+        task = self._task(self.scope)
         try:
+            self._fill_keys(task)
+            self._replace_links_to_put()
             self._get_files()
-            outcome = self._run_child(environment)
+            outcome = self._run_child(task, environment)
         except BadKey as error:
             outcome = AttemptOutcome(1, str(error))
+        # The child reports them as well, unless it was killed.
+        outcome.inputs = {**task.inputs, **(outcome.inputs or {})}
         if self.locations.in_container and cgroup.memory_kills() > kills:
             outcome.add_memory_kill(cgroup.limits()["memory"])
         outcome.explain()
@@ -175,14 +182,33 @@ class AttemptRunner:
             locations.code = work
         locations.work = work
         os.chdir(work)
-        self._replace_links_to_put()
+
+    def _fill_keys(self, task: child.TaskRunner) -> None:
+        """Puts values in place of the names in the step's keys. Those values count as inputs.
+
+        Raises:
+            BadKey: a name has no value, or one that can't be in a key, or a key leads out of the folder.
+        """
+
+        def filled(key: str) -> tuple[str, bool]:
+            if "{" not in key and "}" not in key:
+                return key, False
+            from ..shared.keys import fill_key
+
+            text, is_name = fill_key(key, lambda name: task.text_in_key(key, name))
+            check_key(text)
+            return text, is_name
+
+        catalog = self.step["catalog"]
+        self._gets = [(*filled(request["key"]), request["step"]) for request in catalog["get"]]
+        self._puts = [filled(key) for key in catalog["put"]]
 
     def _replace_links_to_put(self) -> None:
         """Makes copies of the links to files that the step puts: the step writes to those, not to the project's own."""
         files = self._files()
-        for key in self.step["catalog"]["put"]:
+        for key, is_name in self._puts:
             try:
-                pairs = files.to_put(key)
+                pairs = files.to_put(key, is_name)
             except BadKey:
                 continue
             for _, path in pairs:
@@ -199,8 +225,8 @@ class AttemptRunner:
 
     def _get_files(self) -> None:
         files = self._files()
-        for request in self.step["catalog"]["get"]:
-            for entry, source in self.scope.files(request["key"], request["step"]):
+        for key, is_name, step in self._gets:
+            for entry, source in self.scope.files(key, step, is_name):
                 target = files.target(entry["name"])
                 if not is_empty_folder(entry["name"]):
                     self.store.get_file(entry["sha256"], target, entry.get("executable", False))
@@ -222,9 +248,8 @@ class AttemptRunner:
             self.folder,
         )
 
-    def _run_child(self, environment: dict[str, str]) -> AttemptOutcome:
+    def _run_child(self, task: child.TaskRunner, environment: dict[str, str]) -> AttemptOutcome:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
-        task = self._task(self.scope)
         witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
         client = 0 if self.gated else None
         parent = None if self.locations.in_container else os.getppid()
@@ -258,9 +283,9 @@ class AttemptRunner:
         files = self._files()
         copy = self.step["catalog"]["store_copy"]
         entries: dict[str, CatalogEntry] = {}
-        for key in self.step["catalog"]["put"]:
+        for key, is_name in self._puts:
             try:
-                for name, path in files.to_put(key):
+                for name, path in files.to_put(key, is_name):
                     entry = self.store.put_file(os.devnull if is_empty_folder(name) else path, copy)
                     entries[name] = {"name": name, "sha256": entry["sha256"], "size": entry["size"]}
                     if not is_empty_folder(name) and os.stat(path).st_mode & stat.S_IXUSR:

@@ -12,7 +12,7 @@ import signal
 import sys
 
 from ..shared import catalog
-from ..shared.catalog import FileStore, StoreFault
+from ..shared.catalog import BadKey, FileStore, StoreFault
 from ..shared.protocol import LARGE_VALUE
 from ..shared.redaction import Redactor
 from ..shared.scope import Scope, UnsuitableValue, reduce_values
@@ -129,6 +129,32 @@ class TaskRunner:
             "sha256": value_digest(stored),
         }
         return stored
+
+    def text_in_key(self, key: str, name: str) -> str:
+        """The text of a value in a catalog key, in its spelling. The value counts as an input.
+
+        Raises:
+            BadKey: there is no value, or it is neither text nor a number. StoreFault: the value is missing or damaged.
+        """
+        from ..shared.keys import text_in_key
+
+        try:
+            stored = self.take(name)
+        except UnsuitableValue as error:
+            raise BadKey(f"the catalog key {key!r} names {name}: {error}") from None
+        if stored is None:
+            raise BadKey(
+                f"the catalog key {key!r} names {name}, which has no value: no earlier step returns it and the run was given none "
+                "of that name"
+            )
+        if stored["kind"] in ("object", "list"):
+            # A list that is not JSON data: of objects, or for a function of the user's.
+            what = "an object" if stored["kind"] == "object" else "made of all items of a map, when a step takes it"
+            raise BadKey(
+                f"the catalog key {key!r} names {name}, which is {what}: only text and numbers can be part of a key"
+            )
+        text = text_in_key(key, name, load_value(stored))
+        return stored.get("spelling", text)
 
     def value_of(self, name: str, stored: StoredValue) -> Any:
         """The value that was taken for an argument. What a reducer made of a map's items is recorded, if it is JSON data.

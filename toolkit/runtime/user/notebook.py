@@ -54,7 +54,8 @@ def run(step: child.TaskRunner, environment: dict[str, str], report: child.Child
     notebook = _read(path, step.step["command"])
     parameters = _Parameters(step)
     _inject(notebook, parameters)
-    target = os.path.normpath(os.path.join(step.locations.work, step.data_folder, executed_name(path)))
+    name = step.step.get("executed") or executed_name(path)
+    target = os.path.normpath(os.path.join(step.locations.work, step.data_folder, name))
     session = _Session(step, notebook, environment, parameters.folder)
     try:
         failure = session.run()
