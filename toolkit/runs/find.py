@@ -53,12 +53,14 @@ class RunHandle:
 
     Attributes:
         remote: the runs of the cluster that it is on; None for a run of this machine.
+        is_copy: whether it is a cluster's run whose cluster can't be asked any more. It can be shown, and nothing else.
     """
 
     project: Project
     log: RunLog
     run: Run
     remote: ClusterRuns | None = None
+    is_copy: bool = False
 
     def catalog(self, digests: Iterable[str]) -> Path | None:
         """The folder of the catalog's objects on this machine; None where nothing is stored.
@@ -70,6 +72,10 @@ class RunHandle:
             BadInput: the run's plan names no catalog on a volume. Infrastructure: the cluster can't be asked, or an object is
                 missing or damaged there.
         """
+        if self.is_copy:
+            raise Infrastructure(
+                f"the files of the run {self.run.id} are on its cluster, of which only copies of records are here"
+            )
         if self.remote is not None:
             try:
                 return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
@@ -138,7 +144,14 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
         # It was submitted from this machine, whose mirror says to which cluster.
         context, namespace = mirrored[0]
         source = RunSource(source.environment, context or None, namespace)
-    remote = open_remote(project, source, note)
+    try:
+        remote = open_remote(project, source, note)
+    except BadInput:
+        place = (source.context or "", source.namespace or "")
+        copies = _copies(project, run_id, logs, place) if mirrored else []
+        if len(copies) != 1:
+            raise
+        return copies[0]
     try:
         handle = RunHandle(project, remote.log, remote.run(run_id, logs), remote)
     except NoRun:
@@ -194,7 +207,10 @@ def all_runs(project: Project, source: RunSource, note: Note) -> list[RunHandle]
                 remote = open_remote(project, RunSource(context=context or None, namespace=namespace), note)
                 handles += [RunHandle(project, remote.log, run, remote) for run in remote.known_runs()]
             except ToolkitError as error:
-                note(f"the runs in the namespace {namespace} of {context} are not listed: {error}")
+                copies = _copies(project, "*", False, (context, namespace))
+                what = "are listed as far as they are complete here" if copies else "are not listed"
+                note(f"the runs in the namespace {namespace} of {context} {what}: {error}")
+                handles += copies
         # A run that was moved is in two places, and counts where it has no mark.
         unmarked = {handle.run.id for handle in handles if moved_to(handle.run.folder) is None}
         handles = [handle for handle in handles if handle.run.id not in unmarked or moved_to(handle.run.folder) is None]
@@ -223,13 +239,41 @@ def _known_places(project: Project, run_id: str = "*") -> list[_Place]:
     inside = volumes.locate(project, project.config.run_log_store.log_folder)[1]
     places: set[_Place] = set()
     for file in (project.state / volumes.MIRRORS).glob(f"*/{volumes.MIRRORED_PLACE}"):
-        try:
-            place = read(str(file)) or {}
-        except (OSError, ValueError):
-            continue
-        if any((file.parent / volumes.MIRRORED_VOLUME / inside).glob(f"{run_id}/{RUN_RECORD}")):
-            places.add((str(place.get("context") or ""), str(place.get("namespace"))))
+        place = _place_of(file)
+        if place is not None and any((file.parent / volumes.MIRRORED_VOLUME / inside).glob(f"{run_id}/{RUN_RECORD}")):
+            places.add(place)
     return sorted(places)
+
+
+def _copies(project: Project, run_id: str, logs: bool, place: _Place) -> list[RunHandle]:
+    """The runs of clusters that have ended and are complete on this machine, for when their cluster is gone.
+
+    Args:
+        run_id: of one run; ``*`` is all. logs: whether they must be complete with their output. place: of the cluster.
+    """
+    from toolkit.backends.argo.volume.mirror import is_complete
+
+    inside = volumes.locate(project, project.config.run_log_store.log_folder)[1]
+    copies: list[RunHandle] = []
+    for file in sorted((project.state / volumes.MIRRORS).glob(f"*/{volumes.MIRRORED_PLACE}")):
+        if _place_of(file) != place:
+            continue
+        log = RunLog(file.parent / volumes.MIRRORED_VOLUME / inside, lambda record: False)
+        copies += [
+            RunHandle(project, log, run, is_copy=True)
+            for run in log.runs()
+            if run_id in ("*", run.id) and is_complete(file.parent, run.folder, logs)
+        ]
+    return copies
+
+
+def _place_of(file: Path) -> _Place | None:
+    """Where the cluster of a mirror is, as its file says; None where it can't be read."""
+    try:
+        place = read(str(file)) or {}
+    except (OSError, ValueError):
+        return None
+    return str(place.get("context") or ""), str(place.get("namespace"))
 
 
 def _source_of_moved(project: Project, run_id: str, source: RunSource) -> RunSource:
