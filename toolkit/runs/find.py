@@ -147,8 +147,8 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
     try:
         remote = open_remote(project, source, note)
     except BadInput:
-        place = (source.context or "", source.namespace or "")
-        copies = _copies(project, run_id, logs, place) if mirrored else []
+        cluster_place = (source.context or "", source.namespace or "")
+        copies = _copies(project, run_id, logs, cluster_place) if mirrored else []
         if len(copies) != 1:
             raise
         return copies[0]
