@@ -231,8 +231,14 @@ def _add_runs(commands: _Commands) -> None:
     parser = _command(commands, "runs", "list the runs")
     _with_config(parser)
     parser.add_argument("--tag", help="only those with this tag")
+    parser.add_argument(
+        "--table", metavar="NAME,…", help="a column for each of these parameters and metrics; a.b is b in the mapping a"
+    )
+    parser.add_argument("--sort", metavar="NAME", help="the order of the runs; --sort=-NAME has the largest first")
     _with_place(parser)
-    _with_json(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
+    form.add_argument("--csv", action="store_true", help="print CSV")
 
 
 def _add_show(commands: _Commands) -> None:

@@ -190,17 +190,36 @@ class ClusterRuns:
     def _update_mirror(self, run_id: str, workflow: KubernetesObject | None, logs: bool) -> None:
         """Fetches what the mirror lacks of a run, and publishes what the volume lacks of its end."""
         with self.reader(run_id) as pod:
-            # First what the volume has: another client may have seen more of the run's end than can be seen now.
-            try:
-                self.mirror.sync(pod, run_id, logs=logs)
-            except NoRun:
-                # None of its steps has written to the volume.
-                if not self.is_mirrored(run_id):
-                    raise
-            self._settle(pod, run_id, workflow)
-            if not self.mirror.is_complete(run_id, logs) and self.log.run(run_id).end is not None:
-                # The end is on the volume only now: with it the mirror is known to have all.
-                self.mirror.sync(pod, run_id, logs=logs)
+            self._bring(pod, run_id, workflow, logs)
+
+    def _bring(self, pod: ReaderPod, run_id: str, workflow: KubernetesObject | None, logs: bool) -> None:
+        # First what the volume has: another client may have seen more of the run's end than can be seen now.
+        try:
+            self.mirror.sync(pod, run_id, logs=logs)
+        except NoRun:
+            # None of its steps has written to the volume.
+            if not self.is_mirrored(run_id):
+                raise
+        self._settle(pod, run_id, workflow)
+        if not self.mirror.is_complete(run_id, logs) and self.log.run(run_id).end is not None:
+            # The end is on the volume only now: with it the mirror is known to have all.
+            self.mirror.sync(pod, run_id, logs=logs)
+
+    def bring_records(self, run_ids: Iterable[str]) -> None:
+        """Has the records of these runs in the mirror, through one pod. Where the volume can't be read, a note says so."""
+        missing = [run_id for run_id in run_ids if not self.mirror.is_complete(run_id, logs=False)]
+        if not missing:
+            return
+        try:
+            self._check_readable()
+            with self.reader(missing[-1]) as pod:
+                for run_id in missing:
+                    try:
+                        self._bring(pod, run_id, None, logs=False)
+                    except (NoRun, DamagedRun) as error:
+                        self._note(f"what the run {run_id} has returned is left out: {error}")
+        except Infrastructure as error:
+            self._give_up_volume(error, f"the values of {len(missing)} runs are left out as far as they are not here")
 
     def _was_given_up(self, run_id: str, workflow: KubernetesObject) -> bool:
         """Whether a client gave the run up before its first container ran. Then the volume has nothing of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -215,6 +215,22 @@ def all_runs(project: Project, source: RunSource, note: Note) -> list[RunHandle]
         unmarked = {handle.run.id for handle in handles if moved_to(handle.run.folder) is None}
         handles = [handle for handle in handles if handle.run.id not in unmarked or moved_to(handle.run.folder) is None]
     return _in_order(handles)
+
+
+def with_records(handles: list[RunHandle]) -> list[RunHandle]:
+    """The same runs, once the records of those on clusters are here, as far as they can be read."""
+    remotes = {id(handle.remote): handle.remote for handle in handles if handle.remote is not None}
+    for remote in remotes.values():
+        remote.bring_records(handle.run.id for handle in handles if handle.remote is remote)
+    read = []
+    for handle in handles:
+        try:
+            run = handle.run if handle.remote is None else handle.log.run(handle.run.id)
+        except NoRun:
+            # It is in the volume's listing alone.
+            run = handle.run
+        read.append(replace(handle, run=run))
+    return read
 
 
 def _in_order(handles: Iterable[RunHandle]) -> list[RunHandle]:
