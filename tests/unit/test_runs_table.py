@@ -10,10 +10,10 @@ import pytest
 
 from toolkit.errors import BadInput
 from toolkit.report.contract import RunRow
-from toolkit.report.runs_table import RunValues, parse_columns, sort, table, to_csv
+from toolkit.report.runs_table import TabledRun, parse_columns, sort, table, to_csv
 
 
-def run(run_id: str, values: Any, *declared: str, status: str = "succeeded") -> RunValues:
+def run(run_id: str, values: Any, *declared: str, status: str = "succeeded") -> TabledRun:
     summary: RunRow = {
         "run_id": run_id,
         "pipeline": "p",
@@ -24,7 +24,7 @@ def run(run_id: str, values: Any, *declared: str, status: str = "succeeded") -> 
         "started": f"2026-01-01T00:00:0{len(run_id)}.000Z",
         "ended": None,
     }
-    return RunValues(summary, values, frozenset(declared))
+    return TabledRun(summary, values, frozenset(declared))
 
 
 RUNS = [

@@ -38,10 +38,10 @@ def runs(options: argparse.Namespace) -> int:
     return 0
 
 
-def _values(handle: RunHandle) -> runs_table.RunValues:
+def _values(handle: RunHandle) -> runs_table.TabledRun:
     try:
         return runs_table.run_values(handle.log, handle.run)
     except (DamagedRun, StoreFault) as error:
         # One run that can't be read must not keep the others from being shown.
         note(f"the values of the run {handle.run.id} can't be read: {error}")
-        return runs_table.RunValues(summary(handle.log, handle.run), {}, frozenset())
+        return runs_table.TabledRun(summary(handle.log, handle.run), {}, frozenset())

@@ -23,7 +23,7 @@ _DESCRIPTIONS = ({"object", "sha256", "size"}, {"kind", "sha256", "size"})
 """The keys of what stands for an object and for a large value: nothing lies inside them."""
 
 
-class RunValues(NamedTuple):
+class TabledRun(NamedTuple):
     """A run with the values that it has at its end.
 
     Attributes:
@@ -35,7 +35,7 @@ class RunValues(NamedTuple):
     declared: frozenset[str]
 
 
-def run_values(log: RunLog, run: Run) -> RunValues:
+def run_values(log: RunLog, run: Run) -> TabledRun:
     """Reads a run's own parameters as they are at its end. A large value is described, and not read.
 
     Raises:
@@ -43,7 +43,7 @@ def run_values(log: RunLog, run: Run) -> RunValues:
     """
     view = View(log, run)
     declared = (each["name"] for row in view.plan.document["steps"] for each in row.get("returns", ()))
-    return RunValues(summary(log, run), view.parameters(), frozenset(declared))
+    return TabledRun(summary(log, run), view.parameters(), frozenset(declared))
 
 
 def parse_columns(text: str) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def parse_columns(text: str) -> tuple[str, ...]:
     return names
 
 
-def table(runs: Sequence[RunValues], columns: Sequence[str]) -> list[RunRow]:
+def table(runs: Sequence[TabledRun], columns: Sequence[str]) -> list[RunRow]:
     """The rows, each with the values that the run has of these columns.
 
     Args:
@@ -102,7 +102,7 @@ def _below(value: JsonValue, name: str) -> list[JsonValue]:
     return [] if isinstance(value, dict) and set(value) in _DESCRIPTIONS else _find(value, name)
 
 
-def _check_known(name: str, runs: Iterable[RunValues]) -> None:
+def _check_known(name: str, runs: Iterable[TabledRun]) -> None:
     """Refuses a name that no run has, unless it may yet have it: a step returns it, and none that is listed got so far."""
     known: set[str] = set()
     top = name.partition(".")[0]

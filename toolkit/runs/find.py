@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from toolkit.backends import driver, volumes
 from toolkit.config.environment import choose_environment
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.project import Project
-from toolkit.run.kept import kept_place
+from toolkit.run.kept import kept_place, kept_request
 from toolkit.run.request import Note
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import RUN_RECORD
@@ -184,6 +184,56 @@ def newest_run(project: Project, source: RunSource, note: Note, logs: bool = Fal
     if newest.remote is None:
         return newest
     return RunHandle(project, newest.remote.log, newest.remote.run(newest.run.id, logs), newest.remote)
+
+
+def newest_to_resume(project: Project, source: RunSource, note: Note) -> Run:
+    """The newest run that failed or was cancelled, or that no client saw end.
+
+    Raises:
+        BadInput: there is none. Infrastructure: the cluster can't be asked.
+    """
+    for handle in reversed(all_runs(project, source, note)):
+        run = handle.run
+        if not (run.active or run.is_open or handle.is_copy) and (run.end is None or run.end["status"] != "succeeded"):
+            return run
+    raise BadInput("there is no run here that failed or was cancelled, so there is nothing to resume")
+
+
+def one_that_goes_on(project: Project, source: RunSource, note: Note) -> str:
+    """The id of the only run that goes on and that a client of this project on this machine has started.
+
+    Raises:
+        BadInput: there is none, or several, which the sentence names. Infrastructure: the cluster can't be asked.
+    """
+    environment = _requested_environment(project, source)
+    ids = [] if environment == "argo" else driver.driven_runs(project)
+    if environment == "argo":
+        remotes = [open_remote(project, source, note)]
+    elif environment is None:
+        remotes = list(_remotes(project, note))
+    else:
+        remotes = []
+    for remote in remotes:
+        # What others have started on the volume is theirs to cancel, by its name.
+        ids += [run.id for run in remote.known_runs() if run.active and kept_request(remote.mirror.home, run.record)]
+    ids = list(dict.fromkeys(ids))
+    if not ids:
+        raise BadInput("no run that was started from here goes on: `toolkit runs` lists all runs")
+    if len(ids) > 1:
+        raise BadInput(f"{len(ids)} runs that were started from here go on, so name one: {', '.join(ids)}")
+    return ids[0]
+
+
+def _remotes(project: Project, note: Note) -> Iterator[ClusterRuns]:
+    """The clusters that runs were submitted to from this machine, as far as they can be asked."""
+    for context, namespace in _known_places(project):
+        try:
+            remote = open_remote(project, RunSource(context=context or None, namespace=namespace), note)
+            remote.known_runs()
+        except ToolkitError as error:
+            note(f"the runs in the namespace {namespace} of {context} are not looked at: {error}")
+        else:
+            yield remote
 
 
 def all_runs(project: Project, source: RunSource, note: Note) -> list[RunHandle]:
