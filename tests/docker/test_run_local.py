@@ -178,6 +178,72 @@ def test_a_read_only_root_still_has_a_working_folder(containers: Scratch) -> Non
     assert result.code == 0, result.err
 
 
+def test_data_that_lies_elsewhere_is_mounted_and_stays_as_it_is(containers: Scratch, tmp_path: Path) -> None:
+    # Given data of another owner, which steps only read, a folder that they write in, and a pipeline that does both.
+    data, results = tmp_path / "data", tmp_path / "results"
+    for folder, mode in ((data, 0o755), (results, 0o777)):
+        folder.mkdir()
+        folder.chmod(mode)
+    (data / "in.txt").write_text("from elsewhere")
+    owners = [(folder.stat().st_uid, folder.stat().st_gid, folder.stat().st_mode) for folder in (data, results)]
+
+    def configure(of_data: str, of_results: str) -> None:
+        volumes = (
+            "toolkit, mount_path: /mnt",
+            f"data, mount_path: /data{of_data}",
+            f"out, mount_path: /out{of_results}",
+        )
+        entries = "".join(f"      - {{name: {volume}}}\n" for volume in volumes)
+        containers.write(
+            {"toolkit.yaml": f"executor:\n  type: local-container\n  config:\n    persistent_volumes:\n{entries}"}
+        )
+
+    def run(*options: str) -> str:
+        result = containers.toolkit("run", "pipeline.py", *options)
+        assert result.code == 0, result.err
+        return result.err
+
+    configure(f", host_path: {data}, read_only: true", f", host_path: {results}")
+    containers.steps(
+        copy="text = open('/data/in.txt').read(); open('/out/out.txt', 'w').write(text)",
+        change="\n    ".join(
+            ["try:", "    open('/data/new.txt', 'w')", "except OSError as error: print(error)", "else: sys.exit(3)"]
+        ),
+    )
+    # The configuration is a file of the project, and so part of its code.
+    containers.write({".dockerignore": "toolkit.yaml\n"})
+    # When it runs.
+    run("--run-id", "elsewhere")
+    # Then nothing of the data has changed, and what steps wrote lies in the folder.
+    assert sorted(path.name for path in data.iterdir()) == ["in.txt"]
+    assert (results / "out.txt").read_text() == "from elsewhere"
+    assert owners == [(folder.stat().st_uid, folder.stat().st_gid, folder.stat().st_mode) for folder in (data, results)]
+    # And a run with the same data in a volume of the project's own is the same run.
+    configure(", read_only: true", "")
+    own = containers.root / ".toolkit" / "volumes" / "data"
+    own.mkdir(mode=0o755)
+    (own / "in.txt").write_text("from elsewhere")
+    run("--run-id", "at-home")
+    compared = containers.toolkit("diff", "elsewhere", "at-home")
+    assert compared.code == 0, compared.out
+
+    # A folder that the steps' user can't use is named alone, before any step starts.
+    results.chmod(0o755)
+    configure(f", host_path: {data}, read_only: true", f", host_path: {results}")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 3 and f"can't write in the volume out ({results})" in result.err, result.err
+    assert str(data) not in result.err and "the volume toolkit" not in result.err
+    assert "error" in containers.toolkit("doctor", "--env", "local").out.lower()
+    data.chmod(0o700)
+    configure(f", host_path: {data}, read_only: true", "")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 3 and f"can't read the volume data ({data})" in result.err, result.err
+    # One that is not there is a mistake in the configuration.
+    configure(", host_path: missing, read_only: true", "")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 2 and "toolkit.yaml:6" in result.err and "No such file or directory" in result.err, result.err
+
+
 def test_a_step_that_fails_is_tried_again_as_often_as_the_settings_say(containers: Scratch) -> None:
     containers.write(
         {"toolkit.yaml": "executor: {type: local-container, config: {retry_strategy: {limit: 2}}}\n"},

@@ -213,6 +213,22 @@ def test_what_can_not_go_on_is_refused(project: LocalProject, arguments: tuple[s
     assert "the run's pipeline p.py no longer exists" in project.err
 
 
+def test_without_a_name_the_newest_that_did_not_succeed_is_taken(project: LocalProject) -> None:
+    write(project, f"word('a', {NOT_YET!r})")
+    assert project.toolkit("retry") == 2 and "there is no run here that failed or was cancelled" in project.err
+    for run_id in ("first", "second"):
+        assert project.run("p.py", "--run-id", run_id) == 1
+    project.write("mended", "")
+    assert project.run("p.py", "--run-id", "third") == 0
+    # It runs on, and says which run it is; then the one before it is the newest.
+    for run_id, words in (("second", ()), ("first", ("p.py",))):
+        assert project.toolkit("retry", *words) == 0, project.err
+        assert f"resuming the run {run_id}, the newest that did not succeed" in project.err
+    assert project.toolkit("retry") == 2
+    # What is no run's id is a file.
+    assert project.toolkit("retry", "q.py") == 2 and "q.py" in project.err
+
+
 # --- what a step writes into its records decides nothing ----------------------------------------------------------------
 
 EVIL = "open('pwned', 'w').close()\n"

@@ -85,7 +85,7 @@ EVERYTHING: dict[str, Any] = {
     "pods_per_map": 300,
     "persistent_volumes": [
         {"name": "records", "mount_path": "/mnt"},
-        {"name": "data.of.another.team", "mount_path": "/data"},
+        {"name": "data.of.another.team", "mount_path": "/data", "host_path": "/elsewhere", "read_only": True},
     ],
     "secrets_from_k8s": [{"environment_variable": "DSN", "secret_name": "postgres", "secret_key": "connection_string"}],
     "resources": {

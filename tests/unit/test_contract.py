@@ -17,7 +17,7 @@ SCHEMAS = Path(report.__file__).parent / "schemas"
 @pytest.mark.parametrize(
     ("kind", "schema", "place"),
     [
-        (contract.RunSummary, "runs", "items"),
+        (contract.RunRow, "runs", "items"),
         (contract.RunDocument, "show", ""),
         (contract.StepDocument, "show", "$defs/step"),
         (contract.AttemptDocument, "show", "$defs/attempt"),

@@ -24,6 +24,11 @@ def project_at(config: str | None, start: Path) -> Project:
     return load(Path(config) if config else None, start)
 
 
+def is_pipeline(word: str) -> bool:
+    """Whether a word names a pipeline's file, as ``file.py:name``, and can't be a run's id, which has no dot."""
+    return Path(word.partition(":")[0]).suffix in (".py", ".yaml", ".yml")
+
+
 def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference]:
     """The project and the pipeline that a command names, or that the configuration names.
 

@@ -186,7 +186,7 @@ def _with_detach(parser: _Parser) -> None:
 
 def _add_retry(commands: _Commands) -> None:
     parser = _command(commands, "retry", "resume a run that failed: what succeeded does not run again")
-    parser.add_argument("run", help="the run's id")
+    parser.add_argument("run", nargs="?", help="the run's id (default: the newest that failed or was cancelled)")
     parser.add_argument("pipeline", nargs="?", help="as for run (default: the run's own file)")
     parser.add_argument("--env", metavar="ENV", help="where to resume it (default: the run's own environment)")
     _with_parameters(parser)
@@ -231,8 +231,14 @@ def _add_runs(commands: _Commands) -> None:
     parser = _command(commands, "runs", "list the runs")
     _with_config(parser)
     parser.add_argument("--tag", help="only those with this tag")
+    parser.add_argument(
+        "--table", metavar="NAME,…", help="a column for each of these parameters and metrics; a.b is b in the mapping a"
+    )
+    parser.add_argument("--sort", metavar="NAME", help="the order of the runs; --sort=-NAME has the largest first")
     _with_place(parser)
-    _with_json(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
+    form.add_argument("--csv", action="store_true", help="print CSV")
 
 
 def _add_show(commands: _Commands) -> None:
@@ -275,7 +281,7 @@ def _add_fetch(commands: _Commands) -> None:
 
 def _add_cancel(commands: _Commands) -> None:
     parser = _command(commands, "cancel", "cancel a run, and wait until it has ended")
-    parser.add_argument("run", help="the run's id")
+    parser.add_argument("run", nargs="?", help="the run's id (default: the one that goes on and was started from here)")
     parser.add_argument("--kill", action="store_true", help="do not wait for the steps' grace period")
     _with_config(parser)
     _with_place(parser)

@@ -105,7 +105,15 @@ def _check_stores(config: Config, locations: SettingLocations) -> None:
     if config.catalog.type != "do-nothing":
         paths.append(("catalog", "catalog_location", location))
     for service, key, path in paths:
-        if volume_of(path, volumes) is None:
+        volume = volume_of(path, volumes)
+        if volume is not None and volume.read_only:
+            message = (
+                f"the volume {volume.name} can't be read_only, because {service}.config.{key} is {path}, where steps write: "
+                "put it on another volume"
+            )
+            at = ("config", "persistent_volumes", volumes.index(volume), "read_only")
+            raise BadInput(message, locations.of("executor", *at))
+        if volume is None:
             listed = ", ".join(f"{volume.name} at {volume.mount_path}" for volume in volumes)
             available = f"the volumes are {listed}" if listed else "executor.config.persistent_volumes has none"
             message = f"{service}.config.{key} is {path}, which lies on no volume ({available})"

@@ -202,6 +202,7 @@ def _rules() -> Rules:
         {
             (s.PersistentVolume, "name"): check_subdomain,
             (s.PersistentVolume, "mount_path"): check_mount_path,
+            (s.PersistentVolume, "host_path"): check_line,
             (s.SecretReference, "environment_variable"): check_variable,
             (s.SecretReference, "secret_name"): check_subdomain,
             (s.SecretReference, "secret_key"): check_secret_key,

@@ -22,6 +22,10 @@ class PersistentVolume(NamedTuple):
 
     name: str
     mount_path: str
+    host_path: str | None = None
+    """On this machine, the folder that is the volume: absolute, below ``~``, or relative to the configuration file."""
+    read_only: bool = False
+    """Whether steps may only read: in every container, also on Kubernetes."""
 
 
 class SecretReference(NamedTuple):
@@ -158,6 +162,8 @@ class Executor(NamedTuple):
     """Not a key of the file: whether the file sets the type. A type that is set chooses the environment if nothing else does."""
     patch_places: dict[str, str] = _NOTHING
     """Not a key of the file: where each patch stands, as ``file:line``."""
+    host_path_places: dict[str, str] = _NOTHING
+    """Not a key of the file: where the ``host_path`` of each volume stands, as ``file:line``, by the volume's name."""
 
 
 class RunLogStore(NamedTuple):

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from toolkit.config.settings import ResourceList, Resources, RetryStrategy, SecretReference
 from toolkit.model.pipeline import Function, Takes, Task
@@ -32,11 +32,20 @@ if TYPE_CHECKING:
         StepType,
         TakesRow,
         TaskKeys,
+        VolumeRow,
     )
 
 VERSION = 2
 When = Literal["start", "again"]
 Ends = Literal["success", "failure", ""]
+
+
+class PlannedVolume(NamedTuple):
+    """A volume as every environment has it: the folder or the claim behind it is no part of a plan."""
+
+    name: str
+    mount_path: str
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,13 +54,13 @@ class Settings:
 
     Attributes:
         image: an image of the step's own; None is the pipeline's.
-        volumes: (name, mount path) of each volume. secrets: those of the configuration, which every step gets.
+        volumes: without what concerns this machine alone. secrets: those of the configuration, which every step gets.
         time_limit: seconds for one attempt. grace_period: seconds between the request to stop and the kill.
     """
 
     image: str | None
     environment: Mapping[str, str]
-    volumes: tuple[tuple[str, str], ...]
+    volumes: tuple[PlannedVolume, ...]
     secrets: tuple[SecretReference, ...]
     resources: Resources
     user: int | None
@@ -243,7 +252,7 @@ def _settings_json(settings: Settings) -> SettingsRow:
     return {
         "image": settings.image,
         "environment": dict(settings.environment),
-        "volumes": [{"name": name, "mount_path": path} for name, path in settings.volumes],
+        "volumes": [_volume_json(volume) for volume in settings.volumes],
         "secrets": [
             {
                 "environment_variable": secret.environment_variable,
@@ -266,6 +275,13 @@ def _settings_json(settings: Settings) -> SettingsRow:
         "pids_limit": settings.pids_limit,
         "image_pull_secrets": list(settings.image_pull_secrets),
     }
+
+
+def _volume_json(volume: PlannedVolume) -> VolumeRow:
+    row: VolumeRow = {"name": volume.name, "mount_path": volume.mount_path}
+    if volume.read_only:
+        row["read_only"] = True
+    return row
 
 
 def _resource_list_json(resources: ResourceList) -> ResourceListRow:

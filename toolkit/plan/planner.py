@@ -33,6 +33,7 @@ from toolkit.plan.plan import (
     PlannedComposite,
     PlannedScope,
     PlannedStep,
+    PlannedVolume,
     Settings,
     settings_key,
 )
@@ -385,7 +386,9 @@ def _merge_settings(config: ExecutorConfig, override: Override, max_attempts: in
     return Settings(
         image=override.image,
         environment={**config.environment, **override.environment},
-        volumes=tuple((volume.name, volume.mount_path) for volume in config.persistent_volumes),
+        volumes=tuple(
+            PlannedVolume(volume.name, volume.mount_path, volume.read_only) for volume in config.persistent_volumes
+        ),
         secrets=config.secrets_from_k8s,
         resources=either("resources"),
         user=either("user"),

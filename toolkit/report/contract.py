@@ -27,6 +27,12 @@ class RunSummary(TypedDict):
     ended: str | None
 
 
+class RunRow(RunSummary, total=False):
+    """A run in ``toolkit runs``; with ``--table`` also the values that it has of the columns."""
+
+    values: dict[str, JsonValue]
+
+
 class ExecutableDocument(TypedDict, total=False):
     """The key that only a file with its executable bit has."""
 

@@ -11,7 +11,7 @@ from toolkit.report.outline import OutlineRow, outline
 from toolkit.report.table import counted, print_table, printable
 
 if TYPE_CHECKING:
-    from toolkit.report.contract import CatalogFile, RunDocument, RunSummary, StepDocument
+    from toolkit.report.contract import CatalogFile, RunDocument, RunRow, StepDocument
 
 _LONGEST_VALUE = 80
 _LONGEST_RESULT = 30
@@ -28,7 +28,7 @@ _UNKNOWN = "unknown"
 Table = list[tuple[str, ...]]
 
 
-def print_runs(runs: Sequence[RunSummary]) -> None:
+def print_runs(runs: Sequence[RunRow]) -> None:
     """Prints a table of runs."""
     if not runs:
         print("no runs")
@@ -38,6 +38,19 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
         took = _duration(run["started"], run["ended"])
         started = _to_seconds(run["started"])
         table.append((run["run_id"], run["pipeline"], run["environment"], run["status"], started, took, run["tag"]))
+    print_table(table)
+
+
+def print_values(runs: Sequence[RunRow], columns: Sequence[str]) -> None:
+    """Prints a table of values, a row for each run and a column for each name."""
+    if not runs:
+        print("no runs")
+        return
+    table: Table = [("RUN", "STATUS", "TAG", *columns)]
+    for run in runs:
+        values = run["values"]
+        cells = (_value(values[name], _LONGEST_RESULT) if name in values else "-" for name in columns)
+        table.append((run["run_id"], run["status"], run["tag"], *cells))
     print_table(table)
 
 

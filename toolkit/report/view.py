@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         CatalogFile,
         FileDocument,
         RunDocument,
-        RunSummary,
+        RunRow,
         StepDocument,
     )
     from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue
@@ -68,7 +68,7 @@ def _states(log: RunLog, run: Run, plan: RunPlan) -> States:
     )
 
 
-def summary(log: RunLog, run: Run, run_states: States | None = None) -> RunSummary:
+def summary(log: RunLog, run: Run, run_states: States | None = None) -> RunRow:
     """A row of ``toolkit runs``.
 
     Args:

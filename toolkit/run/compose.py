@@ -59,6 +59,7 @@ def compose_file(
         project, "local", reference, given.values, spellings=given.spellings, explain=explain, typed=given.typed
     )
     volumes.make_private_state(project)
+    volumes.check(project)
     preparation = prepare(request, report)
     plan = preparation.plan
     if preparation.computed:
@@ -116,10 +117,7 @@ def render_compose_file(
     """
     home, config = project.home, project.config
     folders = compose.HostFolders(
-        {
-            volume.name: compose.relative(volumes.volume_folder(project, volume.name), home)
-            for volume in config.executor.config.persistent_volumes
-        },
+        {name: compose.relative(folder, home) for name, folder in volumes.volume_folders(project).items()},
         compose.relative(plan_folder(project, run_id), home),
         compose.relative(project.root, home),
     )

@@ -22,13 +22,21 @@ def prepare_volumes(preparation: Preparation) -> None:
     """Makes the folders of the volumes, and checks that the engine sees them and that the steps' user can write there.
 
     Raises:
-        Infrastructure: a folder can't be made, or the engine is on another machine.
+        BadInput: as of :func:`volumes.prepare`.
+        Infrastructure: a folder can't be made or used, or the engine is on another machine.
     """
     project, plan = preparation.request.project, preparation.plan
     volumes.prepare(project, preparation.user)
     for path in filter(None, (plan.run_log, plan.catalog)):
         volumes.make_store(project, path, preparation.user)
-    if preparation.image is not None:
+    if preparation.image is None:
+        volumes.check_access(project)
+        read_only = [volume.name for volume in project.config.executor.config.persistent_volumes if volume.read_only]
+        if read_only:
+            preparation.note(
+                f"nothing keeps a plain process from writing on what is read-only elsewhere: {', '.join(read_only)}"
+            )
+    else:
         from toolkit.backends.docker import engine_check
 
         for sentence in engine_check.check_engine(
@@ -74,7 +82,6 @@ def _docker_launcher(preparation: Preparation, run_id: str, private: Path) -> La
         return container_spec(plan, step, run_id, attempt, image.id, preparation.user, image.expectation)
 
     config = project.config.executor.config
-    folders = {volume.name: str(volumes.volume_folder(project, volume.name)) for volume in config.persistent_volumes}
     labels = {**config.labels, LABEL + "run": run_id, **driver.labels(project)}
     references = {image.id: image.reference for image in images.values()}
-    return DockerLauncher(preparation.connect(), spec_of, folders, private, references, labels)
+    return DockerLauncher(preparation.connect(), spec_of, volumes.volume_folders(project), private, references, labels)

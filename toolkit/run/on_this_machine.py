@@ -55,6 +55,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     provider = providers.provider(project)
     provider.require(secret.environment_variable for secret in config.secrets_from_k8s)
     volumes.make_private_state(project)
+    volumes.check(project)
     run_log = volumes.host_path(project, project.config.run_log_store.log_folder)
     if continuation is None and (run_log / run_id / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")

@@ -63,6 +63,10 @@ def retry_request(project: Project, handle: RunHandle, named: Named) -> Request:
             the run was asked for and the user does not name all of it. Infrastructure: the cluster can't be asked.
     """
     run = handle.run
+    if handle.is_copy:
+        raise BadInput(
+            f"the run {run.id} is on a cluster that can't be found, so it can't be resumed: only a copy is here"
+        )
     asked = _asked(project, handle)
     if asked is None and run.is_open:
         raise BadInput(f"the run {run.id} is one of compose: run its steps with docker-compose")

@@ -148,8 +148,11 @@ if TYPE_CHECKING:
         data_folder: str
 
     class VolumeRow(TypedDict):
+        """``read_only`` is there only where it is true."""
+
         name: str
         mount_path: str
+        read_only: NotRequired[Literal[True]]
 
     class SecretRow(TypedDict):
         environment_variable: str

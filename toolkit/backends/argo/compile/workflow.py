@@ -29,7 +29,7 @@ from toolkit.backends.argo.compile.pod import (
     volume_name,
 )
 from toolkit.backends.argo.compile.tasks import call
-from toolkit.config.settings import Config, ExecutorConfig, Override, RetryStrategy
+from toolkit.config.settings import Config, ExecutorConfig, Override, PersistentVolume, RetryStrategy
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.runtime.shared.protocol import (
@@ -350,7 +350,7 @@ class _Compiler:
         files = [{"key": name, "path": name} for name in file_names]
         run = {"name": RUN_VOLUME, "configMap": {"name": self._values.config_map, "items": files}}
         claims = [
-            {"name": volume_name(volume.name), "persistentVolumeClaim": {"claimName": volume.name}}
+            {"name": volume_name(volume.name), "persistentVolumeClaim": _claim(volume)}
             for volume in self._executor.persistent_volumes
         ]
         return [run, *claims]
@@ -397,3 +397,8 @@ def _refuse(executor: ExecutorConfig) -> None:
         for name in settings:
             if name.startswith(_RESERVED) or name == MANAGED[0]:
                 raise BadInput(f"the {kind} {name} is reserved for toolkit or Argo: choose another")
+
+
+def _claim(volume: PersistentVolume) -> KubernetesObject:
+    # Kubernetes gives a volume that it mounts for writing to the steps' group, file by file.
+    return {"claimName": volume.name, **({"readOnly": True} if volume.read_only else {})}
