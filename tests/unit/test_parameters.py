@@ -170,7 +170,7 @@ def test_json_that_python_would_pass_over_is_bad_input_with_its_line(
 
 def test_an_empty_json_file_gives_nothing(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(" \n")
-    assert parameters.read(tmp_path / "p.json", [], {}) == ({}, {})
+    assert parameters.read(tmp_path / "p.json", [], {}).values == {}
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
