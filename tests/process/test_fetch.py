@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.local_project import LocalProject
+from toolkit.runs.find import MissingObjects, RunHandle
 
 FUNCTIONS = """\
 class Model:
@@ -187,6 +189,9 @@ def test_a_word_that_is_no_run_is_a_key_of_the_newest(ran: LocalProject) -> None
     assert ran.toolkit("fetch", "f", "sub/a", "--to", "../word") == 0
     assert ran.err.startswith("'f' is no run, and so a key of the newest run, one\n2 files of the run one in ../word")
     assert set(files_in(ran.root.parent / "word")) == {"f", "sub/a"} and ran.out == "../word\n"
+    # What no run can be called is asked for on no cluster.
+    assert ran.toolkit("show", "0/model.pkl", "--env", "argo", "--context", "none") == 2
+    assert "there is no run '0/model.pkl' here" in ran.err
 
 
 # --- where it lies, and what of it is code -------------------------------------------------------------------------------
@@ -254,7 +259,9 @@ def test_a_fetch_replaces_what_is_there_and_names_what_is_not_of_the_run(project
     assert files_in(folder) == {"made": b"1\n", "hash": b"1\n", "old": b"old"}
 
 
-def test_an_object_that_is_missing_does_not_keep_the_others_away(project: LocalProject) -> None:
+def test_an_object_that_is_missing_does_not_keep_the_others_away(
+    project: LocalProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.write(
         "q.py",
         "from toolkit import Catalog, Pipeline, ShellTask\np = Pipeline(steps=[ShellTask('a', 'echo x > x;"
@@ -265,7 +272,18 @@ def test_an_object_that_is_missing_does_not_keep_the_others_away(project: LocalP
     next(project.root.glob(f".toolkit/volumes/*/catalog/objects/*/{digest}")).unlink()
     assert project.toolkit("fetch", "q") == 2
     assert f"y: the object {digest} is not in the catalog" in project.err and "2 files are in" in project.err
-    assert set(files_in(project.root / ".toolkit/fetched/q")) == {"x", "z"}
+    folder = project.root / ".toolkit/fetched/q"
+    assert set(files_in(folder)) == {"x", "z"}
+    # On a cluster it is the volume that lacks it. What it has is here by then.
+    (folder / "x").unlink()
+    here = RunHandle.catalog
+
+    def catalog(handle: RunHandle, digests: Iterable[str]) -> None:
+        raise MissingObjects("an object is missing", here(handle, digests))
+
+    monkeypatch.setattr(RunHandle, "catalog", catalog)
+    assert project.toolkit("fetch", "q") == 3 and f"y: the object {digest} is not in the catalog" in project.err
+    assert set(files_in(folder)) == {"x", "z"}
 
 
 @pytest.mark.parametrize(

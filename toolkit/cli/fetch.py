@@ -51,7 +51,7 @@ def _run_and_keys(options: argparse.Namespace) -> tuple[RunHandle, list[str]]:
     except NoSuchRun as error:
         try:
             handle = open_run(options, None)
-        except BadInput:
+        except NoSuchRun:
             raise error from None
         try:
             RunCatalog(View(handle.log, handle.run)).select(options.run)

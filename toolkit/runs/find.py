@@ -133,7 +133,10 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
     """
     # An option limits the search, an environment variable does not: `diff` may compare a run of each environment.
     chosen = choose_environment(source.environment, project.config)[0]
-    mirrored = _known_places(project, run_id) if RUN_ID.fullmatch(run_id) else []
+    if not RUN_ID.fullmatch(run_id):
+        # No cluster is asked for it: it may be a key, or a path.
+        raise NoSuchRun(f"there is no run {run_id!r} here: `toolkit runs` lists the runs")
+    mirrored = _known_places(project, run_id)
     limited = source.environment is not None
     only_on_cluster = (
         chosen == "argo" if limited else _requested_environment(project, source) == "argo" and bool(mirrored)
@@ -179,11 +182,11 @@ def newest_run(project: Project, source: RunSource, note: Note, logs: bool = Fal
     """The newest of the runs that ``toolkit runs`` lists.
 
     Raises:
-        BadInput: there is none. Infrastructure: the cluster can't be asked.
+        NoSuchRun: there is none. Infrastructure: the cluster can't be asked.
     """
     handles = all_runs(project, source, note)
     if not handles:
-        raise BadInput("there are no runs here yet")
+        raise NoSuchRun("there are no runs here yet")
     newest = handles[-1]
     if newest.remote is None:
         return newest
