@@ -76,6 +76,18 @@ def test_what_can_not_lie_side_by_side_begins_with_its_steps_path(tmp_path: Path
     assert [entry.step for entry in catalog(run).select("f")] == ["par/left/load", "par/right/load"]
 
 
+def test_a_name_may_look_like_a_pattern_and_a_steps_may_be_longer_than_a_files(tmp_path: Path) -> None:
+    run = found(tmp_path, puts("a"), puts("é" * 150), puts("c"))
+    put(run, "a", "a[1].txt", "a1.txt")
+    put(run, "é" * 150, "z")
+    put(run, "c", "z/b")
+    assert [entry.name for entry in catalog(run).select("a[1].txt")] == ["a[1].txt"]
+    assert [entry.name for entry in catalog(run).select("a[1]*")] == ["a1.txt"]
+    assert all(len(part.encode()) <= 255 for place in places(run) for part in (place or "").split("/"))
+    long = Entry("a", 1, "é" * 126, "0/" + "é" * 126, "", 1, object="set")
+    assert max(len(part.encode()) for part in long.file_name.split("/")) <= 255 and long.file_name.endswith(".pkl")
+
+
 @pytest.mark.parametrize(("first", "second"), [("F", "f"), ("é", "e\u0301"), ("A/x", "a"), ("straße", "STRASSE")])
 def test_names_that_a_file_system_takes_for_one(first: str, second: str) -> None:
     names = {Entry("one", 1, first, first, "", 1): first, Entry("two", 1, second, second, "", 1): second}

@@ -17,6 +17,7 @@ from toolkit.errors import BadInput, Infrastructure
 from toolkit.report.values import counting_attempt
 from toolkit.report.view import View
 from toolkit.runtime.shared.catalog import StoreFault, is_empty_folder, is_pattern, matches
+from toolkit.runtime.shared.layout import folder_name
 from toolkit.runtime.shared.scope import Scope
 from toolkit.runtime.shared.tree import HANDLER
 from toolkit.store.states import Row
@@ -59,12 +60,18 @@ class Entry:
     @property
     def file_name(self) -> str:
         """The name of the file that it is fetched as, where nothing else has that name."""
-        return self.outer + (PICKLE if self.object else "")
+        return self._file(self.outer)
 
     @property
     def name_by_step(self) -> str:
         """The name of the file that it is fetched as, where another has the same name."""
-        return f"{self.step}/{self.name}" + (PICKLE if self.object else "")
+        return self._file("/".join([*map(_short, self.step.split("/")), self.name]))
+
+    def _file(self, name: str) -> str:
+        if not self.object:
+            return name
+        folder, slash, last = name.rpartition("/")
+        return folder + slash + _short(last, _LONGEST - len(PICKLE)) + PICKLE
 
     def row(self) -> CatalogFile:
         """As ``--json`` has it."""
@@ -81,6 +88,15 @@ class Entry:
         if self.object:
             row["object"] = self.object
         return row
+
+
+_LONGEST = 255
+"""Bytes of a name that every file system takes."""
+
+
+def _short(name: str, longest: int = _LONGEST) -> str:
+    """A name of a step or of an object as the name of a file. A long one is written as on the volume."""
+    return name if len(name.encode("utf-8", "surrogatepass")) <= longest else folder_name(name)
 
 
 class RunCatalog:
@@ -289,7 +305,8 @@ class _Below:
 
 def _fitting(key: str, named: Mapping[str, list[Entry]]) -> list[Entry]:
     """What a key means among entries by their names. A folder or a pattern means no object beside a file of its name."""
-    folder, is_any = key.rstrip("/") + "/", is_pattern(key)
+    # A file may have characters of a pattern in its name.
+    folder, is_any = key.rstrip("/") + "/", is_pattern(key) and key not in named
     fitting = [name for name in named if name.startswith(folder) or (is_any and matches(key, name))]
     found = [entry for name in fitting for entry in named[name]]
     files = {entry.file_name for entry in found if not entry.object}
