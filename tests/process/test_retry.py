@@ -412,7 +412,7 @@ def test_a_file_of_a_run_that_is_a_link_or_a_pipe_is_no_record(project: LocalPro
     assert [run["run_id"] for run in project.show("runs")] == ["r"] and project.show()["run_id"] == "r"
     assert project.toolkit("show", "other") == 2 and project.toolkit("show", "../run_log_store/r") == 2
     assert project.toolkit("catalog", "r", "--get", "f") == 2 and "is not in the catalog" in project.err
-    assert project.toolkit("fetch", "r") == 2 and not (project.root / "r" / "f").exists()
+    assert project.toolkit("fetch", "r") == 2 and not (project.root / ".toolkit" / "fetched" / "r" / "f").exists()
     # A record that names another run is none.
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**record, "run_id": "../../elsewhere"}))

@@ -261,19 +261,19 @@ def _add_logs(commands: _Commands) -> None:
 
 
 def _add_catalog(commands: _Commands) -> None:
-    parser = _command(commands, "catalog", "list the files that a run put into the catalog")
+    parser = _command(commands, "catalog", "list the files and objects that a run has in the catalog")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
-    parser.add_argument("--get", metavar="KEY", help="write this file's content to standard output")
+    parser.add_argument("--get", metavar="KEY", help="write the bytes of this file or object to standard output")
     _with_config(parser)
     _with_place(parser)
     _with_json(parser)
 
 
 def _add_fetch(commands: _Commands) -> None:
-    parser = _command(commands, "fetch", "copy the files that a run put into the catalog to a folder")
-    parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
-    parser.add_argument("keys", nargs="*", metavar="KEY", help="files or patterns, also STEP:KEY (default: all)")
-    parser.add_argument("--to", metavar="FOLDER", help="where (default: a new folder named like the run)")
+    parser = _command(commands, "fetch", "copy files and objects that a run has in the catalog to a folder")
+    parser.add_argument("run", nargs="?", help="the run's id; else it is a KEY of the newest run (default: the newest)")
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="names or patterns, also STEP:KEY (default: all)")
+    parser.add_argument("--to", metavar="FOLDER", help="where (default: .toolkit/fetched/RUN)")
     _with_config(parser)
     _with_place(parser)
     _with_json(parser)

@@ -144,9 +144,16 @@ class OutputDocument(TypedDict):
     output: str
 
 
-class CatalogFile(FileDocument):
-    """A file that a run put, in ``toolkit catalog``."""
+class ReturnedDocument(TypedDict, total=False):
+    """The key that only a returned object has: its type."""
 
+    object: str
+
+
+class CatalogFile(FileDocument, ReturnedDocument):
+    """A file that a run put, or an object that it returned, in ``toolkit catalog``."""
+
+    key: str | None
     step: str
     attempt: int
 

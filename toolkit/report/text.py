@@ -172,12 +172,16 @@ def _print_failure(step: StepDocument, is_handled: bool) -> None:
 
 
 def print_catalog(files: Sequence[CatalogFile]) -> None:
-    """Prints a table of files."""
+    """Prints a table of files and objects by their keys. What has no key has its name, and its attempt behind its step."""
     if not files:
-        print("the run put no files into the catalog")
+        print("the run put no files into the catalog, and returned no objects")
         return
-    table: Table = [("FILE", "STEP", "SIZE", "SHA256")]
-    table += [(file["name"], file["step"], _size(file["size"]), file["sha256"][:16]) for file in files]
+    table: Table = [("KEY", "OBJECT", "STEP", "SIZE", "SHA256")]
+    for file in files:
+        key, step = file["key"], file["step"]
+        if key is None:
+            key, step = f"({file['name']})", f"{step} (attempt {file['attempt']})"
+        table.append((key, file.get("object", ""), step, _size(file["size"]), file["sha256"][:16]))
     print_table(table)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from toolkit.errors import Infrastructure
 from toolkit.plan.plan import shape_hash
 from toolkit.report.values import KnownRecords, RunValues
 from toolkit.runtime.shared.scope import RunPlan
@@ -15,7 +14,6 @@ from toolkit.store.verdict import LOST_RUN, LOST_RUN_ON_CLUSTER, Attempt
 if TYPE_CHECKING:
     from toolkit.report.contract import (
         AttemptDocument,
-        CatalogFile,
         FileDocument,
         RunDocument,
         RunRow,
@@ -121,20 +119,24 @@ class View:
         whole: as of :func:`view`.
 
     Attributes:
-        plan: the run's. plan_hash: of its shape. rows: all rows that are known to run, in the order of the plan. status: the run's.
+        id: the run's. plan: the run's. plan_hash: of its shape. rows: all rows that are known to run, in the order of the plan.
+        status: the run's. known_records: the records of the rows' attempts. unread: why the volume can't be read, else None.
     """
 
     def __init__(self, log: RunLog, run: Run, whole: bool = False) -> None:
+        self.id = run.id
         self.plan = _plan_of(run)
         self.plan_hash = run.record["plan_hash"] or shape_hash(self.plan.document)
         self._engine_view = log.engine_view(run)
+        self.unread = self._engine_view.why if self._engine_view is not None else None
         run_states = _states(log, run, self.plan)
         self.rows = run_states.rows
         self._run = run
         self._summary = summary(log, run, run_states)
         self.status = self._summary["status"]
         attempts = {row.path: row.attempts for row in self.rows if row.row["type"] == "task"}
-        self._values = RunValues(self.plan, KnownRecords(run.folder, attempts), whole)
+        self.known_records = KnownRecords(run.folder, attempts)
+        self._values = RunValues(self.plan, self.known_records, whole)
 
     def document(self) -> RunDocument:
         record = self._run.record
@@ -229,19 +231,3 @@ def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
     if entry.get("executable"):
         document["executable"] = True
     return document
-
-
-def catalog(document: RunDocument) -> list[CatalogFile]:
-    """The files that a run put, in the order of the plan. A later step gets the last file of a name.
-
-    Raises:
-        Infrastructure: only a volume knows them that can't be read.
-    """
-    if "unread" in document:
-        raise Infrastructure(f"what the run {document['run_id']} put into the catalog is unknown: {document['unread']}")
-    rows: list[CatalogFile] = []
-    for step in document["steps"]:
-        for attempt in step["attempts"]:
-            for file in attempt["catalog"]["put"]:
-                rows.append({"step": step["path"], "attempt": attempt["number"], **file})
-    return rows

@@ -25,6 +25,23 @@ if TYPE_CHECKING:
     from toolkit.runs.cluster_runs import ClusterRuns
     from toolkit.runtime.shared.documents import RunPlace
 
+
+class NoSuchRun(BadInput):
+    """There is no run of that name where it is looked for."""
+
+
+class MissingObjects(Infrastructure):
+    """Objects are missing or damaged on a cluster's volume. The others are here.
+
+    Attributes:
+        location: the folder of the catalog's objects on this machine; None where nothing is stored.
+    """
+
+    def __init__(self, message: str, location: Path | None) -> None:
+        super().__init__(message)
+        self.location = location
+
+
 _Place = tuple[str, str]
 """Context and namespace of a cluster."""
 
@@ -69,8 +86,8 @@ class RunHandle:
             digests: SHA-256 of the objects that it must hold, as far as they exist. Those on a cluster are fetched.
 
         Raises:
-            BadInput: the run's plan names no catalog on a volume. Infrastructure: the cluster can't be asked, or an object is
-                missing or damaged there.
+            BadInput: the run's plan names no catalog on a volume. Infrastructure: the cluster can't be asked.
+            MissingObjects: an object is missing or damaged there.
         """
         if self.is_copy:
             raise Infrastructure(
@@ -80,7 +97,7 @@ class RunHandle:
             try:
                 return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
             except StoreFault as error:
-                raise Infrastructure(str(error)) from None
+                raise MissingObjects(str(error), self.remote.mirror.catalog) from None
         location = self.run.plan()["stores"]["catalog"]
         return volumes.host_path(self.project, location) if location is not None else None
 
@@ -118,11 +135,14 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
         logs: whether the output of the steps is needed as well.
 
     Raises:
-        BadInput: there is no such run. Infrastructure: the cluster can't be asked.
+        NoSuchRun. BadInput: it was moved, and where to is not known. Infrastructure: the cluster can't be asked.
     """
     # An option limits the search, an environment variable does not: `diff` may compare a run of each environment.
     chosen = choose_environment(source.environment, project.config)[0]
-    mirrored = _known_places(project, run_id) if RUN_ID.fullmatch(run_id) else []
+    if not RUN_ID.fullmatch(run_id):
+        # No cluster is asked for it: it may be a key, or a path.
+        raise NoSuchRun(f"there is no run {run_id!r} here: `toolkit runs` lists the runs")
+    mirrored = _known_places(project, run_id)
     limited = source.environment is not None
     only_on_cluster = (
         chosen == "argo" if limited else _requested_environment(project, source) == "argo" and bool(mirrored)
@@ -139,7 +159,7 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
             source = _source_of_moved(project, run_id, source)
         except NoRun:
             if limited or not (mirrored or chosen == "argo" or source.is_cluster):
-                raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists the runs") from None
+                raise NoSuchRun(f"there is no run {run_id!r} here: `toolkit runs` lists the runs") from None
     if len(mirrored) == 1 and not source.is_cluster:
         # It was submitted from this machine, whose mirror says to which cluster.
         context, namespace = mirrored[0]
@@ -158,7 +178,7 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
         if local is not None:
             return local
         cluster = remote.cluster
-        raise BadInput(
+        raise NoSuchRun(
             f"there is no run {run_id!r}, neither here nor in the namespace {cluster.namespace} of {cluster.context}"
         ) from None
     if not limited and moved_to(handle.run.folder) == this_machine(project):
@@ -175,11 +195,11 @@ def newest_run(project: Project, source: RunSource, note: Note, logs: bool = Fal
     """The newest of the runs that ``toolkit runs`` lists.
 
     Raises:
-        BadInput: there is none. Infrastructure: the cluster can't be asked.
+        NoSuchRun: there is none. Infrastructure: the cluster can't be asked.
     """
     handles = all_runs(project, source, note)
     if not handles:
-        raise BadInput("there are no runs here yet")
+        raise NoSuchRun("there are no runs here yet")
     newest = handles[-1]
     if newest.remote is None:
         return newest

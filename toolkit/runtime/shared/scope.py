@@ -445,6 +445,20 @@ class Scope:
                     break
         return sources
 
+    def files_of(self, path: str) -> Sources:
+        """All files that a step would find which comes after the row, the branch or the item at an instance path.
+
+        Args:
+            path: is around this row, or its own; the empty path is that of the pipeline.
+        """
+        everything = _KeyPattern(".")
+        for segment in self._trail:
+            if segment.instance == path:
+                return self._put_by_sequence(segment.template, path, everything, None)
+            if segment.path == path:
+                return self._put_by_row(segment.row, path, everything)
+        return {}
+
     def _put_by_sequence(self, scope: str, instance: str, pattern: _KeyPattern, before: Optional[int]) -> Sources:
         """The files that the steps of a sequence before a position (None: all of them) put."""
         sequence = self._plan.scopes[scope]
