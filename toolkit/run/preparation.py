@@ -19,6 +19,7 @@ from toolkit.run.describe import KeptAnswers, describe
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared import scope
 from toolkit.runtime.shared.controls import Controls
+from toolkit.runtime.shared.records import parameter_files
 from toolkit.spec.container import GROUP, steps_user
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ class Preparation:
             used = {None, *(settings.image for settings in self.plan.settings)}
             self._images.update((setting, built) for setting, built in images.items() if setting in used)
         return self._images
+
+    def parameter_files(self) -> dict[str, bytes]:
+        """The files, by name, that give the run's parameters to its steps."""
+        return parameter_files(self.request.parameters, self.request.spellings)
 
     def image_record(self) -> ImageRecord | None:
         """The pipeline's image, as run.json has it."""
@@ -154,6 +159,9 @@ def prepare(
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
+    if request.given is not None:
+        given = request.given.complete(note)
+        request = replace(request, parameters=given.values, spellings=given.spellings)
     if parameters_given:
         check_parameters(plan, request.parameters)
     preparation = Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note)

@@ -114,7 +114,7 @@ class Pipeline:
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> Any:
         """Runs the pipeline as ``toolkit run`` does, and returns when the run has succeeded.
@@ -127,7 +127,8 @@ class Pipeline:
             configuration_file: the path of the configuration.
             run_id: the run's id. One is made when it is empty.
             tag: a word to find the run by.
-            parameters_file: the path of a YAML or JSON file with the run's parameters.
+            parameters_file: the path of a YAML or JSON file with the run's parameters, or a list of such paths. The later ones
+                win, also inside of dictionaries.
             log_level: accepted, and without effect.
 
         Raises:
@@ -137,7 +138,9 @@ class Pipeline:
         execute(self, configuration_file, run_id, tag, parameters_file)
 
 
-def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, parameters_file: str) -> None:
+def execute(
+    pipeline: Any, configuration_file: str, run_id: str, tag: str, parameters_file: Union[str, Sequence[str]]
+) -> None:
     """What ``execute()`` of a pipeline, a driver and a job does."""
     recorder = getattr(sys, "_toolkit_recorder", None)
     if recorder is not None:
@@ -153,6 +156,8 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
     # The rest of the package, which runs it, is not in an image.
     from toolkit.run.script import run_script
 
+    one = isinstance(parameters_file, (str, os.PathLike))
+    files: list[Any] = [parameters_file] if one else list(parameters_file)
     code = run_script(
         file=os.path.abspath(file),
         nth=nth,
@@ -160,7 +165,7 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
         configuration_file=configuration_file or None,
         run_id=run_id or None,
         tag=tag or None,
-        parameters_file=parameters_file or None,
+        parameters_files=[file for file in files if file],
     )
     if code != 0:
         sys.exit(code)
@@ -178,7 +183,7 @@ class AsyncPipeline(Pipeline):
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> None:
         """Runs the pipeline. Arguments and errors are those of :meth:`Pipeline.execute`."""

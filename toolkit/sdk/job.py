@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.composites import Pipeline, execute
@@ -44,7 +44,7 @@ class _Job:
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
         job_id: str = "",
     ) -> None:
@@ -54,7 +54,7 @@ class _Job:
             configuration_file: the path of the configuration.
             run_id: the run's id.
             tag: a word to find the run by.
-            parameters_file: the path of a YAML or JSON file with the run's parameters.
+            parameters_file: the path of a YAML or JSON file with the run's parameters, or a list of such paths.
             log_level: accepted, and without effect.
             job_id: another name of ``run_id``.
 

@@ -14,8 +14,8 @@ Steps of the SDK, pipelines and other drivers can be called in it. Each call add
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Optional, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union, overload
 
 from toolkit.sdk.composites import Nested, Pipeline, execute
 from toolkit.sdk.refusal import Refusal, user_line
@@ -386,7 +386,7 @@ class Driver:
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> None:
         """Runs the pipeline. Arguments and errors are those of :meth:`toolkit.Pipeline.execute`."""
