@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.local_project import LocalProject
+from toolkit.backends import process
 
 HEAD = "from toolkit import *\nfrom toolkit import Pipeline\n"
 
@@ -23,7 +26,9 @@ def write_fit(project: LocalProject, more: str = "") -> None:
     project.write(
         "p.py",
         f"""{HEAD}
+import json
 import os
+import shutil
 def fit(train: dict[str, str], seed: int = 0):
     print(train, seed)
     if not os.path.exists({str(project.root / "mended")!r}): raise SystemExit(3)
@@ -66,3 +71,91 @@ def test_a_script_names_several_files(project: LocalProject) -> None:
     environment = {**os.environ, "TOOLKIT_ENV": "process"}
     subprocess.run([sys.executable, "p.py"], cwd=project.root, env=environment, check=True, timeout=60)
     assert project.show()["parameters"] == {"train": {"a": "1", "b": "3"}}
+
+
+# --- strict shell steps ---------------------------------------------------------------------------------------------
+
+
+def write_strict(project: LocalProject, command: str, *options: str, returns: str = "", config: str = "") -> None:
+    lines = [f"command: {json.dumps(command)}", "command_type: shell", *options]
+    if returns:
+        lines.append(f"returns: [{returns}]")
+    project.write("p.yaml", "dag:\n  start_at: a\n  steps:\n    a:\n" + "".join(f"      {line}\n" for line in lines))
+    if config:
+        project.write("toolkit.yaml", f"executor:\n  type: local-container\n  config:\n    {config}\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "reason"),
+    [
+        ("echo one\necho $no_such_name\necho two", 1, "no_such_name: unbound variable"),
+        ("export x=1\nfalse\nexport x=2", 1, "ended with exit code 1"),
+        ("export x=1\n(exit 7) | cat\nexport x=2", 7, "ended with exit code 7"),
+        ("x=$(exit 5)\nexport x", 5, "ended with exit code 5"),
+        ("export x=1\nif false; then :; fi\nfalse || true\n[[ $x == 1 ]]\nexport x=3", 0, ""),
+        ("export x=1; set +eu; echo $nothing; false; export x=3", 0, ""),
+    ],
+)
+def test_a_strict_step_ends_at_the_first_thing_that_fails(
+    project: LocalProject, command: str, code: int, reason: str
+) -> None:
+    write_strict(project, command, "strict: true", returns="x")
+    assert project.run("p.yaml") == (1 if code else 0), project.err
+    [attempt] = project.show()["steps"][0]["attempts"]
+    assert attempt["exit_code"] == code and reason in (attempt["reason"] or "")
+    assert (attempt["output_parameters"] == {}) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("config", "step", "is_strict"),
+    [("strict: true", "", True), ("strict: true", "strict: false", False), ("", "strict: true", True), ("", "", False)],
+)
+def test_a_step_says_for_itself_what_the_configuration_says_for_all(
+    project: LocalProject, config: str, step: str, is_strict: bool
+) -> None:
+    write_strict(project, "python3 -c 'print(1)' $not_given", *filter(None, [step]), config=config)
+    assert project.run("p.yaml") == int(is_strict), project.err
+    [attempt] = project.show()["steps"][0]["attempts"]
+    begin = json.loads(Path(attempt["log"]).with_name("begin.json").read_text())
+    assert begin["command"].startswith("bash -euo pipefail -c ") == is_strict
+
+
+def test_the_lines_of_a_command_are_counted_as_its_author_does(project: LocalProject) -> None:
+    attempt = project.run_shell("x=1\nset -u\nexport x; echo $none", returns=("x",))
+    assert "3: none: parameter not set" in attempt["reason"] or "line 3: none: unbound" in attempt["reason"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["strict: true", "shell: sh"], "p.yaml:4: the step 'a' is strict, which takes bash: leave out `shell: sh`"),
+        (["strict: often"], "strict is true or false, not the text 'often'"),
+    ],
+)
+def test_what_can_not_be_strict_is_refused(project: LocalProject, options: list[str], message: str) -> None:
+    write_strict(project, "true", *options)
+    assert project.run("p.yaml") == 2 and message in project.err
+
+
+def test_a_step_that_has_no_shell_can_not_be_strict(project: LocalProject) -> None:
+    project.write("f.py", "def f(): pass\n")
+    write_strict(project, "f.f", "strict: true")
+    path = project.root / "p.yaml"
+    path.write_text(path.read_text().replace("shell", "python"))
+    assert project.run("p.yaml") == 2 and "the python step 'a' has no shell that could be strict" in project.err
+
+
+@pytest.mark.parametrize(("option", "instead"), [("strict: true", "`strict: false`"), ("shell: bash", "`shell: bash`")])
+def test_that_there_is_no_bash_is_said_before_the_first_step(
+    project: LocalProject, monkeypatch: pytest.MonkeyPatch, option: str, instead: str
+) -> None:
+    copy = project.root / "of the machine" / "runtime"
+    shutil.copytree(process.MAIN.parent, copy)
+    shells = copy / "user" / "shells.py"
+    shells.write_text(shells.read_text().replace('"/bin"', '"/nowhere"').replace('"/usr/bin", "/usr/local/bin"', ""))
+    monkeypatch.setattr(process, "MAIN", copy / "main.py")
+    write_strict(project, "true", option)
+    assert project.run("p.yaml") == 2
+    assert "the step 'a' needs bash" in project.err and "this machine has none" in project.err
+    assert instead in project.err
+    assert project.show("runs") == []

@@ -168,6 +168,7 @@ class _ModelBuilder:
             function=_function(function) if function else None,
             command=self._command(node, where),
             shell=self._shell(node, where),
+            strict=self._strict(node, where),
             takes=_takes(takes) if takes else None,
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(secret, where) for secret in node.get("secrets") or ()),
@@ -199,6 +200,18 @@ class _ModelBuilder:
         if node["kind"] != "shell" and "shell" in node:
             raise BadInput(f"the {node['kind']} step {node['name']!r} has no shell", where)
         return SHELLS[name]
+
+    def _strict(self, node: StepDescription, where: str) -> bool | None:
+        strict = node.get("strict")
+        if strict is None:
+            return None
+        if not isinstance(strict, bool):
+            raise BadInput(f"strict of the step {node['name']!r} is true or false, not {strict!r}", where)
+        if node["kind"] != "shell":
+            raise BadInput(f"the {node['kind']} step {node['name']!r} has no shell that could be strict", where)
+        if strict and node.get("shell") == "sh":
+            raise BadInput(f"the step {node['name']!r} is strict, which takes bash: leave out `shell: sh`", where)
+        return strict
 
     def _returns(self, node: StepDescription, name: str, where: str) -> tuple[Return, ...]:
         returns: dict[str, Return] = {}

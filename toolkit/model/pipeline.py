@@ -77,13 +77,19 @@ class CatalogUse:
 
 @dataclass(frozen=True)
 class Task:
-    """A step that runs in a container of its own: a function, a command or a notebook."""
+    """A step that runs in a container of its own: a function, a command or a notebook.
+
+    Attributes:
+        strict: whether a shell step ends at the first command that fails, and at a variable that is not set; it runs bash then.
+            None leaves that to the configuration.
+    """
 
     name: str
     kind: Kind
     function: Function | None = None
     command: str | None = None
     shell: Shell = "sh"
+    strict: bool | None = None
     takes: Takes | None = None
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ _KEYS = {
         "command_type",
         "command",
         "shell",
+        "strict",
         "returns",
         "catalog",
         "secrets",
@@ -358,6 +359,8 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
     _copy_flags(node, step)
     if "shell" in node:
         step["shell"] = _text(node["shell"], "shell")
+    if "strict" in node:
+        step["strict"] = _truth(node["strict"], "strict")
     if "max_attempts" in node:
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     if kind == "python":
@@ -468,6 +471,12 @@ def _text(tree: Located, name: str) -> str:
 
 def _text_mapping(tree: Located | None, name: str) -> dict[str, str]:
     return {key: _text(value, name) for key, value in _mapping(tree, name).items()} if tree is not None else {}
+
+
+def _truth(tree: Located, name: str) -> bool:
+    if not isinstance(tree.value, bool):
+        raise BadInput(f"{name} is true or false, not {tree.described()}", tree.where)
+    return tree.value
 
 
 def _whole_number(tree: Located, name: str) -> int:

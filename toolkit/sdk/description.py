@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         live: Callable[..., Any]
         command: str
         shell: str
+        strict: bool
 
     class TaskData(StepData, TaskWork):
         kind: str

@@ -92,15 +92,22 @@ class ShellJob(_Job):
     Args:
         command: the text for the shell.
         name: the name of step and pipeline.
-        shell: ``"sh"`` or ``"bash"``, as for :class:`ShellTask`.
+        shell: ``"sh"`` or ``"bash"``, as for :class:`ShellTask`. strict: as for it, too.
         options: as :class:`PythonTask` takes them.
 
     Raises:
         ValueError: an option has a value that it can't have.
     """
 
-    def __init__(self, command: str, name: str = "shell", shell: str = "sh", **options: Unpack[TaskOptions]) -> None:
-        super().__init__(ShellTask(name, command, shell, **options))
+    def __init__(
+        self,
+        command: str,
+        name: str = "shell",
+        shell: str = "sh",
+        strict: Optional[bool] = None,
+        **options: Unpack[TaskOptions],
+    ) -> None:
+        super().__init__(ShellTask(name, command, shell, strict, **options))
 
 
 class NotebookJob(_Job):

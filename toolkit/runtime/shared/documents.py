@@ -91,7 +91,7 @@ if TYPE_CHECKING:
         """What a task's row has beside them; ``emits`` only where there is something, ``takes`` only of a python task.
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
-        ``shell`` is there only where it is not sh.
+        ``shell`` is there only where it is not sh, and ``strict`` only where it is true; then the shell is bash.
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
 
@@ -106,6 +106,7 @@ if TYPE_CHECKING:
         takes: Optional[TakesRow]
         command: str
         shell: str
+        strict: bool
 
     class CompositeKeys(TypedDict, total=False):
         """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).
@@ -242,6 +243,7 @@ if TYPE_CHECKING:
         function: FunctionRow
         command: str
         shell: str
+        strict: bool
         takes: Optional[TakesRow]
         returns: list[ReturnRow]
         secrets: list[str]
@@ -577,7 +579,7 @@ if TYPE_CHECKING:
     class DescribeResponse(TypedDict, total=False):
         """What the runtime's describe answers.
 
-        ``pipeline`` (a description), or ``functions``; or ``refused`` with the line of the user's file, if it is known; or
+        ``pipeline`` (a description), or ``functions``, each with whether there is ``bash``; or ``refused`` with the line of the user's file, if it is known; or
         what the user's file ``raised``, with its traceback. ``place`` is the file and line of the project where it was raised.
         Of what was raised, ``module`` is the one that is missing, ``variable`` an environment variable, ``path`` a file; and
         ``network`` is true where the network is.
@@ -585,6 +587,7 @@ if TYPE_CHECKING:
 
         pipeline: PipelineDescription
         functions: dict[str, ResolvedFunction]
+        bash: bool
         refused: str
         line: Optional[int]
         raised: str

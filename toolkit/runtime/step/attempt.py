@@ -15,6 +15,7 @@ from ..shared.stored_values import publish_values, value_digest
 from ..shared.termination import leave_message
 from ..user import child
 from ..user.conversion import BadValue
+from ..user.shells import STRICT
 from . import begin_record, cgroup
 from .child_process import Child, Witness
 from .end_record import digest_inputs, end_record
@@ -235,8 +236,8 @@ class AttemptRunner:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
         report, _, exports = bytes(self._child.result).partition(b"\n")
         outcome.add_report(report)
-        if self.step["kind"] == "shell" and "shell" not in self.step:
-            outcome.add_shell_error(output.tail)
+        if self.step["kind"] == "shell":
+            outcome.add_shell_error(output.tail, self.step.get("shell", "sh"))
         if outcome.exit_code == 0:
             self._check_returns(task, outcome, exports)
         return outcome
@@ -286,7 +287,8 @@ class AttemptRunner:
     def _command(self) -> Union[str, FunctionRow, None]:
         """What the step runs, for its records."""
         if "shell" in self.step:
-            return f"{self.step['shell']} -c {self.step['command']}"
+            options = " ".join(["", *STRICT]) if self.step.get("strict") else ""
+            return f"{self.step['shell']}{options} -c {self.step['command']}"
         return self.step.get("command") or self.step.get("function")
 
     def _record_reduced(self, end: EndRecord, environment: dict[str, str]) -> None:
