@@ -159,3 +159,95 @@ def test_that_there_is_no_bash_is_said_before_the_first_step(
     assert "the step 'a' needs bash" in project.err and "this machine has none" in project.err
     assert instead in project.err
     assert project.show("runs") == []
+
+
+# --- a file that scripts read themselves ----------------------------------------------------------------------------
+
+READS = "import json\nprint(json.dumps(json.load(open('conf/params.json'))))\n"
+
+
+def write_scripts(project: LocalProject, command: str = "python3 read.py", head: str = "") -> None:
+    project.write("conf/params.json", '{"train": {"trees": 6, "depth": 3},\n "name": "1.9", "x-y": 1}')
+    project.write("read.py", READS)
+    project.write(
+        "p.py",
+        f"{HEAD}p = Pipeline(parameters_file='conf/params.json', steps=[\n"
+        f"    ShellTask('a', {command!r}), ShellTask('b', 'cat conf/params.json')])\n{head}",
+    )
+
+
+def outputs(project: LocalProject) -> list[str]:
+    """What each step wrote at its last attempt, in order."""
+    return [Path(step["attempts"][-1]["log"]).read_text() for step in project.show()["steps"]]
+
+
+def test_a_script_that_reads_its_own_file_reads_the_runs_values(project: LocalProject) -> None:
+    write_scripts(project)
+    project.write("more.yaml", "train: {depth: 4}\n")
+    given = ("-p", "more.yaml", "--param", "train.trees=25", "--param", "name=1.10", "--param", "other=1")
+    before = (project.root / "conf/params.json").read_bytes()
+    assert project.run("p.py", *given) == 0, project.err
+    assert project.show()["parameters"] == {"train": {"trees": 25, "depth": 4}, "name": "1.10", "other": 1}
+    for output in outputs(project):
+        assert json.loads(output) == {"train": {"trees": 25, "depth": 4}, "name": "1.10", "x-y": 1}
+    assert (project.root / "conf/params.json").read_bytes() == before
+    assert project.run("p.py") == 0, project.err
+    assert outputs(project)[1].encode() == before, "one whose values are the same is left as it is"
+    assert project.show()["parameters"] == {"train": {"trees": 6, "depth": 3}, "name": "1.9"}
+
+
+def test_a_retry_keeps_what_the_file_said(project: LocalProject) -> None:
+    write_scripts(project, "python3 read.py; test -e mended")
+    assert project.run("p.py", "--param", "train.trees=25", "--run-id", "r") == 1, project.err
+    project.write("mended", "")
+    project.write("conf/params.json", '{"train": {"trees": 7, "depth": 8}, "name": "2", "new": 5}')
+    assert project.toolkit("retry", "r") == 0, project.err
+    for output in outputs(project):
+        assert json.loads(output) == {"train": {"trees": 25, "depth": 3}, "name": "1.9", "new": 5}
+
+
+def test_a_file_that_a_step_gets_from_the_catalog_comes_before_the_pipelines_own(project: LocalProject) -> None:
+    write_scripts(project)
+    project.write(
+        "p.py",
+        f"{HEAD}p = Pipeline(parameters_file='conf/params.json', steps=[\n"
+        "    ShellTask('a', 'echo mine > conf/params.json', catalog=Catalog(put=['conf/params.json'])),\n"
+        "    ShellTask('b', 'cat conf/params.json', catalog=Catalog(get=['conf/params.json'])),\n"
+        "    ShellTask('c', 'cat conf/params.json')])\n",
+    )
+    assert project.run("p.py", "--param", "train.trees=25") == 0, project.err
+    _, b, c = outputs(project)
+    assert b == "mine\n" and json.loads(c)["train"]["trees"] == 25
+
+
+@pytest.mark.parametrize("form", ["sdk", "driver", "yaml"])
+def test_each_form_of_a_pipeline_names_the_file(project: LocalProject, form: str) -> None:
+    project.write("params.yaml", "trees: 6\n")
+    file = "p.yaml" if form == "yaml" else "p.py"
+    project.write(
+        file,
+        {
+            "sdk": f"{HEAD}p = Pipeline([ShellTask('a', 'cat params.yaml')], parameters_file='NAME')\n",
+            "driver": f"{HEAD}from toolkit import pipeline\na = ShellTask('a', 'cat params.yaml')\n"
+            "@pipeline(parameters_file='NAME')\ndef p():\n    a()\n",
+            "yaml": "parameters_file: NAME\ndag: {start_at: a, steps: {a: {command_type: shell, command: cat params.yaml}}}\n",
+        }[form],
+    )
+    line = {"sdk": 3, "driver": 5, "yaml": 1}[form]
+    assert project.run(file) == 2
+    assert (
+        f"{file}:{line}: parameters_file is a YAML or JSON file (.yaml, .yml or .json), and NAME is neither"
+        in project.err
+    )
+    path = project.root / file
+    path.write_text(path.read_text().replace("NAME", "params.yaml"))
+    assert project.run(file, "--param", "trees=7") == 0, project.err
+    assert outputs(project) == ["trees: 7\n"]
+
+
+def test_a_pipeline_inside_another_names_no_file_of_its_own(project: LocalProject) -> None:
+    write_scripts(project, head="outer = Pipeline(name='outer', steps=[Nested('n', p)])\n")
+    assert project.run("p.py:outer") == 2
+    assert "p.py:3: the parameters_file conf/params.json is one of a pipeline inside another" in project.err
+    write_scripts(project, head="outer = Pipeline(steps=[Nested('n', p)], parameters_file='conf/params.json')\n")
+    assert project.run("p.py:outer", "--param", "train.trees=1") == 0, project.err

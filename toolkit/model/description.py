@@ -19,6 +19,7 @@ from toolkit.model.pipeline import (
     Function,
     Loop,
     Map,
+    NamedFile,
     Nested,
     Parallel,
     Pipeline,
@@ -35,6 +36,7 @@ from toolkit.runtime.shared.catalog import executed_name
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import (
         CatalogDescription,
+        FileDescription,
         FunctionRow,
         PipelineDescription,
         ResolvedFunction,
@@ -52,7 +54,8 @@ def to_pipeline(description: PipelineDescription, file: str) -> Pipeline:
     Raises:
         BadInput: a name is not allowed or is used twice, or a task declares what is not possible.
     """
-    return _ModelBuilder(file).pipeline(description)
+    named = description.get("parameters_file")
+    return _ModelBuilder(file, named["path"] if named is not None else None).pipeline(description)
 
 
 def to_function(resolved: ResolvedFunction) -> tuple[Function, Takes]:
@@ -69,10 +72,17 @@ def _takes(node: TakesRow) -> Takes:
 
 
 class _ModelBuilder:
-    def __init__(self, file: str) -> None:
-        self._file = file
+    """Makes the model.
 
-    def _where(self, node: StepDescription) -> str:
+    Args:
+        file: the pipeline's, for messages. parameters_file: the path that the outermost pipeline names, or None.
+    """
+
+    def __init__(self, file: str, parameters_file: str | None) -> None:
+        self._file = file
+        self._outermost_file = parameters_file
+
+    def _where(self, node: StepDescription | FileDescription) -> str:
         return f"{self._file}:{node['line']}" if node.get("line") else self._file
 
     def pipeline(self, node: PipelineDescription) -> Pipeline:
@@ -87,7 +97,19 @@ class _ModelBuilder:
                     self._where(step_node),
                 )
             places[step.name] = self._where(step_node)
-        return Pipeline(steps=steps, name=node.get("name") or "")
+        return Pipeline(steps=steps, name=node.get("name") or "", parameters_file=self._parameters_file(node))
+
+    def _parameters_file(self, node: PipelineDescription) -> NamedFile | None:
+        named = node.get("parameters_file")
+        if named is None:
+            return None
+        if named["path"] != self._outermost_file:
+            raise BadInput(
+                f"the parameters_file {named['path']} is one of a pipeline inside another: a run has one such file, which the "
+                "outermost pipeline names",
+                self._where(named),
+            )
+        return NamedFile(named["path"], self._where(named))
 
     def _optional_pipeline(self, node: PipelineDescription | None) -> Pipeline | None:
         return self.pipeline(node) if node is not None else None

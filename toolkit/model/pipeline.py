@@ -194,8 +194,21 @@ REDUCERS = ("list", "sum", "max", "min", "last")
 
 
 @dataclass(frozen=True)
+class NamedFile:
+    """A file that a pipeline names: its path, relative to the project's root."""
+
+    path: str
+    line: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Pipeline:
-    """Steps in the order in which they run; their names are unique among siblings."""
+    """Steps in the order in which they run; their names are unique among siblings.
+
+    Attributes:
+        parameters_file: a file that scripts read themselves, and that holds the run's values when they do.
+    """
 
     steps: tuple[Step, ...]
     name: str = ""
+    parameters_file: NamedFile | None = None

@@ -47,6 +47,7 @@ _KEYS = {
     "success": ("type",),
     "fail": ("type",),
 }
+_PARAMETERS_FILE = "parameters_file"
 _LONGEST_COMMAND = 100_000
 """Characters."""
 _MOST_STEPS = 10_000
@@ -63,11 +64,15 @@ def read(path: Path) -> PipelineDescription:
     tree = read_yaml(path)
     if not isinstance(tree.value, dict) or "dag" not in tree.value:
         raise BadInput("this file has no `dag:`, so it is not a pipeline", tree.where)
+    named = tree.value.get(_PARAMETERS_FILE)
     for key in tree.value:
         # A file may keep anchors for branches beside the dag, under keys of the author's choice.
-        if key != "dag" and not isinstance(tree.value[key].value, dict):
+        if key not in ("dag", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
             raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
-    return _DagReader().dag(tree.value["dag"])
+    description = _DagReader().dag(tree.value["dag"])
+    if named is not None:
+        description["parameters_file"] = {"path": _text(named, _PARAMETERS_FILE), "line": _line_of(named.where)}
+    return description
 
 
 class _DagReader:

@@ -201,9 +201,25 @@ def _of_text(text: str, where: str) -> StoredValue:
         raise BadInput(f"in this JSON {error}", where) from None
 
 
+def read_file(path: Path) -> tuple[str, dict[str, JsonValue]]:
+    """The text of a file of parameters, and its values by their keys, some of which may be no parameter's name.
+
+    Raises:
+        BadInput: as of :func:`read`.
+    """
+    text = read_text(path)
+    return text, {key: value for key, value, _ in _items(text, path)}
+
+
 def _of_file(path: Path) -> Iterator[tuple[str, JsonValue]]:
-    """The parameters of a file. Its content decides whether it is JSON, unless its name does."""
-    text, file = read_text(path), shown(path)
+    """The parameters of a file."""
+    for key, value, where in _items(read_text(path), path):
+        yield names.parameter_name(key, where), value
+
+
+def _items(text: str, path: Path) -> Iterator[tuple[str, JsonValue, str]]:
+    """The keys and values of a file, each with its place. Its content decides whether it is JSON, unless its name does."""
+    file = shown(path)
     if path.suffix.lower() == ".json" or is_json(text):
         yield from _of_json(text, file)
         return
@@ -216,17 +232,17 @@ def _of_file(path: Path) -> Iterator[tuple[str, JsonValue]]:
     if not isinstance(tree.value, dict):
         raise BadInput(f"parameters are a mapping of names to values, not {tree.described()}", tree.where)
     for key, item in tree.value.items():
-        yield names.parameter_name(key, tree.key_where(key)), _finite(item)
+        yield key, _finite(item), tree.key_where(key)
 
 
-def _of_json(text: str, file: str) -> Iterator[tuple[str, JsonValue]]:
+def _of_json(text: str, file: str) -> Iterator[tuple[str, JsonValue, str]]:
     value, lines = parse_json_file(text, file)
     if value is None:
         return
     if not isinstance(value, dict):
         raise BadInput("parameters are an object of names and values", f"{file}:1")
     for key, item in value.items():
-        yield names.parameter_name(key, f"{file}:{lines[key]}"), item
+        yield key, item, f"{file}:{lines[key]}"
 
 
 def _finite(tree: Located) -> JsonValue:

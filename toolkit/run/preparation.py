@@ -17,6 +17,7 @@ from toolkit.plan.plan import Plan
 from toolkit.project import Project
 from toolkit.run.bash import Asked, check_bash
 from toolkit.run.describe import KeptAnswers, describe
+from toolkit.run.parameters_file import read_parameters_file
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared import scope
 from toolkit.runtime.shared.controls import Controls
@@ -48,6 +49,7 @@ class Preparation:
         computed: what in the pipeline's code gives something else for each run, with file and line; empty where the description
             depends on the image and its environment variables alone.
         described: the runtime's answers that the plan was made of, in that case.
+        rewritten: the text of each file that steps find written anew with the run's values, by its path.
         connect: returns docker-py's client of the engine, the same one each time.
         note: is given a sentence for each image that is built. has_bash: asks an image whether it has bash.
     """
@@ -62,6 +64,7 @@ class Preparation:
     has_bash: Callable[[BuiltImage], bool]
     computed: str = ""
     described: Mapping[str, DescribeResponse] = field(default_factory=dict)
+    rewritten: Mapping[str, str] = field(default_factory=dict)
     _images: dict[str | None, BuiltImage] = field(default_factory=dict)
 
     def images(self) -> Mapping[str | None, BuiltImage]:
@@ -90,7 +93,7 @@ class Preparation:
 
     def parameter_files(self) -> dict[str, bytes]:
         """The files, by name, that give the run's parameters to its steps."""
-        return parameter_files(self.request.parameters, self.request.spellings)
+        return parameter_files(self.request.parameters, self.request.spellings, self.rewritten)
 
     def image_record(self) -> ImageRecord | None:
         """The pipeline's image, as run.json has it."""
@@ -171,12 +174,18 @@ def prepare(
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
     check_bash(plan, None, asked.has_bash, f"the image {image.reference}" if image is not None else "this machine")
+    file = read_parameters_file(project, pipeline.parameters_file) if pipeline.parameters_file is not None else None
     if request.given is not None:
-        given = request.given.complete(note)
+        given = request.given.complete(note, file.values if file is not None else {})
         request = replace(request, parameters=given.values, spellings=given.spellings)
     if parameters_given:
         check_parameters(plan, request.parameters)
     preparation = Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note, has_bash)
+    if file is not None:
+        text = file.rewritten(request.parameters)
+        # The files of an image that is used as it is may be other ones.
+        is_known = image is None or not (image.existing or any(settings.image for settings in plan.settings))
+        preparation = replace(preparation, rewritten={file.path: text} if text != file.text or not is_known else {})
     return preparation if kept is None else replace(preparation, computed=kept.computed, described=kept.described)
 
 

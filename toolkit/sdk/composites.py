@@ -47,9 +47,11 @@ class Pipeline:
         name: what lists and records call it. The file's name when empty. A pipeline that is a step needs one.
         description: a text for readers, without effect.
         on_failure: for a pipeline that is a step: a pipeline that runs when it has failed.
+        parameters_file: a YAML or JSON file of the project, relative to its root, that scripts read themselves. Its values are the
+            run's first parameters, and each step finds the file with the run's values in it. For the outermost pipeline only.
 
     Raises:
-        ValueError: ``steps`` is no list of steps, or ``on_failure`` is no pipeline.
+        ValueError: ``steps`` is no list of steps, ``parameters_file`` is no path, or ``on_failure`` is no pipeline.
     """
 
     __toolkit_pipeline__ = True
@@ -60,6 +62,7 @@ class Pipeline:
         name: str = "",
         description: str = "",
         on_failure: Optional[AnyPipeline] = None,
+        parameters_file: str = "",
     ) -> None:
         # A generator gives its steps once.
         given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
@@ -69,6 +72,9 @@ class Pipeline:
         self.name = name
         self.description = description
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        if not isinstance(parameters_file, (str, os.PathLike)):
+            raise Refusal(f"parameters_file is the path of a file, not {parameters_file!r}")
+        self.parameters_file = os.fspath(parameters_file)
         self.line = user_line()
 
     def describe(self) -> PipelineData:
@@ -91,7 +97,10 @@ class Pipeline:
                 "it: give on_failure to its steps",
                 self.line,
             )
-        return {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
+        described: PipelineData = {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
+        if self.parameters_file:
+            described["parameters_file"] = {"path": self.parameters_file, "line": self.line}
+        return described
 
     def as_step(self) -> Nested:
         """The pipeline as a step of another."""

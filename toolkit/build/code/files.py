@@ -65,16 +65,35 @@ def project_files(
     Raises:
         BadInput: the root or an entry cannot be read, or a name is not UTF-8.
     """
-    ignore = root / NAME
-    try:
-        patterns = parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
-    except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
+    patterns = _patterns(root)
     private = frozenset(os.path.abspath(path) for path in without)
     walk = _Walk(os.path.realpath(root), patterns, private, warn or _print, _own_output())
     files = list(walk.below(str(root), "", ()))
     files.sort(key=lambda file: file.path.encode("utf-8"))
     return files
+
+
+def is_project_file(root: Path, path: str, *, without: Collection[Path] = ()) -> bool:
+    """Whether a file below ``root``, by its relative path, is among :func:`project_files`. It must exist.
+
+    Raises:
+        BadInput: .dockerignore cannot be read.
+    """
+    private = {os.path.abspath(each) for each in without}
+    whole = os.path.abspath(root / path)
+    if any(map(is_never_code, path.split("/"))) or any(
+        whole == each or whole.startswith(each + os.sep) for each in private
+    ):
+        return False
+    return not _patterns(root).ignores(path)
+
+
+def _patterns(root: Path) -> Patterns:
+    ignore = root / NAME
+    try:
+        return parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
+    except OSError as error:
+        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
 
 
 def _own_output() -> frozenset[tuple[int, int]]:

@@ -213,6 +213,13 @@ if TYPE_CHECKING:
 
         name: str
         steps: list[StepDescription]
+        parameters_file: FileDescription
+
+    class FileDescription(TypedDict):
+        """A file that a pipeline names, and the line where it does; None where that is not known."""
+
+        path: str
+        line: Optional[int]
 
     class CatalogDescription(TypedDict, total=False):
         """The keys that a task gets and puts, and whether its files are copied into the catalog."""
@@ -579,10 +586,10 @@ if TYPE_CHECKING:
     class DescribeResponse(TypedDict, total=False):
         """What the runtime's describe answers.
 
-        ``pipeline`` (a description), or ``functions``, each with whether there is ``bash``; or ``refused`` with the line of the user's file, if it is known; or
-        what the user's file ``raised``, with its traceback. ``place`` is the file and line of the project where it was raised.
-        Of what was raised, ``module`` is the one that is missing, ``variable`` an environment variable, ``path`` a file; and
-        ``network`` is true where the network is.
+        ``pipeline`` (a description), or ``functions``, each with whether there is ``bash``; or ``refused`` with the line of the
+        user's file, if it is known; or what the user's file ``raised``, with its traceback. ``place`` is the file and line of
+        the project where it was raised. Of what was raised, ``module`` is the one that is missing, ``variable`` an environment
+        variable, ``path`` a file; and ``network`` is true where the network is.
         """
 
         pipeline: PipelineDescription

@@ -8,7 +8,15 @@ import stat
 from ..shared import layout, records
 from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault, is_empty_folder
 from ..shared.controls import Controls, write_control_files
-from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE, RECORD_VERSION, REDUCED_RECORD
+from ..shared.protocol import (
+    BEGIN_RECORD,
+    CODE_FILE,
+    END_RECORD,
+    OUTPUT_FILE,
+    RECORD_VERSION,
+    REDUCED_RECORD,
+    REWRITTEN_FILE,
+)
 from ..shared.redaction import Redactor
 from ..shared.scope import RecordReader, Scope, UnsuitableValue, load_json
 from ..shared.stored_values import publish_values, value_digest
@@ -22,7 +30,7 @@ from .end_record import digest_inputs, end_record
 from .environment import loop_indices, user_environment
 from .outcome import AttemptOutcome
 from .output import Output
-from .work_folder import list_code, make_work_folder, replace_link
+from .work_folder import list_code, make_work_folder, replace_link, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,6 +184,10 @@ class AttemptRunner:
             locations.code = work
         locations.work = work
         os.chdir(work)
+        rewritten = os.path.join(locations.run, REWRITTEN_FILE)
+        if os.path.exists(rewritten):
+            for path, text in load_json(rewritten).items():
+                write_file(work, path, text)
         self._replace_links_to_put()
 
     def _replace_links_to_put(self) -> None:

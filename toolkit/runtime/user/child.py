@@ -51,7 +51,8 @@ _DUMP = (
     "trap 'toolkit_status=$?; trap - EXIT; "
     "{ command -p cat /proc/self/environ 2>/dev/null || command -p env -0; } >&9; exit $toolkit_status' EXIT; "
 )
-"""Begins the command's first line, so that the shell counts the lines as their author does. It writes the exported variables when the shell ends: they are the environment of any process that the shell starts.
+"""Begins the command's first line, so that the shell counts the lines as their author does. It writes the exported
+variables when the shell ends: they are the environment of any process that the shell starts.
 
 ``command -p`` finds the programs also where the step's command has set a PATH of its own.
 """
