@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +16,6 @@ from toolkit.errors import BadInput
 from toolkit.runtime.shared.values import RepeatedKey, as_text, from_text, parse_spelling, short_json, spelled_text
 
 if TYPE_CHECKING:
-    from toolkit.run.request import Note
     from toolkit.runtime.shared.documents import JsonValue, StoredValue
 
 _PREFIXES = ("RUNNABLE_PRM_", "TOOLKIT_PRM_")
@@ -52,7 +51,10 @@ class GivenParameters(NamedTuple):
     settings: tuple[Setting, ...] = ()
 
     def complete(
-        self, note: Note, file: Mapping[str, JsonValue] = _NOTHING, defaults: Mapping[str, JsonValue] = _NOTHING
+        self,
+        note: Callable[[str], None],
+        file: Mapping[str, JsonValue] = _NOTHING,
+        defaults: Mapping[str, JsonValue] = _NOTHING,
     ) -> GivenParameters:
         """All parameters, over those that the pipeline itself has; with the settings inside of dictionaries, which come last.
 
@@ -151,7 +153,9 @@ def _of_its_kind(old: JsonValue, new: JsonValue, spelling: str | None) -> JsonVa
     return new
 
 
-def _apply(setting: Setting, values: dict[str, JsonValue], spellings: dict[str, str], note: Note) -> None:
+def _apply(
+    setting: Setting, values: dict[str, JsonValue], spellings: dict[str, str], note: Callable[[str], None]
+) -> None:
     """Sets a value inside of one of ``values``, and in the text that spells it."""
     name = setting.path[0]
     option = f"--param {'.'.join(setting.path)}"

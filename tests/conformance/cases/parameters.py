@@ -441,8 +441,8 @@ def again(of_file):
     ),
     Case(
         "parameters-own-file",
-        "Scripts that read the pipeline's parameters_file find the run's values there: in each step, in each item of a container that "
-        "several share, and where the root is read-only. What has not changed is spelled as it was.",
+        "Scripts that read the pipeline's parameters_file find the run's values there: in each step, in each item of a "
+        "container that several share, and where the root is read-only. What has not changed is spelled as it was.",
         core="the file's new text crosses the ConfigMap of a cluster",
         files={
             "conf/params.yaml": "# of the scripts\ntrain: {trees: 6, rate: 1e5}\nitems: [1, 2, 3]\nname: '1.9'\n",
