@@ -5,7 +5,7 @@ Raise PROTOCOL whenever an older runtime could misread a newer host, or the othe
 
 from __future__ import annotations
 
-PROTOCOL = 5
+PROTOCOL = 6
 RECORD_VERSION = 1
 
 FAULT = 117
