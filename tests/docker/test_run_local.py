@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def test_without_any_configuration_the_defaults_do_the_job(containers: Scratch) 
 DATED = """\
 import datetime
 import os
+import subprocess
 
 from toolkit import Pipeline, PythonTask, ShellTask
 
@@ -344,3 +346,29 @@ def test_output_may_go_to_a_file_in_the_project(containers: Scratch) -> None:
         assert done.returncode == 0, (containers.root / "log").read_text()
         images.add(containers.show()["image"]["digest"])
     assert len(images) == 1
+
+
+@pytest.mark.parametrize("of_step", [False, True])
+def test_that_an_image_has_no_bash_is_said_before_the_first_step(containers: Scratch, of_step: bool) -> None:
+    containers.write({"p.yaml": "dag: {start_at: a, steps: {a: {command_type: shell, command: 'true', next: b}, "
+                      "b: {command_type: shell, command: 'true', strict: true, overrides: {local-container: own}}}}"})  # fmt: skip
+    own: dict[str, str] = {}
+    config: dict[str, object] = {"overrides": {"own": own}}
+    containers.write({"toolkit.yaml": json.dumps({"executor": {"type": "local-container", "config": config}})})
+    built = containers.toolkit("build").out.strip()
+    name = f"{built.partition(':')[0]}:no-bash"
+    context = containers.root.parent / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(f"FROM {built}\nUSER 0\nRUN rm /bin/bash\n")
+    subprocess.run(["docker", "build", "-q", "-t", name, str(context)], check=True, capture_output=True)
+    # The image itself works, and what of it is not strict runs.
+    (own if of_step else config)["image"] = name
+    containers.write({"toolkit.yaml": json.dumps({"executor": {"type": "local-container", "config": config}})})
+    result = containers.toolkit("run", "p.yaml")
+    assert result.code == 2, result.err
+    assert f"p.yaml:1: the step 'b' needs bash (strict: true), and the image {name} has none" in result.err
+    assert json.loads(containers.toolkit("runs", "--json").out) == []
+    path = containers.root / "p.yaml"
+    path.write_text(path.read_text().replace("strict: true", "strict: false"))
+    result = containers.toolkit("run", "p.yaml")
+    assert result.code == 0, result.err

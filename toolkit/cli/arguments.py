@@ -46,8 +46,8 @@ def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference
 
 def parameters_of(options: argparse.Namespace) -> GivenParameters:
     """The root parameters that a command is given."""
-    file = options.parameters or os.environ.get("TOOLKIT_PARAMETERS_FILE")
-    return parameters.read(Path(file) if file else None, options.param, os.environ)
+    files = options.parameters or list(filter(None, [os.environ.get("TOOLKIT_PARAMETERS_FILE")]))
+    return parameters.read(list(map(Path, files)), options.param, os.environ)
 
 
 def run_request(options: argparse.Namespace) -> Request:
@@ -68,4 +68,5 @@ def run_request(options: argparse.Namespace) -> Request:
         given.spellings,
         options.explain,
         typed=given.typed,
+        given=given,
     )

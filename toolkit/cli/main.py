@@ -122,13 +122,20 @@ def _with_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_parameters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
+    parser.add_argument(
+        "-p",
+        "--parameters",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML or JSON file of parameters; of several, the later ones win, also inside of dictionaries",
+    )
     parser.add_argument(
         "--param",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a parameter; the value is JSON, or else text",
+        help="a parameter, or NAME.KEY=VALUE for what is in it; the value is JSON, or else text",
     )
 
 

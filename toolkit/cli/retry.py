@@ -25,16 +25,15 @@ def retry(options: argparse.Namespace) -> int:
     if options.pipeline is not None:
         project, reference = pipeline_of(options)
     source = RunSource(None, options.context, options.namespace)
-    given = parameters.read(Path(options.parameters) if options.parameters else None, options.param, {})
+    given = parameters.read(list(map(Path, options.parameters)), options.param, {})
     named = Named(
         reference,
         options.pipeline,
         choose_environment(options.env, project.config)[0] if options.env is not None else None,
-        given.values,
+        given,
         options.tag,
         source,
         _other_options(options),
-        given.spellings,
     )
     run_id = options.run
     if run_id is None:

@@ -128,6 +128,8 @@ class ExecutorConfig(NamedTuple):
     retry_strategy: RetryStrategy = RetryStrategy()
     parallelism: int | None = None
     """How many steps may run at once; None is no limit on a cluster, and the number of processors elsewhere."""
+    strict: bool = False
+    """Whether shell steps that do not say it themselves run in ``bash -euo pipefail``."""
     patches: dict[str, Patch] = _NOTHING
     """Only for the type mocked: by name or path, the tasks that run, each with another command."""
     pods_per_map: int = 500

@@ -19,6 +19,7 @@ from toolkit.model.pipeline import (
     Function,
     Loop,
     Map,
+    NamedFile,
     Nested,
     Parallel,
     Pipeline,
@@ -36,6 +37,7 @@ from toolkit.runtime.shared.keys import escape_braces
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import (
         CatalogDescription,
+        FileDescription,
         FunctionRow,
         PipelineDescription,
         ResolvedFunction,
@@ -53,7 +55,8 @@ def to_pipeline(description: PipelineDescription, file: str) -> Pipeline:
     Raises:
         BadInput: a name is not allowed or is used twice, or a task declares what is not possible.
     """
-    return _ModelBuilder(file).pipeline(description)
+    named = description.get("parameters_file")
+    return _ModelBuilder(file, named["path"] if named is not None else None).pipeline(description)
 
 
 def to_function(resolved: ResolvedFunction) -> tuple[Function, Takes]:
@@ -70,10 +73,17 @@ def _takes(node: TakesRow) -> Takes:
 
 
 class _ModelBuilder:
-    def __init__(self, file: str) -> None:
-        self._file = file
+    """Makes the model.
 
-    def _where(self, node: StepDescription) -> str:
+    Args:
+        file: the pipeline's, for messages. parameters_file: the path that the outermost pipeline names, or None.
+    """
+
+    def __init__(self, file: str, parameters_file: str | None) -> None:
+        self._file = file
+        self._outermost_file = parameters_file
+
+    def _where(self, node: StepDescription | FileDescription) -> str:
         return f"{self._file}:{node['line']}" if node.get("line") else self._file
 
     def pipeline(self, node: PipelineDescription) -> Pipeline:
@@ -88,7 +98,19 @@ class _ModelBuilder:
                     self._where(step_node),
                 )
             places[step.name] = self._where(step_node)
-        return Pipeline(steps=steps, name=node.get("name") or "")
+        return Pipeline(steps=steps, name=node.get("name") or "", parameters_file=self._parameters_file(node))
+
+    def _parameters_file(self, node: PipelineDescription) -> NamedFile | None:
+        named = node.get("parameters_file")
+        if named is None:
+            return None
+        if named["path"] != self._outermost_file:
+            raise BadInput(
+                f"the parameters_file {named['path']} is one of a pipeline inside another: a run has one such file, which the "
+                "outermost pipeline names",
+                self._where(named),
+            )
+        return NamedFile(named["path"], self._where(named))
 
     def _optional_pipeline(self, node: PipelineDescription | None) -> Pipeline | None:
         return self.pipeline(node) if node is not None else None
@@ -169,6 +191,7 @@ class _ModelBuilder:
             function=_function(function) if function else None,
             command=self._command(node, where),
             shell=self._shell(node, where),
+            strict=self._strict(node, where),
             takes=_takes(takes) if takes else None,
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(secret, where) for secret in node.get("secrets") or ()),
@@ -200,6 +223,18 @@ class _ModelBuilder:
         if node["kind"] != "shell" and "shell" in node:
             raise BadInput(f"the {node['kind']} step {node['name']!r} has no shell", where)
         return SHELLS[name]
+
+    def _strict(self, node: StepDescription, where: str) -> bool | None:
+        strict = node.get("strict")
+        if strict is None:
+            return None
+        if not isinstance(strict, bool):
+            raise BadInput(f"strict of the step {node['name']!r} is true or false, not {strict!r}", where)
+        if node["kind"] != "shell":
+            raise BadInput(f"the {node['kind']} step {node['name']!r} has no shell that could be strict", where)
+        if strict and node.get("shell") == "sh":
+            raise BadInput(f"the step {node['name']!r} is strict, which takes bash: leave out `shell: sh`", where)
+        return strict
 
     def _returns(self, node: StepDescription, name: str, where: str) -> tuple[Return, ...]:
         returns: dict[str, Return] = {}

@@ -77,13 +77,19 @@ class CatalogUse:
 
 @dataclass(frozen=True)
 class Task:
-    """A step that runs in a container of its own: a function, a command or a notebook."""
+    """A step that runs in a container of its own: a function, a command or a notebook.
+
+    Attributes:
+        strict: whether a shell step ends at the first command that fails, and at a variable that is not set; it runs bash then.
+            None leaves that to the configuration.
+    """
 
     name: str
     kind: Kind
     function: Function | None = None
     command: str | None = None
     shell: Shell = "sh"
+    strict: bool | None = None
     takes: Takes | None = None
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()
@@ -188,8 +194,21 @@ REDUCERS = ("list", "sum", "max", "min", "last")
 
 
 @dataclass(frozen=True)
+class NamedFile:
+    """A file that a pipeline names: its path, relative to the project's root."""
+
+    path: str
+    line: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Pipeline:
-    """Steps in the order in which they run; their names are unique among siblings."""
+    """Steps in the order in which they run; their names are unique among siblings.
+
+    Attributes:
+        parameters_file: a file that scripts read themselves, and that holds the run's values when they do.
+    """
 
     steps: tuple[Step, ...]
     name: str = ""
+    parameters_file: NamedFile | None = None

@@ -31,6 +31,7 @@ _KEYS = {
         "command_type",
         "command",
         "shell",
+        "strict",
         "returns",
         "catalog",
         "secrets",
@@ -46,6 +47,7 @@ _KEYS = {
     "success": ("type",),
     "fail": ("type",),
 }
+_PARAMETERS_FILE = "parameters_file"
 _LONGEST_COMMAND = 100_000
 """Characters."""
 _MOST_STEPS = 10_000
@@ -62,11 +64,15 @@ def read(path: Path) -> PipelineDescription:
     tree = read_yaml(path)
     if not isinstance(tree.value, dict) or "dag" not in tree.value:
         raise BadInput("this file has no `dag:`, so it is not a pipeline", tree.where)
+    named = tree.value.get(_PARAMETERS_FILE)
     for key in tree.value:
         # A file may keep anchors for branches beside the dag, under keys of the author's choice.
-        if key != "dag" and not isinstance(tree.value[key].value, dict):
+        if key not in ("dag", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
             raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
-    return _DagReader().dag(tree.value["dag"])
+    description = _DagReader().dag(tree.value["dag"])
+    if named is not None:
+        description["parameters_file"] = {"path": _text(named, _PARAMETERS_FILE), "line": _line_of(named.where)}
+    return description
 
 
 class _DagReader:
@@ -358,6 +364,8 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
     _copy_flags(node, step)
     if "shell" in node:
         step["shell"] = _text(node["shell"], "shell")
+    if "strict" in node:
+        step["strict"] = _truth(node["strict"], "strict")
     if "max_attempts" in node:
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     if kind == "python":
@@ -468,6 +476,12 @@ def _text(tree: Located, name: str) -> str:
 
 def _text_mapping(tree: Located | None, name: str) -> dict[str, str]:
     return {key: _text(value, name) for key, value in _mapping(tree, name).items()} if tree is not None else {}
+
+
+def _truth(tree: Located, name: str) -> bool:
+    if not isinstance(tree.value, bool):
+        raise BadInput(f"{name} is true or false, not {tree.described()}", tree.where)
+    return tree.value
 
 
 def _whole_number(tree: Located, name: str) -> int:

@@ -344,6 +344,8 @@ def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
         row["command"] = task.command
         if task.shell != "sh":
             row["shell"] = task.shell
+        if task.strict:
+            row["strict"] = True
     if step.executed:
         row["executed"] = step.executed
     return row

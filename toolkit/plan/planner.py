@@ -204,6 +204,9 @@ class _Planner:
         self._check_secrets(task)
         handler = join(path, HANDLER) if task.on_failure is not None else None
         settings = self._settings_of(task)
+        strict = self._config.executor.config.strict if task.strict is None else task.strict
+        if strict and task.kind == "shell":
+            task = replace(task, shell="bash", strict=True)
         return PlannedStep(
             path, "task", task.name, settings, task, bind, tuple(gets), None, handler, _ends(task), line=task.line
         )

@@ -15,10 +15,13 @@ from toolkit.errors import BadInput
 from toolkit.plan import keys, planner
 from toolkit.plan.plan import Plan
 from toolkit.project import Project
+from toolkit.run.bash import Asked, check_bash
 from toolkit.run.describe import KeptAnswers, describe
+from toolkit.run.parameters_file import read_parameters_file
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared import scope
 from toolkit.runtime.shared.controls import Controls
+from toolkit.runtime.shared.records import parameter_files
 from toolkit.spec.container import GROUP, steps_user
 
 if TYPE_CHECKING:
@@ -46,8 +49,9 @@ class Preparation:
         computed: what in the pipeline's code gives something else for each run, with file and line; empty where the description
             depends on the image and its environment variables alone.
         described: the runtime's answers that the plan was made of, in that case.
+        rewritten: the text of each file that steps find written anew with the run's values, by its path.
         connect: returns docker-py's client of the engine, the same one each time.
-        note: is given a sentence for each image that is built.
+        note: is given a sentence for each image that is built. has_bash: asks an image whether it has bash.
     """
 
     request: Request
@@ -57,8 +61,10 @@ class Preparation:
     image: BuiltImage | None
     connect: Callable[[], Any]
     note: Note
+    has_bash: Callable[[BuiltImage], bool]
     computed: str = ""
     described: Mapping[str, DescribeResponse] = field(default_factory=dict)
+    rewritten: Mapping[str, str] = field(default_factory=dict)
     _images: dict[str | None, BuiltImage] = field(default_factory=dict)
 
     def images(self) -> Mapping[str | None, BuiltImage]:
@@ -79,8 +85,15 @@ class Preparation:
             if len({built.content for built in images.values() if not built.existing}) > 1:
                 raise BadInput("a file of the project changed while the images of this run were built: run it again")
             used = {None, *(settings.image for settings in self.plan.settings)}
+            for setting in used - {None}:
+                built = images[setting]
+                check_bash(self.plan, setting, partial(self.has_bash, built), f"the image {built.reference}")
             self._images.update((setting, built) for setting, built in images.items() if setting in used)
         return self._images
+
+    def parameter_files(self) -> dict[str, bytes]:
+        """The files, by name, that give the run's parameters to its steps."""
+        return parameter_files(self.request.parameters, self.request.spellings, self.rewritten)
 
     def image_record(self) -> ImageRecord | None:
         """The pipeline's image, as run.json has it."""
@@ -126,12 +139,13 @@ def prepare(
     image: BuiltImage | None = None
     kept: KeptAnswers | None = None
     python = ""
+    has_bash: Callable[[BuiltImage], bool] = lambda _: True  # noqa: E731
     if request.environment == "process":
         user = os.getuid()
         python = process.interpreter(project)
         note(f"these are plain processes of {python}, not containers: {', '.join(process.WAIVED)} do not apply")
         variables = process.environment(project, project.config.executor.config.environment, {})
-        ask = describer.process_describer(python, process.MAIN, variables)
+        asked = Asked(describer.process_describer(python, process.MAIN, variables))
     else:
         from toolkit.backends.docker.describer import image_describer
 
@@ -140,28 +154,45 @@ def prepare(
         image = build(project, report=note, explain=request.explain)
         labels = {"dev.toolkit.describe": "1", **driver.labels(project)}
         environment = dict(executor.environment)
-        in_image = image_describer(connect, image.id, environment, f"{user}:{GROUP}", labels, image.reference)
-        ask = kept = KeptAnswers(
-            project.state / "cache" / "describe",
-            in_image,
-            image.digest,
-            user,
-            executor.environment,
-            partial(_obstacle, project, image),
-            described,
-        )
-    pipeline = describe(project, reference, ask, python)
+
+        def answers_of(image: BuiltImage) -> KeptAnswers:
+            return KeptAnswers(
+                project.state / "cache" / "describe",
+                image_describer(connect, image.id, environment, f"{user}:{GROUP}", labels, image.reference),
+                image.digest,
+                user,
+                executor.environment,
+                partial(_obstacle, project, image),
+                described,
+            )
+
+        kept = answers_of(image)
+        asked = Asked(kept)
+        has_bash = lambda image: Asked(answers_of(image)).has_bash()  # noqa: E731
+    pipeline = describe(project, reference, asked, python)
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
+    check_bash(plan, None, asked.has_bash, f"the image {image.reference}" if image is not None else "this machine")
+    file = read_parameters_file(project, pipeline.parameters_file) if pipeline.parameters_file is not None else None
+    if request.given is not None:
+        given = request.given.complete(note, file.values if file is not None else {})
+        request = replace(request, parameters=given.values, spellings=given.spellings)
     if parameters_given:
         check_parameters(plan, request.parameters)
-    preparation = Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note)
+    preparation = Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note, has_bash)
+    if file is not None:
+        text = file.rewritten(request.parameters)
+        # The files of an image that is used as it is may be other ones.
+        is_known = image is None or not (image.existing or any(settings.image for settings in plan.settings))
+        preparation = replace(preparation, rewritten={file.path: text} if text != file.text or not is_known else {})
     return preparation if kept is None else replace(preparation, computed=kept.computed, described=kept.described)
 
 
 def _obstacle(project: Project, image: BuiltImage, request: DescribeRequest) -> str:
     """What keeps an answer from being the same each time; empty for nothing."""
+    if request["file"] is None and not request["functions"]:
+        return ""
     if image.existing:
         return f"the code in the existing image {image.reference} is not read"
     # Most runs have a verdict that was kept.

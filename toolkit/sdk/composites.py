@@ -47,9 +47,11 @@ class Pipeline:
         name: what lists and records call it. The file's name when empty. A pipeline that is a step needs one.
         description: a text for readers, without effect.
         on_failure: for a pipeline that is a step: a pipeline that runs when it has failed.
+        parameters_file: a YAML or JSON file of the project, relative to its root, that scripts read themselves. Its values are the
+            run's first parameters, and each step finds the file with the run's values in it. For the outermost pipeline only.
 
     Raises:
-        ValueError: ``steps`` is no list of steps, or ``on_failure`` is no pipeline.
+        ValueError: ``steps`` is no list of steps, ``parameters_file`` is no path, or ``on_failure`` is no pipeline.
     """
 
     __toolkit_pipeline__ = True
@@ -60,6 +62,7 @@ class Pipeline:
         name: str = "",
         description: str = "",
         on_failure: Optional[AnyPipeline] = None,
+        parameters_file: str = "",
     ) -> None:
         # A generator gives its steps once.
         given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
@@ -69,6 +72,9 @@ class Pipeline:
         self.name = name
         self.description = description
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        if not isinstance(parameters_file, (str, os.PathLike)):
+            raise Refusal(f"parameters_file is the path of a file, not {parameters_file!r}")
+        self.parameters_file = os.fspath(parameters_file)
         self.line = user_line()
 
     def describe(self) -> PipelineData:
@@ -91,7 +97,10 @@ class Pipeline:
                 "it: give on_failure to its steps",
                 self.line,
             )
-        return {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
+        described: PipelineData = {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
+        if self.parameters_file:
+            described["parameters_file"] = {"path": self.parameters_file, "line": self.line}
+        return described
 
     def as_step(self) -> Nested:
         """The pipeline as a step of another."""
@@ -114,7 +123,7 @@ class Pipeline:
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> Any:
         """Runs the pipeline as ``toolkit run`` does, and returns when the run has succeeded.
@@ -127,7 +136,8 @@ class Pipeline:
             configuration_file: the path of the configuration.
             run_id: the run's id. One is made when it is empty.
             tag: a word to find the run by.
-            parameters_file: the path of a YAML or JSON file with the run's parameters.
+            parameters_file: the path of a YAML or JSON file with the run's parameters, or a list of such paths. The later ones
+                win, also inside of dictionaries.
             log_level: accepted, and without effect.
 
         Raises:
@@ -137,7 +147,9 @@ class Pipeline:
         execute(self, configuration_file, run_id, tag, parameters_file)
 
 
-def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, parameters_file: str) -> None:
+def execute(
+    pipeline: Any, configuration_file: str, run_id: str, tag: str, parameters_file: Union[str, Sequence[str]]
+) -> None:
     """What ``execute()`` of a pipeline, a driver and a job does."""
     recorder = getattr(sys, "_toolkit_recorder", None)
     if recorder is not None:
@@ -153,6 +165,8 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
     # The rest of the package, which runs it, is not in an image.
     from toolkit.run.script import run_script
 
+    one = isinstance(parameters_file, (str, os.PathLike))
+    files: list[Any] = [parameters_file] if one else list(parameters_file)
     code = run_script(
         file=os.path.abspath(file),
         nth=nth,
@@ -160,7 +174,7 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
         configuration_file=configuration_file or None,
         run_id=run_id or None,
         tag=tag or None,
-        parameters_file=parameters_file or None,
+        parameters_files=[file for file in files if file],
     )
     if code != 0:
         sys.exit(code)
@@ -178,7 +192,7 @@ class AsyncPipeline(Pipeline):
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> None:
         """Runs the pipeline. Arguments and errors are those of :meth:`Pipeline.execute`."""

@@ -373,6 +373,8 @@ class ShellTask(_Task):
         name: the step's name.
         command: the text for the shell.
         shell: ``"sh"``, or ``"bash"`` for arrays, ``[[ … ]]`` and all else that only bash has. The image must have it.
+        strict: whether it runs in ``bash -euo pipefail``, whatever ``shell`` is: it ends at the first command that fails, and at
+            a variable that is not set. What the configuration says (``executor.config.strict``) when absent.
         options: as :class:`PythonTask` takes them.
 
     Raises:
@@ -381,13 +383,26 @@ class ShellTask(_Task):
 
     kind = "shell"
 
-    def __init__(self, name: str, command: str, shell: str = "sh", **options: Unpack[TaskOptions]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: str,
+        shell: str = "sh",
+        strict: Optional[bool] = None,
+        **options: Unpack[TaskOptions],
+    ) -> None:
         self.command = command
         self.shell = shell
+        self.strict = strict
         super().__init__(name, **options)
 
     def _work(self) -> TaskWork:
-        return {"command": self.command} if self.shell == "sh" else {"command": self.command, "shell": self.shell}
+        work: TaskWork = {"command": self.command}
+        if self.shell != "sh":
+            work["shell"] = self.shell
+        if self.strict is not None:
+            work["strict"] = self.strict
+        return work
 
 
 class NotebookTask(_Task):

@@ -14,8 +14,8 @@ Steps of the SDK, pipelines and other drivers can be called in it. Each call add
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Optional, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union, overload
 
 from toolkit.sdk.composites import Nested, Pipeline, execute
 from toolkit.sdk.refusal import Refusal, user_line
@@ -308,10 +308,18 @@ class Driver:
 
     __toolkit_pipeline__ = True
 
-    def __init__(self, function: Callable[..., Any], name: str, on_failure: Optional[AnyPipeline] = None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        on_failure: Optional[AnyPipeline] = None,
+        parameters_file: str = "",
+    ) -> None:
         self._function = function
         self.name = name
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        self.parameters_file = parameters_file
+        self.line = user_line()
         self.__doc__ = function.__doc__
         self._running = False
 
@@ -327,7 +335,12 @@ class Driver:
         names = self._arguments()
         trace = _Trace(None, inside)
         self._run(trace, {name: Handle(name, None, trace) for name in names})
-        return Pipeline(steps=trace.steps, name=self.name)
+        return self._made(trace)
+
+    def _made(self, trace: _Trace) -> Pipeline:
+        pipeline = Pipeline(steps=trace.steps, name=self.name, parameters_file=self.parameters_file)
+        pipeline.line = self.line
+        return pipeline
 
     def _arguments(self) -> tuple[str, ...]:
         code = self._function.__code__
@@ -386,7 +399,7 @@ class Driver:
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> None:
         """Runs the pipeline. Arguments and errors are those of :meth:`toolkit.Pipeline.execute`."""
@@ -408,7 +421,7 @@ class Driver:
         values = {name: given[name] if name in given else _handle_of(outer, name) for name in names}
         result = self._run(inner, values)
         name = outer.unique(self.name or self._function.__name__)
-        step = Nested(name, Pipeline(steps=inner.steps, name=self.name), self.on_failure)
+        step = Nested(name, self._made(inner), self.on_failure)
         outer.add(step, step.returned())
         return _from_inside(result, inner, outer, name)
 
@@ -435,17 +448,31 @@ def _from_inside(value: Any, inner: _Trace, outer: _Trace, name: str) -> Any:
 
 
 @overload
-def pipeline(function: Callable[..., Any], *, name: str = "", on_failure: Optional[AnyPipeline] = None) -> Driver: ...
+def pipeline(
+    function: Callable[..., Any],
+    *,
+    name: str = "",
+    on_failure: Optional[AnyPipeline] = None,
+    parameters_file: str = "",
+) -> Driver: ...
 
 
 @overload
 def pipeline(
-    function: None = None, *, name: str = "", on_failure: Optional[AnyPipeline] = None
+    function: None = None,
+    *,
+    name: str = "",
+    on_failure: Optional[AnyPipeline] = None,
+    parameters_file: str = "",
 ) -> Callable[[Callable[..., Any]], Driver]: ...
 
 
 def pipeline(
-    function: Optional[Callable[..., Any]] = None, *, name: str = "", on_failure: Optional[AnyPipeline] = None
+    function: Optional[Callable[..., Any]] = None,
+    *,
+    name: str = "",
+    on_failure: Optional[AnyPipeline] = None,
+    parameters_file: str = "",
 ) -> Any:
     """Makes a driver of a function: the steps that it calls, in order, are the pipeline.
 
@@ -466,6 +493,7 @@ def pipeline(
         function: the function. Absent in a decorator with options.
         name: what lists and records call the pipeline. The file's name when empty.
         on_failure: for a driver that is called in another: a pipeline that runs when it has failed.
+        parameters_file: a file that scripts read themselves, as for :class:`Pipeline`.
 
     Returns:
         the driver. It has the ``execute()`` of a :class:`Pipeline`, and can be a branch, a handler or a step.
@@ -474,5 +502,5 @@ def pipeline(
         ValueError: when the pipeline is described: a handle was used as if it had a value, or an argument has a default.
     """
     if function is None:
-        return lambda plain: Driver(plain, name, on_failure)
-    return Driver(function, name, on_failure)
+        return lambda plain: Driver(plain, name, on_failure, parameters_file)
+    return Driver(function, name, on_failure, parameters_file)

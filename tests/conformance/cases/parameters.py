@@ -226,6 +226,14 @@ def refused(price: int):
 ANNOTATED_NAMES = re.findall(r'^    "(\w+)": ', ANNOTATED, re.MULTILINE)
 SHELL_NAMES = {"type": "t", "test": 1, "IF": [1], "fi": "x y", "export": "e", "local": {"a": 1}, "_": "u", "a1_B": True}
 
+OWN_FILE = """\
+train: {trees: 25, rate: 1e5}
+items:
+- 7
+- 8
+name: "1.10"
+"""
+
 CASES = (
     Case(
         "values",
@@ -429,6 +437,47 @@ def again(of_file):
                 **{"bad": "[1,", "big": "1e999"},
             },
             output={"shell": "['t', '1', '[1]', 'x y', 'e', '{\"a\": 1}', 'true']"},
+        ),
+    ),
+    Case(
+        "parameters-own-file",
+        "Scripts that read the pipeline's parameters_file find the run's values there: in each step, in each item of a "
+        "container that several share, and where the root is read-only. What has not changed is spelled as it was.",
+        core="the file's new text crosses the ConfigMap of a cluster",
+        files={
+            "conf/params.yaml": "# of the scripts\ntrain: {trees: 6, rate: 1e5}\nitems: [1, 2, 3]\nname: '1.9'\n",
+            "pipeline.py": """\
+import functions
+from toolkit import Map, Pipeline, PythonTask, ShellTask
+
+each = Pipeline(steps=[
+    PythonTask(functions.read, name="function", returns=["text"]),
+    ShellTask("shell", 'seen=$(cat conf/params.yaml); export seen', returns=["seen"]),
+])
+pipeline = Pipeline(parameters_file="conf/params.yaml", steps=[
+    PythonTask(functions.read, returns=["first"]),
+    Map("m", branch=each, iterate_on="items", iterate_as="i"),
+    ShellTask("last", "cat conf/params.yaml; echo $train $name; rm conf/params.yaml"),
+])
+""",
+        },
+        code="def read(): return open('conf/params.yaml').read()",
+        config={"pods_per_map": 1, "read_only_root": True, "scratch_size": "32Mi"},
+        arguments=(
+            "--param",
+            "train.trees=25",
+            "--param",
+            "items=[7, 8]",
+            "--param",
+            "name=1.10",
+            "--param",
+            "other=1",
+        ),
+        expect=Expect(
+            rows=7,
+            among={"m": PASSED},
+            parameters={"first": OWN_FILE, "text": [OWN_FILE] * 2, "seen": [OWN_FILE.strip()] * 2, "name": "1.10"},
+            output={"last": OWN_FILE + '{"trees": 25, "rate": 100000.0} 1.10\n'},
         ),
     ),
 )

@@ -106,6 +106,29 @@ def project_files(
     return files
 
 
+def is_project_file(root: Path, path: str, *, without: Collection[Path] = ()) -> bool:
+    """Whether a file below ``root``, by its relative path, is among :func:`project_files`. It must exist.
+
+    Raises:
+        BadInput: .dockerignore cannot be read.
+    """
+    private = {os.path.abspath(each) for each in without}
+    whole = os.path.abspath(root / path)
+    if any(map(is_never_code, path.split("/"))) or any(
+        whole == each or whole.startswith(each + os.sep) for each in private
+    ):
+        return False
+    return not _patterns(root).ignores(path)
+
+
+def _patterns(root: Path) -> Patterns:
+    ignore = root / NAME
+    try:
+        return parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
+    except OSError as error:
+        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
+
+
 def _own_output() -> frozenset[tuple[int, int]]:
     """The files, by device and inode, that this command's own output goes to (``toolkit run … > log``).
 

@@ -91,7 +91,7 @@ if TYPE_CHECKING:
         """What a task's row has beside them; ``emits`` only where there is something, ``takes`` only of a python task.
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
-        ``shell`` is there only where it is not sh, ``executed`` only where the executed notebook is not named by the notebook.
+        ``shell`` is there only where it is not sh, ``strict`` only where it is true (then the shell is bash), ``executed`` only where the executed notebook is not named by the notebook.
         The keys of ``catalog`` may have names of parameters in braces (``keys.py``).
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
@@ -108,6 +108,7 @@ if TYPE_CHECKING:
         command: str
         shell: str
         executed: str
+        strict: bool
 
     class CompositeKeys(TypedDict, total=False):
         """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).
@@ -217,6 +218,13 @@ if TYPE_CHECKING:
 
         name: str
         steps: list[StepDescription]
+        parameters_file: FileDescription
+
+    class FileDescription(TypedDict):
+        """A file that a pipeline names, and the line where it does; None where that is not known."""
+
+        path: str
+        line: Optional[int]
 
     class CatalogDescription(TypedDict, total=False):
         """The keys that a task gets and puts, and whether its files are copied into the catalog."""
@@ -247,6 +255,7 @@ if TYPE_CHECKING:
         function: FunctionRow
         command: str
         shell: str
+        strict: bool
         takes: Optional[TakesRow]
         returns: list[ReturnRow]
         secrets: list[str]
@@ -582,14 +591,15 @@ if TYPE_CHECKING:
     class DescribeResponse(TypedDict, total=False):
         """What the runtime's describe answers.
 
-        ``pipeline`` (a description), or ``functions``; or ``refused`` with the line of the user's file, if it is known; or
-        what the user's file ``raised``, with its traceback. ``place`` is the file and line of the project where it was raised.
-        Of what was raised, ``module`` is the one that is missing, ``variable`` an environment variable, ``path`` a file; and
-        ``network`` is true where the network is.
+        ``pipeline`` (a description), or ``functions``, each with whether there is ``bash``; or ``refused`` with the line of the
+        user's file, if it is known; or what the user's file ``raised``, with its traceback. ``place`` is the file and line of
+        the project where it was raised. Of what was raised, ``module`` is the one that is missing, ``variable`` an environment
+        variable, ``path`` a file; and ``network`` is true where the network is.
         """
 
         pipeline: PipelineDescription
         functions: dict[str, ResolvedFunction]
+        bash: bool
         refused: str
         line: Optional[int]
         raised: str

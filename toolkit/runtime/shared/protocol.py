@@ -5,7 +5,7 @@ Raise PROTOCOL whenever an older runtime could misread a newer host, or the othe
 
 from __future__ import annotations
 
-PROTOCOL = 5
+PROTOCOL = 6
 RECORD_VERSION = 1
 
 FAULT = 117
@@ -22,6 +22,8 @@ PLAN_FILE = "plan.json.gz"
 PARAMETERS_FILE = "parameters.json.gz"
 SPELLINGS_FILE = "spellings.json.gz"
 """The texts that spelled parameters of the run, by name, where the values do not give them back. It is there if there are any."""
+REWRITTEN_FILE = "rewritten.json.gz"
+"""The text of each file that every step finds written anew with the run's values, by its path. It is there if there are any."""
 RUN_RECORD_FILE = "run.json.gz"
 """On a cluster only: the run's record, which the first container that sees the volume publishes."""
 CODE_FILE = "code.json.gz"

@@ -13,7 +13,7 @@ import os
 import re
 import time
 
-from .protocol import PARAMETERS_FILE, SPELLINGS_FILE, VALUES_FILE
+from .protocol import PARAMETERS_FILE, REWRITTEN_FILE, SPELLINGS_FILE, VALUES_FILE
 from .tree import ANY
 from .volume_files import open_file
 from .whole_files import write_whole
@@ -161,11 +161,19 @@ def _replaced(document: Any, path: KeyPath, replace: Callable[[Any], Any]) -> An
     return document
 
 
-def parameter_files(parameters: Parameters, spellings: Mapping[str, str]) -> dict[str, bytes]:
-    """The files, by name, that give the run's parameters to its steps."""
+def parameter_files(
+    parameters: Parameters, spellings: Mapping[str, str], rewritten: Optional[Mapping[str, str]] = None
+) -> dict[str, bytes]:
+    """The files, by name, that give the run's parameters to its steps.
+
+    Args:
+        rewritten: the text of each file that they find written anew, by its path.
+    """
     files = {PARAMETERS_FILE: encode(dict(parameters), ((ANY,),))}
     if spellings:
         files[SPELLINGS_FILE] = encode(dict(spellings))
+    if rewritten:
+        files[REWRITTEN_FILE] = encode(dict(rewritten))
     return files
 
 

@@ -8,20 +8,29 @@ import stat
 from ..shared import layout, records
 from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault, check_key, is_empty_folder
 from ..shared.controls import Controls, write_control_files
-from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE, RECORD_VERSION, REDUCED_RECORD
+from ..shared.protocol import (
+    BEGIN_RECORD,
+    CODE_FILE,
+    END_RECORD,
+    OUTPUT_FILE,
+    RECORD_VERSION,
+    REDUCED_RECORD,
+    REWRITTEN_FILE,
+)
 from ..shared.redaction import Redactor
 from ..shared.scope import RecordReader, Scope, UnsuitableValue, load_json
 from ..shared.stored_values import publish_values, value_digest
 from ..shared.termination import leave_message
 from ..user import child
 from ..user.conversion import BadValue
+from ..user.shells import STRICT
 from . import begin_record, cgroup
 from .child_process import Child, Witness
 from .end_record import digest_inputs, end_record
 from .environment import loop_indices, user_environment
 from .outcome import AttemptOutcome
 from .output import Output
-from .work_folder import list_code, make_work_folder, replace_link
+from .work_folder import list_code, make_work_folder, replace_link, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,6 +191,10 @@ class AttemptRunner:
             locations.code = work
         locations.work = work
         os.chdir(work)
+        rewritten = os.path.join(locations.run, REWRITTEN_FILE)
+        if os.path.exists(rewritten):
+            for path, text in load_json(rewritten).items():
+                write_file(work, path, text)
 
     def _fill_keys(self, task: child.TaskRunner) -> None:
         """Puts values in place of the names in the step's keys. Those values count as inputs.
@@ -260,8 +273,8 @@ class AttemptRunner:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
         report, _, exports = bytes(self._child.result).partition(b"\n")
         outcome.add_report(report)
-        if self.step["kind"] == "shell" and "shell" not in self.step:
-            outcome.add_shell_error(output.tail)
+        if self.step["kind"] == "shell":
+            outcome.add_shell_error(output.tail, self.step.get("shell", "sh"))
         if outcome.exit_code == 0:
             self._check_returns(task, outcome, exports)
         return outcome
@@ -311,7 +324,8 @@ class AttemptRunner:
     def _command(self) -> Union[str, FunctionRow, None]:
         """What the step runs, for its records."""
         if "shell" in self.step:
-            return f"{self.step['shell']} -c {self.step['command']}"
+            options = " ".join(["", *STRICT]) if self.step.get("strict") else ""
+            return f"{self.step['shell']}{options} -c {self.step['command']}"
         return self.step.get("command") or self.step.get("function")
 
     def _record_reduced(self, end: EndRecord, environment: dict[str, str]) -> None:

@@ -73,6 +73,21 @@ def replace_link(path: str) -> None:
     os.rename(temporary, path)
 
 
+def write_file(folder: str, path: str, text: str) -> None:
+    """Writes a file of a step's folder anew. What it may be a link to stays as it is.
+
+    Args:
+        path: relative to the folder.
+    """
+    target = os.path.join(folder, path)
+    try:
+        os.unlink(target)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+    with open(target, "wb") as file:
+        file.write(text.encode("utf-8"))
+
+
 def _link_target(source: str, code: str, path: str) -> str:
     """Where the copy of one of the project's own links leads: to what is copied, or to the same place outside of the project."""
     real, root = os.path.realpath(source), os.path.realpath(code)

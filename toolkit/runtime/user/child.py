@@ -20,6 +20,7 @@ from ..shared.stored_values import load_value, store_value, value_digest
 from ..shared.values import RepeatedKey, as_text, encode_value, from_text
 from ..shared.whole_files import write_all
 from . import conversion, imports
+from .shells import STRICT, find_shell
 from .signature import namespace_parameter, signature_of
 from .spelling import spelled
 
@@ -48,9 +49,10 @@ EXPORTS_DESCRIPTOR = 9
 
 _DUMP = (
     "trap 'toolkit_status=$?; trap - EXIT; "
-    "{ command -p cat /proc/self/environ 2>/dev/null || command -p env -0; } >&9; exit $toolkit_status' EXIT\n"
+    "{ command -p cat /proc/self/environ 2>/dev/null || command -p env -0; } >&9; exit $toolkit_status' EXIT; "
 )
-"""Writes the exported variables when the shell ends: they are the environment of any process that the shell starts.
+"""Begins the command's first line, so that the shell counts the lines as their author does. It writes the exported
+variables when the shell ends: they are the environment of any process that the shell starts.
 
 ``command -p`` finds the programs also where the step's command has set a PATH of its own.
 """
@@ -642,16 +644,16 @@ def _shell(step: TaskRunner, environment: dict[str, str], result: int) -> int:
         script = _DUMP + script
     _flush()
     shell = step.step.get("shell", "sh")
-    for path in (f"/bin/{shell}", f"/usr/bin/{shell}", f"/usr/local/bin/{shell}"):
-        try:
-            os.execve(path, [shell, "-c", script], {**environment, **variables})
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
-            return 1
-    print(f"the step's command can't be started: the image has no {shell}", file=sys.stderr)
-    return 127
+    path = find_shell(shell)
+    if not path:
+        print(f"the step's command can't be started: the image has no {shell}", file=sys.stderr)
+        return 127
+    options = STRICT if step.step.get("strict") else ()
+    try:
+        os.execve(path, [shell, *options, "-c", script], {**environment, **variables})
+    except OSError as error:
+        print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def _send(descriptor: int, document: Mapping[str, object], more: bool = False) -> None:

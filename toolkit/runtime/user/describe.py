@@ -19,6 +19,7 @@ from .completion import delayed_call
 from .environment import add_own_variables, inherited_variables
 from .main_only import MainOnly
 from .raised import raised_answer
+from .shells import find_shell
 from .signature import namespace_parameter, signature_of
 
 TYPE_CHECKING = False
@@ -85,6 +86,7 @@ def _answer(request: DescribeRequest, locations: Locations, private: str) -> Des
         private: a folder of this process alone, which may be made.
     """
     variables = inherited_variables(locations)
+    has_bash = bool(find_shell("bash"))
     try:
         add_own_variables(variables, locations, private)
         os.environ.clear()
@@ -92,8 +94,9 @@ def _answer(request: DescribeRequest, locations: Locations, private: str) -> Des
         os.chdir(locations.code)
         imports.install(locations, request["roots"])
         if request["file"] is None:
-            return {"functions": {name: _resolve_function(name, locations.code) for name in request["functions"]}}
-        return {"pipeline": _describe_file(request, request["file"], locations.code)}
+            functions = {name: _resolve_function(name, locations.code) for name in request["functions"]}
+            return {"functions": functions, "bash": has_bash}
+        return {"pipeline": _describe_file(request, request["file"], locations.code), "bash": has_bash}
     except DescribeRefusal as error:
         return {"refused": str(error), "line": error.line}
     except imports.CodeNotFound as error:
