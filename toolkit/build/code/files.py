@@ -121,14 +121,6 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = ()) ->
     return not _patterns(root).ignores(path)
 
 
-def _patterns(root: Path) -> Patterns:
-    ignore = root / NAME
-    try:
-        return parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
-    except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
-
-
 def _own_output() -> frozenset[tuple[int, int]]:
     """The files, by device and inode, that this command's own output goes to (``toolkit run … > log``).
 

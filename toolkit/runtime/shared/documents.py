@@ -91,7 +91,8 @@ if TYPE_CHECKING:
         """What a task's row has beside them; ``emits`` only where there is something, ``takes`` only of a python task.
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
-        ``shell`` is there only where it is not sh, ``strict`` only where it is true (then the shell is bash), ``executed`` only where the executed notebook is not named by the notebook.
+        ``shell`` is there only where it is not sh, ``strict`` only where it is true (then the shell is bash),
+        ``executed`` only where the executed notebook is not named by the notebook.
         The keys of ``catalog`` may have names of parameters in braces (``keys.py``).
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
