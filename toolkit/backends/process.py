@@ -7,13 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from toolkit.backends import volumes
+from toolkit.backends.interpreter import interpreter, with_interpreter
 from toolkit.backends.launcher import OnEnd, Verdict, gate_line
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
@@ -24,14 +24,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = PACKAGE / "runtime" / "main.py"
 WAIVED = ("image", "user", "limits", "read-only root", "mount paths")
 """What a plain process does not have; printed at the start of every run."""
-
-
-def interpreter(project: Project) -> str:
-    """The project's own Python: that of the active virtual environment, else of .venv beside the code, else the client's."""
-    for folder in (os.environ.get("VIRTUAL_ENV"), project.root / ".venv"):
-        if folder and os.access(Path(folder) / "bin" / "python", os.X_OK):
-            return str(Path(folder) / "bin" / "python")
-    return sys.executable
 
 
 def sdk_folder(project: Project) -> str:
@@ -49,6 +41,8 @@ def sdk_folder(project: Project) -> str:
 def environment(project: Project, settings: Mapping[str, str], places: Mapping[str, object]) -> dict[str, str]:
     """The environment variables of the runtime: this process's own, the configuration's, and one that holds the locations.
 
+    Whatever PATH and VIRTUAL_ENV are there, those that steps get name the interpreter that runs them.
+
     Args:
         settings: the configuration's, for a step or for a description. The interpreter reads some of them when it starts.
         places: locations that differ from the default ones, by the names that ``runtime/shared/locations.py`` reads.
@@ -61,7 +55,11 @@ def environment(project: Project, settings: Mapping[str, str], places: Mapping[s
         "hidden": [],
     }
     locations.update(code=str(project.root), sdk=sdk_folder(project), **places)
-    return {**inherited, "PYTHONHASHSEED": "0", **settings, PROCESS_VARIABLE: json.dumps(locations)}
+    variables = {**inherited, "PYTHONHASHSEED": "0", **settings}
+    return {
+        **with_interpreter(variables, interpreter(project), project.state),
+        PROCESS_VARIABLE: json.dumps(locations),
+    }
 
 
 class ProcessLauncher:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from ..user.environment import add_own_variables, inherited_variables
 
+INTERPRETER_VARIABLES = ("PATH", "VIRTUAL_ENV", "PYTHONHOME")
+"""Those by which a plain process's Python is found (``backends/interpreter.py``)."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..shared.documents import SettingsRow
@@ -21,7 +24,12 @@ def user_environment(
             gets one there.
     """
     variables = inherited_variables(locations)
-    variables.update(settings["environment"])
+    variables.update(
+        (name, value)
+        for name, value in settings["environment"].items()
+        # The client has given a plain process the configuration's variables, and made those name its interpreter.
+        if locations.in_container or name not in INTERPRETER_VARIABLES
+    )
     variables.update(indices)
     variables.update(secrets)
     add_own_variables(variables, locations, private)
