@@ -69,7 +69,14 @@ def test_a_notebook_and_its_shell_have_the_python_of_the_first_line(
     project: LocalProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONHOME")
-    cell = {"cell_type": "code", "source": BOOK, "outputs": [], "execution_count": None, "metadata": {}, "id": "one"}
+    cell: dict[str, object] = {
+        "cell_type": "code",
+        "source": BOOK,
+        "outputs": [],
+        "execution_count": None,
+        "metadata": {},
+        "id": "one",
+    }
     spec = {"kernelspec": {"name": "somebody-elses", "display_name": "x", "language": "python"}}
     project.write("book.ipynb", json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": spec, "cells": [cell]}))
     project.write(
