@@ -20,6 +20,7 @@ RUNTIME = Path(__file__).parents[2] / "toolkit" / "runtime"
 LARGE = 20_000_000
 """Bytes; a project of this size is worth an overlay."""
 MOUNTED = "/nowhere-of-this-machine/deep"
+READ_ONLY = "/nowhere-of-this-machine/read-only"
 
 TRY = """\
 import json, os, sys, types
@@ -40,7 +41,7 @@ try:
     code = request["code"]
     changes = overlay_changes(code, [("data", True), ("data/mine", False), ("data/theirs", False)], 100)
     make_upper(request["overlay"] + ".upper", code, *changes)
-    mounts.mount_all(request["volumes"], request["overlay"], request["code"], request["scratch"])
+    mounts.mount_all(request["volumes"], request["overlay"], code, request["scratch"], request["read_only"])
 except mounts.MountRefused as error:
     print(error, file=sys.stderr)
     sys.exit(77)
@@ -136,7 +137,8 @@ def ask(folder: Path, command: str, user: int, volumes: dict[str, str]) -> subpr
     for path in (folder, folder / "scratch", folder / "code" / "data" / "mine"):
         os.chown(path, user, user)
     request = {"user": user, "code": str(folder / "code"), "overlay": str(folder / "work"), "volumes": volumes,
-               "scratch": str(folder / "scratch"), "command": command}  # fmt: skip
+               "scratch": str(folder / "scratch"), "command": command,
+               "read_only": [path for path in volumes if path == READ_ONLY]}  # fmt: skip
     command_line = [sys.executable, "-c", TRY, str(RUNTIME), json.dumps(request)]
     return subprocess.run(command_line, capture_output=True, text=True, timeout=60)
 
@@ -170,21 +172,28 @@ def test_the_mounts_of_a_user_change_nothing_else_of_what_a_step_may_do(place: P
     # Who may write to it need not be its owner.
     (place / "code" / "data" / "theirs").chmod(0o666)
     (place / "code" / "hidden").write_text("hidden\n")
-    for name in ("volume", "other"):
+    for name in ("volume", "other", "data"):
         (place / name).mkdir()
         os.chown(place / name, user, user)
+    (place / "data" / "given").write_text("")
     # when a command runs among the mounts, of which some are where this machine has no folder,
     command = f"""set -e
         id -u; id -g; pwd; ls; echo new > data/mine; cat data/mine; chmod 000 data/mine; cat data/mine 2>&1 | cut -c1-3
         echo 1 > /mnt/file; echo 2 > {MOUNTED}/file; mkdir data/new; ls /dev/null
+        touch {READ_ONLY}/file 2>/dev/null || ls {READ_ONLY}
         echo new > data/theirs; cat data/theirs; grep -c CapEff:.0000000000000000 /proc/self/status || true
     """
-    done = ask(place, command, user, {"/mnt": str(place / "volume"), MOUNTED: str(place / "other")})
+    done = ask(
+        place,
+        command,
+        user,
+        {"/mnt": str(place / "volume"), MOUNTED: str(place / "other"), READ_ONLY: str(place / "data")},
+    )
     if done.returncode == 77:
         pytest.skip(done.stderr)
     # then it is the same user with the same rights; the project is as it was, and nothing is mounted afterwards.
     assert done.returncode == 0, done.stderr
-    rights = ["new", "/dev/null", "new", "0"] if user == 0 else ["cat", "/dev/null", "new", "1"]
+    rights = ["new", "/dev/null", "given", "new", "0"] if user == 0 else ["cat", "/dev/null", "given", "new", "1"]
     assert done.stdout.split() == [str(user), str(user), str(place / "work"), "data", "new", *rights]
     assert [(place / "code" / "data" / name).read_text() for name in ("mine", "theirs")] == ["mine\n", "theirs\n"]
     assert [(place / name / "file").read_text() for name in ("volume", "other")] == ["1\n", "2\n"]

@@ -200,7 +200,11 @@ class AttemptRunner:
         scratch = os.path.join(self.private, "mounts")
         os.mkdir(scratch)
         try:
-            mount_all(locations.mounts, overlay, origin, scratch)
+            rows = self.settings["volumes"]
+            read_only = [
+                row["mount_path"] for row in rows if row.get("read_only") and row["mount_path"] in locations.mounts
+            ]
+            mount_all(locations.mounts, overlay, origin, scratch, read_only)
         except MountRefused as error:
             raise RuntimeFault(f"the step's mounts can't be made: {error}") from None
 

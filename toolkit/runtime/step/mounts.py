@@ -15,11 +15,12 @@ from .work_folder import UPPER, make_upper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, NoReturn, Union
 
 _NEW_USER, _NEW_MOUNTS = 0x10000000, 0x00020000
 _BIND, _MOVE, _RECURSIVE, _SLAVE = 0x1000, 0x2000, 0x4000, 0x80000
+_READ_ONLY, _REMOUNT = 0x1, 0x20
 _DETACH = 2
 _CAPABILITIES = 0x20080522
 """The version of the kernel's interface (_LINUX_CAPABILITY_VERSION_3)."""
@@ -31,13 +32,16 @@ class MountRefused(Exception):
     """Something can't be mounted; the message says what and why, as a clause."""
 
 
-def mount_all(volumes: Mapping[str, str], overlay: str, lower: str, scratch: str) -> None:
+def mount_all(
+    volumes: Mapping[str, str], overlay: str, lower: str, scratch: str, read_only: Iterable[str] = ()
+) -> None:
     """Gives this process, which has one thread, a namespace with its mounts. The working folder is to be entered anew.
 
     Args:
         volumes: folder by mount path. A mount path that the machine does not have is there in the namespace alone.
         overlay: a folder that becomes an overlay; its upper folder lies beside it. Empty is none.
         lower: the overlay's lower folder. scratch: an empty folder, for the time of the call.
+        read_only: those of the mount paths below which nothing can be written.
 
     Raises:
         MountRefused: the system does not let it do that. It may have the namespace already.
@@ -49,6 +53,8 @@ def mount_all(volumes: Mapping[str, str], overlay: str, lower: str, scratch: str
             _mount_overlay(overlay, lower)
         if volumes:
             _mount_volumes(volumes, scratch)
+            for path in read_only:
+                _forbid_writing(path)
         if os.geteuid() != 0:
             _drop_capabilities()
     except OSError as error:
@@ -140,6 +146,12 @@ def _add_folder(path: str, new: str) -> None:
     _call("pivot_root", b".", b".", what=path)
     _call("umount2", b".", _DETACH, what=path)
     os.chdir("/")
+
+
+def _forbid_writing(path: str) -> None:
+    # What the mount has of these must stay (nosuid, nodev, noexec, noatime, nodiratime): a plain user may not take them away.
+    flags = os.statvfs(path).f_flag & (2 | 4 | 8 | 1024 | 2048)
+    _mount("none", path, _BIND | _REMOUNT | _READ_ONLY | flags)
 
 
 def _drop_capabilities() -> None:
