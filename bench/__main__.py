@@ -33,6 +33,7 @@ def _build(pairs: int) -> None:
 _BENCHES: dict[str, _Bench] = {
     "help": startup.main_help,
     "process": startup.main_process,
+    "data": startup.main_data,
     "value": value.main,
     "build": _build,
     "describe": describe.main,

@@ -193,7 +193,7 @@ VOLUME = """\
 import os
 
 def folder():
-    # Plain processes have no mount paths; the suite gives them a folder in their place.
+    # Outside of a container the suite gives a folder for it: the volume of a plain process is its project's alone.
     path = os.path.join(os.environ.get("CONFORMANCE_VOLUME", "/mnt"), "CASE")
     os.makedirs(path, exist_ok=True)
     return path

@@ -310,6 +310,7 @@ def test_mount_paths(path: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("volumes", "line", "said"),
     [("{name: a, mount_path: /mnt}\n- {name: a, mount_path: /b}", 5, "twice"),
+     ("{name: a-b, mount_path: /mnt}\n- {name: a.b, mount_path: /x}", 5, "both be named by the variable TOOLKIT_VOLUME_A_B"),
      ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt}", 5, "both mounted"),
      ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt/b}", 5, "lies inside another, /mnt"),
      ("{name: a, mount_path: /mnt/a}\n- {name: b, mount_path: /mnt}", 4, "lies inside another, /mnt"),

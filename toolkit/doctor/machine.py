@@ -85,9 +85,9 @@ def _engine(project: Project) -> Iterator[Finding]:
 
 
 def _interpreter(project: Project) -> Finding:
-    from toolkit.backends import process
+    from toolkit.backends.interpreter import interpreter
 
-    python = process.interpreter(project)
+    python = interpreter(project)
     command = [python, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"]
     try:
         version = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()

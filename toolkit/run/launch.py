@@ -7,15 +7,12 @@ from pathlib import Path
 
 from toolkit.backends import driver, process, volumes
 from toolkit.backends.launcher import Launcher
-from toolkit.build.image.builder import code_files
 from toolkit.plan.plan import PlannedStep
+from toolkit.run.ground import Ground
 from toolkit.run.preparation import Preparation
 from toolkit.runtime.shared.protocol import CODE_FILE
 from toolkit.runtime.shared.records import encode
 from toolkit.spec.container import ContainerSpec, container_spec
-
-_LARGE = 1_000_000_000
-"""Bytes of a project's files from which on the copies of a plain process are mentioned."""
 
 
 def prepare_volumes(preparation: Preparation) -> None:
@@ -31,11 +28,6 @@ def prepare_volumes(preparation: Preparation) -> None:
         volumes.make_store(project, path, preparation.user)
     if preparation.image is None:
         volumes.check_access(project)
-        read_only = [volume.name for volume in project.config.executor.config.persistent_volumes if volume.read_only]
-        if read_only:
-            preparation.note(
-                f"nothing keeps a plain process from writing on what is read-only elsewhere: {', '.join(read_only)}"
-            )
     else:
         from toolkit.backends.docker import engine_check
 
@@ -45,29 +37,28 @@ def prepare_volumes(preparation: Preparation) -> None:
             preparation.note(sentence)
 
 
-def make_launcher(preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
+def make_launcher(
+    preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...], ground: Ground | None
+) -> Launcher:
     """What starts the attempts of a run: as containers, or as plain processes.
 
     Args:
         private: the run's folder in the private state, with the plan. secrets: the names of all secrets of the run.
+        ground: of plain processes; None for containers.
     """
-    if preparation.image is None:
-        return _process_launcher(preparation, run_id, private, secrets)
+    if ground is not None:
+        return _process_launcher(preparation, run_id, private, secrets, ground)
     return _docker_launcher(preparation, run_id, private)
 
 
-def _process_launcher(preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
-    project = preparation.request.project
-    code = code_files(project, preparation.note)
-    size = sum(file.size for file in code)
-    if size > _LARGE:
-        preparation.note(
-            f"each step gets a copy of the project's files, which are {size / 1e9:.1f} GB: .dockerignore leaves out what no step "
-            "needs"
-        )
-    files = [[file.path, file.kind == "dir"] for file in code]
-    (private / CODE_FILE).write_bytes(gzip.compress(encode({"files": files}), compresslevel=1, mtime=0))
-    return process.ProcessLauncher(project, preparation.plan, run_id, private, secrets)
+def _process_launcher(
+    preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...], ground: Ground
+) -> Launcher:
+    document = encode({"files": ground.files, "hidden": ground.hidden or []})
+    (private / CODE_FILE).write_bytes(gzip.compress(document, compresslevel=1, mtime=0))
+    overlay = ground.hidden is not None
+    places = {"run": str(private), "hidden": secrets, "mounts": dict(ground.mounts), "overlay": overlay}
+    return process.ProcessLauncher(preparation.request.project, preparation.plan, run_id, places)
 
 
 def _docker_launcher(preparation: Preparation, run_id: str, private: Path) -> Launcher:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit import secrets as providers
-from toolkit.backends import driver, volumes
+from toolkit.backends import driver, process, volumes
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.scheduler import Cancel, Outcome, Scheduler
 from toolkit.errors import BadInput, ToolkitError
@@ -18,6 +18,7 @@ from toolkit.plan.plan import PlannedStep
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
 from toolkit.report.side_by_side import put_side_by_side
+from toolkit.run.ground import prepare_ground
 from toolkit.run.kept import keep_request
 from toolkit.run.launch import make_launcher, prepare_volumes
 from toolkit.run.preparation import prepare
@@ -68,6 +69,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     # What can't be built is found before there is a record of the run.
     preparation.images()
     prepare_volumes(preparation)
+    ground = prepare_ground(preparation, run_id) if preparation.image is None else None
     record = run_record(preparation, run_id, preparation.image_record())
 
     def secrets_of(step: PlannedStep) -> dict[str, str]:
@@ -104,7 +106,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             )
             scheduler = Scheduler(
                 plan,
-                make_launcher(preparation, run_id, private, secret_names),
+                make_launcher(preparation, run_id, private, secret_names, ground),
                 run_folder,
                 secrets_of,
                 reporter,
@@ -140,4 +142,4 @@ def _sweep(project: Project, run_log: Path) -> None:
                 # Another client may be just about to publish its record.
                 active = time.time() - folder.stat().st_mtime < _ORPHAN_AGE
             if not active:
-                shutil.rmtree(folder, ignore_errors=True)
+                process.remove(folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from toolkit import engine
 from toolkit.backends import describer, driver, process
+from toolkit.backends.interpreter import interpreter
 from toolkit.build.image.builder import BuiltImage, build
 from toolkit.errors import BadInput
 from toolkit.plan import keys, planner
@@ -142,7 +143,7 @@ def prepare(
     has_bash: Callable[[BuiltImage], bool] = lambda _: True  # noqa: E731
     if request.environment == "process":
         user = os.getuid()
-        python = process.interpreter(project)
+        python = interpreter(project)
         note(f"these are plain processes of {python}, not containers: {', '.join(process.WAIVED)} do not apply")
         variables = process.environment(project, project.config.executor.config.environment, {})
         asked = Asked(describer.process_describer(python, process.MAIN, variables))

@@ -63,6 +63,13 @@ def fourth():
     write("one.txt", "one of fourth")
 """
 
+GROUND = """\
+def last():
+    assert open("there.txt").read() == "as it was\\n"
+    for folder in ("/mnt", os.environ["TOOLKIT_VOLUME_TOOLKIT"]):
+        assert open(folder + "/ground/file").read() == "kept\\n"
+"""
+
 BESIDE = """\
 import pathlib
 import src_module
@@ -168,6 +175,19 @@ CASES = (
                 "shell": {"one.txt": "one of fourthmore\n"},
             }
         ),
+    ),
+    Case(
+        "ground",
+        "What a step writes over one of the project's files ends with it. What it writes below a mount path is on the volume, "
+        "whose folder a variable names.",
+        steps=[
+            "ShellTask('writes', 'echo new > there.txt; mkdir -p /mnt/ground; echo kept > /mnt/ground/file; cat there.txt')",
+            "ShellTask('reads', 'cat there.txt /mnt/ground/file \"$TOOLKIT_VOLUME_TOOLKIT/ground/file\"; rm there.txt')",
+            "PythonTask(functions.last)",
+        ],
+        code=GROUND,
+        files={"there.txt": "as it was\n"},
+        expect=Expect(output={"writes": "new\n", "reads": "as it was\nkept\nkept\n"}),
     ),
     Case(
         "put-of-a-failing-step",

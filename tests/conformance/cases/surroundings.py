@@ -280,7 +280,7 @@ CASES = (
                     "seed": 618260973921795560,
                     "seed's": "0",
                     "here": True,
-                    "engine's": [],
+                    "engine's": ["TOOLKIT_VOLUME_TOOLKIT"],
                     "open files": [0, 1, 2],
                     "encoding": ["utf-8", "utf-8", "utf-8"],
                     "ours": [],

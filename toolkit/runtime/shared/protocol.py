@@ -33,6 +33,8 @@ GATE_VARIABLE = "TOOLKIT_GATE"
 """Set to ``stdin`` when a container is started before its turn and waits for a line on standard input."""
 PROCESS_VARIABLE = "TOOLKIT_PROCESS"
 """Set in the ``process`` environment only: JSON that names the folders above on the host (see ``locations.py``)."""
+VOLUME_VARIABLE = "TOOLKIT_VOLUME_"
+"""The beginning of the variables that name the folders of the volumes."""
 PATH_VARIABLE = "TOOLKIT_PATH"
 """On a cluster only: a step's path that Argo would change in an argument. User code does not see it."""
 
@@ -71,3 +73,8 @@ LARGEST_IN_RECORD = 1024 * 1024
 
 NEXT_ATTEMPT = "next"
 """In place of an attempt's number: the first number that is free, for single steps that a person runs."""
+
+
+def volume_variable(name: str) -> str:
+    """The environment variable that names the folder of the volume of this name, in every environment."""
+    return VOLUME_VARIABLE + "".join(letter if letter.isalnum() else "_" for letter in name.upper())

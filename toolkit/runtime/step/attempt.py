@@ -30,7 +30,7 @@ from .end_record import digest_inputs, end_record
 from .environment import loop_indices, user_environment
 from .outcome import AttemptOutcome
 from .output import Output
-from .work_folder import list_code, make_work_folder, replace_link, write_file
+from .work_folder import UPPER, list_code, make_upper, make_work_folder, replace_link, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class AttemptRunner:
         work, origin = locations.work, locations.origin
         os.makedirs(self.private, mode=0o700)
         if not locations.in_container:
-            make_work_folder(work, origin, load_json(os.path.join(locations.run, CODE_FILE))["files"], False)
+            self._make_plain_folder()
             locations.code = work
         elif self.group or not os.access(work, os.W_OK):
             work = os.path.join(self.private, "work")
@@ -215,6 +215,37 @@ class AttemptRunner:
         catalog = self.step["catalog"]
         self._gets = [(*filled(request["key"]), request["step"]) for request in catalog["get"]]
         self._puts = [filled(key) for key in catalog["put"]]
+
+    def _make_plain_folder(self) -> None:
+        """Makes a plain process's folder, and its mounts.
+
+        Raises:
+            RuntimeFault: a mount that the client could make can't be made now.
+        """
+        locations = self.locations
+        work, origin = locations.work, locations.origin
+        document = load_json(os.path.join(locations.run, CODE_FILE))
+        overlay = ""
+        if locations.overlay:
+            make_upper(work + UPPER, origin, document["files"], document["hidden"])
+            overlay = work
+        else:
+            make_work_folder(work, origin, document["files"], False)
+        if not (locations.overlay or locations.mounts):
+            return
+        # Only here: containers don't pay for this import.
+        from .mounts import MountRefused, mount_all
+
+        scratch = os.path.join(self.private, "mounts")
+        os.mkdir(scratch)
+        try:
+            rows = self.settings["volumes"]
+            read_only = [
+                row["mount_path"] for row in rows if row.get("read_only") and row["mount_path"] in locations.mounts
+            ]
+            mount_all(locations.mounts, overlay, origin, scratch, read_only)
+        except MountRefused as error:
+            raise RuntimeFault(f"the step's mounts can't be made: {error}") from None
 
     def _replace_links_to_put(self) -> None:
         """Makes copies of the links to files that the step puts: the step writes to those, not to the project's own."""
