@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from toolkit.report.left import LeftFiles, template_of
 from toolkit.report.outline import OutlineRow, outline
-from toolkit.report.table import counted, print_table, printable
+from toolkit.report.table import counted, print_table, printable, sized
+from toolkit.runtime.shared.tree import REPEATED
 
 if TYPE_CHECKING:
     from toolkit.report.contract import CatalogFile, RunDocument, RunSummary, StepDocument
@@ -60,6 +62,7 @@ def print_run(run: RunDocument) -> None:
             print(f"{label:<11} {printable(text)}")
     print()
     print_table([("STEP", "TYPE", "STATUS", "TOOK", "RESULT", "FILES"), *map(_step_row, outline(run["steps"]))])
+    _print_left(run)
     unknown = run.get("unknown", [])
     if run["parameters"] or "parameters" in unknown:
         print("\nparameters")
@@ -127,6 +130,24 @@ def _print_failures(run: RunDocument) -> None:
         print(f"\n{printable(reason, _LINES)}")
 
 
+def _print_left(run: RunDocument) -> None:
+    """Prints what each step left in its folder and nobody put. The items of a map are one step here."""
+    repeated: set[str] = set()
+    left = LeftFiles()
+    for step in run["steps"]:
+        path = template_of(step["path"], repeated)
+        if step["type"] in REPEATED:
+            repeated.add(path)
+        if step["attempts"] and "left" in step["attempts"][-1]:
+            recorded = step["attempts"][-1]["left"]
+            left.add(path, {**recorded, "files": [{**file} for file in recorded["files"]]})
+    lines = left.lines()
+    if lines:
+        print(f"\n{left.heading()}")
+        for line in lines:
+            print(f"  {printable(line)}")
+
+
 def _ancestors(path: str) -> list[str]:
     """The paths of all composites around a path."""
     parts = path.split("/")
@@ -164,7 +185,7 @@ def print_catalog(files: Sequence[CatalogFile]) -> None:
         print("the run put no files into the catalog")
         return
     table: Table = [("FILE", "STEP", "SIZE", "SHA256")]
-    table += [(file["name"], file["step"], _size(file["size"]), file["sha256"][:16]) for file in files]
+    table += [(file["name"], file["step"], sized(file["size"]), file["sha256"][:16]) for file in files]
     print_table(table)
 
 
@@ -174,18 +195,9 @@ def _value(value: object, longest: int) -> str:
         # A value of the user's may have these keys as well.
         kind, size = value.get("object", value.get("kind")), value["size"]
         if isinstance(kind, str) and isinstance(size, int):
-            return f"<{printable(kind)}, {_size(size)}>"
+            return f"<{printable(kind)}, {sized(size)}>"
     text = printable(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _size(size: int) -> str:
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return ""
 
 
 def _duration(started: str | None, ended: str | None) -> str:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
         AttemptDocument,
         CatalogFile,
         FileDocument,
+        LeftDocument,
+        LeftFileDocument,
         RunDocument,
         RunSummary,
         StepDocument,
     )
-    from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue
+    from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue, LeftRecord
 
 
 def status_of(log: RunLog, run: Run) -> str:
@@ -209,6 +211,8 @@ class View:
             },
             "log": attempt.folder + "/output.log",
         }
+        if "left" in end:
+            document["left"] = _left(end["left"])
         if "exception" in end:
             document["exception"] = end["exception"]
         if attempt.unread:
@@ -228,6 +232,18 @@ def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
     document: FileDocument = {"name": entry["name"], "sha256": entry["sha256"], "size": entry["size"]}
     if entry.get("executable"):
         document["executable"] = True
+    return document
+
+
+def _left(record: LeftRecord) -> LeftDocument:
+    document: LeftDocument = {"files": [], "count": record["count"], "size": record["size"]}
+    for file in record["files"]:
+        shown: LeftFileDocument = {"name": file["name"], "size": file["size"]}
+        if file.get("project"):
+            shown["project"] = True
+        document["files"].append(shown)
+    if record.get("incomplete"):
+        document["incomplete"] = True
     return document
 
 

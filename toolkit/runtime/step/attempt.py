@@ -19,6 +19,7 @@ from . import begin_record, cgroup
 from .child_process import Child, Witness
 from .end_record import digest_inputs, end_record
 from .environment import loop_indices, user_environment
+from .left_files import MOST_SECONDS, MOST_SECONDS_STOPPED, left_files, left_message, make_mark, names_below
 from .outcome import AttemptOutcome
 from .output import Output
 from .work_folder import list_code, make_work_folder, replace_link
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         EndRecord,
         FunctionRow,
         GotEntry,
+        LeftRecord,
         ReducedRecord,
         StepRow,
         StoredValue,
@@ -92,6 +94,12 @@ class AttemptRunner:
             self.private += "-" + path.split("/")[-2]
         self.got: list[GotEntry] = []
         self.put: list[CatalogEntry] = []
+        self.left: Optional[LeftRecord] = None
+        # What is known before the step's code begins, for the look at what it leaves.
+        self._own_files: set[str] = set()
+        self._mark: Optional[int] = None
+        # Device and inode of each file that was put.
+        self._put_inodes: set[tuple[int, int]] = set()
 
     @property
     def container_is_stopped(self) -> bool:
@@ -135,7 +143,10 @@ class AttemptRunner:
         if outcome.fault:
             raise RuntimeFault(outcome.fault)
         self._put_files(outcome)
-        end = end_record(started, outcome, self._digest_inputs(outcome), self.got, self.put, self.redactor)
+        left = self._look_for_files(outcome, environment)
+        inputs_digest = self._digest_inputs(outcome)
+        end = end_record(started, outcome, inputs_digest, self.got, self.put, left, self.redactor)
+        self.left = end.get("left")
         publish_values(self.folder, end)
         if outcome.exit_code == 0 and self.step.get("emits"):
             self._emit(end, environment)
@@ -148,6 +159,8 @@ class AttemptRunner:
                 pass
         if end.get("reason"):
             leave_message(end["reason"])
+        elif self.left is not None and self.locations.in_container and not self.group:
+            leave_message(left_message([self.left]))
         return outcome.exit_code
 
     def _repeat(self, recorded: EndRecord) -> int:
@@ -167,12 +180,17 @@ class AttemptRunner:
         work, origin = locations.work, locations.origin
         os.makedirs(self.private, mode=0o700)
         if not locations.in_container:
-            make_work_folder(work, origin, load_json(os.path.join(locations.run, CODE_FILE))["files"], False)
+            files = load_json(os.path.join(locations.run, CODE_FILE))["files"]
+            make_work_folder(work, origin, files, False)
             locations.code = work
         elif self.group or not os.access(work, os.W_OK):
             work = os.path.join(self.private, "work")
-            make_work_folder(work, origin, list_code(origin), True)
+            files = list_code(origin)
+            make_work_folder(work, origin, files, True)
             locations.code = work
+        else:
+            files = [(name, False) for name in names_below(work)]
+        self._own_files = {name for name, is_folder in files if not is_folder}
         locations.work = work
         os.chdir(work)
         self._replace_links_to_put()
@@ -225,6 +243,7 @@ class AttemptRunner:
     def _run_child(self, environment: dict[str, str]) -> AttemptOutcome:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
         task = self._task(self.scope)
+        self._mark = make_mark(self.locations.work, bool(self.got) or self.locations.work != self.locations.origin)
         witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
         client = 0 if self.gated else None
         parent = None if self.locations.in_container else os.getppid()
@@ -263,13 +282,38 @@ class AttemptRunner:
                 for name, path in files.to_put(key):
                     entry = self.store.put_file(os.devnull if is_empty_folder(name) else path, copy)
                     entries[name] = {"name": name, "sha256": entry["sha256"], "size": entry["size"]}
-                    if not is_empty_folder(name) and os.stat(path).st_mode & stat.S_IXUSR:
+                    if is_empty_folder(name):
+                        continue
+                    status = os.stat(path)
+                    self._put_inodes.add((status.st_dev, status.st_ino))
+                    if status.st_mode & stat.S_IXUSR:
                         entries[name]["executable"] = True
             except (BadKey, OSError) as error:
                 if outcome.exit_code == 0:
                     reason = str(error) if isinstance(error, BadKey) else f"{key} can't be read: {error.strerror}"
                     outcome.fail(1, reason)
         self.put = [entries[name] for name in sorted(entries)]
+
+    def _look_for_files(self, outcome: AttemptOutcome, environment: dict[str, str]) -> Optional[LeftRecord]:
+        """What the step left and nobody put. A catalog that stores nothing could not have kept it: then nothing is looked for."""
+        stores = self.plan.document["stores"]
+        if self._mark is None or stores["catalog"] is None:
+            return None
+        work, homes = self.locations.work, [environment.get(name, "") for name in ("HOME", "TMPDIR")]
+        try:
+            return left_files(
+                work,
+                self._mark,
+                self._own_files,
+                {os.path.normpath(os.path.join(self.data_folder, entry["name"])) for entry in self.got},
+                self._put_inodes,
+                without=[path for path in homes if path],
+                ignore=stores.get("ignore", ()),
+                seconds=MOST_SECONDS if outcome.ending is None else MOST_SECONDS_STOPPED,
+            )
+        except Exception:
+            # However odd the folder is: the step has ended as it has, whatever can be said of its files.
+            return None
 
     def _emit(self, record: EndRecord, environment: dict[str, str]) -> None:
         """Computes what the composites after this step need to know before they start."""
