@@ -87,9 +87,10 @@ class LeftFiles:
         lines = []
         for path, step in list(self._steps.items())[:_MOST_STEPS]:
             shown = _first(step.names.values())
-            names = ", ".join(name.text() for name in shown)
-            cut = " (there were too many files to look at them all)" if step.incomplete else ""
-            lines.append(f"{path:<{width}}  {names}{_rest(shown, step.count, step.size)}{cut}".rstrip())
+            parts = [", ".join(name.text() for name in shown) + _rest(shown, step.count, step.size)]
+            if step.incomplete:
+                parts.append("there were too many files to look at them all")
+            lines.append(f"{path:<{width}}  {'; '.join(filter(None, parts))}")
         if len(self._steps) > _MOST_STEPS:
             lines.append(f"and {counted(len(self._steps) - _MOST_STEPS, 'more step')}")
         return lines

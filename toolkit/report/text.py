@@ -14,6 +14,7 @@ from toolkit.runtime.shared.tree import REPEATED
 
 if TYPE_CHECKING:
     from toolkit.report.contract import CatalogFile, RunDocument, RunSummary, StepDocument
+    from toolkit.runtime.shared.documents import LeftFile
 
 _LONGEST_VALUE = 80
 _LONGEST_RESULT = 30
@@ -140,7 +141,11 @@ def _print_left(run: RunDocument) -> None:
             repeated.add(path)
         if step["attempts"] and "left" in step["attempts"][-1]:
             recorded = step["attempts"][-1]["left"]
-            left.add(path, {**recorded, "files": [{**file} for file in recorded["files"]]})
+            files: list[LeftFile] = [
+                {"name": file["name"], "size": file["size"], "project": file.get("project", False)}
+                for file in recorded["files"]
+            ]
+            left.add(path, {**recorded, "files": files})
     lines = left.lines()
     if lines:
         print(f"\n{left.heading()}")
