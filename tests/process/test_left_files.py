@@ -50,7 +50,7 @@ def test_a_run_of_which_everything_is_kept_has_no_such_line(project: LocalProjec
 
 def test_what_the_runtime_and_the_drivers_write_themselves_is_none_of_it(project: LocalProject) -> None:
     # Values that reach a shell step as files, a trace, a module's bytecode, a notebook's kernel and its executed copy.
-    cell = {
+    cell: dict[str, Any] = {
         "cell_type": "code",
         "id": "a",
         "source": "import module",
@@ -61,9 +61,9 @@ def test_what_the_runtime_and_the_drivers_write_themselves_is_none_of_it(project
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
     project.write("book.ipynb", json.dumps(notebook))
     project.write("module.py", "def large():\n    return 'x' * 100_000\n")
+    shell = "set -x; wc -c < $text_FILE; export text=$(head -c 90000 $text_FILE)"
     project.write("p.py", f"import module\n{HEAD}p = Pipeline(steps=[\n"
-        "PythonTask(module.large, returns=['text']),\n"
-        "ShellTask('shell', 'set -x; wc -c < $text_FILE; export text=$(cat $text_FILE | head -c 90000); core=1', returns=['text']),\n"
+        f"PythonTask(module.large, returns=['text']), ShellTask('shell', '{shell}', returns=['text']),\n"
         "NotebookTask('book', 'book.ipynb'),\n])\n")  # fmt: skip
     assert project.run("p.py") == 0, project.err
     assert said(project) == []

@@ -184,6 +184,18 @@ def test_a_look_that_takes_too_long_ends_and_says_so(step: Step, monkeypatch: py
     assert record["incomplete"] is True and record["count"] < 2001
 
 
+def test_on_layers_the_files_of_a_folder_that_has_not_changed_are_not_asked_for(step: Step) -> None:
+    # On no layers: here a file changes without its folder, which tells whether it was asked for.
+    step.write("data/out.txt", 1)
+    step.write("got.bin", 2)
+    assert step.left(layered=True) == ["got.bin"]
+    step.write("data/new.txt", 3)
+    assert step.left(layered=True) == ["data/out.txt", "data/new.txt", "got.bin"]
+    step.write("deep/er/made.txt", 4)
+    step.write("run.sh", 5)
+    assert step.left(layered=True) == step.left()
+
+
 def test_a_folder_that_is_gone_is_no_fault(step: Step) -> None:
     os.rename(step.folder, step.folder.parent / "elsewhere")
     assert step.record() is None

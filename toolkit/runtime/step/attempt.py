@@ -19,7 +19,7 @@ from . import begin_record, cgroup
 from .child_process import Child, Witness
 from .end_record import digest_inputs, end_record
 from .environment import loop_indices, user_environment
-from .left_files import MOST_SECONDS, MOST_SECONDS_STOPPED, left_files, left_message, make_mark, names_below
+from .left_files import MOST_SECONDS, MOST_SECONDS_STOPPED, is_layered, left_files, left_message, make_mark, names_below
 from .outcome import AttemptOutcome
 from .output import Output
 from .work_folder import list_code, make_work_folder, replace_link
@@ -77,6 +77,8 @@ class AttemptRunner:
         catalog = stores["catalog"]
         self.store = FileStore(locations.translate(catalog) if catalog else None)
         self.data_folder = stores["data_folder"]
+        # A catalog that stores nothing could not have kept a file that nobody put.
+        self._looks_for_files = catalog is not None
         self.group = group
         self._child: Optional[Child] = None
         self.scope = Scope(plan, RecordReader(run_folder), path)
@@ -189,7 +191,7 @@ class AttemptRunner:
             make_work_folder(work, origin, files, True)
             locations.code = work
         else:
-            files = [(name, False) for name in names_below(work)]
+            files = [(name, False) for name in names_below(work)] if self._looks_for_files else []
         self._own_files = {name for name, is_folder in files if not is_folder}
         locations.work = work
         os.chdir(work)
@@ -243,7 +245,9 @@ class AttemptRunner:
     def _run_child(self, environment: dict[str, str]) -> AttemptOutcome:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
         task = self._task(self.scope)
-        self._mark = make_mark(self.locations.work, bool(self.got) or self.locations.work != self.locations.origin)
+        if self._looks_for_files:
+            has_written = bool(self.got) or self.locations.work != self.locations.origin
+            self._mark = make_mark(self.locations.work, has_written)
         witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
         client = 0 if self.gated else None
         parent = None if self.locations.in_container else os.getppid()
@@ -295,9 +299,8 @@ class AttemptRunner:
         self.put = [entries[name] for name in sorted(entries)]
 
     def _look_for_files(self, outcome: AttemptOutcome, environment: dict[str, str]) -> Optional[LeftRecord]:
-        """What the step left and nobody put. A catalog that stores nothing could not have kept it: then nothing is looked for."""
-        stores = self.plan.document["stores"]
-        if self._mark is None or stores["catalog"] is None:
+        """What the step left and nobody put; None also where its code did not begin."""
+        if self._mark is None:
             return None
         work, homes = self.locations.work, [environment.get(name, "") for name in ("HOME", "TMPDIR")]
         try:
@@ -308,8 +311,9 @@ class AttemptRunner:
                 {os.path.normpath(os.path.join(self.data_folder, entry["name"])) for entry in self.got},
                 self._put_inodes,
                 without=[path for path in homes if path],
-                ignore=stores.get("ignore", ()),
+                ignore=self.plan.document["stores"].get("ignore", ()),
                 seconds=MOST_SECONDS if outcome.ending is None else MOST_SECONDS_STOPPED,
+                layered=self.locations.in_container and work == self.locations.origin and is_layered(work),
             )
         except Exception:
             # However odd the folder is: the step has ended as it has, whatever can be said of its files.

@@ -96,6 +96,21 @@ def make_mark(folder: str, after_own_files: bool) -> Optional[int]:
         return None
 
 
+def is_layered(folder: str) -> bool:
+    """Whether a folder of a container lies on the layers of its image, of which the lower ones are never written to."""
+    kind, longest = "", ""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                place, _, source = line.partition(" - ")
+                point = place.split()[4]
+                if len(point) >= len(longest) and f"{folder}/".startswith(point.rstrip("/") + "/"):
+                    kind, longest = source.split()[0], point
+    except (OSError, IndexError):
+        return False
+    return kind == "overlay"
+
+
 def names_below(folder: str) -> set[str]:
     """The names of the files and links below a folder, relative to it, without those of caches; of very many, not all."""
     walk = _Walk(folder, (), (), MOST_SECONDS)
@@ -111,6 +126,7 @@ def left_files(
     without: Iterable[str] = (),
     ignore: Iterable[str] = (),
     seconds: float = MOST_SECONDS,
+    layered: bool = False,
 ) -> Optional[LeftRecord]:
     """The record of what a step left in its folder; None where there is nothing to say.
 
@@ -118,11 +134,12 @@ def left_files(
         folder: the step's, absolute. mark: as :func:`make_mark` gave it. own: the names of the project's files.
         got: the names of files from the catalog. put: device and inode of each file that was put, under whatever name.
         without: absolute folders that are not looked into. ignore: the configuration's patterns. seconds: for all of it.
+        layered: whether the project's files lie in a layer below, as :func:`is_layered` tells, and got files alone above it.
     """
     walk = _Walk(folder, without, ignore, seconds)
     found: list[tuple[bool, int, str]] = []
     count = size = 0
-    for inside, entry in walk.entries(mark):
+    for inside, entry in walk.entries(mark, got if layered else None):
         name = inside + entry.name
         # The walk has asked for it, and the entry has kept it.
         status = entry.stat(follow_symlinks=False)
@@ -195,16 +212,21 @@ class _Walk:
         self._until = time.monotonic() + seconds
         self.is_cut = False
 
-    def entries(self, mark: int) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    def entries(self, mark: int, upper: Optional[Collection[str]] = None) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """What is no folder, each with the name of its folder, which ends in ``/``; also folders that can't be opened.
 
         Args:
             mark: what has not changed since is left out; 0 is for everything.
+            upper: the names of files that can change without a change of their folder, on layers; None is all of them.
         """
         seen = 0
         folders: list[tuple[str, Optional[tuple[str, os.DirEntry[str]]]]] = [("", None)]
+        is_top_new = upper is not None and os.stat(self._top).st_ctime_ns >= mark
         while folders:
             inside, itself = folders.pop()
+            # A file of a layer below is copied into its folder before it is written, which changes the folder. The first look at
+            # a file in a container costs several times as much as the name alone.
+            skips_files = upper is not None and itself is None and (inside != "" or not is_top_new)
             descriptor = -1
             try:
                 # Not by its path: another process of the step may still run, and put a link in its place.
@@ -218,6 +240,8 @@ class _Walk:
                             return
                         try:
                             is_folder = entry.is_dir(follow_symlinks=False)
+                            if skips_files and not is_folder and (not upper or inside + entry.name not in upper):
+                                continue
                             is_new = not mark or entry.stat(follow_symlinks=False).st_ctime_ns >= mark
                         except OSError:
                             # It has gone meanwhile.
