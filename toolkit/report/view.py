@@ -216,7 +216,7 @@ class View:
         if "exception" in end:
             document["exception"] = end["exception"]
         if attempt.unread:
-            unknown = [] if attempt.status == "running" else list(_OF_END)
+            unknown = [] if attempt.status == "running" else [key for key in _OF_END if key != "left" or key not in end]
             document["unknown"] = [*([] if attempt.begin else ["started"]), *unknown, "log"]
         elif self._engine_view is not None and None in document["input_parameters"].values():
             # The record of the step that returned the value may be one of those that can't be read.
@@ -224,8 +224,8 @@ class View:
         return document
 
 
-_OF_END = ("ended", "input_parameters", "output_parameters", "catalog")
-"""The keys of an attempt that only the runtime's record of its end gives."""
+_OF_END = ("ended", "input_parameters", "output_parameters", "catalog", "left")
+"""The keys of an attempt that only the runtime's record of its end gives; what a step left, its pod may have said as well."""
 
 
 def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
