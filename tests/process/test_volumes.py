@@ -19,7 +19,10 @@ def test_what_is_said_of_a_volume_that_lies_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     project = LocalProject(tmp_path / "project")
     project.write("toolkit.yaml", CONFIG)
-    project.write("pipeline.py", "from toolkit import *\np = Pipeline(steps=[ShellTask('only', 'touch $TOOLKIT_VOLUME_DATA/new || true')])\n")
+    project.write(
+        "pipeline.py",
+        "from toolkit import *\np = Pipeline(steps=[ShellTask('only', 'touch $TOOLKIT_VOLUME_DATA/new || true')])\n",
+    )
     # A folder that is not there is told with its place, before anything is started.
     assert project.run("pipeline.py") == 2
     assert "toolkit.yaml:5" in project.err and "the host_path of the volume data, ../data, can't be used" in project.err

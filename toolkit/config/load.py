@@ -215,7 +215,9 @@ def _check_top_keys(tree: Located, entries: Mapping[str, Located]) -> None:
     known = {spelling for service in _SERVICES for spelling in service.spellings} | {"build", "pipeline"}
     elsewhere = {key: "executor.config" for key in ExecutorConfig._fields}
     elsewhere.update({"docker_image": "executor.config", "log_folder": "run_log_store.config"})
-    elsewhere.update({"catalog_location": "catalog.config", "compute_data_folder": "catalog.config"})
+    elsewhere.update(
+        {"catalog_location": "catalog.config", "compute_data_folder": "catalog.config", "ignore": "catalog.config"}
+    )
     for key in entries:
         if key not in known:
             # Without a suggestion, the message lists the canonical names and not all of their spellings.

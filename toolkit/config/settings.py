@@ -178,6 +178,8 @@ class CatalogStore(NamedTuple):
     catalog_location: str = "/mnt/catalog"
     compute_data_folder: str = "."
     """The folder, relative to the step's own, that catalog keys are relative to."""
+    ignore: tuple[str, ...] = ()
+    """Patterns of files that a step may leave without putting them; none by default."""
 
 
 class Secrets(NamedTuple):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         SettingsRow,
         StepRow,
         StepType,
+        StoresRow,
         TakesRow,
         TaskKeys,
         VolumeRow,
@@ -188,6 +189,7 @@ class Plan:
     Attributes:
         controls: where each composite's control values come from, by its path (:mod:`toolkit.plan.controls`).
         given: composites whose control values follow from the run's parameters alone.
+        ignore: patterns of files that a step may leave without putting them.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -197,6 +199,7 @@ class Plan:
     run_log: str
     catalog: str | None
     data_folder: str
+    ignore: tuple[str, ...] = ()
     controls: Mapping[str, tuple[Control, ...]] = field(default_factory=dict, compare=False)
     given: tuple[str, ...] = ()
 
@@ -216,9 +219,12 @@ class Plan:
 
     def document(self) -> PlanDocument:
         """The plan as JSON data."""
+        stores: StoresRow = {"run_log": self.run_log, "catalog": self.catalog, "data_folder": self.data_folder}
+        if self.ignore:
+            stores["ignore"] = list(self.ignore)
         return {
             "version": VERSION,
-            "stores": {"run_log": self.run_log, "catalog": self.catalog, "data_folder": self.data_folder},
+            "stores": stores,
             "import_roots": list(self.import_roots),
             "settings": [_settings_json(settings) for settings in self.settings],
             "scopes": {scope.path: _scope_json(scope) for scope in self.scopes},

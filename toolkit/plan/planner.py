@@ -87,6 +87,7 @@ class _Planner:
             run_log=self._config.run_log_store.log_folder,
             catalog=None if store.type == "do-nothing" else store.catalog_location,
             data_folder=store.compute_data_folder,
+            ignore=store.ignore,
             controls=analysis.controls,
             given=analysis.given,
         )

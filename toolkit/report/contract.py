@@ -54,6 +54,29 @@ class FilesDocument(TypedDict):
     put: list[FileDocument]
 
 
+class _LeftFileKeys(TypedDict):
+    name: str
+    size: int
+
+
+class LeftFileDocument(_LeftFileKeys, total=False):
+    """A file that a step left and nobody put; the key that only one has whose name is that of a file of the project's."""
+
+    project: bool
+
+
+class _LeftKeys(TypedDict):
+    files: list[LeftFileDocument]
+    count: int
+    size: int
+
+
+class LeftDocument(_LeftKeys, total=False):
+    """What a step left in its folder and nobody put; the key that it has where there was too much to look at."""
+
+    incomplete: bool
+
+
 class _AttemptKeys(TypedDict):
     number: int
     status: str
@@ -68,6 +91,7 @@ class _AttemptKeys(TypedDict):
 
 
 class AttemptDocument(_AttemptKeys, total=False):
+    left: LeftDocument
     exception: ExceptionRecord
     unknown: list[str]
 

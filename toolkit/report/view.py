@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from toolkit.report.contract import (
         AttemptDocument,
         FileDocument,
+        LeftDocument,
+        LeftFileDocument,
         RunDocument,
         RunRow,
         StepDocument,
     )
-    from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue
+    from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue, LeftRecord
 
 
 def status_of(log: RunLog, run: Run) -> str:
@@ -211,10 +213,12 @@ class View:
             },
             "log": attempt.folder + "/output.log",
         }
+        if "left" in end:
+            document["left"] = _left(end["left"])
         if "exception" in end:
             document["exception"] = end["exception"]
         if attempt.unread:
-            unknown = [] if attempt.status == "running" else list(_OF_END)
+            unknown = [] if attempt.status == "running" else [key for key in _OF_END if key != "left" or key not in end]
             document["unknown"] = [*([] if attempt.begin else ["started"]), *unknown, "log"]
         elif self._engine_view is not None and None in document["input_parameters"].values():
             # The record of the step that returned the value may be one of those that can't be read.
@@ -222,12 +226,24 @@ class View:
         return document
 
 
-_OF_END = ("ended", "input_parameters", "output_parameters", "catalog")
-"""The keys of an attempt that only the runtime's record of its end gives."""
+_OF_END = ("ended", "input_parameters", "output_parameters", "catalog", "left")
+"""The keys of an attempt that only the runtime's record of its end gives; what a step left, its pod may have said as well."""
 
 
 def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
     document: FileDocument = {"name": entry["name"], "sha256": entry["sha256"], "size": entry["size"]}
     if entry.get("executable"):
         document["executable"] = True
+    return document
+
+
+def _left(record: LeftRecord) -> LeftDocument:
+    document: LeftDocument = {"files": [], "count": record["count"], "size": record["size"]}
+    for file in record["files"]:
+        shown: LeftFileDocument = {"name": file["name"], "size": file["size"]}
+        if file.get("project"):
+            shown["project"] = True
+        document["files"].append(shown)
+    if record.get("incomplete"):
+        document["incomplete"] = True
     return document

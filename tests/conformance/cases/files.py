@@ -114,7 +114,69 @@ p = Pipeline(steps=[
 ])
 """
 
+LEFT = """\
+def first():
+    def write(name, size):
+        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        with open(name, "w") as file:
+            file.write("x" * size)
+    for name in ("kept.txt", "out/kept.csv", "step.log", "logs/deep/a", ".cache/tool/b", "__pycache__/c.pyc"):
+        write(name, 1)
+    write("shop.db", 12000)
+    write("out/more.csv", 30)
+    write("data/in.csv", 7)
+    try:
+        os.chmod("data/same.csv", 0o666)
+    except PermissionError:
+        # In an image it is root's.
+        pass
+    os.symlink("shop.db", "link")
+    os.mkfifo("fifo")
+
+def second():
+    assert open("data/in.csv").read() == "as it was" and not os.path.exists("shop.db") and open("kept.txt").read() == "x"
+    open("out/kept.csv", "a").write("y")
+
+def item(i):
+    open("model.pkl", "w").write("x" * i)
+
+def last():
+    open("half.txt", "w").write("half")
+    raise RuntimeError("too early")
+
+p = Pipeline(steps=[
+    PythonTask(first, catalog=Catalog(put=["kept.txt", "out/k*"])),
+    PythonTask(second, catalog=Catalog(get=["kept.txt", "out/kept.csv"])),
+    Map("m", iterate_on="ns", iterate_as="i", branch=PythonTask(item).as_pipeline()),
+    PythonTask(last),
+])
+"""
+
 CASES = (
+    Case(
+        "left-files",
+        "What a step left and nobody put is in its record and, of those that succeeded, in one line at the run's end.",
+        **written(LEFT, {"data/in.csv": "as it was", "data/same.csv": "as it was"}),
+        core="on a cluster the line is what the pods say, also a pod of several items",
+        arguments=["--param", "ns=[5, 6]"],
+        config={"pods_per_map": 1},
+        services={"catalog": {"config": {"ignore": ["*.log", "logs"]}}},
+        expect=Expect(
+            code=1,
+            among={"last": failed(1, "RuntimeError: too early")},
+            rows=6,
+            left={
+                "first": {"data/in.csv": 7, "shop.db": 12000, "out/more.csv": 30},
+                "second": {"out/kept.csv": 2},
+                "m/0/item": {"model.pkl": 5},
+                "m/1/item": {"model.pkl": 6},
+                "last": {"half.txt": 4},
+            },
+            changed={"first": ["data/in.csv"]},
+            stderr="  not kept: first wrote data/in.csv (7 B; the next step reads the project's), shop.db (12.0 kB), "
+            "out/more.csv (30 B) and 3 more files (13 B): add to put what is to be kept\n",
+        ),
+    ),
     Case(
         "beside-the-module",
         "Path(__file__).resolve().parent is the step's folder, for modules of the root, of src and of a package.",
@@ -307,16 +369,21 @@ CASES = (
             code=3,
             steps={"puts": OK, "gets": failed(117, "this catalog stores nothing")},
             puts={"puts": {"x.txt": "x\n"}},
+            left={"puts": None},
         ),
     ),
     Case(
         "catalog-in-a-folder",
         "With compute_data_folder, keys are relative to that folder inside the step's folder.",
         steps=[
-            "ShellTask('puts', 'mkdir -p out && echo x > out/x.txt', catalog=Catalog(put=['x.txt']))",
+            "ShellTask('puts', 'mkdir -p out && echo x | tee y.txt out/y.txt > out/x.txt', catalog=Catalog(put=['x.txt']))",
             "ShellTask('gets', 'cat out/x.txt', catalog=Catalog(get=['x.txt']))",
         ],
         services={"catalog": {"type": "file-system", "config": {"compute_data_folder": "out"}}},
-        expect=Expect(puts={"puts": {"x.txt": "x\n"}}, output={"gets": "x\n"}),
+        expect=Expect(
+            puts={"puts": {"x.txt": "x\n"}},
+            left={"puts": {"out/y.txt": 2, "y.txt": 2}, "gets": None},
+            output={"gets": "x\n"},
+        ),
     ),
 )

@@ -143,11 +143,15 @@ if TYPE_CHECKING:
         puts: list[int]
 
     class StoresRow(TypedDict):
-        """Absolute paths as containers see them, and the folder that catalog keys are relative to. No catalog stores nothing."""
+        """Absolute paths as containers see them, and the folder that catalog keys are relative to. No catalog stores nothing.
+
+        ``ignore`` are patterns of files that a step may leave, and is there if there are any.
+        """
 
         run_log: str
         catalog: Optional[str]
         data_folder: str
+        ignore: NotRequired[list[str]]
 
     class VolumeRow(TypedDict):
         """``read_only`` is there only where it is true."""
@@ -328,6 +332,30 @@ if TYPE_CHECKING:
         get: list[GotEntry]
         put: list[CatalogEntry]
 
+    class LeftFile(TypedDict):
+        """A file that a step left and nobody put. ``project``: the project has one of this name, which the next step reads.
+
+        The name of a folder that can't be looked into ends in ``/``, and its size is 0. ``items`` is in no record: where a
+        container that several items of a map shared says what they left, it is how many left a file of the name, whose sizes
+        are added.
+        """
+
+        name: str
+        size: int
+        project: NotRequired[bool]
+        items: NotRequired[int]
+
+    class LeftRecord(TypedDict):
+        """What a step left in its folder and nobody put: ``count`` files of ``size`` bytes, and the names of some.
+
+        ``incomplete`` is there where there was more to look at than there was time for.
+        """
+
+        files: list[LeftFile]
+        count: int
+        size: int
+        incomplete: NotRequired[bool]
+
     InputRecord = TypedDict(
         "InputRecord",
         {"value": JsonValue, "from": str, "name": str, "kind": str, "sha256": str, "reduced": StoredValue},
@@ -417,6 +445,7 @@ if TYPE_CHECKING:
         inputs_digest: str
         returns: dict[str, StoredValue]
         catalog: CatalogRecord
+        left: LeftRecord
         controls: ControlValues
         reason: str
         exception: ExceptionRecord
