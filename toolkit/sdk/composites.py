@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from toolkit.sdk.parameters import Parameter, checked_parameters
 from toolkit.sdk.refusal import Refusal, user_line
 from toolkit.sdk.steps import Step, a_pipeline, function_reference
 
@@ -47,9 +48,11 @@ class Pipeline:
         name: what lists and records call it. The file's name when empty. A pipeline that is a step needs one.
         description: a text for readers, without effect.
         on_failure: for a pipeline that is a step: a pipeline that runs when it has failed.
+        parameters: all that a run of it can be given. What its steps take when absent. Without effect in a pipeline that is a
+            step or a branch.
 
     Raises:
-        ValueError: ``steps`` is no list of steps, or ``on_failure`` is no pipeline.
+        ValueError: ``steps`` is no list of steps, ``parameters`` no list of parameters, or ``on_failure`` no pipeline.
     """
 
     __toolkit_pipeline__ = True
@@ -60,6 +63,7 @@ class Pipeline:
         name: str = "",
         description: str = "",
         on_failure: Optional[AnyPipeline] = None,
+        parameters: Optional[Sequence[Parameter]] = None,
     ) -> None:
         # A generator gives its steps once.
         given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
@@ -69,15 +73,19 @@ class Pipeline:
         self.name = name
         self.description = description
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        self.parameters = checked_parameters(parameters)
         self.line = user_line()
 
     def describe(self) -> PipelineData:
-        """The pipeline as plain JSON data. Functions are in it by name.
+        """The pipeline as plain data: JSON, but for functions and for the types of parameters.
 
         Raises:
             ValueError: it has an ``on_failure``, and is a run of its own or a branch.
         """
-        return self.describe_inside()
+        described = self.describe_inside()
+        if self.parameters is not None:
+            described["parameters"] = [parameter.describe() for parameter in self.parameters]
+        return described
 
     def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the pipeline is inside another.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional, Union
 
     # No type checker needs it to be installed: they all bring its types along.
-    from typing_extensions import TypedDict
+    from typing_extensions import NotRequired, TypedDict
 
     class FunctionName(TypedDict):
         """How a function is found again in a container."""
@@ -99,6 +99,20 @@ if TYPE_CHECKING:
         terminate_with_success: bool
         terminate_with_failure: bool
 
+    class ParameterData(TypedDict, total=False):
+        """A parameter that a pipeline declares.
+
+        ``live`` is its type, or the driver whose argument it is: the runtime makes JSON of either, and of the default.
+        """
+
+        name: str
+        line: Optional[int]
+        live: object
+        driver: Callable[..., Any]
+        default: object
+        description: str
+
     class PipelineData(TypedDict):
         name: str
         steps: list[StepData]
+        parameters: NotRequired[list[ParameterData]]
