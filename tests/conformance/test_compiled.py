@@ -74,7 +74,7 @@ def test_what_a_cluster_would_be_given_is_as_it_was(
     file = next((tmp_path / arguments[index + 1] for index, word in enumerate(arguments) if word == "-p"), None)
     given = read(file, options, case.environ)
     submission = cases.submission(parameters=given.values, spellings=given.spellings)
-    submission = replace(submission, controls=initial_controls(plan, *given)[1])
+    submission = replace(submission, controls=initial_controls(plan, given.values, given.spellings)[1])
     text = kept_text(compile_run(plan, config, submission).workflow["spec"])
     kept = FOLDER / f"{case.name}.yaml"
     if os.environ.get("TOOLKIT_REGENERATE") == "1":

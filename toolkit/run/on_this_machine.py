@@ -93,7 +93,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
         try:
             # Before any step runs: from then on a record is a step's word as well.
             keep_request(project.state, record)
-            write_plan(private, plan, request.parameters, request.spellings)
+            write_plan(private, plan, preparation.request.parameters, preparation.request.spellings)
             reporter.began(run_id, preparation.name, plan, run_folder)
             controls = record["controls"]
             completed_work = (

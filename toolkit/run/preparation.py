@@ -6,19 +6,20 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from toolkit import engine
 from toolkit.backends import describer, driver, process
 from toolkit.build.image.builder import BuiltImage, build
 from toolkit.errors import BadInput
+from toolkit.model.pipeline import DeclaredParameter
+from toolkit.model.taken import Taken, taken_by
 from toolkit.plan import planner
 from toolkit.plan.plan import Plan
 from toolkit.project import Project
 from toolkit.run.describe import KeptAnswers, describe
+from toolkit.run.parameter_checks import check_parameters, controls_before_steps, settle
 from toolkit.run.request import Note, Request
-from toolkit.runtime.shared import scope
-from toolkit.runtime.shared.controls import Controls
 from toolkit.spec.container import GROUP, steps_user
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
         ControlValues,
         DescribeRequest,
         DescribeResponse,
-        FunctionRow,
         ImageRecord,
         Parameters,
-        StoredValue,
     )
 
 
@@ -38,7 +37,7 @@ class Preparation:
     """A pipeline that is planned, and the images that its steps run in.
 
     Attributes:
-        request: what was asked for.
+        request: what was asked for. Its parameters are those of the run, with the defaults of declared ones.
         name: the pipeline's name; the name of its file where it has none.
         plan: what runs. Its python steps get all their parameters, unless :func:`prepare` left that unchecked.
         user: id of the steps' user, where no setting of a step names one.
@@ -48,6 +47,7 @@ class Preparation:
         described: the runtime's answers that the plan was made of, in that case.
         connect: returns docker-py's client of the engine, the same one each time.
         note: is given a sentence for each image that is built.
+        declared: the parameters that the pipeline declares; None where it declares none. taken: what its steps take.
     """
 
     request: Request
@@ -59,6 +59,8 @@ class Preparation:
     note: Note
     computed: str = ""
     described: Mapping[str, DescribeResponse] = field(default_factory=dict)
+    declared: tuple[DeclaredParameter, ...] | None = None
+    taken: Taken = field(default_factory=Taken)
     _images: dict[str | None, BuiltImage] = field(default_factory=dict)
 
     def images(self) -> Mapping[str | None, BuiltImage]:
@@ -151,12 +153,17 @@ def prepare(
             described,
         )
     pipeline = describe(project, reference, ask, python)
+    taken = taken_by(pipeline)
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
     if parameters_given:
-        check_parameters(plan, request.parameters)
-    preparation = Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note)
+        request = settle(request, pipeline.parameters, taken, note)
+        check_parameters(plan, request.parameters, request.spellings)
+    name = pipeline.name or reference.file.stem
+    preparation = Preparation(
+        request, name, plan, user, image, connect, note, declared=pipeline.parameters, taken=taken
+    )
     return preparation if kept is None else replace(preparation, computed=kept.computed, described=kept.described)
 
 
@@ -186,25 +193,6 @@ def _image_record(image: BuiltImage) -> ImageRecord:
     return record
 
 
-def check_parameters(plan: Plan, parameters: Parameters) -> None:
-    """Refuses a run whose python steps take what nothing gives.
-
-    Raises:
-        BadInput: naming the first such step and parameter.
-    """
-    missing = planner.missing_parameters(plan, parameters)
-    if missing:
-        step, name = missing[0]
-        line = step.task.line if step.task is not None else None
-        has_stubs = any(row.type == "stub" for row in plan.steps)
-        raise BadInput(
-            f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "
-            f"give it with --param {name}=… or a parameters file"
-            + (" (a stub, as each mocked step is, returns nothing)" if has_stubs else ""),
-            line,
-        )
-
-
 def initial_controls(
     plan: Plan, parameters: Parameters, spellings: Mapping[str, str] | None = None
 ) -> tuple[ControlValues, dict[str, str]]:
@@ -213,9 +201,6 @@ def initial_controls(
     Args:
         spellings: the texts that spelled the parameters, as far as they are kept.
     """
-    tree = scope.RunPlan(plan.document(), parameters, spellings)
-
-    def reduce(reducer: FunctionRow, _: list[StoredValue]) -> NoReturn:
-        raise AssertionError(f"nothing has run that {reducer['qualname']} could reduce")
-
-    return Controls(tree, scope.RecordReader(""), reduce).given(list(plan.given)) if plan.given else ({}, {})
+    if not plan.given:
+        return {}, {}
+    return controls_before_steps(plan, parameters, spellings).given(list(plan.given))
