@@ -235,7 +235,7 @@ EVIL = "open('pwned', 'w').close()\n"
 """A file that a step leaves where it can write. Whoever runs it on this machine can be told by what it leaves."""
 REWRITES = (
     "import json, os, pathlib\n"
-    "def rewrite():\n"
+    "def rewrite(x=None):\n"
     "    if os.path.exists('mended'): return\n"
     "    [folder] = pathlib.Path(VOLUME).glob('run_log_store/r')\n"
     "    pathlib.Path(VOLUME, 'evil.py').write_text(EVIL)\n"

@@ -18,6 +18,27 @@ exit codes: 0 all steps succeeded, 1 a step failed, 2 bad input, 3 engine, clust
 141 the reader of standard output left before it had all of it"""
 
 
+class _RunHelp(argparse.Action):
+    """``--help`` of a command that is about a pipeline: with the pipeline, it lists what that takes.
+
+    So it can't end the parsing, as argparse's own does.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(
+            option_strings, dest, nargs=0, default=False, help="show this help; with a pipeline, its parameters"
+        )
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.help = parser
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise errors.BadInput(f"{message} (see `{self.prog} --help`)")
@@ -44,6 +65,13 @@ def _call(argv: Sequence[str]) -> int:
     if options.command is None:
         _parser().print_help()
         return errors.BAD_INPUT
+    if getattr(options, "help", False):
+        if options.pipeline is None:
+            options.help.print_help()
+            return errors.SUCCEEDED
+        from toolkit.cli.run_help import run_help
+
+        return run_help(options)
     return int(options.call(options))
 
 
@@ -83,8 +111,12 @@ def _version() -> str:
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
-def _command(commands: _Commands, name: str, help_text: str) -> _Parser:
-    """Adds a command. Its work is the function of its name in the module of its name, which is imported when it is called."""
+def _command(commands: _Commands, name: str, help_text: str, own_help: type[argparse.Action] | None = None) -> _Parser:
+    """Adds a command. Its work is the function of its name in the module of its name, which is imported when it is called.
+
+    Args:
+        own_help: what ``--help`` does, where it is not argparse's own.
+    """
 
     def call(options: argparse.Namespace) -> int:
         from importlib import import_module
@@ -92,7 +124,9 @@ def _command(commands: _Commands, name: str, help_text: str) -> _Parser:
         work: Callable[[argparse.Namespace], int] = getattr(import_module(f"toolkit.cli.{name}"), name)
         return work(options)
 
-    parser: _Parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser: _Parser = commands.add_parser(name, help=help_text, description=help_text, add_help=own_help is None)
+    if own_help is not None:
+        parser.add_argument("-h", "--help", action=own_help)
     parser.set_defaults(call=call)
     return parser
 
@@ -171,7 +205,7 @@ def _with_explain(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(commands: _Commands) -> None:
-    parser = _command(commands, "run", "run a pipeline, each step a container")
+    parser = _command(commands, "run", "run a pipeline, each step a container", _RunHelp)
     parser.add_argument(
         "pipeline", nargs="?", help="file.py, file.py:name or file.yaml (default: `pipeline` of the configuration)"
     )

@@ -5,17 +5,21 @@ A description is plain JSON data. Every form of a pipeline yields one, and what 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit.errors import BadInput
+from toolkit.model import argument_types
 from toolkit.model.pipeline import (
     RETURN_KINDS,
     SHELLS,
+    Argument,
     Binding,
     CatalogUse,
     Conditional,
     Constant,
+    DeclaredParameter,
     Function,
     Loop,
     Map,
@@ -31,14 +35,17 @@ from toolkit.model.pipeline import (
     Takes,
     Task,
 )
+from toolkit.runtime.shared.casts import CannotConvert
 from toolkit.runtime.shared.catalog import executed_name
 from toolkit.runtime.shared.keys import escape_braces
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import (
+        ArgumentRow,
         CatalogDescription,
         FileDescription,
         FunctionRow,
+        ParameterRow,
         PipelineDescription,
         ResolvedFunction,
         StepDescription,
@@ -56,7 +63,7 @@ def to_pipeline(description: PipelineDescription, file: str) -> Pipeline:
         BadInput: a name is not allowed or is used twice, or a task declares what is not possible.
     """
     named = description.get("parameters_file")
-    return _ModelBuilder(file, named["path"] if named is not None else None).pipeline(description)
+    return _ModelBuilder(file, named["path"] if named is not None else None).whole(description)
 
 
 def to_function(resolved: ResolvedFunction) -> tuple[Function, Takes]:
@@ -69,7 +76,12 @@ def _function(node: FunctionRow) -> Function:
 
 
 def _takes(node: TakesRow) -> Takes:
-    return Takes(tuple(node["names"]), tuple(node["required"]), node["everything"])
+    arguments = {name: _argument(row) for name, row in (node.get("arguments") or {}).items()}
+    return Takes(tuple(node["names"]), tuple(node["required"]), node["everything"], arguments)
+
+
+def _argument(row: ArgumentRow) -> Argument:
+    return Argument(row.get("type"), row.get("annotation", ""), (row["default"],) if "default" in row else None)
 
 
 class _ModelBuilder:
@@ -85,6 +97,37 @@ class _ModelBuilder:
 
     def _where(self, node: StepDescription | FileDescription) -> str:
         return f"{self._file}:{node['line']}" if node.get("line") else self._file
+
+    def whole(self, node: PipelineDescription) -> Pipeline:
+        """The pipeline that is run: what it declares of parameters counts, and of the pipelines inside it nothing does."""
+        pipeline = self.pipeline(node)
+        declared = node.get("parameters")
+        if declared is None:
+            return pipeline
+        parameters: dict[str, DeclaredParameter] = {}
+        for row in declared:
+            parameter = self._parameter(row)
+            if parameter.name in parameters:
+                raise BadInput(f"the pipeline declares the parameter {parameter.name} twice", parameter.line)
+            parameters[parameter.name] = parameter
+        return replace(pipeline, parameters=tuple(parameters.values()))
+
+    def _parameter(self, row: ParameterRow) -> DeclaredParameter:
+        where = f"{self._file}:{row['line']}" if row.get("line") else self._file
+        name, known = names.parameter_name(row["name"], where), _argument(row)
+        if known.default == (None,) and known.type is not None:
+            # As of a function's argument, whatever its annotation.
+            known = replace(known, type=argument_types.with_none(known.type))
+        if known.type is not None and known.default is not None:
+            try:
+                argument_types.read(known.type, known.default[0])
+            except CannotConvert as refusal:
+                raise BadInput(
+                    f"the default of the parameter {name} can't be {argument_types.shown(known.type)}: "
+                    f"{''.join(refusal.path) or 'it'} {refusal.what}",
+                    where,
+                ) from None
+        return DeclaredParameter(known.type, known.annotation, known.default, name, row.get("description") or "", where)
 
     def pipeline(self, node: PipelineDescription) -> Pipeline:
         if not node["steps"]:

@@ -59,7 +59,7 @@ def apply_mocks(
     patched: dict[str, Task] = {}
     for path, key in patch_of.items():
         patched[path] = _apply_patch(tasks[path], patches[key], functions, places.get(key))
-    return _mock_pipeline(pipeline, "", patched)
+    return replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
 
 
 def _apply_patch(
@@ -85,11 +85,11 @@ def _tasks(pipeline: Pipeline, scope: str) -> Iterator[tuple[str, Task]]:
         path = join(scope, step.name)
         if isinstance(step, Task):
             yield path, step
-        for label, inner in _inner_pipelines(step):
+        for label, inner in inner_pipelines(step):
             yield from _tasks(inner, join(path, label) if label else path)
 
 
-def _inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
+def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
     """The pipelines inside a step, each with the label that its path has below the step's; the label may be empty."""
     pipelines: list[tuple[str, Pipeline]] = []
     if isinstance(step, Nested):

@@ -1,5 +1,7 @@
 """Reads the YAML form of a pipeline, ``dag: {start_at, steps: {NAME: {type, next, …}}}``, as a description.
 
+Beside the dag, ``parameters`` declares what a run of it can be given.
+
 The description lists the steps in the order in which they run.
 """
 
@@ -11,11 +13,14 @@ from typing import TYPE_CHECKING
 from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
 from toolkit.errors import BadInput
+from toolkit.model.argument_types import WRITTEN, parse_type
 from toolkit.model.pipeline import REDUCERS, RETURN_KINDS, TASK_KINDS
+from toolkit.runtime.shared.values import is_plain
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import (
         CatalogDescription,
+        ParameterRow,
         PipelineDescription,
         ReducerDescription,
         ReturnRow,
@@ -67,12 +72,51 @@ def read(path: Path) -> PipelineDescription:
     named = tree.value.get(_PARAMETERS_FILE)
     for key in tree.value:
         # A file may keep anchors for branches beside the dag, under keys of the author's choice.
-        if key not in ("dag", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
+        if key not in ("dag", "parameters", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
             raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
     description = _DagReader().dag(tree.value["dag"])
     if named is not None:
         description["parameters_file"] = {"path": _text(named, _PARAMETERS_FILE), "line": _line_of(named.where)}
+    if "parameters" in tree.value:
+        description["parameters"] = _describe_parameters(tree.value["parameters"])
     return description
+
+
+def _describe_parameters(tree: Located) -> list[ParameterRow]:
+    """The parameters that a pipeline declares: ``n: 3``, ``n: {type: int, default: 3, description: …}``, or just ``n:``."""
+    rows = []
+    for name, declared in _mapping(tree, "parameters").items():
+        row: ParameterRow = {"name": name, "line": tree.key_lines.get(name, tree.line)}
+        if not isinstance(declared.value, dict):
+            entries = {"default": declared} if declared.value is not None else {}
+        else:
+            entries = declared.value
+            _check_keys(declared, entries, ("type", "default", "description"), f"the parameter {name}")
+        if "type" in entries:
+            text = _text(entries["type"], "type")
+            kind = parse_type(text)
+            if kind is None:
+                hint = nearest(text, WRITTEN)
+                raise BadInput(
+                    f"{text!r} is not a type of parameter"
+                    + (f" (did you mean {hint!r}?)" if hint else "")
+                    + f": use {', '.join(WRITTEN)}, or what is made of them, as list[int] or str | None",
+                    entries["type"].where,
+                )
+            row["type"] = kind
+        if "default" in entries:
+            default = entries["default"]
+            is_spelled = (
+                row.get("type") == "str" and isinstance(default.value, (int, float)) and default.text is not None
+            )
+            # 1.10 is a text here, as it is where --param gives it.
+            row["default"] = default.text if is_spelled else default.plain()
+        if "description" in entries:
+            row["description"] = _text(entries["description"], "description")
+        if not is_plain(row.get("default")):
+            raise BadInput(f"the default of the parameter {name} is none that JSON can hold", declared.where)
+        rows.append(row)
+    return rows
 
 
 class _DagReader:
@@ -446,6 +490,10 @@ def _check_keys(
         return
     for key in entries:
         if key not in allowed:
+            if key == "parameters" and owner == "dag":
+                raise BadInput(
+                    "unknown key 'parameters' in dag: it stands beside the pipeline's dag", tree.key_where(key)
+                )
             if key == "retry":
                 raise BadInput(f"unknown key 'retry' in {owner}: use max_attempts", tree.key_where(key))
             hint = nearest(key, allowed)

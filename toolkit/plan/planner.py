@@ -37,6 +37,7 @@ from toolkit.plan.plan import (
     Settings,
     settings_key,
 )
+from toolkit.plan.sources import Sources
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ class _Planner:
         position: int,
         siblings: _Siblings,
     ) -> BindRow:
-        takes = task.takes
+        takes = task.takes if task.kind == "python" else None
         # The names in its catalog keys are arguments of the step as well.
         if takes is not None and argument not in (*takes.names, *named) and not takes.everything:
             raise BadInput(f"the step {task.name!r} binds {argument}, which its function does not take", task.line)
@@ -418,27 +419,7 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
         composites depend on.
     """
     scopes = {scope.path: scope for scope in plan.scopes}
-    scope_of = {path: scope for scope in plan.scopes for path in scope.steps}
-    rows = {row.path: row for row in plan.steps}
-
-    def is_visible(name: str, path: str) -> bool:
-        """Whether the step at ``path`` may see a parameter."""
-        inner = path
-        while True:
-            scope = scope_of[inner]
-            position = scope.steps.index(inner)
-            if any(index < position for index in scope.returns.get(name, ())):
-                return True
-            if scope.owner is None:
-                return name in given
-            owner = rows[scope.owner]
-            if owner.inside is not None and not scope.is_handler:
-                if owner.inside.item == name and owner.type in ("map", "loop"):
-                    return True
-                if owner.type == "loop" and name in scope.returns:
-                    return True
-            inner = owner.path
-
+    sources = Sources(plan)
     missing = []
     for step in plan.steps:
         needed: list[str] = []
@@ -448,7 +429,7 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
             [(_, scope)] = step.inside.branches
             needed = [] if step.inside.parameter in scopes[scope].returns else [step.inside.parameter]
         for name in needed:
-            if not is_visible(name, step.path):
+            if name not in given and sources.source(name, step.path)[0] == "run":
                 missing.append((step, name))
         if step.task is None:
             continue
@@ -458,6 +439,6 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
             if "value" in binding or binding.get("step"):
                 continue
             name = binding["name"]
-            if name not in given if "step" in binding else not is_visible(name, step.path):
+            if name not in given and ("step" in binding or sources.source(name, step.path)[0] == "run"):
                 missing.append((step, argument))
     return missing

@@ -24,6 +24,7 @@ from toolkit.plan import planner
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.project import Project
 from toolkit.run.launch import prepare_volumes
+from toolkit.run.parameters import GivenParameters
 from toolkit.run.preparation import Preparation, prepare
 from toolkit.run.records import create_run, run_record, write_plan
 from toolkit.run.reference import PipelineReference
@@ -34,7 +35,6 @@ from toolkit.spec.container import ContainerSpec, container_spec
 from toolkit.store import writer
 
 if TYPE_CHECKING:
-    from toolkit.run.parameters import GivenParameters
     from toolkit.runtime.shared.documents import RunRecord
 
 ENVIRONMENT = "compose"
@@ -68,6 +68,9 @@ def compose_file(
     volumes.check(project)
     preparation = prepare(request, report)
     plan = preparation.plan
+    # With the defaults of parameters that the pipeline declares.
+    settled = preparation.request
+    given = GivenParameters(dict(settled.parameters), dict(settled.spellings))
     if preparation.computed:
         report(f"the services run what the pipeline's file computed now: {preparation.computed}")
     check_composable(plan)

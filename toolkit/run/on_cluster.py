@@ -227,13 +227,13 @@ def _follow(
     finally:
         shutil.rmtree(private, ignore_errors=True)
     write_end(folder, newest_number(folder), outcome, follower.ended())
+    reporter.finished(outcome)
+    if follower.has_begun():
+        ended_run.keep(cancel)
     # As far as its records are on this machine.
     request = preparation.request
     for sentence in put_side_by_side(
         RunPlan(preparation.plan.document(), request.parameters, request.spellings), folder
     ):
         reporter.note(sentence)
-    reporter.finished(outcome)
-    if follower.has_begun():
-        ended_run.keep(cancel)
     return outcome

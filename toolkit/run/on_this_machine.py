@@ -125,7 +125,9 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             shutil.rmtree(private, ignore_errors=True)
             # This client holds the run's lock, so an end that is there is a step's.
             write_end(run_folder, part, outcome, replace=True)
-        for sentence in put_side_by_side(RunPlan(plan.document(), request.parameters, request.spellings), run_folder):
+        for sentence in put_side_by_side(
+            RunPlan(plan.document(), preparation.request.parameters, preparation.request.spellings), run_folder
+        ):
             reporter.note(sentence)
         reporter.finished(outcome)
         return outcome

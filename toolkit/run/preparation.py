@@ -6,22 +6,23 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from toolkit import engine
 from toolkit.backends import describer, driver, process
 from toolkit.backends.interpreter import interpreter
 from toolkit.build.image.builder import BuiltImage, build
 from toolkit.errors import BadInput
-from toolkit.plan import keys, planner
+from toolkit.model.pipeline import DeclaredParameter
+from toolkit.model.taken import Taken, taken_by
+from toolkit.plan import planner
 from toolkit.plan.plan import Plan
 from toolkit.project import Project
 from toolkit.run.bash import Asked, check_bash
 from toolkit.run.describe import KeptAnswers, describe
+from toolkit.run.parameter_checks import check_parameters, controls_before_steps, settle
 from toolkit.run.parameters_file import read_parameters_file
 from toolkit.run.request import Note, Request
-from toolkit.runtime.shared import scope
-from toolkit.runtime.shared.controls import Controls
 from toolkit.runtime.shared.records import parameter_files
 from toolkit.spec.container import GROUP, steps_user
 
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
         ControlValues,
         DescribeRequest,
         DescribeResponse,
-        FunctionRow,
         ImageRecord,
         Parameters,
-        StoredValue,
     )
 
 
@@ -42,7 +41,7 @@ class Preparation:
     """A pipeline that is planned, and the images that its steps run in.
 
     Attributes:
-        request: what was asked for.
+        request: what was asked for. Its parameters are those of the run, with the defaults of declared ones.
         name: the pipeline's name; the name of its file where it has none.
         plan: what runs. Its python steps get all their parameters, unless :func:`prepare` left that unchecked.
         user: id of the steps' user, where no setting of a step names one.
@@ -53,6 +52,7 @@ class Preparation:
         rewritten: the text of each file that steps find written anew with the run's values, by its path.
         connect: returns docker-py's client of the engine, the same one each time.
         note: is given a sentence for each image that is built. has_bash: asks an image whether it has bash.
+        declared: the parameters that the pipeline declares; None where it declares none. taken: what its steps take.
     """
 
     request: Request
@@ -66,6 +66,8 @@ class Preparation:
     computed: str = ""
     described: Mapping[str, DescribeResponse] = field(default_factory=dict)
     rewritten: Mapping[str, str] = field(default_factory=dict)
+    declared: tuple[DeclaredParameter, ...] | None = None
+    taken: Taken = field(default_factory=Taken)
     _images: dict[str | None, BuiltImage] = field(default_factory=dict)
 
     def images(self) -> Mapping[str | None, BuiltImage]:
@@ -171,17 +173,34 @@ def prepare(
         asked = Asked(kept)
         has_bash = lambda image: Asked(answers_of(image)).has_bash()  # noqa: E731
     pipeline = describe(project, reference, asked, python)
+    taken = taken_by(pipeline)
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
     check_bash(plan, None, asked.has_bash, f"the image {image.reference}" if image is not None else "this machine")
     file = read_parameters_file(project, pipeline.parameters_file) if pipeline.parameters_file is not None else None
     if request.given is not None:
-        given = request.given.complete(note, file.values if file is not None else {})
+        declared = pipeline.parameters or ()
+        defaults = {one.name: one.default[0] for one in declared if one.default is not None}
+        given = request.given.complete(note, file.values if file is not None else {}, defaults)
         request = replace(request, parameters=given.values, spellings=given.spellings)
     if parameters_given:
-        check_parameters(plan, request.parameters)
-    preparation = Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note, has_bash)
+        own = file.values if file is not None else {}
+        request = settle(request, pipeline.parameters, taken, note, own)
+        check_parameters(plan, request.parameters, request.spellings)
+    name = pipeline.name or reference.file.stem
+    preparation = Preparation(
+        request,
+        name,
+        plan,
+        user,
+        image,
+        connect,
+        note,
+        has_bash=has_bash,
+        declared=pipeline.parameters,
+        taken=taken,
+    )
     if file is not None:
         text = file.rewritten(request.parameters)
         # The files of an image that is used as it is may be other ones.
@@ -218,31 +237,6 @@ def _image_record(image: BuiltImage) -> ImageRecord:
     return record
 
 
-def check_parameters(plan: Plan, parameters: Parameters) -> None:
-    """Refuses a run whose python steps, or whose catalog keys, take what nothing gives.
-
-    Raises:
-        BadInput: naming the first such step and parameter.
-    """
-    missing = planner.missing_parameters(plan, parameters)
-    if missing:
-        step, name = missing[0]
-        line = step.task.line if step.task is not None else None
-        if name in keys.names_in(step) and step.task is not None and name in {each.name for each in step.task.returns}:
-            raise BadInput(
-                f"the step {step.path!r} has {{{name}}} in a catalog key, and only the step itself returns {name}: its keys are "
-                "filled before it runs, with what it takes",
-                line,
-            )
-        has_stubs = any(row.type == "stub" for row in plan.steps)
-        raise BadInput(
-            f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "
-            f"give it with --param {name}=… or a parameters file"
-            + (" (a stub, as each mocked step is, returns nothing)" if has_stubs else ""),
-            line,
-        )
-
-
 def initial_controls(
     plan: Plan, parameters: Parameters, spellings: Mapping[str, str] | None = None
 ) -> tuple[ControlValues, dict[str, str]]:
@@ -251,9 +245,6 @@ def initial_controls(
     Args:
         spellings: the texts that spelled the parameters, as far as they are kept.
     """
-    tree = scope.RunPlan(plan.document(), parameters, spellings)
-
-    def reduce(reducer: FunctionRow, _: list[StoredValue]) -> NoReturn:
-        raise AssertionError(f"nothing has run that {reducer['qualname']} could reduce")
-
-    return Controls(tree, scope.RecordReader(""), reduce).given(list(plan.given)) if plan.given else ({}, {})
+    if not plan.given:
+        return {}, {}
+    return controls_before_steps(plan, parameters, spellings).given(list(plan.given))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from toolkit.sdk.parameters import Parameter, checked_parameters
 from toolkit.sdk.refusal import Refusal, user_line
 from toolkit.sdk.steps import Step, a_pipeline, function_reference
 
@@ -49,9 +50,12 @@ class Pipeline:
         on_failure: for a pipeline that is a step: a pipeline that runs when it has failed.
         parameters_file: a YAML or JSON file of the project, relative to its root, that scripts read themselves. Its values are the
             run's first parameters, and each step finds the file with the run's values in it. For the outermost pipeline only.
+        parameters: all that a run of it can be given. What its steps take when absent. Without effect in a pipeline that is a
+            step or a branch.
 
     Raises:
-        ValueError: ``steps`` is no list of steps, ``parameters_file`` is no path, or ``on_failure`` is no pipeline.
+        ValueError: ``steps`` is no list of steps, ``parameters`` no list of parameters, ``parameters_file`` no path, or
+            ``on_failure`` no pipeline.
     """
 
     __toolkit_pipeline__ = True
@@ -63,6 +67,7 @@ class Pipeline:
         description: str = "",
         on_failure: Optional[AnyPipeline] = None,
         parameters_file: str = "",
+        parameters: Optional[Sequence[Parameter]] = None,
     ) -> None:
         # A generator gives its steps once.
         given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
@@ -75,15 +80,19 @@ class Pipeline:
         if not isinstance(parameters_file, (str, os.PathLike)):
             raise Refusal(f"parameters_file is the path of a file, not {parameters_file!r}")
         self.parameters_file = os.fspath(parameters_file)
+        self.parameters = checked_parameters(parameters)
         self.line = user_line()
 
     def describe(self) -> PipelineData:
-        """The pipeline as plain JSON data. Functions are in it by name.
+        """The pipeline as plain data: JSON, but for functions and for the types of parameters.
 
         Raises:
             ValueError: it has an ``on_failure``, and is a run of its own or a branch.
         """
-        return self.describe_inside()
+        described = self.describe_inside()
+        if self.parameters is not None:
+            described["parameters"] = [parameter.describe() for parameter in self.parameters]
+        return described
 
     def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the pipeline is inside another.

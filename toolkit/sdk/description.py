@@ -106,7 +106,21 @@ if TYPE_CHECKING:
         path: str
         line: Optional[int]
 
+    class ParameterData(TypedDict, total=False):
+        """A parameter that a pipeline declares.
+
+        ``live`` is its type, or the driver whose argument it is: the runtime makes JSON of either, and of the default.
+        """
+
+        name: str
+        line: Optional[int]
+        live: object
+        driver: Callable[..., Any]
+        default: object
+        description: str
+
     class PipelineData(TypedDict):
         name: str
         steps: list[StepData]
         parameters_file: NotRequired[FileData]
+        parameters: NotRequired[list[ParameterData]]

@@ -13,18 +13,20 @@ Steps of the SDK, pipelines and other drivers can be called in it. Each call add
 
 from __future__ import annotations
 
+import sys
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union, overload
 
 from toolkit.sdk.composites import Nested, Pipeline, execute
+from toolkit.sdk.parameters import described_arguments
 from toolkit.sdk.refusal import Refusal, user_line
 from toolkit.sdk.steps import PythonTask, Step, a_pipeline, check_constant
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from toolkit.sdk.description import PipelineData
+    from toolkit.sdk.description import ParameterData, PipelineData
     from toolkit.sdk.steps import AnyPipeline, TaskOptions
 
 
@@ -76,11 +78,13 @@ class _Trace:
         outer: the trace of the driver that called this one; None when no driver did.
         inside: whether the driver is a branch, a handler or called by another, so that its arguments are no parameters of the
             run.
+        arguments: the names of the driver's arguments.
     """
 
-    def __init__(self, outer: Optional[_Trace], inside: bool) -> None:
+    def __init__(self, outer: Optional[_Trace], inside: bool, arguments: tuple[str, ...]) -> None:
         self.outer = outer
         self.inside = inside
+        self.arguments = arguments
         self.steps: list[Step] = []
         self.newest: dict[str, str] = {}
 
@@ -330,10 +334,17 @@ class Driver:
             inside: whether it is a branch or a handler. Its arguments then stand for the parameters that it sees.
 
         Raises:
-            ValueError: a handle was used as if it had a value, or an argument has a default.
+            ValueError: a handle was used as if it had a value, or an argument of one that is inside has a default.
         """
-        names = self._arguments()
-        trace = _Trace(None, inside)
+        names, defaults = self._arguments(), self._defaults()
+        if inside and defaults:
+            raise Refusal(
+                f"the driver {self._function.__name__} is a branch, a handler or in a list of steps, where its arguments are what "
+                f"it sees of the pipeline around it, so the default of {next(iter(defaults))} would have no effect: leave it out, "
+                "and let the pipeline that is run declare it",
+                self._function.__code__.co_firstlineno,
+            )
+        trace = _Trace(None, inside, names)
         self._run(trace, {name: Handle(name, None, trace) for name in names})
         return self._made(trace)
 
@@ -350,9 +361,33 @@ class Driver:
                 "steps: make it a plain function",
                 code.co_firstlineno,
             )
-        if self._function.__defaults__ or self._function.__kwdefaults__:
-            raise Refusal("a driver's arguments are parameters of the run and have no defaults", code.co_firstlineno)
         return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    def _defaults(self) -> dict[str, Any]:
+        code, by_position = self._function.__code__, self._function.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(by_position) : code.co_argcount]
+        return {**dict(zip(names, by_position)), **(self._function.__kwdefaults__ or {})}
+
+    def _declared(self) -> list[ParameterData]:
+        """Its arguments, as all that a run of it can be given; none where no argument has an annotation or a default."""
+        if not self._defaults() and not _is_annotated(self._function):
+            return []
+        defaults, remarks = self._defaults(), described_arguments(self.__doc__)
+        own = self._function.__globals__ is getattr(sys.modules.get("__main__"), "__dict__", None)
+        line = self._function.__code__.co_firstlineno if own else None
+        declared: list[ParameterData] = []
+        for name in self._arguments():
+            data: ParameterData = {
+                "name": name,
+                "line": line,
+                "driver": self._function,
+            }
+            if name in defaults:
+                data["default"] = defaults[name]
+            if name in remarks:
+                data["description"] = remarks[name]
+            declared.append(data)
+        return declared
 
     def _run(self, trace: _Trace, given: Mapping[str, object]) -> Any:
         global _tracing
@@ -367,14 +402,18 @@ class Driver:
             self._running = False
 
     def describe(self) -> PipelineData:
-        """The pipeline as plain JSON data.
+        """The pipeline as plain data: JSON, but for functions.
 
         Raises:
             ValueError: as ``trace`` does; or it has an ``on_failure`` and is no step.
         """
         pipeline = self.trace()
         pipeline.on_failure = self.on_failure
-        return pipeline.describe()
+        described = pipeline.describe()
+        declared = self._declared()
+        if declared:
+            described["parameters"] = declared
+        return described
 
     def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the driver is inside another pipeline.
@@ -417,13 +456,39 @@ class Driver:
         a_pipeline("what is called", self)
         names = self._arguments()
         given = _arguments(self._function, self._function.__name__, arguments, named)
-        inner = _Trace(outer, inside=True)
-        values = {name: given[name] if name in given else _handle_of(outer, name) for name in names}
+        inner = _Trace(outer, True, names)
+        defaults = self._defaults()
+        values = {
+            name: given[name]
+            if name in given
+            else defaults[name]
+            if name in defaults and not _is_seen(outer, name)
+            else _handle_of(outer, name)
+            for name in names
+        }
         result = self._run(inner, values)
         name = outer.unique(self.name or self._function.__name__)
         step = Nested(name, self._made(inner), self.on_failure)
         outer.add(step, step.returned())
         return _from_inside(result, inner, outer, name)
+
+
+def _is_annotated(function: Callable[..., Any]) -> bool:
+    try:
+        return any(name != "return" for name in function.__annotations__)
+    except NameError:
+        # Python 3.14 evaluates them only now, and what is imported for type checkers is not there.
+        return True
+
+
+def _is_seen(trace: _Trace, name: str) -> bool:
+    """Whether a step before returns the name, or a driver around takes it."""
+    outer: Optional[_Trace] = trace
+    while outer is not None:
+        if name in outer.newest or name in outer.arguments:
+            return True
+        outer = outer.outer
+    return False
 
 
 def _handle_of(trace: _Trace, name: str) -> Handle:
@@ -477,11 +542,12 @@ def pipeline(
     """Makes a driver of a function: the steps that it calls, in order, are the pipeline.
 
     The function is called once, with handles in place of values. A handle can be passed to steps and to nothing else. The
-    function's arguments are parameters of the run and have no defaults.
+    function's arguments are parameters of the run. Where one of them has an annotation or a default, they are all that a run can
+    be given, with descriptions from ``Annotated[int, "…"]`` or the docstring.
 
     ```python
     @pipeline
-    def main(start):
+    def main(start: int = 0):
         x, y = generate(start)
         consume(x, y)
 
@@ -499,7 +565,8 @@ def pipeline(
         the driver. It has the ``execute()`` of a :class:`Pipeline`, and can be a branch, a handler or a step.
 
     Raises:
-        ValueError: when the pipeline is described: a handle was used as if it had a value, or an argument has a default.
+        ValueError: when the pipeline is described: a handle was used as if it had a value, or an argument has a default where
+            the driver is a branch.
     """
     if function is None:
         return lambda plain: Driver(plain, name, on_failure, parameters_file)

@@ -233,6 +233,40 @@ items:
 - 8
 name: "1.10"
 """
+DECLARED = {
+    "functions.py": "def see(n, version, go):\n    return [n, version, go]\n",
+    "driver.py": """\
+import functions
+from toolkit import *
+see = task(functions.see, returns=["seen"])
+
+@pipeline(name="declared")
+def main(n: int = 3, version: str = "1.0", go: bool = True):
+    see(n, version, go)
+    ShellTask("tell", "env | grep stray; echo $n $version $go")()
+""",
+    "sdk.py": """\
+import functions
+from toolkit import *
+p = Pipeline(
+    name="declared",
+    steps=[PythonTask(functions.see, returns=["seen"]), ShellTask("tell", "env | grep stray; echo $n $version $go")],
+    parameters=[Parameter("n", int, 3), Parameter("version", str, "1.0"), Parameter("go", bool, True)],
+)
+""",
+    "pipeline.yaml": """\
+parameters:
+  n: 3
+  version: {type: str, default: "1.0"}
+  go: {type: bool, default: true}
+dag:
+  name: declared
+  start_at: see
+  steps:
+    see: {command: functions.see, returns: [seen], next: tell}
+    tell: {command_type: shell, command: "env | grep stray; echo $n $version $go"}
+""",
+}
 
 CASES = (
     Case(
@@ -478,6 +512,22 @@ pipeline = Pipeline(parameters_file="conf/params.yaml", steps=[
             among={"m": PASSED},
             parameters={"first": OWN_FILE, "text": [OWN_FILE] * 2, "seen": [OWN_FILE.strip()] * 2, "name": "1.10"},
             output={"last": OWN_FILE + '{"trees": 25, "rate": 100000.0} 1.10\n'},
+        ),
+    ),
+    Case(
+        "declared",
+        "Declared parameters are all that there is: a default is the run's value and recorded, a text is of its type.",
+        files=DECLARED,
+        pipeline="driver.py",
+        also=("sdk.py", "pipeline.yaml"),
+        compiles=True,
+        environ={"TOOLKIT_PRM_stray": "1"},
+        arguments=["--param", "version=1.10", "--param", "go=no"],
+        expect=Expect(
+            parameters={"n": 3, "version": "1.10", "go": False, "seen": [3, "1.10", False]},
+            output={"tell": "3 1.10 false\n"},
+            stderr="stray is given by a file or the environment, and nothing in this pipeline takes it",
+            absent=["stray=1"],
         ),
     ),
 )

@@ -48,12 +48,34 @@ if TYPE_CHECKING:
         qualname: str
         file: Optional[str]
 
+    TypeRow: TypeAlias = Union[str, Mapping[str, object]]
+    """The type of an argument, as far as JSON can describe it (``model/argument_types.py``): ``int``, ``{"list": "int"}`` …"""
+
+    class ArgumentRow(TypedDict, total=False):
+        """What a description says of an argument. ``annotation`` is a text, where the annotation has no ``type``."""
+
+        type: TypeRow
+        annotation: str
+        default: JsonValue
+
+    class ParameterRow(ArgumentRow):
+        """A parameter that a pipeline declares; without a ``default`` the run has to be given it."""
+
+        name: str
+        description: NotRequired[str]
+        line: NotRequired[Optional[int]]
+
     class TakesRow(TypedDict):
-        """A function's signature: argument names, those without a default, and whether it has ``**kwargs``."""
+        """A function's signature: argument names, those without a default, and whether it has ``**kwargs``.
+
+        ``arguments`` is in descriptions alone, and not in those of older versions. Of a notebook, ``names`` are those that its
+        parameters cell assigns.
+        """
 
         names: list[str]
         required: list[str]
         everything: bool
+        arguments: NotRequired[Mapping[str, ArgumentRow]]
 
     class BindRow(TypedDict, total=False):
         """Where an argument takes its value: a ``value`` of the pipeline's source, or the parameter ``name``.
@@ -219,10 +241,14 @@ if TYPE_CHECKING:
     # --- the description of a pipeline ------------------------------------------------------------------------------
 
     class PipelineDescription(TypedDict, total=False):
-        """A pipeline as every form of it is described: its steps in the order in which they run. ``name`` may be empty."""
+        """A pipeline as every form of it is described: its steps in the order in which they run. ``name`` may be empty.
+
+        ``parameters`` is there only of a pipeline that declares them and is no part of another.
+        """
 
         name: str
         steps: list[StepDescription]
+        parameters: list[ParameterRow]
         parameters_file: FileDescription
 
     class FileDescription(TypedDict):

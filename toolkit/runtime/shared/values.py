@@ -199,7 +199,18 @@ def item_spelling(spelling: str, position: int, item: JsonValue) -> Optional[str
         spelling: JSON text of a list that has the item.
     """
     items = parse_spelling(spelling)
-    text = spelled_text(items[position]) if isinstance(items, list) else ""
+    return _own_spelling(items[position], item) if isinstance(items, list) else None
+
+
+def item_spellings(spelling: str, items: list[JsonValue]) -> list[Optional[str]]:
+    """The same of all items of a list."""
+    spelled = parse_spelling(spelling)
+    pairs = zip(spelled if isinstance(spelled, list) else [], items)
+    return [_own_spelling(text, item) for text, item in pairs]
+
+
+def _own_spelling(spelled: JsonValue, item: JsonValue) -> Optional[str]:
+    text = spelled_text(spelled)
     return None if isinstance(item, str) or text == as_text(item) else text
 
 
