@@ -19,7 +19,7 @@ each = Pipeline(
 )
 
 
-@pipeline
+@pipeline(name="neighbours")
 def main(count: int = 120, seed: int = 7, share: float = 0.25, candidates: list[int] = [1, 5, 15]):  # noqa: B006
     """Chooses the number of neighbours.
 

@@ -22,8 +22,6 @@ def test_a_run_on_a_cluster_has_the_values_of_the_plain_program(name: str, clust
         EXAMPLES / name, clustered.root, ignore=shutil.ignore_patterns(".*", "__pycache__"), dirs_exist_ok=True
     )
     plain = run_plain_program(clustered.root, tmp_path / "plain")
-    result = clustered.toolkit(
-        "run", "--run-id", f"same-{name}", "pipeline.yaml" if name == "stages" else "pipeline.py"
-    )
+    result = clustered.toolkit("run", plain.pipeline, "--run-id", f"same-{name}")
     assert result.code == 0, result.err
     check_against(plain, clustered, f"same-{name}")

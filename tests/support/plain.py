@@ -18,8 +18,14 @@ PROGRAMS = sorted(one.parent.name for one in EXAMPLES.glob("*/plain.sh"))
 
 @dataclass
 class PlainProgram:
-    """What the program gave: the values that the pipeline's run has to return, and the folder with the files that it wrote."""
+    """What the program gave.
 
+    Attributes:
+        pipeline: the name of the pipeline's file, which has to give the same.
+        values: what the pipeline's run has to return. folder: with the files that the program wrote.
+    """
+
+    pipeline: str
     values: dict[str, Any]
     folder: Path
 
@@ -28,7 +34,8 @@ def run_plain_program(example: Path, folder: Path) -> PlainProgram:
     """Runs the plain program of an example in ``folder``, with this Python."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(["sh", "plain.sh", str(folder)], cwd=example, env={**os.environ, "PATH": path}, check=True)
-    return PlainProgram(json.loads((folder / "values.json").read_text()), folder)
+    [pipeline] = example.glob("pipeline.*")
+    return PlainProgram(pipeline.name, json.loads((folder / "values.json").read_text()), folder)
 
 
 def check_against(plain: PlainProgram, scratch: Scratch, run_id: str) -> None:
