@@ -106,7 +106,7 @@ def test_what_the_file_computes_is_computed_for_each_run_and_kept_by_a_run_that_
     assert stamps("first", "1", "retry", "first") == [*first, *first]
     # The line is named that forbids to keep the description.
     explained = containers.toolkit("run", "pipeline.py", "--explain")
-    assert "because it may be another one each time: pipeline.py:6 calls datetime.datetime.now()" in explained.err
+    assert "because it may be another one each time: pipeline.py:7 calls datetime.datetime.now()" in explained.err
     containers.write({"pipeline.py": "from toolkit import *\np = ShellJob('true')\n"})
     assert "the description is kept" in containers.toolkit("run", "pipeline.py", "--explain").err
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from toolkit.report.facts import RunFacts, StepFacts, command_text
-from toolkit.runtime.shared.protocol import LARGEST_IN_RECORD
+from toolkit.runtime.shared.protocol import LARGEST_IN_RECORD, VOLUME_VARIABLE
 from toolkit.runtime.shared.values import encode_value
 
 if TYPE_CHECKING:
@@ -183,7 +183,8 @@ def _user(run: RunFacts, step: StepFacts) -> FieldValues:
 
 
 def _environment(run: RunFacts, step: StepFacts) -> FieldValues:
-    return {name: "set" for name in step.begin["environment"]}
+    # A volume's variable follows from the volume, which is among the mounts.
+    return {name: "set" for name in step.begin["environment"] if not name.startswith(VOLUME_VARIABLE)}
 
 
 def _mounts(run: RunFacts, step: StepFacts) -> FieldValues:
