@@ -209,7 +209,6 @@ class AttemptRunner:
         else:
             files = [(name, False) for name in names_below(work)] if self._looks_for_files else []
         self._own_files = {name for name, is_folder in files if not is_folder}
-        self._has_written = work != origin
         locations.work = work
         os.chdir(work)
         rewritten = os.path.join(locations.run, REWRITTEN_FILE)
@@ -323,6 +322,7 @@ class AttemptRunner:
     def _run_child(self, task: child.TaskRunner, environment: dict[str, str]) -> AttemptOutcome:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
         if self._looks_for_files:
+            # Copies of the project's files have the times of those, so they are known to be older.
             self._mark = make_mark(self.locations.work, self._has_written or bool(self.got))
         witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
         client = 0 if self.gated else None
