@@ -226,6 +226,8 @@ def _rules() -> Rules:
             (s.Build, "base_image"): check_word,
             (s.Build, "system_packages"): check_word,
             (s.Build, "lock"): check_line,
+            (s.Build, "extras"): check_word,
+            (s.Build, "groups"): check_word,
             (s.Build, "context"): check_line,
             (s.Build, "registry"): check_registry,
         }

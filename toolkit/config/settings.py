@@ -198,6 +198,10 @@ class Build(NamedTuple):
     """Debian packages to install into the environment."""
     lock: str | None = None
     """The lock file, relative to the project's root; None detects it, and `none` means that there is none."""
+    extras: tuple[str, ...] = ()
+    """The extras of the project to install, by their names."""
+    groups: tuple[str, ...] = ()
+    """The dependency groups of the project to install, by their names."""
     context: str | None = None
     """The project's root, relative to the configuration file; None finds it (docs/configuration.md)."""
     network: BuildNetwork = BuildNetwork()

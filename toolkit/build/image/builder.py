@@ -11,7 +11,8 @@ from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import entry_summaries, runtime_entries, user_entries
 from toolkit.build.environment.base_image import find_base_image, pull
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
-from toolkit.build.environment.locks import Lock, find_lock
+from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.image.build_record import (
     CODE_LABEL,
     ENVIRONMENT_LABEL,
@@ -41,6 +42,7 @@ class _BuildJob:
     engine: EngineApi
     folder: Path
     report: Report
+    fresh: bool = False
 
 
 def build(
@@ -50,6 +52,7 @@ def build(
     explain: bool = False,
     image: str | None = None,
     engine: EngineApi | None = None,
+    fresh: bool = False,
 ) -> BuiltImage:
     """The image of the project's code as it is now. Builds nothing when the engine has it already.
 
@@ -57,6 +60,7 @@ def build(
         report: gets progress, notes and warnings, a sentence at a time.
         explain: whether to report why the image is built, or that nothing changed.
         image: used in place of the setting executor.config.image (a step's own image).
+        fresh: whether versions that nothing locks are chosen anew.
         engine: the engine to use; None is the one that DOCKER_HOST or the current context names.
 
     Raises:
@@ -66,7 +70,7 @@ def build(
     chosen = image or project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
-    job = _BuildJob(project, engine or EngineApi(), folder, report)
+    job = _BuildJob(project, engine or EngineApi(), folder, report, fresh)
     with build_lock(folder, report):
         if target.names_an_image:
             return _build_on_existing(job, target, explain)
@@ -78,13 +82,34 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
     check_packages(settings.system_packages)
     last = read_build_record(job.folder, target)
     accepted = last.inputs.environment if last else None
-    lock = find_lock(job.project.root, settings.lock, job.report, accepted)
+    found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
     base, base_image = find_base_image(job.engine, settings.base_image)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
         base_id = last.base_id  # the base was removed, but the environment that was built on it may still be there
-    definition = EnvironmentDefinition(base, base_id, settings.system_packages, lock)
+    if isinstance(found, Export):
+        if base_image is None:
+            base_id = str(pull(job.engine, base, "build.base_image" if settings.base_image else "", job.report)["Id"])
+        found = _answered(job, found, base, base_id)
+    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found)
     return _build_code(job, target, definition, last, explain)
+
+
+def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
+    """The exact dependencies that a tool makes of what the project declares."""
+    from toolkit.build.environment.builder import ask_tool
+
+    settings = job.project.config.build
+    network = network_files(settings.network, job.project.home)
+    return ask_tool(
+        job.engine, export, base, base_id, settings.system_packages, network, job.folder, job.report, job.fresh
+    )
+
+
+def _pipeline_file(project: Project) -> Path | None:
+    """The file of the configuration's pipeline."""
+    name = (project.config.pipeline or "").partition(":")[0]
+    return project.home / name if name.endswith(".py") else None
 
 
 def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
@@ -112,7 +137,7 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
             f"note: {reference} is an existing image, so build.system_packages and build.lock do not apply to it"
         )
     derived = Reference(f"{target.repository}-toolkit")
-    definition = EnvironmentDefinition(reference, str(image["Id"]), (), Lock("none"))
+    definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
     return _build_code(job, derived, definition, read_build_record(job.folder, derived), explain)
 
 
