@@ -202,6 +202,8 @@ class Build(NamedTuple):
     """The extras of the project to install, by their names."""
     groups: tuple[str, ...] = ()
     """The dependency groups of the project to install, by their names."""
+    version: str | None = None
+    """The version of the project's own distribution, where its build backend takes it from Git or computes it."""
     context: str | None = None
     """The project's root, relative to the configuration file; None finds it (docs/configuration.md)."""
     network: BuildNetwork = BuildNetwork()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from toolkit.build.code.files import CodeFile, project_files
 from toolkit.build.code.hashes import FileHashes
-from toolkit.build.code.layer import entry_summaries, runtime_entries, user_entries
+from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
 from toolkit.build.environment.base_image import find_base_image, pull
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export
@@ -32,6 +33,9 @@ from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
 Report = Callable[[str], None]
+
+_FALL_BACK = "0.0.0"
+"""The version of a project whose own files do not say it. It is the same for each commit, which makes no other image."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +183,35 @@ def _build_code(
         from toolkit.build.image.assembly import assemble
 
         built = assemble(
-            job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload
-        )
+            job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
+            partial(_installed, job, definition),
+        )  # fmt: skip
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     write_build_record(job.folder, target, record)
     return built
+
+
+def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:
+    """The files of the project as it is installed into an environment, by its id."""
+    from toolkit.build.code.installed import Distribution, declared_distribution, installed_entries
+    from toolkit.build.interpreter import interpreter_of
+
+    root = job.project.root
+    found = [declared_distribution(root, folder) for folder in (".", *definition.lock.members)]
+    distributions = [one for one in found if one is not None]
+    if not distributions:
+        return []
+
+    def version(one: Distribution) -> str:
+        chosen = job.project.config.build.version
+        if chosen is None:
+            job.report(
+                f"note: the version of {one.name} is computed when it is built, so it is {_FALL_BACK} in the image "
+                "(build.version sets it)"
+            )
+        return chosen or _FALL_BACK
+
+    return installed_entries(distributions, interpreter_of(job.engine, environment, definition.reference), version)
 
 
 def _environment(

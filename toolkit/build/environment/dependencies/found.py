@@ -34,6 +34,7 @@ class Dependencies:
         options: what the template is told beside them, by the names of its arguments.
         variables: the environment variables that addresses in the files name. Their values are mounted as a secret.
         unlocked: the sentence that says what is not exact, and the command that makes it so; empty where all is.
+        members: the folders, relative to the project's root, of the projects that are installed beside it: a workspace's.
     """
 
     kind: Kind
@@ -42,6 +43,7 @@ class Dependencies:
     options: dict[str, str] = field(default_factory=dict)
     variables: tuple[str, ...] = ()
     unlocked: str = ""
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

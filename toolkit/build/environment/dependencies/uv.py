@@ -79,7 +79,10 @@ def read_uv_lock(
             f"{shown} is installed as it is: the dependencies of {dynamic[0]} are dynamic, so nothing says here whether it is "
             "current (`uv lock --check` does)"
         )
-    return Dependencies("uv", shown, files, options, unlocked=notes)
+    # The members' code is in the image where the lock lies in the project's own root.
+    folders = [os.path.dirname(name) for name in files if os.path.basename(name) == "pyproject.toml"]
+    members = tuple(sorted(folder for folder in folders if folder)) if os.path.dirname(shown) == "" else ()
+    return Dependencies("uv", shown, files, options, unlocked=notes, members=members)
 
 
 def _known_files(base: Path, lock: str, content: bytes, accepted: dict[str, str] | None) -> list[str] | None:
