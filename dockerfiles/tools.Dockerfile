@@ -4,7 +4,7 @@ COPY toolkit /toolkit
 ARG GIT=""
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-apt,target=/var/cache/apt,sharing=locked \
-    : "step: installing git for the build"; set -e; . /toolkit/network.sh; \
+    set -e; . /toolkit/network.sh; \
     if [ -n "${GIT}" ] && ! command -v git >/dev/null; then \
         export DEBIAN_FRONTEND=noninteractive; \
         if [ -s /dev/shm/toolkit-ca.pem ]; then set -- -o Acquire::https::CaInfo=/dev/shm/toolkit-ca.pem; fi; \
@@ -19,7 +19,7 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=secret,id=variables,target=/dev/shm/toolkit-variables.sh \
     --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
-    : "step: installing uv"; set -e; . /toolkit/network.sh; \
+    : "step: preparing the installation"; set -e; . /toolkit/network.sh; \
     if [ "${INSTALLER}" = uv ]; then \
         python3 -m venv /opt/uv; \
         if [ -n "${UV_REQUIREMENT}" ]; then set -- "${UV_REQUIREMENT}"; else set -- --require-hashes -r /toolkit/tools/uv.txt; fi; \

@@ -64,6 +64,12 @@ def check_word(text: str) -> None:
         raise ValueError("must not contain white space")
 
 
+def check_python_version(text: str) -> None:
+    """A minor version of Python 3."""
+    if not re.fullmatch(r"3\.[0-9]+", text):
+        raise ValueError("must be a minor version of Python in quotes, as '3.12'")
+
+
 def check_subdomain(text: str) -> None:
     """A name of a Kubernetes object."""
     if len(text) > 253 or not _SUBDOMAIN.fullmatch(text):
@@ -224,6 +230,7 @@ def _rules() -> Rules:
             (s.BuildNetwork, "pip_config"): check_line,
             (s.BuildNetwork, "netrc"): check_line,
             (s.Build, "base_image"): check_word,
+            (s.Build, "python"): check_python_version,
             (s.Build, "system_packages"): check_word,
             (s.Build, "lock"): check_line,
             (s.Build, "extras"): check_word,

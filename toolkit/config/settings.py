@@ -194,6 +194,8 @@ class BuildNetwork(NamedTuple):
 class Build(NamedTuple):
     base_image: str | None = None
     """None is the default base image, or the one that `task setup` made because none can be pulled."""
+    python: str | None = None
+    """The version of Python, as ``3.12``: it chooses the base image where base_image names none."""
     system_packages: tuple[str, ...] = ()
     """Debian packages to install into the environment."""
     lock: str | None = None

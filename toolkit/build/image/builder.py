@@ -10,7 +10,7 @@ from pathlib import Path
 from toolkit.build.code.files import CodeFile, project_files
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
-from toolkit.build.environment.base_image import find_base_image, pull
+from toolkit.build.environment.base_image import OWN_BASE, find_base_image, pull
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export
 from toolkit.build.environment.dependencies.search import find_dependencies
@@ -28,7 +28,7 @@ from toolkit.build.image.changes import BuildInputs, rebuild_reasons
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
@@ -87,13 +87,13 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
     last = read_build_record(job.folder, target)
     accepted = last.inputs.environment if last else None
     found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
-    base, base_image = find_base_image(job.engine, settings.base_image)
+    base, base_image = find_base_image(job.engine, settings.base_image, settings.python)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
         base_id = last.base_id  # the base was removed, but the environment that was built on it may still be there
     if isinstance(found, Export):
         if base_image is None:
-            base_id = str(pull(job.engine, base, "build.base_image" if settings.base_image else "", job.report)["Id"])
+            base_id = str(_pull_base(job, base)["Id"])
         found = _answered(job, found, base, base_id)
     definition = EnvironmentDefinition(base, base_id, settings.system_packages, found)
     return _build_code(job, target, definition, last, explain)
@@ -104,10 +104,43 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     from toolkit.build.environment.builder import ask_tool
 
     settings = job.project.config.build
+    _check_python(job, base, base_id)
     network = network_files(settings.network, job.project.home)
     return ask_tool(
         job.engine, export, base, base_id, settings.system_packages, network, job.folder, job.report, job.fresh
     )
+
+
+def _pull_base(job: _BuildJob, base: str) -> EngineObject:
+    """Pulls the base image. A version of Python that no image here has is the user's to change.
+
+    Raises:
+        BadInput, Infrastructure: as of :func:`pull`.
+    """
+    settings = job.project.config.build
+    try:
+        return pull(job.engine, base, "build.base_image" if settings.base_image else "", job.report)
+    except Infrastructure as error:
+        own = job.engine.image(OWN_BASE)
+        if settings.base_image or not settings.python or own is None:
+            raise
+        from toolkit.build.interpreter import interpreter_of
+
+        there = interpreter_of(job.engine, str(own["Id"]), OWN_BASE).version
+        raise BadInput(
+            f"build.python is {settings.python}, and {base} can't be pulled: this engine has {OWN_BASE} with Python {there} "
+            "(or name another image in build.base_image)"
+        ) from error
+
+
+def _check_python(job: _BuildJob, base: str, base_id: str) -> None:
+    """Compares the project's Python with the base image's, where the project says which it needs."""
+    root = job.project.root
+    if any((root / name).is_file() for name in ("pyproject.toml", "Pipfile", ".python-version", "runtime.txt")):
+        from toolkit.build.environment.python_version import check_python
+        from toolkit.build.interpreter import interpreter_of
+
+        check_python(root, base, interpreter_of(job.engine, base_id, base).version, job.report)
 
 
 def _pipeline_file(project: Project) -> Path | None:
@@ -222,9 +255,12 @@ def _environment(
 
     is_known = definition.base_id and job.engine.image(definition.reference)
     if not is_known and job.engine.image(definition.base) is None:
-        setting = "build.base_image" if job.project.config.build.base_image else ""
-        base = pull(job.engine, definition.base, setting, job.report)
-        definition = replace(definition, base_id=str(base["Id"]))
+        definition = replace(definition, base_id=str(_pull_base(job, definition.base)["Id"]))
+    elif not definition.base_id:
+        definition = replace(definition, base_id=str((job.engine.image(definition.base) or {})["Id"]))
+    if job.engine.image(definition.base_id) is not None:
+        # Else the environment is what is left of it, and was checked when it was made.
+        _check_python(job, definition.base, definition.base_id)
     return definition, ensure_environment(job.engine, definition, network, job.folder, job.report)
 
 
