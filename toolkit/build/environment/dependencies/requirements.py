@@ -145,8 +145,8 @@ class _Reader:
 
     def _local(self, requirement: str, where: str) -> str | None:
         """A requirement that is a file or a folder."""
-        words = shlex.split(requirement.partition(";")[0])
-        target, bracket, extras = words[0].removeprefix("file://").removeprefix("file:").partition("[")
+        given, _, marker = (part.strip() for part in requirement.partition(" ;" if " ;" in requirement else ";"))
+        target, bracket, extras = shlex.split(given)[0].removeprefix("file://").removeprefix("file:").partition("[")
         path = os.path.normpath(target)
         if os.path.isabs(path) and (self._root / path).is_relative_to(self._root):
             path = os.path.relpath(path, self._root)
@@ -161,8 +161,9 @@ class _Reader:
         from toolkit.build.environment.dependencies.declared import declared_requirements
 
         if path != ".":
+            # Never as an editable one: the folder of the build is not in the image.
             self._files.update(read_folder(self._root, path, where))
-            return f"./{path}{bracket}{extras}\n" if requirement != words[0] or not words[0].startswith("./") else None
+            return f"./{path}{bracket}{extras}{f' ; {marker}' if marker else ''}\n"
         declared = declared_requirements(self._root, tuple(filter(None, extras.rstrip("]").split(","))), where)
         self._files.update(declared.files)
         return "".join(f"{line}\n" for line in declared.lines)
