@@ -30,12 +30,14 @@ def ensure_environment(
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
+    anew: bool = False,
 ) -> EngineObject:
     """The environment image. It is built when the engine does not have it.
 
     Args:
         secrets: the files that the build needs to reach the package index (network_files).
         folder: where the build writes (`.toolkit/build`).
+        anew: whether it is built although the engine has it, and nothing is taken from a cache.
 
     Raises:
         BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
@@ -49,8 +51,8 @@ def ensure_environment(
         return base
     reference = definition.reference
     image = engine.image(reference)
-    if image is None:
-        _build(engine, definition, secrets, folder, report)
+    if image is None or anew:
+        _build(engine, definition, secrets, folder, report, anew)
         image = engine.image(reference)
     if image is None:
         raise Infrastructure(f"BuildKit succeeded, but the engine does not have {reference}: see the engine's log")
@@ -66,21 +68,21 @@ def ask_tool(
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
-    again: bool = False,
+    anew: bool = False,
 ) -> Dependencies:
     """The exact dependencies that a tool gives. Its answer is kept until what it depends on changes.
 
     Args:
         base: the base image, on whose Python the tool runs, and its id ``base_id``. packages: the system packages.
         secrets, folder, report: as of :func:`ensure_environment`.
-        again: whether to ask although an answer is kept.
+        anew: whether to ask although an answer is kept.
 
     Raises:
         BadInput: the tool finds no packages that fit, or refuses the file.
         Infrastructure: as of :func:`ensure_environment`.
     """
     kept = folder / "exports" / f"{export_key(export, base_id, packages)}.pylock.toml"
-    if again or not kept.is_file():
+    if anew or not kept.is_file():
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
@@ -102,6 +104,7 @@ def _build(
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
+    anew: bool,
 ) -> None:
     lock = definition.lock
     report(
@@ -110,7 +113,16 @@ def _build(
     )
     arguments = _arguments(definition.base, definition.packages, lock.options)
     failed = _run(
-        engine, lock.kind, lock.files, arguments, lock.variables, secrets, folder, report, tag=definition.reference
+        engine,
+        lock.kind,
+        lock.files,
+        arguments,
+        lock.variables,
+        secrets,
+        folder,
+        report,
+        definition.reference,
+        anew=anew,
     )
     if failed is not None:
         raise explain_failure(failed, definition.base, lock.file)
@@ -127,12 +139,13 @@ def _run(
     report: Callable[[str], None],
     tag: str = "",
     files_to: Path | None = None,
+    anew: bool = False,
 ) -> str | None:
     """Runs a build; returns its output where it failed.
 
     Args:
         files: of the project, by their paths in the build's context. variables: as of :class:`Dependencies`.
-        tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
+        tag, files_to, anew: as ``tag``, ``files`` and ``anew`` of :class:`buildkit.BuildRequest`.
     """
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
@@ -156,6 +169,7 @@ def _run(
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
             secrets={**secrets, **_variables(made, variables)},
             files=files_to,
+            anew=anew,
         )
         outcome = buildkit.run_build(client, request, report)
         for pause in _PAUSES:

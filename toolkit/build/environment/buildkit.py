@@ -49,6 +49,7 @@ class BuildRequest:
         arguments: ARG values, which the image's history shows.
         passed_on: names of this process's environment variables that the build gets (proxies). The image does not show them.
         secrets: files that are mounted during the build, by the secret's id. The image does not show them.
+        anew: whether nothing is taken from BuildKit's cache.
         files: an absolute path of the folder that gets the files of the build's last stage; None where an image is made of it.
     """
 
@@ -60,6 +61,7 @@ class BuildRequest:
     passed_on: tuple[str, ...] = ()
     secrets: dict[str, Path] = field(default_factory=dict)
     files: Path | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         command += ["--output", f"type=local,dest={request.files}"]
     else:
         command += [*client.to_engine, "--tag", request.tag]
+    if request.anew:
+        command.append("--no-cache")
     for name, value in request.arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     for name in request.passed_on:

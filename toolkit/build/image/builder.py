@@ -46,7 +46,7 @@ class _BuildJob:
     engine: EngineApi
     folder: Path
     report: Report
-    fresh: bool = False
+    anew: bool = False
 
 
 def build(
@@ -56,7 +56,7 @@ def build(
     explain: bool = False,
     image: str | None = None,
     engine: EngineApi | None = None,
-    fresh: bool = False,
+    anew: bool = False,
 ) -> BuiltImage:
     """The image of the project's code as it is now. Builds nothing when the engine has it already.
 
@@ -64,7 +64,7 @@ def build(
         report: gets progress, notes and warnings, a sentence at a time.
         explain: whether to report why the image is built, or that nothing changed.
         image: used in place of the setting executor.config.image (a step's own image).
-        fresh: whether versions that nothing locks are chosen anew.
+        anew: whether everything is installed again, and versions that nothing locks are chosen again.
         engine: the engine to use; None is the one that DOCKER_HOST or the current context names.
 
     Raises:
@@ -74,11 +74,37 @@ def build(
     chosen = image or project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
-    job = _BuildJob(project, engine or EngineApi(), folder, report, fresh)
+    job = _BuildJob(project, engine or EngineApi(), folder, report, anew)
     with build_lock(folder, report):
         if target.names_an_image:
             return _build_on_existing(job, target, explain)
         return _build_on_environment(job, target, explain)
+
+
+def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | None = None) -> bytes:
+    """A pylock.toml (PEP 751) of what the project declares without locking it, for all platforms.
+
+    Raises:
+        BadInput: the project has a lock, or declares nothing. Others as of :func:`build`.
+    """
+    from toolkit.build.environment.builder import ask_tool
+
+    folder = build_folder(project)
+    job = _BuildJob(project, engine or EngineApi(), folder, report, anew=True)
+    settings = project.config.build
+    with build_lock(folder, report):
+        found = find_dependencies(project.root, settings, report, {}, _pipeline_file(project))
+        if not isinstance(found, Export) or not found.unlocked:
+            there = f"its dependencies are locked by {found.file}" if found.file else "it declares no dependencies"
+            raise BadInput(f"there is nothing to lock in this project: {there}")
+        base, image = find_base_image(job.engine, settings.base_image, settings.python)
+        base_id = str((image or _pull_base(job, base))["Id"])
+        _check_python(job, base, base_id)
+        network = network_files(settings.network, project.home)
+        export = replace(found, command=f"{found.command} --universal", unlocked="")
+        packages = settings.system_packages
+        answer = ask_tool(job.engine, export, base, base_id, packages, network, folder, report, anew=True)
+    return answer.files["pylock.toml"]
 
 
 def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
@@ -107,7 +133,7 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     _check_python(job, base, base_id)
     network = network_files(settings.network, job.project.home)
     return ask_tool(
-        job.engine, export, base, base_id, settings.system_packages, network, job.folder, job.report, job.fresh
+        job.engine, export, base, base_id, settings.system_packages, network, job.folder, job.report, job.anew
     )
 
 
@@ -204,7 +230,7 @@ def _build_code(
     if explain:
         for reason in rebuild_reasons(last.inputs if last else None, inputs, image_id is None) or ["nothing changed"]:
             job.report(reason)
-    if last is not None and image_id is not None:
+    if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
     definition, environment = _environment(job, definition, network)
@@ -261,7 +287,7 @@ def _environment(
     if job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
         _check_python(job, definition.base, definition.base_id)
-    return definition, ensure_environment(job.engine, definition, network, job.folder, job.report)
+    return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
 
 
 def _engine_id(engine: EngineApi, built: BuiltImage) -> str | None:

@@ -168,7 +168,7 @@ class _Search:
             from toolkit.build.environment.dependencies.requirements import read_requirements
 
             read = read_requirements(self._root, name)
-            command = f"uv pip compile --format pylock.toml --output-file /exported/pylock.toml {name}"
+            command = f"uv pip compile --no-header --format pylock.toml --output-file /exported/pylock.toml {name}"
             remedy = f"`uv pip compile {name} -o requirements.txt` locks it"
             return Export("uv", name, read.files, command, variables=read.variables, unlocked=_unlocked(name, remedy))
         if kind in ("project", "pipfile"):
@@ -199,7 +199,7 @@ class _Search:
         if not declared.lines:
             return Dependencies("none")
         files = {"requirements.in": "".join(f"{line}\n" for line in declared.lines).encode()}
-        command = "uv pip compile --format pylock.toml --output-file /exported/pylock.toml requirements.in"
+        command = "uv pip compile --no-header --format pylock.toml --output-file /exported/pylock.toml requirements.in"
         return Export("uv", declared.file, files, command, unlocked=_unlocked(declared.file, remedy))
 
     def _script(self) -> Found | None:
