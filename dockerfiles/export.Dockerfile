@@ -10,8 +10,9 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: choosing versions"; set -e; . /toolkit/network.sh; \
-    mkdir -p /exported; export PATH="/opt/uv/bin:$PATH"; \
-    sh -ec "${COMMAND}"
+    export PATH="/opt/uv/bin:$PATH"; \
+    sh -ec "${COMMAND}"; \
+    mkdir /exported; cp pylock.toml /exported/
 
 FROM scratch AS exported
 COPY --from=exporter /exported /

@@ -235,6 +235,7 @@ def _rules() -> Rules:
             (s.Build, "lock"): check_line,
             (s.Build, "extras"): check_word,
             (s.Build, "groups"): check_word,
+            (s.Build, "wheelhouse"): check_line,
             (s.Build, "version"): check_word,
             (s.Build, "context"): check_line,
             (s.Build, "registry"): check_registry,

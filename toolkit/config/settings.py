@@ -204,6 +204,8 @@ class Build(NamedTuple):
     """The extras of the project to install, by their names."""
     groups: tuple[str, ...] = ()
     """The dependency groups of the project to install, by their names."""
+    wheelhouse: str | None = None
+    """A folder of packages, relative to the root. All are installed from it, and no index is asked."""
     version: str | None = None
     """The version of the project's own distribution, where its build backend takes it from Git or computes it."""
     context: str | None = None

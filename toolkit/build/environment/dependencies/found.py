@@ -53,13 +53,15 @@ class Export:
     Attributes:
         tool: which; its own requirements are ``dockerfiles/tools/TOOL.txt``.
         file, files, variables: as of :class:`Dependencies`.
-        command: what is run beside the files. It writes ``/exported/pylock.toml``.
+        source: the file among ``files`` that says what is wanted.
+        command: what is run beside the files. It writes ``pylock.toml`` there.
         unlocked: as of :class:`Dependencies`.
     """
 
     tool: Tool
     file: str
     files: dict[str, bytes]
+    source: str
     command: str
     options: dict[str, str] = field(default_factory=dict)
     variables: tuple[str, ...] = ()
@@ -73,8 +75,10 @@ class Export:
 
     def answered(self, pylock: bytes) -> Dependencies:
         """The dependencies that a tool's answer holds."""
+        # What the answer names of the project's own files lies beside it.
+        files = {name: content for name, content in self.files.items() if name != self.source}
         options = {"LOCK": "pylock.toml", **self.options}
-        return Dependencies("sync", self.file, {"pylock.toml": pylock}, options, self.variables, self.unlocked)
+        return Dependencies("sync", self.file, {**files, "pylock.toml": pylock}, options, self.variables, self.unlocked)
 
 
 def read_input(root: Path, name: str, referrer: str) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from toolkit.build.environment.dependencies.found import Dependencies, Export, read_input
+from toolkit.build.environment.dependencies.found import Dependencies, Export, read_folder, read_input
 from toolkit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ class _Search:
         chosen = self._settings.lock
         if chosen == "none":
             return Dependencies("none")
+        found = self._find(chosen)
+        return self._offline(found, self._settings.wheelhouse) if self._settings.wheelhouse else found
+
+    def _find(self, chosen: str | None) -> Found:
         if chosen is not None:
             if not (self._root / chosen).is_file():
                 raise BadInput(f"build.lock names {chosen!r}, which is not a file below {self._root}")
@@ -130,6 +134,25 @@ class _Search:
             self._say_others(name, found, present)
             return found
         return self._above() or self._script() or Dependencies("none")
+
+    def _offline(self, found: Found, wheelhouse: str) -> Dependencies:
+        """The same packages from a folder of the project's alone. pip installs them, because uv would have to be fetched."""
+        folder = read_folder(self._root, os.path.normpath(wheelhouse), "build.wheelhouse")
+        if not folder:
+            raise BadInput(f"build.wheelhouse names {wheelhouse!r}, which has no packages below {self._root}")
+        if isinstance(found, Dependencies) and found.kind == "none":
+            return found
+        if found.file is None or (isinstance(found, Dependencies) and found.kind != "pip"):
+            raise BadInput(
+                "a lock says where each package comes from, so build.wheelhouse can't take its place: write requirements "
+                "(`uv export -o requirements.txt`), and name them in build.lock",
+                found.file,
+            )
+        options = dict(found.options) if isinstance(found, Dependencies) else {"REQUIREMENTS": found.source}
+        options.pop("INSTALLER", None)
+        links = f"--no-index --find-links {os.path.normpath(wheelhouse)}"
+        options["PIP_OPTIONS"] = f"{options.get('PIP_OPTIONS', '')} {links}".strip()
+        return Dependencies("pip", found.file, {**found.files, **folder}, options, found.variables)
 
     def _present(self) -> list[tuple[str, _Way]]:
         """The declaring files of the root, in the order of the search."""
@@ -168,9 +191,8 @@ class _Search:
             from toolkit.build.environment.dependencies.requirements import read_requirements
 
             read = read_requirements(self._root, name)
-            command = f"uv pip compile --no-header --format pylock.toml --output-file /exported/pylock.toml {name}"
             remedy = f"`uv pip compile {name} -o requirements.txt` locks it"
-            return Export("uv", name, read.files, command, variables=read.variables, unlocked=_unlocked(name, remedy))
+            return _choosing(name, read.files, name, read.variables, _unlocked(name, remedy))
         if kind in ("project", "pipfile"):
             return self._declared(name, kind)
         raise BadInput(_unsupported(name), name)
@@ -199,8 +221,7 @@ class _Search:
         if not declared.lines:
             return Dependencies("none")
         files = {"requirements.in": "".join(f"{line}\n" for line in declared.lines).encode()}
-        command = "uv pip compile --no-header --format pylock.toml --output-file /exported/pylock.toml requirements.in"
-        return Export("uv", declared.file, files, command, unlocked=_unlocked(declared.file, remedy))
+        return _choosing(declared.file, files, "requirements.in", (), _unlocked(declared.file, remedy))
 
     def _script(self) -> Found | None:
         """The pipeline's own script, or the only one beside the configuration that declares dependencies."""
@@ -295,6 +316,12 @@ class _Search:
             return True
         wanted, have = _names(other), _names(found)
         return wanted is not None and have is not None and wanted <= have
+
+
+def _choosing(file: str, files: dict[str, bytes], source: str, variables: tuple[str, ...], unlocked: str) -> Export:
+    """uv is asked which versions requirements mean."""
+    command = f"uv pip compile --no-header --format pylock.toml --output-file pylock.toml {source}"
+    return Export("uv", file, files, source, command, variables=variables, unlocked=unlocked)
 
 
 def _names(found: Found) -> set[str] | None:
