@@ -33,8 +33,16 @@ def project(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def find(root: Path, lock: str | None = None, said: list[str] | None = None, **settings: tuple[str, ...]) -> Found:
-    return find_dependencies(root, Build(lock=lock, **settings), (said if said is not None else []).append)
+def find(
+    root: Path,
+    lock: str | None = None,
+    said: list[str] | None = None,
+    extras: tuple[str, ...] = (),
+    groups: tuple[str, ...] = (),
+) -> Found:
+    return find_dependencies(
+        root, Build(lock=lock, extras=extras, groups=groups), (said if said is not None else []).append
+    )
 
 
 def installed(root: Path, lock: str | None = None) -> Dependencies:
@@ -374,11 +382,34 @@ lint = ["ruff"]
     assert sorted(found.lines) == ["attrs", "idna", "pytest", "ruff", "six"]
 
 
-def test_what_only_running_the_project_would_tell_is_dynamic(tmp_path: Path) -> None:
-    project(tmp_path, {"setup.py": "from setuptools import setup\nsetup(install_requires=open('x').read().split())\n"})
-    assert declared_requirements(tmp_path, (), "here").dynamic == "its install_requires is computed"
-    with pytest.raises(BadInput, match="uv lock"):
+def test_what_only_a_build_of_the_project_tells_is_asked_of_its_backend(tmp_path: Path) -> None:
+    files = {
+        "setup.py": "from setuptools import setup\nsetup(install_requires=open('x').read().split())\n",
+        "x": "six\n",
+        "code.py": "",
+        "requirements-prod.txt": "",
+    }
+    assert declared_requirements(project(tmp_path, files), (), "here").dynamic == "its install_requires is computed"
+    found = find(tmp_path)
+    assert isinstance(found, Export)
+    assert (found.file, sorted(found.beside)) == ("setup.py", sorted(files))
+    assert sorted(found.files) == ["requirements-prod.txt", "setup.py"]
+    # A file of code asks nothing again; what is read by name does.
+    (tmp_path / "code.py").write_text("changed = 1\n")
+    again = find(tmp_path)
+    assert isinstance(again, Export) and again.key() == found.key()
+    (tmp_path / "requirements.txt").write_text("-e .\n")
+    with pytest.raises(BadInput, match="only a build of the project tells") as error:
         find(tmp_path)
+    assert error.value.where == "requirements.txt:1"
+
+
+def test_files_that_setuptools_reads_dependencies_from_count(tmp_path: Path) -> None:
+    text = DEMO.replace('dependencies = ["six"]', 'dynamic = ["dependencies"]')
+    text += '[tool.setuptools.dynamic]\ndependencies = {file = ["deps/prod.list"]}\n'
+    found = find(project(tmp_path, {"pyproject.toml": text, "deps/prod.list": "six\n", "demo.py": ""}))
+    assert isinstance(found, Export)
+    assert sorted(found.files) == ["deps/prod.list", "pyproject.toml"]
 
 
 def test_a_pipfile_and_a_script(tmp_path: Path) -> None:

@@ -88,7 +88,15 @@ def ask_tool(
         with temporary_folder(folder, "exported-") as exported:
             arguments = {"COMMAND": export.command, **_arguments(base, packages, export.options)}
             failed = _run(
-                engine, "export", export.files, arguments, export.variables, secrets, folder, report, files_to=exported
+                engine,
+                "export",
+                {**export.beside, **export.files},
+                arguments,
+                export.variables,
+                secrets,
+                folder,
+                report,
+                files_to=exported,
             )
             if failed is not None:
                 raise explain_failure(failed, base, export.file)

@@ -21,6 +21,7 @@ class Declared:
         file: the file that says so. lines: one requirement (PEP 508) each. files: what was read, by path.
         python: the versions of Python that it asks for, as a specifier; empty for any.
         dynamic: why the files alone don't say it (only the build backend knows); empty where they do.
+        reads: the further files that the backend is told to read then.
     """
 
     file: str
@@ -28,6 +29,7 @@ class Declared:
     files: dict[str, bytes] = field(default_factory=dict)
     python: str = ""
     dynamic: str = ""
+    reads: tuple[str, ...] = ()
 
 
 def declared_requirements(root: Path, extras: tuple[str, ...], where: str, groups: tuple[str, ...] = ()) -> Declared:
@@ -87,11 +89,22 @@ def _of_pyproject(files: dict[str, bytes], extras: tuple[str, ...], groups: tupl
             read_from,
             str(project.get("requires-python") or ""),
             f"its {' and '.join(sorted(dynamic))} are dynamic" if dynamic else "",
+            tuple(_read_by_setuptools(document)),
         )
     poetry = (document.get("tool") or {}).get("poetry")
     if isinstance(poetry, dict) and ("dependencies" in poetry or "name" in poetry):
         return _of_poetry(poetry, files, extras, groups)
     return None
+
+
+def _read_by_setuptools(document: dict[str, Any]) -> list[str]:
+    """The files that setuptools reads what is dynamic from."""
+    table = ((document.get("tool") or {}).get("setuptools") or {}).get("dynamic") or {}
+    found: list[str] = []
+    for entry in [*table.values(), *(table.get("optional-dependencies") or {}).values()]:
+        files = entry.get("file") if isinstance(entry, dict) else None
+        found += [files] if isinstance(files, str) else list(files or ())
+    return found
 
 
 def _listed(names: Any) -> str:

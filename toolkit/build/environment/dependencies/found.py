@@ -53,6 +53,7 @@ class Export:
     Attributes:
         tool: which; its own requirements are ``dockerfiles/tools/TOOL.txt``.
         file, files, variables: as of :class:`Dependencies`.
+        beside: further files that lie beside them while the tool runs. A change of them asks nothing again.
         source: the file among ``files`` that says what is wanted.
         command: what is run beside the files. It writes ``pylock.toml`` there.
         unlocked: as of :class:`Dependencies`.
@@ -66,6 +67,7 @@ class Export:
     options: dict[str, str] = field(default_factory=dict)
     variables: tuple[str, ...] = ()
     unlocked: str = ""
+    beside: dict[str, bytes] = field(default_factory=dict)
 
     def key(self, *others: str) -> str:
         """What the answer depends on, together with ``others``."""

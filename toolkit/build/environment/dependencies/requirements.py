@@ -165,6 +165,12 @@ class _Reader:
             self._files.update(read_folder(self._root, path, where))
             return f"./{path}{bracket}{extras}{f' ; {marker}' if marker else ''}\n"
         declared = declared_requirements(self._root, tuple(filter(None, extras.rstrip("]").split(","))), where)
+        if declared.dynamic:
+            raise BadInput(
+                f"{declared.dynamic} ({declared.file}), which only a build of the project tells: name in this line's place "
+                "what it depends on, or lock the project (`uv lock`)",
+                where,
+            )
         self._files.update(declared.files)
         return "".join(f"{line}\n" for line in declared.lines)
 

@@ -6,6 +6,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -214,14 +215,24 @@ class _Search:
     def _resolved(self, declared: Declared, remedy: str) -> Found:
         """What is declared, resolved by uv."""
         if declared.dynamic:
-            raise BadInput(
-                f"{declared.dynamic}, which only a build of the project tells: lock it (`uv lock`), or write a requirements.txt",
-                declared.file,
-            )
+            return self._built(declared, remedy)
         if not declared.lines:
             return Dependencies("none")
         files = {"requirements.in": "".join(f"{line}\n" for line in declared.lines).encode()}
         return _choosing(declared.file, files, "requirements.in", (), _unlocked(declared.file, remedy))
+
+    def _built(self, declared: Declared, remedy: str) -> Export:
+        """What only the project's build backend knows: uv asks it, with the whole project beside it."""
+        beside = read_folder(self._root, ".", declared.file)
+        named = re.compile(
+            r"(pyproject\.toml|setup\.(py|cfg)|MANIFEST\.in|[^/]*(requirements|version|README|\.in)[^/]*)",
+            re.IGNORECASE,
+        )
+        files = {name: content for name, content in beside.items() if named.fullmatch(name) or name in declared.files}
+        files |= {name: beside[name] for name in declared.reads if name in beside}
+        options = "".join(f" --extra {name}" for name in self._settings.extras)
+        export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy))
+        return replace(export, command=export.command + options, beside=beside)
 
     def _script(self) -> Found | None:
         """The pipeline's own script, or the only one beside the configuration that declares dependencies."""
