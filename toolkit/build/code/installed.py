@@ -34,6 +34,8 @@ class Distribution:
         metadata: the lines of its METADATA after name and version.
         entry_points: by group, each as ``name = module:object``.
         dynamic: what only the build backend knows.
+        ask: whether the backend has to be asked, because the files don't say enough.
+        reads: the files that its answer depends on, relative to the root.
     """
 
     folder: str
@@ -43,6 +45,8 @@ class Distribution:
     metadata: tuple[str, ...] = ()
     entry_points: dict[str, dict[str, str]] = field(default_factory=dict)
     dynamic: tuple[str, ...] = ()
+    ask: bool = False
+    reads: tuple[str, ...] = ()
 
 
 def declared_distribution(root: Path, folder: str = ".") -> Distribution | None:
@@ -66,7 +70,10 @@ def declared_distribution(root: Path, folder: str = ".") -> Distribution | None:
     poetry = tool.get("poetry")
     if isinstance(poetry, dict) and poetry.get("name") and poetry.get("package-mode", True):
         return _of_poetry(path, folder, document, poetry)
-    return _of_setup_cfg(path, folder, document) if (path / "setup.cfg").is_file() else None
+    found = _of_setup_cfg(path, folder, document) if (path / "setup.cfg").is_file() else None
+    if found is None and (path / "setup.py").is_file():
+        return Distribution(folder, "", "", (), ask=True, reads=_reads(path, folder, document))
+    return found
 
 
 def installed_entries(
@@ -80,6 +87,38 @@ def installed_entries(
     entries: list[LayerEntry] = []
     for one in distributions:
         entries += _entries(one, one.version or version(one), python)
+    return entries
+
+
+def backend_entries(files: Path, python: Interpreter) -> list[LayerEntry]:
+    """The files that the project's build backend made for an editable install, where the environment's Python finds them.
+
+    Args:
+        files: the folder with them.
+    """
+    entries: list[LayerEntry] = []
+    for path in sorted(files.rglob("*")):
+        relative = path.relative_to(files).as_posix()
+        # The scripts are written again, because these name the Python that has made them. uv's lock and cache keys stay away.
+        if (
+            relative.split("/")[0] in ("bin", ".lock")
+            or "__pycache__" in relative
+            or relative.endswith((".json", "/RECORD"))
+        ):
+            continue
+        target = f"{python.packages}/{relative}"
+        if path.is_dir():
+            entries.append(LayerEntry(target, "dir", 0o755))
+        else:
+            entries.append(LayerEntry(target, "file", 0o644, content=path.read_bytes()))
+    for path in sorted(files.glob("*.dist-info/entry_points.txt")):
+        parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        parser.read_string(path.read_text("utf-8"))
+        for group in ("console_scripts", "gui_scripts"):
+            for name, target in parser.items(group) if parser.has_section(group) else ():
+                content = _script(target, python.executable).encode()
+                entries.append(LayerEntry(f"{python.scripts}/{name}", "file", 0o755, content=content))
     return entries
 
 
@@ -181,7 +220,65 @@ def _of_project(path: Path, folder: str, document: dict[str, Any], project: dict
     version = str(project.get("version", ""))
     if "version" in dynamic:
         version = _dynamic_version(path, folder, document, str(project["name"]), roots)
-    return Distribution(folder, str(project["name"]), version, roots, tuple(lines), points, dynamic)
+    unknown = set(dynamic) - {"version", "readme", "classifiers", "license", "description"}
+    if "version" in dynamic and not version and not _is_from_git(document):
+        unknown.add("version")
+    return Distribution(
+        folder,
+        str(project["name"]),
+        version,
+        roots,
+        tuple(lines),
+        points,
+        dynamic,
+        bool(unknown) or _has_build_hook(document),
+        _reads(path, folder, document),
+    )
+
+
+def _is_from_git(document: dict[str, Any]) -> bool:
+    """Whether the version is that of a tag or a commit, which is no part of the image."""
+    tool = document.get("tool") or {}
+    requires = " ".join(str(one) for one in (document.get("build-system") or {}).get("requires") or ())
+    return (
+        any(
+            name in requires
+            for name in ("setuptools-scm", "setuptools_scm", "hatch-vcs", "versioningit", "dunamai", "versioneer")
+        )
+        or ((tool.get("hatch") or {}).get("version") or {}).get("source") == "vcs"
+        or ((tool.get("pdm") or {}).get("version") or {}).get("source") == "scm"
+    )
+
+
+def _has_build_hook(document: dict[str, Any]) -> bool:
+    build = ((document.get("tool") or {}).get("hatch") or {}).get("build") or {}
+    hooks = {**(build.get("hooks") or {}), **(((build.get("targets") or {}).get("wheel") or {}).get("hooks") or {})}
+    # hatch-vcs only writes a file with the version.
+    return bool(set(hooks) - {"vcs"})
+
+
+def _reads(path: Path, folder: str, document: dict[str, Any]) -> tuple[str, ...]:
+    """The files that say what the project installs."""
+    names = ["pyproject.toml", "setup.cfg", "setup.py", "MANIFEST.in", "VERSION", "hatch_build.py"]
+    table = ((document.get("tool") or {}).get("setuptools") or {}).get("dynamic") or {}
+    for entry in table.values():
+        files = entry.get("file") if isinstance(entry, dict) else None
+        names += [files] if isinstance(files, str) else list(files or ())
+    return tuple(_joined(folder, name) for name in names if (path / name).is_file())
+
+
+def extension_module(root: Path, folder: str = ".") -> str:
+    """The file, with its line, that declares an extension module which nobody has built in place; empty where none does."""
+    path = root / folder
+    document = _toml(path / "pyproject.toml")
+    backend = str((document.get("build-system") or {}).get("build-backend") or "")
+    where = "pyproject.toml" if backend.startswith(("maturin", "mesonpy", "scikit_build_core", "pymsbuild")) else ""
+    for number, line in enumerate(_text(path / "setup.py").splitlines(), 1):
+        if re.search(r"\b(ext_modules|cffi_modules|rust_extensions)\s*=", line):
+            where = f"setup.py:{number}"
+    if where and not any(path.rglob("*.so")):
+        return where
+    return ""
 
 
 def _of_extra(requirement: str, extra: str) -> str:

@@ -106,6 +106,42 @@ def ask_tool(
     return export.answered(kept.read_bytes())
 
 
+def ask_backend(
+    engine: EngineApi,
+    files: dict[str, bytes],
+    arguments: dict[str, str],
+    key: str,
+    base: str,
+    packages: tuple[str, ...],
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+) -> Path:
+    """The files of an editable install of the project, as its build backend makes them. They are kept under ``key``.
+
+    Args:
+        files: the project's, by their paths in the image's working folder.
+        arguments: FOLDER of the project, and the PROJECT_VERSION for backends that take it from Git.
+        base, packages, secrets, folder, report: as of :func:`ask_tool`.
+
+    Raises:
+        BadInput: the backend refuses the project. Infrastructure: as of :func:`ensure_environment`.
+    """
+    kept = folder / "editable" / key
+    if not kept.is_dir():
+        report("asking the project's build backend for its metadata")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(folder, "exported-") as exported:
+            failed = _run(
+                engine, "editable", files, _arguments(base, packages, arguments), (), secrets, folder, report,
+                files_to=exported / "made",
+            )  # fmt: skip
+            if failed is not None:
+                raise explain_failure(failed, base, "pyproject.toml" if "pyproject.toml" in files else "setup.py")
+            (exported / "made").rename(kept)
+    return kept
+
+
 def _build(
     engine: EngineApi,
     definition: EnvironmentDefinition,

@@ -21,6 +21,7 @@ _PARTS = {
     "sync": ("system", "tools", "sync", "result"),
     "pip": ("system", "tools", "pip", "result"),
     "export": ("system", "tools", "export"),
+    "editable": ("system", "tools", "editable"),
 }
 """The templates in dockerfiles/ that a build consists of, in this order."""
 _SUPPORT = ("network.sh", "refuse.sh", "tools/uv.txt")

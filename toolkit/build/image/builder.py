@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.build.code.files import CodeFile, project_files
 from toolkit.build.code.hashes import FileHashes
@@ -31,6 +34,9 @@ from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
+
+if TYPE_CHECKING:
+    from toolkit.build.code.installed import Distribution
 
 Report = Callable[[str], None]
 
@@ -251,8 +257,17 @@ def _build_code(
 
 
 def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:
-    """The files of the project as it is installed into an environment, by its id."""
-    from toolkit.build.code.installed import Distribution, declared_distribution, installed_entries
+    """The files of the project as it is installed into an environment, by its id.
+
+    Raises:
+        BadInput: it has an extension module, which nothing here builds.
+    """
+    from toolkit.build.code.installed import (
+        backend_entries,
+        declared_distribution,
+        extension_module,
+        installed_entries,
+    )
     from toolkit.build.interpreter import interpreter_of
 
     root = job.project.root
@@ -260,17 +275,50 @@ def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: s
     distributions = [one for one in found if one is not None]
     if not distributions:
         return []
+    for one in distributions:
+        extension = extension_module(root, one.folder)
+        if extension:
+            raise BadInput(
+                "the project has an extension module, which is not built into the image: build a wheel of it and name that in "
+                "requirements.txt, or build the module in place",
+                extension,
+            )
 
     def version(one: Distribution) -> str:
         chosen = job.project.config.build.version
         if chosen is None:
             job.report(
-                f"note: the version of {one.name} is computed when it is built, so it is {_FALL_BACK} in the image "
+                f"note: the version of {one.name} is that of a tag or is computed, so it is {_FALL_BACK} in the image "
                 "(build.version sets it)"
             )
         return chosen or _FALL_BACK
 
-    return installed_entries(distributions, interpreter_of(job.engine, environment, definition.reference), version)
+    python = interpreter_of(job.engine, environment, definition.reference)
+    entries = installed_entries([one for one in distributions if not one.ask], python, version)
+    for one in distributions:
+        if one.ask:
+            entries += backend_entries(_backends_answer(job, definition, one), python)
+    return entries
+
+
+def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Distribution) -> Path:
+    """The folder with what the project's build backend makes for an editable install."""
+    from toolkit.build.environment.builder import ask_backend
+
+    settings = job.project.config.build
+    network = network_files(settings.network, job.project.home)
+    files = {
+        file.path: Path(file.source) for file in _code(job.project, network, lambda _: None) if file.kind == "file"
+    }
+    read = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in one.reads if name in files}
+    version = settings.version or _FALL_BACK
+    inputs = [definition.base_id, definition.packages, one.folder, version, read]
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
+    return ask_backend(
+        job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report
+    )
 
 
 def _environment(
