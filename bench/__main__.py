@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, describe, fan_out, load, peer, startup, value
+from bench import build, chain, cluster, describe, fan_out, load, look, peer, startup, value
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -33,10 +33,12 @@ def _build(pairs: int) -> None:
 _BENCHES: dict[str, _Bench] = {
     "help": startup.main_help,
     "process": startup.main_process,
+    "data": startup.main_data,
     "value": value.main,
     "build": _build,
     "describe": describe.main,
     "load": load.main,
+    "look": look.main,
     "chain": chain.main,
     "chain-200": chain.main_long,
     "fan-out": fan_out.main,

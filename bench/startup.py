@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.projects import console, project, toolkit_run
-from bench.turns import Side, in_turn, seconds, show, show_ratio, show_times
+from bench.turns import Side, in_turn, seconds, show, show_difference, show_ratio, show_times
 
 STEPS = 100
 STEP_BOUND = 3.0
 HELP_BOUND = 4.0
+DATA_STEPS = 10
+DATA = 1_000_000_000
+DATA_BOUND = 0.2
 _REPEATED = 20
 """How many runs make one figure of a short command."""
 
@@ -33,6 +37,28 @@ def main_process(pairs: int) -> None:
     show_times(f"a step's share: {STEPS} steps / {STEPS}", share)
     show_ratio("what a step adds / bare Python", added, floor, STEP_BOUND)
     show_ratio("a step's share / bare Python", share, floor, STEP_BOUND)
+
+
+def main_data(pairs: int) -> None:
+    """What 1 GB of files in the project adds to a step. Where the file system can't share them, it is the time of a copy."""
+    with project(DATA_STEPS) as root, project(DATA_STEPS) as other:
+        for number in range(10):
+            with open(root / f"data-{number}.bin", "wb") as file:
+                for _ in range(DATA // 10_000_000):
+                    file.write(b"x" * 1_000_000)
+        sides = [
+            Side(f"toolkit run, {DATA_STEPS} steps {what}: a step", partial(_each_step, folder))
+            for what, folder in (("beside 1 GB", root), ("beside no data", other))
+        ]
+        figures = in_turn(sides, pairs)
+    show(f"data: {DATA_STEPS} steps as plain processes in a project with 1 GB of data", pairs)
+    for side, times in zip(sides, figures, strict=True):
+        show_times(side.name, times)
+    show_difference("what 1 GB adds to a step", figures[0], figures[1], DATA_BOUND)
+
+
+def _each_step(root: Path) -> float:
+    return seconds(toolkit_run(DATA_STEPS, "process"), root, parts=DATA_STEPS)
 
 
 def main_help(pairs: int) -> None:

@@ -108,6 +108,15 @@ def show_ratio(name: str, own: Sequence[float], other: Sequence[float], bound: f
     print(f"  {name:<44} {ratio:.2f} (pairs {min(ratios):.2f} to {max(ratios):.2f})  {target}", flush=True)
 
 
+def show_difference(name: str, own: Sequence[float], other: Sequence[float], bound: float) -> None:
+    """Prints the difference of the medians, the least and the greatest one of a pair, and the target, in seconds."""
+    difference = statistics.median(own) - statistics.median(other)
+    differences = [first - second for first, second in zip(own, other, strict=True)]
+    pairs = f"pairs {min(differences) * 1000:.1f} to {max(differences) * 1000:.1f}"
+    met = "met" if difference <= bound else "MISSED"
+    print(f"  {name:<44} {difference * 1000:.1f} ms ({pairs})  target at most {bound * 1000:g} ms: {met}", flush=True)
+
+
 def spread(times: Sequence[float]) -> str:
     return f"{_ms(statistics.median(times))} ms ({_ms(min(times))} to {_ms(max(times))})"
 

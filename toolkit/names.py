@@ -33,13 +33,18 @@ def step_name(name: str, where: str | None = None) -> str:
     return normal
 
 
+def is_parameter_name(name: str) -> bool:
+    """Whether a parameter can have this name."""
+    return _PARAMETER.fullmatch(name) is not None
+
+
 def parameter_name(name: object, where: str | None = None) -> str:
     """A parameter's name: an identifier, because functions take it as an argument and shells as an environment variable.
 
     Raises:
         BadInput: it is not an identifier.
     """
-    if not isinstance(name, str) or not _PARAMETER.fullmatch(name):
+    if not isinstance(name, str) or not is_parameter_name(name):
         raise BadInput(
             f"{name!r} can't be a parameter's name: it takes letters, digits and _, and no digit first", where
         )

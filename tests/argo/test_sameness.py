@@ -120,11 +120,28 @@ def test_the_example_is_the_same_run_in_both_places(own_workplace: Workplace, tm
     # when it is run in both places,
     run(scratch, "local", "here", "sdk.py")
     run(scratch, "argo", "there", "sdk.py")
-    # then nothing differs, bytes included.
+    # then all records of the run on the cluster are here, because it was followed,
+    assert len(list(scratch.root.glob(".toolkit/cluster/*/records/there"))) == 1
+    # and nothing differs, bytes included.
     said = scratch.toolkit("diff", "here", "there", "--fetch")
     assert said.code == 0, said.out
     assert said.out.startswith("the runs here (local) and there (argo) are the same: 24 fields of 2 steps compared")
     assert differences(scratch, "here", "there") == []
+    # When the namespace is gone, and then all that this machine knew of the cluster,
+    own_workplace.cluster.must("delete", "namespace", own_workplace.namespace)
+    nothing = tmp_path / "nothing"
+    scratch.environ["TOOLKIT_ENV"] = None
+    nothing.write_text("apiVersion: v1\nkind: Config\n")
+    for kubeconfig in (scratch.environ["KUBECONFIG"], str(nothing)):
+        scratch.environ["KUBECONFIG"] = kubeconfig
+        # then the copies tell the same.
+        shown = scratch.show("there")
+        assert shown["status"] == "succeeded" and shown["parameters"] == scratch.show("here")["parameters"]
+        assert "unknown" not in {step["status"] for step in shown["steps"]}
+        said = scratch.toolkit("diff", "here", "there")
+        assert said.code == 0 and "24 fields of 2 steps compared" in said.out, said.out + said.err
+        rows = json.loads(scratch.toolkit("runs", "--json").out)
+        assert {row["run_id"]: row["status"] for row in rows} == {"here": "succeeded", "there": "succeeded"}
 
 
 def test_a_run_here_and_there_is_the_same(project: Scratch) -> None:

@@ -90,6 +90,8 @@ class Expect:
         rows: how many steps there are, when ``among`` is given.
         parameters: the values at the end, in the root scope, that the case checks.
         puts: for a step, the content of each file that it put.
+        left: for some of the steps, the size of each file that it left and nobody put, by name; None means that it left none.
+        changed: for some of the steps, those of them that have the name of a file of the project's.
         output: for a step, a text in its output.
         absent: texts that appear neither in output, nor in records, nor in what the command printed.
         stderr: a text that the command printed on standard error.
@@ -104,6 +106,8 @@ class Expect:
     rows: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     puts: Mapping[str, Mapping[str, str | bytes]] = field(default_factory=dict)
+    left: Mapping[str, Mapping[str, int] | None] = field(default_factory=dict)
+    changed: Mapping[str, Sequence[str]] = field(default_factory=dict)
     output: Mapping[str, str] = field(default_factory=dict)
     absent: Sequence[str] = ()
     stderr: str = ""
@@ -193,7 +197,7 @@ VOLUME = """\
 import os
 
 def folder():
-    # Plain processes have no mount paths; the suite gives them a folder in their place.
+    # Outside of a container the suite gives a folder for it: the volume of a plain process is its project's alone.
     path = os.path.join(os.environ.get("CONFORMANCE_VOLUME", "/mnt"), "CASE")
     os.makedirs(path, exist_ok=True)
     return path

@@ -88,6 +88,14 @@ def _values(case: Case, run: dict[str, Any]) -> Iterator[str]:
         put = {entry["name"]: entry["sha256"] for entry in rows[path]["attempts"][-1]["catalog"]["put"]}
         if put != (expected := {name: digest(content) for name, content in files.items()}):
             yield f"the step {path!r} put {put} and not {expected}"
+    for path, sizes in case.expect.left.items():
+        left = rows[path]["attempts"][-1].get("left")
+        found = None if left is None else {file["name"]: file["size"] for file in left["files"]}
+        if found != sizes:
+            yield f"the step {path!r} left {found} and not {sizes}"
+        changed = [file["name"] for file in (left or {"files": []})["files"] if file.get("project")]
+        if changed != list(case.expect.changed.get(path, ())):
+            yield f"of what the step {path!r} left the project has {changed}"
 
 
 def _texts(case: Case, observed: ObservedRun) -> Iterator[str]:

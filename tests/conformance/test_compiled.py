@@ -71,10 +71,10 @@ def test_what_a_cluster_would_be_given_is_as_it_was(
     plan = project.plan(case.pipeline)
     arguments = list(case.arguments)
     options = [arguments[index + 1] for index, word in enumerate(arguments) if word == "--param"]
-    file = next((tmp_path / arguments[index + 1] for index, word in enumerate(arguments) if word == "-p"), None)
-    given = read(file, options, case.environ)
+    files = [tmp_path / arguments[index + 1] for index, word in enumerate(arguments) if word == "-p"]
+    given = read(files, options, case.environ)
     submission = cases.submission(parameters=given.values, spellings=given.spellings)
-    submission = replace(submission, controls=initial_controls(plan, *given)[1])
+    submission = replace(submission, controls=initial_controls(plan, given.values, given.spellings)[1])
     text = kept_text(compile_run(plan, config, submission).workflow["spec"])
     kept = FOLDER / f"{case.name}.yaml"
     if os.environ.get("TOOLKIT_REGENERATE") == "1":

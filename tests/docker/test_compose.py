@@ -205,7 +205,9 @@ def test_the_container_is_the_one_that_a_run_has(project: Project) -> None:
             "toolkit.yaml": "executor:\n  type: local\n  config:\n    environment: {A: b}\n    user: 1234\n"
             "    resources: {limits: {cpu: 1001m, memory: 256Mi, gpu: 1}, requests: {cpu: 100m, memory: 64Mi}}\n"
             "    shm_size: 128Mi\n    scratch_size: 32Mi\n    read_only_root: true\n    grace_period_in_seconds: 3\n"
-            "    pids_limit: 99\n"
+            "    pids_limit: 99\n    persistent_volumes:\n      - {name: toolkit, mount_path: /mnt}\n"
+            "      - {name: data, mount_path: /data, host_path: data, read_only: true}\n",
+            "data/in.txt": "x",
         }
     )
     text = project.print_file("pipeline.py")
@@ -219,7 +221,7 @@ def test_the_container_is_the_one_that_a_run_has(project: Project) -> None:
     spec = container_spec(
         made, made.tasks()[0], run_id, 1, service["image"], 1234, service["environment"]["TOOLKIT_IMAGE"]
     )
-    folders = {"toolkit": str(volumes.volume_folder(loaded, "toolkit"))}
+    folders = volumes.volume_folders(loaded)
     options = docker_options(spec, f"{run_id}-sameness", folders, str(compose.plan_folder(loaded, run_id)), {})
     client = docker.from_env()
     created = client.api.create_container(**options)["Id"]

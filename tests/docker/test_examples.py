@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.engine import without_images
 from tests.support.examples import EXAMPLES
+from tests.support.plain import PROGRAMS, check_against, run_plain_program
 from tests.support.scratch import Scratch
 
 pytestmark = pytest.mark.timeout(600)
@@ -36,15 +37,15 @@ def copied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scratch]:
         yield scratch
 
 
-def projects() -> Iterator[Any]:
-    """Each example in each environment."""
-    for name in NAMES:
+def projects(names: list[str]) -> Iterator[Any]:
+    """Each of these examples in each environment."""
+    for name in names:
         yield pytest.param((name, "process"), id=f"{name}-process")
         if name not in NOT_IN_CONTAINERS:
             yield pytest.param((name, "local"), id=f"{name}-local", marks=pytest.mark.docker)
 
 
-@pytest.mark.parametrize("copied", list(projects()), indirect=True)
+@pytest.mark.parametrize("copied", list(projects(NAMES)), indirect=True)
 def test_an_example_gives_what_it_says(copied: Scratch) -> None:
     expected = json.loads((copied.root / "expected.json").read_text())
     result = copied.toolkit("run", *expected["arguments"])
@@ -54,6 +55,14 @@ def test_an_example_gives_what_it_says(copied: Scratch) -> None:
     assert run["parameters"] == expected["parameters"]
     put = {step["path"]: [one["name"] for one in last(step)["catalog"]["put"]] for step in run["steps"] if last(step)}
     assert {path: names for path, names in put.items() if names} == expected["files"]
+
+
+@pytest.mark.parametrize("copied", list(projects(PROGRAMS)), indirect=True)
+def test_a_run_has_the_values_of_the_plain_program(copied: Scratch, tmp_path: Path) -> None:
+    plain = run_plain_program(copied.root, tmp_path / "plain")
+    result = copied.toolkit("run", plain.pipeline, "--run-id", "same")
+    assert result.code == 0, result.err
+    check_against(plain, copied, "same")
 
 
 def last(step: dict[str, Any]) -> dict[str, Any]:
@@ -87,4 +96,4 @@ def test_each_example_says_when_to_use_it() -> None:
     assert [name for name in folders if f"[{name}]({name})" not in listed] == []
     told = {name for name in folders if (EXAMPLES / name / "README.md").is_file()}
     assert set(folders) - told == {"getting-started"}
-    assert set(NAMES) == told - {"build", "retry"}
+    assert set(NAMES) == told - {"build", "retry", "artifacts"}

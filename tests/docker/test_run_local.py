@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def test_without_any_configuration_the_defaults_do_the_job(containers: Scratch) 
 DATED = """\
 import datetime
 import os
+import subprocess
 
 from toolkit import Pipeline, PythonTask, ShellTask
 
@@ -136,7 +138,7 @@ executor:
     )
     # When it runs.
     result = containers.toolkit("run", "pipeline.py")
-    # Then the container is as the settings say, and nothing of ours shows in its environment.
+    # Then the container is as the settings say, and of ours its environment has only where the volume is.
     assert result.code == 0, result.err
     seen = json.loads(containers.toolkit("logs", "--json").out)[0]["output"]
     said = json.loads(seen)
@@ -151,7 +153,7 @@ executor:
         "home": True,
         "stdin": "",
         "umask": "0o2",
-        "hidden": [],
+        "hidden": ["TOOLKIT_VOLUME_TOOLKIT"],
     }
     attempt = containers.show()["steps"][0]["attempts"][0]
     begin = json.loads(Path(attempt["log"]).with_name("begin.json").read_text())
@@ -176,6 +178,72 @@ def test_a_read_only_root_still_has_a_working_folder(containers: Scratch) -> Non
     containers.steps(only="open('out.txt', 'w').write('x'); import functions; print(os.getcwd())")
     result = containers.toolkit("run", "pipeline.py")
     assert result.code == 0, result.err
+
+
+def test_data_that_lies_elsewhere_is_mounted_and_stays_as_it_is(containers: Scratch, tmp_path: Path) -> None:
+    # Given data of another owner, which steps only read, a folder that they write in, and a pipeline that does both.
+    data, results = tmp_path / "data", tmp_path / "results"
+    for folder, mode in ((data, 0o755), (results, 0o777)):
+        folder.mkdir()
+        folder.chmod(mode)
+    (data / "in.txt").write_text("from elsewhere")
+    owners = [(folder.stat().st_uid, folder.stat().st_gid, folder.stat().st_mode) for folder in (data, results)]
+
+    def configure(of_data: str, of_results: str) -> None:
+        volumes = (
+            "toolkit, mount_path: /mnt",
+            f"data, mount_path: /data{of_data}",
+            f"out, mount_path: /out{of_results}",
+        )
+        entries = "".join(f"      - {{name: {volume}}}\n" for volume in volumes)
+        containers.write(
+            {"toolkit.yaml": f"executor:\n  type: local-container\n  config:\n    persistent_volumes:\n{entries}"}
+        )
+
+    def run(*options: str) -> str:
+        result = containers.toolkit("run", "pipeline.py", *options)
+        assert result.code == 0, result.err
+        return result.err
+
+    configure(f", host_path: {data}, read_only: true", f", host_path: {results}")
+    containers.steps(
+        copy="text = open('/data/in.txt').read(); open('/out/out.txt', 'w').write(text)",
+        change="\n    ".join(
+            ["try:", "    open('/data/new.txt', 'w')", "except OSError as error: print(error)", "else: sys.exit(3)"]
+        ),
+    )
+    # The configuration is a file of the project, and so part of its code.
+    containers.write({".dockerignore": "toolkit.yaml\n"})
+    # When it runs.
+    run("--run-id", "elsewhere")
+    # Then nothing of the data has changed, and what steps wrote lies in the folder.
+    assert sorted(path.name for path in data.iterdir()) == ["in.txt"]
+    assert (results / "out.txt").read_text() == "from elsewhere"
+    assert owners == [(folder.stat().st_uid, folder.stat().st_gid, folder.stat().st_mode) for folder in (data, results)]
+    # And a run with the same data in a volume of the project's own is the same run.
+    configure(", read_only: true", "")
+    own = containers.root / ".toolkit" / "volumes" / "data"
+    own.mkdir(mode=0o755)
+    (own / "in.txt").write_text("from elsewhere")
+    run("--run-id", "at-home")
+    compared = containers.toolkit("diff", "elsewhere", "at-home")
+    assert compared.code == 0, compared.out
+
+    # A folder that the steps' user can't use is named alone, before any step starts.
+    results.chmod(0o755)
+    configure(f", host_path: {data}, read_only: true", f", host_path: {results}")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 3 and f"can't write in the volume out ({results})" in result.err, result.err
+    assert str(data) not in result.err and "the volume toolkit" not in result.err
+    assert "error" in containers.toolkit("doctor", "--env", "local").out.lower()
+    data.chmod(0o700)
+    configure(f", host_path: {data}, read_only: true", "")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 3 and f"can't read the volume data ({data})" in result.err, result.err
+    # One that is not there is a mistake in the configuration.
+    configure(", host_path: missing, read_only: true", "")
+    result = containers.toolkit("run", "pipeline.py")
+    assert result.code == 2 and "toolkit.yaml:6" in result.err and "No such file or directory" in result.err, result.err
 
 
 def test_a_step_that_fails_is_tried_again_as_often_as_the_settings_say(containers: Scratch) -> None:
@@ -278,3 +346,29 @@ def test_output_may_go_to_a_file_in_the_project(containers: Scratch) -> None:
         assert done.returncode == 0, (containers.root / "log").read_text()
         images.add(containers.show()["image"]["digest"])
     assert len(images) == 1
+
+
+@pytest.mark.parametrize("of_step", [False, True])
+def test_that_an_image_has_no_bash_is_said_before_the_first_step(containers: Scratch, of_step: bool) -> None:
+    containers.write({"p.yaml": "dag: {start_at: a, steps: {a: {command_type: shell, command: 'true', next: b}, "
+                      "b: {command_type: shell, command: 'true', strict: true, overrides: {local-container: own}}}}"})  # fmt: skip
+    own: dict[str, str] = {}
+    config: dict[str, object] = {"overrides": {"own": own}}
+    containers.write({"toolkit.yaml": json.dumps({"executor": {"type": "local-container", "config": config}})})
+    built = containers.toolkit("build").out.strip()
+    name = f"{built.partition(':')[0]}:no-bash"
+    context = containers.root.parent / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(f"FROM {built}\nUSER 0\nRUN rm /bin/bash\n")
+    subprocess.run(["docker", "build", "-q", "-t", name, str(context)], check=True, capture_output=True)
+    # The image itself works, and what of it is not strict runs.
+    (own if of_step else config)["image"] = name
+    containers.write({"toolkit.yaml": json.dumps({"executor": {"type": "local-container", "config": config}})})
+    result = containers.toolkit("run", "p.yaml")
+    assert result.code == 2, result.err
+    assert f"p.yaml:1: the step 'b' needs bash (strict: true), and the image {name} has none" in result.err
+    assert json.loads(containers.toolkit("runs", "--json").out) == []
+    path = containers.root / "p.yaml"
+    path.write_text(path.read_text().replace("strict: true", "strict: false"))
+    result = containers.toolkit("run", "p.yaml")
+    assert result.code == 0, result.err

@@ -18,7 +18,6 @@ from toolkit.build.image.build_record import BuiltImage
 from toolkit.config.load import load
 from toolkit.plan.planner import plan
 from toolkit.run import compose, describe
-from toolkit.run.parameters import GivenParameters
 from toolkit.run.reference import parse
 
 GOLDEN = Path(__file__).parent / "compose-getting-started.yaml"
@@ -43,7 +42,7 @@ def test_the_file_is_as_it_was(tmp_path: Path, form: str) -> None:
     ask = describer.process_describer(sys.executable, process.MAIN, process.environment(project, {}, {}))
     pipeline = describe.describe(project, reference, ask)
     made = plan(pipeline, project.config, reference.import_roots(project))
-    run_id = compose.run_id_of(made, GivenParameters({}, {}))
+    run_id = compose.run_id_of(made, {})
     text = compose.render_compose_file(project, made, run_id, {None: IMAGE}, 1000).replace(run_id, "compose-RUN")
     if os.environ.get("TOOLKIT_REGENERATE") == "1":
         assert not os.environ.get("CI"), "golden files are written by a person, who looks at what changed"

@@ -131,3 +131,22 @@ def test_a_signal_right_after_the_run_began_ends_it_as_cancelled(project: Scratc
         if code:
             resumed = project.toolkit("retry", f"n{number}")
             assert resumed.code == 0, resumed.err
+
+
+def test_without_a_name_the_one_that_goes_on_is_cancelled(project: Scratch) -> None:
+    none = project.toolkit("cancel")
+    assert none.code == 2 and "no run that was started from here goes on" in none.err
+    client, other = begin(project), begin(project, "other")
+    # Of several none is taken. A record that a step has written hides none.
+    rewrite(project, driver={"host": "elsewhere", "pid": 1, "started": ""})
+    several = project.toolkit("cancel")
+    assert several.code == 2 and "2 runs that were started from here go on, so name one: other, r" in several.err
+    assert project.show("r")["status"] == project.show("other")["status"] == "running"
+    assert project.toolkit("cancel", "r").code == 0 and finish(client).code == 130
+    told = project.toolkit("cancel")
+    assert (told.code, told.err.splitlines()) == (
+        0,
+        ["cancelling the run other, the one that goes on", "the run other is cancelled"],
+    )
+    assert finish(other).code == 130
+    assert project.toolkit("cancel").code == 2

@@ -101,7 +101,11 @@ def test_a_step_that_does_not_return_what_it_declares_fails(
         ("os.chdir('/'); return 1", 1, b""),
         ("os.environ.clear(); return 1", 1, b""),
         ("return sys.argv, __name__, os.environ['PYTHONHASHSEED']", [["step"], "functions", "0"], b""),
-        ("return sorted(n for n in os.environ if n.startswith(('TOOLKIT', 'ARGO_', 'KUBERNETES_')))", [], b""),
+        (
+            "return sorted(n for n in os.environ if n.startswith(('TOOLKIT', 'ARGO_', 'KUBERNETES_')))",
+            ["TOOLKIT_VOLUME_TOOLKIT"],
+            b"",
+        ),
     ],
 )
 def test_a_step_that_returns_succeeds_whatever_it_prints_and_leaves_running(

@@ -14,6 +14,7 @@ import pytest
 from tests.support.local_project import LocalProject
 from tests.support.scratch import Scratch
 from toolkit.errors import BadInput
+from toolkit.runtime.shared import parameters_cell
 from toolkit.runtime.user import notebook
 
 HEAD = "import helper\nfrom toolkit import *\nfrom toolkit import Pipeline\n"
@@ -52,7 +53,9 @@ def run(project: LocalProject, options: str, *cells: str | tuple[str, str], mino
     """A run of one notebook step; returns its attempt."""
     project.write("report.ipynb", book(*cells, minor=minor))
     project.write("pipeline.py", HEAD + f"p = Pipeline(steps=[NotebookTask('step', 'report.ipynb', {options})])\n")
-    return project._last(project.run("pipeline.py", "--param", "rate=21", "--param", "other=5"))
+    # A file may hold what nothing takes.
+    project.write("given.json", '{"rate": 21, "other": 5}')
+    return project._last(project.run("pipeline.py", "-p", "given.json"))
 
 
 def executed(project: LocalProject) -> dict[str, Any]:
@@ -309,8 +312,25 @@ def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scra
     ],
 )
 def test_the_names_of_a_parameters_cell_are_what_it_assigns(source: str, names: list[str]) -> None:
-    assert list(notebook.names_of(source)) == names
+    assert list(parameters_cell.names_of(source)) == names
 
 
 def test_the_interpreter_of_these_tests_can_run_notebooks() -> None:
     assert subprocess.run([sys.executable, "-c", "import nbclient, nbformat, ipykernel"]).returncode == 0
+
+
+def test_a_notebook_that_two_branches_run_is_kept_once_for_each(project: LocalProject) -> None:
+    project.write("report.ipynb", book(("parameters", "n = 0"), "total = n + 1"))
+    project.write(
+        "pipeline.py",
+        HEAD + "p = Pipeline(steps=[\n"
+        "  Parallel('both', branches={s: NotebookTask('step', 'report.ipynb', returns=['total'], bind={'n': {'value': len(s)}})\n"
+        "    .as_pipeline() for s in ('a', 'bb')}),\n"
+        "  ShellTask('reads', 'grep -q \"n = 2\" both-bb-step_out.ipynb', catalog=Catalog(get=['both-bb-step_out.ipynb']))])\n",
+    )
+    assert project.run("pipeline.py") == 0, project.err
+    assert [(file["step"], file["name"]) for file in project.show("catalog")] == [
+        ("both/a/step", "both-a-step_out.ipynb"),
+        ("both/bb/step", "both-bb-step_out.ipynb"),
+    ]
+    assert "side by side" not in project.err

@@ -213,13 +213,29 @@ def test_what_can_not_go_on_is_refused(project: LocalProject, arguments: tuple[s
     assert "the run's pipeline p.py no longer exists" in project.err
 
 
+def test_without_a_name_the_newest_that_did_not_succeed_is_taken(project: LocalProject) -> None:
+    write(project, f"word('a', {NOT_YET!r})")
+    assert project.toolkit("retry") == 2 and "there is no run here that failed or was cancelled" in project.err
+    for run_id in ("first", "second"):
+        assert project.run("p.py", "--run-id", run_id) == 1
+    project.write("mended", "")
+    assert project.run("p.py", "--run-id", "third") == 0
+    # It runs on, and says which run it is; then the one before it is the newest.
+    for run_id, words in (("second", ()), ("first", ("p.py",))):
+        assert project.toolkit("retry", *words) == 0, project.err
+        assert f"resuming the run {run_id}, the newest that did not succeed" in project.err
+    assert project.toolkit("retry") == 2
+    # What is no run's id is a file.
+    assert project.toolkit("retry", "q.py") == 2 and "q.py" in project.err
+
+
 # --- what a step writes into its records decides nothing ----------------------------------------------------------------
 
 EVIL = "open('pwned', 'w').close()\n"
 """A file that a step leaves where it can write. Whoever runs it on this machine can be told by what it leaves."""
 REWRITES = (
     "import json, os, pathlib\n"
-    "def rewrite():\n"
+    "def rewrite(x=None):\n"
     "    if os.path.exists('mended'): return\n"
     "    [folder] = pathlib.Path(VOLUME).glob('run_log_store/r')\n"
     "    pathlib.Path(VOLUME, 'evil.py').write_text(EVIL)\n"
@@ -396,7 +412,7 @@ def test_a_file_of_a_run_that_is_a_link_or_a_pipe_is_no_record(project: LocalPro
     assert [run["run_id"] for run in project.show("runs")] == ["r"] and project.show()["run_id"] == "r"
     assert project.toolkit("show", "other") == 2 and project.toolkit("show", "../run_log_store/r") == 2
     assert project.toolkit("catalog", "r", "--get", "f") == 2 and "is not in the catalog" in project.err
-    assert project.toolkit("fetch", "r") == 2 and not (project.root / "r" / "f").exists()
+    assert project.toolkit("fetch", "r") == 2 and not (project.root / ".toolkit" / "fetched" / "r" / "f").exists()
     # A record that names another run is none.
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**record, "run_id": "../../elsewhere"}))

@@ -125,3 +125,49 @@ def test_what_a_reducer_can_not_make_is_nothing_to_a_shell_and_named_to_who_want
     shown = project.show()
     assert shown["parameters"]["seen"] == "none"
     assert "the reducer max of the map m can't make one value of y: there are no items" in shown["reason"]
+
+
+def test_the_end_of_a_run_names_what_only_it_could_tell_of_two_branches_and_keys_are_filled_again_in_a_retry(
+    project: LocalProject,
+) -> None:
+    # Given branches whose patterns put one name, also inside of a map, and keys with names,
+    project.write(
+        "pipeline.py",
+        "from toolkit import *\n"
+        "side = lambda name: ShellTask('w', 'echo $item > d.txt; echo > ' + name + '.txt',"
+        " catalog=Catalog(put=['*.txt'])).as_pipeline()\n"
+        "p = Pipeline(steps=[\n"
+        "  Map('each', iterate_on='items', iterate_as='item', branch=Pipeline(steps=[\n"
+        "    Parallel('both', branches={'l': side('l'), 'r': side('r')}),\n"
+        "    ShellTask('takes', 'cat d.txt > $item.csv', catalog=Catalog(get=['both/l/w:d.txt'], put=['{item}.csv']))])),\n"
+        "  ShellTask('last', 'cat 0/a.csv; exit 1', catalog=Catalog(get=['0/{which}.csv'])),\n"
+        "])\n",
+    )
+    # when the run fails and is retried, then both are named with their steps, and the keys have the same values.
+    said = "put side by side under one name: d.txt by each/0/both/l/w and each/0/both/r/w ("
+    assert project.run("pipeline.py", "--run-id", "r", "--param", 'items=["a"]', "--param", "which=a") == 1
+    assert said in project.err
+    pipeline = project.root / "pipeline.py"
+    pipeline.write_text(pipeline.read_text().replace("exit 1", "true"))
+    assert project.toolkit("retry", "r") == 0, project.err
+    assert said in project.err
+    steps = {step["path"]: step["attempts"][-1] for step in project.show()["steps"] if step["attempts"]}
+    assert [file["name"] for file in steps["each/0/takes"]["catalog"]["put"]] == ["a.csv"]
+    assert [file["name"] for file in steps["last"]["catalog"]["get"]] == ["0/a.csv"]
+    assert steps["last"]["input_parameters"]["which"] == "a"
+    puts = [(file["step"], file["name"]) for file in project.show("catalog")]
+    assert ("each/0/both/l/w", "d.txt") in puts and ("each/0/both/r/w", "d.txt") in puts
+
+
+def test_a_value_in_a_key_is_an_input_of_a_function_that_does_not_take_it(project: LocalProject) -> None:
+    project.write("functions.py", "def writes():\n    open('v1.10.csv', 'w').write('x')\n")
+    project.write(
+        "pipeline.py",
+        f"{HEAD}import functions\np = Pipeline(steps=[PythonTask(functions.writes, catalog=Catalog(put=['v{{version}}.csv']))])\n",
+    )
+    assert project.run("pipeline.py", "--param", "version=1.10") == 0, project.err
+    [step] = project.show()["steps"]
+    assert [file["name"] for file in step["attempts"][-1]["catalog"]["put"]] == ["v1.10.csv"]
+    assert step["attempts"][-1]["input_parameters"] == {"version": 1.1}
+    assert project.run("pipeline.py") == 2
+    assert "takes version, which no step before it returns and the run was not given" in project.err

@@ -40,7 +40,7 @@ def test_show_and_diff_see_values_as_they_were_made(project: LocalProject) -> No
     # Given two runs whose values differ in the order of keys, and in the text that spelled a number,
     write(
         project,
-        "def makes(keys: list):\n    return [{key: 1 for key in keys}]\n",
+        "def makes(keys: list, n=None):\n    return [{key: 1 for key in keys}]\n",
         "PythonTask(makes, returns=['made'])",
     )
     for run_id, keys in (("a", '["z", "a"]'), ("b", '["a", "z"]'), ("c", '["z", "a"]')):

@@ -83,9 +83,10 @@ EVERYTHING: dict[str, Any] = {
     "image": "registry.example:5000/team/app",
     "environment": {"MODE": "fast", "y": "y"},
     "pods_per_map": 300,
+    "strict": True,
     "persistent_volumes": [
         {"name": "records", "mount_path": "/mnt"},
-        {"name": "data.of.another.team", "mount_path": "/data"},
+        {"name": "data.of.another.team", "mount_path": "/data", "host_path": "/elsewhere", "read_only": True},
     ],
     "secrets_from_k8s": [{"environment_variable": "DSN", "secret_name": "postgres", "secret_key": "connection_string"}],
     "resources": {

@@ -107,7 +107,7 @@ def namespace(cluster: Cluster, name: str, restricted: bool = False) -> Iterator
         for kind in ("workflows.argoproj.io", "pods"):
             cluster.run("-n", name, "delete", kind, "--all", "--grace-period=0", "--force", "--wait=false")
         # It takes the cluster some 20 s, which nothing waits for until the session ends.
-        cluster.must("delete", "namespace", name, "--wait=false")
+        cluster.must("delete", "namespace", name, "--wait=false", "--ignore-not-found")
         DELETED.append(name)
 
 

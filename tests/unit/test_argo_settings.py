@@ -23,8 +23,8 @@ IN_THE_OBJECTS = {
 }  # fmt: skip
 # The client's: which image is built, what objects are called, where they go, a file beside them.
 OF_THE_CLIENT = {"image", "name", "namespace", "context", "output_file"}
-# The plan's own, and seen in the objects of a map only: tests/golden/argo/ has one.
-OF_THE_PLAN = {"pods_per_map"}
+# The plan's own, and seen in the objects of a map only (tests/golden/argo/ has one), or in its text.
+OF_THE_PLAN = {"pods_per_map", "strict"}
 # Said to be without effect by `toolkit show --json`; docs/sameness.md has why.
 WITHOUT_EFFECT = {"pids_limit", "auto_remove_container"}
 REFUSED = {"expose_parameters_as_inputs"}

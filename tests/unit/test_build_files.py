@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.code.files import CodeFile, project_files
+from toolkit.build.code.files import FETCHED, CodeFile, is_left_out, project_files
 from toolkit.errors import BadInput
 
 
@@ -35,6 +35,33 @@ def test_secrets_history_and_this_machines_own_are_never_code_whatever_dockerign
     (tmp_path / "worktree" / ".git").write_text("gitdir: elsewhere")
     (tmp_path / ".dockerignore").write_text("!.env\n!.git\n!**/.env\n!.env.local\n!**/__pycache__\n")
     assert paths(tmp_path) == [".dockerignore", "app.py", "sub", "worktree"]
+
+
+def test_a_folder_that_a_fetch_made_is_no_code(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "app.py",
+        FETCHED,
+        f"got/{FETCHED}",
+        "got/a/b",
+        f"sub/got/{FETCHED}",
+        "sub/c",
+        f"kept/{FETCHED}",
+        "kept/d",
+    )
+    (tmp_path / "link").symlink_to("got")
+    (tmp_path / ".dockerignore").write_text("kept\ndata\nhalf\n!**/d\n!half/x\n")
+    assert paths(tmp_path) == [".dockerignore", FETCHED, "app.py", "link", "sub", "sub/c"]
+    left_out = {
+        name
+        for name in ("", "got", "got/new", "sub", "sub/got", "link", "..", ".venv/x", "new")
+        if is_left_out(tmp_path, tmp_path / name)
+    }
+    assert left_out == {"got", "got/new", "sub/got", "link", "..", ".venv/x"}
+    # `!**/d` may keep something in any folder.
+    assert not is_left_out(tmp_path, tmp_path / "data")
+    (tmp_path / ".dockerignore").write_text("data\nhalf\n!half/x\n")
+    assert is_left_out(tmp_path, tmp_path / "data/new") and not is_left_out(tmp_path, tmp_path / "half")
 
 
 def test_a_secrets_file_of_another_name_can_be_left_out(tmp_path: Path) -> None:

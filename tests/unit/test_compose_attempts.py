@@ -52,7 +52,7 @@ class Run:
     def start(self, attempt: str) -> subprocess.Popen[bytes]:
         work = self._root / f"work-{time.monotonic_ns()}"
         places = {"run": str(self._root / "plan"), "code": str(self._root / "code"), "work": str(work), "sdk": "",
-                  "volumes": {"/mnt": str(self._root / "mnt")}, "hidden": []}  # fmt: skip
+                  "volumes": {"/mnt": str(self._root / "mnt")}, "hidden": [], "mounts": {}, "overlay": False}  # fmt: skip
         return subprocess.Popen(
             [sys.executable, str(MAIN), str(PROTOCOL), RUN, "step", attempt],
             env={**os.environ, PROCESS_VARIABLE: json.dumps(places)},

@@ -310,12 +310,17 @@ def test_mount_paths(path: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("volumes", "line", "said"),
     [("{name: a, mount_path: /mnt}\n- {name: a, mount_path: /b}", 5, "twice"),
+     ("{name: a-b, mount_path: /mnt}\n- {name: a.b, mount_path: /x}", 5, "both be named by the variable TOOLKIT_VOLUME_A_B"),
      ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt}", 5, "both mounted"),
      ("{name: a, mount_path: /mnt}\n- {name: b, mount_path: /mnt/b}", 5, "lies inside another, /mnt"),
      ("{name: a, mount_path: /mnt/a}\n- {name: b, mount_path: /mnt}", 4, "lies inside another, /mnt"),
      ("{name: a, mount_path: /tmp/x}\nscratch_size: 1Mi", 4, "scratch_size"),
      ("{name: A, mount_path: /mnt}", 4, "lower-case"),
      ("{name: a., mount_path: /mnt}", 4, "lower-case"),
+     ('{name: a, mount_path: /mnt, host_path: ""}', 4, "host_path must not be empty"),
+     ("name: a\n  mount_path: /mnt\n  read_only: true", 6, "run_log_store.config.log_folder is /mnt/run_log_store"),
+     ("{name: a, mount_path: /mnt/run_log_store}\n- {name: b, mount_path: /mnt/catalog, read_only: true}", 5,
+      "catalog.config.catalog_location"),
      ("{name: a}", 4, "mount_path")],
 )  # fmt: skip
 def test_volumes(volumes: str, line: int, said: str) -> None:
@@ -489,6 +494,11 @@ def test_the_page_names_every_setting() -> None:
     page = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z0-9_]+)`", page))
     classes = [cls for cls in vars(s).values() if isinstance(cls, type) and hasattr(cls, "_fields")]
-    fields = {field for cls in classes for field in cls._fields} - {"source", "type_given", "patch_places"}
+    fields = {field for cls in classes for field in cls._fields} - {
+        "source",
+        "type_given",
+        "patch_places",
+        "host_path_places",
+    }
 
     assert fields - named == set()

@@ -17,12 +17,14 @@ SCHEMAS = Path(report.__file__).parent / "schemas"
 @pytest.mark.parametrize(
     ("kind", "schema", "place"),
     [
-        (contract.RunSummary, "runs", "items"),
+        (contract.RunRow, "runs", "items"),
         (contract.RunDocument, "show", ""),
         (contract.StepDocument, "show", "$defs/step"),
         (contract.AttemptDocument, "show", "$defs/attempt"),
         (contract.FilesDocument, "show", "$defs/attempt/properties/catalog"),
         (contract.FileDocument, "show", "$defs/file"),
+        (contract.LeftDocument, "show", "$defs/left"),
+        (contract.LeftFileDocument, "show", "$defs/left_file"),
         (contract.ObjectDocument, "show", "$defs/object"),
         (contract.ReducedDocument, "show", "$defs/reduced"),
         (contract.LargeDocument, "show", "$defs/large"),

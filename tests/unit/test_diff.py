@@ -612,7 +612,8 @@ def test_every_key_of_the_records_is_compared_or_named(tmp_path: Path) -> None:
     )
     project.write(
         "functions.py",
-        "def make():\n    open('f', 'w').write('x')\n    return 1, {1}\n\ndef use(m, o):\n    raise KeyError(m)\n",
+        "def make():\n    for name in 'fg':\n        open(name, 'w').write('x')\n    return 1, {1}\n\n"
+        "def use(m, o):\n    raise KeyError(m)\n",
     )
     assert project.run("pipeline.py") == 1, project.err
     [folder] = (tmp_path / ".toolkit" / "volumes").glob("*/run_log_store/*")

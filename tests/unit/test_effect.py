@@ -16,6 +16,7 @@ RUN = {
     "retry_strategy",
     "parallelism",
     "pods_per_map",
+    "strict",
     "patches",
 }
 

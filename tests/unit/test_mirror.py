@@ -99,6 +99,8 @@ def test_a_run_that_was_fetched_in_part_is_not_complete(lab: Lab) -> None:
     folder = make_run(lab.log, "r", {"a": "x", "b": "y"})
     here = lab.mirror.sync(lab.pod, "r", logs=False)
     assert not lab.mirror.is_complete("r") and not list(here.rglob("output.log"))
+    # All that a run is shown by is there.
+    assert lab.mirror.is_complete("r", logs=False)
     lab.mirror.sync(lab.pod, "r", steps=["a"])
     assert not lab.mirror.is_complete("r") and len(list(here.rglob("output.log"))) == 1
     lab.mirror.sync(lab.pod, "r")

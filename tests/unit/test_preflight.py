@@ -386,6 +386,17 @@ def test_a_folder_of_the_node_is_another_one_on_each() -> None:
     assert told.endswith("(a volume of the kind hostPath must itself be writable for the group 1000)")
 
 
+def test_a_volume_that_is_only_read_may_be_a_claim_that_is_only_read() -> None:
+    needs = replace(NEEDS, read_only=frozenset({"data"}))
+    two = (node("one"), node("two"))
+    assert found(needs, claims=of_claim(claim("ReadOnlyMany"), volume()), nodes=two) == []
+    assert only(claims=of_claim(claim("ReadOnlyMany"), volume())).level == "error"
+    # Nothing has to be writable for the steps' group.
+    shared = of_claim(claim("ReadWriteMany"), volume(nfs={"server": "s", "path": "/"}))
+    [told] = [one.what for one in judge(replace(FACTS, claims=shared), needs) if "claim" in one.what]
+    assert "writable" not in told
+
+
 def test_a_claim_that_waits_for_its_first_pod_is_well() -> None:
     waiting = claim(phase="Pending", spec={"storageClassName": "fast"})
     late = {"volumeBindingMode": "WaitForFirstConsumer"}

@@ -51,7 +51,9 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(preparation, "build", build)
         request = Request(project, "local", parse("pipeline.py", tmp_path), {})
-        return Preparation(request, "p", plan, 1000, built("app:1"), lambda: None, lambda sentence: None), asked
+        return Preparation(
+            request, "p", plan, 1000, built("app:1"), lambda: None, lambda sentence: None, lambda image: True
+        ), asked
 
     return prepare
 

@@ -125,8 +125,7 @@ def test_a_value_that_is_not_there_yet_can_decide_and_compute_nothing(line: str)
         ("take(float('nan'))", "", 1, "which JSON can't hold"),
         ("take(tasks.one)", "", 1, "which JSON can't hold"),
         ("take(b'x')", "", 1, "which JSON can't hold"),
-        ("take(1)", "x=5", -1, "have no defaults"),
-        ("take(1)", "*, x=5", -1, "have no defaults"),
+        ("take(1)", "x=object()", -1, "the default of the parameter x is a object"),
         ("pass", "", None, "the pipeline has no steps"),
     ],
 )

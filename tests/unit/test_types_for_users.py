@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = """\
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from toolkit import (
     AsyncPipeline,
@@ -35,6 +35,7 @@ from toolkit import (
     NotebookJob,
     NotebookTask,
     Parallel,
+    Parameter,
     Pipeline,
     PythonJob,
     PythonTask,
@@ -102,6 +103,10 @@ whole = Pipeline(
         Nested("again", handler),
         Pipeline(name="inner", steps=[Stub("a")]),
     ],
+    parameters=[
+        Parameter("numbers", type=list[int], default=[1], description="what is squared"),
+        Parameter("limit", Optional[float]),
+    ],
 )
 
 make = task(numbers, returns=["numbers"])
@@ -118,7 +123,7 @@ def branch() -> None:
 
 
 @pipeline(name="driven", on_failure=handler)
-def driver(start: Any) -> None:
+def driver(start: Any = 3) -> None:
     made = make()
     second(number=start)
     Map("each", branch=branch, iterate_on=made, iterate_as="number")()

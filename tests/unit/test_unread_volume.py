@@ -31,7 +31,7 @@ OF_SUCCESS: dict[str, Any] = {
     "input_parameters": {},
     "output_parameters": {},
     "catalog": {"get": [], "put": []},
-    "unknown": ["started", "ended", "input_parameters", "output_parameters", "catalog", "log"],
+    "unknown": ["started", "ended", "input_parameters", "output_parameters", "catalog", "left", "log"],
 }
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from toolkit.runtime.shared import records
+from toolkit.runtime.step.left_files import left_message
 from toolkit.store import writer as store
-from toolkit.store.verdict import Attempt, merge
+from toolkit.store.verdict import Attempt, end_by_engine, merge
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import EngineRecord
@@ -149,3 +150,15 @@ def test_a_damaged_record_is_no_success(tmp_path: Path, content: str) -> None:
     # when it is judged, then it is as if there were none.
     found = merge(tmp_path, "step", 1, run_active=False)
     assert found.status == "failed" and found.reason
+
+
+def test_of_a_success_the_container_may_say_what_it_left_and_nothing_else_is_taken_for_it() -> None:
+    left: Any = {"files": [{"name": "shop.db", "size": 3}], "count": 1, "size": 3}
+    said = end_by_engine(engine(0, message=left_message([left])))
+    assert said is not None and said["left"] == {
+        "files": [{"name": "shop.db", "size": 3, "items": 1}],
+        "count": 1,
+        "size": 3,
+    }
+    for message in ("", "words", "[1]", '{"left": 1}', '{"left": {"files": 1}}', '{"right": {}}'):
+        assert end_by_engine(engine(0, message=message)) == {"status": "succeeded", "exit_code": 0}

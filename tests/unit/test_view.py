@@ -84,8 +84,9 @@ def test_a_run_that_succeeded(project: LocalProject) -> None:
     assert use["input_parameters"] == {"thing": thing, "two": [1, None, "é\n"], "y": [1]}
     assert use["output_parameters"] == {"x": [1, 2]}
     assert run["steps"][2]["attempts"][0]["catalog"]["get"] == run["steps"][0]["attempts"][0]["catalog"]["put"]
-    [file] = project.show("catalog")
-    assert (file["name"], file["step"], file["size"]) == ("data/ünï", "make", 7)
+    file, returned = project.show("catalog")
+    assert (file["key"], file["name"], file["step"], file["size"]) == ("data/ünï", "data/ünï", "make", 7)
+    assert returned == {"key": "thing.pkl", "name": "thing", "step": "make", "attempt": 1, **thing}
     logs = {one["step"]: one["output"] for one in project.show("logs")}
     assert logs == {"make": "", "shell step": '[1, null, "\\u00e9\\n"]\n\ufffd', "use": "used\n"}
     assert project.show("runs", "--tag", "other") == []

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.records import encode, parse
+from toolkit.runtime.shared.run_files import RUN_ID
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import RunRecord
@@ -195,6 +196,17 @@ def is_driven(project: Project) -> Callable[[RunRecord], bool]:
 def holds_lock(project: Project, run_id: str) -> bool:
     """Whether a client holds the lock of a run."""
     return _look(project, run_id)[0] is True
+
+
+def driven_runs(project: Project) -> list[str]:
+    """The ids of the runs whose client runs on this machine now, whatever the runs' records say."""
+    try:
+        names = sorted(os.listdir(project.state / "clients"))
+    except OSError:
+        return []
+    found = ((name, *_look(project, name)) for name in names if RUN_ID.fullmatch(name))
+    host = socket.gethostname()
+    return [name for name, held, client in found if held and (client is None or client.host == host)]
 
 
 def ask_to_stop(project: Project, run_id: str) -> bool:

@@ -7,13 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from toolkit.backends import volumes
+from toolkit.backends.interpreter import interpreter, with_interpreter
 from toolkit.backends.launcher import OnEnd, Verdict, gate_line
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
@@ -22,16 +22,8 @@ from toolkit.runtime.shared.protocol import GATE_VARIABLE, PROCESS_VARIABLE, PRO
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = PACKAGE / "runtime" / "main.py"
-WAIVED = ("image", "user", "limits", "read-only root", "mount paths")
+WAIVED = ("image", "user", "limits", "read-only root")
 """What a plain process does not have; printed at the start of every run."""
-
-
-def interpreter(project: Project) -> str:
-    """The project's own Python: that of the active virtual environment, else of .venv beside the code, else the client's."""
-    for folder in (os.environ.get("VIRTUAL_ENV"), project.root / ".venv"):
-        if folder and os.access(Path(folder) / "bin" / "python", os.X_OK):
-            return str(Path(folder) / "bin" / "python")
-    return sys.executable
 
 
 def sdk_folder(project: Project) -> str:
@@ -49,6 +41,8 @@ def sdk_folder(project: Project) -> str:
 def environment(project: Project, settings: Mapping[str, str], places: Mapping[str, object]) -> dict[str, str]:
     """The environment variables of the runtime: this process's own, the configuration's, and one that holds the locations.
 
+    Whatever PATH and VIRTUAL_ENV are there, those that steps get name the interpreter that runs them.
+
     Args:
         settings: the configuration's, for a step or for a description. The interpreter reads some of them when it starts.
         places: locations that differ from the default ones, by the names that ``runtime/shared/locations.py`` reads.
@@ -59,28 +53,48 @@ def environment(project: Project, settings: Mapping[str, str], places: Mapping[s
         "work": str(project.root),
         "volumes": volumes.folders(project),
         "hidden": [],
+        "mounts": {},
+        "overlay": False,
     }
     locations.update(code=str(project.root), sdk=sdk_folder(project), **places)
-    return {**inherited, "PYTHONHASHSEED": "0", **settings, PROCESS_VARIABLE: json.dumps(locations)}
+    variables = {**inherited, "PYTHONHASHSEED": "0", **settings}
+    return {
+        **with_interpreter(variables, interpreter(project), project.state),
+        PROCESS_VARIABLE: json.dumps(locations),
+    }
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder of a step's, also where the step, or an overlay of the kernel's, took its user's rights on a part of it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir():
+        folder.chmod(0o700)
+        for above, folders, _ in os.walk(folder):
+            for path in (os.path.join(above, name) for name in folders):
+                if not os.path.islink(path):
+                    try:
+                        os.chmod(path, 0o700)
+                    except OSError:
+                        pass
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class ProcessLauncher:
     """Starts attempts as processes.
 
     Args:
-        run_folder: the folder of the plan. hidden: names of environment variables that user code must not inherit.
+        places: locations of all steps, as of :func:`environment`.
 
     Raises:
         BadInput: a step has an image of its own.
     """
 
-    def __init__(self, project: Project, plan: Plan, run_id: str, run_folder: Path, hidden: tuple[str, ...]) -> None:
+    def __init__(self, project: Project, plan: Plan, run_id: str, places: Mapping[str, object]) -> None:
         self.ahead = 2
         self._project = project
         self._plan = plan
         self._run_id = run_id
-        self._run_folder = run_folder
-        self._hidden = hidden
+        self._places = places
         self._python = interpreter(project)
         self._work = project.state / "work" / run_id
         for settings in plan.settings:
@@ -90,14 +104,14 @@ class ProcessLauncher:
     def prepare(self, step: PlannedStep, attempt: int, ended: OnEnd) -> ProcessJob:
         work = self._work / os.urandom(8).hex()
         work.parent.mkdir(parents=True, exist_ok=True)
-        places = {"run": str(self._run_folder), "work": str(work), "hidden": self._hidden}
+        places = {**self._places, "work": str(work)}
         settings = self._plan.settings_of(step).environment
         variables = {**environment(self._project, settings, places), GATE_VARIABLE: "stdin"}
         argv = [self._python, str(MAIN), str(PROTOCOL), self._run_id, step.path, str(attempt)]
         return ProcessJob(step.path, attempt, argv, variables, work, ended)
 
     def close(self) -> None:
-        shutil.rmtree(self._work, ignore_errors=True)
+        remove(self._work)
 
 
 class ProcessJob:
@@ -150,8 +164,8 @@ class ProcessJob:
                     stream.close()
                 except OSError:
                     pass
-        shutil.rmtree(self._work, ignore_errors=True)
-        shutil.rmtree(f"{self._work}.private", ignore_errors=True)
+        for end in ("", ".private", ".upper", ".overlay"):
+            remove(Path(f"{self._work}{end}"))
 
     def stop(self, kill: bool) -> None:
         # The supervisor stops its child's whole process group; a second SIGTERM makes it kill them at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path, PurePosixPath
 
 from toolkit.config.consistency import volume_of
@@ -18,17 +19,38 @@ MIRRORED_VOLUME, MIRRORED_PLACE = "volume", "place.json"
 """In each of them what was read of the volume, and which cluster it is of."""
 
 
-def volume_folder(project: Project, name: str) -> Path:
-    """The folder on this machine that is the volume of this name."""
-    return project.state / "volumes" / name
+def volume_folder(project: Project, volume: PersistentVolume) -> Path:
+    """The folder on this machine that is the volume: its ``host_path``, of which links are resolved, else one of our own.
+
+    Raises:
+        BadInput: the ``host_path`` names the home of a user whom this machine does not know.
+    """
+    if volume.host_path is None:
+        return project.state / "volumes" / volume.name
+    try:
+        path = Path(volume.host_path).expanduser()
+    except RuntimeError:
+        raise _bad_host_path(project, volume, "names the home of a user that this machine has not") from None
+    return Path(os.path.realpath(project.home / path))
+
+
+def _bad_host_path(project: Project, volume: PersistentVolume, what: str) -> BadInput:
+    place = project.config.executor.host_path_places.get(volume.name)
+    return BadInput(f"the host_path of the volume {volume.name}, {volume.host_path}, {what}", place)
+
+
+def volume_folders(project: Project) -> dict[str, str]:
+    """Host folder by the volume's name, for all volumes of the configuration."""
+    return {volume.name: str(volume_folder(project, volume)) for volume in _volumes(project)}
+
+
+def _volumes(project: Project) -> tuple[PersistentVolume, ...]:
+    return project.config.executor.config.persistent_volumes
 
 
 def folders(project: Project) -> dict[str, str]:
     """Host folder by mount path, for all volumes of the configuration."""
-    return {
-        volume.mount_path: str(volume_folder(project, volume.name))
-        for volume in project.config.executor.config.persistent_volumes
-    }
+    return {volume.mount_path: str(volume_folder(project, volume)) for volume in _volumes(project)}
 
 
 def locate(project: Project, path: str) -> tuple[PersistentVolume, PurePosixPath]:
@@ -40,7 +62,7 @@ def locate(project: Project, path: str) -> tuple[PersistentVolume, PurePosixPath
     Raises:
         BadInput: it lies on no volume.
     """
-    volume = volume_of(path, project.config.executor.config.persistent_volumes)
+    volume = volume_of(path, _volumes(project))
     if volume is not None and ".." in PurePosixPath(path).parts:
         volume = None
     if volume is None:
@@ -58,7 +80,7 @@ def host_path(project: Project, path: str) -> Path:
         BadInput: it lies on no volume, or a link on the volume leads elsewhere. The volume's own folder may be a link.
     """
     volume, inside = locate(project, path)
-    folder = volume_folder(project, volume.name)
+    folder = volume_folder(project, volume)
     if os.path.realpath(folder / inside) != os.path.join(os.path.realpath(folder), inside):
         raise BadInput(f"{path} is reached by a link on the volume {volume.name}, and no link there is followed")
     return folder / inside
@@ -67,24 +89,84 @@ def host_path(project: Project, path: str) -> Path:
 def prepare(project: Project, user: int) -> None:
     """Makes the folders of all volumes, writable for the steps' user and group.
 
+    A ``host_path`` is data of the user's own: it must be there, and its owner and mode stay as they are.
+
     Raises:
-        BadInput: a volume's folder is a link to what steps must not write. Infrastructure: a folder can't be created.
+        BadInput: a volume's folder is what steps must not see, or a ``host_path`` is no folder.
+        Infrastructure: a folder can't be created.
     """
     make_private_state(project)
-    for volume in project.config.executor.config.persistent_volumes:
-        _check_apart(project, volume.name)
-        make_shared(volume_folder(project, volume.name), user)
+    check(project)
+    for volume in _volumes(project):
+        if volume.host_path is None:
+            make_shared(volume_folder(project, volume), user)
 
 
-def _check_apart(project: Project, name: str) -> None:
-    """Refuses a volume that holds the private state, or lies in it: steps would write what the client keeps for itself."""
-    state, folder = Path(os.path.realpath(project.state)), Path(os.path.realpath(volume_folder(project, name)))
+def check(project: Project) -> None:
+    """Refuses a volume that steps must not see, and a ``host_path`` that is no folder.
+
+    Raises:
+        BadInput: with the place of the ``host_path``.
+    """
+    for volume in _volumes(project):
+        _check_apart(project, volume)
+        if volume.host_path is not None:
+            check_host_path(project, volume)
+
+
+def _check_apart(project: Project, volume: PersistentVolume) -> None:
+    """Refuses a volume that holds the private state, or lies in it: steps would have what the client keeps for itself."""
+    state, folder = Path(os.path.realpath(project.state)), Path(os.path.realpath(volume_folder(project, volume)))
     volumes = state / "volumes"
     if state.is_relative_to(folder) or (folder.is_relative_to(state) and volumes not in folder.parents):
         raise BadInput(
-            f"the volume {name} is {folder}, where steps could write what toolkit keeps for itself in {project.state}: "
-            "make it another folder"
+            f"the volume {volume.name} is {folder}, where steps could {'read' if volume.read_only else 'write'} what toolkit "
+            f"keeps for itself in {project.state}: make it another folder",
+            project.config.executor.host_path_places.get(volume.name),
         )
+
+
+def check_host_path(project: Project, volume: PersistentVolume) -> None:
+    """Refuses a ``host_path`` that is no folder of this machine.
+
+    Raises:
+        BadInput: with its place.
+    """
+    folder = volume_folder(project, volume)
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except OSError as error:
+        raise _bad_host_path(project, volume, f"can't be used: {folder}: {error.strerror}") from None
+    if not is_folder:
+        raise _bad_host_path(project, volume, f"is {folder}, which is no folder")
+
+
+def check_access(project: Project) -> None:
+    """Makes sure that this process itself can use the volumes' folders: plain processes run as its user.
+
+    Raises:
+        Infrastructure: it may not read one, or not write in one.
+    """
+    for volume in _volumes(project):
+        folder = volume_folder(project, volume)
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise no_access(volume, str(folder), f"the user {os.getuid()}", write=False)
+        if not volume.read_only and not os.access(folder, os.W_OK):
+            raise no_access(volume, str(folder), f"the user {os.getuid()}", write=True)
+
+
+def no_access(volume: PersistentVolume, folder: str, user: str, write: bool) -> Infrastructure:
+    """The error for a volume that steps can't use.
+
+    Args:
+        user: whom they run as, as ``the user ID:GROUP``. write: whether they can't write there; else they can't read.
+    """
+    remedy = f"change the owner or mode of {folder}, or set executor.config.user"
+    if not write:
+        return Infrastructure(f"{user} can't read the volume {volume.name} ({folder}): {remedy}")
+    if volume.host_path is not None:
+        remedy += "; read_only: true on the volume, where steps only read it"
+    return Infrastructure(f"{user} can't write in the volume {volume.name} ({folder}): {remedy}")
 
 
 def is_on_volume(project: Project, file: Path) -> bool:
@@ -116,6 +198,9 @@ def make_store(project: Project, path: str, user: int) -> Path:
     """
     folder = host_path(project, path)
     make_shared(folder, user)
+    if locate(project, path)[0].host_path is not None:
+        # A folder that was there may be data of the user's own.
+        return folder
     try:
         if os.geteuid() == 0 != user and folder.stat().st_uid == 0 and locate(project, path)[1].parts:
             # A client that was killed has left it as root's own.

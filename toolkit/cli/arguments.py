@@ -24,6 +24,11 @@ def project_at(config: str | None, start: Path) -> Project:
     return load(Path(config) if config else None, start)
 
 
+def is_pipeline(word: str) -> bool:
+    """Whether a word names a pipeline's file, as ``file.py:name``, and can't be a run's id, which has no dot."""
+    return Path(word.partition(":")[0]).suffix in (".py", ".yaml", ".yml")
+
+
 def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference]:
     """The project and the pipeline that a command names, or that the configuration names.
 
@@ -41,8 +46,8 @@ def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference
 
 def parameters_of(options: argparse.Namespace) -> GivenParameters:
     """The root parameters that a command is given."""
-    file = options.parameters or os.environ.get("TOOLKIT_PARAMETERS_FILE")
-    return parameters.read(Path(file) if file else None, options.param, os.environ)
+    files = options.parameters or list(filter(None, [os.environ.get("TOOLKIT_PARAMETERS_FILE")]))
+    return parameters.read(list(map(Path, files)), options.param, os.environ)
 
 
 def run_request(options: argparse.Namespace) -> Request:
@@ -63,4 +68,5 @@ def run_request(options: argparse.Namespace) -> Request:
         given.spellings,
         options.explain,
         typed=given.typed,
+        given=given,
     )

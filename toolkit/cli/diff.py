@@ -39,5 +39,6 @@ def _facts(run_id: str, options: argparse.Namespace) -> RunFacts:
             f"the run {run_id} can't be compared, because only the cluster's word is known: {view.why}"
         )
     # To fetch a cluster's objects may take long, so the hashes that the runtime recorded are compared there.
-    read = not options.no_bytes if handle.remote is None else options.fetch
+    here = handle.remote is None and not handle.is_copy
+    read = not options.no_bytes if here else options.fetch
     return facts_of(handle.log, handle.run, handle.catalog if read else None)

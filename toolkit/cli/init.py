@@ -53,6 +53,7 @@ executor:
     persistent_volumes: # the steps' shared folder, here .toolkit/volumes/data; it holds the catalog and the run log
       - name: data
         mount_path: /mnt
+    strict: true # shell steps run in `bash -euo pipefail`: a name that nothing sets, and a command that fails, end them
 
 run_log_store:
   type: file-system

@@ -18,6 +18,27 @@ exit codes: 0 all steps succeeded, 1 a step failed, 2 bad input, 3 engine, clust
 141 the reader of standard output left before it had all of it"""
 
 
+class _RunHelp(argparse.Action):
+    """``--help`` of a command that is about a pipeline: with the pipeline, it lists what that takes.
+
+    So it can't end the parsing, as argparse's own does.
+    """
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(
+            option_strings, dest, nargs=0, default=False, help="show this help; with a pipeline, its parameters"
+        )
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        namespace.help = parser
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise errors.BadInput(f"{message} (see `{self.prog} --help`)")
@@ -44,6 +65,13 @@ def _call(argv: Sequence[str]) -> int:
     if options.command is None:
         _parser().print_help()
         return errors.BAD_INPUT
+    if getattr(options, "help", False):
+        if options.pipeline is None:
+            options.help.print_help()
+            return errors.SUCCEEDED
+        from toolkit.cli.run_help import run_help
+
+        return run_help(options)
     return int(options.call(options))
 
 
@@ -84,8 +112,12 @@ def _version() -> str:
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
-def _command(commands: _Commands, name: str, help_text: str) -> _Parser:
-    """Adds a command. Its work is the function of its name in the module of its name, which is imported when it is called."""
+def _command(commands: _Commands, name: str, help_text: str, own_help: type[argparse.Action] | None = None) -> _Parser:
+    """Adds a command. Its work is the function of its name in the module of its name, which is imported when it is called.
+
+    Args:
+        own_help: what ``--help`` does, where it is not argparse's own.
+    """
 
     def call(options: argparse.Namespace) -> int:
         from importlib import import_module
@@ -93,7 +125,9 @@ def _command(commands: _Commands, name: str, help_text: str) -> _Parser:
         work: Callable[[argparse.Namespace], int] = getattr(import_module(f"toolkit.cli.{name}"), name)
         return work(options)
 
-    parser: _Parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser: _Parser = commands.add_parser(name, help=help_text, description=help_text, add_help=own_help is None)
+    if own_help is not None:
+        parser.add_argument("-h", "--help", action=own_help)
     parser.set_defaults(call=call)
     return parser
 
@@ -123,13 +157,20 @@ def _with_place(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_parameters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-p", "--parameters", metavar="FILE", help="YAML or JSON file of parameters")
+    parser.add_argument(
+        "-p",
+        "--parameters",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML or JSON file of parameters; of several, the later ones win, also inside of dictionaries",
+    )
     parser.add_argument(
         "--param",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a parameter; the value is JSON, or else text",
+        help="a parameter, or NAME.KEY=VALUE for what is in it; the value is JSON, or else text",
     )
 
 
@@ -173,7 +214,7 @@ def _with_explain(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(commands: _Commands) -> None:
-    parser = _command(commands, "run", "run a pipeline, each step a container")
+    parser = _command(commands, "run", "run a pipeline, each step a container", _RunHelp)
     parser.add_argument(
         "pipeline", nargs="?", help="file.py, file.py:name or file.yaml (default: `pipeline` of the configuration)"
     )
@@ -195,7 +236,7 @@ def _with_detach(parser: _Parser) -> None:
 
 def _add_retry(commands: _Commands) -> None:
     parser = _command(commands, "retry", "resume a run that failed: what succeeded does not run again")
-    parser.add_argument("run", help="the run's id")
+    parser.add_argument("run", nargs="?", help="the run's id (default: the newest that failed or was cancelled)")
     parser.add_argument("pipeline", nargs="?", help="as for run (default: the run's own file)")
     parser.add_argument("--env", metavar="ENV", help="where to resume it (default: the run's own environment)")
     _with_parameters(parser)
@@ -240,8 +281,14 @@ def _add_runs(commands: _Commands) -> None:
     parser = _command(commands, "runs", "list the runs")
     _with_config(parser)
     parser.add_argument("--tag", help="only those with this tag")
+    parser.add_argument(
+        "--table", metavar="NAME,…", help="a column for each of these parameters and metrics; a.b is b in the mapping a"
+    )
+    parser.add_argument("--sort", metavar="NAME", help="the order of the runs; --sort=-NAME has the largest first")
     _with_place(parser)
-    _with_json(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON (docs/json.md)")
+    form.add_argument("--csv", action="store_true", help="print CSV")
 
 
 def _add_show(commands: _Commands) -> None:
@@ -264,19 +311,19 @@ def _add_logs(commands: _Commands) -> None:
 
 
 def _add_catalog(commands: _Commands) -> None:
-    parser = _command(commands, "catalog", "list the files that a run put into the catalog")
+    parser = _command(commands, "catalog", "list the files and objects that a run has in the catalog")
     parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
-    parser.add_argument("--get", metavar="KEY", help="write this file's content to standard output")
+    parser.add_argument("--get", metavar="KEY", help="write the bytes of this file or object to standard output")
     _with_config(parser)
     _with_place(parser)
     _with_json(parser)
 
 
 def _add_fetch(commands: _Commands) -> None:
-    parser = _command(commands, "fetch", "copy the files that a run put into the catalog to a folder")
-    parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
-    parser.add_argument("keys", nargs="*", metavar="KEY", help="files or patterns, also STEP:KEY (default: all)")
-    parser.add_argument("--to", metavar="FOLDER", help="where (default: a new folder named like the run)")
+    parser = _command(commands, "fetch", "copy files and objects that a run has in the catalog to a folder")
+    parser.add_argument("run", nargs="?", help="the run's id; else it is a KEY of the newest run (default: the newest)")
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="names or patterns, also STEP:KEY (default: all)")
+    parser.add_argument("--to", metavar="FOLDER", help="where (default: .toolkit/fetched/RUN)")
     _with_config(parser)
     _with_place(parser)
     _with_json(parser)
@@ -284,7 +331,7 @@ def _add_fetch(commands: _Commands) -> None:
 
 def _add_cancel(commands: _Commands) -> None:
     parser = _command(commands, "cancel", "cancel a run, and wait until it has ended")
-    parser.add_argument("run", help="the run's id")
+    parser.add_argument("run", nargs="?", help="the run's id (default: the one that goes on and was started from here)")
     parser.add_argument("--kill", action="store_true", help="do not wait for the steps' grace period")
     _with_config(parser)
     _with_place(parser)

@@ -6,34 +6,40 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from toolkit.cli.arguments import pipeline_of, project_at
+from toolkit.cli.arguments import is_pipeline, pipeline_of, project_at
 from toolkit.cli.output import note, print_run_id
 from toolkit.config.environment import choose_environment
 from toolkit.run import parameters
 from toolkit.run.continuation import Continuation
 from toolkit.run.start import check_detached, start
-from toolkit.runs.find import RunSource, find_run, open_remote
+from toolkit.runs.find import RunSource, find_run, newest_to_resume, open_remote
 from toolkit.runs.retry import Named, check_resumable, keep_moved_request, retry_request
 
 
 def retry(options: argparse.Namespace) -> int:
     """Resumes a run that failed; returns the exit code of its outcome."""
+    if options.pipeline is None and options.run is not None and is_pipeline(options.run):
+        # No run's id has a dot.
+        options.run, options.pipeline = None, options.run
     project, reference = project_at(options.config, Path.cwd()), None
     if options.pipeline is not None:
         project, reference = pipeline_of(options)
     source = RunSource(None, options.context, options.namespace)
-    given = parameters.read(Path(options.parameters) if options.parameters else None, options.param, {})
+    given = parameters.read(list(map(Path, options.parameters)), options.param, {})
     named = Named(
         reference,
         options.pipeline,
         choose_environment(options.env, project.config)[0] if options.env is not None else None,
-        given.values,
+        given,
         options.tag,
         source,
         _other_options(options),
-        given.spellings,
     )
-    handle = find_run(project, options.run, source, note)
+    run_id = options.run
+    if run_id is None:
+        run_id = newest_to_resume(project, source, note).id
+        note(f"resuming the run {run_id}, the newest that did not succeed")
+    handle = find_run(project, run_id, source, note)
     request = retry_request(project, handle, named)
     environment = request.environment
     if options.detach:

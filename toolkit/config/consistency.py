@@ -10,6 +10,7 @@ from toolkit.config.quantity import parse_cpu, parse_memory
 from toolkit.config.rules import lies_in
 from toolkit.config.settings import Config, ExecutorConfig, PersistentVolume, Resources
 from toolkit.errors import BadInput
+from toolkit.runtime.shared.protocol import volume_variable
 
 _Part = str | int
 """A key of a mapping, or a position in a list."""
@@ -78,6 +79,7 @@ def _check_volumes(executor: ExecutorConfig, locations: SettingLocations) -> Non
     )
     names: set[str] = set()
     mounted: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for number, volume in enumerate(volumes):
         at = ("config", "persistent_volumes", number)
         where = locations.of("executor", *at, "mount_path")
@@ -86,6 +88,14 @@ def _check_volumes(executor: ExecutorConfig, locations: SettingLocations) -> Non
             raise BadInput(message, where)
         if volume.name in names:
             raise BadInput(f"the volume {volume.name} is given twice", locations.of("executor", *at, "name"))
+        variable = volume_variable(volume.name)
+        if variable in variables:
+            both = f"{variables[variable]} and {volume.name}"
+            message = (
+                f"the volumes {both} would both be named by the variable {variable}: give one of them another name"
+            )
+            raise BadInput(message, locations.of("executor", *at, "name"))
+        variables[variable] = volume.name
         if volume.mount_path in mounted:
             both = f"{mounted[volume.mount_path]} and {volume.name}"
             raise BadInput(f"the volumes {both} are both mounted at {volume.mount_path}", where)
@@ -105,7 +115,15 @@ def _check_stores(config: Config, locations: SettingLocations) -> None:
     if config.catalog.type != "do-nothing":
         paths.append(("catalog", "catalog_location", location))
     for service, key, path in paths:
-        if volume_of(path, volumes) is None:
+        volume = volume_of(path, volumes)
+        if volume is not None and volume.read_only:
+            message = (
+                f"the volume {volume.name} can't be read_only, because {service}.config.{key} is {path}, where steps write: "
+                "put it on another volume"
+            )
+            at = ("config", "persistent_volumes", volumes.index(volume), "read_only")
+            raise BadInput(message, locations.of("executor", *at))
+        if volume is None:
             listed = ", ".join(f"{volume.name} at {volume.mount_path}" for volume in volumes)
             available = f"the volumes are {listed}" if listed else "executor.config.persistent_volumes has none"
             message = f"{service}.config.{key} is {path}, which lies on no volume ({available})"

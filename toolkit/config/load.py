@@ -171,12 +171,15 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
     )
     if "persistent_volumes" not in executor and paths_are_default:
         executor["persistent_volumes"] = (DEFAULT_VOLUME,)
+    settings: ExecutorConfig = _build(ExecutorConfig, None, executor)
+    locations = SettingLocations(tree.file or None, located)
     config = Config(
         executor=Executor(
             type=executor_type if executor_type is not None else Executor().type,  # type: ignore[arg-type]
-            config=_build(ExecutorConfig, None, executor),
+            config=settings,
             type_given=executor_type is not None,
             patch_places=_patch_locations(located.get("executor")),
+            host_path_places=_host_path_locations(settings.persistent_volumes, locations),
         ),
         run_log_store=run_log_store,
         catalog=catalog,
@@ -185,7 +188,7 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
         pipeline=_pipeline(entries.get("pipeline")),
         source=source,
     )
-    check_consistency(config, SettingLocations(tree.file or None, located))
+    check_consistency(config, locations)
     return config
 
 
@@ -197,12 +200,24 @@ def _patch_locations(executor: Located | None) -> dict[str, str]:
     return {key: tree.key_where(key) for key in tree.value} if tree is not None and isinstance(tree.value, dict) else {}
 
 
+def _host_path_locations(volumes: tuple[PersistentVolume, ...], locations: SettingLocations) -> dict[str, str]:
+    """Where each ``host_path`` stands, as ``file:line``, by the volume's name."""
+    places = {
+        volume.name: locations.of("executor", "config", "persistent_volumes", number, "host_path")
+        for number, volume in enumerate(volumes)
+        if volume.host_path is not None
+    }
+    return {name: place for name, place in places.items() if place is not None}
+
+
 def _check_top_keys(tree: Located, entries: Mapping[str, Located]) -> None:
     canonical = [service.name for service in _SERVICES]
     known = {spelling for service in _SERVICES for spelling in service.spellings} | {"build", "pipeline"}
     elsewhere = {key: "executor.config" for key in ExecutorConfig._fields}
     elsewhere.update({"docker_image": "executor.config", "log_folder": "run_log_store.config"})
-    elsewhere.update({"catalog_location": "catalog.config", "compute_data_folder": "catalog.config"})
+    elsewhere.update(
+        {"catalog_location": "catalog.config", "compute_data_folder": "catalog.config", "ignore": "catalog.config"}
+    )
     for key in entries:
         if key not in known:
             # Without a suggestion, the message lists the canonical names and not all of their spellings.

@@ -70,6 +70,19 @@ def check_python_version(text: str) -> None:
         raise ValueError("must be a minor version of Python in quotes, as '3.12'")
 
 
+def check_ignored(text: str) -> None:
+    """A pattern of files in the step's folder."""
+    check_line(text)
+    if text.startswith(("/", "~")):
+        raise ValueError("must be relative to the step's folder")
+    if ".." in text.split("/"):
+        raise ValueError("must not lead out of the step's folder")
+    if text.startswith("!"):
+        raise ValueError("can't begin with '!': what one pattern leaves out, no other takes in again")
+    if text.strip("./") == "":
+        raise ValueError("must name files, and not the step's folder itself")
+
+
 def check_subdomain(text: str) -> None:
     """A name of a Kubernetes object."""
     if len(text) > 253 or not _SUBDOMAIN.fullmatch(text):
@@ -208,6 +221,7 @@ def _rules() -> Rules:
         {
             (s.PersistentVolume, "name"): check_subdomain,
             (s.PersistentVolume, "mount_path"): check_mount_path,
+            (s.PersistentVolume, "host_path"): check_line,
             (s.SecretReference, "environment_variable"): check_variable,
             (s.SecretReference, "secret_name"): check_subdomain,
             (s.SecretReference, "secret_key"): check_secret_key,
@@ -225,6 +239,7 @@ def _rules() -> Rules:
             (s.RunLogStore, "log_folder"): check_path,
             (s.CatalogStore, "catalog_location"): check_path,
             (s.CatalogStore, "compute_data_folder"): check_line,
+            (s.CatalogStore, "ignore"): check_ignored,
             (s.Secrets, "location"): check_line,
             (s.BuildNetwork, "ca_bundle"): check_line,
             (s.BuildNetwork, "pip_config"): check_line,

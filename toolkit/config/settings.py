@@ -22,6 +22,10 @@ class PersistentVolume(NamedTuple):
 
     name: str
     mount_path: str
+    host_path: str | None = None
+    """On this machine, the folder that is the volume: absolute, below ``~``, or relative to the configuration file."""
+    read_only: bool = False
+    """Whether steps may only read: in every container, also on Kubernetes."""
 
 
 class SecretReference(NamedTuple):
@@ -124,6 +128,8 @@ class ExecutorConfig(NamedTuple):
     retry_strategy: RetryStrategy = RetryStrategy()
     parallelism: int | None = None
     """How many steps may run at once; None is no limit on a cluster, and the number of processors elsewhere."""
+    strict: bool = False
+    """Whether shell steps that do not say it themselves run in ``bash -euo pipefail``."""
     patches: dict[str, Patch] = _NOTHING
     """Only for the type mocked: by name or path, the tasks that run, each with another command."""
     pods_per_map: int = 500
@@ -158,6 +164,8 @@ class Executor(NamedTuple):
     """Not a key of the file: whether the file sets the type. A type that is set chooses the environment if nothing else does."""
     patch_places: dict[str, str] = _NOTHING
     """Not a key of the file: where each patch stands, as ``file:line``."""
+    host_path_places: dict[str, str] = _NOTHING
+    """Not a key of the file: where the ``host_path`` of each volume stands, as ``file:line``, by the volume's name."""
 
 
 class RunLogStore(NamedTuple):
@@ -170,6 +178,8 @@ class CatalogStore(NamedTuple):
     catalog_location: str = "/mnt/catalog"
     compute_data_folder: str = "."
     """The folder, relative to the step's own, that catalog keys are relative to."""
+    ignore: tuple[str, ...] = ()
+    """Patterns of files that a step may leave without putting them; none by default."""
 
 
 class Secrets(NamedTuple):

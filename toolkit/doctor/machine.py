@@ -85,9 +85,9 @@ def _engine(project: Project) -> Iterator[Finding]:
 
 
 def _interpreter(project: Project) -> Finding:
-    from toolkit.backends import process
+    from toolkit.backends.interpreter import interpreter
 
-    python = process.interpreter(project)
+    python = interpreter(project)
     command = [python, "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"]
     try:
         version = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
@@ -104,8 +104,15 @@ def _interpreter(project: Project) -> Finding:
 
 def _volumes(project: Project, environment: EnvironmentName) -> Iterator[Finding]:
     user = os.getuid() if environment == "process" else steps_user(project.config.executor.config)
-    for mount, name in volumes.folders(project).items():
-        folder = Path(name)
+    for volume in project.config.executor.config.persistent_volumes:
+        mount = volume.mount_path
+        try:
+            folder = volumes.volume_folder(project, volume)
+            if volume.host_path is not None:
+                volumes.check_host_path(project, volume)
+        except BadInput as error:
+            yield Finding("error", str(error), f"create the folder, or correct the host_path of {volume.name}")
+            continue
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if existing != folder:
             if os.access(existing, os.W_OK | os.X_OK):
@@ -121,17 +128,22 @@ def _volumes(project: Project, environment: EnvironmentName) -> Iterator[Finding
             yield Finding(
                 "error", f"the volume at {mount} is not a folder: {shown(folder)}", f"mv {folder} {folder}.old"
             )
-        elif user != 0 and not _may_write(status, user):
+        elif user != 0 and not _may(status, user, 5):
+            sentence = f"the steps' user {user}:{GROUP} may not read the volume at {mount}, {shown(folder)}"
+            yield Finding("error", sentence, f"sudo chmod o+rx {folder}")
+        elif volume.read_only:
+            yield Finding("ok", f"the volume at {mount} is {shown(folder)}, which steps only read")
+        elif user != 0 and not _may(status, user, 2):
             sentence = f"the steps' user {user}:{GROUP} may not write in the volume at {mount}, {shown(folder)}"
             yield Finding("error", sentence, f"sudo chgrp {GROUP} {folder} && sudo chmod 2775 {folder}")
         else:
             yield Finding("ok", f"the volume at {mount} is {shown(folder)}, writable for the steps")
 
 
-def _may_write(status: os.stat_result, user: int) -> bool:
-    if status.st_uid == user:
-        return bool(status.st_mode & 0o200)
-    return bool(status.st_mode & (0o020 if status.st_gid == GROUP else 0o002))
+def _may(status: os.stat_result, user: int, rights: int) -> bool:
+    """Whether a user of the steps' group has these rights (4 is to read, 2 to write, 1 to enter) in a folder."""
+    shift = 6 if status.st_uid == user else 3 if status.st_gid == GROUP else 0
+    return status.st_mode >> shift & rights == rights
 
 
 def _secrets(project: Project, names: Sequence[str]) -> Iterator[Finding]:

@@ -5,20 +5,25 @@ A description is plain JSON data. Every form of a pipeline yields one, and what 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit.errors import BadInput
+from toolkit.model import argument_types
 from toolkit.model.pipeline import (
     RETURN_KINDS,
     SHELLS,
+    Argument,
     Binding,
     CatalogUse,
     Conditional,
     Constant,
+    DeclaredParameter,
     Function,
     Loop,
     Map,
+    NamedFile,
     Nested,
     Parallel,
     Pipeline,
@@ -30,12 +35,17 @@ from toolkit.model.pipeline import (
     Takes,
     Task,
 )
+from toolkit.runtime.shared.casts import CannotConvert
 from toolkit.runtime.shared.catalog import executed_name
+from toolkit.runtime.shared.keys import escape_braces
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import (
+        ArgumentRow,
         CatalogDescription,
+        FileDescription,
         FunctionRow,
+        ParameterRow,
         PipelineDescription,
         ResolvedFunction,
         StepDescription,
@@ -52,7 +62,8 @@ def to_pipeline(description: PipelineDescription, file: str) -> Pipeline:
     Raises:
         BadInput: a name is not allowed or is used twice, or a task declares what is not possible.
     """
-    return _ModelBuilder(file).pipeline(description)
+    named = description.get("parameters_file")
+    return _ModelBuilder(file, named["path"] if named is not None else None).whole(description)
 
 
 def to_function(resolved: ResolvedFunction) -> tuple[Function, Takes]:
@@ -65,15 +76,58 @@ def _function(node: FunctionRow) -> Function:
 
 
 def _takes(node: TakesRow) -> Takes:
-    return Takes(tuple(node["names"]), tuple(node["required"]), node["everything"])
+    arguments = {name: _argument(row) for name, row in (node.get("arguments") or {}).items()}
+    return Takes(tuple(node["names"]), tuple(node["required"]), node["everything"], arguments)
+
+
+def _argument(row: ArgumentRow) -> Argument:
+    return Argument(row.get("type"), row.get("annotation", ""), (row["default"],) if "default" in row else None)
 
 
 class _ModelBuilder:
-    def __init__(self, file: str) -> None:
-        self._file = file
+    """Makes the model.
 
-    def _where(self, node: StepDescription) -> str:
+    Args:
+        file: the pipeline's, for messages. parameters_file: the path that the outermost pipeline names, or None.
+    """
+
+    def __init__(self, file: str, parameters_file: str | None) -> None:
+        self._file = file
+        self._outermost_file = parameters_file
+
+    def _where(self, node: StepDescription | FileDescription) -> str:
         return f"{self._file}:{node['line']}" if node.get("line") else self._file
+
+    def whole(self, node: PipelineDescription) -> Pipeline:
+        """The pipeline that is run: what it declares of parameters counts, and of the pipelines inside it nothing does."""
+        pipeline = self.pipeline(node)
+        declared = node.get("parameters")
+        if declared is None:
+            return pipeline
+        parameters: dict[str, DeclaredParameter] = {}
+        for row in declared:
+            parameter = self._parameter(row)
+            if parameter.name in parameters:
+                raise BadInput(f"the pipeline declares the parameter {parameter.name} twice", parameter.line)
+            parameters[parameter.name] = parameter
+        return replace(pipeline, parameters=tuple(parameters.values()))
+
+    def _parameter(self, row: ParameterRow) -> DeclaredParameter:
+        where = f"{self._file}:{row['line']}" if row.get("line") else self._file
+        name, known = names.parameter_name(row["name"], where), _argument(row)
+        if known.default == (None,) and known.type is not None:
+            # As of a function's argument, whatever its annotation.
+            known = replace(known, type=argument_types.with_none(known.type))
+        if known.type is not None and known.default is not None:
+            try:
+                argument_types.read(known.type, known.default[0])
+            except CannotConvert as refusal:
+                raise BadInput(
+                    f"the default of the parameter {name} can't be {argument_types.shown(known.type)}: "
+                    f"{''.join(refusal.path) or 'it'} {refusal.what}",
+                    where,
+                ) from None
+        return DeclaredParameter(known.type, known.annotation, known.default, name, row.get("description") or "", where)
 
     def pipeline(self, node: PipelineDescription) -> Pipeline:
         if not node["steps"]:
@@ -87,7 +141,19 @@ class _ModelBuilder:
                     self._where(step_node),
                 )
             places[step.name] = self._where(step_node)
-        return Pipeline(steps=steps, name=node.get("name") or "")
+        return Pipeline(steps=steps, name=node.get("name") or "", parameters_file=self._parameters_file(node))
+
+    def _parameters_file(self, node: PipelineDescription) -> NamedFile | None:
+        named = node.get("parameters_file")
+        if named is None:
+            return None
+        if named["path"] != self._outermost_file:
+            raise BadInput(
+                f"the parameters_file {named['path']} is one of a pipeline inside another: a run has one such file, which the "
+                "outermost pipeline names",
+                self._where(named),
+            )
+        return NamedFile(named["path"], self._where(named))
 
     def _optional_pipeline(self, node: PipelineDescription | None) -> Pipeline | None:
         return self.pipeline(node) if node is not None else None
@@ -161,13 +227,14 @@ class _ModelBuilder:
         put = list(catalog.get("put") or ())
         if node["kind"] == "notebook" and node.get("command"):
             # The executed notebook is put into the catalog like any other file.
-            put = list(dict.fromkeys([*put, executed_name(node["command"])]))
+            put = list(dict.fromkeys([*put, escape_braces(executed_name(node["command"]))]))
         return Task(
             name=name,
             kind=node["kind"],
             function=_function(function) if function else None,
             command=self._command(node, where),
             shell=self._shell(node, where),
+            strict=self._strict(node, where),
             takes=_takes(takes) if takes else None,
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(secret, where) for secret in node.get("secrets") or ()),
@@ -199,6 +266,18 @@ class _ModelBuilder:
         if node["kind"] != "shell" and "shell" in node:
             raise BadInput(f"the {node['kind']} step {node['name']!r} has no shell", where)
         return SHELLS[name]
+
+    def _strict(self, node: StepDescription, where: str) -> bool | None:
+        strict = node.get("strict")
+        if strict is None:
+            return None
+        if not isinstance(strict, bool):
+            raise BadInput(f"strict of the step {node['name']!r} is true or false, not {strict!r}", where)
+        if node["kind"] != "shell":
+            raise BadInput(f"the {node['kind']} step {node['name']!r} has no shell that could be strict", where)
+        if strict and node.get("shell") == "sh":
+            raise BadInput(f"the step {node['name']!r} is strict, which takes bash: leave out `shell: sh`", where)
+        return strict
 
     def _returns(self, node: StepDescription, name: str, where: str) -> tuple[Return, ...]:
         returns: dict[str, Return] = {}

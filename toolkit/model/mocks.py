@@ -22,6 +22,7 @@ from toolkit.model.pipeline import (
     Task,
 )
 from toolkit.runtime.shared.catalog import executed_name
+from toolkit.runtime.shared.keys import escape_braces
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 Resolve = Callable[[list[str]], Mapping[str, tuple[Function, Takes] | str]]
@@ -58,7 +59,7 @@ def apply_mocks(
     patched: dict[str, Task] = {}
     for path, key in patch_of.items():
         patched[path] = _apply_patch(tasks[path], patches[key], functions, places.get(key))
-    return _mock_pipeline(pipeline, "", patched)
+    return replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
 
 
 def _apply_patch(
@@ -72,7 +73,8 @@ def _apply_patch(
         return replace(task, function=function, takes=takes)
     if task.kind == "notebook":
         assert task.command is not None
-        put = [executed_name(command) if key == executed_name(task.command) else key for key in task.catalog.put]
+        before, after = (escape_braces(executed_name(name)) for name in (task.command, command))
+        put = [after if key == before else key for key in task.catalog.put]
         return replace(task, command=command, catalog=replace(task.catalog, put=tuple(put)))
     return replace(task, command=command)
 
@@ -83,11 +85,11 @@ def _tasks(pipeline: Pipeline, scope: str) -> Iterator[tuple[str, Task]]:
         path = join(scope, step.name)
         if isinstance(step, Task):
             yield path, step
-        for label, inner in _inner_pipelines(step):
+        for label, inner in inner_pipelines(step):
             yield from _tasks(inner, join(path, label) if label else path)
 
 
-def _inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
+def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
     """The pipelines inside a step, each with the label that its path has below the step's; the label may be empty."""
     pipelines: list[tuple[str, Pipeline]] = []
     if isinstance(step, Nested):

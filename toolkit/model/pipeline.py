@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import JsonValue, TypeRow
 
 Kind = Literal["python", "shell", "notebook"]
 Shell = Literal["sh", "bash"]
@@ -29,12 +32,43 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Argument:
+    """What is known of an argument of a function, or of a parameter that a pipeline declares.
+
+    Attributes:
+        type: a row that a value is checked by; None where the step alone can.
+        annotation: the text of an annotation that has no such row; empty for none.
+        default: in a tuple; None where there is none, or where JSON can't hold it.
+    """
+
+    type: TypeRow | None = None
+    annotation: str = ""
+    default: tuple[JsonValue] | None = None
+
+
+@dataclass(frozen=True)
+class DeclaredParameter(Argument):
+    """A parameter that a pipeline declares. Without a default the run has to be given it."""
+
+    name: str = ""
+    description: str = ""
+    line: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Takes:
-    """A function's signature: the argument names, those without a default, and whether it has ``**kwargs``."""
+    """A function's signature: the argument names, those without a default, and whether it has ``**kwargs``.
+
+    Of a notebook the names are those that its parameters cell assigns.
+
+    Attributes:
+        arguments: what is known of each, by name; of an older description nothing.
+    """
 
     names: tuple[str, ...]
     required: tuple[str, ...]
     everything: bool
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,13 +111,19 @@ class CatalogUse:
 
 @dataclass(frozen=True)
 class Task:
-    """A step that runs in a container of its own: a function, a command or a notebook."""
+    """A step that runs in a container of its own: a function, a command or a notebook.
+
+    Attributes:
+        strict: whether a shell step ends at the first command that fails, and at a variable that is not set; it runs bash then.
+            None leaves that to the configuration.
+    """
 
     name: str
     kind: Kind
     function: Function | None = None
     command: str | None = None
     shell: Shell = "sh"
+    strict: bool | None = None
     takes: Takes | None = None
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()
@@ -188,8 +228,25 @@ REDUCERS = ("list", "sum", "max", "min", "last")
 
 
 @dataclass(frozen=True)
+class NamedFile:
+    """A file that a pipeline names: its path, relative to the project's root."""
+
+    path: str
+    line: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Pipeline:
-    """Steps in the order in which they run; their names are unique among siblings."""
+    """Steps in the order in which they run; their names are unique among siblings.
+
+    Attributes:
+        parameters_file: a file that scripts read themselves, and that holds the run's values when they do.
+        parameters: all that a run of the pipeline can be given, where it declares them; None where they are what its steps take.
+        written: of one whose steps are mocked, the one that was written.
+    """
 
     steps: tuple[Step, ...]
     name: str = ""
+    parameters_file: NamedFile | None = None
+    parameters: tuple[DeclaredParameter, ...] | None = None
+    written: Pipeline | None = field(default=None, compare=False)

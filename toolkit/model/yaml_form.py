@@ -1,5 +1,7 @@
 """Reads the YAML form of a pipeline, ``dag: {start_at, steps: {NAME: {type, next, …}}}``, as a description.
 
+Beside the dag, ``parameters`` declares what a run of it can be given.
+
 The description lists the steps in the order in which they run.
 """
 
@@ -11,11 +13,14 @@ from typing import TYPE_CHECKING
 from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
 from toolkit.errors import BadInput
+from toolkit.model.argument_types import WRITTEN, parse_type
 from toolkit.model.pipeline import REDUCERS, RETURN_KINDS, TASK_KINDS
+from toolkit.runtime.shared.values import is_plain
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import (
         CatalogDescription,
+        ParameterRow,
         PipelineDescription,
         ReducerDescription,
         ReturnRow,
@@ -31,6 +36,7 @@ _KEYS = {
         "command_type",
         "command",
         "shell",
+        "strict",
         "returns",
         "catalog",
         "secrets",
@@ -46,6 +52,7 @@ _KEYS = {
     "success": ("type",),
     "fail": ("type",),
 }
+_PARAMETERS_FILE = "parameters_file"
 _LONGEST_COMMAND = 100_000
 """Characters."""
 _MOST_STEPS = 10_000
@@ -62,11 +69,54 @@ def read(path: Path) -> PipelineDescription:
     tree = read_yaml(path)
     if not isinstance(tree.value, dict) or "dag" not in tree.value:
         raise BadInput("this file has no `dag:`, so it is not a pipeline", tree.where)
+    named = tree.value.get(_PARAMETERS_FILE)
     for key in tree.value:
         # A file may keep anchors for branches beside the dag, under keys of the author's choice.
-        if key != "dag" and not isinstance(tree.value[key].value, dict):
+        if key not in ("dag", "parameters", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
             raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
-    return _DagReader().dag(tree.value["dag"])
+    description = _DagReader().dag(tree.value["dag"])
+    if named is not None:
+        description["parameters_file"] = {"path": _text(named, _PARAMETERS_FILE), "line": _line_of(named.where)}
+    if "parameters" in tree.value:
+        description["parameters"] = _describe_parameters(tree.value["parameters"])
+    return description
+
+
+def _describe_parameters(tree: Located) -> list[ParameterRow]:
+    """The parameters that a pipeline declares: ``n: 3``, ``n: {type: int, default: 3, description: …}``, or just ``n:``."""
+    rows = []
+    for name, declared in _mapping(tree, "parameters").items():
+        row: ParameterRow = {"name": name, "line": tree.key_lines.get(name, tree.line)}
+        if not isinstance(declared.value, dict):
+            entries = {"default": declared} if declared.value is not None else {}
+        else:
+            entries = declared.value
+            _check_keys(declared, entries, ("type", "default", "description"), f"the parameter {name}")
+        if "type" in entries:
+            text = _text(entries["type"], "type")
+            kind = parse_type(text)
+            if kind is None:
+                hint = nearest(text, WRITTEN)
+                raise BadInput(
+                    f"{text!r} is not a type of parameter"
+                    + (f" (did you mean {hint!r}?)" if hint else "")
+                    + f": use {', '.join(WRITTEN)}, or what is made of them, as list[int] or str | None",
+                    entries["type"].where,
+                )
+            row["type"] = kind
+        if "default" in entries:
+            default = entries["default"]
+            is_spelled = (
+                row.get("type") == "str" and isinstance(default.value, (int, float)) and default.text is not None
+            )
+            # 1.10 is a text here, as it is where --param gives it.
+            row["default"] = default.text if is_spelled else default.plain()
+        if "description" in entries:
+            row["description"] = _text(entries["description"], "description")
+        if not is_plain(row.get("default")):
+            raise BadInput(f"the default of the parameter {name} is none that JSON can hold", declared.where)
+        rows.append(row)
+    return rows
 
 
 class _DagReader:
@@ -358,6 +408,8 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
     _copy_flags(node, step)
     if "shell" in node:
         step["shell"] = _text(node["shell"], "shell")
+    if "strict" in node:
+        step["strict"] = _truth(node["strict"], "strict")
     if "max_attempts" in node:
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     if kind == "python":
@@ -438,6 +490,10 @@ def _check_keys(
         return
     for key in entries:
         if key not in allowed:
+            if key == "parameters" and owner == "dag":
+                raise BadInput(
+                    "unknown key 'parameters' in dag: it stands beside the pipeline's dag", tree.key_where(key)
+                )
             if key == "retry":
                 raise BadInput(f"unknown key 'retry' in {owner}: use max_attempts", tree.key_where(key))
             hint = nearest(key, allowed)
@@ -468,6 +524,12 @@ def _text(tree: Located, name: str) -> str:
 
 def _text_mapping(tree: Located | None, name: str) -> dict[str, str]:
     return {key: _text(value, name) for key, value in _mapping(tree, name).items()} if tree is not None else {}
+
+
+def _truth(tree: Located, name: str) -> bool:
+    if not isinstance(tree.value, bool):
+        raise BadInput(f"{name} is true or false, not {tree.described()}", tree.where)
+    return tree.value
 
 
 def _whole_number(tree: Located, name: str) -> int:

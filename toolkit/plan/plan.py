@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from toolkit.config.settings import ResourceList, Resources, RetryStrategy, SecretReference
 from toolkit.model.pipeline import Function, Takes, Task
@@ -30,13 +30,23 @@ if TYPE_CHECKING:
         SettingsRow,
         StepRow,
         StepType,
+        StoresRow,
         TakesRow,
         TaskKeys,
+        VolumeRow,
     )
 
 VERSION = 2
 When = Literal["start", "again"]
 Ends = Literal["success", "failure", ""]
+
+
+class PlannedVolume(NamedTuple):
+    """A volume as every environment has it: the folder or the claim behind it is no part of a plan."""
+
+    name: str
+    mount_path: str
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,13 +55,13 @@ class Settings:
 
     Attributes:
         image: an image of the step's own; None is the pipeline's.
-        volumes: (name, mount path) of each volume. secrets: those of the configuration, which every step gets.
+        volumes: without what concerns this machine alone. secrets: those of the configuration, which every step gets.
         time_limit: seconds for one attempt. grace_period: seconds between the request to stop and the kill.
     """
 
     image: str | None
     environment: Mapping[str, str]
-    volumes: tuple[tuple[str, str], ...]
+    volumes: tuple[PlannedVolume, ...]
     secrets: tuple[SecretReference, ...]
     resources: Resources
     user: int | None
@@ -129,6 +139,7 @@ class PlannedStep:
         type: task, stub, pipeline, parallel, map, conditional or loop.
         settings: index into the plan's settings; None for a step that has no container.
         inside: what a composite holds; None for any other step. handler: the scope of on_failure.
+        executed: what the executed notebook is called, where that is not by the notebook alone.
         ends: success or failure, if the step ends its sequence once it has succeeded; else empty.
         line: where the step stands, for messages; never compared.
     """
@@ -143,6 +154,7 @@ class PlannedStep:
     inside: PlannedComposite | None = None
     handler: str | None = None
     ends: Ends = ""
+    executed: str = ""
     emits: tuple[Emission, ...] = ()
     line: str | None = field(default=None, compare=False)
 
@@ -177,6 +189,7 @@ class Plan:
     Attributes:
         controls: where each composite's control values come from, by its path (:mod:`toolkit.plan.controls`).
         given: composites whose control values follow from the run's parameters alone.
+        ignore: patterns of files that a step may leave without putting them.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -186,6 +199,7 @@ class Plan:
     run_log: str
     catalog: str | None
     data_folder: str
+    ignore: tuple[str, ...] = ()
     controls: Mapping[str, tuple[Control, ...]] = field(default_factory=dict, compare=False)
     given: tuple[str, ...] = ()
 
@@ -205,9 +219,12 @@ class Plan:
 
     def document(self) -> PlanDocument:
         """The plan as JSON data."""
+        stores: StoresRow = {"run_log": self.run_log, "catalog": self.catalog, "data_folder": self.data_folder}
+        if self.ignore:
+            stores["ignore"] = list(self.ignore)
         return {
             "version": VERSION,
-            "stores": {"run_log": self.run_log, "catalog": self.catalog, "data_folder": self.data_folder},
+            "stores": stores,
             "import_roots": list(self.import_roots),
             "settings": [_settings_json(settings) for settings in self.settings],
             "scopes": {scope.path: _scope_json(scope) for scope in self.scopes},
@@ -241,7 +258,7 @@ def _settings_json(settings: Settings) -> SettingsRow:
     return {
         "image": settings.image,
         "environment": dict(settings.environment),
-        "volumes": [{"name": name, "mount_path": path} for name, path in settings.volumes],
+        "volumes": [_volume_json(volume) for volume in settings.volumes],
         "secrets": [
             {
                 "environment_variable": secret.environment_variable,
@@ -264,6 +281,13 @@ def _settings_json(settings: Settings) -> SettingsRow:
         "pids_limit": settings.pids_limit,
         "image_pull_secrets": list(settings.image_pull_secrets),
     }
+
+
+def _volume_json(volume: PlannedVolume) -> VolumeRow:
+    row: VolumeRow = {"name": volume.name, "mount_path": volume.mount_path}
+    if volume.read_only:
+        row["read_only"] = True
+    return row
 
 
 def _resource_list_json(resources: ResourceList) -> ResourceListRow:
@@ -326,6 +350,10 @@ def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
         row["command"] = task.command
         if task.shell != "sh":
             row["shell"] = task.shell
+        if task.strict:
+            row["strict"] = True
+    if step.executed:
+        row["executed"] = step.executed
     return row
 
 

@@ -25,7 +25,7 @@ from toolkit.model.pipeline import (
     Stub,
     Task,
 )
-from toolkit.plan import controls
+from toolkit.plan import controls, keys
 from toolkit.plan.plan import (
     CatalogGet,
     Ends,
@@ -33,9 +33,11 @@ from toolkit.plan.plan import (
     PlannedComposite,
     PlannedScope,
     PlannedStep,
+    PlannedVolume,
     Settings,
     settings_key,
 )
+from toolkit.plan.sources import Sources
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 if TYPE_CHECKING:
@@ -57,8 +59,8 @@ def plan(pipeline: Pipeline, config: Config, import_roots: tuple[str, ...]) -> P
         import_roots: folders, relative to the project's root, that the user's modules are imported from.
 
     Raises:
-        BadInput: a binding or an override names nothing, a secret has the name of an environment variable, or no task can
-            compute a control value in time.
+        BadInput: a binding or an override names nothing, a key is none, two branches put one key, a secret has the name of an
+            environment variable, or no task can compute a control value in time.
     """
     return _Planner(config).plan(pipeline, import_roots)
 
@@ -75,7 +77,9 @@ class _Planner:
         self._plan_sequence(pipeline, "", None)
         self._scopes.sort(key=lambda scope: scope.path)
         store = self._config.catalog
-        analysis = controls.analyse_controls(self._rows, self._scopes)
+        rows = keys.name_executed_notebooks(self._rows)
+        keys.check_side_by_side(rows, self._scopes)
+        analysis = controls.analyse_controls(rows, self._scopes)
         return Plan(
             steps=analysis.steps,
             scopes=tuple(self._scopes),
@@ -84,6 +88,7 @@ class _Planner:
             run_log=self._config.run_log_store.log_folder,
             catalog=None if store.type == "do-nothing" else store.catalog_location,
             data_folder=store.compute_data_folder,
+            ignore=store.ignore,
             controls=analysis.controls,
             given=analysis.given,
         )
@@ -183,32 +188,43 @@ class _Planner:
         return {name for scope in inner for name in scope.returns}, any(scope.puts for scope in inner)
 
     def _plan_task(self, task: Task, path: str, position: int, siblings: _Siblings) -> PlannedStep:
-        bind: dict[str, BindRow] = {}
-        for argument, binding in task.bind.items():
-            bind[argument] = self._plan_binding(task, argument, binding, position, siblings)
         gets = []
         for key in task.catalog.get:
             step, rest = _split_step(key, siblings.paths)
             if step is not None:
                 gets.append(
-                    CatalogGet(
-                        self._checked_key(task, rest), siblings.before(step, position, task, f"gets {rest} from")
-                    )
+                    CatalogGet(keys.checked_key(task, rest), siblings.before(step, position, task, f"gets {rest} from"))
                 )
             else:
-                gets.append(CatalogGet(self._checked_key(task, key)))
+                gets.append(CatalogGet(keys.checked_key(task, key)))
         for key in task.catalog.put:
-            self._checked_key(task, key)
+            keys.checked_key(task, key)
+        named = keys.names_in_keys([*(get.key for get in gets), *task.catalog.put])
+        bind: dict[str, BindRow] = {}
+        for argument, binding in task.bind.items():
+            bind[argument] = self._plan_binding(task, argument, binding, named, position, siblings)
         self._check_secrets(task)
         handler = join(path, HANDLER) if task.on_failure is not None else None
         settings = self._settings_of(task)
+        strict = self._config.executor.config.strict if task.strict is None else task.strict
+        if strict and task.kind == "shell":
+            task = replace(task, shell="bash", strict=True)
         return PlannedStep(
             path, "task", task.name, settings, task, bind, tuple(gets), None, handler, _ends(task), line=task.line
         )
 
-    def _plan_binding(self, task: Task, argument: str, binding: Binding, position: int, siblings: _Siblings) -> BindRow:
-        takes = task.takes
-        if takes is not None and argument not in takes.names and not takes.everything:
+    def _plan_binding(
+        self,
+        task: Task,
+        argument: str,
+        binding: Binding,
+        named: Collection[str],
+        position: int,
+        siblings: _Siblings,
+    ) -> BindRow:
+        takes = task.takes if task.kind == "python" else None
+        # The names in its catalog keys are arguments of the step as well.
+        if takes is not None and argument not in (*takes.names, *named) and not takes.everything:
             raise BadInput(f"the step {task.name!r} binds {argument}, which its function does not take", task.line)
         if isinstance(binding, Constant):
             return {"value": binding.value}
@@ -223,16 +239,6 @@ class _Planner:
                 task.line,
             )
         return {"name": binding.name, "step": path}
-
-    def _checked_key(self, task: Task, key: str) -> str:
-        """The key, after checking that it stays inside the step's folder. The runtime checks the file itself again."""
-        from toolkit.runtime.shared.catalog import BadKey, check_key
-
-        try:
-            check_key(key)
-        except BadKey as error:
-            raise BadInput(f"the step {task.name!r}: {error}", task.line) from None
-        return key
 
     def _check_secrets(self, task: Task) -> None:
         for name in task.secrets:
@@ -385,7 +391,9 @@ def _merge_settings(config: ExecutorConfig, override: Override, max_attempts: in
     return Settings(
         image=override.image,
         environment={**config.environment, **override.environment},
-        volumes=tuple((volume.name, volume.mount_path) for volume in config.persistent_volumes),
+        volumes=tuple(
+            PlannedVolume(volume.name, volume.mount_path, volume.read_only) for volume in config.persistent_volumes
+        ),
         secrets=config.secrets_from_k8s,
         resources=either("resources"),
         user=either("user"),
@@ -407,30 +415,11 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
         given: the names of the run's own parameters.
 
     Returns:
-        (step, name) in the order of the plan: the arguments that Python steps require, and what composites depend on.
+        (step, name) in the order of the plan: the arguments that Python steps require, the names in catalog keys, and what
+        composites depend on.
     """
     scopes = {scope.path: scope for scope in plan.scopes}
-    scope_of = {path: scope for scope in plan.scopes for path in scope.steps}
-    rows = {row.path: row for row in plan.steps}
-
-    def is_visible(name: str, path: str) -> bool:
-        """Whether the step at ``path`` may see a parameter."""
-        inner = path
-        while True:
-            scope = scope_of[inner]
-            position = scope.steps.index(inner)
-            if any(index < position for index in scope.returns.get(name, ())):
-                return True
-            if scope.owner is None:
-                return name in given
-            owner = rows[scope.owner]
-            if owner.inside is not None and not scope.is_handler:
-                if owner.inside.item == name and owner.type in ("map", "loop"):
-                    return True
-                if owner.type == "loop" and name in scope.returns:
-                    return True
-            inner = owner.path
-
+    sources = Sources(plan)
     missing = []
     for step in plan.steps:
         needed: list[str] = []
@@ -440,15 +429,16 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
             [(_, scope)] = step.inside.branches
             needed = [] if step.inside.parameter in scopes[scope].returns else [step.inside.parameter]
         for name in needed:
-            if not is_visible(name, step.path):
+            if name not in given and sources.source(name, step.path)[0] == "run":
                 missing.append((step, name))
-        if step.task is None or step.task.takes is None:
+        if step.task is None:
             continue
-        for argument in step.task.takes.required:
+        required = step.task.takes.required if step.task.takes is not None else ()
+        for argument in dict.fromkeys([*required, *keys.names_in(step)]):
             binding = step.bind.get(argument) or {"name": argument}
             if "value" in binding or binding.get("step"):
                 continue
             name = binding["name"]
-            if name not in given if "step" in binding else not is_visible(name, step.path):
+            if name not in given and ("step" in binding or sources.source(name, step.path)[0] == "run"):
                 missing.append((step, argument))
     return missing

@@ -27,6 +27,12 @@ class RunSummary(TypedDict):
     ended: str | None
 
 
+class RunRow(RunSummary, total=False):
+    """A run in ``toolkit runs``; with ``--table`` also the values that it has of the columns."""
+
+    values: dict[str, JsonValue]
+
+
 class ExecutableDocument(TypedDict, total=False):
     """The key that only a file with its executable bit has."""
 
@@ -48,6 +54,29 @@ class FilesDocument(TypedDict):
     put: list[FileDocument]
 
 
+class _LeftFileKeys(TypedDict):
+    name: str
+    size: int
+
+
+class LeftFileDocument(_LeftFileKeys, total=False):
+    """A file that a step left and nobody put; the key that only one has whose name is that of a file of the project's."""
+
+    project: bool
+
+
+class _LeftKeys(TypedDict):
+    files: list[LeftFileDocument]
+    count: int
+    size: int
+
+
+class LeftDocument(_LeftKeys, total=False):
+    """What a step left in its folder and nobody put; the key that it has where there was too much to look at."""
+
+    incomplete: bool
+
+
 class _AttemptKeys(TypedDict):
     number: int
     status: str
@@ -62,6 +91,7 @@ class _AttemptKeys(TypedDict):
 
 
 class AttemptDocument(_AttemptKeys, total=False):
+    left: LeftDocument
     exception: ExceptionRecord
     unknown: list[str]
 
@@ -138,9 +168,16 @@ class OutputDocument(TypedDict):
     output: str
 
 
-class CatalogFile(FileDocument):
-    """A file that a run put, in ``toolkit catalog``."""
+class ReturnedDocument(TypedDict, total=False):
+    """The key that only a returned object has: its type."""
 
+    object: str
+
+
+class CatalogFile(FileDocument, ReturnedDocument):
+    """A file that a run put, or an object that it returned, in ``toolkit catalog``."""
+
+    key: str | None
     step: str
     attempt: int
 

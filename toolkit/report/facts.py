@@ -141,7 +141,10 @@ def _planned_row(row: StepRow, document: PlanDocument) -> PlannedRow:
     del values["secrets"]
     values["settings"] = {
         **{key: value for key, value in settings.items() if key != "secrets"},
-        "volumes": {volume["mount_path"]: volume["name"] for volume in settings["volumes"]},
+        "volumes": {
+            volume["mount_path"]: volume["name"] + (", read-only" if volume.get("read_only") else "")
+            for volume in settings["volumes"]
+        },
     }
     values["secrets"] = secrets
     return PlannedRow(row, settings, values)

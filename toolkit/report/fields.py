@@ -61,6 +61,7 @@ NOT_COMPARED: Mapping[str, str] = {
     "grouping": "on a cluster, items of a large map share containers: that, and their own copies of the code",
     "words of a failure": "reason, message and traceback hold addresses and paths; the exception's type is compared",
     "output": "output.log, which may hold times",
+    "files not kept": "what a step left and nobody put, which no other step sees; it may hold times and process ids",
     "record version": "the version of the records' format",
 }
 """What two runs can't have in common, or what says nothing about their sameness. docs/sameness.md has the same list."""
@@ -120,6 +121,7 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "inputs_digest": "inputs",
         "returns": "returns",
         "catalog": "catalog",
+        "left": "files not kept",
         "reason": "words of a failure",
         "exception": "status",
         "out_of_memory": "status",

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from toolkit.backends.scheduler import Outcome
 from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.report.left import LeftFiles, template_of
 from toolkit.report.reporter import Harmless, Reporter
 from toolkit.report.table import printable
 from toolkit.runtime.shared.protocol import OUTPUT_FILE
-from toolkit.runtime.shared.tree import ANY
+from toolkit.runtime.shared.tree import ANY, REPEATED
 from toolkit.store.verdict import Attempt
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Progress(Reporter):
         self._succeeded = 0
         self._run_id = ""
         self._failed: list[str] = []
+        self._repeated: frozenset[str] = frozenset()
+        self._left = LeftFiles()
 
     def close(self) -> None:
         """Leaves the terminal as it was."""
@@ -73,6 +76,7 @@ class Progress(Reporter):
     def began(self, run_id: str, pipeline: str, plan: Plan, run_folder: Path) -> None:
         self._run_id = run_id
         self._began = time.monotonic()
+        self._repeated = frozenset(step.path for step in plan.steps if step.type in REPEATED)
         self._width = min(40, max(len(step.path) for step in plan.steps))
         tasks = [step for step in plan.steps if step.inside is None]
         # It is not known yet how often the steps inside a map or a loop run.
@@ -84,7 +88,10 @@ class Progress(Reporter):
         pass
 
     def ended(self, step: PlannedStep, attempt: Attempt, seconds: float) -> None:
-        self._succeeded += 1 if attempt.status == "succeeded" else 0
+        if attempt.status == "succeeded":
+            self._succeeded += 1
+            if "left" in attempt.end:
+                self._left.add(template_of(step.path, self._repeated), attempt.end["left"])
         number = f" (attempt {attempt.number})" if attempt.number > 1 else ""
         reason = f"  {_first_line(attempt.reason)}" if attempt.reason else ""
         mark = _MARK.get(attempt.status, attempt.status)
@@ -125,6 +132,8 @@ class Progress(Reporter):
         is_printed = any(path in outcome.reason for path in self._failed)
         reason = f": {_first_line(outcome.reason)}" if outcome.status == "failed" and not is_printed else ""
         self._line(f"run {self._run_id} {outcome.status} in {spent:.1f} s{reason}")
+        if left := self._left.sentence():
+            self._line(f"  {printable(left)}")
         self._line(f"  toolkit show {self._run_id}")
 
     def _print_tail(self, step: PlannedStep, log: Path) -> None:

@@ -14,7 +14,7 @@ class Reporter(Listener):
     """A listener that is also informed about the run as a whole. Each method may be left as it is, and then does nothing."""
 
     def note(self, sentence: str) -> None:
-        """Something is done, or was noticed, before the steps start; ``sentence`` says what."""
+        """Something is done, or was noticed, before the steps start or after they have ended; ``sentence`` says what."""
 
     def began(self, run_id: str, pipeline: str, plan: Plan, run_folder: Path) -> None:
         """The run exists now; its steps have not started yet."""

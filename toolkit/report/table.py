@@ -23,6 +23,16 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(character if character.isprintable() or character in keep else "�" for character in text)
 
 
+def sized(size: int) -> str:
+    """A number of bytes with a unit that makes it short."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return ""
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun in the singular or the plural."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

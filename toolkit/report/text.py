@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from toolkit.report.left import LeftFiles, template_of
 from toolkit.report.outline import OutlineRow, outline
-from toolkit.report.table import counted, print_table, printable
+from toolkit.report.table import counted, print_table, printable, sized
+from toolkit.runtime.shared.tree import REPEATED
 
 if TYPE_CHECKING:
-    from toolkit.report.contract import CatalogFile, RunDocument, RunSummary, StepDocument
+    from toolkit.report.contract import CatalogFile, RunDocument, RunRow, StepDocument
+    from toolkit.runtime.shared.documents import LeftFile
 
 _LONGEST_VALUE = 80
 _LONGEST_RESULT = 30
@@ -28,7 +31,7 @@ _UNKNOWN = "unknown"
 Table = list[tuple[str, ...]]
 
 
-def print_runs(runs: Sequence[RunSummary]) -> None:
+def print_runs(runs: Sequence[RunRow]) -> None:
     """Prints a table of runs."""
     if not runs:
         print("no runs")
@@ -38,6 +41,19 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
         took = _duration(run["started"], run["ended"])
         started = _to_seconds(run["started"])
         table.append((run["run_id"], run["pipeline"], run["environment"], run["status"], started, took, run["tag"]))
+    print_table(table)
+
+
+def print_values(runs: Sequence[RunRow], columns: Sequence[str]) -> None:
+    """Prints a table of values, a row for each run and a column for each name."""
+    if not runs:
+        print("no runs")
+        return
+    table: Table = [("RUN", "STATUS", "TAG", *columns)]
+    for run in runs:
+        values = run["values"]
+        cells = (_value(values[name], _LONGEST_RESULT) if name in values else "-" for name in columns)
+        table.append((run["run_id"], run["status"], run["tag"], *cells))
     print_table(table)
 
 
@@ -60,6 +76,7 @@ def print_run(run: RunDocument) -> None:
             print(f"{label:<11} {printable(text)}")
     print()
     print_table([("STEP", "TYPE", "STATUS", "TOOK", "RESULT", "FILES"), *map(_step_row, outline(run["steps"]))])
+    _print_left(run)
     unknown = run.get("unknown", [])
     if run["parameters"] or "parameters" in unknown:
         print("\nparameters")
@@ -127,6 +144,28 @@ def _print_failures(run: RunDocument) -> None:
         print(f"\n{printable(reason, _LINES)}")
 
 
+def _print_left(run: RunDocument) -> None:
+    """Prints what each step left in its folder and nobody put. The items of a map are one step here."""
+    repeated: set[str] = set()
+    left = LeftFiles()
+    for step in run["steps"]:
+        path = template_of(step["path"], repeated)
+        if step["type"] in REPEATED:
+            repeated.add(path)
+        if step["attempts"] and "left" in step["attempts"][-1]:
+            recorded = step["attempts"][-1]["left"]
+            files: list[LeftFile] = [
+                {"name": file["name"], "size": file["size"], "project": file.get("project", False)}
+                for file in recorded["files"]
+            ]
+            left.add(path, {**recorded, "files": files})
+    lines = left.lines()
+    if lines:
+        print(f"\n{left.heading()}")
+        for line in lines:
+            print(f"  {printable(line)}")
+
+
 def _ancestors(path: str) -> list[str]:
     """The paths of all composites around a path."""
     parts = path.split("/")
@@ -159,12 +198,16 @@ def _print_failure(step: StepDocument, is_handled: bool) -> None:
 
 
 def print_catalog(files: Sequence[CatalogFile]) -> None:
-    """Prints a table of files."""
+    """Prints a table of files and objects by their keys. What has no key has its name, and its attempt behind its step."""
     if not files:
-        print("the run put no files into the catalog")
+        print("the run put no files into the catalog, and returned no objects")
         return
-    table: Table = [("FILE", "STEP", "SIZE", "SHA256")]
-    table += [(file["name"], file["step"], _size(file["size"]), file["sha256"][:16]) for file in files]
+    table: Table = [("KEY", "OBJECT", "STEP", "SIZE", "SHA256")]
+    for file in files:
+        key, step = file["key"], file["step"]
+        if key is None:
+            key, step = f"({file['name']})", f"{step} (attempt {file['attempt']})"
+        table.append((key, file.get("object", ""), step, sized(file["size"]), file["sha256"][:16]))
     print_table(table)
 
 
@@ -174,18 +217,9 @@ def _value(value: object, longest: int) -> str:
         # A value of the user's may have these keys as well.
         kind, size = value.get("object", value.get("kind")), value["size"]
         if isinstance(kind, str) and isinstance(size, int):
-            return f"<{printable(kind)}, {_size(size)}>"
+            return f"<{printable(kind)}, {sized(size)}>"
     text = printable(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _size(size: int) -> str:
-    amount = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return ""
 
 
 def _duration(started: str | None, ended: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,13 @@ class KnownRecords(RecordReader):
         newest = next((attempt for attempt in attempts if attempt.status == "succeeded"), None)
         return newest.end if newest is not None and not newest.unread else None
 
+    def newest(self, path: str) -> EndRecord | None:
+        """The record of the attempt that counts for the files of a step (:func:`counting_attempt`)."""
+        if path not in self._attempts:
+            return super().newest(path)
+        counting = counting_attempt(self._attempts[path])
+        return counting.end if counting is not None else None
+
     def reduced(self) -> dict[str, StoredValue]:
         """What reducers made of the values of maps' items, by the hash of those, as far as an attempt recorded it."""
         known: dict[str, StoredValue] = {}
@@ -64,6 +71,12 @@ class KnownRecords(RecordReader):
                 if "reduced" in taken
             )
         return known
+
+
+def counting_attempt(attempts: Sequence[Attempt]) -> Attempt | None:
+    """The attempt whose files count: the newest that succeeded; without one, the newest that has a record of its end."""
+    ended = [attempt for attempt in attempts if attempt.end and not attempt.unread]
+    return next((attempt for attempt in reversed(ended) if attempt.status == "succeeded"), ended[-1] if ended else None)
 
 
 _NOTHING = object()

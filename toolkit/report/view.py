@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from toolkit.errors import Infrastructure
 from toolkit.plan.plan import shape_hash
 from toolkit.report.values import KnownRecords, RunValues
 from toolkit.runtime.shared.scope import RunPlan
@@ -15,13 +14,14 @@ from toolkit.store.verdict import LOST_RUN, LOST_RUN_ON_CLUSTER, Attempt
 if TYPE_CHECKING:
     from toolkit.report.contract import (
         AttemptDocument,
-        CatalogFile,
         FileDocument,
+        LeftDocument,
+        LeftFileDocument,
         RunDocument,
-        RunSummary,
+        RunRow,
         StepDocument,
     )
-    from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue
+    from toolkit.runtime.shared.documents import CatalogEntry, CatalogRecord, GotEntry, JsonValue, LeftRecord
 
 
 def status_of(log: RunLog, run: Run) -> str:
@@ -68,7 +68,7 @@ def _states(log: RunLog, run: Run, plan: RunPlan) -> States:
     )
 
 
-def summary(log: RunLog, run: Run, run_states: States | None = None) -> RunSummary:
+def summary(log: RunLog, run: Run, run_states: States | None = None) -> RunRow:
     """A row of ``toolkit runs``.
 
     Args:
@@ -121,20 +121,24 @@ class View:
         whole: as of :func:`view`.
 
     Attributes:
-        plan: the run's. plan_hash: of its shape. rows: all rows that are known to run, in the order of the plan. status: the run's.
+        id: the run's. plan: the run's. plan_hash: of its shape. rows: all rows that are known to run, in the order of the plan.
+        status: the run's. known_records: the records of the rows' attempts. unread: why the volume can't be read, else None.
     """
 
     def __init__(self, log: RunLog, run: Run, whole: bool = False) -> None:
+        self.id = run.id
         self.plan = _plan_of(run)
         self.plan_hash = run.record["plan_hash"] or shape_hash(self.plan.document)
         self._engine_view = log.engine_view(run)
+        self.unread = self._engine_view.why if self._engine_view is not None else None
         run_states = _states(log, run, self.plan)
         self.rows = run_states.rows
         self._run = run
         self._summary = summary(log, run, run_states)
         self.status = self._summary["status"]
         attempts = {row.path: row.attempts for row in self.rows if row.row["type"] == "task"}
-        self._values = RunValues(self.plan, KnownRecords(run.folder, attempts), whole)
+        self.known_records = KnownRecords(run.folder, attempts)
+        self._values = RunValues(self.plan, self.known_records, whole)
 
     def document(self) -> RunDocument:
         record = self._run.record
@@ -209,10 +213,12 @@ class View:
             },
             "log": attempt.folder + "/output.log",
         }
+        if "left" in end:
+            document["left"] = _left(end["left"])
         if "exception" in end:
             document["exception"] = end["exception"]
         if attempt.unread:
-            unknown = [] if attempt.status == "running" else list(_OF_END)
+            unknown = [] if attempt.status == "running" else [key for key in _OF_END if key != "left" or key not in end]
             document["unknown"] = [*([] if attempt.begin else ["started"]), *unknown, "log"]
         elif self._engine_view is not None and None in document["input_parameters"].values():
             # The record of the step that returned the value may be one of those that can't be read.
@@ -220,8 +226,8 @@ class View:
         return document
 
 
-_OF_END = ("ended", "input_parameters", "output_parameters", "catalog")
-"""The keys of an attempt that only the runtime's record of its end gives."""
+_OF_END = ("ended", "input_parameters", "output_parameters", "catalog", "left")
+"""The keys of an attempt that only the runtime's record of its end gives; what a step left, its pod may have said as well."""
 
 
 def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
@@ -231,17 +237,13 @@ def _file(entry: CatalogEntry | GotEntry) -> FileDocument:
     return document
 
 
-def catalog(document: RunDocument) -> list[CatalogFile]:
-    """The files that a run put, in the order of the plan. A later step gets the last file of a name.
-
-    Raises:
-        Infrastructure: only a volume knows them that can't be read.
-    """
-    if "unread" in document:
-        raise Infrastructure(f"what the run {document['run_id']} put into the catalog is unknown: {document['unread']}")
-    rows: list[CatalogFile] = []
-    for step in document["steps"]:
-        for attempt in step["attempts"]:
-            for file in attempt["catalog"]["put"]:
-                rows.append({"step": step["path"], "attempt": attempt["number"], **file})
-    return rows
+def _left(record: LeftRecord) -> LeftDocument:
+    document: LeftDocument = {"files": [], "count": record["count"], "size": record["size"]}
+    for file in record["files"]:
+        shown: LeftFileDocument = {"name": file["name"], "size": file["size"]}
+        if file.get("project"):
+            shown["project"] = True
+        document["files"].append(shown)
+    if record.get("incomplete"):
+        document["incomplete"] = True
+    return document

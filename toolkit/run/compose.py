@@ -24,18 +24,17 @@ from toolkit.plan import planner
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.project import Project
 from toolkit.run.launch import prepare_volumes
-from toolkit.run.preparation import prepare
+from toolkit.run.parameters import GivenParameters
+from toolkit.run.preparation import Preparation, prepare
 from toolkit.run.records import create_run, run_record, write_plan
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared.protocol import RUN_RECORD
-from toolkit.runtime.shared.records import parameter_files
 from toolkit.runtime.shared.whole_files import temporary_beside
 from toolkit.spec.container import ContainerSpec, container_spec
 from toolkit.store import writer
 
 if TYPE_CHECKING:
-    from toolkit.run.parameters import GivenParameters
     from toolkit.runtime.shared.documents import RunRecord
 
 ENVIRONMENT = "compose"
@@ -56,21 +55,32 @@ def compose_file(
         Infrastructure: engine or disk.
     """
     request = Request(
-        project, "local", reference, given.values, spellings=given.spellings, explain=explain, typed=given.typed
+        project,
+        "local",
+        reference,
+        given.values,
+        spellings=given.spellings,
+        explain=explain,
+        typed=given.typed,
+        given=given,
     )
     volumes.make_private_state(project)
+    volumes.check(project)
     preparation = prepare(request, report)
     plan = preparation.plan
+    # With the defaults of parameters that the pipeline declares.
+    settled = preparation.request
+    given = GivenParameters(dict(settled.parameters), dict(settled.spellings))
     if preparation.computed:
         report(f"the services run what the pipeline's file computed now: {preparation.computed}")
     check_composable(plan)
-    run_id = run_id_of(plan, given)
+    run_id = run_id_of(plan, preparation.parameter_files())
     images = preparation.images()
     prepare_volumes(preparation)
     record = run_record(preparation, run_id, preparation.image_record())
     record["environment"], record["driver"] = ENVIRONMENT, None
     _open_run(project, record, preparation.user)
-    _keep_plan(plan_folder(project, run_id), plan, given)
+    _keep_plan(plan_folder(project, run_id), preparation)
     _report_secrets(project, preparation.secret_names(), report)
     return render_compose_file(project, plan, run_id, images, preparation.user)
 
@@ -90,10 +100,10 @@ def check_composable(plan: Plan) -> None:
             )
 
 
-def run_id_of(plan: Plan, given: GivenParameters) -> str:
+def run_id_of(plan: Plan, parameter_files: Mapping[str, bytes]) -> str:
     """The id of the run that a plan's services belong to."""
     hasher = hashlib.sha256(plan.to_json())
-    for data in parameter_files(given.values, given.spellings).values():
+    for data in parameter_files.values():
         hasher.update(data)
     return f"compose-{hasher.hexdigest()[:12]}"
 
@@ -116,10 +126,7 @@ def render_compose_file(
     """
     home, config = project.home, project.config
     folders = compose.HostFolders(
-        {
-            volume.name: compose.relative(volumes.volume_folder(project, volume.name), home)
-            for volume in config.executor.config.persistent_volumes
-        },
+        {name: compose.relative(folder, home) for name, folder in volumes.volume_folders(project).items()},
         compose.relative(plan_folder(project, run_id), home),
         compose.relative(project.root, home),
     )
@@ -175,12 +182,12 @@ def _open_run(project: Project, record: RunRecord, user: int) -> None:
         writer.write_run(folder, record)
 
 
-def _keep_plan(folder: Path, plan: Plan, given: GivenParameters) -> None:
+def _keep_plan(folder: Path, preparation: Preparation) -> None:
     """Writes plan and parameters, both or neither. A folder of this name holds the same ones, and is kept."""
     if folder.exists():
         return
     temporary = Path(temporary_beside(str(folder)))
-    write_plan(temporary, plan, given.values, given.spellings)
+    write_plan(temporary, preparation)
     try:
         temporary.rename(folder)
     except OSError:

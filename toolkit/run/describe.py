@@ -18,6 +18,7 @@ from toolkit.project import Project
 from toolkit.run.raised import raised_error, shown_place
 from toolkit.run.reference import PipelineReference
 from toolkit.run.repeatable import VERSION
+from toolkit.runtime.shared.parameters_cell import takes_of_notebook
 from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
 
@@ -85,6 +86,8 @@ def _resolve_functions(
         if not (project.root / notebook["command"]).is_file():
             line = f"{shown(reference.file)}:{notebook['line']}"
             raise BadInput(f"there is no notebook {notebook['command']} in the project", line)
+        # The file is data, and to ask for its cell as well would take a container where no step is a function.
+        notebook["takes"] = takes_of_notebook(str(project.root / notebook["command"]))
     # The reducer of a map is among them.
     tasks = list(_tasks(description, "python"))
     if not tasks:

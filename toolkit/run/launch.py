@@ -7,28 +7,28 @@ from pathlib import Path
 
 from toolkit.backends import driver, process, volumes
 from toolkit.backends.launcher import Launcher
-from toolkit.build.image.builder import code_files
 from toolkit.plan.plan import PlannedStep
+from toolkit.run.ground import Ground
 from toolkit.run.preparation import Preparation
 from toolkit.runtime.shared.protocol import CODE_FILE
 from toolkit.runtime.shared.records import encode
 from toolkit.spec.container import ContainerSpec, container_spec
-
-_LARGE = 1_000_000_000
-"""Bytes of a project's files from which on the copies of a plain process are mentioned."""
 
 
 def prepare_volumes(preparation: Preparation) -> None:
     """Makes the folders of the volumes, and checks that the engine sees them and that the steps' user can write there.
 
     Raises:
-        Infrastructure: a folder can't be made, or the engine is on another machine.
+        BadInput: as of :func:`volumes.prepare`.
+        Infrastructure: a folder can't be made or used, or the engine is on another machine.
     """
     project, plan = preparation.request.project, preparation.plan
     volumes.prepare(project, preparation.user)
     for path in filter(None, (plan.run_log, plan.catalog)):
         volumes.make_store(project, path, preparation.user)
-    if preparation.image is not None:
+    if preparation.image is None:
+        volumes.check_access(project)
+    else:
         from toolkit.backends.docker import engine_check
 
         for sentence in engine_check.check_engine(
@@ -37,29 +37,28 @@ def prepare_volumes(preparation: Preparation) -> None:
             preparation.note(sentence)
 
 
-def make_launcher(preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
+def make_launcher(
+    preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...], ground: Ground | None
+) -> Launcher:
     """What starts the attempts of a run: as containers, or as plain processes.
 
     Args:
         private: the run's folder in the private state, with the plan. secrets: the names of all secrets of the run.
+        ground: of plain processes; None for containers.
     """
-    if preparation.image is None:
-        return _process_launcher(preparation, run_id, private, secrets)
+    if ground is not None:
+        return _process_launcher(preparation, run_id, private, secrets, ground)
     return _docker_launcher(preparation, run_id, private)
 
 
-def _process_launcher(preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...]) -> Launcher:
-    project = preparation.request.project
-    code = code_files(project, preparation.note)
-    size = sum(file.size for file in code)
-    if size > _LARGE:
-        preparation.note(
-            f"each step gets a copy of the project's files, which are {size / 1e9:.1f} GB: .dockerignore leaves out what no step "
-            "needs"
-        )
-    files = [[file.path, file.kind == "dir"] for file in code]
-    (private / CODE_FILE).write_bytes(gzip.compress(encode({"files": files}), compresslevel=1, mtime=0))
-    return process.ProcessLauncher(project, preparation.plan, run_id, private, secrets)
+def _process_launcher(
+    preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...], ground: Ground
+) -> Launcher:
+    document = encode({"files": ground.files, "hidden": ground.hidden or []})
+    (private / CODE_FILE).write_bytes(gzip.compress(document, compresslevel=1, mtime=0))
+    overlay = ground.hidden is not None
+    places = {"run": str(private), "hidden": secrets, "mounts": dict(ground.mounts), "overlay": overlay}
+    return process.ProcessLauncher(preparation.request.project, preparation.plan, run_id, places)
 
 
 def _docker_launcher(preparation: Preparation, run_id: str, private: Path) -> Launcher:
@@ -74,7 +73,6 @@ def _docker_launcher(preparation: Preparation, run_id: str, private: Path) -> La
         return container_spec(plan, step, run_id, attempt, image.id, preparation.user, image.expectation)
 
     config = project.config.executor.config
-    folders = {volume.name: str(volumes.volume_folder(project, volume.name)) for volume in config.persistent_volumes}
     labels = {**config.labels, LABEL + "run": run_id, **driver.labels(project)}
     references = {image.id: image.reference for image in images.values()}
-    return DockerLauncher(preparation.connect(), spec_of, folders, private, references, labels)
+    return DockerLauncher(preparation.connect(), spec_of, volumes.volume_folders(project), private, references, labels)

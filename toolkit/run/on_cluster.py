@@ -26,15 +26,18 @@ from toolkit.backends.scheduler import Cancel, Outcome
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
+from toolkit.report.side_by_side import put_side_by_side
 from toolkit.run.kept import keep_request
 from toolkit.run.preparation import Preparation, initial_controls, prepare
 from toolkit.run.records import write_end
 from toolkit.run.request import Request
 from toolkit.run.signals import cancel_on_signals
 from toolkit.run.submission import cluster_record, deliver_images, request_hash, submission
+from toolkit.run.volume_reader import EndedRun
 from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import now
 from toolkit.runtime.shared.records import write as write_record
+from toolkit.runtime.shared.scope import RunPlan
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store import writer
 from toolkit.store.reader import newest_number, part_folder
@@ -194,13 +197,14 @@ def _follow(
     reporter: Reporter,
     omitted_work: OmittedWork | None,
 ) -> Outcome:
-    """Follows the run to its end, and writes its end record into the mirror."""
+    """Follows the run to its end, and has all of its records in the mirror then."""
     project = preparation.request.project
     executor = project.config.executor.config
     folder = mirror.run_folder(run_id)
     private = project.state / "runs" / run_id
     reporter.began(run_id, preparation.name, preparation.plan, folder)
 
+    ended_run = EndedRun(project, cluster, mirror, run_id, reporter.note)
     follower = Follower(
         cluster,
         run_id,
@@ -213,11 +217,23 @@ def _follow(
         start_limit=executor.start_timeout_in_seconds,
         time_limit=executor.max_workflow_duration_in_seconds,
         omitted_work=omitted_work,
+        ending=ended_run.start,
     )
     try:
         outcome = follower.run()
+    except BaseException:
+        ended_run.discard()
+        raise
     finally:
         shutil.rmtree(private, ignore_errors=True)
     write_end(folder, newest_number(folder), outcome, follower.ended())
     reporter.finished(outcome)
+    if follower.has_begun():
+        ended_run.keep(cancel)
+    # As far as its records are on this machine.
+    request = preparation.request
+    for sentence in put_side_by_side(
+        RunPlan(preparation.plan.document(), request.parameters, request.spellings), folder
+    ):
+        reporter.note(sentence)
     return outcome

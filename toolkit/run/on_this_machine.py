@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from toolkit import names
 from toolkit import secrets as providers
-from toolkit.backends import driver, volumes
+from toolkit.backends import driver, process, volumes
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.scheduler import Cancel, Outcome, Scheduler
 from toolkit.errors import BadInput, ToolkitError
 from toolkit.plan.plan import PlannedStep
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
+from toolkit.report.side_by_side import put_side_by_side
+from toolkit.run.ground import prepare_ground
 from toolkit.run.kept import keep_request
 from toolkit.run.launch import make_launcher, prepare_volumes
 from toolkit.run.preparation import prepare
@@ -25,6 +27,7 @@ from toolkit.run.request import Request
 from toolkit.run.signals import cancel_on_signals
 from toolkit.runtime.shared.protocol import RUN_RECORD
 from toolkit.runtime.shared.records import now
+from toolkit.runtime.shared.scope import RunPlan
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import NoRun, RunLog
 
@@ -53,6 +56,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     provider = providers.provider(project)
     provider.require(secret.environment_variable for secret in config.secrets_from_k8s)
     volumes.make_private_state(project)
+    volumes.check(project)
     run_log = volumes.host_path(project, project.config.run_log_store.log_folder)
     if continuation is None and (run_log / run_id / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
@@ -65,6 +69,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     # What can't be built is found before there is a record of the run.
     preparation.images()
     prepare_volumes(preparation)
+    ground = prepare_ground(preparation, run_id) if preparation.image is None else None
     record = run_record(preparation, run_id, preparation.image_record())
 
     def secrets_of(step: PlannedStep) -> dict[str, str]:
@@ -93,7 +98,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
         try:
             # Before any step runs: from then on a record is a step's word as well.
             keep_request(project.state, record)
-            write_plan(private, plan, request.parameters, request.spellings)
+            write_plan(private, preparation)
             reporter.began(run_id, preparation.name, plan, run_folder)
             controls = record["controls"]
             completed_work = (
@@ -101,7 +106,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             )
             scheduler = Scheduler(
                 plan,
-                make_launcher(preparation, run_id, private, secret_names),
+                make_launcher(preparation, run_id, private, secret_names, ground),
                 run_folder,
                 secrets_of,
                 reporter,
@@ -120,6 +125,10 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             shutil.rmtree(private, ignore_errors=True)
             # This client holds the run's lock, so an end that is there is a step's.
             write_end(run_folder, part, outcome, replace=True)
+        for sentence in put_side_by_side(
+            RunPlan(plan.document(), preparation.request.parameters, preparation.request.spellings), run_folder
+        ):
+            reporter.note(sentence)
         reporter.finished(outcome)
         return outcome
 
@@ -135,4 +144,4 @@ def _sweep(project: Project, run_log: Path) -> None:
                 # Another client may be just about to publish its record.
                 active = time.time() - folder.stat().st_mtime < _ORPHAN_AGE
             if not active:
-                shutil.rmtree(folder, ignore_errors=True)
+                process.remove(folder)

@@ -6,19 +6,24 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from toolkit import engine
 from toolkit.backends import describer, driver, process
+from toolkit.backends.interpreter import interpreter
 from toolkit.build.image.builder import BuiltImage, build
 from toolkit.errors import BadInput
+from toolkit.model.pipeline import DeclaredParameter
+from toolkit.model.taken import Taken, taken_by
 from toolkit.plan import planner
 from toolkit.plan.plan import Plan
 from toolkit.project import Project
+from toolkit.run.bash import Asked, check_bash
 from toolkit.run.describe import KeptAnswers, describe
+from toolkit.run.parameter_checks import check_parameters, controls_before_steps, settle
+from toolkit.run.parameters_file import read_parameters_file
 from toolkit.run.request import Note, Request
-from toolkit.runtime.shared import scope
-from toolkit.runtime.shared.controls import Controls
+from toolkit.runtime.shared.records import parameter_files
 from toolkit.spec.container import GROUP, steps_user
 
 if TYPE_CHECKING:
@@ -26,10 +31,8 @@ if TYPE_CHECKING:
         ControlValues,
         DescribeRequest,
         DescribeResponse,
-        FunctionRow,
         ImageRecord,
         Parameters,
-        StoredValue,
     )
 
 
@@ -38,7 +41,7 @@ class Preparation:
     """A pipeline that is planned, and the images that its steps run in.
 
     Attributes:
-        request: what was asked for.
+        request: what was asked for. Its parameters are those of the run, with the defaults of declared ones.
         name: the pipeline's name; the name of its file where it has none.
         plan: what runs. Its python steps get all their parameters, unless :func:`prepare` left that unchecked.
         user: id of the steps' user, where no setting of a step names one.
@@ -46,8 +49,10 @@ class Preparation:
         computed: what in the pipeline's code gives something else for each run, with file and line; empty where the description
             depends on the image and its environment variables alone.
         described: the runtime's answers that the plan was made of, in that case.
+        rewritten: the text of each file that steps find written anew with the run's values, by its path.
         connect: returns docker-py's client of the engine, the same one each time.
-        note: is given a sentence for each image that is built.
+        note: is given a sentence for each image that is built. has_bash: asks an image whether it has bash.
+        declared: the parameters that the pipeline declares; None where it declares none. taken: what its steps take.
     """
 
     request: Request
@@ -57,8 +62,12 @@ class Preparation:
     image: BuiltImage | None
     connect: Callable[[], Any]
     note: Note
+    has_bash: Callable[[BuiltImage], bool]
     computed: str = ""
     described: Mapping[str, DescribeResponse] = field(default_factory=dict)
+    rewritten: Mapping[str, str] = field(default_factory=dict)
+    declared: tuple[DeclaredParameter, ...] | None = None
+    taken: Taken = field(default_factory=Taken)
     _images: dict[str | None, BuiltImage] = field(default_factory=dict)
 
     def images(self) -> Mapping[str | None, BuiltImage]:
@@ -79,8 +88,15 @@ class Preparation:
             if len({built.content for built in images.values() if not built.existing}) > 1:
                 raise BadInput("a file of the project changed while the images of this run were built: run it again")
             used = {None, *(settings.image for settings in self.plan.settings)}
+            for setting in used - {None}:
+                built = images[setting]
+                check_bash(self.plan, setting, partial(self.has_bash, built), f"the image {built.reference}")
             self._images.update((setting, built) for setting, built in images.items() if setting in used)
         return self._images
+
+    def parameter_files(self) -> dict[str, bytes]:
+        """The files, by name, that give the run's parameters to its steps."""
+        return parameter_files(self.request.parameters, self.request.spellings, self.rewritten)
 
     def image_record(self) -> ImageRecord | None:
         """The pipeline's image, as run.json has it."""
@@ -126,12 +142,13 @@ def prepare(
     image: BuiltImage | None = None
     kept: KeptAnswers | None = None
     python = ""
+    has_bash: Callable[[BuiltImage], bool] = lambda _: True  # noqa: E731
     if request.environment == "process":
         user = os.getuid()
-        python = process.interpreter(project)
+        python = interpreter(project)
         note(f"these are plain processes of {python}, not containers: {', '.join(process.WAIVED)} do not apply")
         variables = process.environment(project, project.config.executor.config.environment, {})
-        ask = describer.process_describer(python, process.MAIN, variables)
+        asked = Asked(describer.process_describer(python, process.MAIN, variables))
     else:
         from toolkit.backends.docker.describer import image_describer
 
@@ -140,28 +157,62 @@ def prepare(
         image = build(project, report=note, explain=request.explain)
         labels = {"dev.toolkit.describe": "1", **driver.labels(project)}
         environment = dict(executor.environment)
-        in_image = image_describer(connect, image.id, environment, f"{user}:{GROUP}", labels, image.reference)
-        ask = kept = KeptAnswers(
-            project.state / "cache" / "describe",
-            in_image,
-            image.digest,
-            user,
-            executor.environment,
-            partial(_obstacle, project, image),
-            described,
-        )
-    pipeline = describe(project, reference, ask, python)
+
+        def answers_of(image: BuiltImage) -> KeptAnswers:
+            return KeptAnswers(
+                project.state / "cache" / "describe",
+                image_describer(connect, image.id, environment, f"{user}:{GROUP}", labels, image.reference),
+                image.digest,
+                user,
+                executor.environment,
+                partial(_obstacle, project, image),
+                described,
+            )
+
+        kept = answers_of(image)
+        asked = Asked(kept)
+        has_bash = lambda image: Asked(answers_of(image)).has_bash()  # noqa: E731
+    pipeline = describe(project, reference, asked, python)
+    taken = taken_by(pipeline)
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
+    check_bash(plan, None, asked.has_bash, f"the image {image.reference}" if image is not None else "this machine")
+    file = read_parameters_file(project, pipeline.parameters_file) if pipeline.parameters_file is not None else None
+    if request.given is not None:
+        declared = pipeline.parameters or ()
+        defaults = {one.name: one.default[0] for one in declared if one.default is not None}
+        given = request.given.complete(note, file.values if file is not None else {}, defaults)
+        request = replace(request, parameters=given.values, spellings=given.spellings)
     if parameters_given:
-        check_parameters(plan, request.parameters)
-    preparation = Preparation(request, pipeline.name or reference.file.stem, plan, user, image, connect, note)
+        own = file.values if file is not None else {}
+        request = settle(request, pipeline.parameters, taken, note, own)
+        check_parameters(plan, request.parameters, request.spellings)
+    name = pipeline.name or reference.file.stem
+    preparation = Preparation(
+        request,
+        name,
+        plan,
+        user,
+        image,
+        connect,
+        note,
+        has_bash=has_bash,
+        declared=pipeline.parameters,
+        taken=taken,
+    )
+    if file is not None:
+        text = file.rewritten(request.parameters)
+        # The files of an image that is used as it is may be other ones.
+        is_known = image is None or not (image.existing or any(settings.image for settings in plan.settings))
+        preparation = replace(preparation, rewritten={file.path: text} if text != file.text or not is_known else {})
     return preparation if kept is None else replace(preparation, computed=kept.computed, described=kept.described)
 
 
 def _obstacle(project: Project, image: BuiltImage, request: DescribeRequest) -> str:
     """What keeps an answer from being the same each time; empty for nothing."""
+    if request["file"] is None and not request["functions"]:
+        return ""
     if image.existing:
         return f"the code in the existing image {image.reference} is not read"
     # Most runs have a verdict that was kept.
@@ -186,25 +237,6 @@ def _image_record(image: BuiltImage) -> ImageRecord:
     return record
 
 
-def check_parameters(plan: Plan, parameters: Parameters) -> None:
-    """Refuses a run whose python steps take what nothing gives.
-
-    Raises:
-        BadInput: naming the first such step and parameter.
-    """
-    missing = planner.missing_parameters(plan, parameters)
-    if missing:
-        step, name = missing[0]
-        line = step.task.line if step.task is not None else None
-        has_stubs = any(row.type == "stub" for row in plan.steps)
-        raise BadInput(
-            f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "
-            f"give it with --param {name}=… or a parameters file"
-            + (" (a stub, as each mocked step is, returns nothing)" if has_stubs else ""),
-            line,
-        )
-
-
 def initial_controls(
     plan: Plan, parameters: Parameters, spellings: Mapping[str, str] | None = None
 ) -> tuple[ControlValues, dict[str, str]]:
@@ -213,9 +245,6 @@ def initial_controls(
     Args:
         spellings: the texts that spelled the parameters, as far as they are kept.
     """
-    tree = scope.RunPlan(plan.document(), parameters, spellings)
-
-    def reduce(reducer: FunctionRow, _: list[StoredValue]) -> NoReturn:
-        raise AssertionError(f"nothing has run that {reducer['qualname']} could reduce")
-
-    return Controls(tree, scope.RecordReader(""), reduce).given(list(plan.given)) if plan.given else ({}, {})
+    if not plan.given:
+        return {}, {}
+    return controls_before_steps(plan, parameters, spellings).given(list(plan.given))

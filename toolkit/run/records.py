@@ -14,15 +14,14 @@ from toolkit.backends.driver import this_client
 from toolkit.backends.scheduler import Outcome
 from toolkit.config.effect import without_effect
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.plan.plan import Plan
 from toolkit.run.preparation import Preparation, initial_controls
 from toolkit.runtime.shared.protocol import PLAN_FILE
-from toolkit.runtime.shared.records import checked_run_end, now, parameter_files
+from toolkit.runtime.shared.records import checked_run_end, now
 from toolkit.store import writer
 from toolkit.store.reader import moved_to, part_folder
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import DriverRecord, ImageRecord, Parameters, RunRecord
+    from toolkit.runtime.shared.documents import DriverRecord, ImageRecord, RunRecord
 
 
 def run_record(
@@ -120,15 +119,16 @@ def write_end(run_folder: Path, part: int, outcome: Outcome, ended: str | None =
             raise Infrastructure(f"the run's end can't be recorded in {run_folder}: {error.strerror}") from None
 
 
-def write_plan(folder: Path, plan: Plan, parameters: Parameters, spellings: Mapping[str, str]) -> None:
-    """Makes the folder that every step of the run sees read-only.
+def write_plan(folder: Path, preparation: Preparation) -> None:
+    """Makes the folder with the plan and the parameters, that every step of the run sees read-only.
 
     Raises:
         Infrastructure: it can't be written.
     """
+    files = {PLAN_FILE: preparation.plan.to_json(), **preparation.parameter_files()}
     try:
         folder.mkdir(parents=True)
-        for name, data in {PLAN_FILE: plan.to_json(), **parameter_files(parameters, spellings)}.items():
+        for name, data in files.items():
             (folder / name).write_bytes(gzip.compress(data, compresslevel=1, mtime=0))
             (folder / name).chmod(0o644)
         folder.chmod(0o755)

@@ -11,6 +11,7 @@ from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 
 if TYPE_CHECKING:
+    from toolkit.run.parameters import GivenParameters
     from toolkit.runtime.shared.documents import DescribeResponse, Parameters
 
 Note = Callable[[str], None]
@@ -28,6 +29,8 @@ class Request:
         context, namespace: the cluster's; None leaves them to the configuration.
         detach: whether the client ends when the run is submitted, and does not follow it.
         explain: whether to say why the image is built, and whether the pipeline's description is kept.
+        given: what ``parameters`` are made of, together with what the pipeline itself has; None where they are those of a run
+            that exists, and stay as they are.
         described: of a run that is resumed, what it was made of where the pipeline's code computed something.
     """
 
@@ -44,3 +47,4 @@ class Request:
     explain: bool = False
     described: Mapping[str, DescribeResponse] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
+    given: GivenParameters | None = None

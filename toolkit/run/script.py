@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit import names
@@ -22,7 +23,7 @@ def run_script(
     configuration_file: str | None,
     run_id: str | None,
     tag: str | None,
-    parameters_file: str | None,
+    parameters_files: Sequence[str],
 ) -> int:
     """Runs the pipeline whose ``execute()`` was called; returns the exit code.
 
@@ -31,14 +32,14 @@ def run_script(
     """
     environ = os.environ
     chosen_id = run_id or environ.get("TOOLKIT_RUN_ID") or None
-    chosen_parameters = parameters_file or environ.get("TOOLKIT_PARAMETERS_FILE")
+    chosen_parameters = parameters_files or list(filter(None, [environ.get("TOOLKIT_PARAMETERS_FILE")]))
 
     def work() -> int:
         reference = PipelineReference(Path(file), nth=nth, arguments=tuple(arguments))
         project = load(Path(configuration_file) if configuration_file else None, reference.file.parent)
         if chosen_id is not None:
             names.run_id(chosen_id)
-        given = parameters.read(Path(chosen_parameters) if chosen_parameters else None, [], environ)
+        given = parameters.read(list(map(Path, chosen_parameters)), [], environ)
         request = Request(
             project,
             "local",
@@ -48,6 +49,7 @@ def run_script(
             tag or "",
             spellings=given.spellings,
             typed=given.typed,
+            given=given,
         )
         return start(request, None)
 

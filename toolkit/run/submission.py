@@ -110,6 +110,7 @@ def submission(
         images=images,
         parameters=request.parameters,
         spellings=request.spellings,
+        rewritten=preparation.rewritten,
         record=record,
         user=preparation.user,
         request=request_hash(preparation),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Forbidden, KubernetesObject, Unreachable
-from toolkit.backends.argo.compile.pod import RUN_VOLUME, toleration
-from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT, MANAGED, PART_ANNOTATION
+from toolkit.backends.argo.compile.pod import RUN_VOLUME
+from toolkit.backends.argo.compile.workflow import MANAGED, PART_ANNOTATION
 from toolkit.backends.argo.follow.engine_view import engine_view
 from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
 from toolkit.backends.argo.follow.outcome import ended_at, engine_record, kubernetes_time, outcome_of, workflow_status
@@ -29,12 +29,12 @@ from toolkit.report.view import states_of
 from toolkit.run.kept import kept_request
 from toolkit.run.records import write_end
 from toolkit.run.request import Note
+from toolkit.run.volume_reader import image_in_pods, reader_pod
 from toolkit.runtime.shared.causes import POD_REMOVED
 from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD
 from toolkit.runtime.shared.records import checked_run, checked_submitted
 from toolkit.runtime.shared.records import write as write_record
 from toolkit.runtime.shared.tree import Tree
-from toolkit.spec.container import steps_user
 from toolkit.store import writer
 from toolkit.store.completion import complete_run, complete_run_end
 from toolkit.store.engine_view import EngineView
@@ -121,7 +121,7 @@ class ClusterRuns:
             NoRun: neither cluster nor volume has it. Infrastructure: they can't be asked.
         """
         self.log.views.pop(run_id, None)
-        if self.mirror.is_complete(run_id) and not self._was_resumed(run_id):
+        if self.mirror.is_complete(run_id, logs) and not self._was_resumed(run_id):
             return self.log.run(run_id)
         workflow = self.find_workflow(run_id)
         has_begun = True
@@ -190,14 +190,36 @@ class ClusterRuns:
     def _update_mirror(self, run_id: str, workflow: KubernetesObject | None, logs: bool) -> None:
         """Fetches what the mirror lacks of a run, and publishes what the volume lacks of its end."""
         with self.reader(run_id) as pod:
-            # First what the volume has: another client may have seen more of the run's end than can be seen now.
-            try:
-                self.mirror.sync(pod, run_id, logs=logs)
-            except NoRun:
-                # None of its steps has written to the volume.
-                if not self.is_mirrored(run_id):
-                    raise
-            self._settle(pod, run_id, workflow)
+            self._bring(pod, run_id, workflow, logs)
+
+    def _bring(self, pod: ReaderPod, run_id: str, workflow: KubernetesObject | None, logs: bool) -> None:
+        # First what the volume has: another client may have seen more of the run's end than can be seen now.
+        try:
+            self.mirror.sync(pod, run_id, logs=logs)
+        except NoRun:
+            # None of its steps has written to the volume.
+            if not self.is_mirrored(run_id):
+                raise
+        self._settle(pod, run_id, workflow)
+        if not self.mirror.is_complete(run_id, logs) and self.log.run(run_id).end is not None:
+            # The end is on the volume only now: with it the mirror is known to have all.
+            self.mirror.sync(pod, run_id, logs=logs)
+
+    def bring_records(self, run_ids: Iterable[str]) -> None:
+        """Has the records of these runs in the mirror, through one pod. Where the volume can't be read, a note says so."""
+        missing = [run_id for run_id in run_ids if not self.mirror.is_complete(run_id, logs=False)]
+        if not missing:
+            return
+        try:
+            self._check_readable()
+            with self.reader(missing[-1]) as pod:
+                for run_id in missing:
+                    try:
+                        self._bring(pod, run_id, None, logs=False)
+                    except (NoRun, DamagedRun) as error:
+                        self._note(f"what the run {run_id} has returned is left out: {error}")
+        except Infrastructure as error:
+            self._give_up_volume(error, f"the values of {len(missing)} runs are left out as far as they are not here")
 
     def _was_given_up(self, run_id: str, workflow: KubernetesObject) -> bool:
         """Whether a client gave the run up before its first container ran. Then the volume has nothing of it."""
@@ -298,7 +320,7 @@ class ClusterRuns:
         for workflow in workflows:
             name = workflow["metadata"]["name"]
             try:
-                if not self.mirror.is_complete(name):
+                if not self.mirror.is_complete(name, logs=False):
                     self._keep_workflow(name, workflow)
             except (NoRun, DamagedRun):
                 # It is labelled like ours, and has a name that no run has, or a plan that is none.
@@ -420,21 +442,8 @@ class ClusterRuns:
                 for None, it takes the project's image, and delivers it. The image that a record on the volume names is not
                 run: a step may have written it.
         """
-        config = self._project.config
-        executor = config.executor.config
-        image, policy = _image_of(self.request_of(run_id) if run_id is not None else None) or self._own_image()
-        return ReaderPod(
-            self.cluster,
-            image=image,
-            pull_policy=policy,
-            claims=self.mirror.claims,
-            user=steps_user(executor),
-            service_account=executor.service_account_name or DEFAULT_ACCOUNT,
-            node_selector=executor.node_selector,
-            tolerations=[toleration(settings) for settings in executor.tolerations],
-            image_pull_secrets=executor.image_pull_secrets,
-            labels=executor.labels,
-        )
+        request = self.request_of(run_id) if run_id is not None else None
+        return reader_pod(self._project, self.cluster, self.mirror, image_in_pods(request) or self._own_image())
 
     def _check_rights(self) -> None:
         """Refuses before an image is built for it what the API would refuse afterwards.
@@ -481,12 +490,3 @@ def _config_map_of(workflow: KubernetesObject) -> str:
 def _tasks(run: Run) -> list[str]:
     """The paths of a run's tasks, in plan order."""
     return [step["path"] for step in run.plan()["steps"] if step["type"] == "task"]
-
-
-def _image_of(record: SubmittedRecord | None) -> tuple[str, str] | None:
-    """The image of a run, and how to pull it. An image that is on no registry has no digest in its reference."""
-    image = record.get("image") if record is not None else None
-    if not image:
-        return None
-    name = image.get("name", image["reference"])
-    return name, "IfNotPresent" if "@" in name else "Never"

@@ -1,69 +1,175 @@
-"""Copies what a run put into the catalog to a folder of the user's."""
+"""Copies what a run has in the catalog to a folder of the user's."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import posixpath
+import tempfile
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from toolkit.backends.volumes import make_private_state
+from toolkit.build.code.files import FETCHED, is_left_out
 from toolkit.errors import BadInput, Infrastructure
-from toolkit.runs.find import RunHandle
-from toolkit.runtime.shared.catalog import FileStore, StoreFault, is_empty_folder, is_pattern, matches
+from toolkit.report.catalog import Entry, apart, clashing
+from toolkit.report.table import counted
+from toolkit.runs.find import MissingObjects, RunHandle
+from toolkit.runtime.shared.catalog import FileStore, StoreFault, is_empty_folder
 
-if TYPE_CHECKING:
-    from toolkit.report.contract import CatalogFile
+MARK = b"`toolkit fetch` made this folder. What is in it is no code of your project, unless you remove this file.\n"
+"""The content of the file that marks a folder."""
 
 
-def copy_files(handle: RunHandle, rows: Sequence[CatalogFile], keys: Sequence[str], folder: Path) -> list[CatalogFile]:
-    """Copies the newest file of each name; returns the rows of what was copied.
+@dataclass
+class Fetched:
+    """What was copied.
+
+    Attributes:
+        files: each with its path below the folder.
+        hashes: what was left out, because its step put the hash alone.
+        is_code: whether the folder lies among the user's code, and was there before with files of the user's own.
+    """
+
+    files: list[tuple[Entry, str]] = field(default_factory=list)
+    hashes: list[Entry] = field(default_factory=list)
+    is_code: bool = False
+
+
+def default_folder(handle: RunHandle) -> Path:
+    """Where the files of a run are copied to, where the user names no folder."""
+    return handle.project.state / "fetched" / handle.run.id
+
+
+def copy_files(handle: RunHandle, entries: Sequence[Entry], folder: Path, only_stored: bool) -> Fetched:
+    """Copies files, and objects as their bytes. What has the same name is replaced; nothing else in the folder is touched.
+
+    A folder that is made here among the user's code is marked, so that it is no code.
 
     Args:
-        rows: what the run put, in plan order. keys: names, folders or patterns, also ``step:name``; none is all.
+        only_stored: whether to leave out what was put as its hash alone, unless another step put the same bytes.
 
     Raises:
-        BadInput: the run did not put such a file, or put only its hash. Infrastructure: cluster or disk.
+        BadInput: names lead out of the folder or can't lie in one folder; or an object is missing, and all others are copied.
+        Infrastructure: the same on a cluster; cluster or disk.
     """
-    chosen: dict[str, CatalogFile] = {}
-    for key in keys or [""]:
-        matching = [row for row in rows if _matches_key(key, row)]
-        if not matching and key:
-            raise BadInput(f"the run put nothing under {key!r}: `toolkit catalog {handle.run.id}` lists what it put")
-        chosen.update((row["name"], row) for row in matching)
-    location = handle.catalog(row["sha256"] for row in chosen.values())
+    names = {entry: entry.place or entry.file_name for entry in entries}
+    for name in names.values():
+        _check_inside(folder, name)
+    names = _apart(names, posixpath.normpath)
+    missing: MissingObjects | None = None
+    try:
+        location = handle.catalog(entry.sha256 for entry in entries)
+    except MissingObjects as error:
+        location, missing = error.location, error
+    fetched = Fetched()
+    with _written(folder):
+        fetched.is_code = _make_folder(handle, folder)
+        if clashing(names, folded) and _folds_case(folder):
+            names = _apart(names, folded)
     store = FileStore(str(location) if location is not None else None)
-    for name, row in chosen.items():
-        target = folder / name
-        _check_inside(folder, target)
+    problems: list[str] = []
+    for entry, name in names.items():
         try:
-            if is_empty_folder(name):
-                target.mkdir(parents=True, exist_ok=True)
-            else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                store.get_file(row["sha256"], str(target), row.get("executable", False))
+            _copy(store, entry, folder / name)
         except StoreFault as error:
-            raise BadInput(f"{name}: {error}") from None
-        except OSError as error:
-            raise Infrastructure(f"{target} can't be written: {error.strerror}") from None
-    return list(chosen.values())
+            if only_stored and not entry.is_stored:
+                fetched.hashes.append(entry)
+            else:
+                problems.append(f"{name}: {error}")
+        else:
+            fetched.files.append((entry, name))
+    if problems:
+        rest = f" and {len(problems) - 1} more can't be had" if len(problems) > 1 else ""
+        others = f"; {counted(len(fetched.files), 'file')} are in {folder}" if fetched.files else ""
+        raise (BadInput if missing is None else Infrastructure)(problems[0] + rest + others)
+    return fetched
 
 
-def _matches_key(key: str, row: CatalogFile) -> bool:
-    names = (row["name"], f"{row['step']}:{row['name']}")
-    return (
-        not key
-        or key in names
-        or row["name"].startswith(key.rstrip("/") + "/")
-        or (is_pattern(key) and any(matches(key, name) for name in names))
-    )
+def _copy(store: FileStore, entry: Entry, target: Path) -> None:
+    """Writes an entry.
+
+    Raises:
+        StoreFault: the object is missing or damaged. Infrastructure: the disk.
+    """
+    with _written(target):
+        if not entry.object and is_empty_folder(entry.name):
+            target.mkdir(parents=True, exist_ok=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        store.get_file(entry.sha256, str(target), entry.is_executable)
+    except StoreFault as error:
+        if isinstance(error.__context__, OSError):
+            raise Infrastructure(str(error)) from None
+        raise
 
 
-def _check_inside(folder: Path, target: Path) -> None:
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Infrastructure(f"{error.filename or path} can't be written: {error.strerror}") from None
+
+
+def _check_inside(folder: Path, name: str) -> None:
     """Refuses a name that leads out of the folder. Names come from a volume that the steps' code can write on.
 
     Raises:
-        BadInput: it does.
+        BadInput: it does, or no file system takes it.
     """
     inside = os.path.realpath(folder)
-    if not os.path.realpath(target).startswith(inside + os.sep):
-        raise BadInput(f"the name {target.relative_to(folder)} leads out of {folder}")
+    try:
+        is_inside = os.path.realpath(folder / name).startswith(inside.rstrip(os.sep) + os.sep)
+    except ValueError:
+        # A NUL, or half of a surrogate pair.
+        raise BadInput(f"{name!r} is no name that a file can have") from None
+    if not is_inside:
+        raise BadInput(f"the name {name} leads out of {folder}")
+    if FETCHED in name.split("/"):
+        raise BadInput(f"the name {name} is that of the file by which toolkit knows folders that are no code")
+
+
+def _make_folder(handle: RunHandle, folder: Path) -> bool:
+    """Makes the folder, and marks it where it would be code; returns whether it is code all the same."""
+    if folder == default_folder(handle):
+        make_private_state(handle.project)
+    is_code = not is_left_out(handle.project.root, folder)
+    # The topmost folder that is made here: an empty folder around a marked one would be code.
+    made = folder
+    while not made.parent.exists():
+        made = made.parent
+    is_own = not made.exists() or not any(made.iterdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_code and is_own:
+        (made / FETCHED).write_bytes(MARK)
+    return is_code and not is_own
+
+
+def _apart(names: Mapping[Entry, str], fold: Callable[[str], str]) -> dict[Entry, str]:
+    """The names, where those that can't lie in one folder side by side begin with their steps' paths.
+
+    Raises:
+        BadInput: some can't all the same.
+    """
+    found = apart(names, fold)
+    if still := clashing(found, fold):
+        first, second = (f"{'the object ' if one.object else ''}{one.name} of {one.step}" for one in still[:2])
+        raise BadInput(
+            f"{first} and {second} can't both be {found[still[0]]} in one folder: fetch each to a folder of its own (--to)"
+        )
+    return found
+
+
+def folded(name: str) -> str:
+    """The same text for names that some file systems take for one."""
+    return unicodedata.normalize("NFC", posixpath.normpath(name)).casefold()
+
+
+def _folds_case(folder: Path) -> bool:
+    """Whether names that differ by their case alone are one name on the file system of a folder."""
+    with tempfile.NamedTemporaryFile(prefix=".toolkit-case-", dir=folder) as file:
+        return os.path.lexists(folder / os.path.basename(file.name).upper())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from toolkit.backends import driver, volumes
 from toolkit.config.environment import choose_environment
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.project import Project
-from toolkit.run.kept import kept_place
+from toolkit.run.kept import kept_place, kept_request
 from toolkit.run.request import Note
 from toolkit.runtime.shared.catalog import StoreFault
 from toolkit.runtime.shared.protocol import RUN_RECORD
@@ -24,6 +24,23 @@ from toolkit.store.reader import NoRun, Run, RunLog, moved_to
 if TYPE_CHECKING:
     from toolkit.runs.cluster_runs import ClusterRuns
     from toolkit.runtime.shared.documents import RunPlace
+
+
+class NoSuchRun(BadInput):
+    """There is no run of that name where it is looked for."""
+
+
+class MissingObjects(Infrastructure):
+    """Objects are missing or damaged on a cluster's volume. The others are here.
+
+    Attributes:
+        location: the folder of the catalog's objects on this machine; None where nothing is stored.
+    """
+
+    def __init__(self, message: str, location: Path | None) -> None:
+        super().__init__(message)
+        self.location = location
+
 
 _Place = tuple[str, str]
 """Context and namespace of a cluster."""
@@ -53,12 +70,14 @@ class RunHandle:
 
     Attributes:
         remote: the runs of the cluster that it is on; None for a run of this machine.
+        is_copy: whether it is a cluster's run whose cluster can't be asked any more. It can be shown, and nothing else.
     """
 
     project: Project
     log: RunLog
     run: Run
     remote: ClusterRuns | None = None
+    is_copy: bool = False
 
     def catalog(self, digests: Iterable[str]) -> Path | None:
         """The folder of the catalog's objects on this machine; None where nothing is stored.
@@ -67,14 +86,18 @@ class RunHandle:
             digests: SHA-256 of the objects that it must hold, as far as they exist. Those on a cluster are fetched.
 
         Raises:
-            BadInput: the run's plan names no catalog on a volume. Infrastructure: the cluster can't be asked, or an object is
-                missing or damaged there.
+            BadInput: the run's plan names no catalog on a volume. Infrastructure: the cluster can't be asked.
+            MissingObjects: an object is missing or damaged there.
         """
+        if self.is_copy:
+            raise Infrastructure(
+                f"the files of the run {self.run.id} are on its cluster, of which only copies of records are here"
+            )
         if self.remote is not None:
             try:
                 return self.remote.catalog(self.run, list(dict.fromkeys(digests)))
             except StoreFault as error:
-                raise Infrastructure(str(error)) from None
+                raise MissingObjects(str(error), self.remote.mirror.catalog) from None
         location = self.run.plan()["stores"]["catalog"]
         return volumes.host_path(self.project, location) if location is not None else None
 
@@ -112,11 +135,14 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
         logs: whether the output of the steps is needed as well.
 
     Raises:
-        BadInput: there is no such run. Infrastructure: the cluster can't be asked.
+        NoSuchRun. BadInput: it was moved, and where to is not known. Infrastructure: the cluster can't be asked.
     """
     # An option limits the search, an environment variable does not: `diff` may compare a run of each environment.
     chosen = choose_environment(source.environment, project.config)[0]
-    mirrored = _known_places(project, run_id) if RUN_ID.fullmatch(run_id) else []
+    if not RUN_ID.fullmatch(run_id):
+        # No cluster is asked for it: it may be a key, or a path.
+        raise NoSuchRun(f"there is no run {run_id!r} here: `toolkit runs` lists the runs")
+    mirrored = _known_places(project, run_id)
     limited = source.environment is not None
     only_on_cluster = (
         chosen == "argo" if limited else _requested_environment(project, source) == "argo" and bool(mirrored)
@@ -133,19 +159,26 @@ def find_run(project: Project, run_id: str, source: RunSource, note: Note, logs:
             source = _source_of_moved(project, run_id, source)
         except NoRun:
             if limited or not (mirrored or chosen == "argo" or source.is_cluster):
-                raise BadInput(f"there is no run {run_id!r} here: `toolkit runs` lists the runs") from None
+                raise NoSuchRun(f"there is no run {run_id!r} here: `toolkit runs` lists the runs") from None
     if len(mirrored) == 1 and not source.is_cluster:
         # It was submitted from this machine, whose mirror says to which cluster.
         context, namespace = mirrored[0]
         source = RunSource(source.environment, context or None, namespace)
-    remote = open_remote(project, source, note)
+    try:
+        remote = open_remote(project, source, note)
+    except BadInput:
+        cluster_place = (source.context or "", source.namespace or "")
+        copies = _copies(project, run_id, logs, cluster_place) if mirrored else []
+        if len(copies) != 1:
+            raise
+        return copies[0]
     try:
         handle = RunHandle(project, remote.log, remote.run(run_id, logs), remote)
     except NoRun:
         if local is not None:
             return local
         cluster = remote.cluster
-        raise BadInput(
+        raise NoSuchRun(
             f"there is no run {run_id!r}, neither here nor in the namespace {cluster.namespace} of {cluster.context}"
         ) from None
     if not limited and moved_to(handle.run.folder) == this_machine(project):
@@ -162,15 +195,65 @@ def newest_run(project: Project, source: RunSource, note: Note, logs: bool = Fal
     """The newest of the runs that ``toolkit runs`` lists.
 
     Raises:
-        BadInput: there is none. Infrastructure: the cluster can't be asked.
+        NoSuchRun: there is none. Infrastructure: the cluster can't be asked.
     """
     handles = all_runs(project, source, note)
     if not handles:
-        raise BadInput("there are no runs here yet")
+        raise NoSuchRun("there are no runs here yet")
     newest = handles[-1]
     if newest.remote is None:
         return newest
     return RunHandle(project, newest.remote.log, newest.remote.run(newest.run.id, logs), newest.remote)
+
+
+def newest_to_resume(project: Project, source: RunSource, note: Note) -> Run:
+    """The newest run that failed or was cancelled, or that no client saw end.
+
+    Raises:
+        BadInput: there is none. Infrastructure: the cluster can't be asked.
+    """
+    for handle in reversed(all_runs(project, source, note)):
+        run = handle.run
+        if not (run.active or run.is_open or handle.is_copy) and (run.end is None or run.end["status"] != "succeeded"):
+            return run
+    raise BadInput("there is no run here that failed or was cancelled, so there is nothing to resume")
+
+
+def one_that_goes_on(project: Project, source: RunSource, note: Note) -> str:
+    """The id of the only run that goes on and that a client of this project on this machine has started.
+
+    Raises:
+        BadInput: there is none, or several, which the sentence names. Infrastructure: the cluster can't be asked.
+    """
+    environment = _requested_environment(project, source)
+    ids = [] if environment == "argo" else driver.driven_runs(project)
+    if environment == "argo":
+        remotes = [open_remote(project, source, note)]
+    elif environment is None:
+        remotes = list(_remotes(project, note))
+    else:
+        remotes = []
+    for remote in remotes:
+        # What others have started on the volume is theirs to cancel, by its name.
+        ids += [run.id for run in remote.known_runs() if run.active and kept_request(remote.mirror.home, run.record)]
+    ids = list(dict.fromkeys(ids))
+    if not ids:
+        raise BadInput("no run that was started from here goes on: `toolkit runs` lists all runs")
+    if len(ids) > 1:
+        raise BadInput(f"{len(ids)} runs that were started from here go on, so name one: {', '.join(ids)}")
+    return ids[0]
+
+
+def _remotes(project: Project, note: Note) -> Iterator[ClusterRuns]:
+    """The clusters that runs were submitted to from this machine, as far as they can be asked."""
+    for context, namespace in _known_places(project):
+        try:
+            remote = open_remote(project, RunSource(context=context or None, namespace=namespace), note)
+            remote.known_runs()
+        except ToolkitError as error:
+            note(f"the runs in the namespace {namespace} of {context} are not looked at: {error}")
+        else:
+            yield remote
 
 
 def all_runs(project: Project, source: RunSource, note: Note) -> list[RunHandle]:
@@ -194,11 +277,30 @@ def all_runs(project: Project, source: RunSource, note: Note) -> list[RunHandle]
                 remote = open_remote(project, RunSource(context=context or None, namespace=namespace), note)
                 handles += [RunHandle(project, remote.log, run, remote) for run in remote.known_runs()]
             except ToolkitError as error:
-                note(f"the runs in the namespace {namespace} of {context} are not listed: {error}")
+                copies = _copies(project, "*", False, (context, namespace))
+                what = "are listed as far as they are complete here" if copies else "are not listed"
+                note(f"the runs in the namespace {namespace} of {context} {what}: {error}")
+                handles += copies
         # A run that was moved is in two places, and counts where it has no mark.
         unmarked = {handle.run.id for handle in handles if moved_to(handle.run.folder) is None}
         handles = [handle for handle in handles if handle.run.id not in unmarked or moved_to(handle.run.folder) is None]
     return _in_order(handles)
+
+
+def with_records(handles: list[RunHandle]) -> list[RunHandle]:
+    """The same runs, once the records of those on clusters are here, as far as they can be read."""
+    remotes = {id(handle.remote): handle.remote for handle in handles if handle.remote is not None}
+    for remote in remotes.values():
+        remote.bring_records(handle.run.id for handle in handles if handle.remote is remote)
+    read = []
+    for handle in handles:
+        try:
+            run = handle.run if handle.remote is None else handle.log.run(handle.run.id)
+        except NoRun:
+            # It is in the volume's listing alone.
+            run = handle.run
+        read.append(replace(handle, run=run))
+    return read
 
 
 def _in_order(handles: Iterable[RunHandle]) -> list[RunHandle]:
@@ -223,13 +325,41 @@ def _known_places(project: Project, run_id: str = "*") -> list[_Place]:
     inside = volumes.locate(project, project.config.run_log_store.log_folder)[1]
     places: set[_Place] = set()
     for file in (project.state / volumes.MIRRORS).glob(f"*/{volumes.MIRRORED_PLACE}"):
-        try:
-            place = read(str(file)) or {}
-        except (OSError, ValueError):
-            continue
-        if any((file.parent / volumes.MIRRORED_VOLUME / inside).glob(f"{run_id}/{RUN_RECORD}")):
-            places.add((str(place.get("context") or ""), str(place.get("namespace"))))
+        place = _place_of(file)
+        if place is not None and any((file.parent / volumes.MIRRORED_VOLUME / inside).glob(f"{run_id}/{RUN_RECORD}")):
+            places.add(place)
     return sorted(places)
+
+
+def _copies(project: Project, run_id: str, logs: bool, place: _Place) -> list[RunHandle]:
+    """The runs of clusters that have ended and are complete on this machine, for when their cluster is gone.
+
+    Args:
+        run_id: of one run; ``*`` is all. logs: whether they must be complete with their output. place: of the cluster.
+    """
+    from toolkit.backends.argo.volume.mirror import is_complete
+
+    inside = volumes.locate(project, project.config.run_log_store.log_folder)[1]
+    copies: list[RunHandle] = []
+    for file in sorted((project.state / volumes.MIRRORS).glob(f"*/{volumes.MIRRORED_PLACE}")):
+        if _place_of(file) != place:
+            continue
+        log = RunLog(file.parent / volumes.MIRRORED_VOLUME / inside, lambda record: False)
+        copies += [
+            RunHandle(project, log, run, is_copy=True)
+            for run in log.runs()
+            if run_id in ("*", run.id) and is_complete(file.parent, run.folder, logs)
+        ]
+    return copies
+
+
+def _place_of(file: Path) -> _Place | None:
+    """Where the cluster of a mirror is, as its file says; None where it can't be read."""
+    try:
+        place = read(str(file)) or {}
+    except (OSError, ValueError):
+        return None
+    return str(place.get("context") or ""), str(place.get("namespace"))
 
 
 def _source_of_moved(project: Project, run_id: str, source: RunSource) -> RunSource:

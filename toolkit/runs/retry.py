@@ -21,6 +21,7 @@ from toolkit.config.settings import EnvironmentName
 from toolkit.errors import BadInput
 from toolkit.project import Project
 from toolkit.run.kept import keep_request, kept_request
+from toolkit.run.parameters import GivenParameters
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Request
 from toolkit.runs.find import RunHandle, RunSource
@@ -28,7 +29,7 @@ from toolkit.runtime.shared.records import encode
 from toolkit.store.reader import moved_to
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import Parameters, RunRecord, SubmittedRecord
+    from toolkit.runtime.shared.documents import RunRecord, SubmittedRecord
 
 _LONGEST_COMMAND = 2000
 """Characters of a command that a message names."""
@@ -42,17 +43,16 @@ class Named:
     Attributes:
         reference, pipeline: the pipeline, and the same as typed. environment: what ``--env`` says.
         source: the cluster. others: further options as typed, for a command that the user is shown.
-        spellings: the texts that spelled parameters, as far as they are kept.
+        given: the parameters.
     """
 
     reference: PipelineReference | None = None
     pipeline: str | None = None
     environment: EnvironmentName | None = None
-    parameters: Parameters = field(default_factory=dict)
+    given: GivenParameters = field(default_factory=lambda: GivenParameters({}, {}))
     tag: str | None = None
     source: RunSource = field(default_factory=RunSource)
     others: Sequence[str] = ()
-    spellings: Mapping[str, str] = field(default_factory=dict)
 
 
 def retry_request(project: Project, handle: RunHandle, named: Named) -> Request:
@@ -63,6 +63,10 @@ def retry_request(project: Project, handle: RunHandle, named: Named) -> Request:
             the run was asked for and the user does not name all of it. Infrastructure: the cluster can't be asked.
     """
     run = handle.run
+    if handle.is_copy:
+        raise BadInput(
+            f"the run {run.id} is on a cluster that can't be found, so it can't be resumed: only a copy is here"
+        )
     asked = _asked(project, handle)
     if asked is None and run.is_open:
         raise BadInput(f"the run {run.id} is one of compose: run its steps with docker-compose")
@@ -161,7 +165,8 @@ def _check_unchanged(run_id: str, asked: SubmittedRecord, named: Named) -> None:
         BadInput: the user names one.
     """
     own = asked.get("parameters", {})
-    for name, value in named.parameters.items():
+    # What was given at the run's beginning lay over its pipeline's own as it lies over the run's now.
+    for name, value in named.given.complete(lambda _: None, own).values.items():
         if name not in own or encode(own[name]) != encode(value):
             has = f"is {json.dumps(own[name])}" if name in own else "is not given"
             raise BadInput(
@@ -181,14 +186,15 @@ def _asked_by_name(project: Project, handle: RunHandle, named: Named) -> tuple[S
         BadInput: something is missing; with the command that names all of it.
     """
     record = handle.run.record
-    missing = [name for name in record.get("parameters", {}) if name not in named.parameters]
+    given = named.given.complete(lambda _: None)
+    missing = [name for name in record.get("parameters", {}) if name not in given.values]
     if named.reference is None or named.environment is None or missing:
         raise BadInput(_unknown_request(project, handle, named))
     asked: SubmittedRecord = {
         "source": named.reference.recorded(project),
         "context": {},
-        "parameters": dict(named.parameters),
-        "spellings": dict(named.spellings),
+        "parameters": given.values,
+        "spellings": given.spellings,
         "tag": named.tag or "",
     }
     return asked, named.environment
@@ -197,7 +203,7 @@ def _asked_by_name(project: Project, handle: RunHandle, named: Named) -> tuple[S
 def _unknown_request(project: Project, handle: RunHandle, named: Named) -> str:
     run = handle.run
     source: Mapping[str, object] = run.record.get("source") or {}
-    parameters = {**run.record.get("parameters", {}), **named.parameters}
+    parameters = {**run.record.get("parameters", {}), **named.given.values}
     recorded = "argo" if handle.remote is not None else run.record.get("environment")
     words = ["toolkit", "retry", run.id, named.pipeline or _recorded_pipeline(project, source)]
     words += ["--env", named.environment or str(recorded if recorded in ENVIRONMENTS else "ENV")]
@@ -205,7 +211,7 @@ def _unknown_request(project: Project, handle: RunHandle, named: Named) -> str:
     if tag.isprintable() and tag:
         words += ["--tag", tag]
     words += named.others
-    spellings = {**run.record.get("spellings", {}), **named.spellings}
+    spellings = {**run.record.get("spellings", {}), **named.given.spellings}
     given = [
         word
         for name, value in parameters.items()

@@ -2,7 +2,8 @@
 
 ``python3 main.py PROTOCOL RUN_ID PATH ATTEMPT`` runs one attempt of a step; ``python3 main.py --describe PROTOCOL``
 describes a pipeline from a request on standard input; ``--serve`` and ``--store`` answer a client that can't see the volume;
-``--signal`` passes a signal on to the runtime that runs in the same container.
+``--mounts`` tells which mounts a plain process can make; ``--signal`` passes a signal on to the runtime that runs in the same
+container.
 """
 
 import sys
@@ -31,6 +32,8 @@ if __name__ == "__main__":
         from _toolkit_runtime.user.describe import main  # type: ignore[import-not-found]
     elif sys.argv[1:2] in (["--serve"], ["--store"]):
         from _toolkit_runtime.server.service import main  # type: ignore[import-not-found]
+    elif sys.argv[1:2] == ["--mounts"]:
+        from _toolkit_runtime.step.mounts import main  # type: ignore[import-not-found]
     elif sys.argv[1:2] == ["--signal"]:
         from _toolkit_runtime.step.signals import main  # type: ignore[import-not-found]
     else:

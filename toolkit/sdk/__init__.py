@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from toolkit.sdk.composites import AsyncPipeline, Conditional, Loop, Map, Nested, Parallel, Pipeline
 from toolkit.sdk.job import NotebookJob, PythonJob, ShellJob
+from toolkit.sdk.parameters import Parameter
 from toolkit.sdk.steps import (
     AsyncPythonTask,
     Catalog,
@@ -35,6 +36,7 @@ __all__ = [
     "NotebookJob",
     "NotebookTask",
     "Parallel",
+    "Parameter",
     "Pipeline",
     "PythonJob",
     "PythonTask",

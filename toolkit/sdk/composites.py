@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
+from toolkit.sdk.parameters import Parameter, checked_parameters
 from toolkit.sdk.refusal import Refusal, user_line
 from toolkit.sdk.steps import Step, a_pipeline, function_reference
 
@@ -47,9 +48,14 @@ class Pipeline:
         name: what lists and records call it. The file's name when empty. A pipeline that is a step needs one.
         description: a text for readers, without effect.
         on_failure: for a pipeline that is a step: a pipeline that runs when it has failed.
+        parameters_file: a YAML or JSON file of the project, relative to its root, that scripts read themselves. Its values are the
+            run's first parameters, and each step finds the file with the run's values in it. For the outermost pipeline only.
+        parameters: all that a run of it can be given. What its steps take when absent. Without effect in a pipeline that is a
+            step or a branch.
 
     Raises:
-        ValueError: ``steps`` is no list of steps, or ``on_failure`` is no pipeline.
+        ValueError: ``steps`` is no list of steps, ``parameters`` no list of parameters, ``parameters_file`` no path, or
+            ``on_failure`` no pipeline.
     """
 
     __toolkit_pipeline__ = True
@@ -60,6 +66,8 @@ class Pipeline:
         name: str = "",
         description: str = "",
         on_failure: Optional[AnyPipeline] = None,
+        parameters_file: str = "",
+        parameters: Optional[Sequence[Parameter]] = None,
     ) -> None:
         # A generator gives its steps once.
         given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
@@ -69,15 +77,22 @@ class Pipeline:
         self.name = name
         self.description = description
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        if not isinstance(parameters_file, (str, os.PathLike)):
+            raise Refusal(f"parameters_file is the path of a file, not {parameters_file!r}")
+        self.parameters_file = os.fspath(parameters_file)
+        self.parameters = checked_parameters(parameters)
         self.line = user_line()
 
     def describe(self) -> PipelineData:
-        """The pipeline as plain JSON data. Functions are in it by name.
+        """The pipeline as plain data: JSON, but for functions and for the types of parameters.
 
         Raises:
             ValueError: it has an ``on_failure``, and is a run of its own or a branch.
         """
-        return self.describe_inside()
+        described = self.describe_inside()
+        if self.parameters is not None:
+            described["parameters"] = [parameter.describe() for parameter in self.parameters]
+        return described
 
     def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the pipeline is inside another.
@@ -91,7 +106,10 @@ class Pipeline:
                 "it: give on_failure to its steps",
                 self.line,
             )
-        return {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
+        described: PipelineData = {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
+        if self.parameters_file:
+            described["parameters_file"] = {"path": self.parameters_file, "line": self.line}
+        return described
 
     def as_step(self) -> Nested:
         """The pipeline as a step of another."""
@@ -114,7 +132,7 @@ class Pipeline:
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> Any:
         """Runs the pipeline as ``toolkit run`` does, and returns when the run has succeeded.
@@ -127,7 +145,8 @@ class Pipeline:
             configuration_file: the path of the configuration.
             run_id: the run's id. One is made when it is empty.
             tag: a word to find the run by.
-            parameters_file: the path of a YAML or JSON file with the run's parameters.
+            parameters_file: the path of a YAML or JSON file with the run's parameters, or a list of such paths. The later ones
+                win, also inside of dictionaries.
             log_level: accepted, and without effect.
 
         Raises:
@@ -137,7 +156,9 @@ class Pipeline:
         execute(self, configuration_file, run_id, tag, parameters_file)
 
 
-def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, parameters_file: str) -> None:
+def execute(
+    pipeline: Any, configuration_file: str, run_id: str, tag: str, parameters_file: Union[str, Sequence[str]]
+) -> None:
     """What ``execute()`` of a pipeline, a driver and a job does."""
     recorder = getattr(sys, "_toolkit_recorder", None)
     if recorder is not None:
@@ -153,6 +174,8 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
     # The rest of the package, which runs it, is not in an image.
     from toolkit.run.script import run_script
 
+    one = isinstance(parameters_file, (str, os.PathLike))
+    files: list[Any] = [parameters_file] if one else list(parameters_file)
     code = run_script(
         file=os.path.abspath(file),
         nth=nth,
@@ -160,7 +183,7 @@ def execute(pipeline: Any, configuration_file: str, run_id: str, tag: str, param
         configuration_file=configuration_file or None,
         run_id=run_id or None,
         tag=tag or None,
-        parameters_file=parameters_file or None,
+        parameters_files=[file for file in files if file],
     )
     if code != 0:
         sys.exit(code)
@@ -178,7 +201,7 @@ class AsyncPipeline(Pipeline):
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> None:
         """Runs the pipeline. Arguments and errors are those of :meth:`Pipeline.execute`."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Optional, Union
 
     # No type checker needs it to be installed: they all bring its types along.
-    from typing_extensions import TypedDict
+    from typing_extensions import NotRequired, TypedDict
 
     class FunctionName(TypedDict):
         """How a function is found again in a container."""
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         live: Callable[..., Any]
         command: str
         shell: str
+        strict: bool
 
     class TaskData(StepData, TaskWork):
         kind: str
@@ -99,6 +100,27 @@ if TYPE_CHECKING:
         terminate_with_success: bool
         terminate_with_failure: bool
 
+    class FileData(TypedDict):
+        """A file that a pipeline names, by its path from the project's root."""
+
+        path: str
+        line: Optional[int]
+
+    class ParameterData(TypedDict, total=False):
+        """A parameter that a pipeline declares.
+
+        ``live`` is its type, or the driver whose argument it is: the runtime makes JSON of either, and of the default.
+        """
+
+        name: str
+        line: Optional[int]
+        live: object
+        driver: Callable[..., Any]
+        default: object
+        description: str
+
     class PipelineData(TypedDict):
         name: str
         steps: list[StepData]
+        parameters_file: NotRequired[FileData]
+        parameters: NotRequired[list[ParameterData]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.composites import Pipeline, execute
@@ -44,7 +44,7 @@ class _Job:
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
         job_id: str = "",
     ) -> None:
@@ -54,7 +54,7 @@ class _Job:
             configuration_file: the path of the configuration.
             run_id: the run's id.
             tag: a word to find the run by.
-            parameters_file: the path of a YAML or JSON file with the run's parameters.
+            parameters_file: the path of a YAML or JSON file with the run's parameters, or a list of such paths.
             log_level: accepted, and without effect.
             job_id: another name of ``run_id``.
 
@@ -92,15 +92,22 @@ class ShellJob(_Job):
     Args:
         command: the text for the shell.
         name: the name of step and pipeline.
-        shell: ``"sh"`` or ``"bash"``, as for :class:`ShellTask`.
+        shell: ``"sh"`` or ``"bash"``, as for :class:`ShellTask`. strict: as for it, too.
         options: as :class:`PythonTask` takes them.
 
     Raises:
         ValueError: an option has a value that it can't have.
     """
 
-    def __init__(self, command: str, name: str = "shell", shell: str = "sh", **options: Unpack[TaskOptions]) -> None:
-        super().__init__(ShellTask(name, command, shell, **options))
+    def __init__(
+        self,
+        command: str,
+        name: str = "shell",
+        shell: str = "sh",
+        strict: Optional[bool] = None,
+        **options: Unpack[TaskOptions],
+    ) -> None:
+        super().__init__(ShellTask(name, command, shell, strict, **options))
 
 
 class NotebookJob(_Job):

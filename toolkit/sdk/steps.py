@@ -98,7 +98,8 @@ class Catalog:
     """The files that a step gets from the catalog before it runs, and those that it puts there afterwards.
 
     A key is a path relative to the step's folder, and stays inside it. Of several steps that put one key, the newest earlier
-    one wins. The files of a step that fails are put as well.
+    one wins; two branches of a ``Parallel`` may not put one key. The files of a step that fails are put as well. A name in
+    braces (``model-{item}.pkl``) stands for the value that the step sees, and ``{{`` for a brace.
 
     ```python
     PythonTask(train, catalog=Catalog(get=["data/*.csv"], put=["model.bin"]))
@@ -372,6 +373,8 @@ class ShellTask(_Task):
         name: the step's name.
         command: the text for the shell.
         shell: ``"sh"``, or ``"bash"`` for arrays, ``[[ … ]]`` and all else that only bash has. The image must have it.
+        strict: whether it runs in ``bash -euo pipefail``, whatever ``shell`` is: it ends at the first command that fails, and at
+            a variable that is not set. What the configuration says (``executor.config.strict``) when absent.
         options: as :class:`PythonTask` takes them.
 
     Raises:
@@ -380,21 +383,34 @@ class ShellTask(_Task):
 
     kind = "shell"
 
-    def __init__(self, name: str, command: str, shell: str = "sh", **options: Unpack[TaskOptions]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: str,
+        shell: str = "sh",
+        strict: Optional[bool] = None,
+        **options: Unpack[TaskOptions],
+    ) -> None:
         self.command = command
         self.shell = shell
+        self.strict = strict
         super().__init__(name, **options)
 
     def _work(self) -> TaskWork:
-        return {"command": self.command} if self.shell == "sh" else {"command": self.command, "shell": self.shell}
+        work: TaskWork = {"command": self.command}
+        if self.shell != "sh":
+            work["shell"] = self.shell
+        if self.strict is not None:
+            work["strict"] = self.strict
+        return work
 
 
 class NotebookTask(_Task):
     """A step that executes a notebook with a Python kernel of its own.
 
     Parameters are set in a new cell after the cell that is tagged ``parameters``. Its returns are variables of those names. The
-    executed notebook is put into the catalog, with ``_out`` after its name, also when a cell fails. The image needs nbclient,
-    nbformat and ipykernel.
+    executed notebook is put into the catalog, with ``_out`` after its name, also when a cell fails; where several steps have a
+    notebook of that name, it is named by the step. The image needs nbclient, nbformat and ipykernel.
 
     ```python
     NotebookTask("report", "notebooks/report.ipynb", returns=["total"])

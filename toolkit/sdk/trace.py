@@ -13,18 +13,20 @@ Steps of the SDK, pipelines and other drivers can be called in it. Each call add
 
 from __future__ import annotations
 
+import sys
 from collections import namedtuple
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Optional, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union, overload
 
 from toolkit.sdk.composites import Nested, Pipeline, execute
+from toolkit.sdk.parameters import described_arguments
 from toolkit.sdk.refusal import Refusal, user_line
 from toolkit.sdk.steps import PythonTask, Step, a_pipeline, check_constant
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from toolkit.sdk.description import PipelineData
+    from toolkit.sdk.description import ParameterData, PipelineData
     from toolkit.sdk.steps import AnyPipeline, TaskOptions
 
 
@@ -76,11 +78,13 @@ class _Trace:
         outer: the trace of the driver that called this one; None when no driver did.
         inside: whether the driver is a branch, a handler or called by another, so that its arguments are no parameters of the
             run.
+        arguments: the names of the driver's arguments.
     """
 
-    def __init__(self, outer: Optional[_Trace], inside: bool) -> None:
+    def __init__(self, outer: Optional[_Trace], inside: bool, arguments: tuple[str, ...]) -> None:
         self.outer = outer
         self.inside = inside
+        self.arguments = arguments
         self.steps: list[Step] = []
         self.newest: dict[str, str] = {}
 
@@ -308,10 +312,18 @@ class Driver:
 
     __toolkit_pipeline__ = True
 
-    def __init__(self, function: Callable[..., Any], name: str, on_failure: Optional[AnyPipeline] = None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        on_failure: Optional[AnyPipeline] = None,
+        parameters_file: str = "",
+    ) -> None:
         self._function = function
         self.name = name
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        self.parameters_file = parameters_file
+        self.line = user_line()
         self.__doc__ = function.__doc__
         self._running = False
 
@@ -322,12 +334,24 @@ class Driver:
             inside: whether it is a branch or a handler. Its arguments then stand for the parameters that it sees.
 
         Raises:
-            ValueError: a handle was used as if it had a value, or an argument has a default.
+            ValueError: a handle was used as if it had a value, or an argument of one that is inside has a default.
         """
-        names = self._arguments()
-        trace = _Trace(None, inside)
+        names, defaults = self._arguments(), self._defaults()
+        if inside and defaults:
+            raise Refusal(
+                f"the driver {self._function.__name__} is a branch, a handler or in a list of steps, where its arguments are what "
+                f"it sees of the pipeline around it, so the default of {next(iter(defaults))} would have no effect: leave it out, "
+                "and let the pipeline that is run declare it",
+                self._function.__code__.co_firstlineno,
+            )
+        trace = _Trace(None, inside, names)
         self._run(trace, {name: Handle(name, None, trace) for name in names})
-        return Pipeline(steps=trace.steps, name=self.name)
+        return self._made(trace)
+
+    def _made(self, trace: _Trace) -> Pipeline:
+        pipeline = Pipeline(steps=trace.steps, name=self.name, parameters_file=self.parameters_file)
+        pipeline.line = self.line
+        return pipeline
 
     def _arguments(self) -> tuple[str, ...]:
         code = self._function.__code__
@@ -337,9 +361,33 @@ class Driver:
                 "steps: make it a plain function",
                 code.co_firstlineno,
             )
-        if self._function.__defaults__ or self._function.__kwdefaults__:
-            raise Refusal("a driver's arguments are parameters of the run and have no defaults", code.co_firstlineno)
         return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    def _defaults(self) -> dict[str, Any]:
+        code, by_position = self._function.__code__, self._function.__defaults__ or ()
+        names = code.co_varnames[code.co_argcount - len(by_position) : code.co_argcount]
+        return {**dict(zip(names, by_position)), **(self._function.__kwdefaults__ or {})}
+
+    def _declared(self) -> list[ParameterData]:
+        """Its arguments, as all that a run of it can be given; none where no argument has an annotation or a default."""
+        if not self._defaults() and not _is_annotated(self._function):
+            return []
+        defaults, remarks = self._defaults(), described_arguments(self.__doc__)
+        own = self._function.__globals__ is getattr(sys.modules.get("__main__"), "__dict__", None)
+        line = self._function.__code__.co_firstlineno if own else None
+        declared: list[ParameterData] = []
+        for name in self._arguments():
+            data: ParameterData = {
+                "name": name,
+                "line": line,
+                "driver": self._function,
+            }
+            if name in defaults:
+                data["default"] = defaults[name]
+            if name in remarks:
+                data["description"] = remarks[name]
+            declared.append(data)
+        return declared
 
     def _run(self, trace: _Trace, given: Mapping[str, object]) -> Any:
         global _tracing
@@ -354,14 +402,18 @@ class Driver:
             self._running = False
 
     def describe(self) -> PipelineData:
-        """The pipeline as plain JSON data.
+        """The pipeline as plain data: JSON, but for functions.
 
         Raises:
             ValueError: as ``trace`` does; or it has an ``on_failure`` and is no step.
         """
         pipeline = self.trace()
         pipeline.on_failure = self.on_failure
-        return pipeline.describe()
+        described = pipeline.describe()
+        declared = self._declared()
+        if declared:
+            described["parameters"] = declared
+        return described
 
     def describe_inside(self, handled: bool = False) -> PipelineData:
         """The same, where the driver is inside another pipeline.
@@ -386,7 +438,7 @@ class Driver:
         configuration_file: str = "",
         run_id: str = "",
         tag: str = "",
-        parameters_file: str = "",
+        parameters_file: Union[str, Sequence[str]] = "",
         log_level: str = "",
     ) -> None:
         """Runs the pipeline. Arguments and errors are those of :meth:`toolkit.Pipeline.execute`."""
@@ -404,13 +456,39 @@ class Driver:
         a_pipeline("what is called", self)
         names = self._arguments()
         given = _arguments(self._function, self._function.__name__, arguments, named)
-        inner = _Trace(outer, inside=True)
-        values = {name: given[name] if name in given else _handle_of(outer, name) for name in names}
+        inner = _Trace(outer, True, names)
+        defaults = self._defaults()
+        values = {
+            name: given[name]
+            if name in given
+            else defaults[name]
+            if name in defaults and not _is_seen(outer, name)
+            else _handle_of(outer, name)
+            for name in names
+        }
         result = self._run(inner, values)
         name = outer.unique(self.name or self._function.__name__)
-        step = Nested(name, Pipeline(steps=inner.steps, name=self.name), self.on_failure)
+        step = Nested(name, self._made(inner), self.on_failure)
         outer.add(step, step.returned())
         return _from_inside(result, inner, outer, name)
+
+
+def _is_annotated(function: Callable[..., Any]) -> bool:
+    try:
+        return any(name != "return" for name in function.__annotations__)
+    except NameError:
+        # Python 3.14 evaluates them only now, and what is imported for type checkers is not there.
+        return True
+
+
+def _is_seen(trace: _Trace, name: str) -> bool:
+    """Whether a step before returns the name, or a driver around takes it."""
+    outer: Optional[_Trace] = trace
+    while outer is not None:
+        if name in outer.newest or name in outer.arguments:
+            return True
+        outer = outer.outer
+    return False
 
 
 def _handle_of(trace: _Trace, name: str) -> Handle:
@@ -435,26 +513,41 @@ def _from_inside(value: Any, inner: _Trace, outer: _Trace, name: str) -> Any:
 
 
 @overload
-def pipeline(function: Callable[..., Any], *, name: str = "", on_failure: Optional[AnyPipeline] = None) -> Driver: ...
+def pipeline(
+    function: Callable[..., Any],
+    *,
+    name: str = "",
+    on_failure: Optional[AnyPipeline] = None,
+    parameters_file: str = "",
+) -> Driver: ...
 
 
 @overload
 def pipeline(
-    function: None = None, *, name: str = "", on_failure: Optional[AnyPipeline] = None
+    function: None = None,
+    *,
+    name: str = "",
+    on_failure: Optional[AnyPipeline] = None,
+    parameters_file: str = "",
 ) -> Callable[[Callable[..., Any]], Driver]: ...
 
 
 def pipeline(
-    function: Optional[Callable[..., Any]] = None, *, name: str = "", on_failure: Optional[AnyPipeline] = None
+    function: Optional[Callable[..., Any]] = None,
+    *,
+    name: str = "",
+    on_failure: Optional[AnyPipeline] = None,
+    parameters_file: str = "",
 ) -> Any:
     """Makes a driver of a function: the steps that it calls, in order, are the pipeline.
 
     The function is called once, with handles in place of values. A handle can be passed to steps and to nothing else. The
-    function's arguments are parameters of the run and have no defaults.
+    function's arguments are parameters of the run. Where one of them has an annotation or a default, they are all that a run can
+    be given, with descriptions from ``Annotated[int, "…"]`` or the docstring.
 
     ```python
     @pipeline
-    def main(start):
+    def main(start: int = 0):
         x, y = generate(start)
         consume(x, y)
 
@@ -466,13 +559,15 @@ def pipeline(
         function: the function. Absent in a decorator with options.
         name: what lists and records call the pipeline. The file's name when empty.
         on_failure: for a driver that is called in another: a pipeline that runs when it has failed.
+        parameters_file: a file that scripts read themselves, as for :class:`Pipeline`.
 
     Returns:
         the driver. It has the ``execute()`` of a :class:`Pipeline`, and can be a branch, a handler or a step.
 
     Raises:
-        ValueError: when the pipeline is described: a handle was used as if it had a value, or an argument has a default.
+        ValueError: when the pipeline is described: a handle was used as if it had a value, or an argument has a default where
+            the driver is a branch.
     """
     if function is None:
-        return lambda plain: Driver(plain, name, on_failure)
-    return Driver(function, name, on_failure)
+        return lambda plain: Driver(plain, name, on_failure, parameters_file)
+    return Driver(function, name, on_failure, parameters_file)

@@ -103,7 +103,7 @@ def container_spec(
         image=image,
         argv=("python3", RUNTIME_MAIN, str(PROTOCOL), run_id, step.path, str(attempt)),
         environment=tuple(sorted(environment.items())),
-        mounts=tuple(Mount(name, path) for name, path in settings.volumes),
+        mounts=tuple(Mount(*volume) for volume in settings.volumes),
         user=settings.user if settings.user is not None else user,
         group=GROUP,
         working_folder=WORKSPACE,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from toolkit.runtime.shared.records import checked_left
+
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import DriverRecord, EndRecord, EngineRecord, RunEnd, RunRecord
 
@@ -64,6 +66,8 @@ def complete_end(record: EndRecord) -> EndRecord:
         raise ValueError("a file in it has no name, no hash or no size")
     if not all(isinstance(value, dict) and _is_stored(value) for value in values):
         raise ValueError("a value in it is none")
+    if "left" in record:
+        checked_left(record["left"])
     return cast("EndRecord", {"inputs": {}, "returns": {}, **record, "catalog": catalog})
 
 

@@ -204,11 +204,18 @@ def _recorded_reason(end: EndRecord, code: Optional[int]) -> str:
 def end_by_engine(engine: EngineRecord) -> Optional[EndRecord]:
     """What stands for the runtime's record of an attempt's end, for a client that can't read it.
 
-    The runtime exits with 0 only when its own record is written, and its last words are the reason in that record.
+    The runtime exits with 0 only when its own record is written, and its last words are the reason in that record, or of a success
+    the files that nobody put.
     """
     code = engine["exit_code"]
     if code == 0:
-        return {"status": "succeeded", "exit_code": 0}
+        succeeded: EndRecord = {"status": "succeeded", "exit_code": 0}
+        try:
+            succeeded["left"] = records.checked_left(records.parse(engine.get("message", ""))["left"])
+        except (ValueError, KeyError):
+            # It says nothing, or the step's code has written what the container says.
+            pass
+        return succeeded
     if code and engine["message"] and not engine.get("fault") and not engine.get("cancelled"):
         return {"status": "failed", "exit_code": code, "reason": engine["message"]}
     return None

@@ -50,10 +50,11 @@ ONE_KEY = """\
 p = Pipeline(steps=[
     Parallel("both", branches={
         side: ShellTask("writes", f"echo {side} > data.txt && echo {side} > {side}.txt",
-            catalog=Catalog(put=["data.txt", "*.txt"])).as_pipeline()
+            catalog=Catalog(put=["*.txt"])).as_pipeline()
         for side in ("left", "right")
     }),
     ShellTask("each", "cat left.txt right.txt", catalog=Catalog(get=["left.txt", "right.txt"])),
+    ShellTask("one", "cat data.txt", catalog=Catalog(get=["both/left/writes:data.txt"])),
     ShellTask("gets", "cat data.txt", catalog=Catalog(get=["data.txt"])),
 ])
 """
@@ -168,14 +169,14 @@ CASES = (
     ),
     Case(
         "one-key-of-two-branches",
-        "When two branches put one key, getting it is an error that names both. Other keys can be got.",
+        "When the patterns of two branches put one name, getting it is an error that names both. The run's end names them too.",
         **written(ONE_KEY),
         expect=Expect(
             code=1,
             among={
                 "gets": failed(1, "which both both/left/writes and both/right/writes put, side by side"),
             },
-            output={"each": "left\nright\n"},
+            output={"each": "left\nright\n", "one": "left\n"},
         ),
     ),
     Case(

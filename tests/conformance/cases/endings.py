@@ -306,10 +306,9 @@ def fails():
     ),
     Case(
         "parameter-of-a-kind",
-        "A value that can't be cast to the function's annotation fails the step, and the reason names the parameter.",
-        steps=["PythonTask(functions.takes)"],
-        code="def takes(count: int):\n    pass\n",
-        arguments=["--param", "count=many"],
-        expect=Expect(code=1, steps={"takes": failed(1, "the parameter count can't be int")}),
+        "A returned value that can't be cast to the function's annotation fails the step, and the reason names the parameter.",
+        steps=["PythonTask(functions.gives, returns=['count'])", "PythonTask(functions.takes)"],
+        code="def gives():\n    return 'many'\n\n\ndef takes(count: int):\n    pass\n",
+        expect=Expect(code=1, steps={"gives": OK, "takes": failed(1, "the parameter count can't be int")}),
     ),
 )

@@ -226,6 +226,48 @@ def refused(price: int):
 ANNOTATED_NAMES = re.findall(r'^    "(\w+)": ', ANNOTATED, re.MULTILINE)
 SHELL_NAMES = {"type": "t", "test": 1, "IF": [1], "fi": "x y", "export": "e", "local": {"a": 1}, "_": "u", "a1_B": True}
 
+OWN_FILE = """\
+train: {trees: 25, rate: 1e5}
+items:
+- 7
+- 8
+name: "1.10"
+"""
+DECLARED = {
+    "functions.py": "def see(n, version, go):\n    return [n, version, go]\n",
+    "driver.py": """\
+import functions
+from toolkit import *
+see = task(functions.see, returns=["seen"])
+
+@pipeline(name="declared")
+def main(n: int = 3, version: str = "1.0", go: bool = True):
+    see(n, version, go)
+    ShellTask("tell", "env | grep stray; echo $n $version $go")()
+""",
+    "sdk.py": """\
+import functions
+from toolkit import *
+p = Pipeline(
+    name="declared",
+    steps=[PythonTask(functions.see, returns=["seen"]), ShellTask("tell", "env | grep stray; echo $n $version $go")],
+    parameters=[Parameter("n", int, 3), Parameter("version", str, "1.0"), Parameter("go", bool, True)],
+)
+""",
+    "pipeline.yaml": """\
+parameters:
+  n: 3
+  version: {type: str, default: "1.0"}
+  go: {type: bool, default: true}
+dag:
+  name: declared
+  start_at: see
+  steps:
+    see: {command: functions.see, returns: [seen], next: tell}
+    tell: {command_type: shell, command: "env | grep stray; echo $n $version $go"}
+""",
+}
+
 CASES = (
     Case(
         "values",
@@ -429,6 +471,63 @@ def again(of_file):
                 **{"bad": "[1,", "big": "1e999"},
             },
             output={"shell": "['t', '1', '[1]', 'x y', 'e', '{\"a\": 1}', 'true']"},
+        ),
+    ),
+    Case(
+        "parameters-own-file",
+        "Scripts that read the pipeline's parameters_file find the run's values there: in each step, in each item of a "
+        "container that several share, and where the root is read-only. What has not changed is spelled as it was.",
+        core="the file's new text crosses the ConfigMap of a cluster",
+        files={
+            "conf/params.yaml": "# of the scripts\ntrain: {trees: 6, rate: 1e5}\nitems: [1, 2, 3]\nname: '1.9'\n",
+            "pipeline.py": """\
+import functions
+from toolkit import Map, Pipeline, PythonTask, ShellTask
+
+each = Pipeline(steps=[
+    PythonTask(functions.read, name="function", returns=["text"]),
+    ShellTask("shell", 'seen=$(cat conf/params.yaml); export seen', returns=["seen"]),
+])
+pipeline = Pipeline(parameters_file="conf/params.yaml", steps=[
+    PythonTask(functions.read, returns=["first"]),
+    Map("m", branch=each, iterate_on="items", iterate_as="i"),
+    ShellTask("last", "cat conf/params.yaml; echo $train $name; rm conf/params.yaml"),
+])
+""",
+        },
+        code="def read(): return open('conf/params.yaml').read()",
+        config={"pods_per_map": 1, "read_only_root": True, "scratch_size": "32Mi"},
+        arguments=(
+            "--param",
+            "train.trees=25",
+            "--param",
+            "items=[7, 8]",
+            "--param",
+            "name=1.10",
+            "--param",
+            "other=1",
+        ),
+        expect=Expect(
+            rows=7,
+            among={"m": PASSED},
+            parameters={"first": OWN_FILE, "text": [OWN_FILE] * 2, "seen": [OWN_FILE.strip()] * 2, "name": "1.10"},
+            output={"last": OWN_FILE + '{"trees": 25, "rate": 100000.0} 1.10\n'},
+        ),
+    ),
+    Case(
+        "declared",
+        "Declared parameters are all that there is: a default is the run's value and recorded, a text is of its type.",
+        files=DECLARED,
+        pipeline="driver.py",
+        also=("sdk.py", "pipeline.yaml"),
+        compiles=True,
+        environ={"TOOLKIT_PRM_stray": "1"},
+        arguments=["--param", "version=1.10", "--param", "go=no"],
+        expect=Expect(
+            parameters={"n": 3, "version": "1.10", "go": False, "seen": [3, "1.10", False]},
+            output={"tell": "3 1.10 false\n"},
+            stderr="stray is given by a file or the environment, and nothing in this pipeline takes it",
+            absent=["stray=1"],
         ),
     ),
 )

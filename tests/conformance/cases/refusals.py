@@ -50,6 +50,34 @@ CASES = (
         steps=["ShellTask('only', 'true', catalog=Catalog(put=['../x']))"],
     ),
     refused(
+        "bad-braces-of-a-key",
+        "A catalog key with braces around something else than a name.",
+        "'{a.b}'",
+        steps=["ShellTask('only', 'true', catalog=Catalog(put=['x{a.b}.csv']))"],
+    ),
+    refused(
+        "unknown-name-in-a-key",
+        "A catalog key with a name that nothing gives.",
+        "takes table",
+        steps=["ShellTask('only', 'true', catalog=Catalog(put=['{table}.csv']))"],
+    ),
+    refused(
+        "own-name-in-a-key",
+        "A catalog key with a name that only the step itself returns.",
+        "only the step itself returns score",
+        steps=["ShellTask('only', 'export score=1', returns=['score'], catalog=Catalog(put=['{score}.csv']))"],
+    ),
+    refused(
+        "one-key-side-by-side",
+        "Two branches that put one key, which a later step gets without naming either.",
+        "'both/left/writes' and 'both/right/writes' put shop.db side by side",
+        steps=[
+            "Parallel('both', branches={side: ShellTask('writes', 'echo > shop.db', catalog=Catalog(put=[key])).as_pipeline()"
+            " for side, key in (('left', 'shop.db'), ('right', './shop.db'))})",
+            "ShellTask('reads', 'cat shop.db', catalog=Catalog(get=['shop.db']))",
+        ],
+    ),
+    refused(
         "bad-parameter", "A parameter that is not NAME=VALUE.", "--param", arguments=["--param", "no value at all"]
     ),
     refused(
@@ -85,5 +113,41 @@ CASES = (
             "Conditional('if', 'z', {'1': Stub('stub').as_pipeline()})",
         ],
         arguments=["--param", "x=[1]"],
+    ),
+    refused(
+        "a-name-of-nobody",
+        "A name that --param gives and nothing takes.",
+        "nothing in this pipeline takes N (did you mean 'n'?): it takes n",
+        steps=["PythonTask(functions.train)"],
+        code="def train(n=3):\n    pass\n",
+        arguments=["--param", "N=4"],
+    ),
+    refused(
+        "a-value-of-no-kind",
+        "A value that can't be what a later step says of its argument.",
+        "the parameter flag can't be bool, as the step 'takes' takes it: it is \"maybe\"",
+        steps=["ShellTask('first', 'true')", "PythonTask(functions.takes)"],
+        code="def takes(flag: bool):\n    pass\n",
+        arguments=["--param", "flag=maybe"],
+    ),
+    refused(
+        "no-list-is-given",
+        "A map over a parameter of the run that is no list, after a task.",
+        "iterates on xs, which is no list but 5",
+        steps=[
+            "ShellTask('first', 'true')",
+            "Map('all', iterate_on='xs', iterate_as='x', branch=ShellTask('only', 'true').as_pipeline())",
+        ],
+        arguments=["--param", "xs=5"],
+    ),
+    refused(
+        "declared-and-missing",
+        "A declared parameter without a default and without a value.",
+        "declares the parameter n without a default, and the run was not given it: give it with --param n=",
+        files={
+            "pipeline.yaml": "parameters: {n: {type: int}}\n"
+            "dag: {start_at: a, steps: {a: {command_type: shell, command: 'true'}}}\n"
+        },
+        pipeline="pipeline.yaml",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import OK, Case, Expect, failed
+from tests.conformance.case import BROKEN, OK, Case, Expect, failed
 
 SCRIPT = """\
 cat <<'END'
@@ -43,6 +43,30 @@ CASES = (
             code=1,
             steps={"counts": OK, "refused": failed(2, "shell: bash")},
             parameters={"n": 3},
+        ),
+    ),
+    Case(
+        "shell-strict",
+        "A strict step ends at the first command that fails and at a variable that nothing sets. What it exported until then does "
+        "not count. A step says for itself what the configuration says for all.",
+        config={"strict": True},
+        steps=[
+            "ShellTask('passes', 'words=(a b); x=${#words[@]}; export x; false || true', returns=['x'])",
+            "ShellTask('lenient', 'echo \"[$no_such_name]\"; false; export y=$x', strict=False, returns=['y'])",
+            "Parallel('both', branches={"
+            "'x': ShellTask('pipes', 'export z=1\\n(exit 7) | cat\\nexport z=2', returns=['z']).as_pipeline(), "
+            "'y': ShellTask('names', 'echo one\\necho $no_such_name\\necho two', strict=True).as_pipeline()})",
+        ],
+        expect=Expect(
+            code=1,
+            among={
+                "both": BROKEN,
+                "both/x/pipes": failed(7),
+                "both/y/names": failed(1, "no_such_name: unbound variable"),
+            },
+            rows=5,
+            parameters={"x": 2, "y": 2},
+            output={"lenient": "[]\n", "both/y/names": "one\n"},
         ),
     ),
     Case(

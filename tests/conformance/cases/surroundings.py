@@ -157,7 +157,10 @@ def second():
 """
 EVERY_CONFIG = {
     "environment": {"MODE": "one {{x}} $$(HOME)"},
-    "persistent_volumes": [{"name": "toolkit", "mount_path": "/mnt"}, {"name": "more", "mount_path": "/more"}],
+    "persistent_volumes": [
+        {"name": "toolkit", "mount_path": "/mnt"},
+        {"name": "more", "mount_path": "/more", "read_only": True},
+    ],
     "resources": {"limits": {"memory": "192Mi", "cpu": "500m"}, "requests": {"memory": "32Mi", "cpu": "50m"}},
     "user": 1234,
     "shm_size": "96Mi",
@@ -199,7 +202,7 @@ EVERY_CONFIG = {
 """All settings of the executor that go together, each with another value than its default (tests/golden has the others)."""
 
 
-def seen(uid: int, memory: int, tmp: int, shm: int, variable: str) -> dict[str, object]:
+def seen(name: str, uid: int, memory: int, tmp: int, shm: int, variable: str) -> dict[str, object]:
     """What a step of the case `every-setting` sees."""
     return {
         "uid": uid,
@@ -207,8 +210,8 @@ def seen(uid: int, memory: int, tmp: int, shm: int, variable: str) -> dict[str, 
         "limits": memory,
         "sizes": {"/tmp": tmp, "/dev/shm": shm},
         "written": {
-            **{"/etc/x": False, "/workspace/x": False},
-            **{path: True for path in ("/tmp/x", "/mnt/x-NAME", "/more/x-NAME", "~/x")},
+            **{"/etc/x": False, "/workspace/x": False, f"/more/x-{name}": False},
+            **{path: True for path in ("/tmp/x", "/mnt/x-NAME", "~/x")},
         },
         "capabilities": 0,
         "no new privileges": 1,
@@ -247,8 +250,8 @@ CASES = (
         exempt={"process": NO_CONTAINER},
         expect=Expect(
             parameters={
-                "one": seen(1234, 192, 32, 96, "one {{x}} $(HOME)"),
-                "two": seen(4321, 128, 8, 16, "two"),
+                "one": seen("first", 1234, 192, 32, 96, "one {{x}} $(HOME)"),
+                "two": seen("second", 4321, 128, 8, 16, "two"),
             },
             labels={"example.org/team": "y"},
         ),
@@ -277,7 +280,7 @@ CASES = (
                     "seed": 618260973921795560,
                     "seed's": "0",
                     "here": True,
-                    "engine's": [],
+                    "engine's": ["TOOLKIT_VOLUME_TOOLKIT"],
                     "open files": [0, 1, 2],
                     "encoding": ["utf-8", "utf-8", "utf-8"],
                     "ours": [],

@@ -20,6 +20,8 @@ EntryKind = Literal["file", "dir", "symlink"]
 
 COMPOSE_TOP = b"# Printed by `toolkit compose`."
 """The beginning of a file that `toolkit compose` printed."""
+FETCHED = ".toolkit-fetched"
+"""A file that marks its folder as what `toolkit fetch` made: nothing in it is code. In the project's root it means nothing."""
 _NEVER_CODE = frozenset({".toolkit", ".git", ".venv", "__pycache__"})
 
 
@@ -53,6 +55,37 @@ def is_never_code(name: str) -> bool:
     return name in _NEVER_CODE or name.startswith(".env")
 
 
+def is_left_out(root: Path, folder: Path) -> bool:
+    """Whether nothing that is in a folder or comes into it is code: it lies elsewhere, is marked, or .dockerignore names it.
+
+    Raises:
+        BadInput: .dockerignore can't be read.
+    """
+    top, inside = os.path.realpath(root), os.path.realpath(folder)
+    if inside == top:
+        return False
+    if not inside.startswith(top.rstrip(os.sep) + os.sep):
+        return True
+    patterns = _patterns(root)
+    path, is_ignored = "", False
+    matched: tuple[bool, ...] = ()
+    for name in os.path.relpath(inside, top).split(os.sep):
+        path = f"{path}/{name}" if path else name
+        matched = patterns.matches(path, matched)
+        is_ignored = patterns.verdict(matched)
+        if is_never_code(name) or os.path.lexists(os.path.join(top, path, FETCHED)):
+            return True
+    return is_ignored and not patterns.may_keep_below(path)
+
+
+def _patterns(root: Path) -> Patterns:
+    ignore = root / NAME
+    try:
+        return parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
+    except OSError as error:
+        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
+
+
 def project_files(
     root: Path, *, without: Collection[Path] = (), warn: Callable[[str], None] | None = None
 ) -> list[CodeFile]:
@@ -65,16 +98,27 @@ def project_files(
     Raises:
         BadInput: the root or an entry cannot be read, or a name is not UTF-8.
     """
-    ignore = root / NAME
-    try:
-        patterns = parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
-    except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
+    patterns = _patterns(root)
     private = frozenset(os.path.abspath(path) for path in without)
     walk = _Walk(os.path.realpath(root), patterns, private, warn or _print, _own_output())
     files = list(walk.below(str(root), "", ()))
     files.sort(key=lambda file: file.path.encode("utf-8"))
     return files
+
+
+def is_project_file(root: Path, path: str, *, without: Collection[Path] = ()) -> bool:
+    """Whether a file below ``root``, by its relative path, is among :func:`project_files`. It must exist.
+
+    Raises:
+        BadInput: .dockerignore cannot be read.
+    """
+    private = {os.path.abspath(each) for each in without}
+    whole = os.path.abspath(root / path)
+    if any(map(is_never_code, path.split("/"))) or any(
+        whole == each or whole.startswith(each + os.sep) for each in private
+    ):
+        return False
+    return not _patterns(root).ignores(path)
 
 
 def _own_output() -> frozenset[tuple[int, int]]:
@@ -118,10 +162,15 @@ class _Walk:
 
     def below(self, folder: str, prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
         """The entries below a folder. Below an ignored one, only those that an exception keeps, with the folders above them."""
+        return self._of(self._entries(folder), prefix, above)
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:
-            entries = list(os.scandir(folder))
+            return list(os.scandir(folder))
         except OSError as error:
             raise BadInput(f"the folder cannot be read: {error.strerror}", folder) from error
+
+    def _of(self, entries: list[os.DirEntry[str]], prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
         for entry in entries:
             path = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
             if is_never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
@@ -137,12 +186,17 @@ class _Walk:
             except OSError as error:
                 raise BadInput(f"it cannot be read: {error.strerror}", entry.path) from error
             if stat.S_ISDIR(status.st_mode):
+                if is_ignored and not self.patterns.may_keep_below(path):
+                    continue
+                inside = self._entries(entry.path)
+                if FETCHED in [one.name for one in inside]:
+                    continue
                 folder_entry = CodeFile(path, "dir", entry.path)
                 if not is_ignored:
                     yield folder_entry
-                    yield from self.below(entry.path, path + "/", matched)
-                elif self.patterns.may_keep_below(path):
-                    kept = list(self.below(entry.path, path + "/", matched))
+                    yield from self._of(inside, path + "/", matched)
+                else:
+                    kept = list(self._of(inside, path + "/", matched))
                     if kept:
                         yield folder_entry
                         yield from kept

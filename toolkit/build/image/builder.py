@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.build.code.files import CodeFile, project_files
+from toolkit.build.code.files import CodeFile, is_project_file, project_files
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
 from toolkit.build.environment.base_image import OWN_BASE, find_base_image, pull
@@ -215,10 +215,19 @@ def code_files(project: Project, report: Report) -> list[CodeFile]:
     return _code(project, network_files(project.config.build.network, project.home), report)
 
 
+def is_code(project: Project, path: str) -> bool:
+    """Whether a file of the project, by its path relative to the root, is code. It must exist."""
+    private = _private(project, network_files(project.config.build.network, project.home))
+    return is_project_file(project.root, path, without=private)
+
+
+def _private(project: Project, network: dict[str, Path]) -> list[Path]:
+    """The files that are as little code as `.env` is: a secrets file of another name, or a netrc in the project."""
+    return [project.home / project.config.secrets.location, *network.values()]
+
+
 def _code(project: Project, network: dict[str, Path], report: Report) -> list[CodeFile]:
-    # A secrets file of another name, or a netrc in the project, is as little code as `.env` is.
-    private = [project.home / project.config.secrets.location, *network.values()]
-    return project_files(project.root, without=private, warn=_warning(report))
+    return project_files(project.root, without=_private(project, network), warn=_warning(report))
 
 
 def _build_code(

@@ -215,10 +215,13 @@ class StepFiles:
         self._folder = folder
         self._inside = [os.path.realpath(path) for path in inside]
 
-    def to_put(self, key: str) -> list[tuple[str, str]]:
+    def to_put(self, key: str, is_name: bool = False) -> list[tuple[str, str]]:
         """The files that ``key`` (a name, a folder or a pattern) stands for, as sorted pairs of name and path.
 
         An empty folder is one of them, too; its name ends in ``/``. A pattern stands for files alone.
+
+        Args:
+            is_name: whether it is no pattern, whatever characters it has.
 
         Raises:
             BadKey: there is no such file, or it lies outside the folder.
@@ -228,7 +231,7 @@ class StepFiles:
         path = os.path.join(self._folder, name)
         if os.path.lexists(path):
             files = [(name, path)] if not os.path.isdir(path) else list(self._below(name))
-        elif is_pattern(key):
+        elif not is_name and is_pattern(key):
             files = [pair for pair in self._below("") if not is_empty_folder(pair[0]) and matches(name, pair[0])]
         else:
             raise BadKey(f"the step did not write {key}, which it puts into the catalog")

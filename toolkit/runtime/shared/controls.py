@@ -93,6 +93,22 @@ class Controls:
             files.update(self._start(self._plan.rows[template], fill(template, []), values))
         return values, files
 
+    def count(self, template: str, instance: str) -> int:
+        """How many items the map of a row of the plan has.
+
+        Raises:
+            UnsuitableValue: the parameter that it iterates on has no value, or no list.
+        """
+        return self._count(self._plan.rows[template], instance)
+
+    def choice(self, template: str, instance: str) -> str:
+        """The label of the branch that the conditional of a row of the plan takes.
+
+        Raises:
+            UnsuitableValue: no branch has the value, and there is no default.
+        """
+        return self._choice(self._plan.rows[template], instance)
+
     def _start(self, row: StepRow, instance: str, values: dict[str, JsonValue]) -> dict[str, str]:
         """Computes what a composite needs before it starts, and the values of the composites in ``parts`` of its row.
 
@@ -162,7 +178,7 @@ class Controls:
                 raise UnsuitableValue(
                     f"the loop {loop} breaks on {name}, which has no value after iteration {position}"
                 )
-            again = not _truth(value, loop, name) and int(position) + 1 < row["limit"]
+            again = not loop_ends(value, loop, name) and int(position) + 1 < row["limit"]
         except UnsuitableValue as error:
             values[iteration] = {ERROR: str(error)}
             files[key] = _error_parameter(str(error))
@@ -317,8 +333,8 @@ def _texts(value: JsonValue, spelling: Optional[str]) -> list[str]:
     return [json.dumps(value)]
 
 
-def _truth(value: JsonValue, loop: str, name: str) -> bool:
-    """A value as true or false.
+def loop_ends(value: JsonValue, loop: str, name: str) -> bool:
+    """Whether a loop ends by a value.
 
     Raises:
         UnsuitableValue: it is neither.
@@ -342,6 +358,7 @@ __all__ = [
     "control_error",
     "group_ranges",
     "instance_below",
+    "loop_ends",
     "missing_value_reason",
     "parameter_key",
     "write_control_files",

@@ -48,12 +48,34 @@ if TYPE_CHECKING:
         qualname: str
         file: Optional[str]
 
+    TypeRow: TypeAlias = Union[str, Mapping[str, object]]
+    """The type of an argument, as far as JSON can describe it (``model/argument_types.py``): ``int``, ``{"list": "int"}`` …"""
+
+    class ArgumentRow(TypedDict, total=False):
+        """What a description says of an argument. ``annotation`` is a text, where the annotation has no ``type``."""
+
+        type: TypeRow
+        annotation: str
+        default: JsonValue
+
+    class ParameterRow(ArgumentRow):
+        """A parameter that a pipeline declares; without a ``default`` the run has to be given it."""
+
+        name: str
+        description: NotRequired[str]
+        line: NotRequired[Optional[int]]
+
     class TakesRow(TypedDict):
-        """A function's signature: argument names, those without a default, and whether it has ``**kwargs``."""
+        """A function's signature: argument names, those without a default, and whether it has ``**kwargs``.
+
+        ``arguments`` is in descriptions alone, and not in those of older versions. Of a notebook, ``names`` are those that its
+        parameters cell assigns.
+        """
 
         names: list[str]
         required: list[str]
         everything: bool
+        arguments: NotRequired[Mapping[str, ArgumentRow]]
 
     class BindRow(TypedDict, total=False):
         """Where an argument takes its value: a ``value`` of the pipeline's source, or the parameter ``name``.
@@ -91,7 +113,9 @@ if TYPE_CHECKING:
         """What a task's row has beside them; ``emits`` only where there is something, ``takes`` only of a python task.
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
-        ``shell`` is there only where it is not sh.
+        ``shell`` is there only where it is not sh, ``strict`` only where it is true (then the shell is bash),
+        ``executed`` only where the executed notebook is not named by the notebook.
+        The keys of ``catalog`` may have names of parameters in braces (``keys.py``).
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
 
@@ -106,6 +130,8 @@ if TYPE_CHECKING:
         takes: Optional[TakesRow]
         command: str
         shell: str
+        executed: str
+        strict: bool
 
     class CompositeKeys(TypedDict, total=False):
         """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).
@@ -139,15 +165,22 @@ if TYPE_CHECKING:
         puts: list[int]
 
     class StoresRow(TypedDict):
-        """Absolute paths as containers see them, and the folder that catalog keys are relative to. No catalog stores nothing."""
+        """Absolute paths as containers see them, and the folder that catalog keys are relative to. No catalog stores nothing.
+
+        ``ignore`` are patterns of files that a step may leave, and is there if there are any.
+        """
 
         run_log: str
         catalog: Optional[str]
         data_folder: str
+        ignore: NotRequired[list[str]]
 
     class VolumeRow(TypedDict):
+        """``read_only`` is there only where it is true."""
+
         name: str
         mount_path: str
+        read_only: NotRequired[Literal[True]]
 
     class SecretRow(TypedDict):
         environment_variable: str
@@ -208,10 +241,21 @@ if TYPE_CHECKING:
     # --- the description of a pipeline ------------------------------------------------------------------------------
 
     class PipelineDescription(TypedDict, total=False):
-        """A pipeline as every form of it is described: its steps in the order in which they run. ``name`` may be empty."""
+        """A pipeline as every form of it is described: its steps in the order in which they run. ``name`` may be empty.
+
+        ``parameters`` is there only of a pipeline that declares them and is no part of another.
+        """
 
         name: str
         steps: list[StepDescription]
+        parameters: list[ParameterRow]
+        parameters_file: FileDescription
+
+    class FileDescription(TypedDict):
+        """A file that a pipeline names, and the line where it does; None where that is not known."""
+
+        path: str
+        line: Optional[int]
 
     class CatalogDescription(TypedDict, total=False):
         """The keys that a task gets and puts, and whether its files are copied into the catalog."""
@@ -242,6 +286,7 @@ if TYPE_CHECKING:
         function: FunctionRow
         command: str
         shell: str
+        strict: bool
         takes: Optional[TakesRow]
         returns: list[ReturnRow]
         secrets: list[str]
@@ -312,6 +357,30 @@ if TYPE_CHECKING:
     class CatalogRecord(TypedDict):
         get: list[GotEntry]
         put: list[CatalogEntry]
+
+    class LeftFile(TypedDict):
+        """A file that a step left and nobody put. ``project``: the project has one of this name, which the next step reads.
+
+        The name of a folder that can't be looked into ends in ``/``, and its size is 0. ``items`` is in no record: where a
+        container that several items of a map shared says what they left, it is how many left a file of the name, whose sizes
+        are added.
+        """
+
+        name: str
+        size: int
+        project: NotRequired[bool]
+        items: NotRequired[int]
+
+    class LeftRecord(TypedDict):
+        """What a step left in its folder and nobody put: ``count`` files of ``size`` bytes, and the names of some.
+
+        ``incomplete`` is there where there was more to look at than there was time for.
+        """
+
+        files: list[LeftFile]
+        count: int
+        size: int
+        incomplete: NotRequired[bool]
 
     InputRecord = TypedDict(
         "InputRecord",
@@ -402,6 +471,7 @@ if TYPE_CHECKING:
         inputs_digest: str
         returns: dict[str, StoredValue]
         catalog: CatalogRecord
+        left: LeftRecord
         controls: ControlValues
         reason: str
         exception: ExceptionRecord
@@ -577,14 +647,15 @@ if TYPE_CHECKING:
     class DescribeResponse(TypedDict, total=False):
         """What the runtime's describe answers.
 
-        ``pipeline`` (a description), or ``functions``; or ``refused`` with the line of the user's file, if it is known; or
-        what the user's file ``raised``, with its traceback. ``place`` is the file and line of the project where it was raised.
-        Of what was raised, ``module`` is the one that is missing, ``variable`` an environment variable, ``path`` a file; and
-        ``network`` is true where the network is.
+        ``pipeline`` (a description), or ``functions``, each with whether there is ``bash``; or ``refused`` with the line of the
+        user's file, if it is known; or what the user's file ``raised``, with its traceback. ``place`` is the file and line of
+        the project where it was raised. Of what was raised, ``module`` is the one that is missing, ``variable`` an environment
+        variable, ``path`` a file; and ``network`` is true where the network is.
         """
 
         pipeline: PipelineDescription
         functions: dict[str, ResolvedFunction]
+        bash: bool
         refused: str
         line: Optional[int]
         raised: str

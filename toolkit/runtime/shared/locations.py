@@ -20,6 +20,8 @@ class Locations:
         image_file: the id file of the image; empty where there is no image.
         volumes: host folder by mount path; empty in a container, where the mount path is the folder.
         hidden: names of environment variables that user code does not see.
+        mounts: those of the volumes that a plain process mounts at their mount paths.
+        overlay: whether a plain process's folder is an overlay on the code; else it is a copy.
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class Locations:
         image_file: str = IMAGE_FILE,
         volumes: dict[str, str] | None = None,
         hidden: tuple[str, ...] = (),
+        mounts: dict[str, str] | None = None,
+        overlay: bool = False,
     ) -> None:
         self.run = run
         self.code = code
@@ -40,10 +44,16 @@ class Locations:
         self.image_file = image_file
         self.volumes = volumes or {}
         self.hidden = hidden
+        self.mounts = mounts or {}
+        self.overlay = overlay
 
     @property
     def in_container(self) -> bool:
         return bool(self.image_file)
+
+    def volume_folder(self, mount_path: str) -> str:
+        """The folder in which user code finds a volume."""
+        return mount_path if self.in_container or mount_path in self.mounts else self.volumes[mount_path]
 
     def translate(self, path: str) -> str:
         """The path at which this process finds a path of the plan's below a mount path."""
@@ -67,4 +77,6 @@ def current_locations() -> Locations:
         image_file="",
         volumes=values["volumes"],
         hidden=tuple(values["hidden"]),
+        mounts=values["mounts"],
+        overlay=values["overlay"],
     )

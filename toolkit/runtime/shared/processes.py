@@ -1,4 +1,4 @@
-"""Other processes of the same container, as /proc shows them."""
+"""Other processes of the same container, and the mounts of this one, as /proc shows them."""
 
 from __future__ import annotations
 
@@ -34,3 +34,22 @@ def parent_and_session(pid: int) -> Optional[tuple[int, int]]:
     except OSError:
         return None
     return int(fields[1]), int(fields[3])
+
+
+def read_mounts() -> dict[str, bool]:
+    """Whether each mount is read-only, by its path. Of several mounts on one path the last one counts: it lies on top."""
+    read_only = {}
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields = line.split(" ", 6)
+            read_only[_unescape(fields[4])] = "ro" in fields[5].split(",")
+    return read_only
+
+
+def _unescape(path: str) -> str:
+    """A path of mountinfo, where the kernel writes a character that would end the field as its octal number."""
+    if "\\" not in path:
+        return path
+    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        path = path.replace(escape, character)
+    return path

@@ -5,7 +5,7 @@ Raise PROTOCOL whenever an older runtime could misread a newer host, or the othe
 
 from __future__ import annotations
 
-PROTOCOL = 5
+PROTOCOL = 6
 RECORD_VERSION = 1
 
 FAULT = 117
@@ -22,6 +22,8 @@ PLAN_FILE = "plan.json.gz"
 PARAMETERS_FILE = "parameters.json.gz"
 SPELLINGS_FILE = "spellings.json.gz"
 """The texts that spelled parameters of the run, by name, where the values do not give them back. It is there if there are any."""
+REWRITTEN_FILE = "rewritten.json.gz"
+"""The text of each file that every step finds written anew with the run's values, by its path. It is there if there are any."""
 RUN_RECORD_FILE = "run.json.gz"
 """On a cluster only: the run's record, which the first container that sees the volume publishes."""
 CODE_FILE = "code.json.gz"
@@ -31,6 +33,8 @@ GATE_VARIABLE = "TOOLKIT_GATE"
 """Set to ``stdin`` when a container is started before its turn and waits for a line on standard input."""
 PROCESS_VARIABLE = "TOOLKIT_PROCESS"
 """Set in the ``process`` environment only: JSON that names the folders above on the host (see ``locations.py``)."""
+VOLUME_VARIABLE = "TOOLKIT_VOLUME_"
+"""The beginning of the variables that name the folders of the volumes."""
 PATH_VARIABLE = "TOOLKIT_PATH"
 """On a cluster only: a step's path that Argo would change in an argument. User code does not see it."""
 
@@ -69,3 +73,8 @@ LARGEST_IN_RECORD = 1024 * 1024
 
 NEXT_ATTEMPT = "next"
 """In place of an attempt's number: the first number that is free, for single steps that a person runs."""
+
+
+def volume_variable(name: str) -> str:
+    """The environment variable that names the folder of the volume of this name, in every environment."""
+    return VOLUME_VARIABLE + "".join(letter if letter.isalnum() else "_" for letter in name.upper())

@@ -13,7 +13,7 @@ import os
 import re
 import time
 
-from .protocol import PARAMETERS_FILE, SPELLINGS_FILE, VALUES_FILE
+from .protocol import PARAMETERS_FILE, REWRITTEN_FILE, SPELLINGS_FILE, VALUES_FILE
 from .tree import ANY
 from .volume_files import open_file
 from .whole_files import write_whole
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         EndRecord,
         EngineRecord,
         JsonValue,
+        LeftRecord,
         ListedRun,
         MovedRecord,
         Parameters,
@@ -77,10 +78,13 @@ _END: Shape = {
     "inputs": (dict,),
     "returns": (dict,),
     "catalog": (dict,),
+    "left": (dict,),
     "controls": (dict, _NONE),
     "reason": (str, _NONE),
     "exception": (dict, _NONE),
 }
+_LEFT: Shape = {"files": (list,), "count": (int,), "size": (int,)}
+_LEFT_FILE: Shape = {"name": (str,), "size": (int,), "items": (int,)}
 _REDUCED: Shape = {"reduced": (dict,)}
 _ENGINE: Shape = {"exit_code": (int, _NONE), "message": (str,), "image": (str,)}
 _LISTED: Shape = {"run": (dict,), "end": (dict, _NONE), "mark": (str, _NONE)}
@@ -161,11 +165,19 @@ def _replaced(document: Any, path: KeyPath, replace: Callable[[Any], Any]) -> An
     return document
 
 
-def parameter_files(parameters: Parameters, spellings: Mapping[str, str]) -> dict[str, bytes]:
-    """The files, by name, that give the run's parameters to its steps."""
+def parameter_files(
+    parameters: Parameters, spellings: Mapping[str, str], rewritten: Optional[Mapping[str, str]] = None
+) -> dict[str, bytes]:
+    """The files, by name, that give the run's parameters to its steps.
+
+    Args:
+        rewritten: the text of each file that they find written anew, by its path.
+    """
     files = {PARAMETERS_FILE: encode(dict(parameters), ((ANY,),))}
     if spellings:
         files[SPELLINGS_FILE] = encode(dict(spellings))
+    if rewritten:
+        files[REWRITTEN_FILE] = encode(dict(rewritten))
     return files
 
 
@@ -288,6 +300,18 @@ def checked_begin(document: object) -> BeginRecord:
 def checked_end(document: object) -> EndRecord:
     """An attempt's end.json that was read."""
     record: EndRecord = _checked(document, "an attempt's end", _END)
+    return record
+
+
+def checked_left(document: object) -> LeftRecord:
+    """What a step left, as its end.json or the engine says it. All of its keys are there."""
+    record: LeftRecord = _checked(document, "what a step left", _LEFT)
+    if not _LEFT.keys() <= record.keys():
+        raise ValueError("what a step left has no files, no count or no size")
+    for file in record["files"]:
+        _checked(file, "a file that a step left", _LEFT_FILE)
+        if "name" not in file or "size" not in file:
+            raise ValueError("a file that a step left has no name or no size")
     return record
 
 

@@ -372,19 +372,55 @@ class Scope:
 
     # --- files --------------------------------------------------------------------------------------------------------
 
-    def files(self, key: str, step: Optional[str]) -> list[tuple[CatalogEntry, str]]:
+    def files(self, key: str, step: Optional[str], is_name: bool = False) -> list[tuple[CatalogEntry, str]]:
         """The catalog entries that ``key`` stands for, each with the path of the step that put it. Newer ones hide older ones.
 
         A file that an item of a map put is named POSITION/key outside of the map.
 
         Args:
-            step: the template path of the one step whose files are meant.
+            step: the template path of the one step whose files are meant. is_name: whether the key is no pattern, whatever
+                characters it has.
 
         Raises:
             BadKey: nothing was put under it, or two steps of which neither follows the other did.
         """
         name = os.path.normpath(key)
-        pattern = _KeyPattern(name)
+        pattern = _KeyPattern(name, is_name)
+        sources = self._visible(pattern, step)
+        if not sources:
+            from .nearby import what_is_there
+
+            everything = _KeyPattern(".")
+            own, visible = self._visible(everything, step), self._visible(everything, None)
+            whose = f"the step {step}" if step is not None else "no earlier step"
+            raise BadKey(
+                f"the step gets {key} from the catalog, but {whose} {'did not put' if step else 'put'} it there"
+                + what_is_there(name, own, visible, step is not None)
+            )
+        for name in sorted(sources):
+            if len(sources[name]) > 1:
+                first, second = (source for _, source in sources[name][:2])
+                raise BadKey(
+                    f"the step gets {name} from the catalog, which both {first} and {second} put, side by side: "
+                    + self._way_out(first, name)
+                )
+        return [sources[name][0] for name in sorted(sources)]
+
+    def _way_out(self, source: str, name: str) -> str:
+        """How a step gets one of two files of one name: by the other's path from its own sequence, if there is one."""
+        own = self._trail[-1].instance
+        positions = self._plan.positions
+        if source.startswith(own and own + "/") and len(positions(source)) == len(positions(self._path)):
+            return f"name one of them, as in {source[len(own) + 1 if own else 0 :]}:{name}"
+        return "give one of them another name"
+
+    def put_side_by_side(self) -> dict[str, list[str]]:
+        """Of a parallel: the names under which several of its branches put a file, each with the paths of those steps."""
+        sources = self._put_by_row({**self._trail[-1].row, "handler": None}, self._path, _KeyPattern("."))
+        return {name: [source for _, source in sources[name]] for name in sorted(sources) if len(sources[name]) > 1}
+
+    def _visible(self, pattern: _KeyPattern, step: Optional[str]) -> Sources:
+        """The files that a key stands for."""
         sources: Sources = {}
         if step is not None:
             path = fill(step, self._plan.positions(self._path))
@@ -405,21 +441,23 @@ class Scope:
                     for earlier in range(int(instance.rpartition("/")[2]) - 1, -1, -1):
                         iteration = join(owner.path, str(earlier))
                         _add_older(sources, self._put_by_sequence(scope, iteration, pattern, None))
-                if name in sources:
+                if pattern.name in sources:
                     break
-        if not sources:
-            whose = f"the step {step}" if step is not None else "no earlier step"
-            raise BadKey(
-                f"the step gets {key} from the catalog, but {whose} {'did not put' if step else 'put'} it there"
-            )
-        for name in sorted(sources):
-            if len(sources[name]) > 1:
-                first, second = (source for _, source in sources[name][:2])
-                raise BadKey(
-                    f"the step gets {name} from the catalog, which both {first} and {second} put, side by side: "
-                    f"name one of them, as in {first}:{name}"
-                )
-        return [sources[name][0] for name in sorted(sources)]
+        return sources
+
+    def files_of(self, path: str) -> Sources:
+        """All files that a step would find which comes after the row, the branch or the item at an instance path.
+
+        Args:
+            path: is around this row, or its own; the empty path is that of the pipeline.
+        """
+        everything = _KeyPattern(".")
+        for segment in self._trail:
+            if segment.instance == path:
+                return self._put_by_sequence(segment.template, path, everything, None)
+            if segment.path == path:
+                return self._put_by_row(segment.row, path, everything)
+        return {}
 
     def _put_by_sequence(self, scope: str, instance: str, pattern: _KeyPattern, before: Optional[int]) -> Sources:
         """The files that the steps of a sequence before a position (None: all of them) put."""
@@ -498,19 +536,20 @@ def _given(value: JsonValue, spelling: Optional[str]) -> StoredValue:
 class _KeyPattern:
     """What a key stands for: a file, all files of a folder, or all that a glob pattern matches."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, is_name: bool = False) -> None:
         self.name = name
+        self.is_pattern = not is_name and is_pattern(name)
 
     def fits(self, name: str) -> bool:
         """Whether the key stands for the file ``name``, among others."""
         if name == self.name or name.startswith(self.name + "/") or self.name == ".":
             return True
-        return is_pattern(self.name) and matches(self.name, name)
+        return self.is_pattern and matches(self.name, name)
 
     def below(self, position: str) -> _KeyPattern:
         """The key for an item's own files, without the position; where there is no such key, one for all files."""
         first, _, rest = self.name.partition("/")
-        return _KeyPattern(rest) if first == position and rest and not is_pattern(rest) else _KeyPattern(".")
+        return _KeyPattern(rest, True) if first == position and rest and not self.is_pattern else _KeyPattern(".")
 
 
 def _add_older(sources: Sources, older: Sources) -> None:

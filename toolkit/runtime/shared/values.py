@@ -199,18 +199,29 @@ def item_spelling(spelling: str, position: int, item: JsonValue) -> Optional[str
         spelling: JSON text of a list that has the item.
     """
     items = parse_spelling(spelling)
-    text = _spelled_text(items[position]) if isinstance(items, list) else ""
+    return _own_spelling(items[position], item) if isinstance(items, list) else None
+
+
+def item_spellings(spelling: str, items: list[JsonValue]) -> list[Optional[str]]:
+    """The same of all items of a list."""
+    spelled = parse_spelling(spelling)
+    pairs = zip(spelled if isinstance(spelled, list) else [], items)
+    return [_own_spelling(text, item) for text, item in pairs]
+
+
+def _own_spelling(spelled: JsonValue, item: JsonValue) -> Optional[str]:
+    text = spelled_text(spelled)
     return None if isinstance(item, str) or text == as_text(item) else text
 
 
-def _spelled_text(value: JsonValue) -> str:
-    """JSON as :func:`as_text` writes it, but for the numbers."""
+def spelled_text(value: JsonValue) -> str:
+    """A value of :func:`parse_spelling` as text: JSON as :func:`as_text` writes it, but for the numbers."""
     if isinstance(value, SpelledNumber):
         return str(value)
     if isinstance(value, list):
-        return list_spelling([_spelled_text(item) for item in value])
+        return list_spelling([spelled_text(item) for item in value])
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)}: {_spelled_text(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)}: {spelled_text(item)}" for key, item in value.items()) + "}"
     return json.dumps(value)
 
 

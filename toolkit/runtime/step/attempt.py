@@ -6,22 +6,32 @@ import os
 import stat
 
 from ..shared import layout, records
-from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault, is_empty_folder
+from ..shared.catalog import BadKey, FileStore, StepFiles, StoreFault, check_key, is_empty_folder
 from ..shared.controls import Controls, write_control_files
-from ..shared.protocol import BEGIN_RECORD, CODE_FILE, END_RECORD, OUTPUT_FILE, RECORD_VERSION, REDUCED_RECORD
+from ..shared.protocol import (
+    BEGIN_RECORD,
+    CODE_FILE,
+    END_RECORD,
+    OUTPUT_FILE,
+    RECORD_VERSION,
+    REDUCED_RECORD,
+    REWRITTEN_FILE,
+)
 from ..shared.redaction import Redactor
 from ..shared.scope import RecordReader, Scope, UnsuitableValue, load_json
 from ..shared.stored_values import publish_values, value_digest
 from ..shared.termination import leave_message
 from ..user import child
 from ..user.conversion import BadValue
+from ..user.shells import STRICT
 from . import begin_record, cgroup
 from .child_process import Child, Witness
 from .end_record import digest_inputs, end_record
 from .environment import loop_indices, user_environment
+from .left_files import MOST_SECONDS, MOST_SECONDS_STOPPED, is_layered, left_files, left_message, make_mark, names_below
 from .outcome import AttemptOutcome
 from .output import Output
-from .work_folder import list_code, make_work_folder, replace_link
+from .work_folder import UPPER, list_code, make_upper, make_work_folder, replace_link, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
         EndRecord,
         FunctionRow,
         GotEntry,
+        LeftRecord,
         ReducedRecord,
         StepRow,
         StoredValue,
@@ -75,6 +86,8 @@ class AttemptRunner:
         catalog = stores["catalog"]
         self.store = FileStore(locations.translate(catalog) if catalog else None)
         self.data_folder = stores["data_folder"]
+        # A catalog that stores nothing could not have kept a file that nobody put.
+        self._looks_for_files = catalog is not None
         self.group = group
         self._child: Optional[Child] = None
         self.scope = Scope(plan, RecordReader(run_folder), path)
@@ -90,8 +103,17 @@ class AttemptRunner:
         if group:
             # An item finds nothing of the one before it.
             self.private += "-" + path.split("/")[-2]
+        self._gets: list[tuple[str, bool, Optional[str]]] = []
+        self._puts: list[tuple[str, bool]] = []
         self.got: list[GotEntry] = []
         self.put: list[CatalogEntry] = []
+        self.left: Optional[LeftRecord] = None
+        # What is known before the step's code begins, for the look at what it leaves.
+        self._own_files: set[str] = set()
+        self._mark: Optional[int] = None
+        self._has_written = False
+        # Device and inode of each file that was put.
+        self._put_inodes: set[tuple[int, int]] = set()
 
     @property
     def container_is_stopped(self) -> bool:
@@ -124,18 +146,26 @@ class AttemptRunner:
             begin["group"] = self.group
         records.write(os.path.join(self.folder, BEGIN_RECORD), begin)
         kills = cgroup.memory_kills() if self.locations.in_container else 0
+        task = self._task(self.scope)
         try:
+            self._fill_keys(task)
+            self._replace_links_to_put()
             self._get_files()
-            outcome = self._run_child(environment)
+            outcome = self._run_child(task, environment)
         except BadKey as error:
             outcome = AttemptOutcome(1, str(error))
+        # The child reports them as well, unless it was killed.
+        outcome.inputs = {**task.inputs, **(outcome.inputs or {})}
         if self.locations.in_container and cgroup.memory_kills() > kills:
             outcome.add_memory_kill(cgroup.limits()["memory"])
         outcome.explain()
         if outcome.fault:
             raise RuntimeFault(outcome.fault)
         self._put_files(outcome)
-        end = end_record(started, outcome, self._digest_inputs(outcome), self.got, self.put, self.redactor)
+        left = self._look_for_files(outcome, environment)
+        inputs_digest = self._digest_inputs(outcome)
+        end = end_record(started, outcome, inputs_digest, self.got, self.put, left, self.redactor)
+        self.left = end.get("left")
         publish_values(self.folder, end)
         if outcome.exit_code == 0 and self.step.get("emits"):
             self._emit(end, environment)
@@ -148,6 +178,8 @@ class AttemptRunner:
                 pass
         if end.get("reason"):
             leave_message(end["reason"])
+        elif self.left is not None and self.locations.in_container and not self.group:
+            leave_message(left_message([self.left]))
         return outcome.exit_code
 
     def _repeat(self, recorded: EndRecord) -> int:
@@ -167,22 +199,88 @@ class AttemptRunner:
         work, origin = locations.work, locations.origin
         os.makedirs(self.private, mode=0o700)
         if not locations.in_container:
-            make_work_folder(work, origin, load_json(os.path.join(locations.run, CODE_FILE))["files"], False)
+            files = self._make_plain_folder()
             locations.code = work
         elif self.group or not os.access(work, os.W_OK):
             work = os.path.join(self.private, "work")
-            make_work_folder(work, origin, list_code(origin), True)
+            files = list_code(origin)
+            make_work_folder(work, origin, files, True)
             locations.code = work
+        else:
+            files = [(name, False) for name in names_below(work)] if self._looks_for_files else []
+        self._own_files = {name for name, is_folder in files if not is_folder}
+        self._has_written = work != origin
         locations.work = work
         os.chdir(work)
-        self._replace_links_to_put()
+        rewritten = os.path.join(locations.run, REWRITTEN_FILE)
+        if os.path.exists(rewritten):
+            for path, text in load_json(rewritten).items():
+                write_file(work, path, text)
+            self._has_written = True
+
+    def _fill_keys(self, task: child.TaskRunner) -> None:
+        """Puts values in place of the names in the step's keys. Those values count as inputs.
+
+        Raises:
+            BadKey: a name has no value, or one that can't be in a key, or a key leads out of the folder.
+        """
+
+        def filled(key: str) -> tuple[str, bool]:
+            if "{" not in key and "}" not in key:
+                return key, False
+            from ..shared.keys import fill_key
+
+            text, is_name = fill_key(key, lambda name: task.text_in_key(key, name))
+            check_key(text)
+            return text, is_name
+
+        catalog = self.step["catalog"]
+        self._gets = [(*filled(request["key"]), request["step"]) for request in catalog["get"]]
+        self._puts = [filled(key) for key in catalog["put"]]
+
+    def _make_plain_folder(self) -> list[tuple[str, bool]]:
+        """Makes a plain process's folder, and its mounts.
+
+        Returns:
+            the project's files that it has, each with whether it is a folder.
+
+        Raises:
+            RuntimeFault: a mount that the client could make can't be made now.
+        """
+        locations = self.locations
+        work, origin = locations.work, locations.origin
+        document = load_json(os.path.join(locations.run, CODE_FILE))
+        files: list[tuple[str, bool]] = document["files"]
+        overlay = ""
+        if locations.overlay:
+            make_upper(work + UPPER, origin, files, document["hidden"])
+            overlay = work
+        else:
+            make_work_folder(work, origin, files, False)
+        if not (locations.overlay or locations.mounts):
+            return files
+        # Only here: containers don't pay for this import.
+        from .mounts import MountRefused, mount_all
+
+        scratch = os.path.join(self.private, "mounts")
+        os.mkdir(scratch)
+        try:
+            rows = self.settings["volumes"]
+            read_only = [
+                row["mount_path"] for row in rows if row.get("read_only") and row["mount_path"] in locations.mounts
+            ]
+            mount_all(locations.mounts, overlay, origin, scratch, read_only)
+        except MountRefused as error:
+            raise RuntimeFault(f"the step's mounts can't be made: {error}") from None
+        # Of an overlay, the document has only what is copied.
+        return [(name, False) for name in names_below(work)] if overlay and self._looks_for_files else files
 
     def _replace_links_to_put(self) -> None:
         """Makes copies of the links to files that the step puts: the step writes to those, not to the project's own."""
         files = self._files()
-        for key in self.step["catalog"]["put"]:
+        for key, is_name in self._puts:
             try:
-                pairs = files.to_put(key)
+                pairs = files.to_put(key, is_name)
             except BadKey:
                 continue
             for _, path in pairs:
@@ -199,8 +297,8 @@ class AttemptRunner:
 
     def _get_files(self) -> None:
         files = self._files()
-        for request in self.step["catalog"]["get"]:
-            for entry, source in self.scope.files(request["key"], request["step"]):
+        for key, is_name, step in self._gets:
+            for entry, source in self.scope.files(key, step, is_name):
                 target = files.target(entry["name"])
                 if not is_empty_folder(entry["name"]):
                     self.store.get_file(entry["sha256"], target, entry.get("executable", False))
@@ -222,9 +320,10 @@ class AttemptRunner:
             self.folder,
         )
 
-    def _run_child(self, environment: dict[str, str]) -> AttemptOutcome:
+    def _run_child(self, task: child.TaskRunner, environment: dict[str, str]) -> AttemptOutcome:
         output = Output(os.path.join(self.folder, OUTPUT_FILE), self.redactor)
-        task = self._task(self.scope)
+        if self._looks_for_files:
+            self._mark = make_mark(self.locations.work, self._has_written or bool(self.got))
         witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
         client = 0 if self.gated else None
         parent = None if self.locations.in_container else os.getppid()
@@ -235,8 +334,8 @@ class AttemptRunner:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
         report, _, exports = bytes(self._child.result).partition(b"\n")
         outcome.add_report(report)
-        if self.step["kind"] == "shell" and "shell" not in self.step:
-            outcome.add_shell_error(output.tail)
+        if self.step["kind"] == "shell":
+            outcome.add_shell_error(output.tail, self.step.get("shell", "sh"))
         if outcome.exit_code == 0:
             self._check_returns(task, outcome, exports)
         return outcome
@@ -258,18 +357,43 @@ class AttemptRunner:
         files = self._files()
         copy = self.step["catalog"]["store_copy"]
         entries: dict[str, CatalogEntry] = {}
-        for key in self.step["catalog"]["put"]:
+        for key, is_name in self._puts:
             try:
-                for name, path in files.to_put(key):
+                for name, path in files.to_put(key, is_name):
                     entry = self.store.put_file(os.devnull if is_empty_folder(name) else path, copy)
                     entries[name] = {"name": name, "sha256": entry["sha256"], "size": entry["size"]}
-                    if not is_empty_folder(name) and os.stat(path).st_mode & stat.S_IXUSR:
+                    if is_empty_folder(name):
+                        continue
+                    status = os.stat(path)
+                    self._put_inodes.add((status.st_dev, status.st_ino))
+                    if status.st_mode & stat.S_IXUSR:
                         entries[name]["executable"] = True
             except (BadKey, OSError) as error:
                 if outcome.exit_code == 0:
                     reason = str(error) if isinstance(error, BadKey) else f"{key} can't be read: {error.strerror}"
                     outcome.fail(1, reason)
         self.put = [entries[name] for name in sorted(entries)]
+
+    def _look_for_files(self, outcome: AttemptOutcome, environment: dict[str, str]) -> Optional[LeftRecord]:
+        """What the step left and nobody put; None also where its code did not begin."""
+        if self._mark is None:
+            return None
+        work, homes = self.locations.work, [environment.get(name, "") for name in ("HOME", "TMPDIR")]
+        try:
+            return left_files(
+                work,
+                self._mark,
+                self._own_files,
+                {os.path.normpath(os.path.join(self.data_folder, entry["name"])) for entry in self.got},
+                self._put_inodes,
+                without=[path for path in homes if path],
+                ignore=self.plan.document["stores"].get("ignore", ()),
+                seconds=MOST_SECONDS if outcome.ending is None else MOST_SECONDS_STOPPED,
+                layered=self.locations.in_container and work == self.locations.origin and is_layered(work),
+            )
+        except Exception:
+            # However odd the folder is: the step has ended as it has, whatever can be said of its files.
+            return None
 
     def _emit(self, record: EndRecord, environment: dict[str, str]) -> None:
         """Computes what the composites after this step need to know before they start."""
@@ -286,7 +410,8 @@ class AttemptRunner:
     def _command(self) -> Union[str, FunctionRow, None]:
         """What the step runs, for its records."""
         if "shell" in self.step:
-            return f"{self.step['shell']} -c {self.step['command']}"
+            options = " ".join(["", *STRICT]) if self.step.get("strict") else ""
+            return f"{self.step['shell']}{options} -c {self.step['command']}"
         return self.step.get("command") or self.step.get("function")
 
     def _record_reduced(self, end: EndRecord, environment: dict[str, str]) -> None:

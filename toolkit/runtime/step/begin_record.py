@@ -6,6 +6,7 @@ import os
 import sys
 
 from ..shared import records
+from ..shared.processes import read_mounts
 from ..shared.protocol import RECORD_VERSION
 from . import cgroup
 
@@ -31,7 +32,7 @@ def begin_record(
         environment: what user code will see; only the names are recorded.
     """
     inside = locations.in_container
-    read_only = _read_mounts() if inside else {}
+    read_only = read_mounts() if inside else {}
     machine = os.uname()
     return {
         "version": RECORD_VERSION,
@@ -51,25 +52,6 @@ def begin_record(
         "machine": machine.machine,
         "hostname": machine.nodename,
     }
-
-
-def _read_mounts() -> dict[str, bool]:
-    """Whether each mount is read-only, by its path. Of several mounts on one path the last one counts: it lies on top."""
-    read_only = {}
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            fields = line.split(" ", 6)
-            read_only[_unescape(fields[4])] = "ro" in fields[5].split(",")
-    return read_only
-
-
-def _unescape(path: str) -> str:
-    """A path of mountinfo, where the kernel writes a character that would end the field as its octal number."""
-    if "\\" not in path:
-        return path
-    for escape, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        path = path.replace(escape, character)
-    return path
 
 
 def _mounts(mounted: dict[str, bool]) -> list[MountRecord]:

@@ -13,7 +13,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional, Union
 
-    from ..shared.documents import CatalogEntry, EndRecord, FunctionRow, GotEntry, InputRecord, JsonValue
+    from ..shared.documents import (
+        CatalogEntry,
+        EndRecord,
+        FunctionRow,
+        GotEntry,
+        InputRecord,
+        JsonValue,
+        LeftFile,
+        LeftRecord,
+    )
     from ..shared.redaction import Redactor
     from .outcome import AttemptOutcome
 
@@ -27,13 +36,14 @@ def end_record(
     inputs_digest: str,
     got: list[GotEntry],
     put: list[CatalogEntry],
+    left: Optional[LeftRecord],
     redactor: Redactor,
 ) -> EndRecord:
     """The record of an attempt that ends now.
 
     Args:
         started: when it began, as records write it. got, put: the files from and for the catalog.
-        redactor: of the step's secrets, which a reason may hold.
+        left: the files that nobody put. redactor: of the step's secrets, which a reason or a name may hold.
     """
     code = outcome.exit_code
     cause = (outcome.ending or FAILED).cause
@@ -48,6 +58,9 @@ def end_record(
         "returns": (outcome.returns or {}) if code == 0 else {},
         "catalog": {"get": got, "put": put},
     }
+    if left is not None:
+        files: list[LeftFile] = [{**file, "name": redactor.text(file["name"])} for file in left["files"]]
+        record["left"] = {**left, "files": files}
     if outcome.reason:
         reason = redactor.text(outcome.reason[:LONGEST_REASON])
         record["reason"] = blaming(reason) if cause == INFRASTRUCTURE else not_blaming(reason)

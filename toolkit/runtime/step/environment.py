@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from ..shared.protocol import volume_variable
 from ..user.environment import add_own_variables, inherited_variables
+
+INTERPRETER_VARIABLES = ("PATH", "VIRTUAL_ENV", "PYTHONHOME")
+"""Those by which a plain process's Python is found (``backends/interpreter.py``)."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,14 +18,23 @@ if TYPE_CHECKING:
 def user_environment(
     locations: Locations, settings: SettingsRow, indices: dict[str, str], secrets: dict[str, str], private: str
 ) -> dict[str, str]:
-    """The image's and the plan's variables, the loops' indices and the step's secrets, without the engine's variables.
+    """The image's and the plan's variables, the volumes' folders, the loops' indices and the step's secrets.
+
+    The engine's own variables are not among them.
 
     Args:
         settings: the step's, as the plan has them. private: the attempt's private folder; a step that can't write its home
             gets one there.
     """
     variables = inherited_variables(locations)
-    variables.update(settings["environment"])
+    variables.update(
+        (name, value)
+        for name, value in settings["environment"].items()
+        # The client has given a plain process the configuration's variables, and made those name its interpreter.
+        if locations.in_container or name not in INTERPRETER_VARIABLES
+    )
+    for row in settings["volumes"]:
+        variables[volume_variable(row["name"])] = locations.volume_folder(row["mount_path"])
     variables.update(indices)
     variables.update(secrets)
     add_own_variables(variables, locations, private)

@@ -7,8 +7,10 @@ from importlib import import_module
 
 from ..shared.controls import group_ranges
 from ..shared.scope import RecordReader, Scope, UnsuitableValue
+from ..shared.termination import leave_message
 from ..shared.tree import GROUP, REPEATED
 from .attempt import RuntimeFault
+from .left_files import left_message
 from .stop_requests import leave_on_request
 
 TYPE_CHECKING = False
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Optional
 
+    from ..shared.documents import LeftRecord
     from ..shared.locations import Locations
     from ..shared.scope import RunPlan
     from .attempt import AttemptRunner
@@ -61,6 +64,7 @@ def run_items(
         The first exit code that is not 0, or 0.
     """
     work, exit_code = locations.work, 0
+    left: list[LeftRecord] = []
     # Each item has a copy of the code.
     shutil = import_module("shutil")
     attempt: Optional[AttemptRunner] = None
@@ -77,9 +81,13 @@ def run_items(
         os.chdir(work)
         attempt = attempt_of(path)
         code = attempt.run()
+        if attempt.left is not None:
+            left.append(attempt.left)
         exit_code = exit_code or code
         os.chdir(work)
         shutil.rmtree(attempt.private, ignore_errors=True)
+    if left and exit_code == 0:
+        leave_message(left_message(left))
     return exit_code
 
 

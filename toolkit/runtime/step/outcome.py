@@ -22,6 +22,8 @@ _ONLY_BASH = (
     b"[[: not found",
     b"Syntax error: redirection unexpected",
 )
+_NOT_SET = (": unbound variable", ": parameter not set")
+"""What bash and dash say of a variable that a command names under ``set -u``."""
 
 
 class AttemptOutcome:
@@ -61,14 +63,18 @@ class AttemptOutcome:
         self.fault = self.fault or report.get("fault")
         self.reason = self.reason or report.get("reason") or ""
 
-    def add_shell_error(self, tail: bytes) -> None:
-        """Gives a failure of ``sh`` its reason where the command has what only bash understands.
+    def add_shell_error(self, tail: bytes, shell: str) -> None:
+        """Gives a failure its reason where the shell says it: what only bash understands, or a variable that is not set.
 
         Args:
-            tail: the end of the output, where sh says so. dash is meant, which is sh in Debian's images.
+            tail: the end of the output, where the shell says so. By sh, dash is meant, which it is in Debian's images.
         """
-        if self.exit_code in (2, 127) and not self.reason and any(words in tail for words in _ONLY_BASH):
-            last = tail.decode("utf-8", "replace").strip().split("\n")[-1]
+        if self.exit_code == 0 or self.reason or self.signal:
+            return
+        last = tail.decode("utf-8", "replace").strip().split("\n")[-1]
+        if last.startswith(f"{shell}: ") and last.endswith(_NOT_SET):
+            self.reason = f"ended with exit code {self.exit_code}: {last}"
+        elif shell == "sh" and self.exit_code in (2, 127) and any(words in tail for words in _ONLY_BASH):
             self.reason = f"ended with exit code {self.exit_code}: {last} (sh has no arrays and no [[; shell: bash has)"
 
     def add_memory_kill(self, limit: Optional[int]) -> None:

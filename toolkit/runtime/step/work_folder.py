@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _LARGE = 1 << 20
 """Bytes. In a container, a larger file that is not Python's is a link where nobody can write to it, because /tmp may be small."""
 
+UPPER = ".upper"
+"""The end of the name of an overlay's upper folder, which lies beside the overlay, as does the kernel's own."""
+
 
 def make_work_folder(folder: str, code: str, files: Iterable[tuple[str, bool]], in_container: bool) -> None:
     """Makes the copy.
@@ -65,12 +68,55 @@ def list_code(code: str) -> list[tuple[str, bool]]:
     return paths
 
 
+def make_upper(upper: str, code: str, copied: Iterable[tuple[str, bool]], hidden: Iterable[str]) -> None:
+    """Makes the upper folder of an overlay on the project, with copies of ``copied`` in it, and without what ``hidden`` names.
+
+    Args:
+        copied: as the files of :func:`make_work_folder`. hidden: relative paths.
+    """
+    os.makedirs(upper)
+    for path in hidden:
+        os.makedirs(os.path.join(upper, os.path.dirname(path)), exist_ok=True)
+        # The kernel's mark of what is not there. Anybody may make it.
+        os.mknod(os.path.join(upper, path), stat.S_IFCHR, os.makedev(0, 0))
+    copied = list(copied)
+    for path, is_folder in copied:
+        os.makedirs(os.path.join(upper, path if is_folder else os.path.dirname(path)), exist_ok=True)
+    make_work_folder(upper, code, copied, False)
+
+
+def _clone(source: str, target: str) -> bool:
+    """Makes a copy that shares its blocks, where macOS can do that."""
+    try:
+        import ctypes
+
+        failed: int = ctypes.CDLL(None).clonefile(os.fsencode(source), os.fsencode(target), 0)
+        return failed == 0
+    except (ImportError, AttributeError, OSError):
+        return False
+
+
 def replace_link(path: str) -> None:
     """Replaces a link to a file by a copy of the file."""
     source = os.path.realpath(path)
     temporary = temporary_beside(path)
     _copy(source, temporary, os.stat(source))
     os.rename(temporary, path)
+
+
+def write_file(folder: str, path: str, text: str) -> None:
+    """Writes a file of a step's folder anew. What it may be a link to stays as it is.
+
+    Args:
+        path: relative to the folder.
+    """
+    target = os.path.join(folder, path)
+    try:
+        os.unlink(target)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+    with open(target, "wb") as file:
+        file.write(text.encode("utf-8"))
 
 
 def _link_target(source: str, code: str, path: str) -> str:
@@ -84,6 +130,11 @@ def _link_target(source: str, code: str, path: str) -> str:
 def _copy(source: str, target: str, status: os.stat_result) -> None:
     """Copies content, time and executable bit. A file system that can share the blocks of two files does so."""
     mode = 0o777 if status.st_mode & stat.S_IXUSR else 0o666
+    if sys.platform == "darwin" and status.st_size > _LARGE and _clone(source, target):
+        umask = os.umask(0o077)
+        os.umask(umask)
+        os.chmod(target, mode & ~umask)
+        return
     reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

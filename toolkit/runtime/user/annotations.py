@@ -6,9 +6,10 @@ and the forms that are no classes (Union, Literal, …) here.
 
 from __future__ import annotations
 
+from ..shared.casts import SIMPLE, CannotConvert, annotation_name, same_json
 from ..shared.values import parse_json_text, short_json
 from . import imports, kinds
-from .conversion import SIMPLE, CannotConvert, annotation_name, to_json
+from .conversion import to_json
 from .hints import Unresolved, field_hints, namespace_of, resolve
 
 TYPE_CHECKING = False
@@ -202,10 +203,15 @@ def _is_variable(annotation: Any) -> bool:
 
 
 def _read_annotated(value: Any, annotation: Any, place: Place, reading: Reading) -> Any:
-    if any(type(remark).__module__.partition(".")[0] in _REMARKS_OF_PYDANTIC for remark in annotation.__metadata__):
+    if is_of_pydantic(annotation):
         library = imports.standard_module(f"{__package__}.models")
         return library.read_adapted(value, Target(annotation, annotation, (), place, reading))
     return _read(value, annotation.__origin__, place, reading)
+
+
+def is_of_pydantic(annotation: Any) -> bool:
+    """Whether pydantic reads what ``Annotated`` adds to a type."""
+    return any(type(remark).__module__.partition(".")[0] in _REMARKS_OF_PYDANTIC for remark in annotation.__metadata__)
 
 
 _REMARKS_OF_PYDANTIC = ("pydantic", "annotated_types")
@@ -249,16 +255,12 @@ def _read_alias(value: Any, annotation: Any, place: Place, reading: Reading) -> 
 def _read_literal(value: Any, annotation: Any, place: Place, reading: Reading) -> Any:
     for member in annotation.__args__:
         try:
-            if kinds.same_json(to_json(member), value):
+            if same_json(to_json(member), value):
                 return member
         except CannotConvert:
             continue
     for member in annotation.__args__:
-        if (
-            isinstance(value, str)
-            and isinstance(member, int)
-            and kinds.same_json(to_json(member), parse_json_text(value))
-        ):
+        if isinstance(value, str) and isinstance(member, int) and same_json(to_json(member), parse_json_text(value)):
             reading.is_exact = False
             return member
     raise CannotConvert(f"is {short_json(value)}, which is none of its values")

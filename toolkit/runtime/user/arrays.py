@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 
+from ..shared.casts import CannotConvert, not_a, same_json
 from ..shared.values import parse_json_text, short_json
 from . import kinds
-from .conversion import AS_OBJECT, CannotConvert, not_a
+from .conversion import AS_OBJECT
 from .kinds import Kind
 from .times import read_datetime, read_timedelta, write_datetime, write_timedelta
 
@@ -70,7 +71,7 @@ def _read_scalar(value: Any, target: Target) -> Any:
 
 
 def _counted(made: Any, value: Any, target: Target) -> Any:
-    if not kinds.same_json(made.item(), value):
+    if not same_json(made.item(), value):
         target.loosely()
     return made
 

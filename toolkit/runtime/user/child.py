@@ -12,7 +12,7 @@ import signal
 import sys
 
 from ..shared import catalog
-from ..shared.catalog import FileStore, StoreFault
+from ..shared.catalog import BadKey, FileStore, StoreFault
 from ..shared.protocol import LARGE_VALUE
 from ..shared.redaction import Redactor
 from ..shared.scope import Scope, UnsuitableValue, reduce_values
@@ -20,6 +20,7 @@ from ..shared.stored_values import load_value, store_value, value_digest
 from ..shared.values import RepeatedKey, as_text, encode_value, from_text
 from ..shared.whole_files import write_all
 from . import conversion, imports
+from .shells import STRICT, find_shell
 from .signature import namespace_parameter, signature_of
 from .spelling import spelled
 
@@ -48,9 +49,10 @@ EXPORTS_DESCRIPTOR = 9
 
 _DUMP = (
     "trap 'toolkit_status=$?; trap - EXIT; "
-    "{ command -p cat /proc/self/environ 2>/dev/null || command -p env -0; } >&9; exit $toolkit_status' EXIT\n"
+    "{ command -p cat /proc/self/environ 2>/dev/null || command -p env -0; } >&9; exit $toolkit_status' EXIT; "
 )
-"""Writes the exported variables when the shell ends: they are the environment of any process that the shell starts.
+"""Begins the command's first line, so that the shell counts the lines as their author does. It writes the exported
+variables when the shell ends: they are the environment of any process that the shell starts.
 
 ``command -p`` finds the programs also where the step's command has set a PATH of its own.
 """
@@ -129,6 +131,32 @@ class TaskRunner:
             "sha256": value_digest(stored),
         }
         return stored
+
+    def text_in_key(self, key: str, name: str) -> str:
+        """The text of a value in a catalog key, in its spelling. The value counts as an input.
+
+        Raises:
+            BadKey: there is no value, or it is neither text nor a number. StoreFault: the value is missing or damaged.
+        """
+        from ..shared.keys import text_in_key
+
+        try:
+            stored = self.take(name)
+        except UnsuitableValue as error:
+            raise BadKey(f"the catalog key {key!r} names {name}: {error}") from None
+        if stored is None:
+            raise BadKey(
+                f"the catalog key {key!r} names {name}, which has no value: no earlier step returns it and the run was given none "
+                "of that name"
+            )
+        if stored["kind"] in ("object", "list"):
+            # A list that is not JSON data: of objects, or for a function of the user's.
+            what = "an object" if stored["kind"] == "object" else "made of all items of a map, when a step takes it"
+            raise BadKey(
+                f"the catalog key {key!r} names {name}, which is {what}: only text and numbers can be part of a key"
+            )
+        text = text_in_key(key, name, load_value(stored))
+        return stored.get("spelling", text)
 
     def value_of(self, name: str, stored: StoredValue) -> Any:
         """The value that was taken for an argument. What a reducer made of a map's items is recorded, if it is JSON data.
@@ -616,16 +644,16 @@ def _shell(step: TaskRunner, environment: dict[str, str], result: int) -> int:
         script = _DUMP + script
     _flush()
     shell = step.step.get("shell", "sh")
-    for path in (f"/bin/{shell}", f"/usr/bin/{shell}", f"/usr/local/bin/{shell}"):
-        try:
-            os.execve(path, [shell, "-c", script], {**environment, **variables})
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
-            return 1
-    print(f"the step's command can't be started: the image has no {shell}", file=sys.stderr)
-    return 127
+    path = find_shell(shell)
+    if not path:
+        print(f"the step's command can't be started: the image has no {shell}", file=sys.stderr)
+        return 127
+    options = STRICT if step.step.get("strict") else ()
+    try:
+        os.execve(path, [shell, *options, "-c", script], {**environment, **variables})
+    except OSError as error:
+        print(f"the step's command can't be started: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def _send(descriptor: int, document: Mapping[str, object], more: bool = False) -> None:

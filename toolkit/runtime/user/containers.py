@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..shared.casts import CannotConvert, not_a, same_json
 from ..shared.values import parse_json_text, short_json
 from . import imports
-from .conversion import AS_OBJECT, CannotConvert, not_a, to_json
-from .kinds import Kind, same_json
+from .conversion import AS_OBJECT, to_json
+from .kinds import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

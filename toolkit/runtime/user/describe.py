@@ -11,14 +11,18 @@ import os
 import sys
 import types
 
+from ..shared.casts import CannotConvert
 from ..shared.locations import Locations, current_locations
 from ..shared.protocol import FAULT, PROTOCOL
 from ..shared.values import joins_surrogates
 from . import imports
+from .argument_types import annotations_of, argument_row, arguments_of, remark_of
 from .completion import delayed_call
+from .conversion import to_json
 from .environment import add_own_variables, inherited_variables
 from .main_only import MainOnly
 from .raised import raised_answer
+from .shells import find_shell
 from .signature import namespace_parameter, signature_of
 
 TYPE_CHECKING = False
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
         DescribeRequest,
         DescribeResponse,
         FunctionRow,
+        ParameterRow,
         PipelineDescription,
         ResolvedFunction,
         TakesRow,
@@ -85,6 +90,7 @@ def _answer(request: DescribeRequest, locations: Locations, private: str) -> Des
         private: a folder of this process alone, which may be made.
     """
     variables = inherited_variables(locations)
+    has_bash = bool(find_shell("bash"))
     try:
         add_own_variables(variables, locations, private)
         os.environ.clear()
@@ -92,8 +98,9 @@ def _answer(request: DescribeRequest, locations: Locations, private: str) -> Des
         os.chdir(locations.code)
         imports.install(locations, request["roots"])
         if request["file"] is None:
-            return {"functions": {name: _resolve_function(name, locations.code) for name in request["functions"]}}
-        return {"pipeline": _describe_file(request, request["file"], locations.code)}
+            functions = {name: _resolve_function(name, locations.code) for name in request["functions"]}
+            return {"functions": functions, "bash": has_bash}
+        return {"pipeline": _describe_file(request, request["file"], locations.code), "bash": has_bash}
     except DescribeRefusal as error:
         return {"refused": str(error), "line": error.line}
     except imports.CodeNotFound as error:
@@ -113,8 +120,31 @@ def _describe_file(request: DescribeRequest, file: str, code: str) -> PipelineDe
     main_module = script.run([path, *request["arguments"]], recorded)
     pipeline = _choose_pipeline(request, main_module, recorded)
     description: PipelineDescription = pipeline.describe()
+    if "parameters" in description:
+        description["parameters"] = [_parameter(declared) for declared in description["parameters"]]
     _check_functions(description, script, code)
     return description
+
+
+def _parameter(declared: Any) -> ParameterRow:
+    """A parameter that a pipeline declares, as JSON: its type is an annotation, or that of a driver's argument."""
+    name, line = declared["name"], declared.get("line")
+    annotation = declared.get("live")
+    if "driver" in declared:
+        annotation = annotations_of(declared["driver"]).get(name)
+    row: ParameterRow = {"name": name, "line": line}
+    if annotation is not None:
+        row = {**row, **argument_row(annotation)}
+    remark = remark_of(annotation) or declared.get("description", "")
+    if remark:
+        row["description"] = remark
+    if "default" in declared:
+        try:
+            row["default"] = to_json(declared["default"])
+        except CannotConvert as refusal:
+            place = f"{name}{''.join(refusal.path)}"
+            raise DescribeRefusal(f"the default of the parameter {place} {refusal.what}", line) from None
+    return row
 
 
 class _Script:
@@ -252,11 +282,16 @@ def _check_functions(node: Any, script: _Script, code: str) -> None:
             node["function"], node["takes"] = _check_function(
                 reference["module"], reference["qualname"], node.pop("live", None), script, code, node.get("line")
             )
-        if node.get("kind") == "notebook" and not os.path.isfile(os.path.join(code, node["command"])):
-            raise DescribeRefusal(
-                f"there is no notebook {node['command']} in the project (does .dockerignore leave it out?)",
-                node.get("line"),
-            )
+        if node.get("kind") == "notebook":
+            notebook = os.path.join(code, node["command"])
+            if not os.path.isfile(notebook):
+                raise DescribeRefusal(
+                    f"there is no notebook {node['command']} in the project (does .dockerignore leave it out?)",
+                    node.get("line"),
+                )
+            from ..shared.parameters_cell import takes_of_notebook
+
+            node["takes"] = takes_of_notebook(notebook)
         for value in node.values():
             _check_functions(value, script, code)
     elif isinstance(node, list):
@@ -305,6 +340,7 @@ def _takes(function: Any) -> TakesRow:
         "names": list(signature.names),
         "required": [name for name in signature.names if name in signature.required],
         "everything": signature.everything,
+        "arguments": arguments_of(function, signature),
     }
 
 

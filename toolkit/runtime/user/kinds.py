@@ -8,8 +8,9 @@ hold in one form alone is read in that form; other spellings of it are read too,
 
 from __future__ import annotations
 
+from ..shared.casts import CannotConvert
 from . import imports
-from .conversion import AS_OBJECT, CannotConvert, type_name
+from .conversion import AS_OBJECT, type_name
 from .conversion import to_json as write
 
 TYPE_CHECKING = False
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from typing import Any, Optional
 
     from .annotations import Target
-
-
-# The user may have a module of this name, which is imported by now.
-json: Any = imports.standard_module("json")
 
 
 class Kind:
@@ -133,11 +130,6 @@ def full_name(cls: type) -> str:
     """A class's module and name. A module of the user's own is no library, whatever its name."""
     module = cls.__module__
     return f"{'their ' if imports.is_own(module) else ''}{module}.{cls.__qualname__}"
-
-
-def same_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same one; 1, 1.0 and true are three."""
-    return bool(one == other) and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

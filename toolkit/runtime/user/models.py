@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 
+from ..shared.casts import CannotConvert, same_json
 from ..shared.values import parse_json_text, short_json
 from . import imports, kinds
-from .conversion import AS_OBJECT, CannotConvert, to_json
+from .conversion import AS_OBJECT, to_json
 from .kinds import Kind
 from .structures import changed, difference, parts_of
 
@@ -68,7 +69,7 @@ def _read_by(value: Any, target: Target, read: Callable[[str], Any]) -> Any:
             refusal = refusal or CannotConvert(f"is {short_json(value)}: {type(error).__name__}: {error}")
             continue
         try:
-            if not kinds.same_json(to_json(made), value):
+            if not same_json(to_json(made), value):
                 target.loosely()
         except CannotConvert:
             target.loosely()

@@ -16,6 +16,7 @@ import sys
 
 from ..shared.catalog import executed_name
 from ..shared.causes import killed_by
+from ..shared.parameters_cell import PARAMETERS_TAG, names_of
 from ..shared.protocol import LARGE_VALUE, LARGEST_IN_RECORD
 from ..shared.values import encode_value
 from ..shared.whole_files import write_whole
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from ..shared.documents import StoredValue
 
 NEEDED = ("nbclient", "nbformat", "ipykernel")
-PARAMETERS_TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
 """The tag of the cell that holds the parameters. A cell that has it already, from another run, is replaced."""
 START_LIMIT = 300.0
@@ -54,7 +54,8 @@ def run(step: child.TaskRunner, environment: dict[str, str], report: child.Child
     notebook = _read(path, step.step["command"])
     parameters = _Parameters(step)
     _inject(notebook, parameters)
-    target = os.path.normpath(os.path.join(step.locations.work, step.data_folder, executed_name(path)))
+    name = step.step.get("executed") or executed_name(path)
+    target = os.path.normpath(os.path.join(step.locations.work, step.data_folder, name))
     session = _Session(step, notebook, environment, parameters.folder)
     try:
         failure = session.run()
@@ -101,30 +102,6 @@ def _read(path: str, command: str) -> Any:
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------
-
-
-def names_of(source: str) -> dict[str, bool]:
-    """The names that a parameters cell assigns at its top level, in order, and whether it annotates them as ``str``.
-
-    Raises:
-        SyntaxError: it is no Python.
-    """
-    # Lines that only IPython understands can't be parsed, and assign nothing.
-    plain = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
-    names: dict[str, bool] = {}
-    for node in ast.parse(plain).body:
-        targets: list[ast.expr] = []
-        is_text = False
-        if isinstance(node, ast.Assign):
-            targets = list(node.targets)
-        elif isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-            is_text = isinstance(node.annotation, ast.Name) and node.annotation.id == "str"
-        for target in targets:
-            for part in ast.walk(target):
-                if isinstance(part, ast.Name):
-                    names[part.id] = names.get(part.id, False) or is_text
-    return names
 
 
 def _find_tagged(notebook: Any, tag: str) -> Optional[int]:

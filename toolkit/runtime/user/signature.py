@@ -15,8 +15,7 @@ class Signature:
     Attributes:
         positional: names that can only be given by position, in order.
         named: all other names, in order.
-        required: the names without a default.
-        optional: the names whose default is None, which is a value for them whatever their annotation.
+        required: the names without a default. defaults: those of the others.
         rest: the name of ``**kwargs``, with which it takes the whole scope; empty where it has none.
     """
 
@@ -25,14 +24,19 @@ class Signature:
         positional: tuple[str, ...],
         named: tuple[str, ...],
         required: frozenset[str],
-        optional: frozenset[str],
+        defaults: dict[str, Any],
         rest: str,
     ) -> None:
         self.positional = positional
         self.named = named
         self.required = required
-        self.optional = optional
+        self.defaults = defaults
         self.rest = rest
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """The names whose default is None, which is a value for them whatever their annotation."""
+        return frozenset(name for name, default in self.defaults.items() if default is None)
 
     @property
     def everything(self) -> bool:
@@ -60,7 +64,7 @@ def signature_of(function: Any) -> Signature:
             names[:only],
             names[only:],
             frozenset(set(names) - set(defaults)),
-            frozenset(name for name, default in defaults.items() if default is None),
+            defaults,
             code.co_varnames[count + keyword_only + has_positional_rest] if has_rest else "",
         )
     return _signature_by_inspect(function)
@@ -71,14 +75,14 @@ def _signature_by_inspect(function: Any) -> Signature:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return Signature((), (), frozenset(), frozenset(), "")
+        return Signature((), (), frozenset(), {}, "")
     # Each is compared with the constants of its own class: the signature may have been made by another copy of inspect.
     single = [item for item in parameters if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)]
     return Signature(
         tuple(item.name for item in single if item.kind is item.POSITIONAL_ONLY),
         tuple(item.name for item in single if item.kind is not item.POSITIONAL_ONLY),
         frozenset(item.name for item in single if item.default is item.empty),
-        frozenset(item.name for item in single if item.default is None),
+        {item.name: item.default for item in single if item.default is not item.empty},
         next((item.name for item in parameters if item.kind is item.VAR_KEYWORD), ""),
     )
 

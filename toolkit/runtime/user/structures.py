@@ -6,10 +6,11 @@ returned: an object arrives as it was, or not at all.
 
 from __future__ import annotations
 
+from ..shared.casts import CannotConvert, not_a, same_json
 from ..shared.values import parse_json_text, short_json
 from . import kinds
 from .annotations import Place, read, variables_of
-from .conversion import AS_OBJECT, CannotConvert, not_a, to_json
+from .conversion import AS_OBJECT, to_json
 from .hints import field_hints
 from .kinds import Kind, Writer
 
@@ -306,7 +307,7 @@ def _is_same(value: Any, again: Any) -> bool:
         return False
     if kind is not None and kind.to_json is not None and kind.is_its_json:
         # It says more than ==: of 0.10 and 0.1, and of two zones with one offset.
-        return kinds.same_json(to_json(value), to_json(again))
+        return same_json(to_json(value), to_json(again))
     cls: Any = type(value)
     if cls.__eq__ is object.__eq__ and cls is type(again) and hasattr(value, "__dict__"):
         return difference(vars(value), vars(again)) is None

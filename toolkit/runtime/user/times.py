@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..shared.casts import CannotConvert, not_a
 from ..shared.values import short_json
 from . import imports
-from .conversion import CannotConvert, not_a
 from .kinds import Kind, full_name
 
 TYPE_CHECKING = False

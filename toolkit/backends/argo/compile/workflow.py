@@ -29,17 +29,15 @@ from toolkit.backends.argo.compile.pod import (
     volume_name,
 )
 from toolkit.backends.argo.compile.tasks import call
-from toolkit.config.settings import Config, ExecutorConfig, Override, RetryStrategy
+from toolkit.config.settings import Config, ExecutorConfig, Override, PersistentVolume, RetryStrategy
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.runtime.shared.protocol import (
-    PARAMETERS_FILE,
     PART,
     PLAN_FILE,
     PROTOCOL,
     RUN_RECORD_FILE,
     RUNTIME_MAIN,
-    SPELLINGS_FILE,
 )
 from toolkit.runtime.shared.records import encode, parameter_files
 from toolkit.spec.container import container_spec
@@ -114,7 +112,8 @@ class Submission:
 
     Attributes:
         name: the run id, or a CronWorkflow's name. images: by a step's own image; None is the pipeline's.
-        spellings: the texts that spelled parameters, as far as they are kept.
+        spellings: the texts that spelled parameters, as far as they are kept. rewritten: the text of each file that steps find
+            written anew, by its path.
         record: run.json; for a schedule without a run id, since each of its runs has its own.
         user: the user id of steps whose settings name none.
         controls: the control values that follow from the parameters alone, by key.
@@ -129,6 +128,7 @@ class Submission:
     record: Mapping[str, object]
     user: int
     spellings: Mapping[str, str] = field(default_factory=dict)
+    rewritten: Mapping[str, str] = field(default_factory=dict)
     request: str = ""
     controls: Mapping[str, str] = field(default_factory=dict)
     omitted_work: OmittedWork | None = None
@@ -172,8 +172,10 @@ def compile_schedule(plan: Plan, config: Config, submission: Submission) -> Mani
         )
     cron_schedules = schedules.read(config.executor.config.schedules)
     # A run that has begun keeps its plan and parameters when its schedule is changed meanwhile.
-    given = parameter_files(submission.parameters, {})[PARAMETERS_FILE]
-    content = hashlib.sha256(plan.to_json() + b"[" + given + b"," + encode(dict(submission.record)) + b"]")
+    given = parameter_files(submission.parameters, {}, submission.rewritten)
+    content = hashlib.sha256(
+        plan.to_json() + b"[" + b"".join(given.values()) + b"," + encode(dict(submission.record)) + b"]"
+    )
     config_map = f"{submission.name}-{content.hexdigest()[:8]}"
     compiler = _Compiler(plan, config, submission, config_map, SCHEDULE_LABEL)
     metadata = compiler.metadata()
@@ -296,7 +298,7 @@ class _Compiler:
         submission = self._submission
         files = {
             PLAN_FILE: self._plan.to_json(),
-            **parameter_files(submission.parameters, submission.spellings),
+            **parameter_files(submission.parameters, submission.spellings, submission.rewritten),
             RUN_RECORD_FILE: encode(dict(submission.record)),
         }
         packed = {name: _compress(data) for name, data in files.items()}
@@ -345,12 +347,13 @@ class _Compiler:
         return str(self._templates[key]["name"])
 
     def _volumes(self) -> list[KubernetesObject]:
-        spellings = (SPELLINGS_FILE,) if self._submission.spellings else ()
-        file_names = (PLAN_FILE, PARAMETERS_FILE, *spellings, RUN_RECORD_FILE)
+        submission = self._submission
+        given = parameter_files(submission.parameters, submission.spellings, submission.rewritten)
+        file_names = (PLAN_FILE, *given, RUN_RECORD_FILE)
         files = [{"key": name, "path": name} for name in file_names]
         run = {"name": RUN_VOLUME, "configMap": {"name": self._values.config_map, "items": files}}
         claims = [
-            {"name": volume_name(volume.name), "persistentVolumeClaim": {"claimName": volume.name}}
+            {"name": volume_name(volume.name), "persistentVolumeClaim": _claim(volume)}
             for volume in self._executor.persistent_volumes
         ]
         return [run, *claims]
@@ -397,3 +400,8 @@ def _refuse(executor: ExecutorConfig) -> None:
         for name in settings:
             if name.startswith(_RESERVED) or name == MANAGED[0]:
                 raise BadInput(f"the {kind} {name} is reserved for toolkit or Argo: choose another")
+
+
+def _claim(volume: PersistentVolume) -> KubernetesObject:
+    # Kubernetes gives a volume that it mounts for writing to the steps' group, file by file.
+    return {"claimName": volume.name, **({"readOnly": True} if volume.read_only else {})}

@@ -53,7 +53,8 @@ class Follower:
         note: says a sentence to the user. private: a folder for the ends of failing steps' outputs.
         start_limit: seconds in which the Workflow and each of its pods must have started.
         time_limit: seconds for the whole run; None is no limit.
-        omitted_work: what a run that resumes need not do again.
+        omitted_work: what a run that resumes need not do again. ending: called as soon as the last step's container has ended;
+            it may be called again, and not at all when a run fails.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Follower:
         start_limit: float,
         time_limit: int | None,
         omitted_work: OmittedWork | None = None,
+        ending: Callable[[], None] = lambda: None,
     ) -> None:
         self._cluster = cluster
+        self._ending = ending
         self._first = omitted_work.attempts if omitted_work is not None else {}
         self._done = {
             step.path for step in plan.steps if omitted_work is not None and () in omitted_work.omitted(step.path)
@@ -79,6 +82,7 @@ class Follower:
         self._plan = plan
         self._steps = {step.path: step for step in plan.tasks()}
         self._paths = TaskPaths(self._steps)
+        self._last = next((path for path in reversed(plan.scope("").steps) if path in self._steps), "")
         self._listener = listener
         self._cancel = cancel
         self._note = note
@@ -208,6 +212,8 @@ class Follower:
             self._pending.discard(name)
         if pod_has_started(pod):
             self._update_attempts()
+            if pod_has_ended(pod) and self._is_last(pod):
+                self._ending()
 
     def _update_attempts(self) -> None:
         """Reports the attempts that have started or ended since the last time."""
@@ -234,6 +240,14 @@ class Follower:
             if attempt.finished and not stopping:
                 self._record_end(step, attempt, pod)
         self._pass_stubs()
+
+    def _is_last(self, pod: KubernetesObject) -> bool:
+        """Whether a pod is of the last step of the pipeline itself, after which the Workflow ends."""
+        node = pod["metadata"].get("annotations", {}).get(NODE_ANNOTATION, "")
+        path = next(
+            (each.path for each in node_attempts(self._workflow, self._steps, self._first) if each.node == node), ""
+        )
+        return path == self._last
 
     def _is_running(self, pod: KubernetesObject) -> bool:
         return pod["metadata"]["name"] not in self._gone and not pod_has_ended(pod)
@@ -320,6 +334,10 @@ class Follower:
     def ended(self) -> str | None:
         """When the run ended, by the cluster's clock, so that every client says the same."""
         return ended_at(self._workflow)
+
+    def has_begun(self) -> bool:
+        """Whether a step's container ran, so that there may be something on the volume."""
+        return any(pod_has_started(pod) for pod in self._pods.values())
 
     def _grace(self) -> float:
         return float(max((settings.grace_period for settings in self._plan.settings), default=0))

@@ -117,4 +117,5 @@ def engine_record(
 
 def attempt_from_engine(number: int, engine: EngineRecord, folder: str = "") -> Attempt:
     """An attempt by the engine's record alone, for a client that does not see the volume."""
-    return Attempt(number, *judge(end_by_engine(engine), engine, run_active=False), folder, unread=True)
+    end = end_by_engine(engine)
+    return Attempt(number, *judge(end, engine, run_active=False), folder, end=end or {}, unread=True)

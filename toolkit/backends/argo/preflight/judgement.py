@@ -284,7 +284,9 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
         )
         return
     modes = claim["spec"].get("accessModes") or []
-    if not {"ReadWriteMany", "ReadWriteOnce"} & set(modes):
+    read_only = name in needs.read_only
+    usable = {"ReadWriteMany", "ReadWriteOnce", *(["ReadOnlyMany"] if read_only else [])}
+    if not usable & set(modes):
         wait = "attempts and the pod that reads records would wait for each other"
         reason = wait if "ReadWriteOncePod" in modes else "steps write there"
         mode = ", ".join(modes) or "of no access mode"
@@ -299,11 +301,13 @@ def _claim(facts: Facts, needs: Needs, name: str) -> Iterator[Finding]:
         describe = facts.kubectl("describe", "pvc", name)
         yield Finding("error", f"the claim {name} is {phase}: {_why_unbound(answers)}", f"{describe}  # says more")
         return
-    conflict = _node_conflict(facts, needs, name, "ReadWriteMany" in modes)
+    many = "ReadWriteMany" in modes or (read_only and "ReadOnlyMany" in modes)
+    conflict = _node_conflict(facts, needs, name, many)
     if conflict is not None:
         yield conflict
     if conflict is None or conflict.level == "unknown":
-        yield Finding("ok", f"the claim {name} {state}{_without_group(answers.volume)}")
+        group = " and only read" if read_only else _without_group(answers.volume)
+        yield Finding("ok", f"the claim {name} {state}{group}")
 
 
 def _size(claim: KubernetesObject) -> str:

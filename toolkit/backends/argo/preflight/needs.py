@@ -80,11 +80,13 @@ class Needs:
     """What must exist for a run, all of it in one namespace.
 
     Attributes:
-        claims: persistent volume claims, which every pod mounts. secrets: the keys of each Secret.
+        claims: persistent volume claims, which every pod mounts. read_only: those of them that no step writes to.
+        secrets: the keys of each Secret.
         accounts: service accounts of the pods. labels: of the Workflow. schedules: whether it is a CronWorkflow.
     """
 
     claims: tuple[str, ...] = ()
+    read_only: frozenset[str] = frozenset()
     secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     accounts: tuple[str, ...] = (DEFAULT_ACCOUNT,)
     pull_secrets: tuple[str, ...] = ()
@@ -125,6 +127,7 @@ def needs_of(plan: Plan | None, config: Config, images: Mapping[str | None, Imag
         similar[""] = SimilarSteps((), executor.user, executor.resources, executor.node_selector, executor.tolerations)
     return Needs(
         claims=tuple(volume.name for volume in executor.persistent_volumes),
+        read_only=frozenset(volume.name for volume in executor.persistent_volumes if volume.read_only),
         secrets={name: tuple(keys) for name, keys in secrets.items()},
         accounts=tuple(accounts),
         pull_secrets=executor.image_pull_secrets,

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _BATCH = 4 * 1024 * 1024
 """Bytes of records in one request to publish them."""
+_WHOLE, _RECORDS = "complete", "records"
+"""The folders of the marks of runs that were fetched once they had ended: with all logs, and without them."""
 
 
 class Mirror:
@@ -74,7 +76,6 @@ class Mirror:
             claims += [claim] if claim not in claims else []
         self.claims: tuple[tuple[str, str], ...] = tuple(claims)
         self._listing = self.home / "listing"
-        self._complete = self.home / "complete"
         self._trash = self.home / "trash"
         _remember(self.home / MIRRORED_PLACE, {"context": cluster.context, "namespace": cluster.namespace})
 
@@ -128,23 +129,20 @@ class Mirror:
         except BadInput:
             raise NoRun(run_id) from None
 
-    def is_complete(self, run_id: str) -> bool:
-        """Whether the run had ended when it was last fetched, and all of its records and logs were: then no pod is needed.
+    def is_complete(self, run_id: str, logs: bool = True) -> bool:
+        """Whether the run had ended when it was last fetched, and all of its records were: then no pod is needed.
 
         Another machine may have continued it since. Only the cluster can tell; :meth:`forget` has the run fetched again.
+
+        Args:
+            logs: whether the output of all steps must be here as well.
         """
-        folder = self.run_folder(run_id)
-        try:
-            mark = (self._complete / run_id).read_text()
-        except OSError:
-            return False
-        end = newest_part(folder) / END_RECORD
-        return mark == _completion_mark(folder, end.relative_to(folder).as_posix()) and end.exists()
+        return is_complete(self.home, self.run_folder(run_id), logs)
 
     def forget(self, run_id: str) -> None:
         """Makes the next :meth:`sync` ask the cluster for the run: it continues, or a new run takes its id."""
         self.run_folder(run_id)
-        for folder in (self._complete, self._listing):
+        for folder in (self.home / _WHOLE, self.home / _RECORDS, self._listing):
             (folder / run_id).unlink(missing_ok=True)
 
     def sync(
@@ -188,9 +186,9 @@ class Mirror:
             if error.message == volume_protocol.NO_RUN:
                 raise NoRun(run_id) from None
             raise
-        if answer.ended and logs and paths is None:
+        if answer.ended and paths is None:
             mark = _completion_mark(folder, part_record_path(answer.part, END_RECORD))
-            _write(self._complete / run_id, mark.encode())
+            _write(self.home / (_WHOLE if logs else _RECORDS) / run_id, mark.encode())
         return folder
 
     def publish(self, pod: Reader, run_id: str) -> list[str]:
@@ -290,6 +288,23 @@ def _key(cluster: Cluster, claim: str) -> str:
         authority = b""
     parts = (cluster.server.encode(), authority, cluster.namespace.encode(), claim.encode())
     return f"{claim[:40]}-{hashlib.sha256(encode([part.hex() for part in parts])).hexdigest()[:16]}"
+
+
+def is_complete(home: Path, folder: Path, logs: bool) -> bool:
+    """What :meth:`Mirror.is_complete` says, for whoever can't ask the cluster.
+
+    Args:
+        home: the mirror's folder. folder: the run's in it.
+    """
+    end = newest_part(folder) / END_RECORD
+    for kind in (_WHOLE,) if logs else (_WHOLE, _RECORDS):
+        try:
+            mark = (home / kind / folder.name).read_text()
+        except OSError:
+            continue
+        if mark == _completion_mark(folder, end.relative_to(folder).as_posix()) and end.exists():
+            return True
+    return False
 
 
 def _completion_mark(folder: Path, end: str) -> str:
