@@ -19,6 +19,8 @@ from toolkit.build.code.installed import (
 from toolkit.build.interpreter import Interpreter
 
 HATCH = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+POETRY = '[tool.poetry]\nname = "p"\nversion = "2.0"\n'
+CFG = "[metadata]\nname = c\nversion = "
 PROJECT = """\
 [project]
 name = "Fore.cast"
@@ -107,14 +109,14 @@ def test_the_same_project_gives_the_same_bytes(tmp_path: Path) -> None:
         ({"pyproject.toml": PROJECT + "[tool.uv]\npackage = true\n"}, "Fore.cast", "1.4.2", (".",)),
         ({"pyproject.toml": PROJECT + HATCH + "[tool.uv]\npackage = false\n"}, None, "", ()),
         ({"pyproject.toml": "[tool.ruff]\n"}, None, "", ()),
-        ({"pyproject.toml": '[tool.poetry]\nname = "p"\nversion = "2.0"\npackages = [{include = "p", from = "lib"}]\n'}, "p", "2.0", ("lib",)),
-        ({"pyproject.toml": '[tool.poetry]\nname = "p"\nversion = "2.0"\npackage-mode = false\n'}, None, "", ()),
-        ({"setup.cfg": "[metadata]\nname = c\nversion = 3\n[options]\npackage_dir =\n    = source\n"}, "c", "3", ("source",)),
-        ({"setup.cfg": "[metadata]\nname = c\nversion = attr: c.about.__version__\n", "c/about.py": "__version__ = '3.1'\n"}, "c", "3.1", (".",)),
-        ({"setup.cfg": "[metadata]\nname = c\nversion = file: VERSION\n", "VERSION": "4.0\n"}, "c", "4.0", (".",)),
+        ({"pyproject.toml": POETRY + 'packages = [{include = "p", from = "lib"}]\n'}, "p", "2.0", ("lib",)),
+        ({"pyproject.toml": POETRY + "package-mode = false\n"}, None, "", ()),
+        ({"setup.cfg": CFG + "3\n[options]\npackage_dir =\n    = source\n"}, "c", "3", ("source",)),
+        ({"setup.cfg": CFG + "attr: c.about.__version__\n", "c/about.py": "__version__ = '3.1'\n"}, "c", "3.1", (".",)),
+        ({"setup.cfg": CFG + "file: VERSION\n", "VERSION": "4.0\n"}, "c", "4.0", (".",)),
         ({"setup.cfg": "[flake8]\n"}, None, "", ()),
     ],
-)  # fmt: skip
+)
 def test_what_declares_itself_to_be_a_package(
     tmp_path: Path, files: dict[str, str], name: str | None, version: str, roots: tuple[str, ...]
 ) -> None:
@@ -127,24 +129,41 @@ def test_what_declares_itself_to_be_a_package(
 
 
 DYNAMIC = '[project]\nname = "d"\ndynamic = ["version"]\n'
+FLIT = '[build-system]\nbuild-backend = "flit_core.buildapi"\n'
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+READ = f"{DYNAMIC}{SETUPTOOLS}[tool.setuptools.dynamic]\nversion = "
 
 
 @pytest.mark.parametrize(
     ("files", "version", "ask"),
     [
-        ({"pyproject.toml": DYNAMIC + SETUPTOOLS + '[tool.setuptools.dynamic]\nversion = {attr = "d.__version__"}\n', "src/d/__init__.py": "__version__: str = '1.2'\n"}, "1.2", False),
-        ({"pyproject.toml": DYNAMIC + SETUPTOOLS + '[tool.setuptools.dynamic]\nversion = {file = ["V"]}\n', "V": "1.3\n"}, "1.3", False),
-        ({"pyproject.toml": DYNAMIC + HATCH + '[tool.hatch.version]\npath = "d.py"\n', "d.py": "__version__ = 'v1.4'\n"}, "1.4", False),
-        ({"pyproject.toml": DYNAMIC + '[build-system]\nbuild-backend = "flit_core.buildapi"\n', "d.py": "__version__ = '1.5'\n"}, "1.5", False),
+        (
+            {"pyproject.toml": READ + '{attr = "d.__version__"}\n', "src/d/__init__.py": "__version__: str = '1.2'\n"},
+            "1.2",
+            False,
+        ),
+        ({"pyproject.toml": READ + '{file = ["V"]}\n', "V": "1.3\n"}, "1.3", False),
+        (
+            {
+                "pyproject.toml": DYNAMIC + HATCH + '[tool.hatch.version]\npath = "d.py"\n',
+                "d.py": "__version__ = 'v1.4'\n",
+            },
+            "1.4",
+            False,
+        ),
+        ({"pyproject.toml": DYNAMIC + FLIT, "d.py": "__version__ = '1.5'\n"}, "1.5", False),
         ({"pyproject.toml": DYNAMIC + '[build-system]\nrequires = ["hatchling", "hatch-vcs"]\n'}, "", False),
-        ({"pyproject.toml": DYNAMIC + SETUPTOOLS.replace('"setuptools"', '"setuptools", "setuptools-scm>=8"')}, "", False),
+        (
+            {"pyproject.toml": DYNAMIC + SETUPTOOLS.replace('"setuptools"', '"setuptools", "setuptools-scm>=8"')},
+            "",
+            False,
+        ),
         ({"pyproject.toml": DYNAMIC + SETUPTOOLS, "setup.py": "setup(version=compute())\n"}, "", True),
         ({"pyproject.toml": DYNAMIC.replace('"version"', '"scripts"') + "version = '1'\n" + SETUPTOOLS}, "1", True),
         ({"pyproject.toml": PROJECT + HATCH + "[tool.hatch.build.hooks.custom]\n"}, "1.4.2", True),
         ({"setup.py": "setup(name='x')\n"}, "", True),
     ],
-)  # fmt: skip
+)
 def test_what_is_dynamic_is_read_where_files_spell_it(
     tmp_path: Path, files: dict[str, str], version: str, ask: bool
 ) -> None:
