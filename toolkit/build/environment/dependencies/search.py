@@ -304,6 +304,9 @@ class _Search:
         for name, what in _UNREAD.items():
             if (self._root / name).is_file():
                 self._report(f"note: {name} is not read ({what})")
+        project = self._root / "pyproject.toml"
+        if project.is_file() and b"[tool.hatch.envs" in project.read_bytes():
+            self._report("note: the environments of hatch in pyproject.toml are not read (the project's own dependencies are)")
 
     def _say_others(self, taken: str, found: Found, present: list[tuple[str, _Way]]) -> None:
         """One line for the files that declare dependencies, too, and do not agree with the one that is taken."""
@@ -332,7 +335,8 @@ class _Search:
 def _choosing(file: str, files: dict[str, bytes], source: str, variables: tuple[str, ...], unlocked: str) -> Export:
     """uv is asked which versions requirements mean."""
     command = f"uv pip compile --no-header --format pylock.toml --output-file pylock.toml {source}"
-    return Export("uv", file, files, source, command, variables=variables, unlocked=unlocked)
+    options = {"GIT": "1"} if any(b"git+" in content for content in files.values()) else {}
+    return Export("uv", file, files, source, command, options, variables, unlocked)
 
 
 def _names(found: Found) -> set[str] | None:

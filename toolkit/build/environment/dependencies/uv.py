@@ -70,6 +70,8 @@ def read_uv_lock(
             files[name] = read_input(base, name, shown)
     dynamic = _dynamic_members(files)
     options = {"FOLDER": member or ".", "UV_OPTIONS": " ".join(_options(extras, groups, dynamic))}
+    if b"{ git = " in content:
+        options["GIT"] = "1"
     version = _required_version(files)
     if version:
         options["UV_REQUIREMENT"] = f"uv{version}"
