@@ -1,10 +1,10 @@
-# The environment of a project that locks no dependencies: the base image and its system packages.
+# The base image and its system packages: the beginning of every environment, and the whole of one without dependencies.
 #
 # The secrets are mounted below /dev/shm, which is memory, so that not even an empty file of theirs stays in a layer; what
 # they hold is no part of the cache's key. A "step:" is what toolkit shows while it runs. There is no `# syntax=` line, since
 # it would have to be pulled. A resolver that loses single answers is asked more often than by default (RES_OPTIONS).
 ARG BASE
-FROM ${BASE}
+FROM ${BASE} AS system
 USER root
 ARG SYSTEM_PACKAGES=""
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \

@@ -231,6 +231,40 @@ def test_a_uv_lock_is_installed_and_one_that_does_not_match_is_refused(bench: Be
     assert error.value.where == "uv.lock"
 
 
+NEWER = """\
+FROM {base}
+USER root
+RUN set -e; sed -i 's/bookworm/trixie/g' $(ls -d /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null); apt-get update -q; \\
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3 python3-venv python3-pip; \\
+    rm -f /usr/local/bin/python*; hash -r; python3 --version
+"""
+"""A base image with the Python of Debian 13, on top of the one that is there."""
+
+
+@pytest.mark.full("it installs a second Python from Debian, which takes about a minute")
+def test_a_project_that_needs_another_python_is_refused_and_has_it_on_another_base(bench: Bench) -> None:
+    base = bench.raw.image("toolkit-base:bookworm") or bench.raw.image("python:3.12-slim-bookworm")
+    assert base is not None
+    newer = f"{bench.repository}-newer:1"
+    client = find_build_client(resolve_endpoint())
+    (bench.root / "Dockerfile").write_text(NEWER.format(base=base["RepoTags"][0]))
+    command = [*client.command, *client.to_engine, "-q", "-t", newer, str(bench.root)]
+    subprocess.run(command, env=os.environ | client.settings, check=True, capture_output=True)
+    head = '[project]\nname = "demo"\nversion = "1"\nrequires-python = ">=3.13"\n'
+    (bench.root / "pyproject.toml").write_text(head + f'dependencies = ["{SIX}"]\n')
+    with pytest.raises(BadInput, match=r"needs Python >=3\.13, and the base image .* has Python 3\.1[0-2]") as error:
+        bench.build()
+    assert error.value.where == "pyproject.toml:4"
+    image = bench.build(Build(base_image=newer))
+    said = bench.run(
+        image.reference, "python3", "-c", "import six, sys; print(six.__version__, sys.version_info >= (3, 13))"
+    )
+    assert said == "1.17.0 True\n"
+    # What is installed for one Python is asked for again for another.
+    with pytest.raises(BadInput, match=r"build\.python is 3\.9, and python:3\.9-slim-bookworm can't be pulled"):
+        bench.build(Build(python="3.9"))
+
+
 def test_a_hash_that_does_not_match_is_refused(bench: Bench) -> None:
     bench.write(requirements_txt=f"{SIX} --hash={SIX_HASH}\n")
     bench.build()
@@ -298,7 +332,7 @@ def test_an_image_whose_runtime_speaks_another_protocol_is_refused(bench: Bench)
     other = f"{bench.repository}:other-protocol"
     client = find_build_client(resolve_endpoint())
     (bench.root / "Dockerfile").write_text(f"FROM {image.reference}\nLABEL dev.toolkit.protocol=999\n")
-    command = [*client.command, "-q", "-t", other, str(bench.root)]
+    command = [*client.command, *client.to_engine, "-q", "-t", other, str(bench.root)]
     subprocess.run(command, env=os.environ | client.settings, check=True, capture_output=True)
     with pytest.raises(BadInput, match=f"has protocol 999, but this toolkit has {PROTOCOL}: build the image again"):
         bench.build(image=other)

@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         _add_init,
         _add_build,
+        _add_lock,
         _add_run,
         _add_retry,
         _add_compile,
@@ -192,8 +193,16 @@ def _add_build(commands: _Commands) -> None:
     parser.add_argument(
         "--load", action="store_true", help="load the layers that a containerd or kind node lacks into that node"
     )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="install everything again, and choose again what nothing locks"
+    )
     parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
+
+
+def _add_lock(commands: _Commands) -> None:
+    parser = _command(commands, "lock", "write a pylock.toml of what the project declares without a lock")
+    _with_config(parser)
 
 
 def _with_explain(parser: argparse.ArgumentParser) -> None:

@@ -64,6 +64,12 @@ def check_word(text: str) -> None:
         raise ValueError("must not contain white space")
 
 
+def check_python_version(text: str) -> None:
+    """A minor version of Python 3."""
+    if not re.fullmatch(r"3\.[0-9]+", text):
+        raise ValueError("must be a minor version of Python in quotes, as '3.12'")
+
+
 def check_ignored(text: str) -> None:
     """A pattern of files in the step's folder."""
     check_line(text)
@@ -239,8 +245,13 @@ def _rules() -> Rules:
             (s.BuildNetwork, "pip_config"): check_line,
             (s.BuildNetwork, "netrc"): check_line,
             (s.Build, "base_image"): check_word,
+            (s.Build, "python"): check_python_version,
             (s.Build, "system_packages"): check_word,
             (s.Build, "lock"): check_line,
+            (s.Build, "extras"): check_word,
+            (s.Build, "groups"): check_word,
+            (s.Build, "wheelhouse"): check_line,
+            (s.Build, "version"): check_word,
             (s.Build, "context"): check_line,
             (s.Build, "registry"): check_registry,
         }

@@ -204,10 +204,20 @@ class BuildNetwork(NamedTuple):
 class Build(NamedTuple):
     base_image: str | None = None
     """None is the default base image, or the one that `task setup` made because none can be pulled."""
+    python: str | None = None
+    """The version of Python, as ``3.12``: it chooses the base image where base_image names none."""
     system_packages: tuple[str, ...] = ()
     """Debian packages to install into the environment."""
     lock: str | None = None
     """The lock file, relative to the project's root; None detects it, and `none` means that there is none."""
+    extras: tuple[str, ...] = ()
+    """The extras of the project to install, by their names."""
+    groups: tuple[str, ...] = ()
+    """The dependency groups of the project to install, by their names."""
+    wheelhouse: str | None = None
+    """A folder of packages, relative to the root. All are installed from it, and no index is asked."""
+    version: str | None = None
+    """The version of the project's own distribution, where its build backend takes it from Git or computes it."""
     context: str | None = None
     """The project's root, relative to the configuration file; None finds it (docs/configuration.md)."""
     network: BuildNetwork = BuildNetwork()

@@ -71,7 +71,7 @@ def _engine(project: Project) -> Iterator[Finding]:
     if missing:
         sentence = f"the engine can't limit {' and '.join(missing)}, so resources.limits would have no effect"
         yield Finding("warning", sentence, "enable these cgroups on the kernel's command line")
-    base, image = find_base_image(raw, project.config.build.base_image)
+    base, image = find_base_image(raw, project.config.build.base_image, project.config.build.python)
     if image is not None:
         yield Finding("ok", f"the engine has the base image {base}")
     else:

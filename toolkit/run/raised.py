@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.build.environment.locks import find_lock
+from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.reference import parse_reference
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
@@ -110,10 +110,10 @@ def _addition(project: Project, package: str) -> str:
     if build.lock == "none":
         return f"build.lock is none, so nothing is installed: let it name a lock that has {package}"
     try:
-        lock = find_lock(project.root, build.lock, lambda _: None)
+        lock = find_dependencies(project.root, build, lambda _: None)
     except BadInput:
         return f"add {package} to what the project locks"
-    if lock.kind == "uv":
+    if lock.file is not None and lock.file.endswith("uv.lock"):
         return f"add {package} to the project (`uv add {package}`)"
     if lock.file is not None:
         return f"add {package} to {lock.file}"

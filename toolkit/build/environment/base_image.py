@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from toolkit.build.environment.python_version import base_for
+from toolkit.build.interpreter import interpreter_of
 from toolkit.engine import EngineApi, EngineObject, connect
 from toolkit.errors import BadInput, Infrastructure
 
@@ -12,10 +14,23 @@ OWN_BASE = "toolkit-base:bookworm"
 """The base image that `task setup` makes where no registry can be reached."""
 
 
-def find_base_image(engine: EngineApi, chosen: str | None) -> tuple[str, EngineObject | None]:
-    """The base image's reference, and the image as `docker inspect` shows it; None when the engine does not have it."""
+def find_base_image(
+    engine: EngineApi, chosen: str | None, python: str | None = None
+) -> tuple[str, EngineObject | None]:
+    """The base image's reference, and the image as `docker inspect` shows it; None when the engine does not have it.
+
+    Args:
+        chosen: the setting build.base_image. python: the setting build.python.
+    """
     if chosen:
         return chosen, engine.image(chosen)
+    if python:
+        named = base_for(python)
+        image = engine.image(named)
+        own = engine.image(OWN_BASE) if image is None else None
+        if own is not None and interpreter_of(engine, str(own["Id"]), OWN_BASE).version.startswith(f"{python}."):
+            return OWN_BASE, own
+        return named, image
     image = engine.image(DEFAULT_BASE)
     if image is not None:
         return DEFAULT_BASE, image

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from toolkit.build.environment import buildkit
-from toolkit.build.environment.definition import UV_REQUIREMENT, EnvironmentDefinition
+from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template
+from toolkit.build.environment.dependencies.found import Dependencies, Export
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
-from toolkit.data import data_path
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import Infrastructure
+from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
 
 _PAUSES = (5, 20)
@@ -28,12 +30,14 @@ def ensure_environment(
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
+    anew: bool = False,
 ) -> EngineObject:
     """The environment image. It is built when the engine does not have it.
 
     Args:
         secrets: the files that the build needs to reach the package index (network_files).
         folder: where the build writes (`.toolkit/build`).
+        anew: whether it is built although the engine has it, and nothing is taken from a cache.
 
     Raises:
         BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
@@ -47,12 +51,95 @@ def ensure_environment(
         return base
     reference = definition.reference
     image = engine.image(reference)
-    if image is None:
-        _build(engine, definition, secrets, folder, report)
+    if image is None or anew:
+        _build(engine, definition, secrets, folder, report, anew)
         image = engine.image(reference)
     if image is None:
         raise Infrastructure(f"BuildKit succeeded, but the engine does not have {reference}: see the engine's log")
     return image
+
+
+def ask_tool(
+    engine: EngineApi,
+    export: Export,
+    base: str,
+    base_id: str,
+    packages: tuple[str, ...],
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+    anew: bool = False,
+) -> Dependencies:
+    """The exact dependencies that a tool gives. Its answer is kept until what it depends on changes.
+
+    Args:
+        base: the base image, on whose Python the tool runs, and its id ``base_id``. packages: the system packages.
+        secrets, folder, report: as of :func:`ensure_environment`.
+        anew: whether to ask although an answer is kept.
+
+    Raises:
+        BadInput: the tool finds no packages that fit, or refuses the file.
+        Infrastructure: as of :func:`ensure_environment`.
+    """
+    kept = folder / "exports" / f"{export_key(export, base_id, packages)}.pylock.toml"
+    if anew or not kept.is_file():
+        report(f"asking {export.tool} which packages {export.file} means on {base}")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(folder, "exported-") as exported:
+            arguments = {"COMMAND": export.command, **_arguments(base, packages, export.options)}
+            failed = _run(
+                engine,
+                "export",
+                {**export.beside, **export.files},
+                arguments,
+                export.variables,
+                secrets,
+                folder,
+                report,
+                files_to=exported,
+            )
+            if failed is not None:
+                raise explain_failure(failed, base, export.file)
+            write_whole(str(kept), (exported / "pylock.toml").read_bytes())
+    if export.unlocked:
+        report(f"warning: {export.unlocked}")
+    return export.answered(kept.read_bytes())
+
+
+def ask_backend(
+    engine: EngineApi,
+    files: dict[str, bytes],
+    arguments: dict[str, str],
+    key: str,
+    base: str,
+    packages: tuple[str, ...],
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+) -> Path:
+    """The files of an editable install of the project, as its build backend makes them. They are kept under ``key``.
+
+    Args:
+        files: the project's, by their paths in the image's working folder.
+        arguments: FOLDER of the project, and the PROJECT_VERSION for backends that take it from Git.
+        base, packages, secrets, folder, report: as of :func:`ask_tool`.
+
+    Raises:
+        BadInput: the backend refuses the project. Infrastructure: as of :func:`ensure_environment`.
+    """
+    kept = folder / "editable" / key
+    if not kept.is_dir():
+        report("asking the project's build backend for its metadata")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(folder, "exported-") as exported:
+            failed = _run(
+                engine, "editable", files, _arguments(base, packages, arguments), (), secrets, folder, report,
+                files_to=exported / "made",
+            )  # fmt: skip
+            if failed is not None:
+                raise explain_failure(failed, base, "pyproject.toml" if "pyproject.toml" in files else "setup.py")
+            (exported / "made").rename(kept)
+    return kept
 
 
 def _build(
@@ -61,25 +148,72 @@ def _build(
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
+    anew: bool,
 ) -> None:
-    client = buildkit.find_build_client(engine.endpoint)
-    output = folder / "environment.log"
+    lock = definition.lock
     report(
-        f"building the environment from {definition.lock.file or 'system packages'} on {definition.base} (output: {output})"
+        f"building the environment from {lock.file or 'system packages'} on {definition.base} "
+        f"(output: {folder / 'environment.log'})"
     )
-    with temporary_folder(folder, "context-") as context:
-        for name, content in definition.lock.files.items():
+    arguments = _arguments(definition.base, definition.packages, lock.options)
+    failed = _run(
+        engine,
+        lock.kind,
+        lock.files,
+        arguments,
+        lock.variables,
+        secrets,
+        folder,
+        report,
+        definition.reference,
+        anew=anew,
+    )
+    if failed is not None:
+        raise explain_failure(failed, definition.base, lock.file)
+
+
+def _run(
+    engine: EngineApi,
+    kind: str,
+    files: Mapping[str, bytes],
+    arguments: dict[str, str],
+    variables: tuple[str, ...],
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+    tag: str = "",
+    files_to: Path | None = None,
+    anew: bool = False,
+) -> str | None:
+    """Runs a build; returns its output where it failed.
+
+    Args:
+        files: of the project, by their paths in the build's context. variables: as of :class:`Dependencies`.
+        tag, files_to, anew: as ``tag``, ``files`` and ``anew`` of :class:`buildkit.BuildRequest`.
+    """
+    client = buildkit.find_build_client(engine.endpoint)
+    with temporary_folder(folder, "context-") as made:
+        context = made / "context"
+        for name, content in [
+            *((f"project/{name}", content) for name, content in files.items()),
+            *((f"toolkit/{name}", content) for name, content in support().items()),
+        ]:
             path = context / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        (context / "project").mkdir(exist_ok=True)
+        dockerfile = made / "Dockerfile"
+        dockerfile.write_bytes(template(kind))
         request = buildkit.BuildRequest(
-            dockerfile=data_path(f"dockerfiles/{definition.template}.Dockerfile"),
+            dockerfile=dockerfile,
             context=context,
-            tag=definition.reference,
-            output=output,
-            arguments=_arguments(definition),
+            tag=tag,
+            output=folder / "environment.log",
+            arguments=arguments,
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
-            secrets=secrets,
+            secrets={**secrets, **_variables(made, variables)},
+            files=files_to,
+            anew=anew,
         )
         outcome = buildkit.run_build(client, request, report)
         for pause in _PAUSES:
@@ -88,19 +222,24 @@ def _build(
             report(f"the build failed because of the network: trying again in {pause} s")
             time.sleep(pause)
             outcome = buildkit.run_build(client, request, report)
-    if not outcome.succeeded:
-        for line in outcome.text.splitlines()[-_TAIL:]:
-            report("  " + line)
-        raise explain_failure(outcome.text, definition)
+    if outcome.succeeded:
+        return None
+    for line in outcome.text.splitlines()[-_TAIL:]:
+        report("  " + line)
+    return outcome.text
 
 
-def _arguments(definition: EnvironmentDefinition) -> dict[str, str]:
-    arguments = {"BASE": definition.base, "SYSTEM_PACKAGES": " ".join(sorted(set(definition.packages)))}
-    if definition.lock.kind == "uv":
-        arguments |= {"UV_REQUIREMENT": UV_REQUIREMENT, "FOLDER": os.path.dirname(definition.lock.file or "") or "."}
-    elif definition.lock.kind == "requirements":
-        arguments |= {
-            "REQUIREMENTS": definition.lock.file or "",
-            "PIP_OPTIONS": "--require-hashes" if definition.lock.hashes else "",
-        }
-    return arguments
+def _variables(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
+    """A secret that sets the environment variables which addresses name, as far as they are set here."""
+    lines = [f"export {name}={shlex.quote(os.environ[name])}\n" for name in names if name in os.environ]
+    if not lines:
+        return {}
+    file = folder / "variables.sh"
+    file.touch(mode=0o600)
+    file.write_text("".join(lines))
+    return {"variables": file}
+
+
+def _arguments(base: str, packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:
+    arguments = {"BASE": base, "SYSTEM_PACKAGES": " ".join(sorted(set(packages))), **options}
+    return {name: value for name, value in arguments.items() if value or name == "SYSTEM_PACKAGES"}

@@ -28,11 +28,13 @@ class BuildClient:
 
     Attributes:
         command: the beginning of a build's command line, before its options.
+        to_engine: the options that put the image into the engine.
         settings: environment variables that the command needs.
     """
 
     command: tuple[str, ...]
     settings: dict[str, str]
+    to_engine: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class BuildRequest:
     Attributes:
         dockerfile: absolute path.
         context: absolute path of a folder that holds only what the template copies.
-        tag: the image's reference.
+        tag: the image's reference; "" where the build's result is files.
         output: the file that gets the whole output.
         arguments: ARG values, which the image's history shows.
         passed_on: names of this process's environment variables that the build gets (proxies). The image does not show them.
         secrets: files that are mounted during the build, by the secret's id. The image does not show them.
+        anew: whether nothing is taken from BuildKit's cache.
+        files: an absolute path of the folder that gets the files of the build's last stage; None where an image is made of it.
     """
 
     dockerfile: Path
@@ -56,6 +60,8 @@ class BuildRequest:
     arguments: dict[str, str] = field(default_factory=dict)
     passed_on: tuple[str, ...] = ()
     secrets: dict[str, Path] = field(default_factory=dict)
+    files: Path | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def find_build_client(endpoint: Endpoint) -> BuildClient:
     for binary in _binaries():
         # "default" is the engine's own BuildKit. Another builder would not see the images that this engine has.
         if _output([binary, "buildx", "version"]):
-            return BuildClient((binary, "buildx", "build", "--builder", "default", "--load"), settings)
+            return BuildClient((binary, "buildx", "build", "--builder", "default"), settings, ("--load",))
         version = re.search(r"version (\d+)\.", _output([binary, "--version"]))
         if version and int(version[1]) < _LAST_WITH_BUILTIN:
             return BuildClient((binary, "build"), settings | {"DOCKER_BUILDKIT": "1"})
@@ -125,7 +131,13 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         Infrastructure: it took longer than the time limit, or cannot be started.
         KeyboardInterrupt: the user interrupted it. The CLI and the build are stopped first.
     """
-    command = [*client.command, "--progress", "plain", "--file", str(request.dockerfile), "--tag", request.tag]
+    command = [*client.command, "--progress", "plain", "--file", str(request.dockerfile)]
+    if request.files is not None:
+        command += ["--output", f"type=local,dest={request.files}"]
+    else:
+        command += [*client.to_engine, "--tag", request.tag]
+    if request.anew:
+        command.append("--no-cache")
     for name, value in request.arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     for name in request.passed_on:

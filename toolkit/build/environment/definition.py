@@ -9,13 +9,23 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.build.environment.locks import Lock
+from toolkit.build.environment.dependencies.found import Dependencies, Export
 from toolkit.config.settings import BuildNetwork
 from toolkit.data import data_path
 from toolkit.errors import BadInput
 
 REPOSITORY = "toolkit-env"
-UV_REQUIREMENT = "uv>=0.5,<1"
+_PARTS = {
+    "none": ("system",),
+    "uv": ("system", "tools", "uv", "result"),
+    "sync": ("system", "tools", "sync", "result"),
+    "pip": ("system", "tools", "pip", "result"),
+    "export": ("system", "tools", "export"),
+    "editable": ("system", "tools", "editable"),
+}
+"""The templates in dockerfiles/ that a build consists of, in this order."""
+_SUPPORT = ("network.sh", "refuse.sh", "tools/uv.txt")
+"""What the templates read beside the project's files."""
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?")
 
 
@@ -32,11 +42,7 @@ class EnvironmentDefinition:
     base: str
     base_id: str
     packages: tuple[str, ...]
-    lock: Lock
-
-    @property
-    def template(self) -> str:
-        return "system" if self.lock.kind == "none" else self.lock.kind
+    lock: Dependencies
 
     @property
     def is_base(self) -> bool:
@@ -49,9 +55,9 @@ class EnvironmentDefinition:
         for name, content in sorted(self.lock.files.items()):
             hashes[f"lock {name}"] = hashlib.sha256(content).hexdigest()
         if not self.is_base:
-            template = data_path(f"dockerfiles/{self.template}.Dockerfile").read_bytes()
-            hashes["template"] = hashlib.sha256(template + UV_REQUIREMENT.encode()).hexdigest()
-            hashes["kind"] = f"{self.template} {self.lock.file or ''}"
+            hashes["template"] = hashlib.sha256(template(self.lock.kind) + b"".join(support().values())).hexdigest()
+            options = " ".join(f"{name}={value}" for name, value in sorted(self.lock.options.items()))
+            hashes["kind"] = f"{self.lock.kind} {options}".strip()
         return hashes
 
     @property
@@ -61,6 +67,22 @@ class EnvironmentDefinition:
             return self.base
         key = hashlib.sha256(json.dumps(self.input_hashes(), sort_keys=True).encode()).hexdigest()
         return f"{REPOSITORY}:{key}"
+
+
+def template(kind: str) -> bytes:
+    """The Dockerfile of a build: of an environment, by the kind of its dependencies, or of an ``export``."""
+    return b"\n".join(data_path(f"dockerfiles/{part}.Dockerfile").read_bytes() for part in _PARTS[kind])
+
+
+def support() -> dict[str, bytes]:
+    """The files that the templates read beside the project's, by their paths."""
+    return {name: data_path(f"dockerfiles/{name}").read_bytes() for name in _SUPPORT}
+
+
+def export_key(export: Export, base_id: str, packages: tuple[str, ...]) -> str:
+    """What the answer of an export depends on."""
+    parts = hashlib.sha256(template("export") + b"".join(support().values())).hexdigest()
+    return export.key(base_id, " ".join(sorted(set(packages))), parts)
 
 
 def check_packages(packages: tuple[str, ...]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from toolkit.build.environment.definition import EnvironmentDefinition
-from toolkit.build.environment.locks import foreign_distribution_error
+from toolkit.build.environment.dependencies.found import foreign_distribution_error
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
 _TRANSIENT = (
@@ -70,10 +69,13 @@ def is_transient_failure(text: str) -> bool:
     return first is _NETWORK and bool(re.search(_TRANSIENT, final)) and not re.search(_PERMANENT, final)
 
 
-def explain_failure(text: str, definition: EnvironmentDefinition) -> ToolkitError:
-    """The error of a failed build, from its output: one sentence that names the file and what to do."""
-    lock = definition.lock.file
-    location = lock or definition.base
+def explain_failure(text: str, base: str, lock: str | None) -> ToolkitError:
+    """The error of a failed build, from its output: one sentence that names the file and what to do.
+
+    Args:
+        base: the base image's reference. lock: the file that the dependencies are declared in.
+    """
+    location = lock or base
     if "toolkit-refused:" in text.replace('echo "toolkit-refused:', ""):
         return foreign_distribution_error(location)
     final = _RETRY_WARNING.sub("", text)
@@ -85,7 +87,5 @@ def explain_failure(text: str, definition: EnvironmentDefinition) -> ToolkitErro
         r"No matching distribution|No solution found|Invalid requirement|did not complete successfully|executor failed",
         text,
     ):
-        return BadInput(
-            f"the dependencies cannot be installed on {definition.base}: the output above says why", location
-        )
+        return BadInput(f"the dependencies cannot be installed on {base}: the output above says why", location)
     return Infrastructure("BuildKit failed: the output above says why")

@@ -22,7 +22,7 @@ _TAG_LENGTH = 16
 
 def assemble(
     engine: EngineApi, source: str, image: EngineObject, user: list[LayerEntry], runtime: list[LayerEntry], target: Reference,
-    folder: Path, report: Callable[[str], None], upload: Upload,
+    folder: Path, report: Callable[[str], None], upload: Upload, installed: Callable[[str], list[LayerEntry]],
 ) -> BuiltImage:  # fmt: skip
     """The final image. It is loaded unless the engine has it already, from another checkout or an earlier state of the code.
 
@@ -32,6 +32,7 @@ def assemble(
         target: the repository that the image is tagged in.
         folder: for temporary files.
         upload: a load into the engine that was started already.
+        installed: gives the files of the project as it is installed into the environment with this id.
 
     Raises:
         BadInput: a file changed or vanished during the build.
@@ -40,8 +41,8 @@ def assemble(
     environment = read_environment_image(engine, source, image, folder)
     layer = folder / f"layer-{os.getpid()}-{os.urandom(4).hex()}.tar"
     try:
-        compiled = runtime_bytecode(engine, str(image["Id"]), runtime)
-        code = write_code_layer([*user, *runtime], environment.config_digest, layer, compiled)
+        derived = [*runtime_bytecode(engine, str(image["Id"]), runtime), *installed(str(image["Id"]))]
+        code = write_code_layer([*user, *runtime], environment.config_digest, layer, derived)
         composed = compose_image(environment, code)
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
         image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.build.code.files import CodeFile, is_project_file, project_files
 from toolkit.build.code.hashes import FileHashes
-from toolkit.build.code.layer import entry_summaries, runtime_entries, user_entries
-from toolkit.build.environment.base_image import find_base_image, pull
+from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
+from toolkit.build.environment.base_image import OWN_BASE, find_base_image, pull
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
-from toolkit.build.environment.locks import Lock, find_lock
+from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.image.build_record import (
     CODE_LABEL,
     ENVIRONMENT_LABEL,
@@ -26,11 +31,17 @@ from toolkit.build.image.changes import BuildInputs, rebuild_reasons
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
+if TYPE_CHECKING:
+    from toolkit.build.code.installed import Distribution
+
 Report = Callable[[str], None]
+
+_FALL_BACK = "0.0.0"
+"""The version of a project whose own files do not say it. It is the same for each commit, which makes no other image."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class _BuildJob:
     engine: EngineApi
     folder: Path
     report: Report
+    anew: bool = False
 
 
 def build(
@@ -50,6 +62,7 @@ def build(
     explain: bool = False,
     image: str | None = None,
     engine: EngineApi | None = None,
+    anew: bool = False,
 ) -> BuiltImage:
     """The image of the project's code as it is now. Builds nothing when the engine has it already.
 
@@ -57,6 +70,7 @@ def build(
         report: gets progress, notes and warnings, a sentence at a time.
         explain: whether to report why the image is built, or that nothing changed.
         image: used in place of the setting executor.config.image (a step's own image).
+        anew: whether everything is installed again, and versions that nothing locks are chosen again.
         engine: the engine to use; None is the one that DOCKER_HOST or the current context names.
 
     Raises:
@@ -66,11 +80,37 @@ def build(
     chosen = image or project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
-    job = _BuildJob(project, engine or EngineApi(), folder, report)
+    job = _BuildJob(project, engine or EngineApi(), folder, report, anew)
     with build_lock(folder, report):
         if target.names_an_image:
             return _build_on_existing(job, target, explain)
         return _build_on_environment(job, target, explain)
+
+
+def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | None = None) -> bytes:
+    """A pylock.toml (PEP 751) of what the project declares without locking it, for all platforms.
+
+    Raises:
+        BadInput: the project has a lock, or declares nothing. Others as of :func:`build`.
+    """
+    from toolkit.build.environment.builder import ask_tool
+
+    folder = build_folder(project)
+    job = _BuildJob(project, engine or EngineApi(), folder, report, anew=True)
+    settings = project.config.build
+    with build_lock(folder, report):
+        found = find_dependencies(project.root, settings, report, {}, _pipeline_file(project))
+        if not isinstance(found, Export) or not found.unlocked:
+            there = f"its dependencies are locked by {found.file}" if found.file else "it declares no dependencies"
+            raise BadInput(f"there is nothing to lock in this project: {there}")
+        base, image = find_base_image(job.engine, settings.base_image, settings.python)
+        base_id = str((image or _pull_base(job, base))["Id"])
+        _check_python(job, base, base_id)
+        network = network_files(settings.network, project.home)
+        export = replace(found, command=f"{found.command} --universal", unlocked="")
+        packages = settings.system_packages
+        answer = ask_tool(job.engine, export, base, base_id, packages, network, folder, report, anew=True)
+    return answer.files["pylock.toml"]
 
 
 def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
@@ -78,13 +118,67 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
     check_packages(settings.system_packages)
     last = read_build_record(job.folder, target)
     accepted = last.inputs.environment if last else None
-    lock = find_lock(job.project.root, settings.lock, job.report, accepted)
-    base, base_image = find_base_image(job.engine, settings.base_image)
+    found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
+    base, base_image = find_base_image(job.engine, settings.base_image, settings.python)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
         base_id = last.base_id  # the base was removed, but the environment that was built on it may still be there
-    definition = EnvironmentDefinition(base, base_id, settings.system_packages, lock)
+    if isinstance(found, Export):
+        if base_image is None:
+            base_id = str(_pull_base(job, base)["Id"])
+        found = _answered(job, found, base, base_id)
+    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found)
     return _build_code(job, target, definition, last, explain)
+
+
+def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
+    """The exact dependencies that a tool makes of what the project declares."""
+    from toolkit.build.environment.builder import ask_tool
+
+    settings = job.project.config.build
+    _check_python(job, base, base_id)
+    network = network_files(settings.network, job.project.home)
+    return ask_tool(
+        job.engine, export, base, base_id, settings.system_packages, network, job.folder, job.report, job.anew
+    )
+
+
+def _pull_base(job: _BuildJob, base: str) -> EngineObject:
+    """Pulls the base image. A version of Python that no image here has is the user's to change.
+
+    Raises:
+        BadInput, Infrastructure: as of :func:`pull`.
+    """
+    settings = job.project.config.build
+    try:
+        return pull(job.engine, base, "build.base_image" if settings.base_image else "", job.report)
+    except Infrastructure as error:
+        own = job.engine.image(OWN_BASE)
+        if settings.base_image or not settings.python or own is None:
+            raise
+        from toolkit.build.interpreter import interpreter_of
+
+        there = interpreter_of(job.engine, str(own["Id"]), OWN_BASE).version
+        raise BadInput(
+            f"build.python is {settings.python}, and {base} can't be pulled: this engine has {OWN_BASE} with Python {there} "
+            "(or name another image in build.base_image)"
+        ) from error
+
+
+def _check_python(job: _BuildJob, base: str, base_id: str) -> None:
+    """Compares the project's Python with the base image's, where the project says which it needs."""
+    root = job.project.root
+    if any((root / name).is_file() for name in ("pyproject.toml", "Pipfile", ".python-version", "runtime.txt")):
+        from toolkit.build.environment.python_version import check_python
+        from toolkit.build.interpreter import interpreter_of
+
+        check_python(root, base, interpreter_of(job.engine, base_id, base).version, job.report)
+
+
+def _pipeline_file(project: Project) -> Path | None:
+    """The file of the configuration's pipeline."""
+    name = (project.config.pipeline or "").partition(":")[0]
+    return project.home / name if name.endswith(".py") else None
 
 
 def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
@@ -112,7 +206,7 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
             f"note: {reference} is an existing image, so build.system_packages and build.lock do not apply to it"
         )
     derived = Reference(f"{target.repository}-toolkit")
-    definition = EnvironmentDefinition(reference, str(image["Id"]), (), Lock("none"))
+    definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
     return _build_code(job, derived, definition, read_build_record(job.folder, derived), explain)
 
 
@@ -151,7 +245,7 @@ def _build_code(
     if explain:
         for reason in rebuild_reasons(last.inputs if last else None, inputs, image_id is None) or ["nothing changed"]:
             job.report(reason)
-    if last is not None and image_id is not None:
+    if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
     definition, environment = _environment(job, definition, network)
@@ -163,11 +257,77 @@ def _build_code(
         from toolkit.build.image.assembly import assemble
 
         built = assemble(
-            job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload
-        )
+            job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
+            partial(_installed, job, definition),
+        )  # fmt: skip
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     write_build_record(job.folder, target, record)
     return built
+
+
+def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:
+    """The files of the project as it is installed into an environment, by its id.
+
+    Raises:
+        BadInput: it has an extension module, which nothing here builds.
+    """
+    from toolkit.build.code.installed import (
+        backend_entries,
+        declared_distribution,
+        extension_module,
+        installed_entries,
+    )
+    from toolkit.build.interpreter import interpreter_of
+
+    root = job.project.root
+    found = [declared_distribution(root, folder) for folder in (".", *definition.lock.members)]
+    distributions = [one for one in found if one is not None]
+    if not distributions:
+        return []
+    for one in distributions:
+        extension = extension_module(root, one.folder)
+        if extension:
+            raise BadInput(
+                "the project has an extension module, which is not built into the image: build a wheel of it and name that in "
+                "requirements.txt, or build the module in place",
+                extension,
+            )
+
+    def version(one: Distribution) -> str:
+        chosen = job.project.config.build.version
+        if chosen is None:
+            job.report(
+                f"note: the version of {one.name} is that of a tag or is computed, so it is {_FALL_BACK} in the image "
+                "(build.version sets it)"
+            )
+        return chosen or _FALL_BACK
+
+    python = interpreter_of(job.engine, environment, definition.reference)
+    entries = installed_entries([one for one in distributions if not one.ask], python, version)
+    for one in distributions:
+        if one.ask:
+            entries += backend_entries(_backends_answer(job, definition, one), python)
+    return entries
+
+
+def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Distribution) -> Path:
+    """The folder with what the project's build backend makes for an editable install."""
+    from toolkit.build.environment.builder import ask_backend
+
+    settings = job.project.config.build
+    network = network_files(settings.network, job.project.home)
+    files = {
+        file.path: Path(file.source) for file in _code(job.project, network, lambda _: None) if file.kind == "file"
+    }
+    read = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in one.reads if name in files}
+    version = settings.version or _FALL_BACK
+    inputs = [definition.base_id, definition.packages, one.folder, version, read]
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
+    return ask_backend(
+        job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report
+    )
 
 
 def _environment(
@@ -178,10 +338,13 @@ def _environment(
 
     is_known = definition.base_id and job.engine.image(definition.reference)
     if not is_known and job.engine.image(definition.base) is None:
-        setting = "build.base_image" if job.project.config.build.base_image else ""
-        base = pull(job.engine, definition.base, setting, job.report)
-        definition = replace(definition, base_id=str(base["Id"]))
-    return definition, ensure_environment(job.engine, definition, network, job.folder, job.report)
+        definition = replace(definition, base_id=str(_pull_base(job, definition.base)["Id"]))
+    elif not definition.base_id:
+        definition = replace(definition, base_id=str((job.engine.image(definition.base) or {})["Id"]))
+    if job.engine.image(definition.base_id) is not None:
+        # Else the environment is what is left of it, and was checked when it was made.
+        _check_python(job, definition.base, definition.base_id)
+    return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
 
 
 def _engine_id(engine: EngineApi, built: BuiltImage) -> str | None:

@@ -1,0 +1,18 @@
+# Asks a tool for the exact list of packages. The answer is kept beside the project, and no image is made of it.
+FROM tools AS exporter
+ARG COMMAND
+COPY project /build
+WORKDIR /build
+RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
+    --mount=type=secret,id=pip_config,target=/dev/shm/toolkit-pip.conf \
+    --mount=type=secret,id=netrc,target=/dev/shm/toolkit-netrc \
+    --mount=type=secret,id=variables,target=/dev/shm/toolkit-variables.sh \
+    --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
+    --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
+    : "step: choosing versions"; set -e; . /toolkit/network.sh; \
+    export PATH="/opt/uv/bin:$PATH"; \
+    sh -ec "${COMMAND}"; \
+    mkdir /exported; cp pylock.toml /exported/
+
+FROM scratch AS exported
+COPY --from=exporter /exported /

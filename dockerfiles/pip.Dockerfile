@@ -1,0 +1,21 @@
+# What requirements name, in /opt/venv, as pip reads them.
+FROM tools AS builder
+ARG REQUIREMENTS
+ARG PIP_OPTIONS=""
+ARG INSTALLER=""
+COPY project /build
+WORKDIR /build
+RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
+    --mount=type=secret,id=pip_config,target=/dev/shm/toolkit-pip.conf \
+    --mount=type=secret,id=netrc,target=/dev/shm/toolkit-netrc \
+    --mount=type=secret,id=variables,target=/dev/shm/toolkit-variables.sh \
+    --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
+    --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
+    : "step: installing the dependencies"; set -e; . /toolkit/network.sh; \
+    python3 -m venv /opt/venv; \
+    if [ "${INSTALLER}" = uv ] && [ ! -s /dev/shm/toolkit-pip.conf ]; then \
+        /opt/uv/bin/uv pip install --python /opt/venv/bin/python3 ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
+    else \
+        /opt/venv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
+    fi; \
+    . /toolkit/refuse.sh

@@ -1,0 +1,3 @@
+import six
+
+SIX = six.__version__

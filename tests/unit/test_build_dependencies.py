@@ -1,0 +1,528 @@
+"""Which file a project's dependencies come from, what belongs to it, and what is refused with its line."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pytest
+
+from toolkit.build.environment.definition import EnvironmentDefinition, check_packages
+from toolkit.build.environment.dependencies.declared import (
+    declared_requirements,
+    pipfile_requirements,
+    poetry_specifier,
+    script_requirements,
+)
+from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.search import Found, find_dependencies
+from toolkit.build.environment.failures import explain_failure, is_transient_failure
+from toolkit.build.environment.python_version import check_python
+from toolkit.config.settings import Build
+from toolkit.errors import BadInput, Infrastructure
+
+UV = 'version = 1\n\n[[package]]\nname = "demo"\nsource = { virtual = "." }\n'
+DEMO = '[project]\nname = "demo"\nversion = "1"\ndependencies = ["six"]\n'
+
+
+def project(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+def find(
+    root: Path,
+    lock: str | None = None,
+    said: list[str] | None = None,
+    extras: tuple[str, ...] = (),
+    groups: tuple[str, ...] = (),
+) -> Found:
+    return find_dependencies(
+        root, Build(lock=lock, extras=extras, groups=groups), (said if said is not None else []).append
+    )
+
+
+def installed(root: Path, lock: str | None = None) -> Dependencies:
+    found = find(root, lock)
+    assert isinstance(found, Dependencies)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("files", "kind", "file", "told"),
+    [
+        ({}, "none", None, ""),
+        ({"uv.lock": UV, "pyproject.toml": DEMO}, "uv", "uv.lock", ""),
+        ({"requirements.txt": "six\n"}, "pip", "requirements.txt", ""),
+        ({"requirements.txt": "six\n", "pyproject.toml": DEMO}, "pip", "requirements.txt", ""),
+        (
+            {"requirements.txt": "attrs\n", "pyproject.toml": DEMO},
+            "pip",
+            "requirements.txt",
+            "pyproject.toml is not used",
+        ),
+        (
+            {"uv.lock": UV, "requirements.txt": "six\n", "pyproject.toml": DEMO},
+            "uv",
+            "uv.lock",
+            "requirements.txt is not used",
+        ),
+        ({"uv.lock": UV, "requirements.txt": "demo\n", "pyproject.toml": DEMO}, "uv", "uv.lock", ""),
+        ({"pylock.toml": "", "pyproject.toml": DEMO}, "sync", "pylock.toml", "pyproject.toml is not used"),
+        ({"pylock.prod.toml": ""}, "sync", "pylock.prod.toml", ""),
+        ({"requirements.lock": "six==1.16.0\n"}, "pip", "requirements.lock", ""),
+        (
+            {"requirements/production.txt": "six\n", "requirements/base.txt": "six\n"},
+            "pip",
+            "requirements/production.txt",
+            "",
+        ),
+        ({"requirements/gpu.txt": "six\n"}, "pip", "requirements/gpu.txt", ""),
+        ({"binder/requirements.txt": "six\n"}, "pip", "binder/requirements.txt", ""),
+        ({"pyproject.toml": DEMO}, "export", "pyproject.toml", ""),
+        ({"pyproject.toml": "[tool.ruff]\n"}, "none", None, ""),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\nsix = "*"\n'}, "export", "pyproject.toml", ""),
+        ({"setup.cfg": "[options]\ninstall_requires =\n    six\n"}, "export", "setup.cfg", ""),
+        ({"setup.py": "from setuptools import setup\nsetup(install_requires=['six'])\n"}, "export", "setup.py", ""),
+        ({"setup.py": "from setuptools import setup\nsetup()\n"}, "none", None, ""),
+        ({"Pipfile": '[packages]\nsix = "*"\n'}, "export", "Pipfile", ""),
+        ({"requirements.in": "six\n"}, "export", "requirements.in", ""),
+        ({"job.py": '# /// script\n# dependencies = ["six"]\n# ///\n'}, "export", "job.py", ""),
+        ({"apt.txt": "tree\n"}, "none", None, "apt.txt is not read"),
+    ],
+    ids=lambda value: "+".join(value) or "nothing" if isinstance(value, dict) else None,
+)
+def test_the_file_that_counts(tmp_path: Path, files: dict[str, str], kind: str, file: str | None, told: str) -> None:
+    said: list[str] = []
+    found = find(project(tmp_path, files), said=said)
+    assert ("export" if isinstance(found, Export) else found.kind, found.file) == (kind, file)
+    assert told in " ".join(said)
+    assert bool(said) == bool(told)
+
+
+def test_what_nothing_locks_is_said_with_the_command_that_locks_it(tmp_path: Path) -> None:
+    found = find(project(tmp_path, {"pyproject.toml": DEMO}))
+    assert isinstance(found, Export)
+    assert found.unlocked.startswith("nothing is locked: pyproject.toml") and "`toolkit lock`" in found.unlocked
+    assert found.files == {"requirements.in": b"six\n"}
+
+
+def test_a_setting_chooses(tmp_path: Path) -> None:
+    project(tmp_path, {"requirements.txt": "six\n", "deps/prod.txt": "attrs\n", "deps/any-name": "idna\n"})
+    assert installed(tmp_path, "deps/prod.txt").files == {"deps/prod.txt": b"attrs\n"}
+    assert installed(tmp_path, "deps/any-name").files == {"deps/any-name": b"idna\n"}
+    assert find(tmp_path, "none") == Dependencies("none")
+    with pytest.raises(BadInput, match="is not a file"):
+        find(tmp_path, "gone.txt")
+
+
+# --- requirements ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_requirements_include_belongs_to_them(tmp_path: Path) -> None:
+    files = {
+        "requirements.txt": "-r deps/base.txt\n-c 'constraints of mine.txt'\nsix\n",
+        "deps/base.txt": "--requirement=more.txt\n",
+        "deps/more.txt": "-r ../requirements.txt\nattrs==23.1.0 --hash=sha256:00\n",
+        "constraints of mine.txt": "six<2\n",
+    }
+    found = installed(project(tmp_path, files))
+    assert sorted(found.files) == sorted(files)
+    assert found.options["PIP_OPTIONS"] == "--require-hashes"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("six\ntoolkit==0.2\n", 2, "not this project's"),
+        ("six\n# toolkit\n\nToolkit ; python_version > '3'\n", 4, "not this project's"),
+        ("six \\\n  --hash=sha256:0\ntoolkit[x]>=1\n", 3, "not this project's"),
+        ("-e .\n", 1, "no project to install"),
+        ("six\n./wheels/a.whl\n", 2, "no file or folder of this project"),
+        ("demo @ file:///croot/demo\n", 1, "outside"),
+        ("-e ../other\n", 1, "outside"),
+        ("--find-links ./gone\n", 1, "no folder of this project"),
+        ("-r ../other.txt\n", 1, "outside"),
+        ("-c /etc/constraints.txt\n", 1, "absolute"),
+        ("-r gone.txt\n", 1, "cannot be read"),
+    ],
+)
+def test_a_line_that_cannot_be_installed_is_refused(tmp_path: Path, text: str, line: int, message: str) -> None:
+    (tmp_path / "requirements.txt").write_text(text)
+    with pytest.raises(BadInput, match=message) as error:
+        find(tmp_path)
+    assert error.value.where == f"requirements.txt:{line}"
+
+
+@pytest.mark.parametrize("line", ["-e .", ".", "./", "-e .[more]", "--editable=."])
+def test_the_project_itself_stands_for_what_it_depends_on(tmp_path: Path, line: str) -> None:
+    text = DEMO + "[project.optional-dependencies]\nmore = ['idna']\n"
+    found = installed(project(tmp_path, {"requirements.txt": f"attrs\n{line}\n", "pyproject.toml": text}))
+    wanted = b"attrs\nsix\n" + (b"idna\n" if "more" in line else b"")
+    assert found.files["requirements.txt"] == wanted
+    assert "pyproject.toml" in found.files
+
+
+def test_local_files_and_folders_are_part_of_the_build(tmp_path: Path) -> None:
+    files = {
+        "requirements.txt": "-f wheels\n-e ./libs/one\n./two-1-py3-none-any.whl\nthree @ file:./libs/three\n",
+        "wheels/a.whl": "A",
+        "two-1-py3-none-any.whl": "B",
+        "libs/one/setup.py": "",
+        "libs/three/setup.py": "",
+        "libs/three/__pycache__/x.pyc": "",
+    }
+    found = installed(project(tmp_path, files))
+    assert sorted(found.files) == sorted(name for name in files if "pycache" not in name)
+    assert b"-e" not in found.files["requirements.txt"]
+
+
+def test_an_editable_repository_is_installed_as_a_plain_one(tmp_path: Path) -> None:
+    found = installed(project(tmp_path, {"requirements.txt": "-e git+https://git.example/a.git@v1#egg=a\n"}))
+    assert found.files["requirements.txt"] == b"git+https://git.example/a.git@v1#egg=a\n"
+    assert found.options["GIT"] == "1"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        codecs.BOM_UTF16_LE + "six\nsamerun\n".encode("utf-16-le"),
+        codecs.BOM_UTF8 + b"six\nsamerun\n",
+        "# -*- coding: latin-1 -*-\n# Müller\nsix\nsamerun\n".encode("latin-1"),
+    ],
+)
+def test_the_encodings_that_pip_reads(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "requirements.txt").write_bytes(content)
+    [kept] = installed(tmp_path).files.values()
+    assert "samerun" not in kept.decode("utf-16" if content[:2] == codecs.BOM_UTF16_LE else "latin-1")
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_bytes(b"# M\xfcller\n")
+    with pytest.raises(BadInput, match="save it as UTF-8"):
+        find(tmp_path)
+
+
+def test_variables_in_addresses_are_known_by_name(tmp_path: Path) -> None:
+    found = installed(
+        project(tmp_path, {"requirements.txt": "--index-url https://${USER_1}:${TOKEN}@index.example\nsix\n"})
+    )
+    assert found.variables == ("TOKEN", "USER_1")
+
+
+@pytest.mark.parametrize(
+    ("text", "exact"),
+    [
+        ("six==1.16.0\nidna==3.7 ; python_version > '3'\n", True),
+        ("six==1.16.0 --hash=sha256:00 --hash=sha256:11\n", True),
+        ("six>=1\n", False),
+        ("six==1.*\n", False),
+        ("--pre\nsix==1.16.0\n", False),
+    ],
+)
+def test_what_leaves_no_choice_is_installed_by_uv(tmp_path: Path, text: str, exact: bool) -> None:
+    found = installed(project(tmp_path, {"requirements.txt": text}))
+    assert (found.options.get("INSTALLER") == "uv") is exact
+
+
+def test_names_that_only_look_like_the_strangers_are_fine(tmp_path: Path) -> None:
+    text = "prompt-toolkit\ntoolkit-extra==1\nsix  # not toolkit\n"
+    assert installed(project(tmp_path, {"requirements.txt": text})).files == {"requirements.txt": text.encode()}
+
+
+def test_our_own_distribution_is_not_installed(tmp_path: Path) -> None:
+    text = "six\nsamerun==0.1 \\\n    --hash=sha256:00\nattrs\n"
+    assert installed(project(tmp_path, {"requirements.txt": text})).files == {"requirements.txt": b"six\nattrs\n"}
+
+
+# --- uv.lock ---------------------------------------------------------------------------------------------------------------
+
+
+def package(name: str, source: str) -> str:
+    return f'\n[[package]]\nname = "{name}"\nsource = {{ {source} }}\n'
+
+
+def test_a_workspace_needs_the_pyproject_of_each_member(tmp_path: Path) -> None:
+    lock = 'version = 1\n[manifest]\nmembers = ["app", "backend"]\n' + package("app", 'virtual = "."')
+    lock += package("backend", 'editable = "pkgs/backend"') + package("lib", 'directory = "vendor/lib"')
+    lock += package("wheel", 'path = "wheels/wheel.whl"') + package("unused", 'directory = "gone"')
+    files = {"uv.lock": lock, "pyproject.toml": DEMO, "pkgs/backend/pyproject.toml": DEMO, "pkgs/backend/code.py": ""}
+    others = {"vendor/lib/setup.py": "", "vendor/lib/lib.py": "", "wheels/wheel.whl": ""}
+    found = installed(project(tmp_path, {**files, **others}))
+    assert sorted(found.files) == sorted({*files, *others} - {"pkgs/backend/code.py"})
+    assert found.members == ("pkgs/backend",)
+    assert found.options["UV_OPTIONS"] == "--locked"
+
+
+def test_extras_groups_and_the_version_of_uv_are_the_projects(tmp_path: Path) -> None:
+    text = DEMO + '[tool.uv]\nrequired-version = "==0.8.*"\n'
+    found = find(project(tmp_path, {"uv.lock": UV, "pyproject.toml": text}), extras=("gpu",), groups=("jobs",))
+    assert isinstance(found, Dependencies)
+    assert found.options["UV_REQUIREMENT"] == "uv==0.8.*"
+    assert found.options["UV_OPTIONS"] == "--extra=gpu --group=jobs --locked"
+
+
+def test_dynamic_dependencies_are_taken_as_they_are_locked(tmp_path: Path) -> None:
+    text = '[project]\nname = "demo"\nversion = "1"\ndynamic = ["dependencies"]\n'
+    found = installed(project(tmp_path, {"uv.lock": UV, "pyproject.toml": text}))
+    assert found.options["UV_OPTIONS"] == "--frozen"
+    assert "uv lock --check" in found.unlocked
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [("toolkit", 'registry = "https://index.example/simple"'), ("member", 'editable = "../member"')],
+)
+def test_a_package_of_a_uv_lock_that_cannot_be_installed_is_refused(tmp_path: Path, name: str, source: str) -> None:
+    project(tmp_path, {"uv.lock": UV + package(name, source), "pyproject.toml": DEMO})
+    (tmp_path.parent / "member").mkdir(exist_ok=True)
+    with pytest.raises(BadInput) as error:
+        find(tmp_path)
+    assert error.value.where == "uv.lock:8"
+
+
+def test_a_project_that_is_itself_called_toolkit_is_fine(tmp_path: Path) -> None:
+    project(tmp_path, {"uv.lock": UV.replace("demo", "toolkit"), "pyproject.toml": DEMO})
+    assert installed(tmp_path).kind == "uv"
+
+
+@pytest.mark.parametrize("content", ["{", "package = 3"])
+def test_a_broken_uv_lock_is_named(tmp_path: Path, content: str) -> None:
+    project(tmp_path, {"uv.lock": content, "pyproject.toml": DEMO})
+    with pytest.raises(BadInput, match="uv lock"):
+        find(tmp_path)
+
+
+def test_a_lock_around_the_project_is_found_as_uv_finds_it(tmp_path: Path) -> None:
+    workspace = DEMO + '[tool.uv.workspace]\nmembers = ["services/*"]\n'
+    files = {
+        "uv.lock": UV,
+        "pyproject.toml": workspace,
+        "services/train/pyproject.toml": DEMO,
+        "services/bare/x.py": "",
+    }
+    project(tmp_path, files)
+    said: list[str] = []
+    member = find(tmp_path / "services" / "train", said=said)
+    assert isinstance(member, Dependencies)
+    assert (member.file, member.options["FOLDER"]) == ("../../uv.lock", "services/train")
+    assert "../../uv.lock" in said[0]
+    assert find(tmp_path / "services" / "bare").file == "../../uv.lock"
+
+
+# --- what is declared and not locked ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("poetry", "standard"),
+    [
+        ("^1.2.3", ">=1.2.3,<2"),
+        ("^0.2.3", ">=0.2.3,<0.3"),
+        ("^0.0.3", ">=0.0.3,<0.0.4"),
+        ("^0", ">=0,<1"),
+        ("~1.2", ">=1.2,<1.3"),
+        ("~1", ">=1,<2"),
+        ("1.2.3", "==1.2.3"),
+        ("1.*", "==1.*"),
+        (">=1, <2", ">=1,<2"),
+        (">=1 <2", ">=1,<2"),
+        ("~=1.2", "~=1.2"),
+        ("*", ""),
+    ],
+)
+def test_constraints_of_poetry_in_the_standards_words(poetry: str, standard: str) -> None:
+    assert poetry_specifier(poetry) == standard
+
+
+def test_alternatives_need_poetry_itself() -> None:
+    with pytest.raises(BadInput, match="poetry lock"):
+        poetry_specifier("^1 || ^2")
+
+
+def test_what_poetrys_own_table_declares(tmp_path: Path) -> None:
+    text = """\
+[tool.poetry.dependencies]
+python = "^3.9"
+six = "^1.16"
+idna = {version = "3.*", extras = ["x"], python = "<4"}
+a = {git = "https://git.example/a.git", tag = "v1"}
+b = {version = "*", optional = true}
+[tool.poetry.extras]
+more = ["b"]
+"""
+    project(tmp_path, {"pyproject.toml": text})
+    found = declared_requirements(tmp_path, ("more",), "here")
+    assert found.lines == (
+        "six>=1.16,<2",
+        "idna[x]==3.* ; python_version < '4'",
+        "a @ git+https://git.example/a.git@v1",
+        "b",
+    )
+    assert found.python == ">=3.9,<4"
+    with pytest.raises(BadInput, match="no extra 'other'"):
+        declared_requirements(tmp_path, ("other",), "here")
+
+
+def test_groups_and_the_projects_own_extras(tmp_path: Path) -> None:
+    text = """\
+[project]
+name = "demo"
+dependencies = ["six", "demo[b]"]
+[project.optional-dependencies]
+a = ["idna"]
+b = ["demo[a]", "attrs"]
+[dependency-groups]
+test = ["pytest", {include-group = "lint"}]
+lint = ["ruff"]
+"""
+    found = declared_requirements(project(tmp_path, {"pyproject.toml": text}), (), "here", ("test",))
+    assert sorted(found.lines) == ["attrs", "idna", "pytest", "ruff", "six"]
+
+
+def test_what_only_a_build_of_the_project_tells_is_asked_of_its_backend(tmp_path: Path) -> None:
+    files = {
+        "setup.py": "from setuptools import setup\nsetup(install_requires=open('x').read().split())\n",
+        "x": "six\n",
+        "code.py": "",
+        "requirements-prod.txt": "",
+    }
+    assert declared_requirements(project(tmp_path, files), (), "here").dynamic == "its install_requires is computed"
+    found = find(tmp_path)
+    assert isinstance(found, Export)
+    assert (found.file, sorted(found.beside)) == ("setup.py", sorted(files))
+    assert sorted(found.files) == ["requirements-prod.txt", "setup.py"]
+    # A file of code asks nothing again; what is read by name does.
+    (tmp_path / "code.py").write_text("changed = 1\n")
+    again = find(tmp_path)
+    assert isinstance(again, Export) and again.key() == found.key()
+    (tmp_path / "requirements.txt").write_text("-e .\n")
+    with pytest.raises(BadInput, match="only a build of the project tells") as error:
+        find(tmp_path)
+    assert error.value.where == "requirements.txt:1"
+
+
+def test_files_that_setuptools_reads_dependencies_from_count(tmp_path: Path) -> None:
+    text = DEMO.replace('dependencies = ["six"]', 'dynamic = ["dependencies"]')
+    text += '[tool.setuptools.dynamic]\ndependencies = {file = ["deps/prod.list"]}\n'
+    found = find(project(tmp_path, {"pyproject.toml": text, "deps/prod.list": "six\n", "demo.py": ""}))
+    assert isinstance(found, Export)
+    assert sorted(found.files) == ["deps/prod.list", "pyproject.toml"]
+
+
+def test_a_pipfile_and_a_script(tmp_path: Path) -> None:
+    project(
+        tmp_path,
+        {
+            "Pipfile": '[packages]\nsix = "==1.16.0"\nidna = {version = ">=3", extras = ["x"], markers = "os_name == \'posix\'"}\n',
+            "job.py": '# /// script\n# requires-python = ">=3.9"\n# dependencies = [\n#   "six",\n# ]\n# ///\nimport six\n',
+        },
+    )
+    assert pipfile_requirements(tmp_path, "Pipfile").lines == ("six==1.16.0", "idna[x]>=3 ; os_name == 'posix'")
+    script = script_requirements(tmp_path, "job.py")
+    assert script is not None and (script.lines, script.python) == (("six",), ">=3.9")
+
+
+# --- Python, and the environment's name -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "refused", "warned"),
+    [
+        ({".python-version": "3.12\n"}, "", "names Python 3.12"),
+        ({".python-version": "3.11.4\n"}, "", "names Python 3.11.4"),
+        ({".python-version": "3.11\n"}, "", ""),
+        ({"runtime.txt": "python-3.10.2"}, "", "names Python 3.10.2"),
+        ({"Pipfile": '[requires]\npython_version = "3.12"\n'}, "Pipfile:2", ""),
+        ({"pyproject.toml": '[project]\nname = "a"\nrequires-python = ">=3.12"\n'}, "pyproject.toml:3", ""),
+        ({"pyproject.toml": '[tool.poetry.dependencies]\npython = "~3.10"\n'}, "pyproject.toml:2", ""),
+    ],
+)
+def test_the_projects_python_is_compared_with_the_bases(
+    tmp_path: Path, files: dict[str, str], refused: str, warned: str
+) -> None:
+    said: list[str] = []
+    try:
+        check_python(project(tmp_path, files), "base:1", "3.11.2", said.append)
+    except BadInput as error:
+        assert error.where == refused
+        assert "base:1 has Python 3.11.2" in str(error)
+    else:
+        assert not refused
+    assert warned in " ".join(said)
+    assert bool(said) == bool(warned)
+
+
+def test_the_environments_name_follows_from_all_that_decides_it() -> None:
+    lock = Dependencies("pip", "requirements.txt", {"requirements.txt": b"six\n"})
+    wanted = EnvironmentDefinition("base:1", "sha256:1", ("curl",), lock)
+    others = [
+        EnvironmentDefinition("base:1", "sha256:2", ("curl",), lock),
+        EnvironmentDefinition("base:1", "sha256:1", (), lock),
+        EnvironmentDefinition("base:1", "sha256:1", ("curl",), Dependencies("pip", "r.txt", {"requirements.txt": b""})),
+        EnvironmentDefinition("base:1", "sha256:1", ("curl",), Dependencies("pip", "r.txt", lock.files, {"GIT": "1"})),
+        EnvironmentDefinition("base:1", "sha256:1", ("curl",), Dependencies("none")),
+    ]
+    assert len({wanted.reference, *(other.reference for other in others)}) == 6
+    assert EnvironmentDefinition("another-name:1", "sha256:1", ("curl", "curl"), lock).reference == wanted.reference
+    assert EnvironmentDefinition("base:1", "sha256:1", (), Dependencies("none")).reference == "base:1"
+
+
+@pytest.mark.parametrize("package", ["a b", "$(id)", "-y", "a;b", ""])
+def test_a_system_package_is_a_packages_name_and_nothing_else(package: str) -> None:
+    with pytest.raises(BadInput, match="not the name of a Debian package"):
+        check_packages((package,))
+    check_packages(("libgl1", "g++", "gcc-12=12.2.0-14", "libc6:amd64"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("The lockfile at `uv.lock` needs to be updated, but `--locked` was provided", BadInput, "uv lock"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM", BadInput, "hash"),
+        ("NewConnectionError ... No matching distribution found for six", Infrastructure, "network"),
+        (
+            "#8 9.1 WARNING: Retrying (Retry(total=4, connect=None)) after connection broken by 'NewConnectionError'\n"
+            "#8 9.9 ERROR: No matching distribution found for nosuch",
+            BadInput,
+            "cannot be installed",
+        ),
+        (
+            "WARNING: Retrying (Retry(total=1, connect=None)) after connection broken by 'NewConnectionError'\n"
+            "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError'\n"
+            "ERROR: No matching distribution found for six",
+            Infrastructure,
+            "network",
+        ),
+        ("ERROR: No matching distribution found for nosuch", BadInput, "cannot be installed"),
+        ("E: Unable to locate package nosuch", BadInput, "system_packages"),
+        ("write /x: No space left on device", Infrastructure, "full"),
+        ("/bin/sh: 1: python3: not found", BadInput, "base_image"),
+        ("anything else", Infrastructure, "BuildKit failed"),
+    ],
+)
+def test_a_failed_build_is_explained(text: str, kind: type[Exception], message: str) -> None:
+    error = explain_failure(text, "base:1", "uv.lock")
+    assert type(error) is kind
+    assert message in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "passing"),
+    [
+        ("Err:1 bookworm\n  Temporary failure resolving 'a.example'\nE: Unable to locate package tree", True),
+        ("  503  Service Unavailable [IP: 192.0.2.1 80]\nE: Unable to fetch some archives", True),
+        ("error: Failed to fetch: error sending request for url", True),
+        ("CERTIFICATE_VERIFY_FAILED ... Temporary failure in name resolution", False),
+        ("Temporary failure resolving 'a.example'\nDO NOT MATCH THE HASHES", False),
+        ("E: Unable to locate package nosuch", False),
+        (
+            "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'\nNo solution found",
+            False,
+        ),
+    ],
+)
+def test_a_build_is_tried_again_only_when_the_network_may_be_well_soon(text: str, passing: bool) -> None:
+    assert is_transient_failure(text) is passing

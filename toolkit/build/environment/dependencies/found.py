@@ -1,0 +1,142 @@
+"""What the other modules find: the dependencies of a project, or what a tool has to be asked first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from toolkit.errors import BadInput
+
+OWN_DISTRIBUTION = "samerun"
+"""This project's distribution. The build puts its SDK into the image, so it is never installed from an index."""
+FOREIGN_DISTRIBUTION = "toolkit"
+"""A distribution of somebody else with the import name of the SDK. Installed, it would hide the SDK."""
+
+Kind = Literal["none", "uv", "sync", "pip"]
+Tool = Literal["uv"]
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What the environment's packages are installed from.
+
+    Attributes:
+        kind: how: ``uv`` is ``uv sync`` of a project, ``sync`` is ``uv pip sync`` of an exact list, ``pip`` is a file of
+            requirements as pip reads it, and ``none`` is not at all.
+        file: the file that declares them, relative to the project's root, for messages; None when there is none.
+        files: the content of all files that the installation needs, by their paths relative to the folder in which the tool
+            would be called. A change of any of them causes a build.
+        options: what the template is told beside them, by the names of its arguments.
+        variables: the environment variables that addresses in the files name. Their values are mounted as a secret.
+        unlocked: the sentence that says what is not exact, and the command that makes it so; empty where all is.
+        members: the folders, relative to the project's root, of the projects that are installed beside it: a workspace's.
+    """
+
+    kind: Kind
+    file: str | None = None
+    files: dict[str, bytes] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
+    unlocked: str = ""
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a tool has to be asked before anything can be installed: the exact list of packages.
+
+    Attributes:
+        tool: which; its own requirements are ``dockerfiles/tools/TOOL.txt``.
+        file, files, variables: as of :class:`Dependencies`.
+        beside: further files that lie beside them while the tool runs. A change of them asks nothing again.
+        source: the file among ``files`` that says what is wanted.
+        command: what is run beside the files. It writes ``pylock.toml`` there.
+        unlocked: as of :class:`Dependencies`.
+    """
+
+    tool: Tool
+    file: str
+    files: dict[str, bytes]
+    source: str
+    command: str
+    options: dict[str, str] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
+    unlocked: str = ""
+    beside: dict[str, bytes] = field(default_factory=dict)
+
+    def key(self, *others: str) -> str:
+        """What the answer depends on, together with ``others``."""
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+        inputs = [self.tool, hashes, self.command, self.options, *others]
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+    def answered(self, pylock: bytes) -> Dependencies:
+        """The dependencies that a tool's answer holds."""
+        # What the answer names of the project's own files lies beside it.
+        files = {name: content for name, content in self.files.items() if name != self.source}
+        options = {"LOCK": "pylock.toml", **self.options}
+        return Dependencies("sync", self.file, {**files, "pylock.toml": pylock}, options, self.variables, self.unlocked)
+
+
+def read_input(root: Path, name: str, referrer: str) -> bytes:
+    """The content of a file that belongs to a lock.
+
+    Args:
+        root: the folder that the build's context begins at. name: relative to it.
+        referrer: the file, or its line, that names it; for an error.
+
+    Raises:
+        BadInput: the file is missing, unreadable or outside of the project.
+    """
+    path = root / name
+    try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise BadInput(f"{name} lies outside of the project, so no other checkout has it: move it inside", referrer)
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{name} cannot be read: {error.strerror}", referrer) from error
+
+
+def read_folder(root: Path, name: str, referrer: str) -> dict[str, bytes]:
+    """The content of all files below a folder, without what no build reads: caches, environments, Git's own.
+
+    Raises:
+        BadInput: as of :func:`read_input`.
+    """
+    files: dict[str, bytes] = {}
+    for folder, folders, names in os.walk(root / name):
+        folders[:] = sorted(one for one in folders if one not in _LEFT_OUT and not one.startswith(".git"))
+        for one in sorted(names):
+            if not one.endswith((".pyc", ".pyo")):
+                path = os.path.normpath(os.path.join(os.path.relpath(folder, root), one))
+                files[path] = read_input(root, path, referrer)
+    return files
+
+
+_LEFT_OUT = frozenset(
+    {"__pycache__", ".venv", ".toolkit", ".tox", ".mypy_cache", ".pytest_cache", ".ruff_cache", "node_modules"}
+)
+
+
+def normalize_name(name: str) -> str:
+    """A distribution's name in the form that indexes compare (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def foreign_distribution_error(location: str) -> BadInput:
+    return BadInput(
+        f"the distribution {FOREIGN_DISTRIBUTION!r} on the package index is not this project's and would hide its SDK, which "
+        f"the build puts into the image: remove it (this project's distribution is {OWN_DISTRIBUTION!r})",
+        location,
+    )
+
+
+def line_of(content: bytes, words: str) -> int:
+    """The number of the first line that holds ``words``; 1 when none does."""
+    text = content.decode("utf-8", "replace")
+    return text[: max(text.find(words), 0)].count("\n") + 1

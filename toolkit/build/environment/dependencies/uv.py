@@ -1,0 +1,199 @@
+"""uv.lock: which files ``uv sync`` needs, of the project, of the members of its workspace, and of what lies beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from toolkit.build.environment.dependencies.found import (
+    FOREIGN_DISTRIBUTION,
+    Dependencies,
+    foreign_distribution_error,
+    line_of,
+    normalize_name,
+    read_folder,
+    read_input,
+)
+from toolkit.errors import BadInput
+
+
+class _Package(NamedTuple):
+    """A package of a uv.lock.
+
+    Attributes:
+        source: has one key, the kind of the source. files: the wheels and archives that the lock names as paths.
+    """
+
+    name: str
+    source: dict[str, object]
+    files: tuple[str, ...]
+
+    def place(self, *kinds: str) -> str | None:
+        """The path or address of the source, where it is of one of these kinds."""
+        found = [str(self.source[kind]) for kind in kinds if kind in self.source]
+        return found[0] if found else None
+
+
+def read_uv_lock(
+    base: Path,
+    lock: str,
+    member: str,
+    extras: tuple[str, ...],
+    groups: tuple[str, ...],
+    shown: str,
+    accepted: dict[str, str] | None,
+) -> Dependencies:
+    """The dependencies that a uv.lock locks for one project of its workspace.
+
+    Args:
+        base: the folder of the lock, which is the workspace's root. lock: its name.
+        member: the folder of the project whose dependencies are installed, relative to ``base``.
+        shown: the lock's path for messages.
+        accepted: the hashes of the files of the last build, by name. A lock that it used is not parsed again, because
+            parsing a large one takes longer than the rest of an unchanged build.
+
+    Raises:
+        BadInput: the lock is broken, names what must not be installed, or what lies outside of the workspace.
+    """
+    content = read_input(base, lock, shown)
+    names = _known_files(base, lock, content, accepted)
+    if names is None:
+        names = _files(base, content, member, shown)
+    files = {lock: content}
+    for name in names:
+        if (base / name).is_dir():
+            files.update(read_folder(base, name, shown))
+        else:
+            files[name] = read_input(base, name, shown)
+    dynamic = _dynamic_members(files)
+    options = {"FOLDER": member or ".", "UV_OPTIONS": " ".join(_options(extras, groups, dynamic))}
+    if b"{ git = " in content:
+        options["GIT"] = "1"
+    version = _required_version(files)
+    if version:
+        options["UV_REQUIREMENT"] = f"uv{version}"
+    notes = ""
+    if dynamic:
+        notes = (
+            f"{shown} is installed as it is: the dependencies of {dynamic[0]} are dynamic, so nothing says here whether it is "
+            "current (`uv lock --check` does)"
+        )
+    # The members' code is in the image where the lock lies in the project's own root.
+    folders = [os.path.dirname(name) for name in files if os.path.basename(name) == "pyproject.toml"]
+    members = tuple(sorted(folder for folder in folders if folder)) if os.path.dirname(shown) == "" else ()
+    return Dependencies("uv", shown, files, options, unlocked=notes, members=members)
+
+
+def _known_files(base: Path, lock: str, content: bytes, accepted: dict[str, str] | None) -> list[str] | None:
+    """The files of the last build, where the lock is the one that it was made of."""
+    known = accepted or {}
+    if known.get(f"lock {lock}") != hashlib.sha256(content).hexdigest():
+        return None
+    names = [name.removeprefix("lock ") for name in known if name.startswith("lock ") and name != f"lock {lock}"]
+    return names if all((base / name).exists() for name in names) else None
+
+
+def _files(base: Path, content: bytes, member: str, shown: str) -> list[str]:
+    """The files that a lock needs beside itself: relative to ``base``, and folders for whole folders."""
+    names = {"pyproject.toml", os.path.normpath(os.path.join(member, "pyproject.toml"))}
+    names |= {name for name in ("uv.toml",) if (base / name).is_file()}
+    members, packages = _parse(content, shown)
+    for package in packages:
+        where = f"{shown}:{line_of(content, f'name = {chr(34)}{package.name}{chr(34)}')}"
+        if normalize_name(package.name) == FOREIGN_DISTRIBUTION and "registry" in package.source:
+            raise foreign_distribution_error(where)
+        folder = package.place("editable", "directory", "virtual")
+        file = package.place("path")
+        local_index = package.place("registry")
+        if folder is not None:
+            is_member = package.name in members or folder == "."
+            wanted = os.path.normpath(os.path.join(folder, "pyproject.toml")) if is_member else os.path.normpath(folder)
+            if is_member or (base / wanted).exists():
+                # What is not there belongs to a group that is not installed; else uv says that it is missing.
+                names.add(_inside(wanted, package.name, where))
+        elif file is not None and (base / file).exists():
+            names.add(_inside(os.path.normpath(file), package.name, where))
+        elif local_index is not None and "://" not in local_index:
+            for wheel in package.files:
+                path = os.path.normpath(wheel if (base / wheel).exists() else os.path.join(local_index, wheel))
+                names.add(_inside(path, package.name, where))
+    return sorted(names)
+
+
+def _inside(path: str, package: str, where: str) -> str:
+    if path.startswith("../") or os.path.isabs(path):
+        raise BadInput(
+            f"the package {package!r} is {path!r}, which lies outside of the folder of uv.lock, so no other checkout has it: "
+            "move it inside",
+            where,
+        )
+    return path
+
+
+def _parse(content: bytes, shown: str) -> tuple[frozenset[str], list[_Package]]:
+    """The names of the workspace's members, and all packages."""
+    import tomli
+
+    try:
+        document: Any = tomli.loads(content.decode("utf-8"))
+        members = frozenset(document.get("manifest", {}).get("members", []))
+        packages = [
+            _Package(
+                str(package.get("name", "")),
+                dict(package.get("source", {})),
+                tuple(
+                    str(one["path"])
+                    for one in [*package.get("wheels", []), package.get("sdist", {})]
+                    if isinstance(one, dict) and "path" in one
+                ),
+            )
+            for package in document.get("package", [])
+            if isinstance(package, dict)
+        ]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BadInput(f"it is not a lock that uv wrote ({error}): run `uv lock`", shown) from error
+    return members, packages
+
+
+def _options(extras: tuple[str, ...], groups: tuple[str, ...], dynamic: tuple[str, ...]) -> list[str]:
+    chosen = [f"--extra={name}" for name in extras] + [f"--group={name}" for name in groups]
+    # uv asks the build backend for what is dynamic, and the backend wants the code, which is no part of the environment. So
+    # what the lock says is taken as it is.
+    return [*chosen, "--frozen" if dynamic else "--locked"]
+
+
+def _dynamic_members(files: dict[str, bytes]) -> tuple[str, ...]:
+    """The pyproject.toml of each member whose dependencies only its build backend knows."""
+    import tomli
+
+    found = []
+    for name, content in files.items():
+        if os.path.basename(name) != "pyproject.toml" or b"dynamic" not in content:
+            continue
+        try:
+            dynamic = tomli.loads(content.decode("utf-8"))["project"]["dynamic"]
+        except (ValueError, KeyError, TypeError):
+            # uv says what is wrong with it.
+            continue
+        if {"dependencies", "optional-dependencies"} & set(dynamic):
+            found.append(name)
+    return tuple(found)
+
+
+def _required_version(files: dict[str, bytes]) -> str:
+    """The version of uv that the project asks for, as a specifier; empty where it asks for none."""
+    import tomli
+
+    for name, keys in (("uv.toml", ()), ("pyproject.toml", ("tool", "uv"))):
+        try:
+            table: Any = tomli.loads(files[name].decode("utf-8"))
+            for key in keys:
+                table = table[key]
+            asked = str(table["required-version"]).strip()
+        except (ValueError, KeyError, TypeError):
+            continue
+        return asked if re.match(r"[<>=!~]", asked) else f"=={asked}"
+    return ""
