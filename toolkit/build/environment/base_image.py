@@ -38,6 +38,20 @@ def find_base_image(
     return (OWN_BASE, image) if image is not None else (DEFAULT_BASE, None)
 
 
+def find_tool_base(engine: EngineApi, base: str, base_id: str, python: str) -> tuple[str, str] | None:
+    """A base image, and its id, whose Python is not older than ``python`` (``3.10``): ``base``, else one that the engine has.
+
+    None where there is none.
+    """
+    wanted = tuple(map(int, python.split(".")))
+    others = [(name, engine.image(name)) for name in (DEFAULT_BASE, OWN_BASE) if name != base]
+    for name, image_id in [(base, base_id), *((name, str(image["Id"])) for name, image in others if image is not None)]:
+        version = interpreter_of(engine, image_id, name).version
+        if tuple(map(int, version.split(".")[:2])) >= wanted:
+            return name, image_id
+    return None
+
+
 def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str], None]) -> EngineObject:
     """Pulls an image with the Docker CLI's credentials. Returns it as `docker inspect` shows it.
 

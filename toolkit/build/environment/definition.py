@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.config.settings import BuildNetwork
 from toolkit.data import data_path
 from toolkit.errors import BadInput
@@ -20,7 +20,7 @@ _PARTS = {
     "uv": ("system", "tools", "uv", "result"),
     "sync": ("system", "tools", "sync", "result"),
     "pip": ("system", "tools", "pip", "result"),
-    "export": ("system", "tools", "export"),
+    "export": ("system", "tools", "tool", "export"),
     "editable": ("system", "tools", "editable"),
 }
 """The templates in dockerfiles/ that a build consists of, in this order."""
@@ -79,9 +79,14 @@ def support() -> dict[str, bytes]:
     return {name: data_path(f"dockerfiles/{name}").read_bytes() for name in _SUPPORT}
 
 
+def tool_files(tool: Tool) -> dict[str, bytes]:
+    """What the image of a build with a tool beside uv is made from: its requirements, with their hashes."""
+    return {} if tool == "uv" else {"requirements.txt": data_path(f"dockerfiles/tools/{tool}.txt").read_bytes()}
+
+
 def export_key(export: Export, base_id: str, packages: tuple[str, ...]) -> str:
     """What the answer of an export depends on."""
-    parts = hashlib.sha256(template("export") + b"".join(support().values())).hexdigest()
+    parts = hashlib.sha256(template("export") + b"".join([*support().values(), *tool_files(export.tool).values()])).hexdigest()
     return export.key(base_id, " ".join(sorted(set(packages))), parts)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from toolkit.build.code.files import CodeFile, is_project_file, project_files
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
-from toolkit.build.environment.base_image import OWN_BASE, find_base_image, pull
+from toolkit.build.environment.base_image import DEFAULT_BASE, OWN_BASE, find_base_image, find_tool_base, pull
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export
 from toolkit.build.environment.dependencies.search import find_dependencies
@@ -138,9 +138,18 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     settings = job.project.config.build
     _check_python(job, base, base_id)
     network = network_files(settings.network, job.project.home)
-    return ask_tool(
-        job.engine, export, base, base_id, settings.system_packages, network, job.folder, job.report, job.anew
-    )
+    packages = settings.system_packages
+    if export.python:
+        packages = ()
+        found = find_tool_base(job.engine, base, base_id, export.python)
+        if found is None:
+            raise BadInput(
+                f"{export.tool} needs Python {export.python} or later to read the lock, and the base image {base} has an older "
+                f"one: pull {DEFAULT_BASE}, or write requirements with {export.tool} and name them in build.lock",
+                export.file,
+            )
+        base, base_id = found
+    return ask_tool(job.engine, export, base, base_id, packages, network, job.folder, job.report, job.anew)
 
 
 def _pull_base(job: _BuildJob, base: str) -> EngineObject:

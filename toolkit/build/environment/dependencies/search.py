@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from toolkit.build.environment.dependencies.found import Dependencies, Export, read_folder, read_input
+from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool, read_folder, read_input
 from toolkit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _WAYS = (
     _Way("pylock.*.toml", "pylock", "a lock by the standard (PEP 751)"),
     _Way("poetry.lock", "poetry", "the lock of Poetry", above=True),
     _Way("pdm.lock", "pdm", "the lock of PDM", above=True),
+    _Way("pdm.*.lock", "pdm", "a lock of PDM"),
     _Way("Pipfile.lock", "pipenv", "the lock of Pipenv", above=True),
     _Way("pixi.lock", "pixi", "the lock of pixi"),
     _Way("conda-lock.yml", "conda-lock", "the lock of conda-lock"),
@@ -194,6 +195,10 @@ class _Search:
             read = read_requirements(self._root, name)
             remedy = f"`uv pip compile {name} -o requirements.txt` locks it"
             return _choosing(name, read.files, name, read.variables, _unlocked(name, remedy))
+        if kind in ("poetry", "pdm", "pipenv"):
+            from toolkit.build.environment.dependencies.exporters import read_tool_lock
+
+            return read_tool_lock(self._root, name, cast("Tool", kind), settings.extras, settings.groups)
         if kind in ("project", "pipfile"):
             return self._declared(name, kind)
         raise BadInput(_unsupported(name), name)
