@@ -351,11 +351,13 @@ def _names(found: Found) -> set[str] | None:
     names: set[str] = set()
     for path, content in found.files.items():
         text = content.decode("utf-8", "replace")
-        if path.endswith((".lock", "pylock.toml")) or path.startswith("pylock."):
+        if os.path.basename(path) == "Pipfile.lock":
+            pattern = r'"([A-Za-z0-9._-]+)": \{[^{}]*?"version": "==([^"]+)"'
+        elif path.endswith((".lock", "pylock.toml")) or path.startswith("pylock."):
             pattern = r'(?m)^name = "([^"]+)"(?:\nversion = "([^"]+)")?'
         elif path.endswith((".txt", ".in")):
             pattern = r"(?m)^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:\s*==\s*([^\s;\\]+))?"
-        elif path.endswith("pyproject.toml"):
+        elif os.path.basename(path) in ("pyproject.toml", "Pipfile", "setup.cfg", "setup.py"):
             continue
         else:
             return None
