@@ -54,7 +54,9 @@ def test_a_lock_that_the_tool_takes_for_current_must_be_what_it_exports(tmp_path
     project = scratch("poetry", tmp_path)
     with without_images(project.root):
         lock = project.root / "poetry.lock"
-        lock.write_text(lock.read_text().replace("4721f391ed90", "000000000000").replace("ff70335d468e", "000000000000"))
+        lock.write_text(
+            lock.read_text().replace("4721f391ed90", "000000000000").replace("ff70335d468e", "000000000000")
+        )
         result = project.toolkit("build")
         assert result.code == 2 and "does not match its hash in poetry.lock" in result.err, result.err
 

@@ -29,7 +29,9 @@ def lines(exported: str, *locked: Locked) -> list[str]:
 
 
 def test_an_export_is_written_one_package_on_a_line_with_all_hashes() -> None:
-    exported = '# a comment\n\nsix==1.17.0 ; python_version >= "3.9" \\\n    --hash=sha256:bb \\\n    --hash=sha256:aa\n'
+    exported = (
+        '# a comment\n\nsix==1.17.0 ; python_version >= "3.9" \\\n    --hash=sha256:bb \\\n    --hash=sha256:aa\n'
+    )
     assert lines(exported, SIX) == ['six==1.17.0 ; python_version >= "3.9" --hash=sha256:aa --hash=sha256:bb']
     # A tool that left the hashes out has them added; the same name and version may be written in another way.
     assert lines("Six[x]==1.17\n", SIX) == ["Six[x]==1.17 --hash=sha256:aa --hash=sha256:bb"]
@@ -90,7 +92,10 @@ def test_a_folder_of_the_project_is_installed_from_its_files(tmp_path: Path, lin
 @pytest.mark.parametrize(
     ("line", "written"),
     [
-        (f"z @ git+https://h/a/z.git@{COMMIT} ; os_name == 'x'", f"z @ git+https://h/a/z.git@{COMMIT} ; os_name == 'x'"),
+        (
+            f"z @ git+https://h/a/z.git@{COMMIT} ; os_name == 'x'",
+            f"z @ git+https://h/a/z.git@{COMMIT} ; os_name == 'x'",
+        ),
         (
             f"-e git+https://h/a/z.git@{COMMIT}#egg=z&subdirectory=q",
             f"z @ git+https://h/a/z.git@{COMMIT}#subdirectory=q",
@@ -215,7 +220,11 @@ def test_pipenv_is_asked_for_categories(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "tool", "declaring"),
-    [("poetry.lock", "poetry", "pyproject.toml"), ("pdm.lock", "pdm", "pyproject.toml"), ("Pipfile.lock", "pipenv", "Pipfile")],
+    [
+        ("poetry.lock", "poetry", "pyproject.toml"),
+        ("pdm.lock", "pdm", "pyproject.toml"),
+        ("Pipfile.lock", "pipenv", "Pipfile"),
+    ],
 )
 def test_a_lock_without_what_it_locks_is_refused(tmp_path: Path, lock: str, tool: Tool, declaring: str) -> None:
     (tmp_path / lock).write_text("")

@@ -86,7 +86,11 @@ def ask_tool(
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
-            arguments = {"COMMAND": export.command, "ANSWER": export.answer, **_arguments(base, packages, export.options)}
+            arguments = {
+                "COMMAND": export.command,
+                "ANSWER": export.answer,
+                **_arguments(base, packages, export.options),
+            }
             failed = _run(
                 engine,
                 "export",
@@ -192,7 +196,8 @@ def _run(
 
     Args:
         files: of the project, by their paths in the build's context. variables: as of :class:`Dependencies`.
-        tool: what is installed beside uv. tag, files_to, anew: as ``tag``, ``files`` and ``anew`` of :class:`buildkit.BuildRequest`.
+        tool: what is installed beside uv.
+        tag, files_to, anew: as ``tag``, ``files`` and ``anew`` of :class:`buildkit.BuildRequest`.
     """
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:

@@ -86,7 +86,9 @@ def tool_files(tool: Tool) -> dict[str, bytes]:
 
 def export_key(export: Export, base_id: str, packages: tuple[str, ...]) -> str:
     """What the answer of an export depends on."""
-    parts = hashlib.sha256(template("export") + b"".join([*support().values(), *tool_files(export.tool).values()])).hexdigest()
+    parts = hashlib.sha256(
+        template("export") + b"".join([*support().values(), *tool_files(export.tool).values()])
+    ).hexdigest()
     return export.key(base_id, " ".join(sorted(set(packages))), parts)
 
 

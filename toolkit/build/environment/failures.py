@@ -23,7 +23,11 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
     # match counts, so the lock comes before the network: without a network, packages are "not found" as well.
     (r"[Ll]ockfile .{0,80}needs to be updated", "{lock} does not match pyproject.toml: run `uv lock`", True),
     (r"pyproject\.toml changed significantly", "{lock} does not match pyproject.toml: run `poetry lock`", True),
-    (r"Lockfile doesn't satisfy the project", "{lock} does not match pyproject.toml: run `pdm lock --lockfile {lock}`", True),
+    (
+        r"Lockfile doesn't satisfy the project",
+        "{lock} does not match pyproject.toml: run `pdm lock --lockfile {lock}`",
+        True,
+    ),
     (r"Pipfile\.lock is out-of-date", "{lock} does not match the Pipfile: run `pipenv lock`", True),
     (
         r"Lock file.{0,40}is not compatible|[Ll]ock.{0,20}version .{0,60}(not compatible|newer)",
@@ -31,8 +35,11 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
         "current version",
         True,
     ),
-    (r"Group\(s\) not found|Extra \[.*\] is not specified", "build.groups or build.extras names what the project does not have: "
-     "the output above says which", True),
+    (
+        r"Group\(s\) not found|Extra \[.*\] is not specified",
+        "build.groups or build.extras names what the project does not have: the output above says which",
+        True,
+    ),
     (r"Failed to parse `?uv\.lock|Failed to parse lockfile", "{lock} cannot be read by uv: run `uv lock`", True),
     (
         r"DO NOT MATCH THE HASHES|Hash mismatch|hashes? mismatch",

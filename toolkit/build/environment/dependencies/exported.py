@@ -95,7 +95,8 @@ def compared(exported: str, locked: Iterable[Locked], tool: str, lock: str) -> s
     )
     if missing:
         raise BadInput(
-            f"{tool} does not export {', '.join(missing)}, which the lock has: the image would lack it; write the lock again", lock
+            f"{tool} does not export {', '.join(missing)}, which the lock has: the image would lack it; write the lock again",
+            lock,
         )
     return "".join(f"{line}\n" for line in kept)
 
@@ -124,13 +125,13 @@ def installation(root: Path, lock: str, unlocked: str, answer: bytes) -> Depende
     files = {ANSWER: re.sub(rf"(?m)^{_TRUSTED}\n", "", text).encode()}
     for path in re.findall(rf"(?m)^[^\s#]+ @ file://{BUILD_FOLDER}/(\S+)|^--find-links \./(\S+)$", text):
         name = path[0] or path[1]
-        files.update(
-            read_folder(root, name, lock) if (root / name).is_dir() else {name: read_input(root, name, lock)}
-        )
+        files.update(read_folder(root, name, lock) if (root / name).is_dir() else {name: read_input(root, name, lock)})
     sync = {"LOCK": ANSWER, "SYNC_OPTIONS": " ".join(options)}
     if " @ git+" in text:
         sync["GIT"] = "1"
-    return Dependencies("sync", lock, files, sync, tuple(sorted(set(re.findall(r"\$\{([A-Z0-9_]+)\}", text)))), unlocked)
+    return Dependencies(
+        "sync", lock, files, sync, tuple(sorted(set(re.findall(r"\$\{([A-Z0-9_]+)\}", text)))), unlocked
+    )
 
 
 def inside(path: str, lock: str) -> str:
@@ -212,13 +213,16 @@ def _locked(line: _Line, packages: list[Locked], tool: str, lock: str) -> Locked
     if not same:
         has = ", ".join(sorted(f"{one.name} {one.version or one.source}" for one in named)) if line.name else ""
         raise BadInput(
-            f"{tool} exports {shown}, which the lock does not have{f' (it has {has})' if has else ''}: write the lock again", lock
+            f"{tool} exports {shown}, which the lock does not have{f' (it has {has})' if has else ''}: write the lock again",
+            lock,
         )
     for one in same:
         if line.hashes <= one.hashes:
             return one
     wrong = min(line.hashes - same[0].hashes)
-    raise BadInput(f"{tool} exports {shown} with the hash {wrong}, which the lock does not have: write the lock again", lock)
+    raise BadInput(
+        f"{tool} exports {shown} with the hash {wrong}, which the lock does not have: write the lock again", lock
+    )
 
 
 def _same_version(one: str, other: str) -> bool:

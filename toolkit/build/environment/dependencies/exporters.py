@@ -51,7 +51,9 @@ def read_tool_lock(root: Path, name: str, tool: Tool, extras: tuple[str, ...], g
     """
     declaring = os.path.join(os.path.dirname(name), "Pipfile" if tool == "pipenv" else "pyproject.toml")
     if not (root / declaring).is_file():
-        raise BadInput(f"it locks what {declaring} declares, and there is none: without it {tool} can't read the lock", name)
+        raise BadInput(
+            f"it locks what {declaring} declares, and there is none: without it {tool} can't read the lock", name
+        )
     content, declared = read_input(root, name, name), read_input(root, declaring, name)
     base = root / os.path.dirname(name)
     chosen = _Chosen(extras, groups)
@@ -169,7 +171,10 @@ def _pdm(
     }
     _check_names("extra", chosen.extras, extras, declaring)
     _check_names("dependency group", chosen.groups, groups, declaring)
-    locked = {normalize_name(one) for one in (_parsed(content, lock, "run `pdm lock`").get("metadata") or {}).get("groups") or ()}
+    locked = {
+        normalize_name(one)
+        for one in (_parsed(content, lock, "run `pdm lock`").get("metadata") or {}).get("groups") or ()
+    }
     wanted = (*chosen.extras, *chosen.groups)
     missing = [one for one in wanted if locked and normalize_name(one) not in locked]
     if missing:
@@ -235,7 +240,9 @@ def _pipenv(
     lock: str, content: bytes, declared: bytes, chosen: _Chosen, declaring: str
 ) -> tuple[str, Callable[[], list[Locked]]]:
     if chosen.extras:
-        raise BadInput(f"a Pipfile has no extras, and build.extras names {', '.join(chosen.extras)}: use build.groups", declaring)
+        raise BadInput(
+            f"a Pipfile has no extras, and build.extras names {', '.join(chosen.extras)}: use build.groups", declaring
+        )
     there = [name for name in _parsed(declared, declaring, "see the line") if name not in _NO_CATEGORIES]
     names = ["packages"]
     for group in chosen.groups:
