@@ -93,7 +93,7 @@ def ask_tool(
             }
             failed = _run(
                 engine,
-                "export",
+                template("export"),
                 {**export.beside, **export.files},
                 arguments,
                 export.variables,
@@ -139,7 +139,7 @@ def ask_backend(
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
             failed = _run(
-                engine, "editable", files, _arguments(base, packages, arguments), (), secrets, folder, report,
+                engine, template("editable"), files, _arguments(base, packages, arguments), (), secrets, folder, report,
                 files_to=exported / "made",
             )  # fmt: skip
             if failed is not None:
@@ -164,7 +164,7 @@ def _build(
     arguments = _arguments(definition.base, definition.packages, lock.options)
     failed = _run(
         engine,
-        lock.kind,
+        definition.template(),
         lock.files,
         arguments,
         lock.variables,
@@ -173,6 +173,7 @@ def _build(
         report,
         definition.reference,
         anew=anew,
+        tool=definition.tool,
     )
     if failed is not None:
         raise explain_failure(failed, definition.base, lock.file)
@@ -180,7 +181,7 @@ def _build(
 
 def _run(
     engine: EngineApi,
-    kind: str,
+    dockerfile_text: bytes,
     files: Mapping[str, bytes],
     arguments: dict[str, str],
     variables: tuple[str, ...],
@@ -213,7 +214,7 @@ def _run(
         for name in ("project", "tool"):
             (context / name).mkdir(exist_ok=True)
         dockerfile = made / "Dockerfile"
-        dockerfile.write_bytes(template(kind))
+        dockerfile.write_bytes(dockerfile_text)
         if tool != "uv":
             arguments = {"TOOL": tool, **arguments}
         request = buildkit.BuildRequest(

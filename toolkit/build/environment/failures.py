@@ -96,6 +96,9 @@ def explain_failure(text: str, base: str, lock: str | None) -> ToolkitError:
     location = lock or base
     if "toolkit-refused:" in text.replace('echo "toolkit-refused:', ""):
         return foreign_distribution_error(location)
+    said = re.findall(r"toolkit-says: (.+)", text)
+    if said:
+        return BadInput(said[-1].strip(), location)
     final = _RETRY_WARNING.sub("", text)
     for pattern, sentence, input_is_wrong in _FAILURES:
         if re.search(pattern, final):

@@ -103,6 +103,8 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
         if not isinstance(found, Export) or not found.unlocked:
             there = f"its dependencies are locked by {found.file}" if found.file else "it declares no dependencies"
             raise BadInput(f"there is nothing to lock in this project: {there}")
+        if found.tool != "uv":
+            raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
         base, image = find_base_image(job.engine, settings.base_image, settings.python)
         base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
@@ -136,7 +138,9 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     from toolkit.build.environment.builder import ask_tool
 
     settings = job.project.config.build
-    _check_python(job, base, base_id)
+    if export.tool != "conda":
+        # An environment of conda has a Python of its own.
+        _check_python(job, base, base_id)
     network = network_files(settings.network, job.project.home)
     packages = settings.system_packages
     if export.python:
@@ -350,7 +354,7 @@ def _environment(
         definition = replace(definition, base_id=str(_pull_base(job, definition.base)["Id"]))
     elif not definition.base_id:
         definition = replace(definition, base_id=str((job.engine.image(definition.base) or {})["Id"]))
-    if job.engine.image(definition.base_id) is not None:
+    if definition.lock.kind != "conda" and job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
         _check_python(job, definition.base, definition.base_id)
     return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)

@@ -35,6 +35,7 @@ class Dependencies:
         options: what the template is told beside them, by the names of its arguments.
         variables: the environment variables that addresses in the files name. Their values are mounted as a secret.
         unlocked: the sentence that says what is not exact, and the command that makes it so; empty where all is.
+        environment: variables that the image sets, as activating an environment of conda does.
         members: the folders, relative to the project's root, of the projects that are installed beside it: a workspace's.
     """
 
@@ -45,6 +46,7 @@ class Dependencies:
     variables: tuple[str, ...] = ()
     unlocked: str = ""
     members: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

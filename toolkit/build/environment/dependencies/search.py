@@ -144,7 +144,8 @@ class _Search:
             raise BadInput(f"build.wheelhouse names {wheelhouse!r}, which has no packages below {self._root}")
         if isinstance(found, Dependencies) and found.kind == "none":
             return found
-        if found.file is None or (isinstance(found, Dependencies) and found.kind != "pip"):
+        of_pip = found.kind == "pip" if isinstance(found, Dependencies) else found.tool == "uv"
+        if found.file is None or not of_pip:
             raise BadInput(
                 "a lock says where each package comes from, so build.wheelhouse can't take its place: write requirements "
                 "(`uv export -o requirements.txt`), and name them in build.lock",
@@ -201,7 +202,13 @@ class _Search:
             return read_tool_lock(self._root, name, cast("Tool", kind), settings.extras, settings.groups)
         if kind in ("project", "pipfile"):
             return self._declared(name, kind)
-        raise BadInput(_unsupported(name), name)
+        from toolkit.build.environment.dependencies import conda
+
+        if kind == "pixi":
+            return conda.read_pixi_lock(self._root, name, settings.extras, settings.groups)
+        if kind == "conda-lock":
+            return conda.read_conda_lock(self._root, name, settings.groups)
+        return conda.read_environment(self._root, name)
 
     def _chosen_options(self) -> list[str]:
         settings = self._settings
@@ -374,6 +381,8 @@ def _kind_of(name: str) -> str:
     for way in _WAYS:
         if fnmatch.fnmatch(base, os.path.basename(way.pattern)) and way.kind != "requirements":
             return way.kind
+    if base.endswith("conda-lock.yml"):
+        return "conda-lock"
     if base.endswith((".yml", ".yaml")):
         return "conda"
     return "requirements"
@@ -381,10 +390,3 @@ def _kind_of(name: str) -> str:
 
 def _unlocked(name: str, remedy: str) -> str:
     return f"nothing is locked: {name} only declares what it needs, and the newest versions are installed; {remedy}"
-
-
-def _unsupported(name: str) -> str:
-    return (
-        f"{name} is not supported yet: export a requirements.txt, or run `uv lock`; "
-        "`build: {lock: none}` builds without dependencies"
-    )
