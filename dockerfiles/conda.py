@@ -8,13 +8,16 @@ for uv. What is wrong with the user's files is one line that begins with ``toolk
 """
 
 import asyncio
+import hashlib
 import os
 import re
 import sys
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import rattler
 import yaml
+from rattler import exceptions
 
 DEFAULTS = ("https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r")
 """What conda means by the channel ``defaults``."""
@@ -60,7 +63,7 @@ async def solve(source: Path, answer: Path) -> None:
         if isinstance(line, str):
             try:
                 specs.append(rattler.MatchSpec(line, strict=False))
-            except rattler.exceptions.InvalidMatchSpecError as error:
+            except exceptions.InvalidMatchSpecError as error:
                 raise Refused(f"the dependency {line!r} can't be read: {error}") from None
     records = await solved(channels, specs)
     here = rattler.LockPlatform(platform())
@@ -83,7 +86,7 @@ async def solved(channels: "list[str]", specs: "list[rattler.MatchSpec]") -> "li
                 virtual_packages=virtual_packages(),
                 channel_priority=priority,
             )
-        except rattler.exceptions.SolverError as error:
+        except exceptions.SolverError as error:
             if priority == rattler.ChannelPriority.Disabled:
                 raise Refused(f"no packages of its channels fit together: {error}") from None
     return []
@@ -113,24 +116,38 @@ async def install(lock: Path, prefix: Path, requirements: Path, categories: "lis
     missing = [one.name.normalized for one in records if not (one.sha256 or one.md5)]
     if missing:
         raise Refused(f"the lock has no hash of {', '.join(missing)}: write it again")
+    for one in records:
+        check_local(one)
     requirements.write_text("".join(f"{line}\n" for line in lines))
     try:
         # conda runs the scripts of its packages, and pixi does not.
         scripts = lock.suffix != ".lock"
-        await rattler.install(
-            records, prefix, show_progress=False, client=client(), execute_link_scripts=scripts
-        )
-    except rattler.exceptions.InstallerError as error:
+        await rattler.install(records, prefix, show_progress=False, client=client(), execute_link_scripts=scripts)
+    except exceptions.InstallerError as error:
         if re.search(r"hash|sha256|md5|checksum", str(error), re.IGNORECASE):
             raise Refused(f"a package does not match its hash in the lock: {error}") from None
         raise
     print(f"{len(records)} packages of conda", flush=True)
 
 
+def check_local(record: rattler.RepoDataRecord) -> None:
+    """Compares a package that is a file with its hash: rattler does so only for what it downloads."""
+    if "://" in record.url and not record.url.startswith("file:"):
+        return
+    path = Path(unquote(urlsplit(record.url).path))
+    kind = "sha256" if record.sha256 else "md5"
+    try:
+        digest = hashlib.new(kind, path.read_bytes()).digest()
+    except OSError as error:
+        raise Refused(f"the package {record.url} can't be read: {error.strerror}") from None
+    if digest != getattr(record, kind):
+        raise Refused(f"the package {record.name.normalized} does not match its hash in the lock: write it again")
+
+
 def of_pixi(path: Path) -> "tuple[list[rattler.RepoDataRecord], list[str]]":
     try:
         lock = rattler.LockFile.from_path(path)
-    except rattler.exceptions.ParseCondaLockError as error:
+    except exceptions.ParseCondaLockError as error:
         raise Refused(f"it can't be read: {error}") from None
     environment = lock.default_environment()
     if environment is None:
@@ -147,7 +164,10 @@ def of_pixi(path: Path) -> "tuple[list[rattler.RepoDataRecord], list[str]]":
         if isinstance(package, rattler.CondaLockedSourcePackage):
             raise Refused(f"{package.name} is built from its sources, which pixi does: publish it in a channel")
         if isinstance(package, rattler.PypiLockedPackage):
-            digest = package.hashes.sha256 if package.hashes else None
+            try:
+                digest = package.hashes.sha256 if package.hashes else None
+            except AttributeError:
+                digest = None  # py-rattler wraps the hashes of a package that has none, too
             lines += requirement(package.name, str(package.version), package.location, digest.hex() if digest else "")
     return environment.conda_repodata_records_for_platform(here) or [], lines
 
@@ -188,14 +208,16 @@ def of_conda_lock(path: Path, categories: "list[str]") -> "tuple[list[rattler.Re
     return records, lines
 
 
-def record(name: str, version: str, url: str, hashes: "dict[str, str]", depends: "dict[str, str]") -> rattler.RepoDataRecord:
+def record(
+    name: str, version: str, url: str, hashes: "dict[str, str]", depends: "dict[str, str]"
+) -> rattler.RepoDataRecord:
     channel, subdir, file = url.rsplit("/", 2)
     build = re.sub(r"\.(conda|tar\.bz2)$", "", file).rsplit("-", 1)[-1]
     number = re.search(r"(\d+)$", build)
     package = rattler.PackageRecord(
         name,
         version,
-        build,
+        rattler.BuildString(build),
         int(number[1]) if number else 0,
         subdir,
         depends=[f"{key} {value}".strip() for key, value in depends.items()],
@@ -206,4 +228,7 @@ def record(name: str, version: str, url: str, hashes: "dict[str, str]", depends:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    # Threads of rattler still end while an interpreter would already be torn down, which can abort it.
+    os._exit(code)
