@@ -30,7 +30,7 @@ class Refused(Exception):
     """A file of the user's can't be read, solved or installed."""
 
 
-def main(arguments: "list[str]") -> int:
+def main(arguments: list[str]) -> int:
     task, source, target, *others = arguments
     try:
         if task == "solve":
@@ -74,7 +74,7 @@ async def solve(source: Path, answer: Path) -> None:
     lock.to_path(answer)
 
 
-async def solved(channels: "list[str]", specs: "list[rattler.MatchSpec]") -> "list[rattler.RepoDataRecord]":
+async def solved(channels: list[str], specs: list[rattler.MatchSpec]) -> list[rattler.RepoDataRecord]:
     """The records that the specifications mean. A package comes from the first channel that has it, if it fits there."""
     for priority in (rattler.ChannelPriority.Strict, rattler.ChannelPriority.Disabled):
         try:
@@ -92,12 +92,12 @@ async def solved(channels: "list[str]", specs: "list[rattler.MatchSpec]") -> "li
     return []
 
 
-def virtual_packages() -> "list[rattler.GenericVirtualPackage]":
+def virtual_packages() -> list[rattler.GenericVirtualPackage]:
     found = [one.into_generic() for one in rattler.VirtualPackage.detect()]
     return [one for one in found if one.name.normalized in NEEDED]
 
 
-def addresses(channel: str) -> "list[str]":
+def addresses(channel: str) -> list[str]:
     """The channels that a name in an environment.yml means."""
     if channel == "nodefaults":
         return []
@@ -111,7 +111,7 @@ def addresses(channel: str) -> "list[str]":
 # --- Locks ------------------------------------------------------------------------------------------------------------
 
 
-async def install(lock: Path, prefix: Path, requirements: Path, categories: "list[str]") -> None:
+async def install(lock: Path, prefix: Path, requirements: Path, categories: list[str]) -> None:
     records, lines = of_pixi(lock) if lock.suffix == ".lock" else of_conda_lock(lock, categories)
     missing = [one.name.normalized for one in records if not (one.sha256 or one.md5)]
     if missing:
@@ -144,7 +144,7 @@ def check_local(record: rattler.RepoDataRecord) -> None:
         raise Refused(f"the package {record.name.normalized} does not match its hash in the lock: write it again")
 
 
-def of_pixi(path: Path) -> "tuple[list[rattler.RepoDataRecord], list[str]]":
+def of_pixi(path: Path) -> tuple[list[rattler.RepoDataRecord], list[str]]:
     try:
         lock = rattler.LockFile.from_path(path)
     except exceptions.ParseCondaLockError as error:
@@ -172,7 +172,7 @@ def of_pixi(path: Path) -> "tuple[list[rattler.RepoDataRecord], list[str]]":
     return environment.conda_repodata_records_for_platform(here) or [], lines
 
 
-def requirement(name: str, version: str, location: str, digest: str) -> "list[str]":
+def requirement(name: str, version: str, location: str, digest: str) -> list[str]:
     """The line for a package of Python's own; none for the project itself."""
     if location in (".", "./"):
         return []
@@ -185,7 +185,7 @@ def requirement(name: str, version: str, location: str, digest: str) -> "list[st
     return [f"{name} @ {location}{verified}"]
 
 
-def of_conda_lock(path: Path, categories: "list[str]") -> "tuple[list[rattler.RepoDataRecord], list[str]]":
+def of_conda_lock(path: Path, categories: list[str]) -> tuple[list[rattler.RepoDataRecord], list[str]]:
     document = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
     if not isinstance(document, dict) or not isinstance(document.get("package"), list):
         raise Refused("it is not a lock that conda-lock wrote")
@@ -209,7 +209,7 @@ def of_conda_lock(path: Path, categories: "list[str]") -> "tuple[list[rattler.Re
 
 
 def record(
-    name: str, version: str, url: str, hashes: "dict[str, str]", depends: "dict[str, str]"
+    name: str, version: str, url: str, hashes: dict[str, str], depends: dict[str, str]
 ) -> rattler.RepoDataRecord:
     channel, subdir, file = url.rsplit("/", 2)
     build = re.sub(r"\.(conda|tar\.bz2)$", "", file).rsplit("-", 1)[-1]

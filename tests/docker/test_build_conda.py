@@ -180,6 +180,13 @@ def test_what_does_not_fit_is_said(project: Project) -> None:
 
 
 @FULL
+def test_a_pylock_holds_no_packages_of_conda(project: Project) -> None:
+    project.environment("python")
+    result = project.scratch.toolkit("lock")
+    assert result.code == 2 and "a pylock.toml can't hold what environment.yml names" in result.err, result.err
+
+
+@FULL
 def test_without_pythons_own_package_the_base_images_python_is_used(project: Project) -> None:
     project.environment("hello", {"pip": ["six==1.17.0", "-r more.txt"]})
     project.scratch.write(

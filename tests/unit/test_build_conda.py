@@ -115,6 +115,20 @@ def test_an_environment_is_found_by_its_names(tmp_path: Path, name: str) -> None
     assert isinstance(found, Export) and found.file == name
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pixi.toml", "[dependencies]\n"),
+        ("pyproject.toml", '[project]\nname = "x"\n[tool.pixi.dependencies]\na = "*"\n'),
+    ],
+)
+def test_a_project_of_pixi_without_its_lock_is_not_passed_over(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadInput, match="run `pixi lock`") as raised:
+        find_dependencies(tmp_path, Build(), lambda _sentence: None)
+    assert raised.value.where == name
+
+
 def test_no_wheelhouse_takes_the_place_of_a_lock(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "a.whl").write_bytes(b"")

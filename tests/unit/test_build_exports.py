@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from toolkit.build.environment.dependencies.exporters import (
     read_tool_lock,
 )
 from toolkit.build.environment.dependencies.found import Tool
+from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.failures import explain_failure
+from toolkit.config.settings import Build
 from toolkit.errors import BadInput
 
 SIX = Locked("six", "1.17.0", frozenset({"sha256:aa", "sha256:bb"}), wanted=True)
@@ -186,7 +189,7 @@ def test_poetry_is_asked_for_the_chosen_groups_and_whatever_version_the_project_
     )
 
 
-PDM = '[metadata]\ngroups = ["default", "e", "dev", "test"]\n'
+PDM = '[metadata]\ngroups = ["default", "e", "dev", "test"]\n[[package]]\nfiles = [{hash = "sha256:aa"}]\n'
 PDM_PROJECT = (
     '[project]\nname = "x"\n[project.optional-dependencies]\ne = []\nother = []\n[dependency-groups]\ntest = []\n'
     "[tool.pdm.dev-dependencies]\ndev = []\n"
@@ -230,6 +233,31 @@ def test_a_lock_without_what_it_locks_is_refused(tmp_path: Path, lock: str, tool
     (tmp_path / lock).write_text("")
     with pytest.raises(BadInput, match=f"what {declaring} declares, and there is none"):
         read_tool_lock(tmp_path, lock, tool, (), ())
+
+
+@pytest.mark.parametrize(
+    ("lock", "command"),
+    [
+        ("poetry.lock", "poetry lock"),
+        ("pdm.prod.lock", "pdm lock"),
+        ("Pipfile.lock", "pipenv lock"),
+        ("uv.lock", "uv lock"),
+    ],
+)
+def test_a_lock_that_is_named_and_missing_is_named_with_its_command(tmp_path: Path, lock: str, command: str) -> None:
+    with pytest.raises(BadInput, match=f"run `{command}`"):
+        find_dependencies(tmp_path, Build(lock=lock), lambda _sentence: None)
+
+
+def test_the_locks_of_one_project_are_no_others(tmp_path: Path) -> None:
+    said: list[str] = []
+    shutil.copytree(EXAMPLES / "build" / "pipenv", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "requirements.txt").write_text("six==1.17.0\n")
+    found = find_dependencies(tmp_path, Build(), said.append)
+    assert found.file == "Pipfile.lock" and said == []
+    (tmp_path / "requirements.txt").write_text("six==1.16.0\n")
+    find_dependencies(tmp_path, Build(), said.append)
+    assert "requirements.txt is not used" in said[0]
 
 
 def test_the_folders_that_a_lock_names_are_there_for_the_tool_too(tmp_path: Path) -> None:

@@ -27,9 +27,8 @@ def read_conda_lock(root: Path, name: str, groups: tuple[str, ...]) -> Dependenc
         BadInput: it can't be read.
     """
     files = _locked_files(root, name)
-    return Dependencies(
-        "conda", name, files, {"LOCK": name, "CATEGORIES": _words(groups)}, _variables(files[name]), environment=_PREFIX
-    )
+    options = {"LOCK": name, "CATEGORIES": _words(groups), **_git(files[name])}
+    return Dependencies("conda", name, files, options, _variables(files[name]), environment=_PREFIX)
 
 
 def read_pixi_lock(root: Path, name: str, extras: tuple[str, ...], groups: tuple[str, ...]) -> Dependencies:
@@ -44,7 +43,8 @@ def read_pixi_lock(root: Path, name: str, extras: tuple[str, ...], groups: tuple
         )
     files = _locked_files(root, name)
     _check_pixi(root, name, files[name])
-    return Dependencies("conda", name, files, {"LOCK": name}, _variables(files[name]), environment=_PREFIX)
+    options = {"LOCK": name, **_git(files[name])}
+    return Dependencies("conda", name, files, options, _variables(files[name]), environment=_PREFIX)
 
 
 def read_environment(root: Path, name: str) -> Export:
@@ -184,6 +184,11 @@ def _parsed(content: bytes, name: str) -> dict[str, Any]:
 
 def _variables(content: bytes) -> tuple[str, ...]:
     return tuple(sorted(set(re.findall(r"\$\{([A-Z0-9_]+)\}", content.decode("utf-8", "replace")))))
+
+
+def _git(content: bytes) -> dict[str, str]:
+    """What the build is told where a package comes from a repository."""
+    return {"GIT": "1"} if b"git+" in content else {}
 
 
 def _words(names: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from toolkit.build.environment.dependencies.declared import parsed_toml
 from toolkit.build.environment.dependencies.exported import ANSWER, Locked, compared, inside, installation
 from toolkit.build.environment.dependencies.found import Export, Tool, normalize_name, read_input
 from toolkit.errors import BadInput
@@ -162,7 +163,7 @@ def poetry_packages(content: bytes, lock: str, groups: tuple[str, ...]) -> list[
 def _pdm(
     lock: str, content: bytes, declared: bytes, chosen: _Chosen, declaring: str
 ) -> tuple[str, Callable[[], list[Locked]]]:
-    document = _parsed(declared, declaring, "see the line")
+    document = parsed_toml(declared, declaring)
     project, pdm = document.get("project") or {}, (document.get("tool") or {}).get("pdm") or {}
     extras = {normalize_name(one): one for one in project.get("optional-dependencies") or ()}
     groups = {
@@ -171,10 +172,9 @@ def _pdm(
     }
     _check_names("extra", chosen.extras, extras, declaring)
     _check_names("dependency group", chosen.groups, groups, declaring)
-    locked = {
-        normalize_name(one)
-        for one in (_parsed(content, lock, "run `pdm lock`").get("metadata") or {}).get("groups") or ()
-    }
+    # Only the head of the lock is parsed, because parsing a large one takes longer than the rest of an unchanged build.
+    head = _parsed(content.partition(b"[[package]]")[0], lock, "run `pdm lock`")
+    locked = {normalize_name(one) for one in (head.get("metadata") or {}).get("groups") or ()}
     wanted = (*chosen.extras, *chosen.groups)
     missing = [one for one in wanted if locked and normalize_name(one) not in locked]
     if missing:
@@ -185,7 +185,7 @@ def _pdm(
     excluded = [name for key, name in {**extras, **groups}.items() if key not in taken]
     words = ["pdm", "export", "--lockfile", lock, "--format=requirements", f"--output={ANSWER}"]
     words += [f"--group={one}" for one in wanted] + [f"--without={one}" for one in excluded]
-    if re.search(rb"(?m)^(?:path|git|url|hg|svn) = ", content):
+    if re.search(rb"(?m)^(?:path|git|url|hg|svn) = ", content) or b"hash = " not in content:
         # It refuses to export hashes where a package has none. They are added from the lock.
         words.append("--no-hashes")
     check = _joined("pdm", "lock", "--lockfile", lock, "--check")
@@ -243,7 +243,7 @@ def _pipenv(
         raise BadInput(
             f"a Pipfile has no extras, and build.extras names {', '.join(chosen.extras)}: use build.groups", declaring
         )
-    there = [name for name in _parsed(declared, declaring, "see the line") if name not in _NO_CATEGORIES]
+    there = [name for name in parsed_toml(declared, declaring) if name not in _NO_CATEGORIES]
     names = ["packages"]
     for group in chosen.groups:
         name = "dev-packages" if _CATEGORIES.get(group) == "develop" else group

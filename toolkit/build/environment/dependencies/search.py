@@ -60,6 +60,7 @@ _WAYS = (
     _Way("environment.yaml", "conda", "an environment of conda"),
     _Way("binder/environment.yml", "conda", "an environment of conda"),
     _Way(".binder/environment.yml", "conda", "an environment of conda"),
+    _Way("pixi.toml", "pixi-project", "a project of pixi without a lock"),
     _Way("requirements.in", "in", "requirements without a lock"),
     _Way("pyproject.toml", "project", "a project without a lock"),
     _Way("setup.cfg", "project", "a project without a lock"),
@@ -72,10 +73,20 @@ _OF_ONE_PROJECT = {
     "pdm.lock": ("pyproject.toml",),
     "Pipfile.lock": ("Pipfile",),
     "pixi.lock": ("pyproject.toml", "pixi.toml"),
+    "conda-lock.yml": ("environment.yml", "environment.yaml"),
     "pyproject.toml": ("setup.cfg", "setup.py"),
     "setup.cfg": ("setup.py",),
 }
 """Files that declare what the lock locks. They are not passed over."""
+_WRITES = {
+    "uv": "uv lock",
+    "poetry": "poetry lock",
+    "pdm": "pdm lock",
+    "pipenv": "pipenv lock",
+    "pixi": "pixi lock",
+    "conda-lock": "conda-lock lock",
+}
+"""The command that writes a lock, by what reads it."""
 _UNREAD = {
     ".tool-versions": "the versions of tools that asdf installs",
     "postBuild": "a script of Binder's",
@@ -119,7 +130,10 @@ class _Search:
     def _find(self, chosen: str | None) -> Found:
         if chosen is not None:
             if not (self._root / chosen).is_file():
-                raise BadInput(f"build.lock names {chosen!r}, which is not a file below {self._root}")
+                remedy = _WRITES.get(_kind_of(chosen), "")
+                raise BadInput(
+                    f"build.lock names {chosen!r}, which is not a file below {self._root}{f': run `{remedy}`' if remedy else ''}"
+                )
             return self._read(chosen, _kind_of(chosen))
         self._say_unread()
         present = list(self._present())
@@ -204,6 +218,10 @@ class _Search:
             return self._declared(name, kind)
         from toolkit.build.environment.dependencies import conda
 
+        if kind == "pixi-project":
+            raise BadInput(
+                "only pixi itself knows what it means, and there is no pixi.lock beside it: run `pixi lock`", name
+            )
         if kind == "pixi":
             return conda.read_pixi_lock(self._root, name, settings.extras, settings.groups)
         if kind == "conda-lock":
@@ -222,7 +240,11 @@ class _Search:
         declared = declared_requirements(self._root, self._settings.extras, name, self._settings.groups)
         if declared.file != name:
             return Dependencies("none")
-        return self._resolved(declared, "`toolkit lock` or `uv lock` locks it")
+        pyproject = declared.files.get("pyproject.toml", b"") if name == "pyproject.toml" else b""
+        if re.search(rb"(?m)^\[tool\.pixi\.(dependencies|target|feature)\b", pyproject):
+            raise BadInput("it names packages of conda, and there is no pixi.lock beside it: run `pixi lock`", name)
+        own = next((one for one in ("poetry", "pdm") if f"[tool.{one}".encode() in pyproject), "uv")
+        return self._resolved(declared, f"`toolkit lock` or `{own} lock` locks it")
 
     def _resolved(self, declared: Declared, remedy: str) -> Found:
         """What is declared, resolved by uv."""
@@ -358,6 +380,8 @@ def _names(found: Found) -> set[str] | None:
     names: set[str] = set()
     for path, content in found.files.items():
         text = content.decode("utf-8", "replace")
+        if os.path.basename(path) == "pixi.lock":
+            return None
         if os.path.basename(path) == "Pipfile.lock":
             pattern = r'"([A-Za-z0-9._-]+)": \{[^{}]*?"version": "==([^"]+)"'
         elif path.endswith((".lock", "pylock.toml")) or path.startswith("pylock."):
