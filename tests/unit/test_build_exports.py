@@ -249,6 +249,13 @@ def test_a_lock_that_is_named_and_missing_is_named_with_its_command(tmp_path: Pa
         find_dependencies(tmp_path, Build(lock=lock), lambda _sentence: None)
 
 
+def test_an_unfinished_merge_is_named_with_its_line(tmp_path: Path) -> None:
+    project(tmp_path, pyproject_toml="[project]\n", pdm_lock="a = 1\n<<<<<<< HEAD\n=======\n>>>>>>> other\n")
+    with pytest.raises(BadInput, match="marks of a merge") as error:
+        read_tool_lock(tmp_path, "pdm.lock", "pdm", (), ())
+    assert error.value.where == "pdm.lock:2"
+
+
 def test_the_locks_of_one_project_are_no_others(tmp_path: Path) -> None:
     said: list[str] = []
     shutil.copytree(EXAMPLES / "build" / "pipenv", tmp_path, dirs_exist_ok=True)
@@ -278,6 +285,8 @@ def test_the_folders_that_a_lock_names_are_there_for_the_tool_too(tmp_path: Path
         ("Error: pyproject.toml changed significantly since poetry.lock was", "poetry.lock", "run `poetry lock`"),
         ("WARNING: Lockfile doesn't satisfy the project requirements", "pdm.x.lock", "pdm lock --lockfile pdm.x.lock`"),
         ("Pipfile.lock is out-of-date. Run $ pipenv lock to update.", "Pipfile.lock", "run `pipenv lock`"),
+        ("The lock file is not compatible with the current version of Poetry.", "poetry.lock", "too old or too new"),
+        ("WARNING: Lockfile is not compatible with PDM", "pdm.lock", "too old or too new"),
         ("Group(s) not found: nope (via --only)", "poetry.lock", "build.groups or build.extras"),
         ("Extra [nope] is not specified.", "poetry.lock", "build.groups or build.extras"),
     ],

@@ -30,7 +30,7 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
     ),
     (r"Pipfile\.lock is out-of-date", "{lock} does not match the Pipfile: run `pipenv lock`", True),
     (
-        r"Lock file.{0,40}is not compatible|[Ll]ock.{0,20}version .{0,60}(not compatible|newer)",
+        r"[Ll]ock ?file is not compatible",
         "{lock} was written by a version of its tool that is too old or too new to be read: write it again with the tool's "
         "current version",
         True,

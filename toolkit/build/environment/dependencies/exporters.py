@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from toolkit.build.environment.dependencies.declared import parsed_toml
 from toolkit.build.environment.dependencies.exported import ANSWER, Locked, compared, inside, installation
-from toolkit.build.environment.dependencies.found import Export, Tool, normalize_name, read_input
+from toolkit.build.environment.dependencies.found import Export, Tool, line_of, normalize_name, read_input
 from toolkit.errors import BadInput
 
 _PYTHON = "3.10"
@@ -56,6 +56,12 @@ def read_tool_lock(root: Path, name: str, tool: Tool, extras: tuple[str, ...], g
             f"it locks what {declaring} declares, and there is none: without it {tool} can't read the lock", name
         )
     content, declared = read_input(root, name, name), read_input(root, declaring, name)
+    for where, text in ((name, content), (declaring, declared)):
+        if re.search(rb"(?m)^(<<<<<<<|>>>>>>>) ", text):
+            raise BadInput(
+                "it has the marks of a merge that is not finished: finish it, and write the lock again",
+                f"{where}:{line_of(text, '<<<<<<<')}",
+            )
     base = root / os.path.dirname(name)
     chosen = _Chosen(extras, groups)
     command, read = {"poetry": _poetry, "pdm": _pdm, "pipenv": _pipenv}[tool](
