@@ -86,6 +86,10 @@ async def solved(channels: list[str], specs: list[rattler.MatchSpec]) -> list[ra
                 virtual_packages=virtual_packages(),
                 channel_priority=priority,
             )
+        except exceptions.GatewayError as error:
+            if re.search(r"\b40[134]\b|not found|No such file", str(error), re.IGNORECASE):
+                raise Refused(f"one of its channels can't be read: {error}") from None
+            raise
         except exceptions.SolverError as error:
             if priority == rattler.ChannelPriority.Disabled:
                 raise Refused(f"no packages of its channels fit together: {error}") from None

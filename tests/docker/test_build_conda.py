@@ -65,7 +65,7 @@ class Project:
         self.scratch.write({"versions.py": VERSIONS})
 
     def environment(self, *dependencies: Any, **more: Any) -> None:
-        document = {"channels": ["./channel"], "dependencies": list(dependencies), **more}
+        document: dict[str, Any] = {"channels": ["./channel"], "dependencies": list(dependencies), **more}
         self.scratch.write({"environment.yml": yaml.safe_dump(document)})
 
     def runs(self) -> str:
@@ -175,6 +175,10 @@ def test_a_lock_of_conda_lock_is_installed_exactly(project: Project) -> None:
 def test_what_does_not_fit_is_said(project: Project) -> None:
     project.environment("python", "greeting>=7")
     assert "no packages of its channels fit together" in project.refused()
+    project.environment("python", channels=["./empty"])
+    (project.root / "empty").mkdir()
+    (project.root / "empty" / "file").touch()
+    assert "one of its channels can't be read" in project.refused()
     project.environment("python", "greeting>=")
     assert "the dependency 'greeting>=' can't be read" in project.refused()
 

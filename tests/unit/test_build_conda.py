@@ -26,6 +26,7 @@ environments:
 packages:
 - conda: {root}/channel/noarch/a-1.0-h0_0.conda
 - conda: https://example.com/noarch/b-1.0-h0_0.conda
+- conda: channel/noarch/c-1.0-h0_0.conda
 - pypi: ./
 - pypi: ./libs/x
 """
@@ -84,11 +85,16 @@ def test_a_broken_environment_is_refused(tmp_path: Path, text: str, error: str) 
 def test_a_lock_of_pixi_comes_with_the_files_that_it_names(tmp_path: Path) -> None:
     project(tmp_path, channel__other="1", libs__x__x_py="V = 1\n")
     (tmp_path / "channel" / "noarch").mkdir()
-    (tmp_path / "channel" / "noarch" / "a-1.0-h0_0.conda").write_bytes(b"a")
+    for name in ("a", "c"):
+        (tmp_path / "channel" / "noarch" / f"{name}-1.0-h0_0.conda").write_bytes(b"")
     (tmp_path / "pixi.lock").write_text(PIXI.format(root=tmp_path))
     (tmp_path / "pixi.toml").write_text('[dependencies]\nA = "*"\nb = "*"\n')
     found = read_pixi_lock(tmp_path, "pixi.lock", (), ())
-    assert set(found.files) == {"pixi.lock", "channel/noarch/a-1.0-h0_0.conda", "libs/x/x.py"}
+    assert set(found.files) == {
+        *("pixi.lock", "libs/x/x.py"),
+        *("channel/noarch/a-1.0-h0_0.conda", "channel/noarch/c-1.0-h0_0.conda"),
+    }
+    assert b"- conda: /build/channel/noarch/c-1.0" in found.files["pixi.lock"]
     assert str(tmp_path) not in found.files["pixi.lock"].decode()
 
     (tmp_path / "pixi.toml").write_text('[dependencies]\nnumpy = "*"\n')

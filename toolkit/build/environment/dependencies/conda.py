@@ -117,6 +117,13 @@ def _locked_files(root: Path, name: str, answer: bytes | None = None) -> dict[st
     """A lock, and the files of the project that it names."""
     content = read_input(root, name, name) if answer is None else answer
     content = _inside_the_build(root, content)
+    # rattler reads no path that is relative.
+    folder = os.path.join(BUILD_FOLDER, os.path.dirname(name))
+    content = re.sub(
+        rb"(?m)^(\s*- conda: )(?!/|[a-z]+:)(?:\./)?",
+        lambda found: found[1] + f"{folder.rstrip('/')}/".encode(),
+        content,
+    )
     files = {name if answer is None else _ANSWER: content}
     text = content.decode("utf-8", "replace")
     for target in re.findall(rf"(?m)^\s*(?:- (?:conda|pypi)|url): (?:file://)?(?:{BUILD_FOLDER}/|(?=\.))(\S+)$", text):
