@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, describe, fan_out, install, load, look, peer, startup, value
+from bench import build, chain, cluster, describe, export, fan_out, install, load, look, peer, startup, value
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -36,6 +36,7 @@ _BENCHES: dict[str, _Bench] = {
     "data": startup.main_data,
     "value": value.main,
     "build": _build,
+    "export": export.main,
     "describe": describe.main,
     "load": load.main,
     "look": look.main,

@@ -1,6 +1,7 @@
 # Asks a tool for the exact list of packages. The answer is kept beside the project, and no image is made of it.
-FROM tools AS exporter
+FROM tool AS exporter
 ARG COMMAND
+ARG ANSWER="pylock.toml"
 COPY project /build
 WORKDIR /build
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
@@ -10,9 +11,9 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: choosing versions"; set -e; . /toolkit/network.sh; \
-    export PATH="/opt/uv/bin:$PATH"; \
+    export PATH="/opt/tool/bin:/opt/uv/bin:$PATH"; \
     sh -ec "${COMMAND}"; \
-    mkdir /exported; cp pylock.toml /exported/
+    mkdir /exported; cp "${ANSWER}" /exported/
 
 FROM scratch AS exported
 COPY --from=exporter /exported /

@@ -16,8 +16,8 @@ from tests.support.scratch import Scratch
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 BUILDS = EXAMPLES / "build"
-CORE = {"workspace", "editable", "script", "wheelhouse"}
-"""One for each way of installing: uv sync, requirements that are exact, a choice that uv is asked for, and pip."""
+CORE = {"workspace", "editable", "script", "wheelhouse", "poetry"}
+"""One for each way of installing: uv sync, requirements that are exact, a choice that uv is asked for, pip, and an export."""
 
 
 def examples() -> list[Any]:

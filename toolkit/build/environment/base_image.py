@@ -12,6 +12,8 @@ from toolkit.errors import BadInput, Infrastructure
 DEFAULT_BASE = "python:3.12-slim-bookworm"
 OWN_BASE = "toolkit-base:bookworm"
 """The base image that `task setup` makes where no registry can be reached."""
+CONDA_PYTHON = "3.10"
+"""The lowest Python of py-rattler in dockerfiles/tools/conda.txt."""
 
 
 def find_base_image(
@@ -36,6 +38,22 @@ def find_base_image(
         return DEFAULT_BASE, image
     image = engine.image(OWN_BASE)
     return (OWN_BASE, image) if image is not None else (DEFAULT_BASE, None)
+
+
+def find_tool_base(
+    engine: EngineApi, base: str, base_id: str, python: str, others: bool = True
+) -> tuple[str, str] | None:
+    """A base image, and its id, whose Python is not older than ``python`` (``3.10``).
+
+    It is ``base``, else with ``others`` one that the engine has. None where there is none.
+    """
+    wanted = tuple(map(int, python.split(".")))
+    known = [(name, engine.image(name)) for name in (DEFAULT_BASE, OWN_BASE) if others and name != base]
+    for name, image_id in [(base, base_id), *((name, str(image["Id"])) for name, image in known if image is not None)]:
+        version = interpreter_of(engine, image_id, name).version
+        if tuple(map(int, version.split(".")[:2])) >= wanted:
+            return name, image_id
+    return None
 
 
 def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str], None]) -> EngineObject:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from toolkit.build.environment import buildkit
-from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template
-from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template, tool_files
+from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import Infrastructure
@@ -81,15 +81,19 @@ def ask_tool(
         BadInput: the tool finds no packages that fit, or refuses the file.
         Infrastructure: as of :func:`ensure_environment`.
     """
-    kept = folder / "exports" / f"{export_key(export, base_id, packages)}.pylock.toml"
+    kept = folder / "exports" / f"{export_key(export, base_id, packages)}.{export.answer}"
     if anew or not kept.is_file():
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
-            arguments = {"COMMAND": export.command, **_arguments(base, packages, export.options)}
+            arguments = {
+                "COMMAND": export.command,
+                "ANSWER": export.answer,
+                **_arguments(base, packages, export.options),
+            }
             failed = _run(
                 engine,
-                "export",
+                template("export"),
                 {**export.beside, **export.files},
                 arguments,
                 export.variables,
@@ -97,10 +101,12 @@ def ask_tool(
                 folder,
                 report,
                 files_to=exported,
+                tool=export.tool,
             )
             if failed is not None:
                 raise explain_failure(failed, base, export.file)
-            write_whole(str(kept), (exported / "pylock.toml").read_bytes())
+            answer = (exported / export.answer).read_bytes()
+            write_whole(str(kept), export.checked(answer) if export.checked else answer)
     if export.unlocked:
         report(f"warning: {export.unlocked}")
     return export.answered(kept.read_bytes())
@@ -133,7 +139,7 @@ def ask_backend(
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
             failed = _run(
-                engine, "editable", files, _arguments(base, packages, arguments), (), secrets, folder, report,
+                engine, template("editable"), files, _arguments(base, packages, arguments), (), secrets, folder, report,
                 files_to=exported / "made",
             )  # fmt: skip
             if failed is not None:
@@ -158,7 +164,7 @@ def _build(
     arguments = _arguments(definition.base, definition.packages, lock.options)
     failed = _run(
         engine,
-        lock.kind,
+        definition.template(),
         lock.files,
         arguments,
         lock.variables,
@@ -167,6 +173,7 @@ def _build(
         report,
         definition.reference,
         anew=anew,
+        tool=definition.tool,
     )
     if failed is not None:
         raise explain_failure(failed, definition.base, lock.file)
@@ -174,7 +181,7 @@ def _build(
 
 def _run(
     engine: EngineApi,
-    kind: str,
+    dockerfile_text: bytes,
     files: Mapping[str, bytes],
     arguments: dict[str, str],
     variables: tuple[str, ...],
@@ -184,11 +191,13 @@ def _run(
     tag: str = "",
     files_to: Path | None = None,
     anew: bool = False,
+    tool: Tool = "uv",
 ) -> str | None:
     """Runs a build; returns its output where it failed.
 
     Args:
         files: of the project, by their paths in the build's context. variables: as of :class:`Dependencies`.
+        tool: what is installed beside uv.
         tag, files_to, anew: as ``tag``, ``files`` and ``anew`` of :class:`buildkit.BuildRequest`.
     """
     client = buildkit.find_build_client(engine.endpoint)
@@ -197,13 +206,17 @@ def _run(
         for name, content in [
             *((f"project/{name}", content) for name, content in files.items()),
             *((f"toolkit/{name}", content) for name, content in support().items()),
+            *((f"tool/{name}", content) for name, content in tool_files(tool).items()),
         ]:
             path = context / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        (context / "project").mkdir(exist_ok=True)
+        for name in ("project", "tool"):
+            (context / name).mkdir(exist_ok=True)
         dockerfile = made / "Dockerfile"
-        dockerfile.write_bytes(template(kind))
+        dockerfile.write_bytes(dockerfile_text)
+        if tool != "uv":
+            arguments = {"TOOL": tool, **arguments}
         request = buildkit.BuildRequest(
             dockerfile=dockerfile,
             context=context,

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.config.settings import BuildNetwork
 from toolkit.data import data_path
 from toolkit.errors import BadInput
@@ -20,7 +20,8 @@ _PARTS = {
     "uv": ("system", "tools", "uv", "result"),
     "sync": ("system", "tools", "sync", "result"),
     "pip": ("system", "tools", "pip", "result"),
-    "export": ("system", "tools", "export"),
+    "conda": ("system", "tools", "tool", "conda", "result"),
+    "export": ("system", "tools", "tool", "export"),
     "editable": ("system", "tools", "editable"),
 }
 """The templates in dockerfiles/ that a build consists of, in this order."""
@@ -49,13 +50,25 @@ class EnvironmentDefinition:
         """Whether the base image itself is the environment, because nothing is added."""
         return self.lock.kind == "none" and not self.packages
 
+    @property
+    def tool(self) -> Tool:
+        """What installs the dependencies."""
+        return "conda" if self.lock.kind == "conda" else "uv"
+
+    def template(self) -> bytes:
+        """The Dockerfile of the environment."""
+        return template(self.lock.kind) + b"".join(
+            f"ENV {name}={_quoted(value)}\n".encode() for name, value in sorted(self.lock.environment.items())
+        )
+
     def input_hashes(self) -> dict[str, str]:
         """Hashes of the inputs, by the names that `--explain` shows."""
         hashes = {"base image": self.base_id, "system packages": " ".join(sorted(set(self.packages)))}
         for name, content in sorted(self.lock.files.items()):
             hashes[f"lock {name}"] = hashlib.sha256(content).hexdigest()
         if not self.is_base:
-            hashes["template"] = hashlib.sha256(template(self.lock.kind) + b"".join(support().values())).hexdigest()
+            parts = [self.template(), *support().values(), *tool_files(self.tool).values()]
+            hashes["template"] = hashlib.sha256(b"".join(parts)).hexdigest()
             options = " ".join(f"{name}={value}" for name, value in sorted(self.lock.options.items()))
             hashes["kind"] = f"{self.lock.kind} {options}".strip()
         return hashes
@@ -74,14 +87,31 @@ def template(kind: str) -> bytes:
     return b"\n".join(data_path(f"dockerfiles/{part}.Dockerfile").read_bytes() for part in _PARTS[kind])
 
 
+def _quoted(value: str) -> str:
+    """A value of a Dockerfile's ENV, as it is."""
+    return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'
+
+
 def support() -> dict[str, bytes]:
     """The files that the templates read beside the project's, by their paths."""
     return {name: data_path(f"dockerfiles/{name}").read_bytes() for name in _SUPPORT}
 
 
+def tool_files(tool: Tool) -> dict[str, bytes]:
+    """What a build with a tool beside uv reads: the tool's requirements, with their hashes, and how it is called."""
+    if tool == "uv":
+        return {}
+    files = {"requirements.txt": data_path(f"dockerfiles/tools/{tool}.txt").read_bytes()}
+    if tool == "conda":
+        files["conda.py"] = data_path("dockerfiles/conda.py").read_bytes()
+    return files
+
+
 def export_key(export: Export, base_id: str, packages: tuple[str, ...]) -> str:
     """What the answer of an export depends on."""
-    parts = hashlib.sha256(template("export") + b"".join(support().values())).hexdigest()
+    parts = hashlib.sha256(
+        template("export") + b"".join([*support().values(), *tool_files(export.tool).values()])
+    ).hexdigest()
     return export.key(base_id, " ".join(sorted(set(packages))), parts)
 
 

@@ -22,6 +22,24 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
     # (pattern in the output, sentence for the user, whether the user's input is at fault); {lock} is the lock file. The first
     # match counts, so the lock comes before the network: without a network, packages are "not found" as well.
     (r"[Ll]ockfile .{0,80}needs to be updated", "{lock} does not match pyproject.toml: run `uv lock`", True),
+    (r"pyproject\.toml changed significantly", "{lock} does not match pyproject.toml: run `poetry lock`", True),
+    (
+        r"Lockfile doesn't satisfy the project",
+        "{lock} does not match pyproject.toml: run `pdm lock --lockfile {lock}`",
+        True,
+    ),
+    (r"Pipfile\.lock is out-of-date", "{lock} does not match the Pipfile: run `pipenv lock`", True),
+    (
+        r"[Ll]ock ?file is not compatible",
+        "{lock} was written by a version of its tool that is too old or too new to be read: write it again with the tool's "
+        "current version",
+        True,
+    ),
+    (
+        r"Group\(s\) not found|Extra \[.*\] is not specified",
+        "build.groups or build.extras names what the project does not have: the output above says which",
+        True,
+    ),
     (r"Failed to parse `?uv\.lock|Failed to parse lockfile", "{lock} cannot be read by uv: run `uv lock`", True),
     (
         r"DO NOT MATCH THE HASHES|Hash mismatch|hashes? mismatch",
@@ -78,6 +96,9 @@ def explain_failure(text: str, base: str, lock: str | None) -> ToolkitError:
     location = lock or base
     if "toolkit-refused:" in text.replace('echo "toolkit-refused:', ""):
         return foreign_distribution_error(location)
+    said = re.findall(r"toolkit-says: (.+)", text)
+    if said:
+        return BadInput(said[-1].strip(), location)
     final = _RETRY_WARNING.sub("", text)
     for pattern, sentence, input_is_wrong in _FAILURES:
         if re.search(pattern, final):

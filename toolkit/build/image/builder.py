@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from toolkit.build.code.files import CodeFile, is_project_file, project_files
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
-from toolkit.build.environment.base_image import OWN_BASE, find_base_image, pull
+from toolkit.build.environment.base_image import (
+    CONDA_PYTHON,
+    DEFAULT_BASE,
+    OWN_BASE,
+    find_base_image,
+    find_tool_base,
+    pull,
+)
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export
 from toolkit.build.environment.dependencies.search import find_dependencies
@@ -103,6 +110,8 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
         if not isinstance(found, Export) or not found.unlocked:
             there = f"its dependencies are locked by {found.file}" if found.file else "it declares no dependencies"
             raise BadInput(f"there is nothing to lock in this project: {there}")
+        if found.tool != "uv":
+            raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
         base, image = find_base_image(job.engine, settings.base_image, settings.python)
         base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
@@ -136,11 +145,20 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     from toolkit.build.environment.builder import ask_tool
 
     settings = job.project.config.build
-    _check_python(job, base, base_id)
+    _check_python(job, base, base_id, export.tool == "conda")
     network = network_files(settings.network, job.project.home)
-    return ask_tool(
-        job.engine, export, base, base_id, settings.system_packages, network, job.folder, job.report, job.anew
-    )
+    packages = settings.system_packages
+    if export.python:
+        packages = ()
+        found = find_tool_base(job.engine, base, base_id, export.python)
+        if found is None:
+            raise BadInput(
+                f"{export.tool} needs Python {export.python} or later to read the lock, and the base image {base} has an older "
+                f"one: pull {DEFAULT_BASE}, or write requirements with {export.tool} and name them in build.lock",
+                export.file,
+            )
+        base, base_id = found
+    return ask_tool(job.engine, export, base, base_id, packages, network, job.folder, job.report, job.anew)
 
 
 def _pull_base(job: _BuildJob, base: str) -> EngineObject:
@@ -165,8 +183,18 @@ def _pull_base(job: _BuildJob, base: str) -> EngineObject:
         ) from error
 
 
-def _check_python(job: _BuildJob, base: str, base_id: str) -> None:
-    """Compares the project's Python with the base image's, where the project says which it needs."""
+def _check_python(job: _BuildJob, base: str, base_id: str, of_conda: bool = False) -> None:
+    """Compares the project's Python with the base image's, where the project says which it needs.
+
+    An environment of conda has a Python of its own; the base image's runs what installs it.
+    """
+    if of_conda:
+        if find_tool_base(job.engine, base, base_id, CONDA_PYTHON, others=False) is None:
+            raise BadInput(
+                f"what installs packages of conda needs Python {CONDA_PYTHON} or later, and the base image {base} has an older "
+                "one: name another in build.base_image"
+            )
+        return
     root = job.project.root
     if any((root / name).is_file() for name in ("pyproject.toml", "Pipfile", ".python-version", "runtime.txt")):
         from toolkit.build.environment.python_version import check_python
@@ -343,7 +371,7 @@ def _environment(
         definition = replace(definition, base_id=str((job.engine.image(definition.base) or {})["Id"]))
     if job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
-        _check_python(job, definition.base, definition.base_id)
+        _check_python(job, definition.base, definition.base_id, definition.lock.kind == "conda")
     return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
 
 

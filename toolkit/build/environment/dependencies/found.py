@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,8 +18,8 @@ OWN_DISTRIBUTION = "samerun"
 FOREIGN_DISTRIBUTION = "toolkit"
 """A distribution of somebody else with the import name of the SDK. Installed, it would hide the SDK."""
 
-Kind = Literal["none", "uv", "sync", "pip"]
-Tool = Literal["uv"]
+Kind = Literal["none", "uv", "sync", "pip", "conda"]
+Tool = Literal["uv", "poetry", "pdm", "pipenv", "conda"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Dependencies:
         options: what the template is told beside them, by the names of its arguments.
         variables: the environment variables that addresses in the files name. Their values are mounted as a secret.
         unlocked: the sentence that says what is not exact, and the command that makes it so; empty where all is.
+        environment: variables that the image sets, as activating an environment of conda does.
         members: the folders, relative to the project's root, of the projects that are installed beside it: a workspace's.
     """
 
@@ -44,6 +46,7 @@ class Dependencies:
     variables: tuple[str, ...] = ()
     unlocked: str = ""
     members: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,12 @@ class Export:
         file, files, variables: as of :class:`Dependencies`.
         beside: further files that lie beside them while the tool runs. A change of them asks nothing again.
         source: the file among ``files`` that says what is wanted.
-        command: what is run beside the files. It writes ``pylock.toml`` there.
+        command: what is run beside the files. It writes the file ``answer`` there.
         unlocked: as of :class:`Dependencies`.
+        python: the lowest Python that the tool runs on, as ``3.10``, where its answer is the same on each. Empty where it has
+            to run on the base image's own.
+        checked: checks an answer, and gives what is kept of it; it raises BadInput. None keeps the answer as it is.
+        installed: how a kept answer is installed; None where it is a pylock.toml.
     """
 
     tool: Tool
@@ -68,6 +75,10 @@ class Export:
     variables: tuple[str, ...] = ()
     unlocked: str = ""
     beside: dict[str, bytes] = field(default_factory=dict)
+    answer: str = "pylock.toml"
+    python: str = ""
+    checked: Callable[[bytes], bytes] | None = None
+    installed: Callable[[bytes], Dependencies] | None = None
 
     def key(self, *others: str) -> str:
         """What the answer depends on, together with ``others``."""
@@ -75,12 +86,14 @@ class Export:
         inputs = [self.tool, hashes, self.command, self.options, *others]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
-    def answered(self, pylock: bytes) -> Dependencies:
+    def answered(self, answer: bytes) -> Dependencies:
         """The dependencies that a tool's answer holds."""
+        if self.installed is not None:
+            return self.installed(answer)
         # What the answer names of the project's own files lies beside it.
         files = {name: content for name, content in self.files.items() if name != self.source}
         options = {"LOCK": "pylock.toml", **self.options}
-        return Dependencies("sync", self.file, {**files, "pylock.toml": pylock}, options, self.variables, self.unlocked)
+        return Dependencies("sync", self.file, {**files, "pylock.toml": answer}, options, self.variables, self.unlocked)
 
 
 def read_input(root: Path, name: str, referrer: str) -> bytes:

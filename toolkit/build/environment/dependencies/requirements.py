@@ -57,9 +57,19 @@ def read_requirements(root: Path, name: str) -> Dependencies:
     return _Reader(root).read(name)
 
 
+def read_lines(root: Path, name: str, text: str, shown: str) -> Dependencies:
+    """As :func:`read_requirements`, of lines that another file holds.
+
+    Args:
+        name: the path that they are installed from. shown: the file that holds them, for messages.
+    """
+    return _Reader(root, {name: (text.encode(), shown)}).read(name)
+
+
 class _Reader:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, given: dict[str, tuple[bytes, str]] | None = None) -> None:
         self._root = root
+        self._given = given or {}
         self._files: dict[str, bytes] = {}
         self._hashes = False
         self._exact = True
@@ -84,13 +94,13 @@ class _Reader:
 
     def _read_one(self, current: str, referrer: str) -> list[tuple[str, str]]:
         """Reads one file; returns those that it includes, each with the line that does."""
-        content = read_input(self._root, current, referrer)
+        content, shown = self._given.get(current) or (read_input(self._root, current, referrer), "")
         text, encoding = _decode(content, current)
         kept: list[str] = []
         includes: list[tuple[str, str]] = []
         changed = False
         for number, raw, line in _logical_lines(text):
-            where = f"{current}:{number}"
+            where = shown or f"{current}:{number}"
             replaced = self._line(current, line, where, includes)
             changed = changed or replaced is not None
             kept.append(raw if replaced is None else replaced)

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from toolkit.build.environment.dependencies.found import Dependencies, Export, read_folder, read_input
+from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool, read_folder, read_input
 from toolkit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _WAYS = (
     _Way("pylock.*.toml", "pylock", "a lock by the standard (PEP 751)"),
     _Way("poetry.lock", "poetry", "the lock of Poetry", above=True),
     _Way("pdm.lock", "pdm", "the lock of PDM", above=True),
+    _Way("pdm.*.lock", "pdm", "a lock of PDM"),
     _Way("Pipfile.lock", "pipenv", "the lock of Pipenv", above=True),
     _Way("pixi.lock", "pixi", "the lock of pixi"),
     _Way("conda-lock.yml", "conda-lock", "the lock of conda-lock"),
@@ -59,6 +60,7 @@ _WAYS = (
     _Way("environment.yaml", "conda", "an environment of conda"),
     _Way("binder/environment.yml", "conda", "an environment of conda"),
     _Way(".binder/environment.yml", "conda", "an environment of conda"),
+    _Way("pixi.toml", "pixi-project", "a project of pixi without a lock"),
     _Way("requirements.in", "in", "requirements without a lock"),
     _Way("pyproject.toml", "project", "a project without a lock"),
     _Way("setup.cfg", "project", "a project without a lock"),
@@ -71,10 +73,20 @@ _OF_ONE_PROJECT = {
     "pdm.lock": ("pyproject.toml",),
     "Pipfile.lock": ("Pipfile",),
     "pixi.lock": ("pyproject.toml", "pixi.toml"),
+    "conda-lock.yml": ("environment.yml", "environment.yaml"),
     "pyproject.toml": ("setup.cfg", "setup.py"),
     "setup.cfg": ("setup.py",),
 }
 """Files that declare what the lock locks. They are not passed over."""
+_WRITES = {
+    "uv": "uv lock",
+    "poetry": "poetry lock",
+    "pdm": "pdm lock",
+    "pipenv": "pipenv lock",
+    "pixi": "pixi lock",
+    "conda-lock": "conda-lock lock",
+}
+"""The command that writes a lock, by what reads it."""
 _UNREAD = {
     ".tool-versions": "the versions of tools that asdf installs",
     "postBuild": "a script of Binder's",
@@ -118,7 +130,10 @@ class _Search:
     def _find(self, chosen: str | None) -> Found:
         if chosen is not None:
             if not (self._root / chosen).is_file():
-                raise BadInput(f"build.lock names {chosen!r}, which is not a file below {self._root}")
+                remedy = _WRITES.get(_kind_of(chosen), "")
+                raise BadInput(
+                    f"build.lock names {chosen!r}, which is not a file below {self._root}{f': run `{remedy}`' if remedy else ''}"
+                )
             return self._read(chosen, _kind_of(chosen))
         self._say_unread()
         present = list(self._present())
@@ -143,7 +158,8 @@ class _Search:
             raise BadInput(f"build.wheelhouse names {wheelhouse!r}, which has no packages below {self._root}")
         if isinstance(found, Dependencies) and found.kind == "none":
             return found
-        if found.file is None or (isinstance(found, Dependencies) and found.kind != "pip"):
+        of_pip = found.kind == "pip" if isinstance(found, Dependencies) else found.tool == "uv"
+        if found.file is None or not of_pip:
             raise BadInput(
                 "a lock says where each package comes from, so build.wheelhouse can't take its place: write requirements "
                 "(`uv export -o requirements.txt`), and name them in build.lock",
@@ -194,9 +210,23 @@ class _Search:
             read = read_requirements(self._root, name)
             remedy = f"`uv pip compile {name} -o requirements.txt` locks it"
             return _choosing(name, read.files, name, read.variables, _unlocked(name, remedy))
+        if kind in ("poetry", "pdm", "pipenv"):
+            from toolkit.build.environment.dependencies.exporters import read_tool_lock
+
+            return read_tool_lock(self._root, name, cast("Tool", kind), settings.extras, settings.groups)
         if kind in ("project", "pipfile"):
             return self._declared(name, kind)
-        raise BadInput(_unsupported(name), name)
+        from toolkit.build.environment.dependencies import conda
+
+        if kind == "pixi-project":
+            raise BadInput(
+                "only pixi itself knows what it means, and there is no pixi.lock beside it: run `pixi lock`", name
+            )
+        if kind == "pixi":
+            return conda.read_pixi_lock(self._root, name, settings.extras, settings.groups)
+        if kind == "conda-lock":
+            return conda.read_conda_lock(self._root, name, settings.groups)
+        return conda.read_environment(self._root, name)
 
     def _chosen_options(self) -> list[str]:
         settings = self._settings
@@ -210,7 +240,11 @@ class _Search:
         declared = declared_requirements(self._root, self._settings.extras, name, self._settings.groups)
         if declared.file != name:
             return Dependencies("none")
-        return self._resolved(declared, "`toolkit lock` or `uv lock` locks it")
+        pyproject = declared.files.get("pyproject.toml", b"") if name == "pyproject.toml" else b""
+        if re.search(rb"(?m)^\[tool\.pixi\.(dependencies|target|feature)\b", pyproject):
+            raise BadInput("it names packages of conda, and there is no pixi.lock beside it: run `pixi lock`", name)
+        own = next((one for one in ("poetry", "pdm") if f"[tool.{one}".encode() in pyproject), "uv")
+        return self._resolved(declared, f"`toolkit lock` or `{own} lock` locks it")
 
     def _resolved(self, declared: Declared, remedy: str) -> Found:
         """What is declared, resolved by uv."""
@@ -346,11 +380,15 @@ def _names(found: Found) -> set[str] | None:
     names: set[str] = set()
     for path, content in found.files.items():
         text = content.decode("utf-8", "replace")
-        if path.endswith((".lock", "pylock.toml")) or path.startswith("pylock."):
+        if os.path.basename(path) == "pixi.lock":
+            return None
+        if os.path.basename(path) == "Pipfile.lock":
+            pattern = r'"([A-Za-z0-9._-]+)": \{[^{}]*?"version": "==([^"]+)"'
+        elif path.endswith((".lock", "pylock.toml")) or path.startswith("pylock."):
             pattern = r'(?m)^name = "([^"]+)"(?:\nversion = "([^"]+)")?'
         elif path.endswith((".txt", ".in")):
             pattern = r"(?m)^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?(?:\s*==\s*([^\s;\\]+))?"
-        elif path.endswith("pyproject.toml"):
+        elif os.path.basename(path) in ("pyproject.toml", "Pipfile", "setup.cfg", "setup.py"):
             continue
         else:
             return None
@@ -367,6 +405,8 @@ def _kind_of(name: str) -> str:
     for way in _WAYS:
         if fnmatch.fnmatch(base, os.path.basename(way.pattern)) and way.kind != "requirements":
             return way.kind
+    if base.endswith("conda-lock.yml"):
+        return "conda-lock"
     if base.endswith((".yml", ".yaml")):
         return "conda"
     return "requirements"
@@ -374,10 +414,3 @@ def _kind_of(name: str) -> str:
 
 def _unlocked(name: str, remedy: str) -> str:
     return f"nothing is locked: {name} only declares what it needs, and the newest versions are installed; {remedy}"
-
-
-def _unsupported(name: str) -> str:
-    return (
-        f"{name} is not supported yet: export a requirements.txt, or run `uv lock`; "
-        "`build: {lock: none}` builds without dependencies"
-    )
