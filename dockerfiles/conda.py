@@ -125,7 +125,7 @@ async def install(lock: Path, prefix: Path, requirements: Path, categories: list
     requirements.write_text("".join(f"{line}\n" for line in lines))
     try:
         # conda runs the scripts of its packages, and pixi does not.
-        scripts = lock.suffix != ".lock"
+        scripts = lock.name != "pixi.lock"
         await rattler.install(records, prefix, show_progress=False, client=client(), execute_link_scripts=scripts)
     except exceptions.InstallerError as error:
         if re.search(r"hash|sha256|md5|checksum", str(error), re.IGNORECASE):

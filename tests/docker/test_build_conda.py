@@ -110,7 +110,7 @@ def test_the_example_is_solved_and_said_not_to_be_locked(project: Project) -> No
 def test_a_lock_of_pixi_is_installed_exactly(project: Project) -> None:
     project.environment(f"python=={project.python}", "greeting=1.0", "hello")
     assert project.scratch.toolkit("build").code == 0
-    (kept,) = (project.root / ".toolkit" / "build" / "exports").glob("*.pixi.lock")
+    (kept,) = (project.root / ".toolkit" / "build" / "exports").glob("*.solved.lock")
     # The kept answer is of the newest form of pixi's lock. Its users have the one before.
     lock = "version: 6\n" + kept.read_text().partition("\nenvironments:")[2].join(("environments:", ""))
     (project.root / "environment.yml").unlink()

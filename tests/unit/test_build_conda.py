@@ -54,7 +54,7 @@ def test_an_environment_is_asked_for_and_said_not_to_be_locked(tmp_path: Path) -
 
     found = export.answered(b"version: 7\n")
     assert found.kind == "conda" and found.options == {
-        "LOCK": "pixi.lock",
+        "LOCK": "solved.lock",
         "REQUIREMENTS": "requirements-of-conda.txt",
     }
     assert found.files["requirements-of-conda.txt"] == b"six==1.17.0\n-r more.txt\niniconfig\n"

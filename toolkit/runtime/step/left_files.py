@@ -72,8 +72,8 @@ def make_mark(folder: str, after_own_files: bool) -> Optional[int]:
     """The file system's time, in nanoseconds, before which the step has changed nothing in ``folder``; None if it can't be told.
 
     Args:
-        after_own_files: whether the runtime has just written there what has the time of now. A file's time moves on in ticks of some milliseconds,
-            so the next one is waited for.
+        after_own_files: whether the runtime has just written there what has the time of now. A file's time moves on in
+            ticks of some milliseconds, so the next one is waited for.
     """
     path = os.path.join(folder, f".toolkit-{os.urandom(8).hex()}")
     try:

@@ -13,7 +13,7 @@ from toolkit.build.environment.dependencies.exported import BUILD_FOLDER, inside
 from toolkit.build.environment.dependencies.found import Dependencies, Export, normalize_name, read_folder, read_input
 from toolkit.errors import BadInput
 
-_ANSWER = "pixi.lock"
+_ANSWER = "solved.lock"
 _REQUIREMENTS = "requirements-of-conda.txt"
 _PREFIX = {"CONDA_PREFIX": "/opt/venv"}
 """What the packages of an environment ask for to find their own files."""
