@@ -161,6 +161,25 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
+def test_what_a_pipelines_file_writes_while_it_is_described_is_no_part_of_the_project(
+    project: LocalProject,
+) -> None:
+    project.write("data/in.txt", "old")
+    project.write(
+        "pipeline.py",
+        "from pathlib import Path\nfrom toolkit import Pipeline, ShellTask\n"
+        "here = Path(__file__).resolve().parent\n"
+        "(here / 'output').mkdir()\n(here / 'data/in.txt').write_text('new')\n"
+        "pipeline = Pipeline(steps=[ShellTask('a', f'ls {here}; cat data/in.txt; test ! -e output')])\n",
+    )
+    if refusal(project.root):
+        pytest.skip("this system refuses mounts")
+    assert project.run("pipeline.py") == 0, project.err
+    assert (project.root / "data/in.txt").read_text() == "old"
+    assert not (project.root / "output").exists()
+    assert not list((project.root / ".toolkit/work").iterdir())
+
+
 @pytest.mark.parametrize("user", [0, 65534])
 def test_the_mounts_of_a_user_change_nothing_else_of_what_a_step_may_do(place: Path, user: int) -> None:
     # Given a user, and files of which some are theirs,

@@ -11,6 +11,8 @@ import json
 import os
 import sys
 
+from ..shared.locations import current_locations
+from ..shared.processes import read_mounts
 from .work_folder import UPPER, make_upper
 
 TYPE_CHECKING = False
@@ -50,11 +52,47 @@ def mount_all(
         _enter_namespace()
         # The overlay comes first: what is mounted below its lower folder would not be seen through it.
         if overlay:
-            _mount_overlay(overlay, lower)
+            _mount_overlay(overlay, lower, overlay)
         if volumes:
             _mount_volumes(volumes, scratch)
             for path in read_only:
                 _forbid_writing(path)
+        if os.geteuid() != 0:
+            _drop_capabilities()
+    except OSError as error:
+        raise MountRefused(f"{error.filename or 'a namespace'}: {error.strerror}") from None
+
+
+def cover_code(beside: str) -> None:
+    """Does the same as :func:`cover` for the user's code, where the system lets it."""
+    try:
+        cover(current_locations().code, beside)
+    except MountRefused:
+        pass
+
+
+def cover(folder: str, beside: str) -> None:
+    """Lets this process, which has one thread, and all that it starts write below a folder of which nothing changes.
+
+    What they write is theirs, and the folder's path is the same. The working folder is to be entered anew.
+
+    Args:
+        folder: an absolute path. beside: what is written lies in folders whose names begin with this path; they are made.
+
+    Raises:
+        MountRefused: the system does not let it do that. It may have a namespace already.
+    """
+    root = os.path.realpath(folder).rstrip("/") + "/"
+    try:
+        if any(path.startswith(root) for path in read_mounts()):
+            raise MountRefused("an overlay does not show what is mounted in the folder")
+        os.makedirs(beside + UPPER)
+        expected = os.listdir(folder)
+        _enter_namespace()
+        _mount_overlay(folder, folder, beside)
+        if sorted(os.listdir(folder)) != sorted(expected):
+            _call("umount2", os.fsencode(folder), _DETACH, what=folder)
+            raise MountRefused("an overlay: it does not show what it should")
         if os.geteuid() != 0:
             _drop_capabilities()
     except OSError as error:
@@ -74,8 +112,8 @@ def _enter_namespace() -> None:
     _mount("none", "/", _RECURSIVE | _SLAVE)
 
 
-def _mount_overlay(folder: str, lower: str) -> None:
-    upper, work = folder + UPPER, folder + ".overlay"
+def _mount_overlay(folder: str, lower: str, beside: str) -> None:
+    upper, work = beside + UPPER, beside + ".overlay"
     for each in (folder, work):
         os.makedirs(each, exist_ok=True)
     # Neither length nor characters of a path matter where descriptors name it.
