@@ -161,23 +161,34 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_what_a_pipelines_file_writes_while_it_is_described_is_no_part_of_the_project(
-    project: LocalProject,
-) -> None:
+def test_what_a_pipelines_file_writes_while_it_is_described_is_no_part_of_the_project(tmp_path: Path) -> None:
+    # Given a file that makes a folder and writes a file when it is imported, in a part of a repository,
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "part").mkdir()
+    project = LocalProject(tmp_path / "part")
     project.write("data/in.txt", "old")
     project.write(
         "pipeline.py",
-        "from pathlib import Path\nfrom toolkit import Pipeline, ShellTask\n"
-        "here = Path(__file__).resolve().parent\n"
-        "(here / 'output').mkdir()\n(here / 'data/in.txt').write_text('new')\n"
-        "pipeline = Pipeline(steps=[ShellTask('a', f'ls {here}; cat data/in.txt; test ! -e output')])\n",
+        """\
+import subprocess
+from pathlib import Path
+from toolkit import Pipeline, ShellTask
+
+here = Path(__file__).resolve().parent
+(here / "output").mkdir()
+(here / "data/in.txt").write_text("new")
+subprocess.run(["git", "status"], check=True, stdout=subprocess.DEVNULL)
+pipeline = Pipeline([ShellTask("a", f"ls {here}; test $(cat data/in.txt) = old; test ! -e output", strict=True)])
+""",
     )
     if refusal(project.root):
         pytest.skip("this system refuses mounts")
+    before = content(project.root)
+    # when it runs, then no step sees what it wrote, and the project is what it was.
     assert project.run("pipeline.py") == 0, project.err
-    assert (project.root / "data/in.txt").read_text() == "old"
+    assert content(project.root) == before
     assert not (project.root / "output").exists()
-    assert not list((project.root / ".toolkit/work").iterdir())
+    assert os.listdir(project.root / ".toolkit" / "work") == []
 
 
 @pytest.mark.parametrize("user", [0, 65534])

@@ -68,7 +68,9 @@ def cover_code(beside: str) -> None:
     try:
         cover(current_locations().code, beside)
     except MountRefused:
-        pass
+        return
+    # Of a project in a larger repository, git would look no further than the mount.
+    os.environ.setdefault("GIT_DISCOVERY_ACROSS_FILESYSTEM", "1")
 
 
 def cover(folder: str, beside: str) -> None:
