@@ -191,6 +191,51 @@ pipeline = Pipeline([ShellTask("a", f"ls {here}; test $(cat data/in.txt) = old; 
     assert os.listdir(project.root / ".toolkit" / "work") == []
 
 
+COVER = """\
+import json, os, sys, types
+package = types.ModuleType("package")
+package.__path__ = [sys.argv[1]]
+sys.modules["package"] = package
+import _ctypes
+from package.step import mounts
+folder, beside, user = sys.argv[2], sys.argv[3], int(sys.argv[4])
+os.setgroups([user])
+os.setresgid(user, user, user)
+os.setresuid(user, user, user)
+mounts._call("prctl", 4, 1, 0, 0, 0, what="prctl")  # As it is after exec.
+try:
+    mounts.cover(folder, beside)
+except mounts.MountRefused as error:
+    print(error)
+open(os.path.join(folder, "file"), "a").write("more")
+print(open(os.path.join(folder, "file")).read())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("owner", [65534, 0])
+def test_a_plain_user_whose_project_holds_files_of_others_can_write_them_while_it_is_described(
+    place: Path, owner: int
+) -> None:
+    # Given a file of the user's own, or one of somebody else that the user's group may write,
+    if refusal(place):
+        pytest.skip("this system refuses mounts")
+    code = place / "project"
+    code.mkdir()
+    (code / "file").write_text("old, ")
+    os.chown(code, 65534, 65534)
+    os.chown(code / "file", owner, 65534)
+    (code / "file").chmod(0o664)
+    (place / "beside").mkdir()
+    os.chown(place / "beside", 65534, 65534)
+    # when it is written, then that succeeds, and only the user's own file stays as it was.
+    command = [sys.executable, "-c", COVER, str(RUNTIME), str(code), str(place / "beside" / "it"), "65534"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("old, more\n"), done.stderr
+    assert ("known to be this user's" in done.stdout) == (owner == 0)
+    assert (code / "file").read_text() == ("old, " if owner else "old, more")
+
+
 @pytest.mark.parametrize("user", [0, 65534])
 def test_the_mounts_of_a_user_change_nothing_else_of_what_a_step_may_do(place: Path, user: int) -> None:
     # Given a user, and files of which some are theirs,
