@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.examples import GETTING_STARTED
-from toolkit.backends import describer, process
+from toolkit.backends import process
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.config.load import load
 from toolkit.plan.planner import plan
@@ -39,7 +38,7 @@ def test_the_file_is_as_it_was(tmp_path: Path, form: str) -> None:
     folder = shutil.copytree(GETTING_STARTED, tmp_path / "project", ignore=shutil.ignore_patterns(".toolkit", ".env"))
     project = load(None, folder)
     reference = parse(form, folder)
-    ask = describer.process_describer(sys.executable, process.MAIN, process.environment(project, {}, {}))
+    ask = process.process_describer(project, process.environment(project, {}, {}))
     pipeline = describe.describe(project, reference, ask)
     made = plan(pipeline, project.config, reference.import_roots(project))
     run_id = compose.run_id_of(made, {})

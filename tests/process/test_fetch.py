@@ -185,6 +185,12 @@ def test_what_can_not_be_had(ran: LocalProject, arguments: tuple[str, ...], mess
     assert message in ran.err and not files_in(ran.root / "nowhere")
 
 
+@pytest.mark.parametrize("place", ["pipeline.py", "pipeline.py/below/it"])
+def test_a_file_is_no_place_to_fetch_to(ran: LocalProject, place: str) -> None:
+    assert ran.toolkit("fetch", "f", "--to", place) == 2
+    assert "pipeline.py is a file, and no folder" in ran.err
+
+
 def test_a_word_that_is_no_run_is_a_key_of_the_newest(ran: LocalProject) -> None:
     assert ran.toolkit("fetch", "f", "sub/a", "--to", "../word") == 0
     assert ran.err.startswith("'f' is no run, and so a key of the newest run, one\n2 files of the run one in ../word")

@@ -161,6 +161,81 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
+def test_what_a_pipelines_file_writes_while_it_is_described_is_no_part_of_the_project(tmp_path: Path) -> None:
+    # Given a file that makes a folder and writes a file when it is imported, in a part of a repository,
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "part").mkdir()
+    project = LocalProject(tmp_path / "part")
+    project.write("data/in.txt", "old")
+    project.write(
+        "pipeline.py",
+        """\
+import subprocess
+from pathlib import Path
+from toolkit import Pipeline, ShellTask
+
+here = Path(__file__).resolve().parent
+(here / "output").mkdir()
+(here / "data/in.txt").write_text("new")
+subprocess.run(["git", "status"], check=True, stdout=subprocess.DEVNULL)
+pipeline = Pipeline([ShellTask("a", f"ls {here}; test $(cat data/in.txt) = old; test ! -e output", strict=True)])
+""",
+    )
+    if refusal(project.root):
+        pytest.skip("this system refuses mounts")
+    before = content(project.root)
+    # when it runs, then no step sees what it wrote, and the project is what it was.
+    assert project.run("pipeline.py") == 0, project.err
+    assert content(project.root) == before
+    assert not (project.root / "output").exists()
+    assert os.listdir(project.root / ".toolkit" / "work") == []
+
+
+COVER = """\
+import json, os, sys, types
+package = types.ModuleType("package")
+package.__path__ = [sys.argv[1]]
+sys.modules["package"] = package
+import _ctypes
+from package.step import mounts
+folder, beside, user = sys.argv[2], sys.argv[3], int(sys.argv[4])
+os.setgroups([user])
+os.setresgid(user, user, user)
+os.setresuid(user, user, user)
+mounts._call("prctl", 4, 1, 0, 0, 0, what="prctl")  # As it is after exec.
+try:
+    mounts.cover(folder, beside)
+except mounts.MountRefused as error:
+    print(error)
+open(os.path.join(folder, "file"), "a").write("more")
+print(open(os.path.join(folder, "file")).read())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("owner", [65534, 0])
+def test_a_plain_user_whose_project_holds_files_of_others_can_write_them_while_it_is_described(
+    place: Path, owner: int
+) -> None:
+    # Given a file of the user's own, or one of somebody else that the user's group may write,
+    if refusal(place):
+        pytest.skip("this system refuses mounts")
+    code = place / "project"
+    code.mkdir()
+    (code / "file").write_text("old, ")
+    os.chown(code, 65534, 65534)
+    os.chown(code / "file", owner, 65534)
+    (code / "file").chmod(0o664)
+    (place / "beside").mkdir()
+    os.chown(place / "beside", 65534, 65534)
+    # when it is written, then that succeeds, and only the user's own file stays as it was.
+    command = [sys.executable, "-c", COVER, str(RUNTIME), str(code), str(place / "beside" / "it"), "65534"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("old, more\n"), done.stderr
+    assert ("known to be this user's" in done.stdout) == (owner == 0)
+    assert (code / "file").read_text() == ("old, " if owner else "old, more")
+
+
 @pytest.mark.parametrize("user", [0, 65534])
 def test_the_mounts_of_a_user_change_nothing_else_of_what_a_step_may_do(place: Path, user: int) -> None:
     # Given a user, and files of which some are theirs,

@@ -159,6 +159,32 @@ def test_the_end_of_a_run_names_what_only_it_could_tell_of_two_branches_and_keys
     assert ("each/0/both/l/w", "d.txt") in puts and ("each/0/both/r/w", "d.txt") in puts
 
 
+def test_what_is_said_of_a_file_that_two_branches_put_is_a_name_for_a_step_inside_of_others_too(
+    project: LocalProject,
+) -> None:
+    # Given two branches that put one name, and a step in a map after them that gets it,
+    pipeline = """
+from toolkit import Map, Parallel
+
+def branch(name):
+    return ShellTask("w", f"echo {name} > d.txt", catalog=Catalog(put=["*.txt"])).as_pipeline()
+
+gets = ShellTask("gets", "export d=$(cat d.txt)", returns=["d"], catalog=Catalog(get=["KEY"])).as_pipeline()
+p = Pipeline(steps=[
+    ShellTask("items", "export items='[1, 2]'", returns=["items"]),
+    Parallel("both", {"l": branch("l"), "r": branch("r")}),
+    Map("each", gets, iterate_on="items", iterate_as="item"),
+])
+"""
+    project.write("pipeline.py", HEAD + pipeline.replace("KEY", "d.txt"))
+    assert project.run("pipeline.py") == 1
+    assert "side by side: name one of them, as in both/l/w:d.txt" in project.err
+    # when it names one as it is told to, then it gets that one.
+    project.write("pipeline.py", HEAD + pipeline.replace("KEY", "both/l/w:d.txt"))
+    assert project.run("pipeline.py") == 0, project.err
+    assert project.show()["parameters"]["d"] == ["l", "l"]
+
+
 def test_a_value_in_a_key_is_an_input_of_a_function_that_does_not_take_it(project: LocalProject) -> None:
     project.write("functions.py", "def writes():\n    open('v1.10.csv', 'w').write('x')\n")
     project.write(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolkit.backends import describer, driver, process
+from toolkit.backends import driver, process
 from toolkit.cli.main import run as command_line
 from toolkit.config.load import load
 from toolkit.plan.plan import Plan
@@ -78,11 +78,8 @@ class LocalProject:
         with _working_in(self.root):
             project = load(None, self.root)
             reference = parse(pipeline, self.root)
-            ask = describer.process_describer(
-                sys.executable,
-                process.MAIN,
-                process.environment(project, project.config.executor.config.environment, {}),
-            )
+            variables = process.environment(project, project.config.executor.config.environment, {})
+            ask = process.process_describer(project, variables)
             described = describe(project, reference, ask, sys.executable)
         return plan(described, project.config, reference.import_roots(project))
 

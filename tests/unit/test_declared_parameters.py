@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.local_project import LocalProject
-from toolkit.backends import describer, process
+from toolkit.backends import process
 from toolkit.config.load import load
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Argument, DeclaredParameter, Pipeline
@@ -65,7 +64,7 @@ dag:
 def model(project: LocalProject, form: str) -> Pipeline:
     reference = parse(form, project.root)
     loaded = load(None, project.root)
-    ask = describer.process_describer(sys.executable, process.MAIN, process.environment(loaded, {}, {}))
+    ask = process.process_describer(loaded, process.environment(loaded, {}, {}))
     return describe(loaded, reference, ask)
 
 

@@ -141,6 +141,8 @@ ALLOWED: list[list[Step]] = [
      gets("h", "x")],
     [both(puts("w", "x"), puts("w", "x")), Nested("n", Pipeline((gets("g", "y"), puts("w", "x"), gets("h", "x")))),
      gets("i", "both/b/w:x")],
+    [both(puts("w", "x"), puts("w", "x")), Map("m", Pipeline((gets("g", "both/a/w:x"),)), "ns", "n")],
+    [both(puts("w", "x"), puts("w", "x"), on_failure=Pipeline((gets("g", "both/a/w:x"),)))],
     # Another name.
     [both(puts("w", "x"), puts("w", "y")), gets("g", "x")],
     [both(puts("w", "x"), puts("w", "x/y"))],
@@ -182,8 +184,9 @@ REFUSED: list[tuple[list[Step], str]] = [
     ([Map("m", Pipeline((both(puts("w", "x"), puts("w", "x")),)), "ns", "n"), gets("g", "0/x")], "which g gets"),
     ([Map("m", Pipeline((both(puts("w", "x"), puts("w", "x")),)), "ns", "n"), gets("g", "*/x")], "which g gets"),
     ([Nested("n", Pipeline((both(puts("w", "x"), puts("w", "x")),))), gets("g", "x")], "as in n/both/a/w:x"),
-    ([both(puts("w", "x"), puts("w", "x")), Nested("n", Pipeline((gets("g", "x"),)))], "which n/g gets"),
-    ([both(puts("w", "x"), puts("w", "x"), on_failure=Pipeline((gets("g", "x"),)))], "which both/on_failure/g gets"),
+    ([both(puts("w", "x"), puts("w", "x")), Nested("n", Pipeline((gets("g", "x"),)))], "as in both/a/w:x in that of n/g"),
+    ([both(puts("w", "x"), puts("w", "x")), Nested("n", Pipeline((both(puts("w", "y")), gets("g", "x"))))], "which n/g gets"),
+    ([both(puts("w", "x"), puts("w", "x"), on_failure=Pipeline((gets("g", "x"),)))], "as in both/a/w:x in that of both/on"),
     ([Loop("l", Pipeline((task("t", "b"), gets("g", "x"), both(puts("w", "x"), puts("w", "x")))), 2, "b")], "which l/*/g gets"),
 ]  # fmt: skip
 

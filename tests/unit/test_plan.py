@@ -18,6 +18,7 @@ from toolkit.model.pipeline import (
     Function,
     Loop,
     Map,
+    Nested,
     Pipeline,
     Return,
     Source,
@@ -111,6 +112,15 @@ def test_a_key_may_name_the_step_that_put_it(names: list[str], key: str, expecte
     assert (get.step, get.key) == expected
 
 
+def test_a_key_may_name_a_step_before_what_is_around_the_step_and_a_handler_the_failed_one() -> None:
+    getting = task("g", catalog=CatalogUse(("a:x", "b:x", "p:x")))
+    handled = replace(task("p"), on_failure=Pipeline((getting,)))
+    looped = Loop("l", Pipeline((task("b", "done"), handled)), 2, "done")
+    made = planned(task("a"), Map("m", Pipeline((task("b"), looped)), "xs", "x"))
+    [row] = [row for row in made.steps if row.name == "g"]
+    assert [get.step for get in row.get] == ["a", "m/*/l/*/b", "m/*/l/*/p"]
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
@@ -121,6 +131,10 @@ def test_a_key_may_name_the_step_that_put_it(names: list[str], key: str, expecte
         ([task("a", bind={"x": Constant(1)})], "binds x, which its function does not take"),
         ([task("a", catalog=CatalogUse((), ("../x",)))], "leads out of the step's folder"),
         ([task("a", catalog=CatalogUse(("b:x",))), task("b")], "'b', which does not run before it"),
+        (
+            [Nested("n", Pipeline((task("a", catalog=CatalogUse(("b:x",))),))), task("b")],
+            "'b', which does not run before it",
+        ),
         ([task("b"), task("a", catalog=CatalogUse(("b:/x",)))], "is absolute"),
         ([task("a", overrides={"argo": "none"})], "asks for the override 'none'"),
         (

@@ -81,6 +81,10 @@ def test_a_name_that_a_step_returns_is_a_name_also_when_no_run_got_so_far() -> N
     failed = [run("a", {"n": 1}, "accuracy", status="failed")]
     assert table(failed, ["accuracy", "accuracy.of"])[0]["values"] == {}
     assert table([], ["anything"]) == []
+    # But not what is missing in the value of a run that did.
+    got = run("b", {"accuracy": {"eu": 1}}, "accuracy")
+    with pytest.raises(BadInput, match=r"did you mean accuracy\.eu\?"):
+        table([*failed, got], ["accuracy.ue"])
 
 
 @pytest.mark.parametrize(

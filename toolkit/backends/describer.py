@@ -1,20 +1,18 @@
-"""Asks the runtime to describe a pipeline: what a request and its answer are, and a describer that is a plain process.
+"""Asks the runtime to describe a pipeline: what a request and its answer are.
 
-The describer that is a container is in :mod:`toolkit.backends.docker.describer`.
+A describer that is a container is in :mod:`toolkit.backends.docker.describer`, one that is a plain process in
+:mod:`toolkit.backends.process`.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from toolkit.errors import BadInput
 from toolkit.runtime.shared.causes import last_blame
-from toolkit.runtime.shared.protocol import FAULT, PROTOCOL
+from toolkit.runtime.shared.protocol import FAULT
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
@@ -24,33 +22,6 @@ TIME_LIMIT = 120.0
 
 Describer = Callable[["DescribeRequest"], "DescribeResponse"]
 """Sends a request to the runtime's ``--describe`` and returns its answer; both are JSON (see ``runtime/user/describe.py``)."""
-
-
-def process_describer(python: str, main: Path, environment: Mapping[str, str]) -> Describer:
-    """A describer that starts a plain process of the project's own interpreter for each request."""
-
-    def describe(request: DescribeRequest) -> DescribeResponse:
-        process = subprocess.Popen(
-            [python, str(main), "--describe", str(PROTOCOL)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-        began = time.monotonic()
-        try:
-            output, stderr = process.communicate(json.dumps(request).encode() + b"\n", timeout=TIME_LIMIT)
-        except subprocess.TimeoutExpired:
-            spent = time.monotonic() - began
-            raise BadInput(f"the pipeline's file did not end within {spent:.0f} s while it was described") from None
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        return parse_answer(process.returncode, output, stderr.decode("utf-8", "replace").strip(), python)
-
-    return describe
 
 
 def parse_answer(code: int, output: bytes, stderr: str, image: str) -> DescribeResponse:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from toolkit.runtime.shared.processes import read_mounts
+from toolkit.runtime.shared.processes import is_foreign, read_mounts
 
 Changes = tuple[list[tuple[str, bool]], list[str]]
 """What is a copy in the overlay, each path with whether it is a folder, and which paths are hidden."""
@@ -41,11 +41,11 @@ def overlay_changes(code: str, files: Iterable[tuple[str, bool]], most: int) -> 
         source = os.path.join(code, path)
         if is_folder:
             kept.setdefault(path, set())
-            if not os.access(source, os.R_OK | os.W_OK | os.X_OK) or _is_foreign(source):
+            if not os.access(source, os.R_OK | os.W_OK | os.X_OK) or is_foreign(source):
                 copied.append((path, True))
         elif os.path.islink(source):
             copied.append((path, False))
-        elif os.access(source, os.R_OK) and (not os.access(source, os.W_OK) or _is_foreign(source)):
+        elif os.access(source, os.R_OK) and (not os.access(source, os.W_OK) or is_foreign(source)):
             copied.append((path, False))
             most -= os.lstat(source).st_size
     hidden: list[str] = []
@@ -74,18 +74,6 @@ def _add_folder(kept: dict[str, set[str]], folder: str) -> None:
         _add_folder(kept, above)
     kept[above].add(name)
     kept[folder] = set()
-
-
-def _is_foreign(path: str) -> bool:
-    """Whether it names users or groups that a plain user's namespace does not have, so that no overlay there copies it."""
-    if os.geteuid() == 0:
-        return False
-    try:
-        status = os.stat(path)
-        named = (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
-        return named or any(name.startswith("system.posix_acl") for name in os.listxattr(path))
-    except OSError:
-        return False
 
 
 def _holds(kept: dict[str, set[str]], path: str) -> bool:

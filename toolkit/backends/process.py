@@ -8,17 +8,22 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from toolkit.backends import volumes
+from toolkit.backends.describer import TIME_LIMIT, Describer, parse_answer
 from toolkit.backends.interpreter import interpreter, with_interpreter
 from toolkit.backends.launcher import OnEnd, Verdict, gate_line
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import GATE_VARIABLE, PROCESS_VARIABLE, PROTOCOL
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 PACKAGE = Path(__file__).resolve().parents[1]
 MAIN = PACKAGE / "runtime" / "main.py"
@@ -77,6 +82,45 @@ def remove(folder: Path) -> None:
                     except OSError:
                         pass
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def process_describer(project: Project, environment: Mapping[str, str]) -> Describer:
+    """A describer that starts a plain process of the project's own interpreter for each request.
+
+    What the user's code writes in the project meanwhile ends with that process, as with a container, where the system lets it
+    have mounts of its own.
+
+    Args:
+        environment: the process's variables, as of :func:`environment`.
+    """
+    python = interpreter(project)
+
+    def describe(request: DescribeRequest) -> DescribeResponse:
+        folder = project.state / "work" / f"describe-{os.urandom(8).hex()}"
+        folder.mkdir(parents=True)
+        command = [python, str(MAIN), "--describe", str(PROTOCOL), str(folder / "written")]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        began = time.monotonic()
+        try:
+            output, stderr = process.communicate(json.dumps(request).encode() + b"\n", timeout=TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            spent = time.monotonic() - began
+            raise BadInput(f"the pipeline's file did not end within {spent:.0f} s while it was described") from None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            remove(folder)
+        return parse_answer(process.returncode, output, stderr.decode("utf-8", "replace").strip(), python)
+
+    return describe
 
 
 class ProcessLauncher:

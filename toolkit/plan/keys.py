@@ -208,13 +208,22 @@ class _SideBySide:
         )
 
     def _path_from(self, getting: str, putting: str) -> str | None:
-        """How a step names another one in a get: by its path from the step's own sequence; None where it can't."""
-        scope = self._scope_of[getting]
-        for step in scope.steps[: scope.steps.index(getting)]:
-            if _is_in(putting, step):
-                below = putting[len(scope.path) + 1 if scope.path else 0 :]
-                return below if ANY not in below.split("/") else None
-        return None
+        """How a step names another one in a get: by its path from a sequence around it; None where it can't."""
+        nearer: list[str] = []
+        is_handler = False
+        while True:
+            scope = self._scope_of[getting]
+            prefix = f"{scope.path}/" if scope.path else ""
+            # A handler may name the step that has failed, too.
+            for step in scope.steps[: scope.steps.index(getting) + is_handler]:
+                if _is_in(putting, step):
+                    below = putting[len(prefix) :]
+                    is_hidden = any(f"{around}{below}" in self._rows for around in nearer)
+                    return None if is_hidden or ANY in below.split("/") else below
+            if scope.owner is None:
+                return None
+            nearer.append(prefix)
+            getting, is_handler = scope.owner, scope.is_handler
 
     def _has(self, path: str, parallel: PlannedStep, name: str, wanted: str) -> bool:
         """Whether a get that names the step at ``path`` finds what the branches of a parallel put."""

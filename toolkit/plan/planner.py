@@ -72,6 +72,8 @@ class _Planner:
         self._settings: list[Settings] = []
         self._rows: list[PlannedStep] = []
         self._scopes: list[PlannedScope] = []
+        self._around: list[tuple[_Siblings, int]] = []
+        """The sequences around what is being planned, from the outermost, each with the position in it."""
 
     def plan(self, pipeline: Pipeline, import_roots: tuple[str, ...]) -> Plan:
         self._plan_sequence(pipeline, "", None)
@@ -98,7 +100,9 @@ class _Planner:
         returns: dict[str, list[int]] = {}
         puts: list[int] = []
         siblings = _Siblings(pipeline, scope)
+        self._around.append((siblings, 0))
         for position, step in enumerate(pipeline.steps):
+            self._around[-1] = siblings, position
             path = join(scope, step.name)
             if isinstance(step, Stub):
                 self._rows.append(PlannedStep(path, "stub", step.name, ends=_ends(step), line=step.line))
@@ -110,6 +114,8 @@ class _Planner:
             else:
                 names, puts_files = self._plan_composite(step, path)
             if step.on_failure is not None:
+                # The handler runs after the step, and may name it.
+                self._around[-1] = siblings, position + 1
                 handler = self._plan_sequence(step.on_failure, join(path, HANDLER), path)
                 names |= set(handler.returns)
                 puts_files = puts_files or bool(handler.puts)
@@ -117,6 +123,7 @@ class _Planner:
                 returns.setdefault(name, []).append(position)
             if puts_files:
                 puts.append(position)
+        self._around.pop()
         planned = PlannedScope(
             scope,
             tuple(join(scope, step.name) for step in pipeline.steps),
@@ -190,13 +197,7 @@ class _Planner:
     def _plan_task(self, task: Task, path: str, position: int, siblings: _Siblings) -> PlannedStep:
         gets = []
         for key in task.catalog.get:
-            step, rest = _split_step(key, siblings.paths)
-            if step is not None:
-                gets.append(
-                    CatalogGet(keys.checked_key(task, rest), siblings.before(step, position, task, f"gets {rest} from"))
-                )
-            else:
-                gets.append(CatalogGet(keys.checked_key(task, key)))
+            gets.append(self._plan_get(task, key))
         for key in task.catalog.put:
             keys.checked_key(task, key)
         named = keys.names_in_keys([*(get.key for get in gets), *task.catalog.put])
@@ -212,6 +213,15 @@ class _Planner:
         return PlannedStep(
             path, "task", task.name, settings, task, bind, tuple(gets), None, handler, _ends(task), line=task.line
         )
+
+    def _plan_get(self, task: Task, key: str) -> CatalogGet:
+        """A get. The step that its key names is one of the task's own sequence, else of the nearest one around that has it."""
+        for siblings, position in reversed(self._around):
+            step, rest = _split_step(key, siblings.paths)
+            if step is not None:
+                path = siblings.before(step, position, task, f"gets {rest} from")
+                return CatalogGet(keys.checked_key(task, rest), path)
+        return CatalogGet(keys.checked_key(task, key))
 
     def _plan_binding(
         self,

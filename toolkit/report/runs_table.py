@@ -102,12 +102,14 @@ def _below(value: JsonValue, name: str) -> list[JsonValue]:
     return [] if isinstance(value, dict) and set(value) in _DESCRIPTIONS else _find(value, name)
 
 
-def _check_known(name: str, runs: Iterable[TabledRun]) -> None:
-    """Refuses a name that no run has, unless it may yet have it: a step returns it, and none that is listed got so far."""
+def _check_known(name: str, runs: Sequence[TabledRun]) -> None:
+    """Refuses a name that no run has, unless one may yet have it: a step returns it, and none that is listed got so far."""
     known: set[str] = set()
     top = name.partition(".")[0]
+    # Where a run got so far, and the name is not in what it returned, a run that failed before does not vouch for it.
+    is_open = not any(top in run.parameters for run in runs)
     for run in runs:
-        if top in run.declared and top not in run.parameters:
+        if is_open and top in run.declared:
             return
         known |= run.declared | set(_names(run.parameters))
     close = nearest(name, known)

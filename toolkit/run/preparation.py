@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from toolkit import engine
-from toolkit.backends import describer, driver, process
+from toolkit.backends import driver, process
 from toolkit.backends.interpreter import interpreter
 from toolkit.build.image.builder import BuiltImage, build
 from toolkit.errors import BadInput
@@ -148,7 +148,7 @@ def prepare(
         python = interpreter(project)
         note(f"these are plain processes of {python}, not containers: {', '.join(process.WAIVED)} do not apply")
         variables = process.environment(project, project.config.executor.config.environment, {})
-        asked = Asked(describer.process_describer(python, process.MAIN, variables))
+        asked = Asked(process.process_describer(project, variables))
     else:
         from toolkit.backends.docker.describer import image_describer
 

@@ -134,7 +134,11 @@ def _check_inside(folder: Path, name: str) -> None:
 
 
 def _make_folder(handle: RunHandle, folder: Path) -> bool:
-    """Makes the folder, and marks it where it would be code; returns whether it is code all the same."""
+    """Makes the folder, and marks it where it would be code; returns whether it is code all the same.
+
+    Raises:
+        BadInput: it is a file.
+    """
     if folder == default_folder(handle):
         make_private_state(handle.project)
     is_code = not is_left_out(handle.project.root, folder)
@@ -142,6 +146,9 @@ def _make_folder(handle: RunHandle, folder: Path) -> bool:
     made = folder
     while not made.parent.exists():
         made = made.parent
+    for place in (made, made.parent):
+        if place.exists() and not place.is_dir():
+            raise BadInput(f"{place} is a file, and no folder to copy files to")
     is_own = not made.exists() or not any(made.iterdir())
     folder.mkdir(parents=True, exist_ok=True)
     if is_code and is_own:

@@ -1,7 +1,8 @@
 """The runtime's entry: it takes the user's folders off the import path before anything is imported, and starts a command.
 
 ``python3 main.py PROTOCOL RUN_ID PATH ATTEMPT`` runs one attempt of a step; ``python3 main.py --describe PROTOCOL``
-describes a pipeline from a request on standard input; ``--serve`` and ``--store`` answer a client that can't see the volume;
+describes a pipeline from a request on standard input (with a path as a further argument, what the pipeline's file writes
+in the project lies there); ``--serve`` and ``--store`` answer a client that can't see the volume;
 ``--mounts`` tells which mounts a plain process can make; ``--signal`` passes a signal on to the runtime that runs in the same
 container.
 """
@@ -29,11 +30,16 @@ def _isolate() -> None:
 if __name__ == "__main__":
     _isolate()
     if sys.argv[1:2] == ["--describe"]:
+        if sys.argv[3:]:
+            # Only here: containers don't pay for this import.
+            from _toolkit_runtime.step.mounts import cover_code  # type: ignore[import-not-found]
+
+            cover_code(sys.argv[3])
         from _toolkit_runtime.user.describe import main  # type: ignore[import-not-found]
     elif sys.argv[1:2] in (["--serve"], ["--store"]):
         from _toolkit_runtime.server.service import main  # type: ignore[import-not-found]
     elif sys.argv[1:2] == ["--mounts"]:
-        from _toolkit_runtime.step.mounts import main  # type: ignore[import-not-found]
+        from _toolkit_runtime.step.mounts import main
     elif sys.argv[1:2] == ["--signal"]:
         from _toolkit_runtime.step.signals import main  # type: ignore[import-not-found]
     else:

@@ -6,6 +6,7 @@ from tests.conformance.case import BROKEN, OK, PASSED, SKIPPED, Case, Expect, St
 
 PARALLEL = """\
 def before():
+    open("outer.txt", "w").write("outer")
     return 1, "outer", "untouched"
 
 def left(x, shared):
@@ -17,6 +18,7 @@ def left(x, shared):
 
 def left_again(x, shared, untouched, seen):
     assert (x, shared, untouched, seen) == (11, "left", "untouched", "outer")
+    assert open("outer.txt").read() == "outer", "a step before what is around this one can be named"
     return "only left"
 
 def right(x, shared, missing="not here"):
@@ -29,11 +31,11 @@ def after(x, shared, seen, only_left, first):
     return [x, shared, seen, only_left, first]
 
 p = Pipeline(steps=[
-    PythonTask(before, returns=["x", "shared", "untouched"]),
+    PythonTask(before, returns=["x", "shared", "untouched"], catalog=Catalog(put=["outer.txt"])),
     Parallel("both", branches={
         "left": Pipeline(steps=[
             PythonTask(left, returns=["x", "shared", "seen"], catalog=Catalog(put=["data.txt", "left.txt"])),
-            PythonTask(left_again, returns=["only_left"]),
+            PythonTask(left_again, returns=["only_left"], catalog=Catalog(get=["before:outer.txt"])),
         ]),
         "right": Pipeline(steps=[
             Stub("nothing"),
@@ -161,6 +163,7 @@ CASES = (
                 "all": [20, "right", "outer", "only left", 11],
             },
             puts={
+                "before": {"outer.txt": "outer"},
                 "both/left/left": {"data.txt": "of left", "left.txt": "left"},
                 "both/right/right": {"data.txt": "of right"},
             },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -44,6 +46,18 @@ def read_mounts() -> dict[str, bool]:
             fields = line.split(" ", 6)
             read_only[_unescape(fields[4])] = "ro" in fields[5].split(",")
     return read_only
+
+
+def is_foreign(path: str) -> bool:
+    """Whether it names users or groups that a plain user's namespace does not have, so that no overlay there copies it."""
+    if os.geteuid() == 0:
+        return False
+    try:
+        status = os.stat(path)
+        named = (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid())
+        return named or any(name.startswith("system.posix_acl") for name in os.listxattr(path))
+    except OSError:
+        return False
 
 
 def _unescape(path: str) -> str:

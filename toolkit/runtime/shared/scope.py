@@ -407,11 +407,18 @@ class Scope:
         return [sources[name][0] for name in sorted(sources)]
 
     def _way_out(self, source: str, name: str) -> str:
-        """How a step gets one of two files of one name: by the other's path from its own sequence, if there is one."""
-        own = self._trail[-1].instance
-        positions = self._plan.positions
-        if source.startswith(own and own + "/") and len(positions(source)) == len(positions(self._path)):
-            return f"name one of them, as in {source[len(own) + 1 if own else 0 :]}:{name}"
+        """How a step gets one of two files of one name: by the other's path from a sequence around it, if there is one."""
+        nearer: list[str] = []
+        for segment in reversed(self._trail):
+            own, template = (path and path + "/" for path in (segment.instance, segment.template))
+            below = source[len(own) :]
+            if source.startswith(own):
+                positions = self._plan.positions
+                is_hidden = any(around + below in self._plan.rows for around in nearer)
+                if not is_hidden and len(positions(source)) == len(positions(segment.path)):
+                    return f"name one of them, as in {below}:{name}"
+                break
+            nearer.append(template)
         return "give one of them another name"
 
     def put_side_by_side(self) -> dict[str, list[str]]:

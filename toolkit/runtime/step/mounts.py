@@ -11,6 +11,8 @@ import json
 import os
 import sys
 
+from ..shared.locations import current_locations
+from ..shared.processes import is_foreign, read_mounts
 from .work_folder import UPPER, make_upper
 
 TYPE_CHECKING = False
@@ -26,6 +28,10 @@ _CAPABILITIES = 0x20080522
 """The version of the kernel's interface (_LINUX_CAPABILITY_VERSION_3)."""
 _MOST_ENTRIES = 200
 """How many entries a folder may have that a mount path is added to: each is a mount of its own."""
+_MOST_LOOKED_AT = 20_000
+"""How many files of a project are asked for their owner before it is described: about 0.2 s."""
+_NOT_LOOKED_INTO = {".git", ".toolkit", ".venv", "node_modules"}
+"""Folders of many files that a pipeline's file does not write in."""
 
 
 class MountRefused(Exception):
@@ -50,7 +56,7 @@ def mount_all(
         _enter_namespace()
         # The overlay comes first: what is mounted below its lower folder would not be seen through it.
         if overlay:
-            _mount_overlay(overlay, lower)
+            _mount_overlay(overlay, lower, overlay)
         if volumes:
             _mount_volumes(volumes, scratch)
             for path in read_only:
@@ -59,6 +65,61 @@ def mount_all(
             _drop_capabilities()
     except OSError as error:
         raise MountRefused(f"{error.filename or 'a namespace'}: {error.strerror}") from None
+
+
+def cover_code(beside: str) -> None:
+    """Does the same as :func:`cover` for the user's code, where the system lets it."""
+    try:
+        cover(current_locations().code, beside)
+    except MountRefused:
+        return
+    # Of a project in a larger repository, git would look no further than the mount.
+    os.environ.setdefault("GIT_DISCOVERY_ACROSS_FILESYSTEM", "1")
+
+
+def cover(folder: str, beside: str) -> None:
+    """Lets this process, which has one thread, and all that it starts write below a folder of which nothing changes.
+
+    What they write is theirs, and the folder's path is the same. The working folder is to be entered anew.
+
+    Args:
+        folder: an absolute path. beside: what is written lies in folders whose names begin with this path; they are made.
+
+    Raises:
+        MountRefused: the system does not let it do that. It may have a namespace already.
+    """
+    root = os.path.realpath(folder).rstrip("/") + "/"
+    try:
+        if any(path.startswith(root) for path in read_mounts()):
+            raise MountRefused("an overlay does not show what is mounted in the folder")
+        if os.geteuid() != 0:
+            _check_own(folder)
+        os.makedirs(beside + UPPER)
+        expected = os.listdir(folder)
+        _enter_namespace()
+        _mount_overlay(folder, folder, beside)
+        if sorted(os.listdir(folder)) != sorted(expected):
+            _call("umount2", os.fsencode(folder), _DETACH, what=folder)
+            raise MountRefused("an overlay: it does not show what it should")
+        if os.geteuid() != 0:
+            _drop_capabilities()
+    except OSError as error:
+        raise MountRefused(f"{error.filename or 'a namespace'}: {error.strerror}") from None
+
+
+def _check_own(folder: str) -> None:
+    """Refuses a folder in which a plain user can't write in an overlay all that they can write: what others own.
+
+    Raises:
+        MountRefused: something in it is not this user's, or there is too much to look at.
+    """
+    left = _MOST_LOOKED_AT
+    for above, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _NOT_LOOKED_INTO]
+        paths = [above, *(os.path.join(above, name) for name in files)]
+        left -= len(paths)
+        if left < 0 or any(is_foreign(path) for path in paths if not os.path.islink(path)):
+            raise MountRefused("an overlay: not all in the folder is known to be this user's")
 
 
 def _enter_namespace() -> None:
@@ -74,8 +135,8 @@ def _enter_namespace() -> None:
     _mount("none", "/", _RECURSIVE | _SLAVE)
 
 
-def _mount_overlay(folder: str, lower: str) -> None:
-    upper, work = folder + UPPER, folder + ".overlay"
+def _mount_overlay(folder: str, lower: str, beside: str) -> None:
+    upper, work = beside + UPPER, beside + ".overlay"
     for each in (folder, work):
         os.makedirs(each, exist_ok=True)
     # Neither length nor characters of a path matter where descriptors name it.

@@ -51,7 +51,7 @@ class DescribeRefusal(Exception):
 
 def main(argv: list[str]) -> NoReturn:
     """``main.py --describe PROTOCOL`` with a request on standard input."""
-    if argv[2:] != [str(PROTOCOL)]:
+    if argv[2:3] != [str(PROTOCOL)]:
         spoken = argv[2] if len(argv) > 2 else "none"
         print(
             f"toolkit runtime: the runtime speaks protocol {PROTOCOL} and was called with protocol {spoken}",
