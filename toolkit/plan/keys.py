@@ -196,6 +196,8 @@ class _SideBySide:
             return
         first, second = puts[0].step, puts[1].step
         remedy = f"give one of them another name than {name}"
+        if "." not in name.rpartition("/")[2]:
+            remedy += f", or write {name}/ where it is a folder with other files in each"
         if unclear is not None:
             below = self._path_from(unclear.path, first.path)
             if below is not None:
