@@ -147,10 +147,19 @@ def test_declared_parameters_are_all_that_there_is_and_retry_keeps_them(project:
         "flag": False,
         "names": None,
     }
+    # The same again is what the run has, as what it became there.
+    assert project.toolkit("retry", "r", "-p", "p.json", *given("flag=0", "n=5.0")) == 1, project.err
+    assert "colour is given by a file, and the run r does not have it" in project.err
+    assert project.toolkit("retry", "r", *given("flag=yes")) == 2 and "flag is false there" in project.err
     # Another default is no reason to change a run that exists.
     write(project, TRAIN, "ShellTask('tell', 'echo $n $flag')", options=DECLARED.replace("5", "6"))
     assert project.toolkit("retry", "r") == 0, project.err
     assert project.show()["parameters"]["n"] == 5
+
+
+def test_a_declared_float_may_be_a_number_that_json_does_not_have(project: LocalProject) -> None:
+    write(project, "ShellTask('tell', 'test $rate = nan')", options=", parameters=[Parameter('rate', float)]")
+    assert project.run("pipeline.py", *given("rate=nan")) == 0, project.err
 
 
 def test_help_of_a_pipeline_lists_what_it_can_be_given(project: LocalProject) -> None:

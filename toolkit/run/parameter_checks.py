@@ -5,13 +5,14 @@ The host imports no user code. What it knows of arguments is in the description.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from toolkit.config.decode import nearest
 from toolkit.errors import BadInput
-from toolkit.model.argument_types import read_given, shown
+from toolkit.model.argument_types import SCALARS, read_given, shown
 from toolkit.model.pipeline import Argument, DeclaredParameter
 from toolkit.model.taken import Taken
 from toolkit.plan import keys
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _MOST_NAMES = 20
 """Names that a message lists."""
-_SCALARS = ("bool", "int", "float", "str")
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -113,12 +113,16 @@ def _declared_value(parameter: DeclaredParameter, value: JsonValue, spelling: st
         read = read_given(parameter.type, value, spelling)
     except CannotConvert as refusal:
         raise _cannot_be(parameter.name, parameter, refusal, "as the pipeline declares it", parameter.line) from None
-    is_single = parameter.type in _SCALARS or (
+    if isinstance(read, float) and not math.isfinite(read):
+        # JSON has no such number. The text is one for each step that takes a float.
+        return value
+    is_single = (isinstance(parameter.type, str) and parameter.type in SCALARS) or (
         isinstance(parameter.type, dict)
         and isinstance(members := parameter.type.get("union"), list)
         and len(members) == 2
         and members[1] == "none"
-        and members[0] in _SCALARS
+        and isinstance(members[0], str)
+        and members[0] in SCALARS
     )
     same = type(read) is type(value) or (type(read) is float and type(value) is int)
     return read if is_single and not (same and read == value) else value
