@@ -20,9 +20,11 @@ def train(n: int = 3, flag: bool = False, names: Optional[list[str]] = None, col
 def one(x: int, word="w"): return x
 def everything(**parameters): return parameters
 def use(m): pass
+def is_text(text: Optional[str]): assert type(text) is str, text
 """
 HEAD = "import functions as f\nfrom toolkit import *\n"
 TRAIN = "PythonTask(f.train, returns=['m'])"
+TEXT = "PythonTask(f.is_text)"
 MAP = "Map('all', branch=PythonTask(f.one).as_pipeline(), iterate_on='xs', iterate_as='x')"
 CHOICE = (
     "Conditional('how', 'mode', {'a': PythonTask(f.one, name='in a').as_pipeline(), 'b': Stub('in b').as_pipeline()})"
@@ -87,6 +89,8 @@ def test_what_can_not_be_right_is_refused_before_anything_starts(
         # What the step itself takes,
         ([TRAIN], ['n="3"', "flag=yes", 'names=["1.10", 2]', "colour=red"]),
         ([TRAIN], ["names=null"]),
+        ([TEXT], ['text={"a": 1}']),
+        ([TEXT], ["text=[1, 2]"]),
         # a branch that is not taken, and one that no item runs,
         ([TRAIN, CHOICE], ["mode=b", "x=z"]),
         ([MAP], ["xs=[]", "word=2"]),
@@ -137,7 +141,7 @@ def test_declared_parameters_are_all_that_there_is_and_retry_keeps_them(project:
     assert project.run("pipeline.py") == 2
     assert "declares the parameter flag without a default" in project.err and "--param flag=…" in project.err
     assert project.run("pipeline.py", *given("flag=no", "colour=red")) == 2
-    assert "nothing in this pipeline takes colour: it declares n, flag and names" in project.err
+    assert "the step 'train' takes colour, but the pipeline does not declare it: it declares n, flag and names" in project.err
     project.write("p.json", '{"flag": "no", "colour": "red"}')
     assert project.run("pipeline.py", "-p", "p.json", "--run-id", "r") == 1
     shown = project.show()
@@ -155,6 +159,15 @@ def test_declared_parameters_are_all_that_there_is_and_retry_keeps_them(project:
     write(project, TRAIN, "ShellTask('tell', 'echo $n $flag')", options=DECLARED.replace("5", "6"))
     assert project.toolkit("retry", "r") == 0, project.err
     assert project.show()["parameters"]["n"] == 5
+
+
+def test_a_step_that_takes_what_is_not_declared_is_named(project: LocalProject) -> None:
+    write(project, TRAIN, "PythonTask(f.one)", options=", parameters=[Parameter('n', int, default=5)]")
+    assert project.run("pipeline.py") == 2
+    assert "the step 'one' takes x" in project.err and "does not declare: declare it" in project.err
+    assert project.run("pipeline.py", *given("x=1")) == 2
+    assert "the step 'one' takes x, but the pipeline does not declare it" in project.err
+    assert project.err.rstrip().endswith(": it declares n")
 
 
 def test_a_declared_float_may_be_a_number_that_json_does_not_have(project: LocalProject) -> None:

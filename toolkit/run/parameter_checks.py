@@ -6,7 +6,7 @@ The host imports no user code. What it knows of arguments is in the description.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,10 +25,10 @@ from toolkit.runtime.shared.casts import CannotConvert
 from toolkit.runtime.shared.controls import Controls, loop_ends
 from toolkit.runtime.shared.scope import UnsuitableValue
 from toolkit.runtime.shared.tree import ANY, DEFAULT, fill
-from toolkit.runtime.shared.values import item_spellings, parse_json_text
+from toolkit.runtime.shared.values import as_text, item_spellings, parse_json_text
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import FunctionRow, JsonValue, Parameters, StoredValue
+    from toolkit.runtime.shared.documents import FunctionRow, JsonValue, Parameters, StoredValue, TypeRow
 
 _MOST_NAMES = 20
 """Names that a message lists."""
@@ -55,10 +55,11 @@ def settle(
     Raises:
         BadInput: nothing takes a name that was typed, a declared parameter has no value, or one that can't be of its type.
     """
+    request = _with_texts(request, declared or (), taken)
     known = taken.names() if declared is None else tuple(parameter.name for parameter in declared)
     strange = [name for name in request.parameters if name not in known and name not in of_file]
     if strange and (declared is not None or not taken.of_everything):
-        _refuse_typed([name for name in strange if name in request.typed], known, declared is not None)
+        _refuse_typed([name for name in strange if name in request.typed], (*known, *of_file), declared, taken)
         are, them = ("is", "it") if len(strange) == 1 else ("are", "them")
         note(f"{_listed(strange)} {are} given by a file or the environment, and nothing in this pipeline takes {them}")
     if declared is None:
@@ -85,16 +86,53 @@ def settle(
     return replace(request, parameters=values, spellings=spellings)
 
 
-def _refuse_typed(names: list[str], known: tuple[str, ...], declared: bool) -> None:
+def _with_texts(request: Request, declared: Iterable[DeclaredParameter], taken: Taken) -> Request:
+    """The request with the text of each list or object that came as text, where a step takes a text and nothing else.
+
+    Of most lists and objects no text is kept, because they give it back themselves. One of a file is no text.
+    """
+    given = request.given
+    if given is None:
+        return request
+    types = [(one.name, one.type) for one in declared] + [(taker.name, taker.known.type) for taker in taken.takers]
+    spellings = dict(request.spellings)
+    for name, row in types:
+        value = request.parameters.get(name)
+        came_as_text = name not in given.from_files and given.values.get(name) is value
+        if row is not None and isinstance(value, (list, dict)) and came_as_text and name not in spellings:
+            text = as_text(value)
+            if not _is_taken(row, value, None) and _is_taken(row, value, text):
+                spellings[name] = text
+    return replace(request, spellings=spellings)
+
+
+def _is_taken(row: TypeRow, value: JsonValue, spelling: str | None) -> bool:
+    try:
+        read_given(row, value, spelling)
+    except CannotConvert:
+        return False
+    return True
+
+
+def _refuse_typed(
+    names: list[str], known: tuple[str, ...], declared: tuple[DeclaredParameter, ...] | None, taken: Taken
+) -> None:
+    """Refuses the first of these names.
+
+    Args:
+        known: the names that there are.
+    """
     if not names:
         return
-    hint = nearest(names[0], known)
-    takes = "declares" if declared else "takes"
+    name, known = names[0], tuple(dict.fromkeys(known))
+    hint = nearest(name, known)
+    takes = "takes" if declared is None else "declares"
     rest = f"it {takes} {_listed(known)}" if known else f"it {takes} no parameters"
+    takers = [taker.path for taker in taken.takers if taker.name == name]
+    if takers:
+        raise BadInput(f"--param {name}: the step {takers[0]!r} takes {name}, but the pipeline does not declare it: {rest}")
     raise BadInput(
-        f"--param {names[0]}: nothing in this pipeline takes {names[0]}"
-        + (f" (did you mean {hint!r}?)" if hint else "")
-        + f": {rest}"
+        f"--param {name}: nothing in this pipeline takes {name}" + (f" (did you mean {hint!r}?)" if hint else "") + f": {rest}"
     )
 
 
@@ -142,14 +180,17 @@ def _cannot_be(
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def check_parameters(plan: Plan, parameters: Parameters, spellings: Mapping[str, str] | None = None) -> None:
+def check_parameters(
+    plan: Plan, parameters: Parameters, spellings: Mapping[str, str] | None = None, declares: bool = False
+) -> None:
     """Refuses a run whose steps or catalog keys take what nothing gives, or what can't be what they take.
 
     A value is looked at where it is known: the run's own, one that is written in the pipeline, and the items of a map over
     one of the run's. Branches that a conditional is known not to take are left out.
 
     Args:
-        spellings: the texts that spelled parameters, as far as they are kept.
+        spellings: the texts that spelled parameters, as far as they are kept. declares: whether the pipeline declares its
+            parameters, so that a run can be given no other one.
 
     Raises:
         BadInput: naming the first such step and parameter.
@@ -165,6 +206,12 @@ def check_parameters(plan: Plan, parameters: Parameters, spellings: Mapping[str,
                 line,
             )
         has_stubs = any(row.type == "stub" for row in plan.steps)
+        if declares:
+            raise BadInput(
+                f"the step {step.path!r} takes {name}, which no step before it returns and the pipeline does not declare: "
+                "declare it, because what a pipeline declares is all that a run can be given",
+                line,
+            )
         raise BadInput(
             f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "
             f"give it with --param {name}=… or a parameters file"
