@@ -195,9 +195,11 @@ def check_parameters(
     Raises:
         BadInput: naming the first such step and parameter.
     """
-    missing = missing_parameters(plan, parameters)
-    if missing:
-        step, name = missing[0]
+    check = _ValueCheck(plan, parameters, spellings or {})
+    check.check_composites()
+    missing = next((found for found in missing_parameters(plan, parameters) if check.may_run(found[0])), None)
+    if missing is not None:
+        step, name = missing
         line = step.task.line if step.task is not None else None
         if name in keys.names_in(step) and step.task is not None and name in {each.name for each in step.task.returns}:
             raise BadInput(
@@ -218,7 +220,7 @@ def check_parameters(
             + (" (a stub, as each mocked step is, returns nothing)" if has_stubs else ""),
             line,
         )
-    _ValueCheck(plan, parameters, spellings or {}).check()
+    check.check_tasks()
 
 
 @dataclass(frozen=True)
@@ -240,18 +242,24 @@ class _ValueCheck:
         self._not_run: list[str] = []
         self._listed: dict[str, list[_Known]] = {}
 
-    def check(self) -> None:
+    def check_composites(self) -> None:
         controls: Controls | None = None
         for step in self._plan.steps:
-            if any(step.path.startswith(f"{scope_path}/") for scope_path in self._not_run):
+            if step.inside is None or step.type not in ("map", "conditional", "loop") or not self.may_run(step):
                 continue
-            if step.task is not None:
+            name = step.inside.parameter
+            if name in self._parameters and self._sources.first_source(name, step.path, step)[0] == "run":
+                controls = controls or controls_before_steps(self._plan, self._parameters, self._spellings)
+                self._check_composite(step, controls)
+
+    def check_tasks(self) -> None:
+        for step in self._plan.steps:
+            if self.may_run(step):
                 self._check_task(step)
-            elif step.inside is not None and step.type in ("map", "conditional", "loop"):
-                name = step.inside.parameter
-                if name in self._parameters and self._sources.first_source(name, step.path, step)[0] == "run":
-                    controls = controls or controls_before_steps(self._plan, self._parameters, self._spellings)
-                    self._check_composite(step, controls)
+
+    def may_run(self, step: PlannedStep) -> bool:
+        """Whether the step is in no branch that is known not to be taken, once composites are checked."""
+        return not any(step.path.startswith(f"{scope_path}/") for scope_path in self._not_run)
 
     def _check_composite(self, step: PlannedStep, controls: Controls) -> None:
         assert step.inside is not None
