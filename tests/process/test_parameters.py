@@ -144,7 +144,10 @@ def test_declared_parameters_are_all_that_there_is_and_retry_keeps_them(project:
     assert project.run("pipeline.py") == 2
     assert "declares the parameter flag without a default" in project.err and "--param flag=…" in project.err
     assert project.run("pipeline.py", *given("flag=no", "colour=red")) == 2
-    assert "the step 'train' takes colour, but the pipeline does not declare it: it declares n, flag and names" in project.err
+    assert (
+        "the step 'train' takes colour, but the pipeline does not declare it: it declares n, flag and names"
+        in project.err
+    )
     project.write("p.json", '{"flag": "no", "colour": "red"}')
     assert project.run("pipeline.py", "-p", "p.json", "--run-id", "r") == 1
     shown = project.show()

@@ -130,9 +130,13 @@ def _refuse_typed(
     rest = f"it {takes} {_listed(known)}" if known else f"it {takes} no parameters"
     takers = [taker.path for taker in taken.takers if taker.name == name]
     if takers:
-        raise BadInput(f"--param {name}: the step {takers[0]!r} takes {name}, but the pipeline does not declare it: {rest}")
+        raise BadInput(
+            f"--param {name}: the step {takers[0]!r} takes {name}, but the pipeline does not declare it: {rest}"
+        )
     raise BadInput(
-        f"--param {name}: nothing in this pipeline takes {name}" + (f" (did you mean {hint!r}?)" if hint else "") + f": {rest}"
+        f"--param {name}: nothing in this pipeline takes {name}"
+        + (f" (did you mean {hint!r}?)" if hint else "")
+        + f": {rest}"
     )
 
 

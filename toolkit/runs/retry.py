@@ -57,9 +57,7 @@ class Named:
     others: Sequence[str] = ()
 
 
-def retry_request(
-    project: Project, handle: RunHandle, named: Named, note: Note = lambda _: None
-) -> Request:
+def retry_request(project: Project, handle: RunHandle, named: Named, note: Note = lambda _: None) -> Request:
     """The request that resumes a run.
 
     Args:
