@@ -167,6 +167,14 @@ def test_declared_parameters_are_all_that_there_is_and_retry_keeps_them(project:
     assert project.show()["parameters"]["n"] == 5
 
 
+@pytest.mark.parametrize("words", [["--n", "4"], ["--n=4"], ["n=4"], ["--param", "flag=no", "n=4"]])
+def test_a_parameter_that_is_given_like_an_option_is_told_how(project: LocalProject, words: list[str]) -> None:
+    write(project, TRAIN)
+    # And --n is no other option's beginning, such as that of --namespace.
+    assert project.run("pipeline.py", *words) == 2
+    assert "a parameter is given with --param n=…" in project.err
+
+
 def test_a_step_that_takes_what_is_not_declared_is_named(project: LocalProject) -> None:
     write(project, TRAIN, "PythonTask(f.one)", options=", parameters=[Parameter('n', int, default=5)]")
     assert project.run("pipeline.py") == 2
