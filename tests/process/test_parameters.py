@@ -25,6 +25,7 @@ def is_text(text: Optional[str]): assert type(text) is str, text
 HEAD = "import functions as f\nfrom toolkit import *\n"
 TRAIN = "PythonTask(f.train, returns=['m'])"
 TEXT = "PythonTask(f.is_text)"
+KEYED = "PythonTask(f.use, bind={'m': {'value': 1}}, catalog=Catalog(put=['{tag}/m.txt']))"
 MAP = "Map('all', branch=PythonTask(f.one).as_pipeline(), iterate_on='xs', iterate_as='x')"
 CHOICE = (
     "Conditional('how', 'mode', {'a': PythonTask(f.one, name='in a').as_pipeline(), 'b': Stub('in b').as_pipeline()})"
@@ -59,6 +60,9 @@ def given(*options: str) -> list[str]:
         (["NotebookTask('book', 'book.ipynb')"], ["rat=4"], "did you mean 'rate'?"),
         ([TRAIN], ["flag=maybe"], 'the parameter flag can\'t be bool, as the step \'train\' takes it: it is "maybe"'),
         ([TRAIN], ["n=1.50"], "it is 1.5, which is no int"),
+        ([KEYED], ["tag=[1]"], "names tag, which is a list ([1]): only text and numbers can be part of a key"),
+        ([KEYED], ["tag=.."], "the step 'use': the catalog key '../m.txt' leads out of the step's folder"),
+        (["PythonTask(f.use, catalog=Catalog(get=['{m}.txt']))"], ["m=null"], "names m, which is null"),
         ([TRAIN], ["names=5"], "the parameter names can't be list[str] | None"),
         ([TRAIN], ["colour=blue"], 'the parameter colour can\'t be one of "red"'),
         (["PythonTask(f.train, bind={'n': 'trees'})"], ["trees=x"], "as the step 'train' takes it under the name n"),
@@ -93,6 +97,7 @@ def test_what_can_not_be_right_is_refused_before_anything_starts(
         ([TRAIN], ["names=null"]),
         ([TEXT], ['text={"a": 1}']),
         ([TEXT], ["text=[1, 2]"]),
+        (["ShellTask('put', 'mkdir 1.10; touch 1.10/a', catalog=Catalog(put=['{tag}/*']))"], ["tag=1.10"]),
         # a branch that is not taken, and one that no item runs,
         ([TRAIN, CHOICE], ["mode=b", "x=z"]),
         ([TRAIN, CHOICE], ["mode=b"]),

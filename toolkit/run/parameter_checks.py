@@ -22,6 +22,7 @@ from toolkit.plan.sources import Sources
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared import scope
 from toolkit.runtime.shared.casts import CannotConvert
+from toolkit.runtime.shared.catalog import BadKey
 from toolkit.runtime.shared.controls import Controls, loop_ends
 from toolkit.runtime.shared.scope import UnsuitableValue
 from toolkit.runtime.shared.tree import ANY, DEFAULT, fill
@@ -260,6 +261,7 @@ class _ValueCheck:
         for step in self._plan.steps:
             if self.may_run(step):
                 self._check_task(step)
+                self._check_keys(step)
 
     def may_run(self, step: PlannedStep) -> bool:
         """Whether the step is in no branch that is known not to be taken, once composites are checked."""
@@ -304,6 +306,18 @@ class _ValueCheck:
                     under = f" under the name {argument}" if name != argument else ""
                     taker = f"as the step {step.path!r} takes it{under}"
                     raise _cannot_be(name, known, refusal, taker, task.line, given.place) from None
+
+    def _check_keys(self, step: PlannedStep) -> None:
+        """Refuses a value that can't be part of a catalog key. One key's values are looked at one by one."""
+        for key in keys.keys_of(step):
+            for name in keys.names_in_keys([key]):
+                bound = step.bind.get(name)
+                for given in self._values(step, name, name if bound is None or "value" in bound else bound["name"]):
+                    try:
+                        keys.check_filled(key, name, given.value, given.spelling)
+                    except BadKey as error:
+                        line = step.task.line if step.task is not None else None
+                        raise BadInput(f"the step {step.path!r}: {error}", line) from None
 
     def _values(self, step: PlannedStep, argument: str, name: str) -> Iterator[_Known]:
         """The values that an argument will have, as far as they are known."""
