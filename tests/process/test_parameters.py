@@ -20,6 +20,7 @@ def train(n: int = 3, flag: bool = False, names: Optional[list[str]] = None, col
 def one(x: int, word="w"): return x
 def everything(**parameters): return parameters
 def use(m): pass
+def choose(mode: Literal["true", "auto"], fold: Literal["1", "2"]): assert (mode, fold) == ("true", "1")
 def is_text(text: Optional[str]): assert type(text) is str, text
 """
 HEAD = "import functions as f\nfrom toolkit import *\n"
@@ -97,6 +98,7 @@ def test_what_can_not_be_right_is_refused_before_anything_starts(
         ([TRAIN], ["names=null"]),
         ([TEXT], ['text={"a": 1}']),
         ([TEXT], ["text=[1, 2]"]),
+        (["PythonTask(f.choose)"], ["mode=true", "fold=1"]),
         (["ShellTask('put', 'mkdir 1.10; touch 1.10/a', catalog=Catalog(put=['{tag}/*']))"], ["tag=1.10"]),
         # a branch that is not taken, and one that no item runs,
         ([TRAIN, CHOICE], ["mode=b", "x=z"]),

@@ -88,9 +88,10 @@ def settle(
 
 
 def _with_texts(request: Request, declared: Iterable[DeclaredParameter], taken: Taken) -> Request:
-    """The request with the text of each list or object that came as text, where a step takes a text and nothing else.
+    """The request with the text of each value that came as text, where a step takes that text and not the value.
 
-    Of most lists and objects no text is kept, because they give it back themselves. One of a file is no text.
+    Of most values no text is kept, because they give it back themselves: ``true`` for a ``Literal["true", "auto"]``, or a list for
+    a ``str``. What a file has is no text.
     """
     given = request.given
     if given is None:
@@ -99,8 +100,8 @@ def _with_texts(request: Request, declared: Iterable[DeclaredParameter], taken: 
     spellings = dict(request.spellings)
     for name, row in types:
         value = request.parameters.get(name)
-        came_as_text = name not in given.from_files and given.values.get(name) is value
-        if row is not None and isinstance(value, (list, dict)) and came_as_text and name not in spellings:
+        came_as_text = name in given.values and name not in given.from_files and given.values[name] is value
+        if row is not None and not isinstance(value, str) and came_as_text and name not in spellings:
             text = as_text(value)
             if not _is_taken(row, value, None) and _is_taken(row, value, text):
                 spellings[name] = text
