@@ -180,6 +180,7 @@ def test_a_parameter_that_is_given_like_an_option_is_told_how(project: LocalProj
     # And --n is no other option's beginning, such as that of --namespace.
     assert project.run("pipeline.py", *words) == 2
     assert "a parameter is given with --param n=…" in project.err
+    assert project.run("pipeline.py", "-n", "4") == 2 and "given with" not in project.err
 
 
 def test_a_step_that_takes_what_is_not_declared_is_named(project: LocalProject) -> None:

@@ -66,7 +66,8 @@ def _call(argv: Sequence[str]) -> int:
         options, unknown = parser.parse_known_args(argv)
         if unknown:
             name = unknown[0].lstrip("-").partition("=")[0]
-            is_parameter = hasattr(options, "param") and name.isidentifier()
+            is_named = unknown[0].startswith("--") or "=" in unknown[0]
+            is_parameter = hasattr(options, "param") and is_named and name.isidentifier()
             remedy = f"; a parameter is given with --param {name}=…" if is_parameter else ""
             parser.error(f"unrecognized arguments: {' '.join(unknown)}{remedy}")
     except SystemExit:
