@@ -166,7 +166,7 @@ class _Search:
                 found.file,
             )
         options = dict(found.options) if isinstance(found, Dependencies) else {"REQUIREMENTS": found.source}
-        options["INSTALLER"] = "pip"
+        options.pop("INSTALLER", None)
         links = f"--no-index --find-links {os.path.normpath(wheelhouse)}"
         options["PIP_OPTIONS"] = f"{options.get('PIP_OPTIONS', '')} {links}".strip()
         return Dependencies("pip", found.file, {**found.files, **folder}, options, found.variables)
@@ -340,9 +340,7 @@ class _Search:
                 self._report(f"note: {name} is not read ({what})")
         project = self._root / "pyproject.toml"
         if project.is_file() and b"[tool.hatch.envs" in project.read_bytes():
-            self._report(
-                "note: the environments of hatch in pyproject.toml are not read (the project's own dependencies are)"
-            )
+            self._report("note: the environments of hatch in pyproject.toml are not read (the project's own dependencies are)")
 
     def _say_others(self, taken: str, found: Found, present: list[tuple[str, _Way]]) -> None:
         """One line for the files that declare dependencies, too, and do not agree with the one that is taken."""
