@@ -306,6 +306,7 @@ def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scra
         ("a = 1\nb: int = 2\nc: int", ["a", "b", "c"]),
         ("a, (b, *c) = d = x", ["a", "b", "c", "d"]),
         ("%time\n  !ls\na = 1", ["a"]),
+        ("files = !ls\nhere: str = %pwd\nrest = 7 % 4", ["files", "here", "rest"]),
         ("def f(): inner = 1\nif True:\n    inner = 2\na = 1\na = 2", ["a"]),
         ("a.b = 1", ["a"]),
         ("", []),
@@ -313,6 +314,21 @@ def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scra
 )
 def test_the_names_of_a_parameters_cell_are_what_it_assigns(source: str, names: list[str]) -> None:
     assert list(parameters_cell.names_of(source)) == names
+
+
+def test_a_parameters_cell_says_what_help_lists(tmp_path: Path) -> None:
+    source = "a: Optional[str] = None\nb: 'float' = 0.5\nc = [1, {'d': 2}]\ne, f = 1, 2\ng = h()\ni = {[]: 1}\nj = {1}\nc: list"
+    cell = {"metadata": {"tags": ["parameters"]}, "source": source}
+    (tmp_path / "book.ipynb").write_text(json.dumps({"cells": [cell]}))
+    takes = parameters_cell.takes_of_notebook(str(tmp_path / "book.ipynb"))
+    assert takes is not None and takes["names"] == list("abcefgij")
+    assert takes["arguments"] == {
+        "a": {"annotation": "Optional[str]", "default": None},
+        "b": {"annotation": "float", "default": 0.5},
+        "c": {"annotation": "list"},
+        **{name: {} for name in "efgij"},
+    }
+    assert [name for name, is_text in parameters_cell.names_of(source).items() if is_text] == ["a"]
 
 
 def test_the_interpreter_of_these_tests_can_run_notebooks() -> None:

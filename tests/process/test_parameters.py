@@ -20,9 +20,13 @@ def train(n: int = 3, flag: bool = False, names: Optional[list[str]] = None, col
 def one(x: int, word="w"): return x
 def everything(**parameters): return parameters
 def use(m): pass
+def choose(mode: Literal["true", "auto"], fold: Literal["1", "2"]): assert (mode, fold) == ("true", "1")
+def is_text(text: Optional[str]): assert type(text) is str, text
 """
 HEAD = "import functions as f\nfrom toolkit import *\n"
 TRAIN = "PythonTask(f.train, returns=['m'])"
+TEXT = "PythonTask(f.is_text)"
+KEYED = "PythonTask(f.use, bind={'m': {'value': 1}}, catalog=Catalog(put=['{tag}/m.txt']))"
 MAP = "Map('all', branch=PythonTask(f.one).as_pipeline(), iterate_on='xs', iterate_as='x')"
 CHOICE = (
     "Conditional('how', 'mode', {'a': PythonTask(f.one, name='in a').as_pipeline(), 'b': Stub('in b').as_pipeline()})"
@@ -52,9 +56,14 @@ def given(*options: str) -> list[str]:
         ([MAP], ["xs=[1]", "x=4"], "nothing in this pipeline takes x"),
         (["PythonTask(f.train, bind={'n': 'trees'})"], ["n=4"], "nothing in this pipeline takes n: it takes trees"),
         (["PythonTask(f.use, bind={'m': {'value': 1}})"], ["m=4"], "nothing in this pipeline takes m: it takes no parameters"),
+        (["PythonTask(f.use, bind={'m': 'trees'})"], [], "give it with --param trees=…"),
+        ([TRAIN, CHOICE], ["mode=a"], "give it with --param x=…"),
         (["NotebookTask('book', 'book.ipynb')"], ["rat=4"], "did you mean 'rate'?"),
         ([TRAIN], ["flag=maybe"], 'the parameter flag can\'t be bool, as the step \'train\' takes it: it is "maybe"'),
         ([TRAIN], ["n=1.50"], "it is 1.5, which is no int"),
+        ([KEYED], ["tag=[1]"], "names tag, which is a list ([1]): only text and numbers can be part of a key"),
+        ([KEYED], ["tag=.."], "the step 'use': the catalog key '../m.txt' leads out of the step's folder"),
+        (["PythonTask(f.use, catalog=Catalog(get=['{m}.txt']))"], ["m=null"], "names m, which is null"),
         ([TRAIN], ["names=5"], "the parameter names can't be list[str] | None"),
         ([TRAIN], ["colour=blue"], 'the parameter colour can\'t be one of "red"'),
         (["PythonTask(f.train, bind={'n': 'trees'})"], ["trees=x"], "as the step 'train' takes it under the name n"),
@@ -87,8 +96,13 @@ def test_what_can_not_be_right_is_refused_before_anything_starts(
         # What the step itself takes,
         ([TRAIN], ['n="3"', "flag=yes", 'names=["1.10", 2]', "colour=red"]),
         ([TRAIN], ["names=null"]),
+        ([TEXT], ['text={"a": 1}']),
+        ([TEXT], ["text=[1, 2]"]),
+        (["PythonTask(f.choose)"], ["mode=true", "fold=1"]),
+        (["ShellTask('put', 'mkdir 1.10; touch 1.10/a', catalog=Catalog(put=['{tag}/*']))"], ["tag=1.10"]),
         # a branch that is not taken, and one that no item runs,
         ([TRAIN, CHOICE], ["mode=b", "x=z"]),
+        ([TRAIN, CHOICE], ["mode=b"]),
         ([MAP], ["xs=[]", "word=2"]),
         # a value that a step returns under the same name,
         ([TRAIN, "PythonTask(f.one, bind={'x': 'm'})"], []),
@@ -137,7 +151,10 @@ def test_declared_parameters_are_all_that_there_is_and_retry_keeps_them(project:
     assert project.run("pipeline.py") == 2
     assert "declares the parameter flag without a default" in project.err and "--param flag=…" in project.err
     assert project.run("pipeline.py", *given("flag=no", "colour=red")) == 2
-    assert "nothing in this pipeline takes colour: it declares n, flag and names" in project.err
+    assert (
+        "the step 'train' takes colour, but the pipeline does not declare it: it declares n, flag and names"
+        in project.err
+    )
     project.write("p.json", '{"flag": "no", "colour": "red"}')
     assert project.run("pipeline.py", "-p", "p.json", "--run-id", "r") == 1
     shown = project.show()
@@ -147,10 +164,37 @@ def test_declared_parameters_are_all_that_there_is_and_retry_keeps_them(project:
         "flag": False,
         "names": None,
     }
+    # The same again is what the run has, as what it became there.
+    assert project.toolkit("retry", "r", "-p", "p.json", *given("flag=0", "n=5.0")) == 1, project.err
+    assert "colour is given by a file, and the run r does not have it" in project.err
+    assert project.toolkit("retry", "r", *given("flag=yes")) == 2 and "flag is false there" in project.err
     # Another default is no reason to change a run that exists.
     write(project, TRAIN, "ShellTask('tell', 'echo $n $flag')", options=DECLARED.replace("5", "6"))
     assert project.toolkit("retry", "r") == 0, project.err
     assert project.show()["parameters"]["n"] == 5
+
+
+@pytest.mark.parametrize("words", [["--n", "4"], ["--n=4"], ["n=4"], ["--param", "flag=no", "n=4"]])
+def test_a_parameter_that_is_given_like_an_option_is_told_how(project: LocalProject, words: list[str]) -> None:
+    write(project, TRAIN)
+    # And --n is no other option's beginning, such as that of --namespace.
+    assert project.run("pipeline.py", *words) == 2
+    assert "a parameter is given with --param n=…" in project.err
+    assert project.run("pipeline.py", "-n", "4") == 2 and "given with" not in project.err
+
+
+def test_a_step_that_takes_what_is_not_declared_is_named(project: LocalProject) -> None:
+    write(project, TRAIN, "PythonTask(f.one)", options=", parameters=[Parameter('n', int, default=5)]")
+    assert project.run("pipeline.py") == 2
+    assert "the step 'one' takes x" in project.err and "does not declare: declare it" in project.err
+    assert project.run("pipeline.py", *given("x=1")) == 2
+    assert "the step 'one' takes x, but the pipeline does not declare it" in project.err
+    assert project.err.rstrip().endswith(": it declares n")
+
+
+def test_a_declared_float_may_be_a_number_that_json_does_not_have(project: LocalProject) -> None:
+    write(project, "ShellTask('tell', 'test $rate = nan')", options=", parameters=[Parameter('rate', float)]")
+    assert project.run("pipeline.py", *given("rate=nan")) == 0, project.err
 
 
 def test_help_of_a_pipeline_lists_what_it_can_be_given(project: LocalProject) -> None:

@@ -123,6 +123,7 @@ def test_what_a_pipeline_inside_another_declares_has_no_effect(forms: LocalProje
     ("parameters", "line", "message"),
     [
         ("parameters: [n]", 1, "parameters is a mapping, not a list"),
+        ("parameters:\n  n:\n    lr: 0.1", 3, "where this dictionary is its default, write n: {default: {…}}"),
         ("parameters:\n  n:\n    typ: int", 3, "unknown key 'typ' in the parameter n (did you mean 'type'?)"),
         ("parameters:\n  n:\n    type: in", 3, "'in' is not a type of parameter (did you mean 'int'?)"),
         ("parameters:\n  n:\n    type: 3", 3, "type is text, not the number 3"),

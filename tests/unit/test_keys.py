@@ -106,7 +106,7 @@ def test_a_key_with_names_stays_inside_the_folder(key: str) -> None:
         ([replace(puts("a", "{x}.csv"), returns=task("a", "x").returns)], {}, [("a", "x")]),
         ([puts("a", "{{x}}.csv")], {}, []),
         ([puts("a", "{x}.csv", bind={"x": Source("y")})], {"y": 1}, []),
-        ([puts("a", "{x}.csv", bind={"x": Source("y")})], {"x": 1}, [("a", "x")]),
+        ([puts("a", "{x}.csv", bind={"x": Source("y")})], {"x": 1}, [("a", "y")]),
         ([puts("a", "{x}.csv", bind={"x": Constant("y")})], {}, []),
         ([replace(puts("a", "{x}.csv"), kind="shell", function=None, command="true", takes=None)], {}, [("a", "x")]),
         ([Map("m", Pipeline((puts("a", "{i}.csv"),)), "list", "i")], {"list": []}, []),

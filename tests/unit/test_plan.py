@@ -172,7 +172,7 @@ def test_what_can_not_be_planned_is_bad_input_with_its_line(steps: list[Step], m
         ([task("a", "x"), task("b", takes=("x",))], {}, []),
         ([task("b", takes=("x",)), task("a", "x")], {}, [("b", "x")]),
         ([task("a", "x", takes=("x",))], {}, [("a", "x")]),
-        ([task("a", takes=("x", "y"), bind={"x": Constant(1), "y": Source("z")})], {}, [("a", "y")]),
+        ([task("a", takes=("x", "y"), bind={"x": Constant(1), "y": Source("z")})], {}, [("a", "z")]),
         ([task("a", takes=("y",), bind={"y": Source("z")})], {"z": 1}, []),
         # what the run itself must give is not given by a step
         ([task("a", "x"), task("b", takes=("x",), bind={"x": Source("x", Source.RUN)})], {}, [("b", "x")]),

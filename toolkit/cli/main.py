@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from toolkit import errors
 from toolkit.report.ending import exit_code_of
@@ -40,6 +40,10 @@ class _RunHelp(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        # `--n 4`, meant as a parameter, would be `--namespace 4`, and the run would have the default of n.
+        super().__init__(**{**options, "allow_abbrev": False})
+
     def error(self, message: str) -> NoReturn:
         raise errors.BadInput(f"{message} (see `{self.prog} --help`)")
 
@@ -57,13 +61,20 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _call(argv: Sequence[str]) -> int:
+    parser = _parser()
     try:
-        options = _parser().parse_args(argv)
+        options, unknown = parser.parse_known_args(argv)
+        if unknown:
+            name = unknown[0].lstrip("-").partition("=")[0]
+            is_named = unknown[0].startswith("--") or "=" in unknown[0]
+            is_parameter = hasattr(options, "param") and is_named and name.isidentifier()
+            remedy = f"; a parameter is given with --param {name}=…" if is_parameter else ""
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}{remedy}")
     except SystemExit:
         # It has printed the help or the version.
         return errors.SUCCEEDED
     if options.command is None:
-        _parser().print_help()
+        parser.print_help()
         return errors.BAD_INPUT
     if getattr(options, "help", False):
         if options.pipeline is None:

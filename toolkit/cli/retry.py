@@ -40,7 +40,7 @@ def retry(options: argparse.Namespace) -> int:
         run_id = newest_to_resume(project, source, note).id
         note(f"resuming the run {run_id}, the newest that did not succeed")
     handle = find_run(project, run_id, source, note)
-    request = retry_request(project, handle, named)
+    request = retry_request(project, handle, named, note)
     environment = request.environment
     if options.detach:
         # Checked before the run is moved.

@@ -16,7 +16,9 @@ from toolkit.runtime.shared.values import parse_json_text, short_json
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import JsonValue, TypeRow
 
-_SCALARS = {cls.__name__: cast for cls, cast in SIMPLE.items()}
+_READ_SCALAR = {cls.__name__: cast for cls, cast in SIMPLE.items()}
+SCALARS = frozenset(_READ_SCALAR)
+"""The types of single values."""
 
 
 def read_given(row: TypeRow, value: JsonValue, spelling: str | None) -> JsonValue:
@@ -49,8 +51,8 @@ def read(row: TypeRow, value: JsonValue) -> JsonValue:
         CannotConvert: it can't be that without being changed.
     """
     if isinstance(row, str):
-        if row in _SCALARS:
-            read_scalar: JsonValue = _SCALARS[row](value)
+        if row in _READ_SCALAR:
+            read_scalar: JsonValue = _READ_SCALAR[row](value)
             return read_scalar
         if row == "none" and value is not None:
             raise CannotConvert(f"is {short_json(value)}")

@@ -82,6 +82,9 @@ def read(path: Path) -> PipelineDescription:
     return description
 
 
+_OF_PARAMETER = ("type", "default", "description")
+
+
 def _describe_parameters(tree: Located) -> list[ParameterRow]:
     """The parameters that a pipeline declares: ``n: 3``, ``n: {type: int, default: 3, description: …}``, or just ``n:``."""
     rows = []
@@ -91,7 +94,13 @@ def _describe_parameters(tree: Located) -> list[ParameterRow]:
             entries = {"default": declared} if declared.value is not None else {}
         else:
             entries = declared.value
-            _check_keys(declared, entries, ("type", "default", "description"), f"the parameter {name}")
+            if entries and not any(nearest(key, _OF_PARAMETER) for key in entries):
+                raise BadInput(
+                    f"the parameter {name} has none of the keys {', '.join(_OF_PARAMETER)}: where this dictionary is its default, "
+                    f"write {name}: {{default: {{…}}}}",
+                    declared.key_where(next(iter(entries))),
+                )
+            _check_keys(declared, entries, _OF_PARAMETER, f"the parameter {name}")
         if "type" in entries:
             text = _text(entries["type"], "type")
             kind = parse_type(text)

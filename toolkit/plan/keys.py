@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Constant, Task
@@ -13,12 +14,18 @@ from toolkit.runtime.shared.catalog import BadKey, check_key, executed_name, is_
 from toolkit.runtime.shared.keys import escape_braces, fill_key, names_in_key, parse_key, text_in_key
 from toolkit.runtime.shared.tree import ANY
 
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import JsonValue
+
 
 def names_in(step: PlannedStep) -> tuple[str, ...]:
     """The names in the keys that a step gets and puts: it takes those parameters, whatever its function takes."""
-    if step.task is None:
-        return ()
-    return names_in_keys([*(get.key for get in step.get), *step.task.catalog.put])
+    return names_in_keys(keys_of(step))
+
+
+def keys_of(step: PlannedStep) -> tuple[str, ...]:
+    """The keys that a step gets and puts, as they are written."""
+    return (*(get.key for get in step.get), *step.task.catalog.put) if step.task is not None else ()
 
 
 def names_in_keys(keys: Iterable[str]) -> tuple[str, ...]:
@@ -42,6 +49,16 @@ def checked_key(task: Task, key: str) -> str:
     except BadKey as error:
         raise BadInput(f"the step {task.name!r}: {error}", task.line) from None
     return key
+
+
+def check_filled(key: str, name: str, value: JsonValue, spelling: str | None) -> None:
+    """Checks a key with one of its names filled, whatever the others are.
+
+    Raises:
+        BadKey: the value can't be part of a key, or the key would not stay inside the step's folder.
+    """
+    text = text_in_key(key, name, value)
+    check_key(fill_key(key, lambda other: (spelling or text) if other == name else "x")[0])
 
 
 # --- notebooks --------------------------------------------------------------------------------------------------------

@@ -425,8 +425,8 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
         given: the names of the run's own parameters.
 
     Returns:
-        (step, name) in the order of the plan: the arguments that Python steps require, the names in catalog keys, and what
-        composites depend on.
+        (step, name) in the order of the plan, by the names that a run gives: what Python steps require, the names in
+        catalog keys, and what composites depend on.
     """
     scopes = {scope.path: scope for scope in plan.scopes}
     sources = Sources(plan)
@@ -450,5 +450,5 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
                 continue
             name = binding["name"]
             if name not in given and ("step" in binding or sources.source(name, step.path)[0] == "run"):
-                missing.append((step, argument))
+                missing.append((step, name))
     return missing

@@ -5,13 +5,14 @@ The host imports no user code. What it knows of arguments is in the description.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from toolkit.config.decode import nearest
 from toolkit.errors import BadInput
-from toolkit.model.argument_types import read_given, shown
+from toolkit.model.argument_types import SCALARS, read_given, shown
 from toolkit.model.pipeline import Argument, DeclaredParameter
 from toolkit.model.taken import Taken
 from toolkit.plan import keys
@@ -21,17 +22,17 @@ from toolkit.plan.sources import Sources
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared import scope
 from toolkit.runtime.shared.casts import CannotConvert
+from toolkit.runtime.shared.catalog import BadKey
 from toolkit.runtime.shared.controls import Controls, loop_ends
 from toolkit.runtime.shared.scope import UnsuitableValue
 from toolkit.runtime.shared.tree import ANY, DEFAULT, fill
-from toolkit.runtime.shared.values import item_spellings, parse_json_text
+from toolkit.runtime.shared.values import as_text, item_spellings, parse_json_text
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import FunctionRow, JsonValue, Parameters, StoredValue
+    from toolkit.runtime.shared.documents import FunctionRow, JsonValue, Parameters, StoredValue, TypeRow
 
 _MOST_NAMES = 20
 """Names that a message lists."""
-_SCALARS = ("bool", "int", "float", "str")
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -55,10 +56,11 @@ def settle(
     Raises:
         BadInput: nothing takes a name that was typed, a declared parameter has no value, or one that can't be of its type.
     """
+    request = _with_texts(request, declared or (), taken)
     known = taken.names() if declared is None else tuple(parameter.name for parameter in declared)
     strange = [name for name in request.parameters if name not in known and name not in of_file]
     if strange and (declared is not None or not taken.of_everything):
-        _refuse_typed([name for name in strange if name in request.typed], known, declared is not None)
+        _refuse_typed([name for name in strange if name in request.typed], (*known, *of_file), declared, taken)
         are, them = ("is", "it") if len(strange) == 1 else ("are", "them")
         note(f"{_listed(strange)} {are} given by a file or the environment, and nothing in this pipeline takes {them}")
     if declared is None:
@@ -85,14 +87,56 @@ def settle(
     return replace(request, parameters=values, spellings=spellings)
 
 
-def _refuse_typed(names: list[str], known: tuple[str, ...], declared: bool) -> None:
+def _with_texts(request: Request, declared: Iterable[DeclaredParameter], taken: Taken) -> Request:
+    """The request with the text of each value that came as text, where a step takes that text and not the value.
+
+    Of most values no text is kept, because they give it back themselves: ``true`` for a ``Literal["true", "auto"]``, or a list for
+    a ``str``. What a file has is no text.
+    """
+    given = request.given
+    if given is None:
+        return request
+    types = [(one.name, one.type) for one in declared] + [(taker.name, taker.known.type) for taker in taken.takers]
+    spellings = dict(request.spellings)
+    for name, row in types:
+        value = request.parameters.get(name)
+        came_as_text = name in given.values and name not in given.from_files and given.values[name] is value
+        if row is not None and not isinstance(value, str) and came_as_text and name not in spellings:
+            text = as_text(value)
+            if not _is_taken(row, value, None) and _is_taken(row, value, text):
+                spellings[name] = text
+    return replace(request, spellings=spellings)
+
+
+def _is_taken(row: TypeRow, value: JsonValue, spelling: str | None) -> bool:
+    try:
+        read_given(row, value, spelling)
+    except CannotConvert:
+        return False
+    return True
+
+
+def _refuse_typed(
+    names: list[str], known: tuple[str, ...], declared: tuple[DeclaredParameter, ...] | None, taken: Taken
+) -> None:
+    """Refuses the first of these names.
+
+    Args:
+        known: the names that there are.
+    """
     if not names:
         return
-    hint = nearest(names[0], known)
-    takes = "declares" if declared else "takes"
+    name, known = names[0], tuple(dict.fromkeys(known))
+    hint = nearest(name, known)
+    takes = "takes" if declared is None else "declares"
     rest = f"it {takes} {_listed(known)}" if known else f"it {takes} no parameters"
+    takers = [taker.path for taker in taken.takers if taker.name == name]
+    if takers:
+        raise BadInput(
+            f"--param {name}: the step {takers[0]!r} takes {name}, but the pipeline does not declare it: {rest}"
+        )
     raise BadInput(
-        f"--param {names[0]}: nothing in this pipeline takes {names[0]}"
+        f"--param {name}: nothing in this pipeline takes {name}"
         + (f" (did you mean {hint!r}?)" if hint else "")
         + f": {rest}"
     )
@@ -113,12 +157,16 @@ def _declared_value(parameter: DeclaredParameter, value: JsonValue, spelling: st
         read = read_given(parameter.type, value, spelling)
     except CannotConvert as refusal:
         raise _cannot_be(parameter.name, parameter, refusal, "as the pipeline declares it", parameter.line) from None
-    is_single = parameter.type in _SCALARS or (
+    if isinstance(read, float) and not math.isfinite(read):
+        # JSON has no such number. The text is one for each step that takes a float.
+        return value
+    is_single = (isinstance(parameter.type, str) and parameter.type in SCALARS) or (
         isinstance(parameter.type, dict)
         and isinstance(members := parameter.type.get("union"), list)
         and len(members) == 2
         and members[1] == "none"
-        and members[0] in _SCALARS
+        and isinstance(members[0], str)
+        and members[0] in SCALARS
     )
     same = type(read) is type(value) or (type(read) is float and type(value) is int)
     return read if is_single and not (same and read == value) else value
@@ -138,21 +186,26 @@ def _cannot_be(
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def check_parameters(plan: Plan, parameters: Parameters, spellings: Mapping[str, str] | None = None) -> None:
+def check_parameters(
+    plan: Plan, parameters: Parameters, spellings: Mapping[str, str] | None = None, declares: bool = False
+) -> None:
     """Refuses a run whose steps or catalog keys take what nothing gives, or what can't be what they take.
 
     A value is looked at where it is known: the run's own, one that is written in the pipeline, and the items of a map over
     one of the run's. Branches that a conditional is known not to take are left out.
 
     Args:
-        spellings: the texts that spelled parameters, as far as they are kept.
+        spellings: the texts that spelled parameters, as far as they are kept. declares: whether the pipeline declares its
+            parameters, so that a run can be given no other one.
 
     Raises:
         BadInput: naming the first such step and parameter.
     """
-    missing = missing_parameters(plan, parameters)
-    if missing:
-        step, name = missing[0]
+    check = _ValueCheck(plan, parameters, spellings or {})
+    check.check_composites()
+    missing = next((found for found in missing_parameters(plan, parameters) if check.may_run(found[0])), None)
+    if missing is not None:
+        step, name = missing
         line = step.task.line if step.task is not None else None
         if name in keys.names_in(step) and step.task is not None and name in {each.name for each in step.task.returns}:
             raise BadInput(
@@ -161,13 +214,19 @@ def check_parameters(plan: Plan, parameters: Parameters, spellings: Mapping[str,
                 line,
             )
         has_stubs = any(row.type == "stub" for row in plan.steps)
+        if declares:
+            raise BadInput(
+                f"the step {step.path!r} takes {name}, which no step before it returns and the pipeline does not declare: "
+                "declare it, because what a pipeline declares is all that a run can be given",
+                line,
+            )
         raise BadInput(
             f"the step {step.path!r} takes {name}, which no step before it returns and the run was not given: "
             f"give it with --param {name}=… or a parameters file"
             + (" (a stub, as each mocked step is, returns nothing)" if has_stubs else ""),
             line,
         )
-    _ValueCheck(plan, parameters, spellings or {}).check()
+    check.check_tasks()
 
 
 @dataclass(frozen=True)
@@ -189,18 +248,25 @@ class _ValueCheck:
         self._not_run: list[str] = []
         self._listed: dict[str, list[_Known]] = {}
 
-    def check(self) -> None:
+    def check_composites(self) -> None:
         controls: Controls | None = None
         for step in self._plan.steps:
-            if any(step.path.startswith(f"{scope_path}/") for scope_path in self._not_run):
+            if step.inside is None or step.type not in ("map", "conditional", "loop") or not self.may_run(step):
                 continue
-            if step.task is not None:
+            name = step.inside.parameter
+            if name in self._parameters and self._sources.first_source(name, step.path, step)[0] == "run":
+                controls = controls or controls_before_steps(self._plan, self._parameters, self._spellings)
+                self._check_composite(step, controls)
+
+    def check_tasks(self) -> None:
+        for step in self._plan.steps:
+            if self.may_run(step):
                 self._check_task(step)
-            elif step.inside is not None and step.type in ("map", "conditional", "loop"):
-                name = step.inside.parameter
-                if name in self._parameters and self._sources.first_source(name, step.path, step)[0] == "run":
-                    controls = controls or controls_before_steps(self._plan, self._parameters, self._spellings)
-                    self._check_composite(step, controls)
+                self._check_keys(step)
+
+    def may_run(self, step: PlannedStep) -> bool:
+        """Whether the step is in no branch that is known not to be taken, once composites are checked."""
+        return not any(step.path.startswith(f"{scope_path}/") for scope_path in self._not_run)
 
     def _check_composite(self, step: PlannedStep, controls: Controls) -> None:
         assert step.inside is not None
@@ -241,6 +307,18 @@ class _ValueCheck:
                     under = f" under the name {argument}" if name != argument else ""
                     taker = f"as the step {step.path!r} takes it{under}"
                     raise _cannot_be(name, known, refusal, taker, task.line, given.place) from None
+
+    def _check_keys(self, step: PlannedStep) -> None:
+        """Refuses a value that can't be part of a catalog key. One key's values are looked at one by one."""
+        for key in keys.keys_of(step):
+            for name in keys.names_in_keys([key]):
+                bound = step.bind.get(name)
+                for given in self._values(step, name, name if bound is None or "value" in bound else bound["name"]):
+                    try:
+                        keys.check_filled(key, name, given.value, given.spelling)
+                    except BadKey as error:
+                        line = step.task.line if step.task is not None else None
+                        raise BadInput(f"the step {step.path!r}: {error}", line) from None
 
     def _values(self, step: PlannedStep, argument: str, name: str) -> Iterator[_Known]:
         """The values that an argument will have, as far as they are known."""

@@ -187,7 +187,7 @@ def prepare(
     if parameters_given:
         own = file.values if file is not None else {}
         request = settle(request, pipeline.parameters, taken, note, own)
-        check_parameters(plan, request.parameters, request.spellings)
+        check_parameters(plan, request.parameters, request.spellings, pipeline.parameters is not None)
     name = pipeline.name or reference.file.stem
     preparation = Preparation(
         request,

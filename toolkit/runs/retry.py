@@ -19,17 +19,19 @@ from toolkit.config.environment import ENVIRONMENTS
 from toolkit.config.located import shown
 from toolkit.config.settings import EnvironmentName
 from toolkit.errors import BadInput
+from toolkit.model.argument_types import SCALARS, read_given
 from toolkit.project import Project
 from toolkit.run.kept import keep_request, kept_request
 from toolkit.run.parameters import GivenParameters
 from toolkit.run.reference import PipelineReference
-from toolkit.run.request import Request
+from toolkit.run.request import Note, Request
 from toolkit.runs.find import RunHandle, RunSource
+from toolkit.runtime.shared.casts import CannotConvert
 from toolkit.runtime.shared.records import encode
 from toolkit.store.reader import moved_to
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import RunRecord, SubmittedRecord
+    from toolkit.runtime.shared.documents import JsonValue, RunRecord, SubmittedRecord
 
 _LONGEST_COMMAND = 2000
 """Characters of a command that a message names."""
@@ -55,8 +57,11 @@ class Named:
     others: Sequence[str] = ()
 
 
-def retry_request(project: Project, handle: RunHandle, named: Named) -> Request:
+def retry_request(project: Project, handle: RunHandle, named: Named, note: Note = lambda _: None) -> Request:
     """The request that resumes a run.
+
+    Args:
+        note: is given a line about names of a file that the run does not have.
 
     Raises:
         BadInput: the run is active, has succeeded, or is one of compose; its pipeline no longer exists, or it is not known what
@@ -74,7 +79,7 @@ def retry_request(project: Project, handle: RunHandle, named: Named) -> Request:
     check_resumable(handle, environment)
     if asked is None or environment is None:
         asked, environment = _asked_by_name(project, handle, named)
-    _check_unchanged(run.id, asked, named)
+    _check_unchanged(run.id, asked, named, note)
     reference = named.reference
     if reference is None:
         source = asked["source"]
@@ -158,7 +163,7 @@ def _environment_of(asked: SubmittedRecord) -> EnvironmentName | None:
     return next((environment for environment in ENVIRONMENTS if environment == asked.get("environment")), None)
 
 
-def _check_unchanged(run_id: str, asked: SubmittedRecord, named: Named) -> None:
+def _check_unchanged(run_id: str, asked: SubmittedRecord, named: Named, note: Note) -> None:
     """Refuses other parameters, or another tag, than the run's.
 
     Raises:
@@ -166,14 +171,29 @@ def _check_unchanged(run_id: str, asked: SubmittedRecord, named: Named) -> None:
     """
     own = asked.get("parameters", {})
     # What was given at the run's beginning lay over its pipeline's own as it lies over the run's now.
-    for name, value in named.given.complete(lambda _: None, own).values.items():
-        if name not in own or encode(own[name]) != encode(value):
+    given = named.given.complete(lambda _: None, own)
+    for name, value in given.values.items():
+        if name not in own and name not in given.typed:
+            # A pipeline that declares its parameters takes nothing else of a file.
+            note(f"{name} is given by a file, and the run {run_id} does not have it: it keeps its parameters")
+        elif name not in own or not _is_same(own[name], value, given.spellings.get(name)):
             has = f"is {json.dumps(own[name])}" if name in own else "is not given"
             raise BadInput(
                 f"the run {run_id} keeps its parameters, and {name} {has} there: begin a new run with another"
             )
     if named.tag is not None and named.tag != asked.get("tag", ""):
         raise BadInput(f"the run {run_id} keeps its tag, which is {asked.get('tag', '')!r}")
+
+
+def _is_same(own: JsonValue, given: JsonValue, spelling: str | None) -> bool:
+    """Whether a run's value is what it would have become of the given one: that of a declared parameter is of its type."""
+    if encode(own) == encode(given):
+        return True
+    kind = type(own).__name__
+    try:
+        return kind in SCALARS and encode(read_given(kind, given, spelling)) == encode(own)
+    except (CannotConvert, ValueError):
+        return False
 
 
 # --- a run of which nothing is known but its record -----------------------------------------------------------------

@@ -326,12 +326,11 @@ CASES = (
         "key-of-a-list",
         "A value in a key that is neither text nor a number fails the step before any of its code runs, with its kind.",
         steps=[
-            "ShellTask('lists', 'export ns=[1,2]', returns=['ns'])",
+            "ShellTask('lists', 'export ns=[1,2] up=..', returns=['ns', 'up'])",
             "Pipeline(name='list', steps=[ShellTask('only', 'echo ran', catalog=Catalog(put=['{ns}.csv']),"
             " on_failure=Stub('no').as_pipeline())])",
             "ShellTask('out', 'echo ran', catalog=Catalog(put=['{up}/x.csv']), bind={'up': 'up'})",
         ],
-        arguments=["--param", "up=.."],
         expect=Expect(
             code=1,
             among={
