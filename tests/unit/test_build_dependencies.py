@@ -526,3 +526,103 @@ def test_a_failed_build_is_explained(text: str, kind: type[Exception], message: 
 )
 def test_a_build_is_tried_again_only_when_the_network_may_be_well_soon(text: str, passing: bool) -> None:
     assert is_transient_failure(text) is passing
+
+
+@pytest.mark.parametrize("line", ["-e./libs/x", "libs/x", "libs/x[a, b] ; os_name == 'posix'", "-e 'libs/x[a, b]'"])
+def test_a_folder_is_known_by_each_of_pips_spellings(tmp_path: Path, line: str) -> None:
+    files = {"requirements.txt": f"{line}\n", "libs/x/pyproject.toml": DEMO}
+    found = installed(project(tmp_path, files))
+    assert "libs/x/pyproject.toml" in found.files
+    kept = found.files["requirements.txt"].decode()
+    assert kept.startswith("./libs/x") and ("[a,b]" in kept) == ("[" in line)
+
+
+@pytest.mark.parametrize(
+    "line", ["six @ https://index.example/six-1.16.0-py3-none-any.whl", "https://index.example/a.zip ; os_name == 'nt'"]
+)
+def test_an_address_is_no_local_file(tmp_path: Path, line: str) -> None:
+    assert (
+        installed(project(tmp_path, {"requirements.txt": f"{line}\n"})).files["requirements.txt"]
+        == f"{line}\n".encode()
+    )
+
+
+def test_no_extra_of_the_project_is_lost_to_a_space(tmp_path: Path) -> None:
+    text = f'{DEMO}[project.optional-dependencies]\na = ["idna"]\nB_c = ["attrs"]\n'
+    found = installed(project(tmp_path, {"pyproject.toml": text, "requirements.txt": "-e .[a, b-c]\n"}))
+    assert found.files["requirements.txt"] == b"six\nidna\nattrs\n"
+
+
+def test_names_of_extras_and_groups_are_compared_as_indexes_compare_names(tmp_path: Path) -> None:
+    text = (
+        f'{DEMO}[project.optional-dependencies]\nMy_Extra = ["demo[in_ner] ; os_name == \'posix\'"]\nIn-ner = ["idna"]\n'
+        '[dependency-groups]\nTest_Kit = ["attrs"]\nall = [{include-group = "test-kit"}]\n'
+    )
+    found = find(project(tmp_path, {"pyproject.toml": text}), extras=("my-extra",), groups=("ALL",))
+    assert found.files["requirements.in"] == b"six\nattrs\nidna ; (os_name == 'posix')\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "beside"),
+    [
+        ('[tool.uv.sources]\nsix = {path = "libs/six", editable = true}\n', ["libs/six/pyproject.toml"]),
+        ('[tool.uv]\nconstraint-dependencies = ["six<1.16"]\n', []),
+        ('[[tool.uv.index]]\nname = "w"\nurl = "wheels"\nformat = "flat"\n', ["wheels/six.whl"]),
+        ("[tool.uv]\npackage = true\n", None),
+    ],
+)
+def test_where_uv_is_told_to_take_packages_from(tmp_path: Path, settings: str, beside: list[str] | None) -> None:
+    files = {"pyproject.toml": DEMO + settings, "libs/six/pyproject.toml": DEMO, "wheels/six.whl": ""}
+    found = find(project(tmp_path, files))
+    assert isinstance(found, Export)
+    if beside is None:
+        assert found.source == "requirements.in"
+        return
+    assert (found.source, sorted(found.files)) == ("pyproject.toml", sorted(["pyproject.toml", *beside]))
+    answer = b'directory = { path = "libs/six", editable = true }'
+    assert found.checked is not None and found.checked(answer) == answer.replace(b"true", b"false")
+
+
+def test_settings_of_uv_in_a_script_and_in_uv_toml(tmp_path: Path) -> None:
+    script = '# /// script\n# dependencies = ["six"]\n# [tool.uv]\n# prerelease = "allow"\n# ///\nprint(1)\n'
+    found = find(project(tmp_path / "script", {"s.py": script}))
+    assert isinstance(found, Export) and found.source == "s.py"
+    assert found.files["s.py"].decode() == script.removesuffix("print(1)\n")
+    assert find(tmp_path / "script", "s.py") == found
+    found = find(project(tmp_path / "toml", {"pyproject.toml": DEMO, "uv.toml": 'prerelease = "allow"\n'}))
+    assert isinstance(found, Export) and sorted(found.files) == ["pyproject.toml", "uv.toml"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"pyproject.toml": f"{DEMO}[tool.uv.sources]\nsix = {{workspace = true}}\n"}, "run `uv lock`"),
+        ({"pyproject.toml": f'{DEMO}[tool.uv.sources]\nsix = {{path = "../six"}}\n'}, "outside of the project"),
+        ({"pyproject.toml": f'{DEMO}[[tool.pdm.source]]\nname = "p"\nurl = "https://i.example"\n'}, "run `pdm lock`"),
+        (
+            {"pyproject.toml": f'{DEMO}[[tool.poetry.source]]\nname = "p"\nurl = "https://i.example"\n'},
+            "run `poetry lock`",
+        ),
+        (
+            {"pyproject.toml": f'{DEMO}[tool.poetry.dependencies]\nsix = {{git = "https://i.example"}}\n'},
+            "run `poetry lock`",
+        ),
+        ({"Pipfile": '[[source]]\nurl = "https://i.example"\n[packages]\nsix = "*"\n'}, "run `pipenv lock`"),
+    ],
+)
+def test_a_place_of_packages_that_only_a_lock_describes(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        find(project(tmp_path, files))
+
+
+def test_a_setup_py_that_installs_nothing_is_no_declaration(tmp_path: Path) -> None:
+    assert installed(project(tmp_path, {"setup.py": "import os\nos.makedirs('data')\n"})).kind == "none"
+
+
+def test_what_a_setup_py_reads_in_folders_is_part_of_the_question(tmp_path: Path) -> None:
+    text = "from setuptools import setup\nfrom d.about import v\nsetup(install_requires=open(join('reqs', 'base.list')).read())\n"
+    found = find(
+        project(tmp_path, {"setup.py": text, "reqs/base.list": "six\n", "d/about.py": "", "d/__init__.py": ""})
+    )
+    assert isinstance(found, Export)
+    assert sorted(found.files) == ["d/about.py", "reqs/base.list", "setup.py"]

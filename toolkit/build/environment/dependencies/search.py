@@ -166,7 +166,7 @@ class _Search:
                 found.file,
             )
         options = dict(found.options) if isinstance(found, Dependencies) else {"REQUIREMENTS": found.source}
-        options["INSTALLER"] = "pip"
+        options.pop("INSTALLER", None)
         links = f"--no-index --find-links {os.path.normpath(wheelhouse)}"
         options["PIP_OPTIONS"] = f"{options.get('PIP_OPTIONS', '')} {links}".strip()
         return Dependencies("pip", found.file, {**found.files, **folder}, options, found.variables)
@@ -216,6 +216,13 @@ class _Search:
             return read_tool_lock(self._root, name, cast("Tool", kind), settings.extras, settings.groups)
         if kind in ("project", "pipfile"):
             return self._declared(name, kind)
+        if kind == "script":
+            from toolkit.build.environment.dependencies.declared import script_requirements
+
+            script = script_requirements(self._root, name)
+            if script is None:
+                raise BadInput("it is a script that declares no dependencies (`# /// script`)", name)
+            return self._of_script(script)
         from toolkit.build.environment.dependencies import conda
 
         if kind == "pixi-project":
@@ -233,7 +240,11 @@ class _Search:
         return [f"--extra={name}" for name in settings.extras] + [f"--group={name}" for name in settings.groups]
 
     def _declared(self, name: str, kind: str) -> Found:
-        from toolkit.build.environment.dependencies.declared import declared_requirements, pipfile_requirements
+        from toolkit.build.environment.dependencies.declared import (
+            declared_requirements,
+            parsed_toml,
+            pipfile_requirements,
+        )
 
         if kind == "pipfile":
             return self._resolved(pipfile_requirements(self._root, name), "`pipenv lock` locks it")
@@ -244,7 +255,17 @@ class _Search:
         if re.search(rb"(?m)^\[tool\.pixi\.(dependencies|target|feature)\b", pyproject):
             raise BadInput("it names packages of conda, and there is no pixi.lock beside it: run `pixi lock`", name)
         own = next((one for one in ("poetry", "pdm") if f"[tool.{one}".encode() in pyproject), "uv")
-        return self._resolved(declared, f"`toolkit lock` or `{own} lock` locks it")
+        remedy = f"`toolkit lock` or `{own} lock` locks it"
+        if pyproject:
+            from toolkit.build.environment.dependencies.indexes import refuse_sources, uv_inputs
+
+            document = parsed_toml(pyproject, name)
+            refuse_sources(document, declared.lines, name)
+            files = None if declared.dynamic else uv_inputs(self._root, document, declared.lines, name)
+            if files is not None:
+                source = " ".join([name, *self._chosen_options()])
+                return _choosing(name, {name: pyproject, **files}, source, (), _unlocked(name, remedy))
+        return self._resolved(declared, remedy)
 
     def _resolved(self, declared: Declared, remedy: str) -> Found:
         """What is declared, resolved by uv."""
@@ -258,11 +279,14 @@ class _Search:
     def _built(self, declared: Declared, remedy: str) -> Export:
         """What only the project's build backend knows: uv asks it, with the whole project beside it."""
         beside = read_folder(self._root, ".", declared.file)
+        from toolkit.build.environment.dependencies.declared import files_named
+
         named = re.compile(
             r"(pyproject\.toml|setup\.(py|cfg)|MANIFEST\.in|[^/]*(requirements|version|README|\.in)[^/]*)",
             re.IGNORECASE,
         )
-        files = {name: content for name, content in beside.items() if named.fullmatch(name) or name in declared.files}
+        reads = files_named(beside, ".", declared.files) | set(declared.files)
+        files = {name: content for name, content in beside.items() if named.fullmatch(name) or name in reads}
         files |= {name: beside[name] for name in declared.reads if name in beside}
         options = "".join(f" --extra {name}" for name in self._settings.extras)
         export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy))
@@ -285,7 +309,21 @@ class _Search:
             raise BadInput(f"{names} each declare dependencies of their own: build.lock names the file that counts")
         if not declared:
             return None
-        return self._resolved(declared[0], f"`uv export --script {declared[0].file} -o pylock.toml` locks it")
+        return self._of_script(declared[0])
+
+    def _of_script(self, declared: Declared) -> Found:
+        from toolkit.build.environment.dependencies.declared import parsed_toml, script_block
+        from toolkit.build.environment.dependencies.indexes import uv_inputs
+
+        name = declared.file
+        remedy = f"`uv export --script {name} -o pylock.toml` locks it"
+        document = parsed_toml(script_block(next(iter(declared.files.values()))), name)
+        files = uv_inputs(self._root, document, declared.lines, name)
+        if files is None:
+            return self._resolved(declared, remedy)
+        # The block alone counts: another line of the script asks nothing again.
+        block = b"# /// script\n" + next(iter(declared.files.values())) + b"# ///\n"
+        return _choosing(name, {name: block, **files}, name, (), _unlocked(name, remedy))
 
     def _workspace_around(self) -> Found | None:
         """The lock of the workspace that the root is a member of."""
@@ -371,8 +409,14 @@ class _Search:
 def _choosing(file: str, files: dict[str, bytes], source: str, variables: tuple[str, ...], unlocked: str) -> Export:
     """uv is asked which versions requirements mean."""
     command = f"uv pip compile --no-header --format pylock.toml --output-file pylock.toml {source}"
-    options = {"GIT": "1"} if any(b"git+" in content for content in files.values()) else {}
-    return Export("uv", file, files, source, command, options, variables, unlocked)
+    options = {"GIT": "1"} if any(re.search(rb"git\+|\bgit\s*=", content) for content in files.values()) else {}
+    source = source.split(" ")[0]
+    return Export("uv", file, files, source, command, options, variables, unlocked, checked=_never_editable)
+
+
+def _never_editable(answer: bytes) -> bytes:
+    """A folder of the project is installed, never linked: the folder of the build is not in the image."""
+    return re.sub(rb"(?<=[{ ])editable = true", b"editable = false", answer)
 
 
 def _names(found: Found) -> set[str] | None:
@@ -407,6 +451,8 @@ def _kind_of(name: str) -> str:
     for way in _WAYS:
         if fnmatch.fnmatch(base, os.path.basename(way.pattern)) and way.kind != "requirements":
             return way.kind
+    if base.endswith(".py"):
+        return "script"
     if base.endswith("conda-lock.yml"):
         return "conda-lock"
     if base.endswith((".yml", ".yaml")):
