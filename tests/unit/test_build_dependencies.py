@@ -626,3 +626,11 @@ def test_what_a_setup_py_reads_in_folders_is_part_of_the_question(tmp_path: Path
     )
     assert isinstance(found, Export)
     assert sorted(found.files) == ["d/about.py", "reqs/base.list", "setup.py"]
+
+
+def test_the_place_of_a_checkout_in_a_lock_is_no_part_of_the_build(tmp_path: Path) -> None:
+    requires = '\n[package.metadata]\nrequires-dist = [{ name = "six", index = "file:///home/me/demo/w/flat" }]\n'
+    lock = UV + requires + '\n[[package]]\nname = "six"\nsource = { registry = "w/flat" }\nwheels = [{ path = "six.whl" }]\n'
+    found = installed(project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "w/flat/six.whl": ""}))
+    assert b'index = "file:///build/w/flat"' in found.files["uv.lock"]
+    assert "w/flat/six.whl" in found.files

@@ -58,7 +58,7 @@ def read_uv_lock(
     Raises:
         BadInput: the lock is broken, names what must not be installed, or what lies outside of the workspace.
     """
-    content = read_input(base, lock, shown)
+    content = _without_checkout(read_input(base, lock, shown))
     names = _known_files(base, lock, content, accepted)
     if names is None:
         names = _files(base, content, member, shown)
@@ -85,6 +85,16 @@ def read_uv_lock(
     folders = [os.path.dirname(name) for name in files if os.path.basename(name) == "pyproject.toml"]
     members = tuple(sorted(folder for folder in folders if folder)) if os.path.dirname(shown) == "" else ()
     return Dependencies("uv", shown, files, options, unlocked=notes, members=members)
+
+
+def _without_checkout(content: bytes) -> bytes:
+    """The lock, as it would be where it is installed: uv writes the absolute path of an explicit index that is a folder."""
+    if b'index = "file://' not in content:
+        return content
+    for folder in set(re.findall(rb'registry = "([^":]+)"', content)):
+        there = b'index = "file:///build/' + folder + b'"'
+        content = re.sub(rb'index = "file://[^"]*/' + re.escape(folder) + b'"', lambda _, there=there: there, content)
+    return content
 
 
 def _known_files(base: Path, lock: str, content: bytes, accepted: dict[str, str] | None) -> list[str] | None:
