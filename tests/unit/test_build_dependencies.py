@@ -15,6 +15,7 @@ from toolkit.build.environment.dependencies.declared import (
     script_requirements,
 )
 from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.requirements import read_lines
 from toolkit.build.environment.dependencies.search import Found, find_dependencies
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
 from toolkit.build.environment.python_version import check_python
@@ -399,9 +400,12 @@ def test_what_only_a_build_of_the_project_tells_is_asked_of_its_backend(tmp_path
     again = find(tmp_path)
     assert isinstance(again, Export) and again.key() == found.key()
     (tmp_path / "requirements.txt").write_text("-e .\n")
-    with pytest.raises(BadInput, match="only a build of the project tells") as error:
-        find(tmp_path)
-    assert error.value.where == "requirements.txt:1"
+    found = find(tmp_path)
+    assert isinstance(found, Export) and found.checked is not None
+    assert found.files["requirements.txt"] == b".\n" and sorted(found.beside) == sorted([*files, "requirements.txt"])
+    own = b'[[packages]]\nname = "p"\ndirectory = { path = ".", editable = true }\n\n'
+    other = b'[[packages]]\nname = "six"\nversion = "1"\n'
+    assert found.checked(b"lock-version = 1\n\n" + own + other) == b"lock-version = 1\n\n" + other
 
 
 def test_files_that_setuptools_reads_dependencies_from_count(tmp_path: Path) -> None:
@@ -630,7 +634,20 @@ def test_what_a_setup_py_reads_in_folders_is_part_of_the_question(tmp_path: Path
 
 def test_the_place_of_a_checkout_in_a_lock_is_no_part_of_the_build(tmp_path: Path) -> None:
     requires = '\n[package.metadata]\nrequires-dist = [{ name = "six", index = "file:///home/me/demo/w/flat" }]\n'
-    lock = UV + requires + '\n[[package]]\nname = "six"\nsource = { registry = "w/flat" }\nwheels = [{ path = "six.whl" }]\n'
+    lock = (
+        UV
+        + requires
+        + '\n[[package]]\nname = "six"\nsource = { registry = "w/flat" }\nwheels = [{ path = "six.whl" }]\n'
+    )
     found = installed(project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "w/flat/six.whl": ""}))
     assert b'index = "file:///build/w/flat"' in found.files["uv.lock"]
     assert "w/flat/six.whl" in found.files
+
+
+def test_lines_of_another_file_can_not_hold_a_project_that_has_to_be_asked(tmp_path: Path) -> None:
+    project(tmp_path, {"setup.py": "from setuptools import setup\nsetup(install_requires=read())\n"})
+    with pytest.raises(BadInput, match="name in place of the project"):
+        read_lines(tmp_path, "pip.txt", "-e .\n", "environment.yml")
+    project(tmp_path, {"requirements.in": "-e .\n"})
+    found = find(tmp_path)
+    assert isinstance(found, Export) and "setup.py" in found.beside

@@ -6,7 +6,9 @@ import codecs
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.build.environment.dependencies.found import (
     FOREIGN_DISTRIBUTION,
@@ -18,6 +20,9 @@ from toolkit.build.environment.dependencies.found import (
     read_input,
 )
 from toolkit.errors import BadInput
+
+if TYPE_CHECKING:
+    from toolkit.build.environment.dependencies.declared import Declared
 
 # These are not compiled when the module is imported: most builds need none of them, and compiling them takes longer than all
 # imports of a build.
@@ -54,7 +59,11 @@ def read_requirements(root: Path, name: str) -> Dependencies:
     Raises:
         BadInput: a line names what must not be installed, what is not there, or what lies outside of the project.
     """
-    return _Reader(root).read(name)
+    reader = _Reader(root)
+    found = reader.read(name)
+    if reader.computed is not None:
+        return replace(found, computed=reader.computed)
+    return found
 
 
 def read_lines(root: Path, name: str, text: str, shown: str) -> Dependencies:
@@ -63,7 +72,15 @@ def read_lines(root: Path, name: str, text: str, shown: str) -> Dependencies:
     Args:
         name: the path that they are installed from. shown: the file that holds them, for messages.
     """
-    return _Reader(root, {name: (text.encode(), shown)}).read(name)
+    reader = _Reader(root, {name: (text.encode(), shown)})
+    found = reader.read(name)
+    if reader.computed is not None:
+        raise BadInput(
+            f"{reader.computed.dynamic} ({reader.computed.file}), which only a build of the project tells: name in place of "
+            "the project what it depends on",
+            shown,
+        )
+    return found
 
 
 class _Reader:
@@ -75,6 +92,12 @@ class _Reader:
         self._exact = True
         self._variables: set[str] = set()
         self._git = False
+        self._computed: Declared | None = None
+
+    @property
+    def computed(self) -> Declared | None:
+        """What the project itself declares, where a line names it and only its build backend knows what it depends on."""
+        return self._computed
 
     def read(self, name: str) -> Dependencies:
         unread = [(name, name)]
@@ -181,13 +204,11 @@ class _Reader:
             self._files.update(read_folder(self._root, path, where))
             return f"./{path}{bracket}{extras}{f' ; {marker}' if marker else ''}\n"
         declared = declared_requirements(self._root, tuple(filter(None, extras.rstrip("]").split(","))), where)
-        if declared.dynamic:
-            raise BadInput(
-                f"{declared.dynamic} ({declared.file}), which only a build of the project tells: name in this line's place "
-                "what it depends on, or lock the project (`uv lock`)",
-                where,
-            )
         self._files.update(declared.files)
+        if declared.dynamic:
+            # Only its build backend knows what stands in this line's place.
+            self._computed = declared
+            return f".{bracket}{extras}{f' ; {marker}' if marker else ''}\n"
         return "".join(f"{line}\n" for line in declared.lines)
 
     def _check_inside(self, path: str, where: str) -> None:

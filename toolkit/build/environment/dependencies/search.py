@@ -203,11 +203,14 @@ class _Search:
         if kind == "requirements":
             from toolkit.build.environment.dependencies.requirements import read_requirements
 
-            return read_requirements(self._root, name)
+            read = read_requirements(self._root, name)
+            return self._with_project(name, read) if read.computed is not None else read
         if kind == "in":
             from toolkit.build.environment.dependencies.requirements import read_requirements
 
             read = read_requirements(self._root, name)
+            if read.computed is not None:
+                return self._with_project(name, read)
             remedy = f"`uv pip compile {name} -o requirements.txt` locks it"
             return _choosing(name, read.files, name, read.variables, _unlocked(name, remedy))
         if kind in ("poetry", "pdm", "pipenv"):
@@ -278,19 +281,31 @@ class _Search:
 
     def _built(self, declared: Declared, remedy: str) -> Export:
         """What only the project's build backend knows: uv asks it, with the whole project beside it."""
-        beside = read_folder(self._root, ".", declared.file)
+        beside, files = self._beside(declared)
+        options = "".join(f" --extra {name}" for name in self._settings.extras)
+        export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy))
+        return replace(export, command=export.command + options, beside=beside)
+
+    def _with_project(self, name: str, read: Dependencies) -> Export:
+        """Requirements that hold the project itself, which its build backend has to be asked about."""
+        assert read.computed is not None
+        beside, files = self._beside(read.computed)
+        export = _choosing(
+            name, {**files, **read.files}, name, read.variables, _unlocked(name, "`toolkit lock` locks it")
+        )
+        return replace(export, beside=beside, checked=_without_the_project)
+
+    def _beside(self, declared: Declared) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """The whole project, and those of its files whose change makes its build backend be asked again."""
         from toolkit.build.environment.dependencies.declared import files_named
 
+        beside = read_folder(self._root, ".", declared.file)
         named = re.compile(
             r"(pyproject\.toml|setup\.(py|cfg)|MANIFEST\.in|[^/]*(requirements|version|README|\.in)[^/]*)",
             re.IGNORECASE,
         )
-        reads = files_named(beside, ".", declared.files) | set(declared.files)
-        files = {name: content for name, content in beside.items() if named.fullmatch(name) or name in reads}
-        files |= {name: beside[name] for name in declared.reads if name in beside}
-        options = "".join(f" --extra {name}" for name in self._settings.extras)
-        export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy))
-        return replace(export, command=export.command + options, beside=beside)
+        reads = {*files_named(beside, ".", declared.files), *declared.files, *declared.reads}
+        return beside, {name: content for name, content in beside.items() if named.fullmatch(name) or name in reads}
 
     def _script(self) -> Found | None:
         """The pipeline's own script, or the only one beside the configuration that declares dependencies."""
@@ -412,6 +427,13 @@ def _choosing(file: str, files: dict[str, bytes], source: str, variables: tuple[
     options = {"GIT": "1"} if any(re.search(rb"git\+|\bgit\s*=", content) for content in files.values()) else {}
     source = source.split(" ")[0]
     return Export("uv", file, files, source, command, options, variables, unlocked, checked=_never_editable)
+
+
+def _without_the_project(answer: bytes) -> bytes:
+    """The answer without the project itself, whose code is in the image anyhow."""
+    head, *packages = re.split(rb"(?m)^(?=\[\[packages\]\])", answer)
+    others = [one for one in packages if not re.search(rb'(?m)^directory = \{ path = "\."', one)]
+    return _never_editable(b"".join([head, *others]))
 
 
 def _never_editable(answer: bytes) -> bytes:
