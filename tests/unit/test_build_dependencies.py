@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -651,3 +652,26 @@ def test_lines_of_another_file_can_not_hold_a_project_that_has_to_be_asked(tmp_p
     project(tmp_path, {"requirements.in": "-e .\n"})
     found = find(tmp_path)
     assert isinstance(found, Export) and "setup.py" in found.beside
+
+
+def test_the_members_that_one_member_needs_are_installed_from_their_files(tmp_path: Path) -> None:
+    lock = 'version = 1\n[manifest]\nmembers = ["app", "core", "rest"]\n'
+    for name, needs in (("app", '[{ name = "core" }]'), ("core", "[]"), ("rest", "[]")):
+        lock += f'[[package]]\nname = "{name}"\nsource = {{ editable = "{name}" }}\ndependencies = {needs}\n'
+        project(tmp_path, {f"{name}/pyproject.toml": DEMO, f"{name}/src/{name}.py": ""})
+    project(tmp_path, {"uv.lock": lock, "pyproject.toml": '[tool.uv.workspace]\nmembers = ["*"]\n'})
+    of_all = installed(tmp_path)
+    assert "core/src/core.py" not in of_all.files and "LEFT_OUT" not in of_all.options
+    of_one = installed(tmp_path / "app")
+    assert of_one.options["LEFT_OUT"] == "--no-install-project"
+    assert [name for name in sorted(of_one.files) if name.endswith(".py")] == ["core/src/core.py"]
+
+
+def test_a_new_file_in_a_folder_of_the_lock_is_seen(tmp_path: Path) -> None:
+    lock = UV + '\n[[package]]\nname = "lib"\nsource = { directory = "lib" }\n'
+    project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "lib/pyproject.toml": DEMO, "lib/lib.py": ""})
+    found = installed(tmp_path)
+    accepted = {f"lock {name}": hashlib.sha256(content).hexdigest() for name, content in found.files.items()}
+    (tmp_path / "lib" / "new.py").write_text("")
+    again = find_dependencies(tmp_path, Build(), print, accepted)
+    assert isinstance(again, Dependencies) and "lib/new.py" in again.files
