@@ -675,3 +675,17 @@ def test_a_new_file_in_a_folder_of_the_lock_is_seen(tmp_path: Path) -> None:
     (tmp_path / "lib" / "new.py").write_text("")
     again = find_dependencies(tmp_path, Build(), print, accepted)
     assert isinstance(again, Dependencies) and "lib/new.py" in again.files
+
+
+def test_a_file_of_comments_does_not_hide_what_another_declares(tmp_path: Path) -> None:
+    found = find(project(tmp_path, {"requirements.txt": "# none\n", "pyproject.toml": DEMO}))
+    assert isinstance(found, Export) and found.file == "pyproject.toml"
+    (tmp_path / "pyproject.toml").unlink()
+    assert installed(tmp_path).file == "requirements.txt"
+    for content in ("  six\n".encode("utf-16"), b"-r https://index.example/r.txt\n"):
+        (tmp_path / "requirements.txt").write_bytes(content)
+        (tmp_path / "pyproject.toml").write_text(DEMO)
+        assert installed(tmp_path).file == "requirements.txt"
+    (tmp_path / "requirements.txt").write_text("./six.whl\n")
+    (tmp_path / "six.whl").write_bytes(b"PK\xff\xfe")
+    assert installed(tmp_path).file == "requirements.txt"

@@ -19,6 +19,7 @@ from typing import Any
 
 from toolkit.build.code.layer import LayerEntry
 from toolkit.build.interpreter import Interpreter
+from toolkit.build.setup_files import files_named, is_setup_script
 from toolkit.errors import BadInput
 from toolkit.runtime.shared.protocol import WORKSPACE
 
@@ -197,8 +198,6 @@ def _has_setup(path: Path) -> bool:
 
 
 def _is_setup_script(path: Path) -> bool:
-    from toolkit.build.environment.dependencies.declared import is_setup_script
-
     return is_setup_script(_text(path / "setup.py").encode())
 
 
@@ -291,8 +290,6 @@ def _has_build_hook(document: dict[str, Any]) -> bool:
 
 def _reads(path: Path, folder: str) -> tuple[str, ...]:
     """The files that say what the project installs, to its build backend."""
-    from toolkit.build.environment.dependencies.declared import files_named
-
     own = [name for name in ("pyproject.toml", "setup.cfg", "setup.py") if (path / name).is_file()]
     texts = {name: _text(path / name).encode() for name in own}
     beside = {
@@ -343,7 +340,6 @@ def _of_poetry(path: Path, folder: str, document: dict[str, Any], poetry: dict[s
         points.setdefault(str(group), {}).update(entries)
     lines = [f"Summary: {' '.join(str(poetry['description']).split())}"] if poetry.get("description") else []
     lines += [f"Author: {one}" for one in poetry.get("authors") or ()]
-    lines += _requirements_of_poetry(path, poetry)
     version = str(poetry.get("version") or "")
     dynamic = (
         ("version",) if version in ("", "0.0.0") and "poetry-dynamic-versioning" in (document.get("tool") or {}) else ()
@@ -357,22 +353,6 @@ def _of_poetry(path: Path, folder: str, document: dict[str, Any], poetry: dict[s
         points,
         dynamic,
     )
-
-
-def _requirements_of_poetry(path: Path, poetry: dict[str, Any]) -> list[str]:
-    from toolkit.build.environment.dependencies.declared import declared_requirements
-
-    try:
-        own = declared_requirements(path, (), "pyproject.toml").lines
-        found = [f"Requires-Dist: {one}" for one in own]
-        for extra in poetry.get("extras") or ():
-            more = declared_requirements(path, (str(extra),), "pyproject.toml").lines
-            found.append(f"Provides-Extra: {extra}")
-            found += [_of_extra(one, str(extra)) for one in more if one not in own]
-    except BadInput:
-        # What only Poetry can write as the standard does is left out.
-        return []
-    return found
 
 
 def _of_setup_cfg(path: Path, folder: str, document: dict[str, Any]) -> Distribution | None:

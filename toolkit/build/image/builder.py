@@ -343,7 +343,7 @@ def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: s
         job.report(
             f"warning: {shown} is not installed as a package, because its own build backend refuses it (see "
             f"{job.folder / 'environment.log'}): its code is in the image, "
-            f"{'its version is not exact' if one.name else 'importlib.metadata does not know it'} "
+            f"{'only what its files say of it is known' if one.name else 'importlib.metadata does not know it'} "
             "(asked again with --no-cache, or when its files of the build change)"
         )
         if one.name:

@@ -142,14 +142,19 @@ class _Search:
             around = self._workspace_around()
             if around is not None:
                 return around
+        empty: Found | None = None
         for name, way in present:
             found = self._read(name, way.kind)
+            if isinstance(found, Dependencies) and found.kind == "pip" and _says_nothing(found):
+                # Only comments: what another file declares counts.
+                empty = empty or found
+                continue
             if isinstance(found, Dependencies) and found.kind == "none":
                 # It is a file that declares nothing: a table of a linter, a setup.py without requirements.
                 continue
             self._say_others(name, found, present)
             return found
-        return self._above() or self._script() or Dependencies("none")
+        return self._above() or self._script() or empty or Dependencies("none")
 
     def _offline(self, found: Found, wheelhouse: str) -> Dependencies:
         """The same packages from a folder of the project's alone. pip installs them, because uv would have to be fetched."""
@@ -297,7 +302,7 @@ class _Search:
 
     def _beside(self, declared: Declared) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """The whole project, and those of its files whose change makes its build backend be asked again."""
-        from toolkit.build.environment.dependencies.declared import files_named
+        from toolkit.build.setup_files import files_named
 
         beside = read_folder(self._root, ".", declared.file)
         named = re.compile(
@@ -439,6 +444,16 @@ def _without_the_project(answer: bytes) -> bytes:
 def _never_editable(answer: bytes) -> bytes:
     """A folder of the project is installed, never linked: the folder of the build is not in the image."""
     return re.sub(rb"(?<=[{ ])editable = true", b"editable = false", answer)
+
+
+def _says_nothing(requirements: Dependencies) -> bool:
+    """Whether requirements are nothing but comments."""
+    from toolkit.build.environment.dependencies.requirements import decoded
+
+    # Whatever it includes, it would name.
+    name = requirements.options["REQUIREMENTS"]
+    lines = decoded(requirements.files[name], name).splitlines()
+    return all(not line.strip() or line.lstrip().startswith("#") for line in lines)
 
 
 def _names(found: Found) -> set[str] | None:
