@@ -2,6 +2,7 @@
 FROM tools AS builder
 ARG FOLDER
 ARG UV_OPTIONS
+ARG LEFT_OUT="--no-install-workspace"
 COPY project /build
 WORKDIR /build/${FOLDER}
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
@@ -12,5 +13,5 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: installing the dependencies"; set -e; . /toolkit/network.sh; \
     export UV_PROJECT_ENVIRONMENT=/opt/venv; \
-    /opt/uv/bin/uv sync ${UV_OPTIONS} --no-dev --no-install-workspace --no-editable --no-install-package samerun; \
+    /opt/uv/bin/uv sync ${UV_OPTIONS} --no-dev ${LEFT_OUT} --no-editable --no-install-package samerun; \
     . /toolkit/refuse.sh

@@ -281,6 +281,18 @@ def test_a_package_that_does_not_exist_is_the_users_input(bench: Bench) -> None:
     assert any("toolkit-no-such-distribution-7431" in line for line in bench.said)
 
 
+def test_a_project_that_its_own_backend_refuses_is_built_and_not_asked_about_again(bench: Bench) -> None:
+    bench.write(setup_py="from setuptools import setup\nraise SystemExit('not here')\nsetup(name='p')\n")
+    bench.build(Build(lock="none"))
+    assert any(line.startswith("asking the project's build backend") for line in bench.said)
+    assert any("its own build backend refuses it" in line for line in bench.said)
+    bench.write(app_py="VALUE = 2\n")
+    image = bench.build(Build(lock="none"))
+    assert not any(line.startswith("asking the project's build backend") for line in bench.said)
+    assert any("its own build backend refuses it" in line for line in bench.said)
+    assert bench.run(image.reference, "cat", "app.py") == "VALUE = 2\n"
+
+
 def test_system_packages_are_installed(bench: Bench) -> None:
     image = bench.build(Build(system_packages=("tree",)))
     assert "app.py" in bench.run(image.reference, "tree")

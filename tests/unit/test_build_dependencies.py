@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from toolkit.build.environment.dependencies.declared import (
     script_requirements,
 )
 from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.requirements import read_lines
 from toolkit.build.environment.dependencies.search import Found, find_dependencies
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
 from toolkit.build.environment.python_version import check_python
@@ -399,9 +401,12 @@ def test_what_only_a_build_of_the_project_tells_is_asked_of_its_backend(tmp_path
     again = find(tmp_path)
     assert isinstance(again, Export) and again.key() == found.key()
     (tmp_path / "requirements.txt").write_text("-e .\n")
-    with pytest.raises(BadInput, match="only a build of the project tells") as error:
-        find(tmp_path)
-    assert error.value.where == "requirements.txt:1"
+    found = find(tmp_path)
+    assert isinstance(found, Export) and found.checked is not None
+    assert found.files["requirements.txt"] == b".\n" and sorted(found.beside) == sorted([*files, "requirements.txt"])
+    own = b'[[packages]]\nname = "p"\ndirectory = { path = ".", editable = true }\n\n'
+    other = b'[[packages]]\nname = "six"\nversion = "1"\n'
+    assert found.checked(b"lock-version = 1\n\n" + own + other) == b"lock-version = 1\n\n" + other
 
 
 def test_files_that_setuptools_reads_dependencies_from_count(tmp_path: Path) -> None:
@@ -526,3 +531,161 @@ def test_a_failed_build_is_explained(text: str, kind: type[Exception], message: 
 )
 def test_a_build_is_tried_again_only_when_the_network_may_be_well_soon(text: str, passing: bool) -> None:
     assert is_transient_failure(text) is passing
+
+
+@pytest.mark.parametrize("line", ["-e./libs/x", "libs/x", "libs/x[a, b] ; os_name == 'posix'", "-e 'libs/x[a, b]'"])
+def test_a_folder_is_known_by_each_of_pips_spellings(tmp_path: Path, line: str) -> None:
+    files = {"requirements.txt": f"{line}\n", "libs/x/pyproject.toml": DEMO}
+    found = installed(project(tmp_path, files))
+    assert "libs/x/pyproject.toml" in found.files
+    kept = found.files["requirements.txt"].decode()
+    assert kept.startswith("./libs/x") and ("[a,b]" in kept) == ("[" in line)
+
+
+@pytest.mark.parametrize(
+    "line", ["six @ https://index.example/six-1.16.0-py3-none-any.whl", "https://index.example/a.zip ; os_name == 'nt'"]
+)
+def test_an_address_is_no_local_file(tmp_path: Path, line: str) -> None:
+    assert (
+        installed(project(tmp_path, {"requirements.txt": f"{line}\n"})).files["requirements.txt"]
+        == f"{line}\n".encode()
+    )
+
+
+def test_no_extra_of_the_project_is_lost_to_a_space(tmp_path: Path) -> None:
+    text = f'{DEMO}[project.optional-dependencies]\na = ["idna"]\nB_c = ["attrs"]\n'
+    found = installed(project(tmp_path, {"pyproject.toml": text, "requirements.txt": "-e .[a, b-c]\n"}))
+    assert found.files["requirements.txt"] == b"six\nidna\nattrs\n"
+
+
+def test_names_of_extras_and_groups_are_compared_as_indexes_compare_names(tmp_path: Path) -> None:
+    text = (
+        f'{DEMO}[project.optional-dependencies]\nMy_Extra = ["demo[in_ner] ; os_name == \'posix\'"]\nIn-ner = ["idna"]\n'
+        '[dependency-groups]\nTest_Kit = ["attrs"]\nall = [{include-group = "test-kit"}]\n'
+    )
+    found = find(project(tmp_path, {"pyproject.toml": text}), extras=("my-extra",), groups=("ALL",))
+    assert found.files["requirements.in"] == b"six\nattrs\nidna ; (os_name == 'posix')\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "beside"),
+    [
+        ('[tool.uv.sources]\nsix = {path = "libs/six", editable = true}\n', ["libs/six/pyproject.toml"]),
+        ('[tool.uv]\nconstraint-dependencies = ["six<1.16"]\n', []),
+        ('[[tool.uv.index]]\nname = "w"\nurl = "wheels"\nformat = "flat"\n', ["wheels/six.whl"]),
+        ("[tool.uv]\npackage = true\n", None),
+    ],
+)
+def test_where_uv_is_told_to_take_packages_from(tmp_path: Path, settings: str, beside: list[str] | None) -> None:
+    files = {"pyproject.toml": DEMO + settings, "libs/six/pyproject.toml": DEMO, "wheels/six.whl": ""}
+    found = find(project(tmp_path, files))
+    assert isinstance(found, Export)
+    if beside is None:
+        assert found.source == "requirements.in"
+        return
+    assert (found.source, sorted(found.files)) == ("pyproject.toml", sorted(["pyproject.toml", *beside]))
+    answer = b'directory = { path = "libs/six", editable = true }'
+    assert found.checked is not None and found.checked(answer) == answer.replace(b"true", b"false")
+
+
+def test_settings_of_uv_in_a_script_and_in_uv_toml(tmp_path: Path) -> None:
+    script = '# /// script\n# dependencies = ["six"]\n# [tool.uv]\n# prerelease = "allow"\n# ///\nprint(1)\n'
+    found = find(project(tmp_path / "script", {"s.py": script}))
+    assert isinstance(found, Export) and found.source == "s.py"
+    assert found.files["s.py"].decode() == script.removesuffix("print(1)\n")
+    assert find(tmp_path / "script", "s.py") == found
+    found = find(project(tmp_path / "toml", {"pyproject.toml": DEMO, "uv.toml": 'prerelease = "allow"\n'}))
+    assert isinstance(found, Export) and sorted(found.files) == ["pyproject.toml", "uv.toml"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"pyproject.toml": f"{DEMO}[tool.uv.sources]\nsix = {{workspace = true}}\n"}, "run `uv lock`"),
+        ({"pyproject.toml": f'{DEMO}[tool.uv.sources]\nsix = {{path = "../six"}}\n'}, "outside of the project"),
+        ({"pyproject.toml": f'{DEMO}[[tool.pdm.source]]\nname = "p"\nurl = "https://i.example"\n'}, "run `pdm lock`"),
+        (
+            {"pyproject.toml": f'{DEMO}[[tool.poetry.source]]\nname = "p"\nurl = "https://i.example"\n'},
+            "run `poetry lock`",
+        ),
+        (
+            {"pyproject.toml": f'{DEMO}[tool.poetry.dependencies]\nsix = {{git = "https://i.example"}}\n'},
+            "run `poetry lock`",
+        ),
+        ({"Pipfile": '[[source]]\nurl = "https://i.example"\n[packages]\nsix = "*"\n'}, "run `pipenv lock`"),
+    ],
+)
+def test_a_place_of_packages_that_only_a_lock_describes(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        find(project(tmp_path, files))
+
+
+def test_a_setup_py_that_installs_nothing_is_no_declaration(tmp_path: Path) -> None:
+    assert installed(project(tmp_path, {"setup.py": "import os\nos.makedirs('data')\n"})).kind == "none"
+
+
+def test_what_a_setup_py_reads_in_folders_is_part_of_the_question(tmp_path: Path) -> None:
+    text = "from setuptools import setup\nfrom d.about import v\nsetup(install_requires=open(join('reqs', 'base.list')).read())\n"
+    found = find(
+        project(tmp_path, {"setup.py": text, "reqs/base.list": "six\n", "d/about.py": "", "d/__init__.py": ""})
+    )
+    assert isinstance(found, Export)
+    assert sorted(found.files) == ["d/about.py", "reqs/base.list", "setup.py"]
+
+
+def test_the_place_of_a_checkout_in_a_lock_is_no_part_of_the_build(tmp_path: Path) -> None:
+    requires = '\n[package.metadata]\nrequires-dist = [{ name = "six", index = "file:///home/me/demo/w/flat" }]\n'
+    lock = (
+        UV
+        + requires
+        + '\n[[package]]\nname = "six"\nsource = { registry = "w/flat" }\nwheels = [{ path = "six.whl" }]\n'
+    )
+    found = installed(project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "w/flat/six.whl": ""}))
+    assert b'index = "file:///build/w/flat"' in found.files["uv.lock"]
+    assert "w/flat/six.whl" in found.files
+
+
+def test_lines_of_another_file_can_not_hold_a_project_that_has_to_be_asked(tmp_path: Path) -> None:
+    project(tmp_path, {"setup.py": "from setuptools import setup\nsetup(install_requires=read())\n"})
+    with pytest.raises(BadInput, match="name in place of the project"):
+        read_lines(tmp_path, "pip.txt", "-e .\n", "environment.yml")
+    project(tmp_path, {"requirements.in": "-e .\n"})
+    found = find(tmp_path)
+    assert isinstance(found, Export) and "setup.py" in found.beside
+
+
+def test_the_members_that_one_member_needs_are_installed_from_their_files(tmp_path: Path) -> None:
+    lock = 'version = 1\n[manifest]\nmembers = ["app", "core", "rest"]\n'
+    for name, needs in (("app", '[{ name = "core" }]'), ("core", "[]"), ("rest", "[]")):
+        lock += f'[[package]]\nname = "{name}"\nsource = {{ editable = "{name}" }}\ndependencies = {needs}\n'
+        project(tmp_path, {f"{name}/pyproject.toml": DEMO, f"{name}/src/{name}.py": ""})
+    project(tmp_path, {"uv.lock": lock, "pyproject.toml": '[tool.uv.workspace]\nmembers = ["*"]\n'})
+    of_all = installed(tmp_path)
+    assert "core/src/core.py" not in of_all.files and "LEFT_OUT" not in of_all.options
+    of_one = installed(tmp_path / "app")
+    assert of_one.options["LEFT_OUT"] == "--no-install-project"
+    assert [name for name in sorted(of_one.files) if name.endswith(".py")] == ["core/src/core.py"]
+
+
+def test_a_new_file_in_a_folder_of_the_lock_is_seen(tmp_path: Path) -> None:
+    lock = UV + '\n[[package]]\nname = "lib"\nsource = { directory = "lib" }\n'
+    project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "lib/pyproject.toml": DEMO, "lib/lib.py": ""})
+    found = installed(tmp_path)
+    accepted = {f"lock {name}": hashlib.sha256(content).hexdigest() for name, content in found.files.items()}
+    (tmp_path / "lib" / "new.py").write_text("")
+    again = find_dependencies(tmp_path, Build(), print, accepted)
+    assert isinstance(again, Dependencies) and "lib/new.py" in again.files
+
+
+def test_a_file_of_comments_does_not_hide_what_another_declares(tmp_path: Path) -> None:
+    found = find(project(tmp_path, {"requirements.txt": "# none\n", "pyproject.toml": DEMO}))
+    assert isinstance(found, Export) and found.file == "pyproject.toml"
+    (tmp_path / "pyproject.toml").unlink()
+    assert installed(tmp_path).file == "requirements.txt"
+    for content in ("  six\n".encode("utf-16"), b"-r https://index.example/r.txt\n"):
+        (tmp_path / "requirements.txt").write_bytes(content)
+        (tmp_path / "pyproject.toml").write_text(DEMO)
+        assert installed(tmp_path).file == "requirements.txt"
+    (tmp_path / "requirements.txt").write_text("./six.whl\n")
+    (tmp_path / "six.whl").write_bytes(b"PK\xff\xfe")
+    assert installed(tmp_path).file == "requirements.txt"

@@ -209,3 +209,62 @@ def test_what_the_backend_made_is_moved_to_the_environments_python(tmp_path: Pat
 )
 def test_an_extension_module_that_nobody_has_built_is_named(tmp_path: Path, files: dict[str, str], where: str) -> None:
     assert extension_module(project(tmp_path, files)) == where
+
+
+@pytest.mark.parametrize(
+    ("files", "roots", "ask"),
+    [
+        ({"pyproject.toml": PROJECT + HATCH, "src/x.c": "", "fore_cast/__init__.py": ""}, (".",), False),
+        ({"pyproject.toml": PROJECT + HATCH, "src/fore_cast/__init__.py": ""}, ("src",), False),
+        ({"pyproject.toml": PROJECT + HATCH + "[tool.hatch.build]\ndev-mode-dirs = ['py']\n"}, (".",), True),
+        ({"pyproject.toml": PROJECT + HATCH + "[tool.hatch.build.targets.wheel]\nsources = ['py']\n"}, (".",), True),
+        ({"pyproject.toml": PROJECT + SETUPTOOLS + "[tool.setuptools.package-dir]\np = 'code'\n"}, (".",), True),
+        (
+            {"pyproject.toml": PROJECT + SETUPTOOLS + "[tool.setuptools]\npackages = ['p']\n", "src/x.c": ""},
+            (".",),
+            False,
+        ),
+        ({"setup.cfg": CFG + "1\n[options]\npackage_dir =\n    c = code\n", "setup.py": "setup()\n"}, (".",), True),
+        ({"setup.cfg": CFG + "1\n", "setup.py": "setup()\n"}, (".",), False),
+        ({"setup.cfg": CFG + "1\n", "setup.py": "setup(entry_points={})\n"}, (".",), True),
+        ({"setup.cfg": CFG + "attr: c.v\n", "setup.py": "setup()\n"}, (".",), True),
+        (
+            {"setup.cfg": CFG + "1\n[options]\npackages = find:\n[options.packages.find]\nwhere = lib\n"},
+            ("lib",),
+            False,
+        ),
+    ],
+)
+def test_code_is_found_where_the_backend_finds_it(
+    tmp_path: Path, files: dict[str, str], roots: tuple[str, ...], ask: bool
+) -> None:
+    found = declared_distribution(project(tmp_path, files))
+    assert found is not None
+    assert (found.roots, found.ask) == (roots, ask)
+
+
+def test_what_the_backend_reads_decides_whether_it_is_asked_again(tmp_path: Path) -> None:
+    text = "from setuptools import setup\nexec(open(join('d', 'about.py')).read())\nsetup(name='d', version=v)\n"
+    found = declared_distribution(
+        project(tmp_path, {"setup.py": text, "d/about.py": "v = '1'\n", "d/code.py": "", "README.md": ""})
+    )
+    assert found is not None
+    assert found.reads == ("README.md", "d/about.py", "setup.py")
+
+
+def test_a_setup_py_that_installs_nothing_is_no_package(tmp_path: Path) -> None:
+    assert declared_distribution(project(tmp_path, {"setup.py": "import os\nos.makedirs('data')\n"})) is None
+
+
+def test_a_version_is_written_as_an_installer_writes_it(tmp_path: Path) -> None:
+    found = declared_distribution(project(tmp_path, {"pyproject.toml": POETRY.replace("2.0", "v2.0-beta.1")}))
+    assert found is not None
+    entries = installed_entries([found], Interpreter("3.12.1", "/v/lib", "/v/bin", "/v/bin/python3"), no_version)
+    assert any(entry.path == "/v/lib/p-2.0b1.dist-info/METADATA" for entry in entries)
+
+
+def test_requirements_are_in_the_metadata_of_setup_cfg(tmp_path: Path) -> None:
+    text = CFG + "1\n[options]\ninstall_requires =\n    six\n[options.extras_require]\nnet = idna\n"
+    found = declared_distribution(project(tmp_path, {"setup.cfg": text}))
+    assert found is not None
+    assert {"Requires-Dist: six", "Provides-Extra: net", "Requires-Dist: idna ; extra == 'net'"} <= set(found.metadata)

@@ -19,6 +19,7 @@ from typing import Any
 
 from toolkit.build.code.layer import LayerEntry
 from toolkit.build.interpreter import Interpreter
+from toolkit.build.setup_files import files_named, is_setup_script
 from toolkit.errors import BadInput
 from toolkit.runtime.shared.protocol import WORKSPACE
 
@@ -71,8 +72,8 @@ def declared_distribution(root: Path, folder: str = ".") -> Distribution | None:
     if isinstance(poetry, dict) and poetry.get("name") and poetry.get("package-mode", True):
         return _of_poetry(path, folder, document, poetry)
     found = _of_setup_cfg(path, folder, document) if (path / "setup.cfg").is_file() else None
-    if found is None and (path / "setup.py").is_file():
-        return Distribution(folder, "", "", (), ask=True, reads=_reads(path, folder, document))
+    if found is None and _is_setup_script(path):
+        return Distribution(folder, "", "", (), ask=True, reads=_reads(path, folder))
     return found
 
 
@@ -86,8 +87,18 @@ def installed_entries(
     """
     entries: list[LayerEntry] = []
     for one in distributions:
-        entries += _entries(one, one.version or version(one), python)
+        entries += _entries(one, _normal(one.version or version(one)), python)
     return entries
+
+
+def _normal(version: str) -> str:
+    """A version as an installer writes it (PEP 440)."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return version
 
 
 def backend_entries(files: Path, python: Interpreter) -> list[LayerEntry]:
@@ -183,7 +194,11 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _has_setup(path: Path) -> bool:
-    return (path / "setup.py").is_file() or (path / "setup.cfg").is_file()
+    return _is_setup_script(path) or (path / "setup.cfg").is_file()
+
+
+def _is_setup_script(path: Path) -> bool:
+    return is_setup_script(_text(path / "setup.py").encode())
 
 
 def _of_project(path: Path, folder: str, document: dict[str, Any], project: dict[str, Any]) -> Distribution:
@@ -223,6 +238,7 @@ def _of_project(path: Path, folder: str, document: dict[str, Any], project: dict
     unknown = set(dynamic) - {"version", "readme", "classifiers", "license", "description"}
     if "version" in dynamic and not version and not _is_from_git(document):
         unknown.add("version")
+    ask = bool(unknown) or _has_build_hook(document) or _is_laid_out_anew(document)
     return Distribution(
         folder,
         str(project["name"]),
@@ -231,8 +247,8 @@ def _of_project(path: Path, folder: str, document: dict[str, Any], project: dict
         tuple(lines),
         points,
         dynamic,
-        bool(unknown) or _has_build_hook(document),
-        _reads(path, folder, document),
+        ask,
+        _reads(path, folder) if ask else (),
     )
 
 
@@ -243,11 +259,26 @@ def _is_from_git(document: dict[str, Any]) -> bool:
     return (
         any(
             name in requires
-            for name in ("setuptools-scm", "setuptools_scm", "hatch-vcs", "versioningit", "dunamai", "versioneer")
+            for name in (
+                *("setuptools-scm", "setuptools_scm", "hatch-vcs", "versioningit", "dunamai", "versioneer", "pbr"),
+                *("dynamic-versioning", "setuptools-git-versioning", "hatch-regex-commit", "vcs-versioning"),
+            )
         )
-        or ((tool.get("hatch") or {}).get("version") or {}).get("source") == "vcs"
+        or ((tool.get("hatch") or {}).get("version") or {}).get("source") in ("vcs", "uv-dynamic-versioning")
         or ((tool.get("pdm") or {}).get("version") or {}).get("source") == "scm"
     )
+
+
+def _is_laid_out_anew(document: dict[str, Any]) -> bool:
+    """Whether packages are imported by other names, or from other folders, than their paths in the project tell."""
+    tool = document.get("tool") or {}
+    mapped = set((tool.get("setuptools") or {}).get("package-dir") or {}) - {""}
+    build = (tool.get("hatch") or {}).get("build") or {}
+    wheel = (build.get("targets") or {}).get("wheel") or {}
+    moved = {"sources", "force-include", "only-include", "dev-mode-dirs", "dev-mode-exact"}
+    poetry = any(isinstance(one, dict) and "to" in one for one in (tool.get("poetry") or {}).get("packages") or ())
+    own_backend = "backend-path" in (document.get("build-system") or {})
+    return bool(mapped or moved & {*build, *wheel} or poetry or own_backend)
 
 
 def _has_build_hook(document: dict[str, Any]) -> bool:
@@ -257,14 +288,26 @@ def _has_build_hook(document: dict[str, Any]) -> bool:
     return bool(set(hooks) - {"vcs"})
 
 
-def _reads(path: Path, folder: str, document: dict[str, Any]) -> tuple[str, ...]:
-    """The files that say what the project installs."""
-    names = ["pyproject.toml", "setup.cfg", "setup.py", "MANIFEST.in", "VERSION", "hatch_build.py"]
-    table = ((document.get("tool") or {}).get("setuptools") or {}).get("dynamic") or {}
-    for entry in table.values():
-        files = entry.get("file") if isinstance(entry, dict) else None
-        names += [files] if isinstance(files, str) else list(files or ())
-    return tuple(_joined(folder, name) for name in names if (path / name).is_file())
+def _reads(path: Path, folder: str) -> tuple[str, ...]:
+    """The files that say what the project installs, to its build backend."""
+    own = [name for name in ("pyproject.toml", "setup.cfg", "setup.py") if (path / name).is_file()]
+    texts = {name: _text(path / name).encode() for name in own}
+    beside = {
+        one.name for one in path.iterdir() if re.match(r"(MANIFEST\.in|VERSION|README|LICEN[CS]E|COPYING)", one.name)
+    }
+    names = {*own, *beside, "hatch_build.py", *files_named(_files_below(path), ".", texts)}
+    return tuple(_joined(folder, name) for name in sorted(names) if (path / name).is_file())
+
+
+def _files_below(path: Path) -> list[str]:
+    """The project's files that a backend may read, without environments and what is hidden."""
+    found: list[str] = []
+    for folder, folders, names in os.walk(path):
+        folders[:] = [
+            one for one in folders if not one.startswith(".") and one not in ("__pycache__", "node_modules", "venv")
+        ]
+        found += [_joined(os.path.relpath(folder, path), name) for name in names]
+    return found
 
 
 def extension_module(root: Path, folder: str = ".") -> str:
@@ -331,18 +374,55 @@ def _of_setup_cfg(path: Path, folder: str, document: dict[str, Any]) -> Distribu
             points[group] = {key.strip(): target.strip() for key, _, target in pairs}
     summary = parser.get("metadata", "description", fallback="").strip()
     lines = [f"Summary: {summary}"] if summary and not summary.startswith("file:") else []
-    package_folder = next(
-        (
-            line.partition("=")[2].strip()
-            for line in parser.get("options", "package_dir", fallback="").splitlines()
-            if line.strip().startswith("=")
-        ),
-        "",
-    )
+    moved = {
+        key.strip(): target.strip()
+        for line in re.split(r"[\n,]", parser.get("options", "package_dir", fallback=""))
+        if "=" in line
+        for key, _, target in [line.partition("=")]
+    }
+    package_folder = moved.get("") or parser.get("options.packages.find", "where", fallback="").strip()
+    if not package_folder and (parser.has_option("options", "packages") or parser.has_option("options", "py_modules")):
+        # Who lists packages gets no folder of setuptools' own choice.
+        package_folder = "."
     roots = (_joined(folder, package_folder),) if package_folder else _source_roots(path, folder, document)
+    setup = _text(path / "setup.py") if _is_setup_script(path) else ""
+    # What setup.py gives beside setup.cfg, and what leads to another name, only setuptools knows.
+    computed = (
+        (set(moved) - {""})
+        or re.search(r"\bsetup\(\s*(?!\)|use_scm_version\b)", setup)
+        or "file:" in parser.get("options", "entry_points", fallback="")
+    )
     if version.startswith("attr:"):
         version = _attribute(path, folder, roots, version.removeprefix("attr:").strip())
-    return Distribution(folder, name, version, roots, tuple(lines), points, () if version else ("version",))
+    lines += _requirements_of_setup_cfg(parser)
+    is_known = version or _is_from_git(document) or "scm" in setup
+    ask = bool(computed or not is_known) and ("build-system" in document or bool(setup))
+    return Distribution(
+        folder,
+        name,
+        version,
+        roots,
+        tuple(lines),
+        points,
+        () if version else ("version",),
+        ask,
+        _reads(path, folder) if ask else (),
+    )
+
+
+def _requirements_of_setup_cfg(parser: configparser.ConfigParser) -> list[str]:
+    def listed(section: str, option: str) -> list[str]:
+        lines = [line.strip() for line in parser.get(section, option, fallback="").splitlines()]
+        return [line for line in lines if line and not line.startswith(("#", "file:"))]
+
+    python = parser.get("options", "python_requires", fallback="").strip()
+    found = [f"Requires-Python: {python}"] if python else []
+    found += [f"Requires-Dist: {one}" for one in listed("options", "install_requires")]
+    extras = parser.options("options.extras_require") if parser.has_section("options.extras_require") else []
+    for extra in extras:
+        found.append(f"Provides-Extra: {extra}")
+        found += [_of_extra(one, extra) for one in listed("options.extras_require", extra)]
+    return found
 
 
 def _dynamic_version(path: Path, folder: str, document: dict[str, Any], name: str, roots: tuple[str, ...]) -> str:
@@ -407,6 +487,9 @@ def _source_roots(path: Path, folder: str, document: dict[str, Any]) -> tuple[st
     packages = setuptools.get("packages")
     if isinstance(packages, dict):
         roots += [str(one) for one in (packages.get("find") or {}).get("where") or ()]
+    if not roots and {"packages", "py-modules"} & set(setuptools):
+        # Who lists packages gets no folder of setuptools' own choice.
+        roots = ["."]
     hatch = ((tool.get("hatch") or {}).get("build") or {}).get("targets") or {}
     roots += [os.path.dirname(str(one)) or "." for one in (hatch.get("wheel") or {}).get("packages") or ()]
     roots += [
@@ -418,5 +501,14 @@ def _source_roots(path: Path, folder: str, document: dict[str, Any]) -> tuple[st
     if "package-dir" in ((tool.get("pdm") or {}).get("build") or {}):
         roots.append(str(tool["pdm"]["build"]["package-dir"]))
     if not roots:
-        roots = ["src" if (path / "src").is_dir() and not (path / "src" / "__init__.py").exists() else "."]
+        has_src = (path / "src").is_dir() and not (path / "src" / "__init__.py").exists()
+        if has_src and backend.startswith(("hatchling", "poetry", "flit")):
+            # These look for the package by the project's name, and in the root first.
+            name = str((document.get("project") or (tool.get("poetry") or {})).get("name") or "")
+            module = str(((tool.get("flit") or {}).get("module") or {}).get("name") or re.sub(r"[-_.]+", "_", name))
+            own = {one for one in (module, module.lower())}
+            has_src = not any(
+                (path / one / "__init__.py").is_file() or (path / f"{one}.py").is_file() for one in own
+            ) or any((path / "src" / one).exists() for one in own)
+        roots = ["src" if has_src else "."]
     return tuple(dict.fromkeys(_joined(folder, root) for root in roots))

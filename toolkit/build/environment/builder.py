@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from toolkit.build.environment.definition import EnvironmentDefinition, export_k
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
 from toolkit.engine import EngineApi, EngineObject
-from toolkit.errors import Infrastructure
+from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
 
@@ -122,18 +123,27 @@ def ask_backend(
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
-) -> Path:
+    anew: bool = False,
+) -> Path | None:
     """The files of an editable install of the project, as its build backend makes them. They are kept under ``key``.
+
+    None is that the backend refuses the project, which is kept as well: it is not asked again for each line of code.
 
     Args:
         files: the project's, by their paths in the image's working folder.
         arguments: FOLDER of the project, and the PROJECT_VERSION for backends that take it from Git.
-        base, packages, secrets, folder, report: as of :func:`ask_tool`.
+        base, packages, secrets, folder, report, anew: as of :func:`ask_tool`.
 
     Raises:
-        BadInput: the backend refuses the project. Infrastructure: as of :func:`ensure_environment`.
+        Infrastructure: as of :func:`ensure_environment`.
     """
     kept = folder / "editable" / key
+    refused = kept.with_name(f"{key}.refused")
+    if anew:
+        shutil.rmtree(kept, ignore_errors=True)
+        refused.unlink(missing_ok=True)
+    if refused.exists():
+        return None
     if not kept.is_dir():
         report("asking the project's build backend for its metadata")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +153,11 @@ def ask_backend(
                 files_to=exported / "made",
             )  # fmt: skip
             if failed is not None:
-                raise explain_failure(failed, base, "pyproject.toml" if "pyproject.toml" in files else "setup.py")
+                error = explain_failure(failed, base, "pyproject.toml" if "pyproject.toml" in files else "setup.py")
+                if not isinstance(error, BadInput):
+                    raise error
+                refused.touch()
+                return None
             (exported / "made").rename(kept)
     return kept
 

@@ -333,13 +333,26 @@ def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: s
     python = interpreter_of(job.engine, environment, definition.reference)
     entries = installed_entries([one for one in distributions if not one.ask], python, version)
     for one in distributions:
-        if one.ask:
-            entries += backend_entries(_backends_answer(job, definition, one), python)
+        if not one.ask:
+            continue
+        answer = _backends_answer(job, definition, one)
+        if answer is not None:
+            entries += backend_entries(answer, python)
+            continue
+        shown = one.name or f"the project in {one.folder!r}"
+        job.report(
+            f"warning: {shown} is not installed as a package, because its own build backend refuses it (see "
+            f"{job.folder / 'environment.log'}): its code is in the image, "
+            f"{'only what its files say of it is known' if one.name else 'importlib.metadata does not know it'} "
+            "(asked again with --no-cache, or when its files of the build change)"
+        )
+        if one.name:
+            entries += installed_entries([one], python, version)
     return entries
 
 
-def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Distribution) -> Path:
-    """The folder with what the project's build backend makes for an editable install."""
+def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Distribution) -> Path | None:
+    """The folder with what the project's build backend makes for an editable install; None where it refuses the project."""
     from toolkit.build.environment.builder import ask_backend
 
     settings = job.project.config.build
@@ -347,6 +360,8 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     files = {
         file.path: Path(file.source) for file in _code(job.project, network, lambda _: None) if file.kind == "file"
     }
+    # What says how the project is built is there for that also where .dockerignore keeps it out of the image.
+    files |= {name: job.project.root / name for name in one.reads}
     read = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in one.reads if name in files}
     version = settings.version or _FALL_BACK
     inputs = [definition.base_id, definition.packages, one.folder, version, read]
@@ -354,8 +369,9 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     contents = {name: path.read_bytes() for name, path in files.items()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
     return ask_backend(
-        job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report
-    )
+        job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report,
+        job.anew,
+    )  # fmt: skip
 
 
 def _environment(

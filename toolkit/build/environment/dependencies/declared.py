@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.build.environment.dependencies.found import read_input
+from toolkit.build.setup_files import is_setup_script
 from toolkit.errors import BadInput
 
 
@@ -79,9 +80,10 @@ def _of_pyproject(files: dict[str, bytes], extras: tuple[str, ...], groups: tupl
         lines = [str(line) for line in project.get("dependencies") or ()]
         optional: dict[str, list[str]] = dict(project.get("optional-dependencies") or {})
         for extra in extras:
-            if extra not in optional and not dynamic:
+            found = _spelled(optional, extra)
+            if found is None and not dynamic:
                 raise BadInput(f"the project has no extra {extra!r} (it has: {_listed(optional)})", "pyproject.toml")
-            lines += [str(line) for line in optional.get(extra, [])]
+            lines += [str(line) for line in optional.get(found or extra, [])]
         lines += _group_lines(document.get("dependency-groups") or {}, groups)
         return Declared(
             "pyproject.toml",
@@ -111,11 +113,20 @@ def _listed(names: Any) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
+def _spelled(table: dict[str, Any], name: str) -> str | None:
+    """The spelling that a table has of an extra's or a group's name. ``My_Extra`` and ``my-extra`` are the same."""
+    from toolkit.build.environment.dependencies.found import normalize_name
+
+    return next((one for one in table if normalize_name(one) == normalize_name(name)), None)
+
+
 def _group_lines(table: dict[str, Any], groups: tuple[str, ...], seen: tuple[str, ...] = ()) -> list[str]:
     """The requirements of dependency groups (PEP 735), with those that they include."""
     lines: list[str] = []
-    for group in groups:
-        if group not in table:
+    for asked in groups:
+        group = _spelled(table, asked)
+        if group is None:
+            group = asked
             raise BadInput(
                 f"the project has no dependency group {group!r} (it has: {_listed(table)})", "pyproject.toml"
             )
@@ -135,18 +146,25 @@ def _without_own_extras(lines: list[str], name: str, optional: dict[str, list[st
 
     kept: list[str] = []
     unread = list(lines)
-    seen: set[str] = set()
+    seen: set[tuple[str, str | None]] = set()
     while unread:
         line = unread.pop(0)
-        own = re.match(r"^([A-Za-z0-9._-]+)\s*\[([^\]]*)\]\s*$", line.strip())
+        own = re.match(r"^([A-Za-z0-9._-]+)\s*\[([^\]]*)\]\s*(?:;(.*))?$", line.strip())
         if own and normalize_name(own[1]) == normalize_name(name):
             for extra in (one.strip() for one in own[2].split(",")):
-                if extra not in seen:
-                    seen.add(extra)
-                    unread += optional.get(extra, [])
+                if (extra, own[3]) not in seen:
+                    seen.add((extra, own[3]))
+                    inner = optional.get(_spelled(optional, extra) or extra, [])
+                    unread += [_with_marker(one, own[3].strip()) for one in inner] if own[3] else inner
         elif line not in kept:
             kept.append(line)
     return kept
+
+
+def _with_marker(line: str, marker: str) -> str:
+    """A requirement that holds under one more condition."""
+    requirement, semicolon, condition = line.partition(" ;" if " ;" in line else ";")
+    return f"{requirement.strip()} ; {f'({condition.strip()}) and ' if semicolon else ''}({marker})"
 
 
 # --- Poetry's own table -----------------------------------------------------------------------------------------------
@@ -172,9 +190,10 @@ def _of_poetry(
 
 
 def _entry(table: dict[str, Any], kind: str, name: str) -> Any:
-    if name not in table:
+    spelled = _spelled(table, name)
+    if spelled is None:
         raise BadInput(f"the project has no {kind} {name!r} (it has: {_listed(table)})", "pyproject.toml")
-    return table[name]
+    return table[spelled]
 
 
 def _poetry_line(name: str, given: Any) -> str:
@@ -270,7 +289,7 @@ def _of_setup(files: dict[str, bytes], extras: tuple[str, ...]) -> Declared | No
                 ]
                 return Declared("setup.cfg", tuple(lines), files, python)
             return Declared("setup.cfg", (), files, python, "its install_requires names another file")
-    if "setup.py" in files:
+    if "setup.py" in files and is_setup_script(files["setup.py"]):
         return _of_setup_py(files, extras)
     return None
 
@@ -308,9 +327,10 @@ def _of_setup_py(files: dict[str, bytes], extras: tuple[str, ...]) -> Declared:
         lines = lines.splitlines() if isinstance(lines, str) else list(lines)
         optional = values["extras_require"] or {}
         for extra in extras:
-            if extra not in optional:
+            spelled = _spelled(optional, extra)
+            if spelled is None:
                 raise BadInput(f"the project has no extra {extra!r} (it has: {_listed(optional)})", "setup.py")
-            lines += optional[extra]
+            lines += [optional[spelled]] if isinstance(optional[spelled], str) else optional[spelled]
         return Declared(
             "setup.py",
             tuple(str(line).strip() for line in lines if str(line).strip()),
@@ -331,6 +351,9 @@ def pipfile_requirements(root: Path, name: str) -> Declared:
     """
     content = read_input(root, name, name)
     document = parsed_toml(content, name)
+    from toolkit.build.environment.dependencies.indexes import refuse_indexes
+
+    refuse_indexes(document.get("source") or (), "Pipenv", "pipenv lock", name)
     lines = []
     for package, given in (document.get("packages") or {}).items():
         table = given if isinstance(given, dict) else {"version": given}
@@ -351,6 +374,12 @@ def pipfile_requirements(root: Path, name: str) -> Declared:
 _SCRIPT_BLOCK = r"(?m)^# /// script[ \t]*$\n((?:^#(?:| .*)$\n)+?)^# ///[ \t]*$"
 
 
+def script_block(comment: bytes) -> bytes:
+    """The TOML that the comment of a script holds."""
+    lines = comment.splitlines(keepends=True)
+    return b"".join(line[2:] if line.startswith(b"# ") else line[1:] for line in lines)
+
+
 def script_requirements(root: Path, name: str) -> Declared | None:
     """What a script declares in its own comment (PEP 723); None where it has none.
 
@@ -361,8 +390,7 @@ def script_requirements(root: Path, name: str) -> Declared | None:
     block = re.search(_SCRIPT_BLOCK, content.decode("utf-8", "replace").replace("\r\n", "\n"))
     if block is None:
         return None
-    text = "".join(line[2:] if line.startswith("# ") else line[1:] for line in block[1].splitlines(keepends=True))
-    document = parsed_toml(text.encode(), name)
+    document = parsed_toml(script_block(block[1].encode()), name)
     # The block alone counts: another line of the script changes nothing of the environment.
     return Declared(
         name,

@@ -9,9 +9,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from toolkit.errors import BadInput
+
+if TYPE_CHECKING:
+    from toolkit.build.environment.dependencies.declared import Declared
 
 OWN_DISTRIBUTION = "samerun"
 """This project's distribution. The build puts its SDK into the image, so it is never installed from an index."""
@@ -36,6 +39,8 @@ class Dependencies:
         variables: the environment variables that addresses in the files name. Their values are mounted as a secret.
         unlocked: the sentence that says what is not exact, and the command that makes it so; empty where all is.
         environment: variables that the image sets, as activating an environment of conda does.
+        computed: what the project declares, where a requirement is the project itself and only its build backend knows what
+            it depends on: it has to be asked first.
         members: the folders, relative to the project's root, of the projects that are installed beside it: a workspace's.
     """
 
@@ -47,6 +52,7 @@ class Dependencies:
     unlocked: str = ""
     members: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    computed: Declared | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import codecs
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.build.environment.dependencies.found import (
     FOREIGN_DISTRIBUTION,
@@ -19,13 +21,16 @@ from toolkit.build.environment.dependencies.found import (
 )
 from toolkit.errors import BadInput
 
+if TYPE_CHECKING:
+    from toolkit.build.environment.dependencies.declared import Declared
+
 # These are not compiled when the module is imported: most builds need none of them, and compiling them takes longer than all
 # imports of a build.
 _INCLUDE = r"^(?:-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+|(?=[^\s-]))(.+)$"
-_EDITABLE = r"^(?:-e|--editable)(?:\s*=\s*|\s+)(.+)$"
-_FIND_LINKS = r"^(?:-f|--find-links)(?:\s*=\s*|\s+)(.+)$"
+_EDITABLE = r"^(?:-e|--editable)(?:\s*=\s*|\s+|(?<=-e)(?=[^\s=]))(.+)$"
+_FIND_LINKS = r"^(?:-f|--find-links)(?:\s*=\s*|\s+|(?<=-f)(?=[^\s=]))(.+)$"
 _NAME = r"^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
-_LOCAL = r"^(?:\.{0,2}/|\.$|\.\[|file:|.*\.(?:whl|tar\.gz|zip)(?:\s|;|$))"
+_LOCAL = r"^(?:\.{0,2}/|\.\s*(?:$|[\[;])|file:|(?!-|[^;]*(?:://|@)).*\.(?:whl|tar\.gz|zip)(?:\s|;|\[|$))"
 _AT_FILE = r"^[A-Za-z0-9._-]+\s*(?:\[[^\]]*\])?\s*@\s*(file:\S+)"
 _VCS = r"(?:git|hg|svn|bzr)\+"
 _VARIABLE = r"\$\{([A-Z0-9_]+)\}"
@@ -54,7 +59,11 @@ def read_requirements(root: Path, name: str) -> Dependencies:
     Raises:
         BadInput: a line names what must not be installed, what is not there, or what lies outside of the project.
     """
-    return _Reader(root).read(name)
+    reader = _Reader(root)
+    found = reader.read(name)
+    if reader.computed is not None:
+        return replace(found, computed=reader.computed)
+    return found
 
 
 def read_lines(root: Path, name: str, text: str, shown: str) -> Dependencies:
@@ -63,7 +72,15 @@ def read_lines(root: Path, name: str, text: str, shown: str) -> Dependencies:
     Args:
         name: the path that they are installed from. shown: the file that holds them, for messages.
     """
-    return _Reader(root, {name: (text.encode(), shown)}).read(name)
+    reader = _Reader(root, {name: (text.encode(), shown)})
+    found = reader.read(name)
+    if reader.computed is not None:
+        raise BadInput(
+            f"{reader.computed.dynamic} ({reader.computed.file}), which only a build of the project tells: name in place of "
+            "the project what it depends on",
+            shown,
+        )
+    return found
 
 
 class _Reader:
@@ -75,6 +92,12 @@ class _Reader:
         self._exact = True
         self._variables: set[str] = set()
         self._git = False
+        self._computed: Declared | None = None
+
+    @property
+    def computed(self) -> Declared | None:
+        """What the project itself declares, where a line names it and only its build backend knows what it depends on."""
+        return self._computed
 
     def read(self, name: str) -> Dependencies:
         unread = [(name, name)]
@@ -82,7 +105,7 @@ class _Reader:
             current, referrer = unread.pop()
             if current not in self._files:
                 unread += self._read_one(current, referrer)
-        options = {"REQUIREMENTS": name, "INSTALLER": "pip"}
+        options = {"REQUIREMENTS": name}
         if self._hashes:
             options["PIP_OPTIONS"] = "--require-hashes"
         if self._git:
@@ -125,13 +148,13 @@ class _Reader:
             self._find_links(current, _unquoted(links[1]), where)
             return None
         editable = re.match(_EDITABLE, line)
-        requirement = _unquoted(editable[1]) if editable else line
+        requirement = _unquoted(_without_spaces(editable[1])) if editable else line
         if re.match(_VCS, requirement) or re.search(rf"@\s*{_VCS}", requirement):
             self._git = True
             # What is editable lies in a folder of the build, which the image does not have. The same commit is installed.
             return f"{requirement}\n" if editable else None
         local = re.match(_AT_FILE, requirement)
-        if local or editable or re.match(_LOCAL, requirement):
+        if local or editable or re.match(_LOCAL, requirement) or self._is_folder(requirement):
             return self._local(local[1] if local else requirement, where)
         distribution = re.match(_NAME, line)
         if distribution and normalize_name(distribution[1]) == FOREIGN_DISTRIBUTION:
@@ -153,8 +176,14 @@ class _Reader:
             else {path: read_input(self._root, path, where)}
         )
 
+    def _is_folder(self, requirement: str) -> bool:
+        """Whether a requirement without a leading ``./`` is a folder: pip takes what has a slash and is there as one."""
+        path = re.split(r"[\[;\s]", requirement)[0]
+        return "/" in path and "@" not in path and "://" not in path and (self._root / path).is_dir()
+
     def _local(self, requirement: str, where: str) -> str | None:
         """A requirement that is a file or a folder."""
+        requirement = _without_spaces(requirement)
         given, _, marker = (part.strip() for part in requirement.partition(" ;" if " ;" in requirement else ";"))
         target, bracket, extras = shlex.split(given)[0].removeprefix("file://").removeprefix("file:").partition("[")
         path = os.path.normpath(target)
@@ -175,13 +204,11 @@ class _Reader:
             self._files.update(read_folder(self._root, path, where))
             return f"./{path}{bracket}{extras}{f' ; {marker}' if marker else ''}\n"
         declared = declared_requirements(self._root, tuple(filter(None, extras.rstrip("]").split(","))), where)
-        if declared.dynamic:
-            raise BadInput(
-                f"{declared.dynamic} ({declared.file}), which only a build of the project tells: name in this line's place "
-                "what it depends on, or lock the project (`uv lock`)",
-                where,
-            )
         self._files.update(declared.files)
+        if declared.dynamic:
+            # Only its build backend knows what stands in this line's place.
+            self._computed = declared
+            return f".{bracket}{extras}{f' ; {marker}' if marker else ''}\n"
         return "".join(f"{line}\n" for line in declared.lines)
 
     def _check_inside(self, path: str, where: str) -> None:
@@ -210,6 +237,11 @@ def _decode(content: bytes, name: str) -> tuple[str, str]:
     except (UnicodeDecodeError, LookupError):
         pass
     raise BadInput(f"it is not {encoding.upper()}: save it as UTF-8, or name its encoding in the first line", name)
+
+
+def _without_spaces(requirement: str) -> str:
+    """A requirement without the spaces between its extras."""
+    return re.sub(r"\[[^\]]*\]", lambda found: re.sub(r"\s", "", found[0]), requirement)
 
 
 def _unquoted(text: str) -> str:

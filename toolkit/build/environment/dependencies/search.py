@@ -142,14 +142,19 @@ class _Search:
             around = self._workspace_around()
             if around is not None:
                 return around
+        empty: Found | None = None
         for name, way in present:
             found = self._read(name, way.kind)
+            if isinstance(found, Dependencies) and found.kind == "pip" and _says_nothing(found):
+                # Only comments: what another file declares counts.
+                empty = empty or found
+                continue
             if isinstance(found, Dependencies) and found.kind == "none":
                 # It is a file that declares nothing: a table of a linter, a setup.py without requirements.
                 continue
             self._say_others(name, found, present)
             return found
-        return self._above() or self._script() or Dependencies("none")
+        return self._above() or self._script() or empty or Dependencies("none")
 
     def _offline(self, found: Found, wheelhouse: str) -> Dependencies:
         """The same packages from a folder of the project's alone. pip installs them, because uv would have to be fetched."""
@@ -166,7 +171,7 @@ class _Search:
                 found.file,
             )
         options = dict(found.options) if isinstance(found, Dependencies) else {"REQUIREMENTS": found.source}
-        options["INSTALLER"] = "pip"
+        options.pop("INSTALLER", None)
         links = f"--no-index --find-links {os.path.normpath(wheelhouse)}"
         options["PIP_OPTIONS"] = f"{options.get('PIP_OPTIONS', '')} {links}".strip()
         return Dependencies("pip", found.file, {**found.files, **folder}, options, found.variables)
@@ -203,11 +208,14 @@ class _Search:
         if kind == "requirements":
             from toolkit.build.environment.dependencies.requirements import read_requirements
 
-            return read_requirements(self._root, name)
+            read = read_requirements(self._root, name)
+            return self._with_project(name, read) if read.computed is not None else read
         if kind == "in":
             from toolkit.build.environment.dependencies.requirements import read_requirements
 
             read = read_requirements(self._root, name)
+            if read.computed is not None:
+                return self._with_project(name, read)
             remedy = f"`uv pip compile {name} -o requirements.txt` locks it"
             return _choosing(name, read.files, name, read.variables, _unlocked(name, remedy))
         if kind in ("poetry", "pdm", "pipenv"):
@@ -216,6 +224,13 @@ class _Search:
             return read_tool_lock(self._root, name, cast("Tool", kind), settings.extras, settings.groups)
         if kind in ("project", "pipfile"):
             return self._declared(name, kind)
+        if kind == "script":
+            from toolkit.build.environment.dependencies.declared import script_requirements
+
+            script = script_requirements(self._root, name)
+            if script is None:
+                raise BadInput("it is a script that declares no dependencies (`# /// script`)", name)
+            return self._of_script(script)
         from toolkit.build.environment.dependencies import conda
 
         if kind == "pixi-project":
@@ -233,7 +248,11 @@ class _Search:
         return [f"--extra={name}" for name in settings.extras] + [f"--group={name}" for name in settings.groups]
 
     def _declared(self, name: str, kind: str) -> Found:
-        from toolkit.build.environment.dependencies.declared import declared_requirements, pipfile_requirements
+        from toolkit.build.environment.dependencies.declared import (
+            declared_requirements,
+            parsed_toml,
+            pipfile_requirements,
+        )
 
         if kind == "pipfile":
             return self._resolved(pipfile_requirements(self._root, name), "`pipenv lock` locks it")
@@ -244,7 +263,17 @@ class _Search:
         if re.search(rb"(?m)^\[tool\.pixi\.(dependencies|target|feature)\b", pyproject):
             raise BadInput("it names packages of conda, and there is no pixi.lock beside it: run `pixi lock`", name)
         own = next((one for one in ("poetry", "pdm") if f"[tool.{one}".encode() in pyproject), "uv")
-        return self._resolved(declared, f"`toolkit lock` or `{own} lock` locks it")
+        remedy = f"`toolkit lock` or `{own} lock` locks it"
+        if pyproject:
+            from toolkit.build.environment.dependencies.indexes import refuse_sources, uv_inputs
+
+            document = parsed_toml(pyproject, name)
+            refuse_sources(document, declared.lines, name)
+            files = None if declared.dynamic else uv_inputs(self._root, document, declared.lines, name)
+            if files is not None:
+                source = " ".join([name, *self._chosen_options()])
+                return _choosing(name, {name: pyproject, **files}, source, (), _unlocked(name, remedy))
+        return self._resolved(declared, remedy)
 
     def _resolved(self, declared: Declared, remedy: str) -> Found:
         """What is declared, resolved by uv."""
@@ -257,16 +286,31 @@ class _Search:
 
     def _built(self, declared: Declared, remedy: str) -> Export:
         """What only the project's build backend knows: uv asks it, with the whole project beside it."""
+        beside, files = self._beside(declared)
+        options = "".join(f" --extra {name}" for name in self._settings.extras)
+        export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy))
+        return replace(export, command=export.command + options, beside=beside)
+
+    def _with_project(self, name: str, read: Dependencies) -> Export:
+        """Requirements that hold the project itself, which its build backend has to be asked about."""
+        assert read.computed is not None
+        beside, files = self._beside(read.computed)
+        export = _choosing(
+            name, {**files, **read.files}, name, read.variables, _unlocked(name, "`toolkit lock` locks it")
+        )
+        return replace(export, beside=beside, checked=_without_the_project)
+
+    def _beside(self, declared: Declared) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """The whole project, and those of its files whose change makes its build backend be asked again."""
+        from toolkit.build.setup_files import files_named
+
         beside = read_folder(self._root, ".", declared.file)
         named = re.compile(
             r"(pyproject\.toml|setup\.(py|cfg)|MANIFEST\.in|[^/]*(requirements|version|README|\.in)[^/]*)",
             re.IGNORECASE,
         )
-        files = {name: content for name, content in beside.items() if named.fullmatch(name) or name in declared.files}
-        files |= {name: beside[name] for name in declared.reads if name in beside}
-        options = "".join(f" --extra {name}" for name in self._settings.extras)
-        export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy))
-        return replace(export, command=export.command + options, beside=beside)
+        reads = {*files_named(beside, ".", declared.files), *declared.files, *declared.reads}
+        return beside, {name: content for name, content in beside.items() if named.fullmatch(name) or name in reads}
 
     def _script(self) -> Found | None:
         """The pipeline's own script, or the only one beside the configuration that declares dependencies."""
@@ -285,7 +329,21 @@ class _Search:
             raise BadInput(f"{names} each declare dependencies of their own: build.lock names the file that counts")
         if not declared:
             return None
-        return self._resolved(declared[0], f"`uv export --script {declared[0].file} -o pylock.toml` locks it")
+        return self._of_script(declared[0])
+
+    def _of_script(self, declared: Declared) -> Found:
+        from toolkit.build.environment.dependencies.declared import parsed_toml, script_block
+        from toolkit.build.environment.dependencies.indexes import uv_inputs
+
+        name = declared.file
+        remedy = f"`uv export --script {name} -o pylock.toml` locks it"
+        document = parsed_toml(script_block(next(iter(declared.files.values()))), name)
+        files = uv_inputs(self._root, document, declared.lines, name)
+        if files is None:
+            return self._resolved(declared, remedy)
+        # The block alone counts: another line of the script asks nothing again.
+        block = b"# /// script\n" + next(iter(declared.files.values())) + b"# ///\n"
+        return _choosing(name, {name: block, **files}, name, (), _unlocked(name, remedy))
 
     def _workspace_around(self) -> Found | None:
         """The lock of the workspace that the root is a member of."""
@@ -371,8 +429,31 @@ class _Search:
 def _choosing(file: str, files: dict[str, bytes], source: str, variables: tuple[str, ...], unlocked: str) -> Export:
     """uv is asked which versions requirements mean."""
     command = f"uv pip compile --no-header --format pylock.toml --output-file pylock.toml {source}"
-    options = {"GIT": "1"} if any(b"git+" in content for content in files.values()) else {}
-    return Export("uv", file, files, source, command, options, variables, unlocked)
+    options = {"GIT": "1"} if any(re.search(rb"git\+|\bgit\s*=", content) for content in files.values()) else {}
+    source = source.split(" ")[0]
+    return Export("uv", file, files, source, command, options, variables, unlocked, checked=_never_editable)
+
+
+def _without_the_project(answer: bytes) -> bytes:
+    """The answer without the project itself, whose code is in the image anyhow."""
+    head, *packages = re.split(rb"(?m)^(?=\[\[packages\]\])", answer)
+    others = [one for one in packages if not re.search(rb'(?m)^directory = \{ path = "\."', one)]
+    return _never_editable(b"".join([head, *others]))
+
+
+def _never_editable(answer: bytes) -> bytes:
+    """A folder of the project is installed, never linked: the folder of the build is not in the image."""
+    return re.sub(rb"(?<=[{ ])editable = true", b"editable = false", answer)
+
+
+def _says_nothing(requirements: Dependencies) -> bool:
+    """Whether requirements are nothing but comments."""
+    from toolkit.build.environment.dependencies.requirements import decoded
+
+    # Whatever it includes, it would name.
+    name = requirements.options["REQUIREMENTS"]
+    lines = decoded(requirements.files[name], name).splitlines()
+    return all(not line.strip() or line.lstrip().startswith("#") for line in lines)
 
 
 def _names(found: Found) -> set[str] | None:
@@ -407,6 +488,8 @@ def _kind_of(name: str) -> str:
     for way in _WAYS:
         if fnmatch.fnmatch(base, os.path.basename(way.pattern)) and way.kind != "requirements":
             return way.kind
+    if base.endswith(".py"):
+        return "script"
     if base.endswith("conda-lock.yml"):
         return "conda-lock"
     if base.endswith((".yml", ".yaml")):

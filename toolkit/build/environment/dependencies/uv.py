@@ -25,11 +25,13 @@ class _Package(NamedTuple):
 
     Attributes:
         source: has one key, the kind of the source. files: the wheels and archives that the lock names as paths.
+        needs: the names of the packages that it depends on, also by an extra or a group.
     """
 
     name: str
     source: dict[str, object]
     files: tuple[str, ...]
+    needs: tuple[str, ...]
 
     def place(self, *kinds: str) -> str | None:
         """The path or address of the source, where it is of one of these kinds."""
@@ -58,8 +60,9 @@ def read_uv_lock(
     Raises:
         BadInput: the lock is broken, names what must not be installed, or what lies outside of the workspace.
     """
-    content = read_input(base, lock, shown)
-    names = _known_files(base, lock, content, accepted)
+    content = _without_checkout(read_input(base, lock, shown))
+    # Which other members a member needs only the lock says.
+    names = None if member else _known_files(base, lock, content, accepted)
     if names is None:
         names = _files(base, content, member, shown)
     files = {lock: content}
@@ -70,6 +73,9 @@ def read_uv_lock(
             files[name] = read_input(base, name, shown)
     dynamic = _dynamic_members(files)
     options = {"FOLDER": member or ".", "UV_OPTIONS": " ".join(_options(extras, groups, dynamic))}
+    if member and any(not _is_plain(name) for name in files):
+        # The other members that this one needs lie outside of the project, so they are no part of its code.
+        options["LEFT_OUT"] = "--no-install-project"
     if b"{ git = " in content:
         options["GIT"] = "1"
     version = _required_version(files)
@@ -87,13 +93,45 @@ def read_uv_lock(
     return Dependencies("uv", shown, files, options, unlocked=notes, members=members)
 
 
+def _without_checkout(content: bytes) -> bytes:
+    """The lock, as it would be where it is installed: uv writes the absolute path of an explicit index that is a folder."""
+    if b'index = "file://' not in content:
+        return content
+    for folder in set(re.findall(rb'registry = "([^":]+)"', content)):
+        for found in set(re.findall(rb'index = "file://([^"]*/)' + re.escape(folder) + b'"', content)):
+            content = content.replace(b'"file://' + found + folder + b'"', b'"file:///build/' + folder + b'"')
+    return content
+
+
 def _known_files(base: Path, lock: str, content: bytes, accepted: dict[str, str] | None) -> list[str] | None:
     """The files of the last build, where the lock is the one that it was made of."""
     known = accepted or {}
     if known.get(f"lock {lock}") != hashlib.sha256(content).hexdigest():
         return None
     names = [name.removeprefix("lock ") for name in known if name.startswith("lock ") and name != f"lock {lock}"]
+    if not all(_is_plain(name) for name in [*names, lock]):
+        # A folder may have got another file, and which folders count only the lock says.
+        return None
     return names if all((base / name).exists() for name in names) else None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a file is the lock, a setting or a package, and not one of a folder that is installed from its files."""
+    base = os.path.basename(name)
+    return base in ("uv.lock", "uv.toml", "pyproject.toml") or base.endswith((".whl", ".tar.gz", ".zip"))
+
+
+def _needed_members(packages: list[_Package], member: str) -> set[str]:
+    """The packages that the member in a folder depends on, itself left out; none for the root, whose code all members are."""
+    by_name = {package.name: package for package in packages}
+    own = [one for one in packages if member and one.place("editable", "directory", "virtual") == member]
+    unread, found = list(own), {one.name for one in own}
+    while unread:
+        for name in unread.pop().needs:
+            if name in by_name and name not in found:
+                found.add(name)
+                unread.append(by_name[name])
+    return found - {one.name for one in own}
 
 
 def _files(base: Path, content: bytes, member: str, shown: str) -> list[str]:
@@ -101,6 +139,7 @@ def _files(base: Path, content: bytes, member: str, shown: str) -> list[str]:
     names = {"pyproject.toml", os.path.normpath(os.path.join(member, "pyproject.toml"))}
     names |= {name for name in ("uv.toml",) if (base / name).is_file()}
     members, packages = _parse(content, shown)
+    needed = _needed_members(packages, member)
     for package in packages:
         where = f"{shown}:{line_of(content, f'name = {chr(34)}{package.name}{chr(34)}')}"
         if normalize_name(package.name) == FOREIGN_DISTRIBUTION and "registry" in package.source:
@@ -109,7 +148,10 @@ def _files(base: Path, content: bytes, member: str, shown: str) -> list[str]:
         file = package.place("path")
         local_index = package.place("registry")
         if folder is not None:
-            is_member = package.name in members or folder == "."
+            is_member = (package.name in members or folder == ".") and not (
+                package.name in needed and "virtual" not in package.source and folder != "."
+            )
+            names |= {os.path.normpath(os.path.join(folder, "pyproject.toml"))} if package.name in members else set()
             wanted = os.path.normpath(os.path.join(folder, "pyproject.toml")) if is_member else os.path.normpath(folder)
             if is_member or (base / wanted).exists():
                 # What is not there belongs to a group that is not installed; else uv says that it is missing.
@@ -149,11 +191,20 @@ def _parse(content: bytes, shown: str) -> tuple[frozenset[str], list[_Package]]:
                     for one in [*package.get("wheels", []), package.get("sdist", {})]
                     if isinstance(one, dict) and "path" in one
                 ),
+                tuple(
+                    str(one["name"])
+                    for listed in [
+                        package.get("dependencies", []),
+                        *package.get("optional-dependencies", {}).values(),
+                        *package.get("dev-dependencies", {}).values(),
+                    ]
+                    for one in listed
+                ),
             )
             for package in document.get("package", [])
             if isinstance(package, dict)
         ]
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise BadInput(f"it is not a lock that uv wrote ({error}): run `uv lock`", shown) from error
     return members, packages
 
