@@ -15,10 +15,10 @@ from bench.turns import Broken, Side, in_turn, show, show_ratio, show_times
 from toolkit.build.environment import buildkit
 from toolkit.build.environment.base_image import find_base_image
 from toolkit.build.environment.builder import ensure_environment
-from toolkit.build.environment.definition import EnvironmentDefinition, support, template
+from toolkit.build.environment.definition import EnvironmentDefinition, network_files, support, template
 from toolkit.build.environment.dependencies.found import Dependencies
 from toolkit.build.environment.dependencies.search import find_dependencies
-from toolkit.config.settings import Build
+from toolkit.config.settings import Build, BuildNetwork
 from toolkit.engine import EngineApi
 
 BOUND = 1.1
@@ -27,7 +27,7 @@ _PROJECT = '[project]\nname = "bench"\nversion = "1"\nrequires-python = ">=3.11"
 _PLAIN = {
     "uv.lock": "UV_PROJECT_ENVIRONMENT=/opt/venv /opt/uv/bin/uv sync --locked --no-dev --no-install-project",
     "pylock.toml": "/opt/uv/bin/uv venv -q /opt/venv; /opt/uv/bin/uv pip sync --python /opt/venv/bin/python3 pylock.toml",
-    "requirements.txt": "/opt/uv/bin/uv venv -q --seed /opt/venv; "
+    "requirements.txt": "/opt/uv/bin/uv venv -q /opt/venv; "
     "/opt/uv/bin/uv pip install --python /opt/venv/bin/python3 --require-hashes -r requirements.txt",
 }
 """uv's own way, by the file that it reads."""
@@ -67,14 +67,16 @@ def _measured(root: Path, name: str, plain: str, pairs: int) -> tuple[list[float
     definition = EnvironmentDefinition(base, str(image["Id"]), (), found)
     build = root / "build"
     build.mkdir(exist_ok=True)
+    network = network_files(BuildNetwork(), root)
 
     def templates() -> float:
-        ensure_environment(engine, definition, {}, build, lambda _sentence: None, anew=True)
+        ensure_environment(engine, definition, network, build, lambda _sentence: None, anew=True)
         return _step((build / "environment.log").read_text())
 
     def uv() -> float:
         dockerfile = template(found.kind).split(b"FROM tools AS builder")[0].decode()
-        mounts = "--mount=type=cache,id=toolkit-uv,target=/root/.cache/uv"
+        mounts = "--mount=type=cache,id=toolkit-uv,target=/root/.cache/uv "
+        mounts += "--mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem"
         step = f': "step: installing the dependencies"; set -e; . /toolkit/network.sh; {plain}'
         (root / "Dockerfile").write_text(
             f"{dockerfile}\nFROM tools\nCOPY project /build\nWORKDIR /build\nRUN {mounts} {step}\n"
@@ -92,6 +94,7 @@ def _measured(root: Path, name: str, plain: str, pairs: int) -> tuple[list[float
             "toolkit-bench-install",
             build / "uv.log",
             {"BASE": base, "INSTALLER": "uv"},
+            secrets=network,
             anew=True,
         )
         result = buildkit.run_build(buildkit.find_build_client(engine.endpoint), request, lambda _sentence: None)
