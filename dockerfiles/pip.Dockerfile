@@ -1,5 +1,6 @@
-# What requirements name, in /opt/venv, as pip reads them.
+# What requirements name, in /opt/venv, as pip reads them. The environment with pip itself is made once for a base.
 FROM tools AS builder
+RUN python3 -m venv /opt/venv
 ARG REQUIREMENTS
 ARG PIP_OPTIONS=""
 ARG INSTALLER=""
@@ -12,7 +13,6 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: installing the dependencies"; set -e; . /toolkit/network.sh; \
-    python3 -m venv /opt/venv; \
     if [ "${INSTALLER}" = uv ] && [ ! -s /dev/shm/toolkit-pip.conf ]; then \
         /opt/uv/bin/uv pip install --python /opt/venv/bin/python3 ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
     else \

@@ -105,7 +105,7 @@ class _Reader:
             current, referrer = unread.pop()
             if current not in self._files:
                 unread += self._read_one(current, referrer)
-        options = {"REQUIREMENTS": name}
+        options = {"REQUIREMENTS": name, "INSTALLER": "pip"}
         if self._hashes:
             options["PIP_OPTIONS"] = "--require-hashes"
         if self._git:

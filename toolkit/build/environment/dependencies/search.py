@@ -171,7 +171,7 @@ class _Search:
                 found.file,
             )
         options = dict(found.options) if isinstance(found, Dependencies) else {"REQUIREMENTS": found.source}
-        options.pop("INSTALLER", None)
+        options["INSTALLER"] = "pip"
         links = f"--no-index --find-links {os.path.normpath(wheelhouse)}"
         options["PIP_OPTIONS"] = f"{options.get('PIP_OPTIONS', '')} {links}".strip()
         return Dependencies("pip", found.file, {**found.files, **folder}, options, found.variables)
