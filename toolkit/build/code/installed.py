@@ -34,7 +34,6 @@ class Distribution:
         roots: the folders, relative to the root, whose modules and packages are importable.
         metadata: the lines of its METADATA after name and version.
         entry_points: by group, each as ``name = module:object``.
-        dynamic: what only the build backend knows.
         ask: whether the backend has to be asked, because the files don't say enough.
         reads: the files that its answer depends on, relative to the root.
     """
@@ -45,7 +44,6 @@ class Distribution:
     roots: tuple[str, ...]
     metadata: tuple[str, ...] = ()
     entry_points: dict[str, dict[str, str]] = field(default_factory=dict)
-    dynamic: tuple[str, ...] = ()
     ask: bool = False
     reads: tuple[str, ...] = ()
 
@@ -246,7 +244,6 @@ def _of_project(path: Path, folder: str, document: dict[str, Any], project: dict
         roots,
         tuple(lines),
         points,
-        dynamic,
         ask,
         _reads(path, folder) if ask else (),
     )
@@ -341,17 +338,16 @@ def _of_poetry(path: Path, folder: str, document: dict[str, Any], poetry: dict[s
     lines = [f"Summary: {' '.join(str(poetry['description']).split())}"] if poetry.get("description") else []
     lines += [f"Author: {one}" for one in poetry.get("authors") or ()]
     version = str(poetry.get("version") or "")
-    dynamic = (
-        ("version",) if version in ("", "0.0.0") and "poetry-dynamic-versioning" in (document.get("tool") or {}) else ()
-    )
+    if version == "0.0.0" and "poetry-dynamic-versioning" in (document.get("tool") or {}):
+        # It stands for the version of a tag.
+        version = ""
     return Distribution(
         folder,
         str(poetry["name"]),
-        "" if dynamic else version,
+        version,
         _source_roots(path, folder, document),
         tuple(lines),
         points,
-        dynamic,
     )
 
 
@@ -404,7 +400,6 @@ def _of_setup_cfg(path: Path, folder: str, document: dict[str, Any]) -> Distribu
         roots,
         tuple(lines),
         points,
-        () if version else ("version",),
         ask,
         _reads(path, folder) if ask else (),
     )

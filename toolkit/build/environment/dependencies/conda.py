@@ -9,8 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.environment.dependencies.exported import BUILD_FOLDER, inside
-from toolkit.build.environment.dependencies.found import Dependencies, Export, normalize_name, read_folder, read_input
+from toolkit.build.environment.dependencies.exported import BUILD_FOLDER
+from toolkit.build.environment.dependencies.found import (
+    Dependencies,
+    Export,
+    inside,
+    normalize_name,
+    read_folder,
+    read_input,
+    read_place,
+)
 from toolkit.errors import BadInput
 
 _ANSWER = "solved.lock"
@@ -130,7 +138,7 @@ def _locked_files(root: Path, name: str, answer: bytes | None = None) -> dict[st
         path = inside(re.sub(r"[#?].*", "", target), name)
         if path == ".":
             continue  # the project itself, whose code is in the image
-        files.update(read_folder(root, path, name) if (root / path).is_dir() else {path: read_input(root, path, name)})
+        files.update(read_place(root, path, name))
     return files
 
 

@@ -13,8 +13,7 @@ from toolkit.build.environment.dependencies.found import (
     Dependencies,
     foreign_distribution_error,
     normalize_name,
-    read_folder,
-    read_input,
+    read_place,
 )
 from toolkit.errors import BadInput
 
@@ -125,27 +124,13 @@ def installation(root: Path, lock: str, unlocked: str, answer: bytes) -> Depende
     files = {ANSWER: re.sub(rf"(?m)^{_TRUSTED}\n", "", text).encode()}
     for path in re.findall(rf"(?m)^[^\s#]+ @ file://{BUILD_FOLDER}/(\S+)|^--find-links \./(\S+)$", text):
         name = path[0] or path[1]
-        files.update(read_folder(root, name, lock) if (root / name).is_dir() else {name: read_input(root, name, lock)})
+        files.update(read_place(root, name, lock))
     sync = {"LOCK": ANSWER, "SYNC_OPTIONS": " ".join(options)}
     if " @ git+" in text:
         sync["GIT"] = "1"
     return Dependencies(
         "sync", lock, files, sync, tuple(sorted(set(re.findall(r"\$\{([A-Z0-9_]+)\}", text)))), unlocked
     )
-
-
-def inside(path: str, lock: str) -> str:
-    """A path of the lock's folder, normalized.
-
-    Raises:
-        BadInput: it lies outside of the project.
-    """
-    import os
-
-    normalized = os.path.normpath(path)
-    if os.path.isabs(normalized) or normalized.split("/")[0] == "..":
-        raise BadInput(f"{path} lies outside of the project, so no other checkout has it: move it inside", lock)
-    return normalized
 
 
 def _logical_lines(text: str) -> Iterator[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from toolkit.build.environment.dependencies.declared import parsed_toml
-from toolkit.build.environment.dependencies.exported import ANSWER, Locked, compared, inside, installation
-from toolkit.build.environment.dependencies.found import Export, Tool, line_of, normalize_name, read_input
+from toolkit.build.environment.dependencies.exported import ANSWER, Locked, compared, installation
+from toolkit.build.environment.dependencies.found import Export, Tool, inside, line_of, normalize_name, read_input
 from toolkit.errors import BadInput
 
 _PYTHON = "3.10"

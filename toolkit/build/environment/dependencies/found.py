@@ -137,6 +137,32 @@ def read_folder(root: Path, name: str, referrer: str) -> dict[str, bytes]:
     return files
 
 
+def read_place(root: Path, name: str, referrer: str) -> dict[str, bytes]:
+    """The content of a file, or of all files below a folder, by their paths.
+
+    Raises:
+        BadInput: as of :func:`read_input`.
+    """
+    return read_folder(root, name, referrer) if (root / name).is_dir() else {name: read_input(root, name, referrer)}
+
+
+def inside(path: str, referrer: str, shown: str = "") -> str:
+    """A path relative to the project's root, normalized.
+
+    Args:
+        referrer: what names it, and ``shown`` how it is spelled there, for an error.
+
+    Raises:
+        BadInput: it lies outside of the project.
+    """
+    normalized = os.path.normpath(path)
+    if os.path.isabs(normalized) or normalized.split("/")[0] == "..":
+        raise BadInput(
+            f"{shown or path} lies outside of the project, so no other checkout has it: move it inside", referrer
+        )
+    return normalized
+
+
 _LEFT_OUT = frozenset(
     {"__pycache__", ".venv", ".toolkit", ".tox", ".mypy_cache", ".pytest_cache", ".ruff_cache", "node_modules"}
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.environment.dependencies.found import normalize_name, read_folder, read_input
+from toolkit.build.environment.dependencies.found import inside, normalize_name, read_input, read_place
 from toolkit.errors import BadInput
 
 _PUBLIC = r"https?://(?:pypi\.org|pypi\.python\.org|files\.pythonhosted\.org)(?:/|$)"
@@ -98,12 +97,10 @@ def uv_inputs(root: Path, document: dict[str, Any], lines: tuple[str, ...], file
 
 
 def _local(root: Path, path: str, file: str) -> dict[str, bytes]:
-    inside = os.path.normpath(path)
-    if os.path.isabs(inside) or inside.split("/")[0] == "..":
-        raise BadInput(f"{path} lies outside of the project, so no other checkout has it: move it inside", file)
-    if not (root / inside).exists():
+    place = inside(path, file)
+    if not (root / place).exists():
         raise BadInput(f"{path} is no file or folder of this project", file)
-    return read_folder(root, inside, file) if (root / inside).is_dir() else {inside: read_input(root, inside, file)}
+    return read_place(root, place, file)
 
 
 def _declared_names(lines: tuple[str, ...]) -> set[str]:

@@ -15,9 +15,11 @@ from toolkit.build.environment.dependencies.found import (
     OWN_DISTRIBUTION,
     Dependencies,
     foreign_distribution_error,
+    inside,
     normalize_name,
     read_folder,
     read_input,
+    read_place,
 )
 from toolkit.errors import BadInput
 
@@ -167,14 +169,10 @@ class _Reader:
         # pip looks beside the file first, then in its own folder.
         beside = os.path.normpath(os.path.join(os.path.dirname(current), target))
         path = beside if (self._root / beside).exists() else os.path.normpath(target)
-        self._check_inside(path, where)
+        path = inside(path, where)
         if not (self._root / path).exists():
             raise BadInput(f"{target} is no folder of this project, so no package can be taken from it", where)
-        self._files.update(
-            read_folder(self._root, path, where)
-            if (self._root / path).is_dir()
-            else {path: read_input(self._root, path, where)}
-        )
+        self._files.update(read_place(self._root, path, where))
 
     def _is_folder(self, requirement: str) -> bool:
         """Whether a requirement without a leading ``./`` is a folder: pip takes what has a slash and is there as one."""
@@ -189,7 +187,7 @@ class _Reader:
         path = os.path.normpath(target)
         if os.path.isabs(path) and (self._root / path).is_relative_to(self._root):
             path = os.path.relpath(path, self._root)
-        self._check_inside(path, where)
+        path = inside(path, where)
         full = self._root / path
         if not full.exists():
             raise BadInput(f"{target} is no file or folder of this project", where)
@@ -210,10 +208,6 @@ class _Reader:
             self._computed = declared
             return f".{bracket}{extras}{f' ; {marker}' if marker else ''}\n"
         return "".join(f"{line}\n" for line in declared.lines)
-
-    def _check_inside(self, path: str, where: str) -> None:
-        if os.path.isabs(path) or path.split("/")[0] == "..":
-            raise BadInput(f"{path} lies outside of the project, so no other checkout has it: move it inside", where)
 
 
 def decoded(content: bytes, name: str) -> str:
@@ -255,10 +249,7 @@ def _resolve_include(current: str, include: str, location: str) -> str:
         raise BadInput(
             f"{include} is an absolute path, so no other checkout has it: name it relative to this file", location
         )
-    path = os.path.normpath(os.path.join(os.path.dirname(current), include))
-    if path.split("/")[0] == "..":
-        raise BadInput(f"{include} lies outside of the project, so no other checkout has it: move it inside", location)
-    return path
+    return inside(os.path.join(os.path.dirname(current), include), location, shown=include)
 
 
 def _logical_lines(text: str) -> list[tuple[int, str, str]]:

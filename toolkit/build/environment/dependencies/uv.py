@@ -14,8 +14,8 @@ from toolkit.build.environment.dependencies.found import (
     foreign_distribution_error,
     line_of,
     normalize_name,
-    read_folder,
     read_input,
+    read_place,
 )
 from toolkit.errors import BadInput
 
@@ -67,10 +67,7 @@ def read_uv_lock(
         names = _files(base, content, member, shown)
     files = {lock: content}
     for name in names:
-        if (base / name).is_dir():
-            files.update(read_folder(base, name, shown))
-        else:
-            files[name] = read_input(base, name, shown)
+        files.update(read_place(base, name, shown))
     dynamic = _dynamic_members(files)
     options = {"FOLDER": member or ".", "UV_OPTIONS": " ".join(_options(extras, groups, dynamic))}
     if member and any(not _is_plain(name) for name in files):
