@@ -50,3 +50,12 @@ class Builds:
             (made / f"{image.digest[7:]}.tar").write_bytes(code)
         engine = SavingEngine(config, layers)
         return ImageContents(engine, self.folder, image), engine  # type: ignore[arg-type]
+
+
+def write_project(root: Path, files: dict[str, str]) -> Path:
+    """Writes a project's files, by their paths, and returns its folder."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builds import write_project
 from toolkit.build.environment.definition import EnvironmentDefinition
 from toolkit.build.environment.dependencies.conda import read_conda_lock, read_environment, read_pixi_lock
 from toolkit.build.environment.dependencies.found import Dependencies, Export
@@ -33,11 +34,7 @@ packages:
 
 
 def project(root: Path, **files: str) -> Path:
-    for name, content in files.items():
-        path = root / name.replace("__", "/").replace("_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
+    return write_project(root, {name.replace("__", "/").replace("_", "."): text for name, text in files.items()})
 
 
 def test_an_environment_is_asked_for_and_said_not_to_be_locked(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builds import write_project
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages
 from toolkit.build.environment.dependencies.declared import (
     declared_requirements,
@@ -25,14 +26,6 @@ from toolkit.errors import BadInput, Infrastructure
 
 UV = 'version = 1\n\n[[package]]\nname = "demo"\nsource = { virtual = "." }\n'
 DEMO = '[project]\nname = "demo"\nversion = "1"\ndependencies = ["six"]\n'
-
-
-def project(root: Path, files: dict[str, str]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
 
 
 def find(
@@ -99,21 +92,21 @@ def installed(root: Path, lock: str | None = None) -> Dependencies:
 )
 def test_the_file_that_counts(tmp_path: Path, files: dict[str, str], kind: str, file: str | None, told: str) -> None:
     said: list[str] = []
-    found = find(project(tmp_path, files), said=said)
+    found = find(write_project(tmp_path, files), said=said)
     assert ("export" if isinstance(found, Export) else found.kind, found.file) == (kind, file)
     assert told in " ".join(said)
     assert bool(said) == bool(told)
 
 
 def test_what_nothing_locks_is_said_with_the_command_that_locks_it(tmp_path: Path) -> None:
-    found = find(project(tmp_path, {"pyproject.toml": DEMO}))
+    found = find(write_project(tmp_path, {"pyproject.toml": DEMO}))
     assert isinstance(found, Export)
     assert found.unlocked.startswith("nothing is locked: pyproject.toml") and "`toolkit lock`" in found.unlocked
     assert found.files == {"requirements.in": b"six\n"}
 
 
 def test_a_setting_chooses(tmp_path: Path) -> None:
-    project(tmp_path, {"requirements.txt": "six\n", "deps/prod.txt": "attrs\n", "deps/any-name": "idna\n"})
+    write_project(tmp_path, {"requirements.txt": "six\n", "deps/prod.txt": "attrs\n", "deps/any-name": "idna\n"})
     assert installed(tmp_path, "deps/prod.txt").files == {"deps/prod.txt": b"attrs\n"}
     assert installed(tmp_path, "deps/any-name").files == {"deps/any-name": b"idna\n"}
     assert find(tmp_path, "none") == Dependencies("none")
@@ -131,7 +124,7 @@ def test_what_requirements_include_belongs_to_them(tmp_path: Path) -> None:
         "deps/more.txt": "-r ../requirements.txt\nattrs==23.1.0 --hash=sha256:00\n",
         "constraints of mine.txt": "six<2\n",
     }
-    found = installed(project(tmp_path, files))
+    found = installed(write_project(tmp_path, files))
     assert sorted(found.files) == sorted(files)
     assert found.options["PIP_OPTIONS"] == "--require-hashes"
 
@@ -162,7 +155,7 @@ def test_a_line_that_cannot_be_installed_is_refused(tmp_path: Path, text: str, l
 @pytest.mark.parametrize("line", ["-e .", ".", "./", "-e .[more]", "--editable=."])
 def test_the_project_itself_stands_for_what_it_depends_on(tmp_path: Path, line: str) -> None:
     text = DEMO + "[project.optional-dependencies]\nmore = ['idna']\n"
-    found = installed(project(tmp_path, {"requirements.txt": f"attrs\n{line}\n", "pyproject.toml": text}))
+    found = installed(write_project(tmp_path, {"requirements.txt": f"attrs\n{line}\n", "pyproject.toml": text}))
     wanted = b"attrs\nsix\n" + (b"idna\n" if "more" in line else b"")
     assert found.files["requirements.txt"] == wanted
     assert "pyproject.toml" in found.files
@@ -177,13 +170,13 @@ def test_local_files_and_folders_are_part_of_the_build(tmp_path: Path) -> None:
         "libs/three/setup.py": "",
         "libs/three/__pycache__/x.pyc": "",
     }
-    found = installed(project(tmp_path, files))
+    found = installed(write_project(tmp_path, files))
     assert sorted(found.files) == sorted(name for name in files if "pycache" not in name)
     assert b"-e" not in found.files["requirements.txt"]
 
 
 def test_an_editable_repository_is_installed_as_a_plain_one(tmp_path: Path) -> None:
-    found = installed(project(tmp_path, {"requirements.txt": "-e git+https://git.example/a.git@v1#egg=a\n"}))
+    found = installed(write_project(tmp_path, {"requirements.txt": "-e git+https://git.example/a.git@v1#egg=a\n"}))
     assert found.files["requirements.txt"] == b"git+https://git.example/a.git@v1#egg=a\n"
     assert found.options["GIT"] == "1"
 
@@ -210,7 +203,7 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
 
 def test_variables_in_addresses_are_known_by_name(tmp_path: Path) -> None:
     found = installed(
-        project(tmp_path, {"requirements.txt": "--index-url https://${USER_1}:${TOKEN}@index.example\nsix\n"})
+        write_project(tmp_path, {"requirements.txt": "--index-url https://${USER_1}:${TOKEN}@index.example\nsix\n"})
     )
     assert found.variables == ("TOKEN", "USER_1")
 
@@ -226,18 +219,18 @@ def test_variables_in_addresses_are_known_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_what_leaves_no_choice_is_installed_by_uv(tmp_path: Path, text: str, exact: bool) -> None:
-    found = installed(project(tmp_path, {"requirements.txt": text}))
+    found = installed(write_project(tmp_path, {"requirements.txt": text}))
     assert (found.options.get("INSTALLER") == "uv") is exact
 
 
 def test_names_that_only_look_like_the_strangers_are_fine(tmp_path: Path) -> None:
     text = "prompt-toolkit\ntoolkit-extra==1\nsix  # not toolkit\n"
-    assert installed(project(tmp_path, {"requirements.txt": text})).files == {"requirements.txt": text.encode()}
+    assert installed(write_project(tmp_path, {"requirements.txt": text})).files == {"requirements.txt": text.encode()}
 
 
 def test_our_own_distribution_is_not_installed(tmp_path: Path) -> None:
     text = "six\nsamerun==0.1 \\\n    --hash=sha256:00\nattrs\n"
-    assert installed(project(tmp_path, {"requirements.txt": text})).files == {"requirements.txt": b"six\nattrs\n"}
+    assert installed(write_project(tmp_path, {"requirements.txt": text})).files == {"requirements.txt": b"six\nattrs\n"}
 
 
 # --- uv.lock ---------------------------------------------------------------------------------------------------------------
@@ -253,7 +246,7 @@ def test_a_workspace_needs_the_pyproject_of_each_member(tmp_path: Path) -> None:
     lock += package("wheel", 'path = "wheels/wheel.whl"') + package("unused", 'directory = "gone"')
     files = {"uv.lock": lock, "pyproject.toml": DEMO, "pkgs/backend/pyproject.toml": DEMO, "pkgs/backend/code.py": ""}
     others = {"vendor/lib/setup.py": "", "vendor/lib/lib.py": "", "wheels/wheel.whl": ""}
-    found = installed(project(tmp_path, {**files, **others}))
+    found = installed(write_project(tmp_path, {**files, **others}))
     assert sorted(found.files) == sorted({*files, *others} - {"pkgs/backend/code.py"})
     assert found.members == ("pkgs/backend",)
     assert found.options["UV_OPTIONS"] == "--locked"
@@ -261,7 +254,7 @@ def test_a_workspace_needs_the_pyproject_of_each_member(tmp_path: Path) -> None:
 
 def test_extras_groups_and_the_version_of_uv_are_the_projects(tmp_path: Path) -> None:
     text = DEMO + '[tool.uv]\nrequired-version = "==0.8.*"\n'
-    found = find(project(tmp_path, {"uv.lock": UV, "pyproject.toml": text}), extras=("gpu",), groups=("jobs",))
+    found = find(write_project(tmp_path, {"uv.lock": UV, "pyproject.toml": text}), extras=("gpu",), groups=("jobs",))
     assert isinstance(found, Dependencies)
     assert found.options["UV_REQUIREMENT"] == "uv==0.8.*"
     assert found.options["UV_OPTIONS"] == "--extra=gpu --group=jobs --locked"
@@ -269,7 +262,7 @@ def test_extras_groups_and_the_version_of_uv_are_the_projects(tmp_path: Path) ->
 
 def test_dynamic_dependencies_are_taken_as_they_are_locked(tmp_path: Path) -> None:
     text = '[project]\nname = "demo"\nversion = "1"\ndynamic = ["dependencies"]\n'
-    found = installed(project(tmp_path, {"uv.lock": UV, "pyproject.toml": text}))
+    found = installed(write_project(tmp_path, {"uv.lock": UV, "pyproject.toml": text}))
     assert found.options["UV_OPTIONS"] == "--frozen"
     assert "uv lock --check" in found.unlocked
 
@@ -279,7 +272,7 @@ def test_dynamic_dependencies_are_taken_as_they_are_locked(tmp_path: Path) -> No
     [("toolkit", 'registry = "https://index.example/simple"'), ("member", 'editable = "../member"')],
 )
 def test_a_package_of_a_uv_lock_that_cannot_be_installed_is_refused(tmp_path: Path, name: str, source: str) -> None:
-    project(tmp_path, {"uv.lock": UV + package(name, source), "pyproject.toml": DEMO})
+    write_project(tmp_path, {"uv.lock": UV + package(name, source), "pyproject.toml": DEMO})
     (tmp_path.parent / "member").mkdir(exist_ok=True)
     with pytest.raises(BadInput) as error:
         find(tmp_path)
@@ -287,13 +280,13 @@ def test_a_package_of_a_uv_lock_that_cannot_be_installed_is_refused(tmp_path: Pa
 
 
 def test_a_project_that_is_itself_called_toolkit_is_fine(tmp_path: Path) -> None:
-    project(tmp_path, {"uv.lock": UV.replace("demo", "toolkit"), "pyproject.toml": DEMO})
+    write_project(tmp_path, {"uv.lock": UV.replace("demo", "toolkit"), "pyproject.toml": DEMO})
     assert installed(tmp_path).kind == "uv"
 
 
 @pytest.mark.parametrize("content", ["{", "package = 3"])
 def test_a_broken_uv_lock_is_named(tmp_path: Path, content: str) -> None:
-    project(tmp_path, {"uv.lock": content, "pyproject.toml": DEMO})
+    write_project(tmp_path, {"uv.lock": content, "pyproject.toml": DEMO})
     with pytest.raises(BadInput, match="uv lock"):
         find(tmp_path)
 
@@ -306,7 +299,7 @@ def test_a_lock_around_the_project_is_found_as_uv_finds_it(tmp_path: Path) -> No
         "services/train/pyproject.toml": DEMO,
         "services/bare/x.py": "",
     }
-    project(tmp_path, files)
+    write_project(tmp_path, files)
     said: list[str] = []
     member = find(tmp_path / "services" / "train", said=said)
     assert isinstance(member, Dependencies)
@@ -355,7 +348,7 @@ b = {version = "*", optional = true}
 [tool.poetry.extras]
 more = ["b"]
 """
-    project(tmp_path, {"pyproject.toml": text})
+    write_project(tmp_path, {"pyproject.toml": text})
     found = declared_requirements(tmp_path, ("more",), "here")
     assert found.lines == (
         "six>=1.16,<2",
@@ -380,7 +373,7 @@ b = ["demo[a]", "attrs"]
 test = ["pytest", {include-group = "lint"}]
 lint = ["ruff"]
 """
-    found = declared_requirements(project(tmp_path, {"pyproject.toml": text}), (), "here", ("test",))
+    found = declared_requirements(write_project(tmp_path, {"pyproject.toml": text}), (), "here", ("test",))
     assert sorted(found.lines) == ["attrs", "idna", "pytest", "ruff", "six"]
 
 
@@ -391,7 +384,9 @@ def test_what_only_a_build_of_the_project_tells_is_asked_of_its_backend(tmp_path
         "code.py": "",
         "requirements-prod.txt": "",
     }
-    assert declared_requirements(project(tmp_path, files), (), "here").dynamic == "its install_requires is computed"
+    assert (
+        declared_requirements(write_project(tmp_path, files), (), "here").dynamic == "its install_requires is computed"
+    )
     found = find(tmp_path)
     assert isinstance(found, Export)
     assert (found.file, sorted(found.beside)) == ("setup.py", sorted(files))
@@ -412,13 +407,13 @@ def test_what_only_a_build_of_the_project_tells_is_asked_of_its_backend(tmp_path
 def test_files_that_setuptools_reads_dependencies_from_count(tmp_path: Path) -> None:
     text = DEMO.replace('dependencies = ["six"]', 'dynamic = ["dependencies"]')
     text += '[tool.setuptools.dynamic]\ndependencies = {file = ["deps/prod.list"]}\n'
-    found = find(project(tmp_path, {"pyproject.toml": text, "deps/prod.list": "six\n", "demo.py": ""}))
+    found = find(write_project(tmp_path, {"pyproject.toml": text, "deps/prod.list": "six\n", "demo.py": ""}))
     assert isinstance(found, Export)
     assert sorted(found.files) == ["deps/prod.list", "pyproject.toml"]
 
 
 def test_a_pipfile_and_a_script(tmp_path: Path) -> None:
-    project(
+    write_project(
         tmp_path,
         {
             "Pipfile": '[packages]\nsix = "==1.16.0"\nidna = {version = ">=3", extras = ["x"], markers = "os_name == \'posix\'"}\n',
@@ -450,7 +445,7 @@ def test_the_projects_python_is_compared_with_the_bases(
 ) -> None:
     said: list[str] = []
     try:
-        check_python(project(tmp_path, files), "base:1", "3.11.2", said.append)
+        check_python(write_project(tmp_path, files), "base:1", "3.11.2", said.append)
     except BadInput as error:
         assert error.where == refused
         assert "base:1 has Python 3.11.2" in str(error)
@@ -536,7 +531,7 @@ def test_a_build_is_tried_again_only_when_the_network_may_be_well_soon(text: str
 @pytest.mark.parametrize("line", ["-e./libs/x", "libs/x", "libs/x[a, b] ; os_name == 'posix'", "-e 'libs/x[a, b]'"])
 def test_a_folder_is_known_by_each_of_pips_spellings(tmp_path: Path, line: str) -> None:
     files = {"requirements.txt": f"{line}\n", "libs/x/pyproject.toml": DEMO}
-    found = installed(project(tmp_path, files))
+    found = installed(write_project(tmp_path, files))
     assert "libs/x/pyproject.toml" in found.files
     kept = found.files["requirements.txt"].decode()
     assert kept.startswith("./libs/x") and ("[a,b]" in kept) == ("[" in line)
@@ -547,14 +542,14 @@ def test_a_folder_is_known_by_each_of_pips_spellings(tmp_path: Path, line: str) 
 )
 def test_an_address_is_no_local_file(tmp_path: Path, line: str) -> None:
     assert (
-        installed(project(tmp_path, {"requirements.txt": f"{line}\n"})).files["requirements.txt"]
+        installed(write_project(tmp_path, {"requirements.txt": f"{line}\n"})).files["requirements.txt"]
         == f"{line}\n".encode()
     )
 
 
 def test_no_extra_of_the_project_is_lost_to_a_space(tmp_path: Path) -> None:
     text = f'{DEMO}[project.optional-dependencies]\na = ["idna"]\nB_c = ["attrs"]\n'
-    found = installed(project(tmp_path, {"pyproject.toml": text, "requirements.txt": "-e .[a, b-c]\n"}))
+    found = installed(write_project(tmp_path, {"pyproject.toml": text, "requirements.txt": "-e .[a, b-c]\n"}))
     assert found.files["requirements.txt"] == b"six\nidna\nattrs\n"
 
 
@@ -563,7 +558,7 @@ def test_names_of_extras_and_groups_are_compared_as_indexes_compare_names(tmp_pa
         f'{DEMO}[project.optional-dependencies]\nMy_Extra = ["demo[in_ner] ; os_name == \'posix\'"]\nIn-ner = ["idna"]\n'
         '[dependency-groups]\nTest_Kit = ["attrs"]\nall = [{include-group = "test-kit"}]\n'
     )
-    found = find(project(tmp_path, {"pyproject.toml": text}), extras=("my-extra",), groups=("ALL",))
+    found = find(write_project(tmp_path, {"pyproject.toml": text}), extras=("my-extra",), groups=("ALL",))
     assert found.files["requirements.in"] == b"six\nattrs\nidna ; (os_name == 'posix')\n"
 
 
@@ -578,7 +573,7 @@ def test_names_of_extras_and_groups_are_compared_as_indexes_compare_names(tmp_pa
 )
 def test_where_uv_is_told_to_take_packages_from(tmp_path: Path, settings: str, beside: list[str] | None) -> None:
     files = {"pyproject.toml": DEMO + settings, "libs/six/pyproject.toml": DEMO, "wheels/six.whl": ""}
-    found = find(project(tmp_path, files))
+    found = find(write_project(tmp_path, files))
     assert isinstance(found, Export)
     if beside is None:
         assert found.source == "requirements.in"
@@ -590,11 +585,11 @@ def test_where_uv_is_told_to_take_packages_from(tmp_path: Path, settings: str, b
 
 def test_settings_of_uv_in_a_script_and_in_uv_toml(tmp_path: Path) -> None:
     script = '# /// script\n# dependencies = ["six"]\n# [tool.uv]\n# prerelease = "allow"\n# ///\nprint(1)\n'
-    found = find(project(tmp_path / "script", {"s.py": script}))
+    found = find(write_project(tmp_path / "script", {"s.py": script}))
     assert isinstance(found, Export) and found.source == "s.py"
     assert found.files["s.py"].decode() == script.removesuffix("print(1)\n")
     assert find(tmp_path / "script", "s.py") == found
-    found = find(project(tmp_path / "toml", {"pyproject.toml": DEMO, "uv.toml": 'prerelease = "allow"\n'}))
+    found = find(write_project(tmp_path / "toml", {"pyproject.toml": DEMO, "uv.toml": 'prerelease = "allow"\n'}))
     assert isinstance(found, Export) and sorted(found.files) == ["pyproject.toml", "uv.toml"]
 
 
@@ -617,17 +612,17 @@ def test_settings_of_uv_in_a_script_and_in_uv_toml(tmp_path: Path) -> None:
 )
 def test_a_place_of_packages_that_only_a_lock_describes(tmp_path: Path, files: dict[str, str], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        find(project(tmp_path, files))
+        find(write_project(tmp_path, files))
 
 
 def test_a_setup_py_that_installs_nothing_is_no_declaration(tmp_path: Path) -> None:
-    assert installed(project(tmp_path, {"setup.py": "import os\nos.makedirs('data')\n"})).kind == "none"
+    assert installed(write_project(tmp_path, {"setup.py": "import os\nos.makedirs('data')\n"})).kind == "none"
 
 
 def test_what_a_setup_py_reads_in_folders_is_part_of_the_question(tmp_path: Path) -> None:
     text = "from setuptools import setup\nfrom d.about import v\nsetup(install_requires=open(join('reqs', 'base.list')).read())\n"
     found = find(
-        project(tmp_path, {"setup.py": text, "reqs/base.list": "six\n", "d/about.py": "", "d/__init__.py": ""})
+        write_project(tmp_path, {"setup.py": text, "reqs/base.list": "six\n", "d/about.py": "", "d/__init__.py": ""})
     )
     assert isinstance(found, Export)
     assert sorted(found.files) == ["d/about.py", "reqs/base.list", "setup.py"]
@@ -640,16 +635,16 @@ def test_the_place_of_a_checkout_in_a_lock_is_no_part_of_the_build(tmp_path: Pat
         + requires
         + '\n[[package]]\nname = "six"\nsource = { registry = "w/flat" }\nwheels = [{ path = "six.whl" }]\n'
     )
-    found = installed(project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "w/flat/six.whl": ""}))
+    found = installed(write_project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "w/flat/six.whl": ""}))
     assert b'index = "file:///build/w/flat"' in found.files["uv.lock"]
     assert "w/flat/six.whl" in found.files
 
 
 def test_lines_of_another_file_can_not_hold_a_project_that_has_to_be_asked(tmp_path: Path) -> None:
-    project(tmp_path, {"setup.py": "from setuptools import setup\nsetup(install_requires=read())\n"})
+    write_project(tmp_path, {"setup.py": "from setuptools import setup\nsetup(install_requires=read())\n"})
     with pytest.raises(BadInput, match="name in place of the project"):
         read_lines(tmp_path, "pip.txt", "-e .\n", "environment.yml")
-    project(tmp_path, {"requirements.in": "-e .\n"})
+    write_project(tmp_path, {"requirements.in": "-e .\n"})
     found = find(tmp_path)
     assert isinstance(found, Export) and "setup.py" in found.beside
 
@@ -658,8 +653,8 @@ def test_the_members_that_one_member_needs_are_installed_from_their_files(tmp_pa
     lock = 'version = 1\n[manifest]\nmembers = ["app", "core", "rest"]\n'
     for name, needs in (("app", '[{ name = "core" }]'), ("core", "[]"), ("rest", "[]")):
         lock += f'[[package]]\nname = "{name}"\nsource = {{ editable = "{name}" }}\ndependencies = {needs}\n'
-        project(tmp_path, {f"{name}/pyproject.toml": DEMO, f"{name}/src/{name}.py": ""})
-    project(tmp_path, {"uv.lock": lock, "pyproject.toml": '[tool.uv.workspace]\nmembers = ["*"]\n'})
+        write_project(tmp_path, {f"{name}/pyproject.toml": DEMO, f"{name}/src/{name}.py": ""})
+    write_project(tmp_path, {"uv.lock": lock, "pyproject.toml": '[tool.uv.workspace]\nmembers = ["*"]\n'})
     of_all = installed(tmp_path)
     assert "core/src/core.py" not in of_all.files and "LEFT_OUT" not in of_all.options
     of_one = installed(tmp_path / "app")
@@ -669,7 +664,7 @@ def test_the_members_that_one_member_needs_are_installed_from_their_files(tmp_pa
 
 def test_a_new_file_in_a_folder_of_the_lock_is_seen(tmp_path: Path) -> None:
     lock = UV + '\n[[package]]\nname = "lib"\nsource = { directory = "lib" }\n'
-    project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "lib/pyproject.toml": DEMO, "lib/lib.py": ""})
+    write_project(tmp_path, {"uv.lock": lock, "pyproject.toml": DEMO, "lib/pyproject.toml": DEMO, "lib/lib.py": ""})
     found = installed(tmp_path)
     accepted = {f"lock {name}": hashlib.sha256(content).hexdigest() for name, content in found.files.items()}
     (tmp_path / "lib" / "new.py").write_text("")
@@ -678,7 +673,7 @@ def test_a_new_file_in_a_folder_of_the_lock_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_file_of_comments_does_not_hide_what_another_declares(tmp_path: Path) -> None:
-    found = find(project(tmp_path, {"requirements.txt": "# none\n", "pyproject.toml": DEMO}))
+    found = find(write_project(tmp_path, {"requirements.txt": "# none\n", "pyproject.toml": DEMO}))
     assert isinstance(found, Export) and found.file == "pyproject.toml"
     (tmp_path / "pyproject.toml").unlink()
     assert installed(tmp_path).file == "requirements.txt"

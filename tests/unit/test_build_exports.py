@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builds import write_project
 from tests.support.examples import EXAMPLES
 from toolkit.build.environment.base_image import find_tool_base
 from toolkit.build.environment.dependencies.exported import Locked, compared, installation
@@ -169,11 +170,7 @@ def test_each_lock_is_read(name: str, lock: str, tool: Tool) -> None:
 
 
 def project(root: Path, **files: str) -> Path:
-    for name, content in files.items():
-        path = root / name.replace("__", "/").replace("_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
+    return write_project(root, {name.replace("__", "/").replace("_", "."): text for name, text in files.items()})
 
 
 def test_poetry_is_asked_for_the_chosen_groups_and_whatever_version_the_project_wants(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builds import write_project
 from toolkit.build.code.installed import (
     Distribution,
     backend_entries,
@@ -42,20 +43,12 @@ mean = "forecast.models:Mean"
 """
 
 
-def project(root: Path, files: dict[str, str]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
-
-
 def no_version(one: Distribution) -> str:
     raise AssertionError(f"{one.name} says its version")
 
 
 def test_what_is_installed_is_found_as_an_installer_would_have_it(tmp_path: Path) -> None:
-    project(tmp_path / "code", {"pyproject.toml": PROJECT + HATCH, "src/forecast/__init__.py": ""})
+    write_project(tmp_path / "code", {"pyproject.toml": PROJECT + HATCH, "src/forecast/__init__.py": ""})
     found = declared_distribution(tmp_path / "code")
     assert found is not None and found.roots == ("src",)
     site = tmp_path / "site"
@@ -83,7 +76,7 @@ def test_what_is_installed_is_found_as_an_installer_would_have_it(tmp_path: Path
     script = (tmp_path / "bin" / "forecast").read_text()
     assert script.startswith(f"#!{sys.executable}\n") and "from forecast.cli import main" in script
     # The command runs what it names, and ends with its code.
-    project(
+    write_project(
         tmp_path,
         {
             "forecast/__init__.py": "",
@@ -96,7 +89,7 @@ def test_what_is_installed_is_found_as_an_installer_would_have_it(tmp_path: Path
 
 
 def test_the_same_project_gives_the_same_bytes(tmp_path: Path) -> None:
-    found = declared_distribution(project(tmp_path, {"pyproject.toml": PROJECT + HATCH}))
+    found = declared_distribution(write_project(tmp_path, {"pyproject.toml": PROJECT + HATCH}))
     assert found is not None
     python = Interpreter("3.12.1", "/site", "/bin", "/bin/python3")
     assert installed_entries([found], python, no_version) == installed_entries([found], python, no_version)
@@ -120,7 +113,7 @@ def test_the_same_project_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_what_declares_itself_to_be_a_package(
     tmp_path: Path, files: dict[str, str], name: str | None, version: str, roots: tuple[str, ...]
 ) -> None:
-    found = declared_distribution(project(tmp_path, files))
+    found = declared_distribution(write_project(tmp_path, files))
     if name is None:
         assert found is None
     else:
@@ -167,7 +160,7 @@ READ = f"{DYNAMIC}{SETUPTOOLS}[tool.setuptools.dynamic]\nversion = "
 def test_what_is_dynamic_is_read_where_files_spell_it(
     tmp_path: Path, files: dict[str, str], version: str, ask: bool
 ) -> None:
-    found = declared_distribution(project(tmp_path, files))
+    found = declared_distribution(write_project(tmp_path, files))
     assert found is not None
     assert (found.version, found.ask) == (version, ask)
 
@@ -180,7 +173,7 @@ def test_what_the_backend_made_is_moved_to_the_environments_python(tmp_path: Pat
         "__editable__d.pth": "/workspace/src\n",
         "bin/Tell": "#!/builder/python\n",
     }
-    made = project(tmp_path, files)
+    made = write_project(tmp_path, files)
     entries = backend_entries(made, Interpreter("3.12.1", "/site", "/scripts", "/venv/python"))
     found = {entry.path: entry.content for entry in entries if entry.kind == "file"}
     assert sorted(found) == [
@@ -208,7 +201,7 @@ def test_what_the_backend_made_is_moved_to_the_environments_python(tmp_path: Pat
     ],
 )
 def test_an_extension_module_that_nobody_has_built_is_named(tmp_path: Path, files: dict[str, str], where: str) -> None:
-    assert extension_module(project(tmp_path, files)) == where
+    assert extension_module(write_project(tmp_path, files)) == where
 
 
 @pytest.mark.parametrize(
@@ -238,7 +231,7 @@ def test_an_extension_module_that_nobody_has_built_is_named(tmp_path: Path, file
 def test_code_is_found_where_the_backend_finds_it(
     tmp_path: Path, files: dict[str, str], roots: tuple[str, ...], ask: bool
 ) -> None:
-    found = declared_distribution(project(tmp_path, files))
+    found = declared_distribution(write_project(tmp_path, files))
     assert found is not None
     assert (found.roots, found.ask) == (roots, ask)
 
@@ -246,18 +239,18 @@ def test_code_is_found_where_the_backend_finds_it(
 def test_what_the_backend_reads_decides_whether_it_is_asked_again(tmp_path: Path) -> None:
     text = "from setuptools import setup\nexec(open(join('d', 'about.py')).read())\nsetup(name='d', version=v)\n"
     found = declared_distribution(
-        project(tmp_path, {"setup.py": text, "d/about.py": "v = '1'\n", "d/code.py": "", "README.md": ""})
+        write_project(tmp_path, {"setup.py": text, "d/about.py": "v = '1'\n", "d/code.py": "", "README.md": ""})
     )
     assert found is not None
     assert found.reads == ("README.md", "d/about.py", "setup.py")
 
 
 def test_a_setup_py_that_installs_nothing_is_no_package(tmp_path: Path) -> None:
-    assert declared_distribution(project(tmp_path, {"setup.py": "import os\nos.makedirs('data')\n"})) is None
+    assert declared_distribution(write_project(tmp_path, {"setup.py": "import os\nos.makedirs('data')\n"})) is None
 
 
 def test_a_version_is_written_as_an_installer_writes_it(tmp_path: Path) -> None:
-    found = declared_distribution(project(tmp_path, {"pyproject.toml": POETRY.replace("2.0", "v2.0-beta.1")}))
+    found = declared_distribution(write_project(tmp_path, {"pyproject.toml": POETRY.replace("2.0", "v2.0-beta.1")}))
     assert found is not None
     entries = installed_entries([found], Interpreter("3.12.1", "/v/lib", "/v/bin", "/v/bin/python3"), no_version)
     assert any(entry.path == "/v/lib/p-2.0b1.dist-info/METADATA" for entry in entries)
@@ -265,6 +258,6 @@ def test_a_version_is_written_as_an_installer_writes_it(tmp_path: Path) -> None:
 
 def test_requirements_are_in_the_metadata_of_setup_cfg(tmp_path: Path) -> None:
     text = CFG + "1\n[options]\ninstall_requires =\n    six\n[options.extras_require]\nnet = idna\n"
-    found = declared_distribution(project(tmp_path, {"setup.cfg": text}))
+    found = declared_distribution(write_project(tmp_path, {"setup.cfg": text}))
     assert found is not None
     assert {"Requires-Dist: six", "Provides-Extra: net", "Requires-Dist: idna ; extra == 'net'"} <= set(found.metadata)
