@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from toolkit.build.code import left_out
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
+from toolkit.build.code.own_outputs import Output, holds_still, known_outputs, redirected
 from toolkit.errors import BadInput
 
 EntryKind = Literal["file", "dir", "symlink"]
@@ -56,7 +58,7 @@ def is_never_code(name: str) -> bool:
 
 
 def is_left_out(root: Path, folder: Path) -> bool:
-    """Whether nothing that is in a folder or comes into it is code: it lies elsewhere, is marked, or .dockerignore names it.
+    """Whether nothing that is in a folder or comes into it is code: it lies elsewhere, or is left out as a whole.
 
     Raises:
         BadInput: .dockerignore can't be read.
@@ -67,15 +69,26 @@ def is_left_out(root: Path, folder: Path) -> bool:
     if not inside.startswith(top.rstrip(os.sep) + os.sep):
         return True
     patterns = _patterns(root)
-    path, is_ignored = "", False
-    matched: tuple[bool, ...] = ()
-    for name in os.path.relpath(inside, top).split(os.sep):
-        path = f"{path}/{name}" if path else name
-        matched = patterns.matches(path, matched)
-        is_ignored = patterns.verdict(matched)
-        if is_never_code(name) or os.path.lexists(os.path.join(top, path, FETCHED)):
-            return True
-    return is_ignored and not patterns.may_keep_below(path)
+    path = os.path.relpath(inside, top)
+    verdict = _verdict(top, path, patterns)
+    return verdict == "never" or (verdict == "ignored" and not patterns.may_keep_below(path))
+
+
+def _verdict(root: str, path: str, patterns: Patterns) -> Literal["code", "ignored", "never"]:
+    """What the rules say of one path, relative to the root; "ignored" is what an exception may bring back."""
+    so_far, matched, is_machines_own = "", (), False  # type: tuple[str, tuple[bool, ...], bool]
+    for name in path.split("/"):
+        is_machines_own = is_machines_own or left_out.is_machines_own(name, so_far)
+        so_far += name
+        folder = os.path.join(root, so_far)
+        if is_never_code(name) or os.path.lexists(os.path.join(folder, FETCHED)):
+            return "never"
+        is_machines_own = is_machines_own or any(
+            os.path.lexists(os.path.join(folder, mark)) for mark in left_out.ENVIRONMENT_MARKS
+        )
+        matched = patterns.matches(so_far, matched)
+        so_far += "/"
+    return "ignored" if patterns.verdict(matched, is_machines_own) else "code"
 
 
 def _patterns(root: Path) -> Patterns:
@@ -87,12 +100,17 @@ def _patterns(root: Path) -> Patterns:
 
 
 def project_files(
-    root: Path, *, without: Collection[Path] = (), warn: Callable[[str], None] | None = None
+    root: Path,
+    *,
+    without: Collection[Path] = (),
+    outputs: Path | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[CodeFile]:
     """The user's code below ``root``, sorted by the bytes of the path.
 
     Args:
         without: absolute paths of further files that must not leave this machine (a secrets file of another name).
+        outputs: the folder in which is recorded what commands have written (:func:`outputs_folder`).
         warn: gets a sentence for each entry that is left out or may not work elsewhere; None prints them.
 
     Raises:
@@ -100,13 +118,15 @@ def project_files(
     """
     patterns = _patterns(root)
     private = frozenset(os.path.abspath(path) for path in without)
-    walk = _Walk(os.path.realpath(root), patterns, private, warn or _print, _own_output())
+    own = frozenset((file.device, file.inode) for file in redirected())
+    known = known_outputs(outputs) if outputs is not None else {}
+    walk = _Walk(os.path.realpath(root), patterns, private, warn or _print, own, known)
     files = list(walk.below(str(root), "", ()))
     files.sort(key=lambda file: file.path.encode("utf-8"))
     return files
 
 
-def is_project_file(root: Path, path: str, *, without: Collection[Path] = ()) -> bool:
+def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), outputs: Path | None = None) -> bool:
     """Whether a file below ``root``, by its relative path, is among :func:`project_files`. It must exist.
 
     Raises:
@@ -114,27 +134,13 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = ()) ->
     """
     private = {os.path.abspath(each) for each in without}
     whole = os.path.abspath(root / path)
-    if any(map(is_never_code, path.split("/"))) or any(
-        whole == each or whole.startswith(each + os.sep) for each in private
-    ):
+    if any(whole == each or whole.startswith(each + os.sep) for each in private):
         return False
-    return not _patterns(root).ignores(path)
-
-
-def _own_output() -> frozenset[tuple[int, int]]:
-    """The files, by device and inode, that this command's own output goes to (``toolkit run … > log``).
-
-    They are not code, and change while the command runs.
-    """
-    files = set()
-    for descriptor in (1, 2):
-        try:
-            status = os.fstat(descriptor)
-        except OSError:
-            continue
-        if stat.S_ISREG(status.st_mode):
-            files.add((status.st_dev, status.st_ino))
-    return frozenset(files)
+    patterns = _patterns(root)
+    if _verdict(str(root), path, patterns) != "code":
+        return False
+    output = known_outputs(outputs).get(path) if outputs is not None else None
+    return output is None or patterns.names(path) or not holds_still(output, whole, os.lstat(whole))
 
 
 def _is_compose_file(source: str) -> bool:
@@ -152,17 +158,18 @@ def _print(sentence: str) -> None:
 
 @dataclass(frozen=True)
 class _Walk:
-    """One walk through a project; ``without`` and ``own_output`` are left out."""
+    """One walk through a project; ``without``, ``own_output`` and ``outputs`` that are as they were written are left out."""
 
     root: str
     patterns: Patterns
     without: frozenset[str]
     warn: Callable[[str], None]
     own_output: frozenset[tuple[int, int]]
+    outputs: Mapping[str, Output] = field(default_factory=dict)
 
     def below(self, folder: str, prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
         """The entries below a folder. Below an ignored one, only those that an exception keeps, with the folders above them."""
-        return self._of(self._entries(folder), prefix, above)
+        return self._of(self._entries(folder), prefix, above, False)
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         try:
@@ -170,13 +177,16 @@ class _Walk:
         except OSError as error:
             raise BadInput(f"the folder cannot be read: {error.strerror}", folder) from error
 
-    def _of(self, entries: list[os.DirEntry[str]], prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
+    def _of(
+        self, entries: list[os.DirEntry[str]], prefix: str, above: tuple[bool, ...], below_machines_own: bool
+    ) -> Iterator[CodeFile]:
         for entry in entries:
             path = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
             if is_never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
                 continue
             matched = self.patterns.matches(path, above)
-            is_ignored = self.patterns.verdict(matched)
+            is_machines_own = below_machines_own or left_out.is_machines_own(entry.name, prefix)
+            is_ignored = self.patterns.verdict(matched, is_machines_own)
             if not is_ignored:
                 _check_utf8(path, entry.path)
             try:
@@ -189,14 +199,20 @@ class _Walk:
                 if is_ignored and not self.patterns.may_keep_below(path):
                     continue
                 inside = self._entries(entry.path)
-                if FETCHED in [one.name for one in inside]:
+                names = {one.name for one in inside}
+                if FETCHED in names:
                     continue
+                if not is_machines_own and left_out.is_environment(names):
+                    is_machines_own = True
+                    is_ignored = self.patterns.verdict(matched, True)
+                    if is_ignored and not self.patterns.may_keep_below(path):
+                        continue
                 folder_entry = CodeFile(path, "dir", entry.path)
                 if not is_ignored:
                     yield folder_entry
-                    yield from self._of(inside, path + "/", matched)
+                    yield from self._of(inside, path + "/", matched, is_machines_own)
                 else:
-                    kept = list(self._of(inside, path + "/", matched))
+                    kept = list(self._of(inside, path + "/", matched, is_machines_own))
                     if kept:
                         yield folder_entry
                         yield from kept
@@ -210,6 +226,9 @@ class _Walk:
             yield CodeFile(path, "symlink", entry.path, target=self._link_target(entry.path, path, target))
         elif stat.S_ISREG(status.st_mode):
             if (status.st_dev, status.st_ino) in self.own_output:
+                return
+            output = self.outputs.get(path)
+            if output is not None and not self.patterns.names(path) and holds_still(output, entry.path, status):
                 return
             if path.endswith((".yaml", ".yml")) and _is_compose_file(entry.path):
                 return

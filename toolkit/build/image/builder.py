@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from toolkit.build.code.files import CodeFile, is_project_file, project_files
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
+from toolkit.build.code.own_outputs import outputs_folder
 from toolkit.build.environment.base_image import (
     CONDA_PYTHON,
     DEFAULT_BASE,
@@ -246,7 +247,7 @@ def code_files(project: Project, report: Report) -> list[CodeFile]:
 def is_code(project: Project, path: str) -> bool:
     """Whether a file of the project, by its path relative to the root, is code. It must exist."""
     private = _private(project, network_files(project.config.build.network, project.home))
-    return is_project_file(project.root, path, without=private)
+    return is_project_file(project.root, path, without=private, outputs=outputs_folder(project.state))
 
 
 def _private(project: Project, network: dict[str, Path]) -> list[Path]:
@@ -255,7 +256,12 @@ def _private(project: Project, network: dict[str, Path]) -> list[Path]:
 
 
 def _code(project: Project, network: dict[str, Path], report: Report) -> list[CodeFile]:
-    return project_files(project.root, without=_private(project, network), warn=_warning(report))
+    return project_files(
+        project.root,
+        without=_private(project, network),
+        outputs=outputs_folder(project.state),
+        warn=_warning(report),
+    )
 
 
 def _build_code(
