@@ -15,6 +15,7 @@ from typing import Literal
 
 from toolkit.build.code import left_out
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
+from toolkit.build.code.links import warn_of_links
 from toolkit.build.code.own_outputs import Output, holds_still, known_outputs, redirected
 from toolkit.errors import BadInput
 
@@ -123,6 +124,7 @@ def project_files(
     walk = _Walk(os.path.realpath(root), patterns, private, warn or _print, own, known)
     files = list(walk.below(str(root), "", ()))
     files.sort(key=lambda file: file.path.encode("utf-8"))
+    warn_of_links(files, walk.warn)
     return files
 
 
@@ -244,9 +246,6 @@ class _Walk:
         """
         real = os.path.realpath(source)
         if real != self.root and not real.startswith(self.root + os.sep):
-            self.warn(
-                f"{path} is a link to {target}, outside of the project: in a container it may lead to another file or to none"
-            )
             return target
         if os.path.isabs(target) or os.path.normpath(os.path.join(os.path.dirname(path), target)).startswith(".."):
             relative = os.path.relpath(real, os.path.join(self.root, os.path.dirname(path)))
