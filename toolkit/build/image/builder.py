@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.build.code.checkout import ignored_by_git, warn_of_missing
 from toolkit.build.code.files import CodeFile, is_project_file, project_files
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
@@ -269,9 +270,11 @@ def _build_code(
 ) -> BuiltImage:
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = FileHashes(job.folder / "hashes.json")
-    user = user_entries(_code(job.project, network, job.report), hashes)
+    files = _code(job.project, network, job.report)
+    user = user_entries(files, hashes)
     runtime = runtime_entries(hashes)
     hashes.save()
+    warn_of_missing(job.project.root, files, hashes.pointers, _warning(job.report))
     inputs = BuildInputs(target.repository, definition.input_hashes(), entry_summaries(user), entry_summaries(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
@@ -282,6 +285,8 @@ def _build_code(
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
+    if sentence := ignored_by_git(job.project.root, files):
+        job.report(sentence)
     definition, environment = _environment(job, definition, network)
     inputs = replace(inputs, environment=definition.input_hashes())
     if last is None or last.base != definition.base:
