@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from tests.support.builds import write_project as write
 from toolkit.build.code.dockerignore import parse
 from toolkit.build.code.files import is_left_out, is_project_file, project_files
-from toolkit.build.code.left_out import MACHINES_OWN
+from toolkit.build.code.installed import extension_module
+from toolkit.build.environment.dependencies.found import read_folder
+from toolkit.build.left_out import MACHINES_OWN
+from toolkit.run.repeatable.modules import ProjectModules
 
 
 def paths(root: Path) -> set[str]:
@@ -67,6 +70,28 @@ def test_an_exception_brings_back_what_it_names(tmp_path: Path) -> None:
         ".dockerignore", "web", "web/node_modules", "web/node_modules/b",
         ".pytest_cache", ".pytest_cache/v", ".pytest_cache/v/c",
     }  # fmt: skip
+
+
+def test_who_looks_at_sources_looks_at_none_of_a_tools_or_an_environments(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "own.py": "",
+            "py/pyvenv.cfg": "",
+            "py/lib/used.py": "",
+            ".hypothesis/x": "",
+            "lib/own2.py": "",
+            ".coverage": "",
+        },
+    )
+    write(
+        tmp_path,
+        {"pyproject.toml": '[build-system]\nbuild-backend = "mesonpy"\n', "py/lib/built.so": "", "sub.egg-info/x": ""},
+    )
+    assert set(read_folder(tmp_path, ".", "here")) == {"own.py", "lib/own2.py", "pyproject.toml"}
+    modules = ProjectModules(tmp_path, [])
+    assert modules.find("own2") == tmp_path / "lib/own2.py" and modules.find("used") is None
+    assert extension_module(tmp_path) == "pyproject.toml"
 
 
 NAMES = st.sampled_from(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from toolkit.build.code import left_out
+from toolkit.build import left_out
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
 from toolkit.build.code.links import warn_of_links
 from toolkit.build.code.own_outputs import Output, holds_still, known_outputs, redirected

@@ -6,7 +6,8 @@ Only what no step can need at run time is in it: `build`, `dist`, `data` and `mo
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterable
 
 MACHINES_OWN = {
     ".pytest_cache": "pytest's last results",
@@ -77,6 +78,22 @@ def is_machines_own(name: str, above: str) -> bool:
     if name[0] == ".":
         return name.startswith(_BEGINNINGS) or name.endswith(_HIDDEN_ENDINGS) or name.endswith(_ENDINGS)
     return name.endswith(_ENDINGS)
+
+
+def others(names: Iterable[str], root: str, folder: str) -> list[str]:
+    """Of the names in a folder, those that are neither of MACHINES_OWN nor environments: for who looks at sources alone.
+
+    Args:
+        folder: its path, below ``root`` or that itself.
+    """
+    above = os.path.relpath(folder, root)
+    above = "" if above == "." else f"{above}/"
+    return [
+        name
+        for name in names
+        if not is_machines_own(name, above)
+        and not any(os.path.lexists(os.path.join(folder, name, mark)) for mark in ENVIRONMENT_MARKS)
+    ]
 
 
 def is_environment(names: Collection[str]) -> bool:
