@@ -148,3 +148,23 @@ def test_a_file_outside_of_the_project_and_a_removed_one_are_not_remembered(root
         (root / "gone.txt").write_text("x\n")
         subprocess.run([sys.executable, "-c", COMMAND, str(root), "x"], stdout=file, check=True, timeout=60)
     assert "gone.txt" in code(root) and not known_outputs(outputs_folder(root / ".toolkit"))
+
+
+@pytest.mark.parametrize(
+    "argv", [["run", "no-such.py"], ["build", "--no-such"], ["--help"], ["show", "--config", "none"]]
+)
+def test_what_a_command_says_before_it_comes_to_a_project_is_remembered_too(root: Path, argv: list[str]) -> None:
+    (root / ".toolkit").mkdir()
+    with (root / "said.txt").open("wb") as file:
+        subprocess.run(
+            [sys.executable, "-m", "toolkit", *argv], stdout=file, stderr=file, cwd=root, check=False, timeout=60
+        )
+    assert (root / "said.txt").stat().st_size and "said.txt" not in code(root)
+
+
+@pytest.mark.parametrize("argv", [["init", "new"], ["catalog", "--get=x"], ["migrate", "app.py"]])
+def test_what_may_be_the_users_own_stays_code(root: Path, argv: list[str]) -> None:
+    (root / ".toolkit").mkdir()
+    with (root / "data.csv").open("wb") as file:
+        subprocess.run([sys.executable, "-m", "toolkit", *argv], stdout=file, cwd=root, check=False, timeout=60)
+    assert "data.csv" in code(root)

@@ -69,7 +69,11 @@ def run(argv: Sequence[str]) -> int:
         code = exit_code_of(work)
     finally:
         on_project.remove(outputs.announce)
-    outputs.record(anew=code == errors.SUCCEEDED)
+    try:
+        outputs.record(anew=code == errors.SUCCEEDED)
+    except KeyboardInterrupt:
+        # They are code then. The command itself has ended as it has.
+        pass
     return code
 
 

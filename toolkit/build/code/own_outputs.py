@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.errors import ToolkitError
+from toolkit.build.state import make_state
 from toolkit.project import Project
 
 _VERSION = 1
-_MOST = 200
+_MOST = 50
 """Outputs that are remembered; of more, those that were written last."""
 _READ_ALWAYS = 1 << 20
 """Bytes. A larger file is not read again while its times are those that were recorded."""
+_LONGEST_WAIT = 5.0
+"""Seconds."""
 _RECORD, _LIVE = ".json", ".live"
 
 
@@ -111,7 +115,8 @@ class CommandOutputs:
 
     def __init__(self) -> None:
         self._files = redirected()
-        self._project: Project | None = None
+        self._root: Path | None = None
+        self._state = Path()
         self._live: list[tuple[int, Path]] = []
 
     def announce(self, project: Project) -> None:
@@ -122,11 +127,11 @@ class CommandOutputs:
         """
         import fcntl
 
-        if self._project is not None:
+        if self._root == project.root:
             return
-        self._project = project
-        for path, _ in _in_project(self._files, project):
-            folder = _made_folder(project, anew=False)
+        self._root, self._state = project.root, project.state
+        for path, _ in _below(self._root, self._files):
+            folder = _made_folder(self._state, anew=False)
             if folder is None:
                 return
             name = os.urandom(8).hex()
@@ -137,9 +142,9 @@ class CommandOutputs:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.write(descriptor, os.fsencode(path))
                 temporary.rename(place)
+                self._live.append((descriptor, place))
             except OSError:
-                return
-            self._live.append((descriptor, place))
+                continue
 
     def record(self, *, anew: bool) -> None:
         """Remembers what the files hold now. Where that can't be written, they are code like others.
@@ -149,21 +154,19 @@ class CommandOutputs:
         Args:
             anew: whether a project that has no private state gets one.
         """
-        if self._project is None:
-            return
-        for path, file in _in_project(self._files, self._project):
-            folder = _made_folder(self._project, anew=anew)
+        if self._root is None:
+            # It has failed before it came to a project.
+            here = Path.cwd()
+            self._root = next((each for each in (here, *here.parents) if (each / ".toolkit").is_dir()), here)
+            self._state, anew = self._root / ".toolkit", False
+        for path, file in _below(self._root, self._files):
+            folder = _made_folder(self._state, anew=anew)
             if folder is None:
                 return
             try:
-                status = os.fstat(file.descriptor)
-                stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-                before = known_outputs(folder, live=False).get(path, Output()) if file.size else Output()
-                source = os.path.join(self._project.root, path)
-                beginning, whole = _sha256(source, [before.size, status.st_size])
-                if not file.size or (before.size >= file.size and beginning == before.sha256):
-                    _write(folder, path, Output(status.st_size, stamp, whole))
-                _remove_old(folder)
+                with _one_at_a_time(folder):
+                    self._record(folder, path, file)
+                    _remove_old(folder)
             except OSError:
                 continue
         for descriptor, place in self._live:
@@ -173,6 +176,36 @@ class CommandOutputs:
                 pass
             os.close(descriptor)
         self._live.clear()
+
+    def _record(self, folder: Path, path: str, file: Redirected) -> None:
+        status = os.fstat(file.descriptor)
+        stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        before = known_outputs(folder, live=False).get(path, Output()) if file.size else Output()
+        beginning, whole = _sha256(os.path.join(self._root or "", path), [before.size, status.st_size])
+        if not file.size or (before.size >= file.size and beginning == before.sha256):
+            _write(folder, path, Output(status.st_size, stamp, whole))
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keeps a command that looked at a file earlier from writing later what it saw. One that takes long is not waited for."""
+    import fcntl
+    import time
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + _LONGEST_WAIT
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.005)
+            except OSError:
+                break  # this file system has no locks
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write(folder: Path, path: str, output: Output) -> None:
@@ -192,9 +225,9 @@ def _write(folder: Path, path: str, output: Output) -> None:
     write_whole(str(folder / f"{name}{_RECORD}"), json.dumps(content).encode())
 
 
-def _in_project(files: list[Redirected], project: Project) -> list[tuple[str, Redirected]]:
+def _below(root: Path, files: list[Redirected]) -> list[tuple[str, Redirected]]:
     """Those that lie below the project's root, with their paths relative to it."""
-    top = os.path.realpath(project.root).rstrip(os.sep) + os.sep
+    top = os.path.realpath(root).rstrip(os.sep) + os.sep
     found = []
     for file in files:
         path = _path_of(file)
@@ -225,24 +258,22 @@ _F_GETPATH = 50
 """The request of macOS for an open file's path."""
 
 
-def _made_folder(project: Project, *, anew: bool) -> Path | None:
-    from toolkit.build.state import build_folder
-
-    if not anew and not project.state.is_dir():
+def _made_folder(state: Path, *, anew: bool) -> Path | None:
+    if not anew and not state.is_dir():
         return None
+    folder = outputs_folder(state)
     try:
-        build_folder(project)
-        folder = outputs_folder(project.state)
-        folder.mkdir(exist_ok=True)
+        make_state(state)
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
-    except (OSError, ToolkitError):
+    except OSError:
         return None
 
 
 def _is_locked(place: Path) -> bool:
     import fcntl
 
-    descriptor = os.open(place, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
@@ -254,6 +285,9 @@ def _is_locked(place: Path) -> bool:
 
 def _remove_old(folder: Path) -> None:
     """Removes what killed commands left, and the oldest of too many."""
+    from toolkit.build.state import remove_stale
+
+    remove_stale(folder, ".*.tmp")
     records: list[tuple[int, Path]] = []
     for place in folder.iterdir():
         try:
