@@ -86,7 +86,7 @@ def repository(tmp_path: Path) -> Path:
     subprocess.run(["git", "init", "-q", str(tmp_path / "repo")], check=True)
     for name, size in {
         "data/a.bin": 30_000_000,
-        "b c\n.bin": 2_000_000,
+        ":(x)c\n.bin": 2_000_000,
         "kept.csv": 40_000_000,
         "forced.bin": 50_000_000,
     }.items():
@@ -101,7 +101,7 @@ def test_large_files_that_git_ignores_and_the_image_takes_are_named(repository: 
     (repository / "nested/large.bin").touch()
     os.truncate(repository / "nested/large.bin", 20_000_000)
     assert ignored_by_git(repository, project_files(repository)) == (
-        "note: the image takes 32 MB that Git ignores: data/a.bin (30 MB), b c\n.bin (2.0 MB): name them in .dockerignore if no "
+        "note: the image takes 32 MB that Git ignores: data/a.bin (30 MB), :(x)c\n.bin (2.0 MB): name them in .dockerignore if no "
         "step needs them"
     )
     (repository / ".dockerignore").write_text("data\n")

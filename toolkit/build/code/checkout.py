@@ -133,15 +133,17 @@ def _ask_git(root: Path, paths: Collection[str]) -> list[str]:
         )  # fmt: skip
     except OSError:
         return []
+    # Git takes a colon at the beginning for the sign of a pattern.
+    question = b"".join(b"./" + path.encode() + b"\0" for path in paths)
     try:
-        answer, _ = git.communicate(b"".join(path.encode() + b"\0" for path in paths), timeout=_TIME_LIMIT)
+        answer, _ = git.communicate(question, timeout=_TIME_LIMIT)
     except (subprocess.TimeoutExpired, OSError):
         return []
     finally:
         if git.returncode is None:
             # With all that it has started. It is not waited for: what hangs in the kernel does not end.
             os.killpg(git.pid, signal.SIGKILL)
-    return answer.decode("utf-8", "replace").split("\0") if git.returncode == 0 else []
+    return [path[2:] for path in answer.decode("utf-8", "replace").split("\0")] if git.returncode == 0 else []
 
 
 def _listed(names: Iterable[str]) -> str:
