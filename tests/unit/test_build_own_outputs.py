@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.builds import write_project
 from toolkit.build.code import own_outputs
-from toolkit.build.code.files import is_project_file, project_files
+from toolkit.build.code.files import COMPOSE_TOP, is_project_file, project_files
 from toolkit.build.code.own_outputs import known_outputs, outputs_folder
 
 COMMAND = """
@@ -62,6 +62,12 @@ def test_what_a_command_wrote_is_code_once_it_is_edited_and_no_code_once_that_is
     assert "sub/image.txt" not in code(root)
     (root / "sub/image.txt").rename(root / "kept.txt")
     assert "kept.txt" in code(root)
+
+
+def test_a_compose_file_of_ours_is_no_code_also_where_it_was_edited(root: Path) -> None:
+    for name in ("compose.yml", "compose.txt"):
+        (root / name).write_bytes(COMPOSE_TOP + b" Mine.\n")
+    assert code(root) == {"app.py", "sub/b.py", "compose.txt"}
 
 
 def test_what_is_appended_to_counts_if_commands_wrote_all_of_it(root: Path) -> None:

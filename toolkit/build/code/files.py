@@ -141,8 +141,13 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), ou
     patterns = _patterns(root)
     if _verdict(str(root), path, patterns) != "code":
         return False
+    status = os.lstat(whole)
+    if (status.st_dev, status.st_ino) in {(file.device, file.inode) for file in redirected()}:
+        return False
+    if stat.S_ISREG(status.st_mode) and path.endswith((".yaml", ".yml")) and _is_compose_file(whole):
+        return False
     output = known_outputs(outputs).get(path) if outputs is not None else None
-    return output is None or patterns.names(path) or not holds_still(output, whole, os.lstat(whole))
+    return output is None or patterns.names(path) or not holds_still(output, whole, status)
 
 
 def _is_compose_file(source: str) -> bool:
