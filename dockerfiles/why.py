@@ -16,7 +16,12 @@ def main(path):
             lines = [re.sub(r"^\S+ ?", "", line.rstrip("\n")) for line in stream]
     except OSError:
         return
-    wanted = [match.group(1) for line in lines for match in [re.search(r"No matching distribution found for (\S+)", line)] if match]
+    wanted = [
+        match.group(1)
+        for line in lines
+        for match in [re.search(r"No matching distribution found for (\S+)", line)]
+        if match
+    ]
     if not wanted:
         return
     requirement = wanted[-1]
@@ -24,9 +29,9 @@ def main(path):
     fits = contained_in(requirement[len(name) :])
     refused, pythons, platforms, tags = [], [], [], []
     for line in lines:
-        match = re.search(r"Could not fetch URL (\S+): (\d{3}) ", line)
+        match = re.search(r"Could not fetch URL (\S+): (?:.*too many )?(\d{3}) ", line)
         if match and is_of(match.group(1).rstrip("/").rpartition("/")[2], name):
-            refused.append("%s %s" % (match.group(2), re.sub(r"://[^/@]*@", "://***@", match.group(1))))
+            refused.append(match.group(2) + " " + re.sub(r"://[^/@]*@", "://***@", match.group(1)))
         match = re.search(r"Link requires a different Python \(\S+ not in: '([^']*)'\): (\S+)", line)
         if match and of_version(match.group(2), name, fits):
             pythons.append(match.group(1))
@@ -38,10 +43,14 @@ def main(path):
             (tags if IS_HERE.match(platform) else platforms).append(python if IS_HERE.match(platform) else platform)
     for kind, found in (("python", pythons), ("tags", tags), ("platforms", platforms)):
         if found:
-            print("toolkit-%s: %s %s" % (kind, requirement, ", ".join(sorted(set(found)))))
+            print(f"toolkit-{kind}: {requirement} {', '.join(sorted(set(found)))}")
             return
+    elsewhere = any(
+        f"satisfies the requirement {requirement}" in line and "versions: none" not in line for line in lines
+    )
     for one in sorted(set(refused)):
-        print("toolkit-index: %s" % one)
+        if not (elsewhere and one.startswith("404")):
+            print(f"toolkit-index: {one}")
 
 
 def is_of(name, wanted):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from toolkit.build.environment.dependencies.remedies import command
+from toolkit.config.settings import Build
 
 Kind = Literal["input", "fault", "passing"]
 """Whose fault it is: the user's input; the network, disk or engine; or a fault of these that may be gone a moment later."""
@@ -33,7 +34,14 @@ class Cause:
     setting: str = ""
 
 
-BUILD_SETTING = "build.build_packages"
+def _any(*alternatives: str) -> str:
+    """One of these. A group may have the same name in several of them: digits tell them apart."""
+    return "|".join(
+        re.sub(r"\(\?P<([a-z]+)>", rf"(?P<\g<1>{number}>", one) for number, one in enumerate(alternatives, 10)
+    )
+
+
+BUILD_SETTING = "build.build_packages" if "build_packages" in Build._fields else "build.system_packages"
 """The setting that has the Debian packages which are there while packages are built, and not in the image."""
 
 COMPILER = "gcc, libc6-dev, python3-dev"
@@ -150,17 +158,26 @@ _PROGRAMS = (
 )
 
 
-def _missing(names: str) -> str:
+def _missing(names: str) -> tuple[str, ...]:
     """What the shell, Python and the distutils of two ages say of a program that is not there."""
-    program = [rf"(?:[a-z0-9_]+-linux-gnu-|/usr/bin/)*(?P<needs{number}>{names})" for number in range(1, 5)]
+    program = rf"(?:[a-z0-9_]+-linux-gnu-|/usr/bin/)*(?P<needs>{names})"
     return (
-        rf"No such file or directory: '{program[0]}'|command '{program[1]}' failed: No such file or directory"
-        rf"|unable to execute '{program[2]}'|(?:^|: ){program[3]}(?:-\d+)?: (?:command )?not found"
+        rf"No such file or directory: '{program}'",
+        rf"command '{program}' failed: No such file or directory",
+        rf"unable to execute '{program}'",
+        rf"(?:^|: ){program}(?:-\d+)?: (?:command )?not found",
     )
 
 
-_ADD = f"add to {BUILD_SETTING}: [{{add}}]"
-_LOST = "the {what} can't be reached from the build ({words}): check the connection, and behind a proxy set build.network"
+def _add(packages: str) -> str:
+    return f"add to {BUILD_SETTING}: [{packages}]"
+
+
+_ADD = _add("{add}")
+_FETCHING = r"Failed to fetch: `?(?P<words>[^\s`]+)`?\n(?:  cause: [^\n]*\n)*?  cause: [^\n]*"
+_LOST = (
+    "the {what} can't be reached from the build ({words}): check the connection, and behind a proxy set build.network"
+)
 
 CAUSES: tuple[Cause, ...] = (
     # --- locks -----------------------------------------------------------------------------------------------------------
@@ -176,11 +193,14 @@ CAUSES: tuple[Cause, ...] = (
         r"Lockfile doesn't satisfy the project",
         f"the lock does not match pyproject.toml: run {command('pdm lock --lockfile')}",
     ),
-    Cause(r"Pipfile\.lock is out-of-date", f"the lock does not match the Pipfile: run {command('pipenv lock')}"),
+    Cause(
+        r"Pipfile\.lock is out-of-date",
+        f"the lock does not match the Pipfile: run {command('pipenv lock')}",
+    ),
     Cause(
         r"[Ll]ock ?file is not compatible",
-        "the lock was written by a version of its tool that is too old or too new to be read: write it again with the tool's "
-        "current version",
+        "the lock was written by a version of its tool that is too old or too new to be read: write it again with the "
+        "tool's current version",
     ),
     Cause(
         r"Group\(s\) not found:? *(?P<words>[^\n(]*)",
@@ -207,7 +227,11 @@ CAUSES: tuple[Cause, ...] = (
     ),
     # --- hashes ----------------------------------------------------------------------------------------------------------
     Cause(
-        r"DO NOT MATCH THE HASHES[^\n]*\n\s*(?P<named>\S+) from|Hash mismatch for `(?P<named2>[^`]+)`|[Hh]ash(?:es)? mismatch",
+        _any(
+            r"DO NOT MATCH THE HASHES[^\n]*(?:\n\s*(?P<named>\S+) from)?",
+            r"Hash mismatch for `(?P<named>[^`]+)`",
+            r"[Hh]ash(?:es)? mismatch",
+        ),
         f"{{package}} does not match its hash: if it was meant to change, write the hashes again, with {command('uv lock')} or "
         f"{command('uv pip compile --generate-hashes')}",
     ),
@@ -217,25 +241,43 @@ CAUSES: tuple[Cause, ...] = (
     ),
     # --- the machine -----------------------------------------------------------------------------------------------------
     Cause(
-        r"No space left on device|Disk quota exceeded|not have enough free space",
+        _any(
+            r"No space left on device",
+            r"Disk quota exceeded",
+            r"not have enough free space",
+        ),
         f"the Docker engine's disk is full: free some space ({command('docker system df')} shows what takes it)",
         "fault",
     ),
     Cause(
-        r"^toolkit-exit: 137$|SIGKILL|exit code: -9$|Killed signal terminated program|^Killed$|MemoryError|Cannot allocate memory"
-        r"|OutOfMemory",
-        "{package} was killed while it was installed, as happens where memory runs out: give the engine more memory, or name a "
-        "version that has a wheel",
+        _any(
+            r"^toolkit-exit: 137$",
+            r"SIGKILL",
+            r"exit code: -9$",
+            r"Killed signal terminated program",
+            r"^Killed$",
+            r"MemoryError",
+            r"Cannot allocate memory",
+            r"OutOfMemory",
+        ),
+        "{package} was killed while it was installed, as happens where memory runs out: give the engine more memory, or"
+        " name a version that has a wheel",
         "fault",
     ),
     # --- the base image --------------------------------------------------------------------------------------------------
     Cause(
-        r"python3: (?:command )?not found|exec: \"python3\"",
+        _any(
+            r"python3: (?:command )?not found",
+            r"exec: \"python3\"",
+        ),
         "build.base_image: the image {base} has no python3: name one that has",
         setting="build.base_image",
     ),
     Cause(
-        r"ensurepip is not|No module named '?venv",
+        _any(
+            r"ensurepip is not",
+            r"No module named '?venv",
+        ),
         "build.base_image: the Python of {base} has no venv: add python3-venv to it, or name another",
         setting="build.base_image",
     ),
@@ -246,17 +288,26 @@ CAUSES: tuple[Cause, ...] = (
     ),
     # --- apt -------------------------------------------------------------------------------------------------------------
     Cause(
-        r"Temporary failure resolving '(?P<words>[^']+)'|^E: Failed to fetch (?P<words2>\S+) +(?:Connection failed|Connection timed out"
-        r"|Could not connect|50\d |Hash Sum mismatch|Error reading)|File has unexpected size|Hash Sum mismatch|"
-        r"Could not connect to (?P<words3>\S+) \([^\n]*timed out|Release file .* is not valid yet",
-        "the Debian mirror can't be reached from the build, or is being updated ({words}): check the connection, and behind a proxy "
-        "set build.network",
+        _any(
+            r"Temporary failure resolving '(?P<words>[^']+)'",
+            r"^E: Failed to fetch (?P<words>\S+) +(?:Connection (?:failed|timed out)|Could not connect|50\d |Error reading)",
+            r"File has unexpected size",
+            r"Hash Sum mismatch",
+            r"Could not connect to (?P<words>\S+) \([^\n]*timed out",
+            r"Release file .* is not valid yet",
+        ),
+        "the Debian mirror can't be reached from the build, or is being updated ({words}): check the connection, and "
+        "behind a proxy set build.network",
         "passing",
     ),
     Cause(
-        r"^E: (?P<words>Failed to fetch[^\n]*|Some index files failed to download[^\n]*|The repository [^\n]*(?:Release|signed)[^\n]*)"
-        r"|^W: (?P<words2>Failed to fetch[^\n]*)",
-        "the Debian mirror can't be read from the build ({words}): check the connection, and behind a proxy set build.network",
+        _any(
+            r"^E: (?P<words>Failed to fetch[^\n]*|Some index files failed to download[^\n]*)",
+            r"^E: (?P<words>The repository [^\n]*(?:Release|signed)[^\n]*)",
+            r"^W: (?P<words>Failed to fetch[^\n]*)",
+        ),
+        "the Debian mirror can't be read from the build ({words}): check the connection, and behind a proxy set "
+        "build.network",
         "fault",
     ),
     Cause(
@@ -265,8 +316,11 @@ CAUSES: tuple[Cause, ...] = (
         setting="apt",
     ),
     Cause(
-        r"^E: Unable to locate package (?P<apt>\S+)|^E: Package '(?P<apt2>[^']+)' has no installation candidate"
-        r"|^E: Couldn't find any package by (?:glob|regex) '(?P<apt3>[^']+)'",
+        _any(
+            r"^E: Unable to locate package (?P<apt>\S+)",
+            r"^E: Package '(?P<apt>[^']+)' has no installation candidate",
+            r"^E: Couldn't find any package by (?:glob|regex) '(?P<apt>[^']+)'",
+        ),
         "{setting}: the base image's Debian has no {apt}: correct the name, or remove it",
         setting="apt",
     ),
@@ -277,36 +331,51 @@ CAUSES: tuple[Cause, ...] = (
     ),
     # --- Git -------------------------------------------------------------------------------------------------------------
     Cause(
-        _missing("git") + r"|Cannot find command '(?P<needs5>git)'|Git executable not found",
-        f"{{package}} comes from a Git repository, and there is no git: {_ADD} (or, where git is needed at run time, to "
-        "build.system_packages)",
+        _any(*_missing("git"), r"Cannot find command 'git'", r"Git executable not found"),
+        f"{{package}} comes from a Git repository, and there is no git: {_add('git')} (or to "
+        "build.system_packages, where steps need it)",
     ),
     Cause(
         r"cannot run ssh: No such file",
-        f"{{package}} comes from a Git repository over SSH, and there is no ssh: {_ADD.replace('{add}', 'openssh-client')}, or use its "
+        f"{{package}} comes from a Git repository over SSH, and there is no ssh: {_add('openssh-client')}, or use its "
         "https address",
     ),
     Cause(
-        r"Could not resolve host: (?P<words>\S+)|unable to access '[^']*': (?P<words2>The requested URL returned error: 5\d\d"
-        r"|[^\n]*timed out[^\n]*|Recv failure[^\n]*|[^\n]*Empty reply[^\n]*)|fatal: (?P<words3>early EOF|the remote end hung up[^\n]*)"
-        r"|ssh: Could not resolve hostname (?P<words4>[^:\s]+)",
+        _any(
+            r"Could not resolve host: (?P<words>\S+)",
+            r"unable to access '[^']*': (?P<words>The requested URL returned error: 5\d\d|Recv failure[^\n]*)",
+            r"unable to access '[^']*': (?P<words>[^\n]*(?:timed out|Empty reply)[^\n]*)",
+            r"fatal: (?P<words>early EOF|the remote end hung up[^\n]*)",
+            r"ssh: Could not resolve hostname (?P<words>[^:\s]+)",
+        ),
         _LOST.replace("{what}", "Git repository of {package}"),
         "passing",
     ),
     Cause(
-        r"could not read Username for '(?P<words>[^']+)'|Authentication failed for '(?P<words2>[^']+)'"
-        r"|(?P<words3>Permission denied \(publickey[^\n]*)|unable to access '(?P<words4>[^']+)': The requested URL returned error: 40[13]"
-        r"|(?P<words5>Host key verification failed)",
-        "the Git repository of {package} asks for a login ({words}): put the credentials into the file that build.network.netrc "
-        "names, or ${{NAME}} into the address",
+        _any(
+            r"could not read Username for '(?P<words>[^']+)'",
+            r"Authentication failed for '(?P<words>[^']+)'",
+            r"(?P<words>Permission denied \(publickey[^\n]*)",
+            r"unable to access '(?P<words>[^']+)': The requested URL returned error: 40[13]",
+            r"(?P<words>Host key verification failed)",
+        ),
+        "the Git repository of {package} asks for a login ({words}): put the credentials into the file that "
+        "build.network.netrc names, or ${NAME} into the address",
     ),
     Cause(
-        r"fatal: repository '(?P<words>[^']+)' not found|remote: Repository not found|does not appear to be a git repository",
+        _any(
+            r"fatal: repository '(?P<words>[^']+)' not found",
+            r"remote: Repository not found",
+            r"does not appear to be a git repository",
+        ),
         "the Git repository of {package} does not exist, or asks for a login: correct its address",
     ),
     Cause(
-        r"couldn't find remote ref (?:refs/(?:tags|heads)/)?(?P<words>\S+)|pathspec '(?P<words2>[^']+)' did not match"
-        r"|Remote branch (?P<words3>\S+) not found",
+        _any(
+            r"couldn't find remote ref (?:refs/(?:tags|heads)/)?(?P<words>\S+)",
+            r"pathspec '(?P<words>[^']+)' did not match",
+            r"Remote branch (?P<words>\S+) not found",
+        ),
         "the Git repository of {package} has no branch, tag or commit {words}",
     ),
     Cause(
@@ -316,13 +385,16 @@ CAUSES: tuple[Cause, ...] = (
         "fault",
     ),
     Cause(
-        r"unable to access '[^']*': (?P<words>[^\n]*)|ssh: connect to host (?P<words2>[^\n]*)",
+        _any(
+            r"unable to access '[^']*': (?P<words>[^\n]*)",
+            r"ssh: connect to host (?P<words>[^\n]*)",
+        ),
         _LOST.replace("{what}", "Git repository of {package}"),
         "fault",
     ),
     # --- compilers, headers, libraries -----------------------------------------------------------------------------------
     Cause(
-        rf"fatal error: (?P<header>[\w./+-]+): No such file or directory",
+        r"fatal error: (?P<header>[\w./+-]+): No such file or directory",
         "{package} is compiled here, and the header {header} is missing: {header_remedy}",
     ),
     Cause(
@@ -330,34 +402,59 @@ CAUSES: tuple[Cause, ...] = (
         f"{{package}} is compiled here, and there is no compiler for C++: {_ADD}",
     ),
     Cause(
-        _missing(_COMPILERS) + r"|CMAKE_(?P<needs5>C|CXX)_COMPILER not set|Unknown compiler\(s\): \[\['(?P<needs6>cc|c\+\+|gfortran)'"
-        r"|linker `(?P<needs7>cc)` not found|No acceptable C compiler|no acceptable C compiler",
+        _any(
+            *_missing(_COMPILERS),
+            r"CMAKE_(?P<needs>C|CXX)_COMPILER not set",
+            r"Unknown compiler\(s\): \[\['(?P<needs>cc|c\+\+|gfortran)'",
+            r"linker `(?P<needs>cc)` not found",
+            r"[Nn]o acceptable C compiler",
+        ),
         f"{{package}} has no wheel for this Python and is compiled, and there is no compiler: {_ADD}",
     ),
     Cause(
-        r"can't find Rust compiler|Rust toolchain.{0,60}not found|requires Rust|Cargo, the Rust package manager, is not installed"
-        r"|Unsupported platform: .*rust",
+        _any(
+            r"can't find Rust compiler",
+            r"Rust toolchain.{0,60}not found",
+            r"requires Rust",
+            r"Cargo, the Rust package manager, is not installed",
+            r"Unsupported platform: .*rust",
+        ),
         f"{{package}} has no wheel for this Python and is compiled, and there is no compiler for Rust: "
-        f"{_ADD.replace('{add}', 'rustc, cargo, gcc, libc6-dev')}, or name a version that has a wheel",
+        f"{_add('rustc, cargo, gcc, libc6-dev')}, or name a version that has a wheel",
     ),
     Cause(
-        r"pg_config executable not found|Error: (?P<needs>pg_config)",
-        f"{{package}} is compiled here, and pg_config is missing: {_ADD.replace('{add}', PACKAGES['pg_config'])}; or use "
+        _any(
+            r"pg_config executable not found",
+            r"Error: (?P<needs>pg_config)",
+        ),
+        f"{{package}} is compiled here, and pg_config is missing: {_add(PACKAGES['pg_config'])}; or use "
         "psycopg2-binary",
     ),
     Cause(
-        r"mysql_config: (?:command )?not found|mysql_config not found|Trying pkg-config --exists mysqlclient|MYSQLCLIENT_CFLAGS",
-        f"{{package}} is compiled here, and the files of MySQL's client are missing: "
-        f"{_ADD.replace('{add}', PACKAGES['mysql_config'])}",
+        _any(
+            r"mysql_config: (?:command )?not found",
+            r"mysql_config not found",
+            r"Trying pkg-config --exists mysqlclient",
+            r"MYSQLCLIENT_CFLAGS",
+        ),
+        f"{{package}} is compiled here, and the files of MySQL's client are missing: {_add(PACKAGES['mysql_config'])}",
     ),
     Cause(
-        r"Pkg-config for machine [^\n]*not found|pkg-config(?:'?) (?:is )?(?:not found|required)|Did not find pkg-config[^\n]*\n(?!.*Found pkg)"
-        r"(?=[\s\S]*ERROR)|pkg-config: (?:command )?not found",
-        f"{{package}} is compiled here, and pkg-config is missing: {_ADD.replace('{add}', 'pkg-config')}",
+        _any(
+            r"Pkg-config for machine [^\n]*not found",
+            r"pkg-config(?:'?) (?:is )?(?:not found|required)",
+            r"Did not find pkg-config[^\n]*\n(?!.*Found pkg)(?=[\s\S]*ERROR)",
+            r"pkg-config: (?:command )?not found",
+        ),
+        f"{{package}} is compiled here, and pkg-config is missing: {_add('pkg-config')}",
     ),
     Cause(
-        r"Package '?(?P<module>[\w.+-]+)'?, required by|Package (?P<module2>[\w.+-]+) was not found in the pkg-config search path"
-        r"|Dependency \"(?P<module3>[\w.+-]+)\" not found|No package '(?P<module4>[^']+)' found",
+        _any(
+            r"Package '?(?P<module>[\w.+-]+)'?, required by",
+            r"Package (?P<module>[\w.+-]+) was not found in the pkg-config search path",
+            r"Dependency \"(?P<module>[\w.+-]+)\" not found",
+            r"No package '(?P<module>[^']+)' found",
+        ),
         "{package} is compiled here, and the library {module} is missing: {module_remedy}",
     ),
     Cause(
@@ -366,98 +463,152 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         r"Please make sure the libxml2 and libxslt development packages are installed",
-        f"{{package}} is compiled here, and the files of libxml2 are missing: {_ADD.replace('{add}', PACKAGES['xml2-config'])}",
+        f"{{package}} is compiled here, and the files of libxml2 are missing: {_add(PACKAGES['xml2-config'])}",
     ),
     Cause(
-        _missing(_PROGRAMS) + r"|CMake must be installed|CMAKE_MAKE_PROGRAM is not set|[Cc]ould not find `?(?P<needs5>cmake|ninja)",
+        _any(
+            *_missing(_PROGRAMS),
+            r"CMake must be installed",
+            r"CMAKE_MAKE_PROGRAM is not set",
+            r"[Cc]ould not find `?(?P<needs>cmake|ninja)",
+        ),
         f"{{package}} is compiled here, and {{needs}} is missing: {_ADD}",
     ),
     # --- the index -------------------------------------------------------------------------------------------------------
     Cause(
-        r"CERTIFICATE_VERIFY_FAILED|UnknownIssuer|invalid peer certificate|certificate verify failed|Certificate verification failed",
-        "the package index's certificate is unknown in the build: name the file of its authority in build.network.ca_bundle",
+        _any(
+            r"CERTIFICATE_VERIFY_FAILED",
+            r"UnknownIssuer",
+            r"invalid peer certificate",
+            r"certificate verify failed",
+            r"Certificate verification failed",
+        ),
+        "the package index's certificate is unknown in the build: name the file of its authority in "
+        "build.network.ca_bundle",
         "fault",
     ),
     Cause(
-        r"ProxyError|tunnel error|Cannot connect to proxy",
+        _any(
+            r"ProxyError",
+            r"tunnel error",
+            r"Cannot connect to proxy",
+        ),
         "the proxy does not let the build through to the package index: check HTTPS_PROXY and NO_PROXY of this shell",
         "fault",
     ),
     Cause(
-        r"^toolkit-index: (?P<code>40[13]) (?P<words>\S+)|401 Error, Credentials not correct for (?P<words2>\S+)"
-        r"|An index(?: URL)? \((?P<words3>[^)]+)\)[^\n]*(?:401 Unauthorized|403 Forbidden)"
-        r"|HTTP status client error \(40[13][^)]*\) for url \((?P<words4>[^)]+)\)|40[13] Client Error[^\n]* for url: (?P<words5>\S+)",
-        "the package index refuses the build's credentials, or gets none ({words}): put them into the file that build.network.netrc "
-        "names",
+        _any(
+            r"^toolkit-index: (?P<code>40[13]) (?P<words>\S+)",
+            r"401 Error, Credentials not correct for (?P<words>\S+)",
+            r"An index(?: URL)? \((?P<words>[^)]+)\)[^\n]*(?:401 Unauthorized|403 Forbidden)",
+            r"HTTP status client error \(40[13][^)]*\) for url \((?P<words>[^)]+)\)",
+            r"40[13] Client Error[^\n]* for url: (?P<words>\S+)",
+        ),
+        "the package index refuses the build's credentials, or gets none ({words}): put them into the file that "
+        "build.network.netrc names",
     ),
     Cause(
-        r"^toolkit-index: (?P<words>(?:5\d\d|429) \S+)|HTTP status (?:server|client) error \((?P<words2>(?:5\d\d|429)[^\n]*)"
-        r"|(?P<words3>50[234] +(?:Bad Gateway|Service Unavailable|Gateway)[^\n]*)|(?P<words4>(?:5\d\d Server|429 Client) Error[^\n]*)",
+        _any(
+            r"^toolkit-index: (?P<words>(?:5\d\d|429) \S+)",
+            r"HTTP status (?:server|client) error \((?P<words>(?:5\d\d|429)[^)\n]*)\)",
+            r"(?P<words>50[234] +(?:Bad Gateway|Service Unavailable|Gateway)[^\n]*)",
+            r"(?P<words>(?:5\d\d Server|429 Client) Error[^\n]*)",
+        ),
         "the package index has a fault of its own ({words})",
         "passing",
     ),
     Cause(
-        r"(?P<words>Network is unreachable|Connection refused)",
+        _any(rf"{_FETCHING}Connection refused", r"(?P<words>Network is unreachable|Connection refused)"),
         _LOST.replace("{what}", "package index"),
         "fault",
     ),
     Cause(
-        r"(?P<words>Temporary failure in name resolution|ConnectTimeout|Read timed out|dns error|tcp connect error"
-        r"|Connection timed out|Connection reset by peer|Connection broken|operation timed out|error sending request|Remote end closed"
-        r"|NewConnectionError|Could not connect to[^\n]*|Connection failed|IncompleteRead|error decoding response body)",
+        _any(
+            rf"{_FETCHING}(?:dns error|tcp connect error|error sending request|timed out)",
+            r"NewConnectionError\([^\n]*?\[Errno -?\d+\] (?P<words>[^')\n]+)",
+            r"(?P<words>Temporary failure in name resolution|dns error|NewConnectionError|Could not connect to[^\n]*)",
+            r"(?P<words>tcp connect error|error sending request|ConnectTimeout|Read timed out|[Cc]onnection timed out)",
+            r"(?P<words>operation timed out|Connection reset by peer|Connection broken|Connection failed|Remote end closed)",
+            r"(?P<words>IncompleteRead|error decoding response body)",
+        ),
         _LOST.replace("{what}", "package index"),
         "passing",
     ),
-    Cause(r"(?P<words>Name or service not known)", _LOST.replace("{what}", "package index"), "fault"),
+    Cause(
+        r"(?P<words>Name or service not known)",
+        _LOST.replace("{what}", "package index"),
+        "fault",
+    ),
     # --- versions --------------------------------------------------------------------------------------------------------
     Cause(
-        r"^toolkit-python: (?P<named>\S+) (?P<words>.+)$"
-        r"|current Python version \([^)]*\) does not satisfy Python(?P<words2>[^\s,]+) and (?P<named2>\S+) depends on"
-        r"|Package '(?P<named3>[^']+)' requires a different Python: \S+ not in '(?P<words3>[^']+)'",
-        "{package} needs Python {words}, and the base image {base} has another: name one that has in build.base_image or "
-        "build.python, or another version of the package",
+        _any(
+            r"^toolkit-python: (?P<named>\S+) (?P<words>.+)$",
+            r"current Python version \([^)]*\) does not satisfy Python(?P<words>[^\s,]+) and (?P<named>\S+) depends on",
+            r"Package '(?P<named>[^']+)' requires a different Python: \S+ not in '(?P<words>[^']+)'",
+        ),
+        "{package} needs Python {words}, and the base image {base} has another: name one that has in build.base_image "
+        "or build.python, or another version of the package",
     ),
     Cause(
-        r"requested interpreter resolves to Python (?P<words>\S+), which is incompatible|"
-        r"requires-python|Requires-Python.*(?:incompatible|not supported)|project's Python requirement|No interpreter found"
-        r"|is not supported by the project",
-        "the project needs another version of Python than the base image {base} has: name one with that version in build.base_image or "
-        "build.python",
+        _any(
+            r"requested interpreter resolves to Python (?P<words>\S+), which is incompatible",
+            r"requires-python",
+            r"Requires-Python.*(?:incompatible|not supported)",
+            r"project's Python requirement",
+            r"No interpreter found",
+            r"is not supported by the project",
+        ),
+        "the project needs another version of Python than the base image {base} has: name one with that version in "
+        "build.base_image or build.python",
     ),
     Cause(
-        r"^toolkit-platforms: (?P<named>\S+) (?P<words>.+)$"
-        r"|(?P<named2>\S+) has no wheels with a matching platform tag[\s\S]*?following platforms?: (?P<words2>[^\n]*)"
-        r"|(?P<named3>\S+) has no wheels with a matching platform tag",
-        "there is nothing of {package} for this platform{only}: remove it, or say where it is needed, as with "
-        "`; sys_platform == 'win32'`",
+        _any(
+            r"^toolkit-platforms: (?P<named>\S+) (?P<words>.+)$",
+            r"(?P<named>\S+) has no wheels with a matching platform tag[\s\S]*?following platforms?: (?P<words>[^\n]*)",
+            r"(?P<named>\S+) has no wheels with a matching platform tag",
+        ),
+        "there is nothing of {package} for this platform{only}: remove it, or say where it is needed, as with `; "
+        "sys_platform == 'win32'`",
     ),
     Cause(
         r"^(?:ERROR: )?(?P<named>\S+\.whl) is not a supported wheel on this platform",
-        "the wheel {named} is for another platform or another Python than the base image {base} has",
+        "the wheel {package} is for another platform or another Python than the base image {base} has",
     ),
     Cause(
-        r"^toolkit-tags: (?P<named>\S+) (?P<words>.+)$"
-        r"|(?P<named2>\S+) has no wheels with a matching Python (?:version|ABI|implementation) tag[\s\S]*?tags?: (?P<words2>[^\n]*)"
-        r"|(?P<named3>\S+) has no wheels with a matching Python",
-        "{package} has wheels for other versions of Python alone{only}: name a base image that has one of them in build.base_image or "
-        "build.python, or another version of the package",
+        _any(
+            r"^toolkit-tags: (?P<named>\S+) (?P<words>.+)$",
+            r"(?P<named>\S+) has no wheels with a matching Python [\s\S]*?tags?: (?P<words>[^\n]*)",
+            r"(?P<named>\S+) has no wheels with a matching Python",
+        ),
+        "{package} has wheels for other versions of Python alone{only}: name a base image that has one of them in "
+        "build.base_image or build.python, or another version of the package",
     ),
     Cause(
         r"(?P<named>\S+) has no usable wheels",
         "{package} has no wheel for this platform and Python, and building from source is off",
     ),
     Cause(
-        r"The conflict is caused by:\n(?P<conflict>(?:[ \t]+\S[^\n]*\n)+)|(?P<conflict2>Because [\s\S]*?depends on[\s\S]*?)\n(?:hint|$)"
-        r"|ResolutionImpossible",
+        _any(
+            r"The conflict is caused by:\n(?P<conflict>(?:[ \t]+\S[^\n]*\n)+)",
+            r"(?P<conflict>Because [\s\S]*?depends on[\s\S]*?)\n(?:hint|$)",
+            r"ResolutionImpossible",
+        ),
         "no versions fit together: {conflict}",
     ),
     Cause(
-        r"^toolkit-index: 404 (?P<words>\S+)|(?P<named>\S+) was not found in (?:the package registry|the cache|the provided package)"
-        r"|HTTP status client error \(404[^)]*\) for url \((?P<words2>[^)]+)\)|HTTP error 404 while getting (?P<words3>\S+)",
+        _any(
+            r"^toolkit-index: 404 (?P<words>\S+)",
+            r"(?P<named>\S+) was not found in (?:the package registry|the cache|the provided package)",
+            r"HTTP status client error \(404[^)]*\) for url \((?P<words>[^)]+)\)",
+            r"HTTP error 404 while getting (?P<words>\S+)",
+        ),
         "{package} does not exist on the package index: correct its name, or name the index that has it",
     ),
     Cause(
-        r"there (?:is|are) no versions? of (?P<named>\S+)|only (?P<words>[^\n]*) (?:is|are) available",
+        _any(
+            r"there (?:is|are) no versions? of (?P<named>\S+)",
+            r"only (?P<words>[^\n]*) (?:is|are) available",
+        ),
         "the package index has no such version of {package}: name one that exists",
     ),
     Cause(
@@ -469,18 +620,31 @@ CAUSES: tuple[Cause, ...] = (
         "the package index has no {package} for this platform and Python",
     ),
     Cause(
-        r"Invalid requirement: '(?P<words>[^']+)'|Failed to parse: `(?P<words2>[^`]+)`|Couldn't parse requirement in `[^`]+` at [^\n]*"
-        r"|(?P<words3>Invalid requirement[^\n]*)",
+        _any(
+            r"Invalid requirement: '(?P<words>[^']+)'",
+            r"Failed to parse: `(?P<words>[^`]+)`",
+            r"Couldn't parse requirement in `[^`]+` at [^\n]*",
+            r"(?P<words>Invalid requirement[^\n]*)",
+        ),
         "this is no requirement: {words}",
     ),
     Cause(
-        r"does not appear to be a Python project|neither 'setup\.py' nor 'pyproject\.toml' found",
+        _any(
+            r"does not appear to be a Python project",
+            r"neither 'setup\.py' nor 'pyproject\.toml' found",
+        ),
         "{package} is no Python project: there is no pyproject.toml and no setup.py in it",
     ),
     # --- the package's own -----------------------------------------------------------------------------------------------
     Cause(
-        r"subprocess-exited-with-error|metadata-generation-failed|Failed building wheel|The build backend returned an error|"
-        r"Failed to build|legacy-install-failure",
+        _any(
+            r"subprocess-exited-with-error",
+            r"metadata-generation-failed",
+            r"Failed building wheel",
+            r"The build backend returned an error",
+            r"Failed to build",
+            r"legacy-install-failure",
+        ),
         "{package} can't be built: {exception}",
     ),
 )

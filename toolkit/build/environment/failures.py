@@ -18,8 +18,9 @@ _FACT = "toolkit-"
 """The beginning of a line that the build's own files print (dockerfiles/why.py), for this module alone."""
 _LONGEST = 400
 """Characters of a tool's own words in the sentence. All of them are in the log."""
-_SHOWN = 12
-"""Lines of a tool's own words that are shown above the sentence."""
+_SHOWN = 10
+"""Lines of a tool's own words that are shown above the sentence, of at most :data:`_WIDEST` characters each."""
+_WIDEST = 200
 
 
 def own_words(text: str) -> str:
@@ -37,32 +38,38 @@ def own_words(text: str) -> str:
         elif step[2] is not None and (not failed or step[1] in failed):
             lines.append(step[3].rpartition("\r")[2])
     for wrapper in failed.values():
-        code = re.search(r"exit code: (\d+)$", wrapper)
-        if code:
-            lines.append(f"{_FACT}exit: {code[1]}")
-        elif not wrapper.startswith(("executor failed", "process ")):
+        if not wrapper.startswith(("executor failed", "process ")):
             lines.append(wrapper)  # BuildKit's own: a disk that is full, a base that is not there
-    code = re.search(r"^(?:executor failed running|.*did not complete successfully).*exit code: (\d+)", text, re.MULTILINE)
+    code = re.search(r"(?:executor failed running|did not complete successfully).*exit code: (\d+)", text)
     if code:
-        lines.append(f"{_FACT}exit: {code[1]}")
+        lines.insert(0, f"{_FACT}exit: {code[1]}")
     return "\n".join(lines) + "\n"
 
 
 def shown_words(text: str) -> list[str]:
     """The lines of the tool's own words that a user sees above the sentence."""
     lines = [line.rstrip() for line in own_words(text).splitlines() if not line.startswith(_FACT)]
-    lines = [line for line in _RETRY_WARNING.sub("", "\n".join(lines)).splitlines() if line.strip() and not _is_chatter(line)]
-    return [line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…" for line in lines[-_SHOWN:]]
+    lines = [
+        line for line in _RETRY_WARNING.sub("", "\n".join(lines)).splitlines() if line.strip() and not _is_chatter(line)
+    ]
+    return [line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…" for line in lines[-_SHOWN:]]
+
+
+_CHATTER = (
+    # pip, uv and apt on what they do, and what they say around an error.
+    r"Collecting |Downloading |Using cached |Requirement already|Preparing metadata|Looking in |Resolved |Using Python |\[notice\]",
+    r"(?:Get|Hit|Ign):\d|Fetched |Reading |Building dependency",
+    r"note: This (?:error|is an issue)|hint: See|hint: Build failures usually|╰─> See above|\[end of output\]|\[std(?:err|out)\]$",
+    r"│ exit code|To fix this you could try|[12]\. (?:loosen|remove)|ERROR: Ignored the following",
+    r"error: (?:subprocess-exited|metadata-gen|legacy-inst)|× (?:git clone|Encountered error)",
+    # What a build of a package prints: tracebacks, commands of a compiler, warnings of setuptools.
+    r"Traceback|File \"|[\^~!* |]+$|\S*-linux-gnu-g|running |copying |creating |\S*: Setuptools\w*Warning",
+    r".*License ::|Please consider removing|See https://packaging|self\._finalize_license",
+)
 
 
 def _is_chatter(line: str) -> bool:
-    return bool(
-        re.match(
-            r"\s*(?:note: This (?:error|is an issue)|hint: See|hint: Build failures usually|╰─> See above|\[end of output\]|\[notice\]"
-            r"|│ exit code|To fix this you could try|[12]\. (?:loosen|remove)|ERROR: Ignored the following|Traceback|File \"|[\^~ ]+$)",
-            line,
-        )
-    )
+    return re.match(rf"\s*(?:{'|'.join(_CHATTER)})", line) is not None
 
 
 def is_transient_failure(text: str) -> bool:
@@ -71,7 +78,9 @@ def is_transient_failure(text: str) -> bool:
     return cause is not None and cause[0].kind == "passing"
 
 
-def explain_failure(text: str, base: str, lock: str | None, packages: tuple[str, ...] = (), log: str = "") -> ToolkitError:
+def explain_failure(
+    text: str, base: str, lock: str | None, packages: tuple[str, ...] = (), log: str = ""
+) -> ToolkitError:
     """The error of a failed build, from its output: one sentence that names the file and what to do.
 
     Args:
@@ -94,10 +103,15 @@ def explain_failure(text: str, base: str, lock: str | None, packages: tuple[str,
         return Infrastructure(f"BuildKit failed: {last}{whole}")
     cause, match = found
     values = _values(match, words)
-    named = values.pop("named", "") or _at_fault(words)
+    wanted = re.findall(r"(?:user requested|you require) ([^\s;]+)", values.get("conflict", ""))
+    named = values.pop("named", "") or (
+        wanted[-1].rstrip(".,") if wanted else "" if "conflict" in values else _at_fault(words)
+    )
     values.setdefault("words", _last_line(words))
-    values |= {"package": named or "a package", "base": base, "file": lock or "the lock", **_derived(values, named, words, packages)}
-    sentence = re.sub(r"\{(\w+)\}", lambda key: values.get(key[1], ""), cause.sentence) + whole
+    values |= {"package": named or "a package", "base": base, "file": lock or "the lock"}
+    values |= _derived(values, named, words, packages)
+    # A name in braces that is none of these is meant as it is: a variable in an address.
+    sentence = re.sub(r"\{(\w+)\}", lambda key: values.get(key[1], key[0]), cause.sentence) + whole
     if cause.kind != "input":
         return Infrastructure(sentence)
     if cause.setting:
@@ -143,13 +157,15 @@ def _cut(text: str) -> str:
 
 def _derived(values: dict[str, str], named: str, words: str, packages: tuple[str, ...]) -> dict[str, str]:
     """What a sentence names that no pattern captures."""
-    derived: dict[str, str] = {}
+    derived: dict[str, str] = {"only": ""}
     needs = {"C": "gcc", "CXX": "g++"}.get(values.get("needs", ""), values.get("needs", ""))
     derived["needs"] = needs
-    derived["add"] = PACKAGES.get(needs, PACKAGES["gcc"] if not needs else needs)
+    derived["add"] = PACKAGES.get(needs or "gcc", needs)
     for kind, what in (("header", "header"), ("module", "module of pkg-config"), ("library", "library")):
         name = values.get(kind, "")
-        package = next((PACKAGES[one] for one in (name, name.rpartition("/")[2], name.split("/")[0]) if one in PACKAGES), None)
+        package = next(
+            (PACKAGES[one] for one in (name, name.rpartition("/")[2], name.split("/")[0]) if one in PACKAGES), None
+        )
         derived[f"{kind}_remedy"] = (
             f"add to {BUILD_SETTING}: [{package}]"
             if package
@@ -162,7 +178,9 @@ def _derived(values: dict[str, str], named: str, words: str, packages: tuple[str
         derived["only"] = f", only for {values['words'].replace('`', '')}"
     conflict = values.get("conflict", "").removeprefix("Because ")
     conflict = re.sub(r",? ?we can conclude that your requirements are unsatisfiable\.?$", "", conflict)
-    derived["conflict"] = re.sub(r"(?<=\S) (?=The user requested|\S+ \S+ depends on)", "; ", conflict) or _last_line(words)
+    derived["conflict"] = re.sub(r"(?<=\S) (?=The user requested|\S+ \S+ depends on)", "; ", conflict) or _last_line(
+        words
+    )
     derived["no_version"] = _no_version(named, values.get("versions", ""))
     derived["exception"] = _exception(words)
     return derived
@@ -174,9 +192,7 @@ def _names(package: str, packages: tuple[str, ...]) -> bool:
 
 def _no_version(named: str, versions: str) -> str:
     if not versions or versions == "none":
-        return (
-            f"the package index has no {named} for this platform and Python: correct the name, or name the index that has it"
-        )
+        return f"the package index has no {named} for this platform and Python: correct the name, or name the index that has it"
     latest = versions.split(", ")[-1]
     return f"the package index has no such version of {named} (the latest for this Python is {latest}): name one that exists"
 
@@ -187,6 +203,7 @@ def _at_fault(words: str) -> str:
         r"Failed to (?:build|download and build|download|read|prepare)[^`\n]*`([^`\n]+)`",
         r"(?:Failed building wheel for|Could not build wheels for) ([\w.-]+)",
         r"╰─> ([A-Za-z0-9][\w.-]*)$",
+        r"No matching distribution found for (\S+)",
     ):
         found = re.findall(pattern, words, re.MULTILINE)
         if found:
@@ -196,19 +213,34 @@ def _at_fault(words: str) -> str:
     return _without_passwords(taken[-1].rstrip("@")) if taken else ""
 
 
+_TOLD = (
+    r"\S+:\d+:\d+: (?:fatal )?(?:error|ERROR):? .+",  # compilers, Meson
+    r"Caused by: .+",  # maturin
+    r"CMake Error.*",
+    r"(?!\S*CalledProcessError)(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b(?:: .+)?",
+    r"[Ee]rror:? (?!subprocess-|legacy-|metadata-|The build backend|Failed to|Command '|command |running maturin).+",
+    r"[Ee]rror:? (?!subprocess-|legacy-|metadata-|The build backend|Failed to).+",
+)
+"""What a build backend says last, and what is closest to the reason first."""
+
+
 def _exception(words: str) -> str:
-    """The last words of a build backend: its exception, or its last line."""
+    """The last words of a build backend: its compiler's error, its exception, or its last line."""
     lines = [line.strip() for line in words.splitlines()]
-    raised = [line for line in lines if re.match(r"(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b: ?", line)]
-    told = [line for line in lines if re.match(r"(?:\S+:\d+:\d+: )?(?:fatal )?[Ee]rror:? (?!subprocess|legacy|metadata)", line)]
-    outer = ("error: The build backend", "error: Failed to", "error: subprocess-exited", "error: metadata-generation", "error: legacy")
-    told = [line for line in told if not line.startswith(outer)]
-    chosen = [line for line in raised if "returned non-zero" not in line and "CalledProcess" not in line] or told or raised
-    return _cut(chosen[-1] if chosen else _last_line(words))
+    for pattern in _TOLD:
+        told = [line for line in lines if re.fullmatch(pattern, line)]
+        if told:
+            return _cut(told[-1])
+    return _last_line(words)
 
 
 def _last_line(words: str) -> str:
     """The last line that is an error, else the last one."""
-    lines = [line.strip() for line in words.splitlines() if line.strip() and not line.startswith(_FACT) and not _is_chatter(line)]
+    lines = [
+        line.strip()
+        for line in words.splitlines()
+        if line.strip() and not line.startswith(_FACT) and not _is_chatter(line)
+    ]
     errors = [line for line in lines if re.match(r"(?:ERROR|error|E|fatal|cause)\b:? ", line)]
-    return _cut(_without_passwords((errors or lines or ["it printed nothing"])[-1]))
+    last = (errors or lines or ["it printed nothing"])[-1]
+    return _cut(_without_passwords(re.sub(r"^(?:ERROR|error|E|fatal|cause): ", "", last)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,12 @@ def line_of_requirement(root: Path, file: str, package: str, _seen: frozenset[st
     if file in _seen or not path.is_file():
         return None
     wanted = re.escape(package) if name is None or "/" in package else re.sub(r"[-_.]+", "[-_.]+", name[0])
-    in_list = file.endswith((".txt", ".in", ".lock")) and file not in ("uv.lock", "poetry.lock", "pdm.lock", "pixi.lock")
+    in_list = file.endswith((".txt", ".in", ".lock")) and file not in (
+        "uv.lock",
+        "poetry.lock",
+        "pdm.lock",
+        "pixi.lock",
+    )
     before = r"^\s*(?:-e\s+)?" if in_list else r"(?:^\s*(?:- )?|[\"'])"
     pattern = re.compile(rf"{before}{wanted}(?![\w-]|\.\w)", re.IGNORECASE)
     text = path.read_bytes().decode("utf-8", "replace")
@@ -56,7 +62,7 @@ def line_of_requirement(root: Path, file: str, package: str, _seen: frozenset[st
             return f"{file}:{number}"
         included = re.match(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)", line) if in_list else None
         if included:
-            inner = str(Path(file).parent / included[1])
+            inner = os.path.normpath(Path(file).parent / included[1])
             found = line_of_requirement(root, inner, package, _seen | {file})
             if found:
                 return found
