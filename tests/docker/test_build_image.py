@@ -276,7 +276,7 @@ def test_a_hash_that_does_not_match_is_refused(bench: Bench) -> None:
 
 def test_a_package_that_does_not_exist_is_the_users_input(bench: Bench) -> None:
     bench.write(requirements_txt="toolkit-no-such-distribution-7431==1\n")
-    with pytest.raises(BadInput, match="toolkit-no-such-distribution-7431(==1)? does not exist on the package index"):
+    with pytest.raises(BadInput, match=r"toolkit-no-such-distribution-7431(==1)? does not exist on the package index"):
         bench.build()
     assert any("toolkit-no-such-distribution-7431" in line for line in bench.said)
 
