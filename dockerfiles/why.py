@@ -1,7 +1,8 @@
 """Why pip found nothing that fits, from its own log: what it passed over and does not tell.
 
 pip says "No matching distribution found" of a name that is not there, a version that is not there, one that is for other
-platforms or another Python, and an index that refuses. Each line that this prints begins with ``toolkit-``.
+platforms or another Python, and an index that refuses. What is told of that begins with ``toolkit-``. What a command printed that
+pip called is told as it is.
 """
 
 import re
@@ -23,6 +24,8 @@ def main(path):
         if match
     ]
     if not wanted:
+        for line in printed(lines):
+            print(line)
         return
     requirement = wanted[-1]
     name = re.match(r"[\w.-]*\w", requirement).group()
@@ -51,6 +54,15 @@ def main(path):
     for one in sorted(set(refused)):
         if not (elsewhere and one.startswith("404")):
             print(f"toolkit-index: {one}")
+
+
+def printed(lines):
+    """What the command printed that failed: with a log, pip shows that nowhere else."""
+    failed = [number for number, line in enumerate(lines) if "[present-rich]" in line and " exited with " in line]
+    if not failed:
+        return []
+    begun = [number for number in range(failed[-1]) if lines[number].strip().startswith("Running command ")]
+    return lines[begun[-1] + 1 : failed[-1]] if begun else []
 
 
 def is_of(name, wanted):
