@@ -297,12 +297,12 @@ def test_a_hash_that_does_not_match_is_refused(bench: Bench) -> None:
     bench.write(requirements_txt=f"{SIX} --hash=sha256:{'0' * 64}\n")
     with pytest.raises(BadInput, match="does not match its hash") as error:
         bench.build()
-    assert error.value.where == "requirements.txt"
+    assert error.value.where == "requirements.txt:1"
 
 
 def test_a_package_that_does_not_exist_is_the_users_input(bench: Bench) -> None:
     bench.write(requirements_txt="toolkit-no-such-distribution-7431==1\n")
-    with pytest.raises(BadInput, match="the output above says why"):
+    with pytest.raises(BadInput, match=r"toolkit-no-such-distribution-7431(==1)? does not exist on the package index"):
         bench.build()
     assert any("toolkit-no-such-distribution-7431" in line for line in bench.said)
 

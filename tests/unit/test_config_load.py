@@ -499,6 +499,7 @@ def test_the_page_names_every_setting() -> None:
         "type_given",
         "patch_places",
         "host_path_places",
+        "build_places",
     }
 
     assert fields - named == set()

@@ -187,6 +187,7 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
         build=decode(entries["build"], Build, "build", RULES) if "build" in entries else Build(),
         pipeline=_pipeline(entries.get("pipeline")),
         source=source,
+        build_places=_places(entries.get("build")),
     )
     check_consistency(config, locations)
     return config
@@ -197,6 +198,11 @@ def _patch_locations(executor: Located | None) -> dict[str, str]:
     tree = executor
     for key in ("config", "patches"):
         tree = tree.value.get(key) if tree is not None and isinstance(tree.value, dict) else None
+    return _places(tree)
+
+
+def _places(tree: Located | None) -> dict[str, str]:
+    """Where each key of a mapping stands, as ``file:line``."""
     return {key: tree.key_where(key) for key in tree.value} if tree is not None and isinstance(tree.value, dict) else {}
 
 

@@ -231,6 +231,7 @@ class Config(NamedTuple):
     Attributes:
         source: the file that it was read from; None when there was none, and all settings are defaults.
         pipeline: the pipeline to run when the command names none: ``file.py``, ``file.py:name`` or ``file.yaml``.
+        build_places: where each setting of ``build`` stands that the file has, as ``file:line``, by its name.
     """
 
     executor: Executor
@@ -240,3 +241,4 @@ class Config(NamedTuple):
     build: Build
     pipeline: str | None = None
     source: Path | None = None
+    build_places: dict[str, str] = _NOTHING

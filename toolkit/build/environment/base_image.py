@@ -70,9 +70,12 @@ def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str]
     client = connect(engine.endpoint)
     import docker.errors
 
+    from toolkit.build.environment.progress import Progress
+
     try:
         repository, tag = _split(reference)
-        client.images.pull(repository, tag=tag)
+        with Progress(report, f"pulling {reference}"):
+            client.images.pull(repository, tag=tag)
     except docker.errors.APIError as error:
         reason = " ".join(str(error.explanation or error).split())
         absent = ("not found", "does not exist", "manifest unknown", "access denied", "no such image", "unauthorized")

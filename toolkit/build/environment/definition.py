@@ -25,7 +25,7 @@ _PARTS = {
     "editable": ("system", "tools", "editable"),
 }
 """The templates in dockerfiles/ that a build consists of, in this order."""
-_SUPPORT = ("network.sh", "refuse.sh", "tools/uv.txt")
+_SUPPORT = ("network.sh", "refuse.sh", "why.py", "tools/uv.txt")
 """What the templates read beside the project's files."""
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?")
 

@@ -26,6 +26,7 @@ from toolkit.build.environment.base_image import (
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export
 from toolkit.build.environment.dependencies.search import find_dependencies
+from toolkit.build.environment.places import placed
 from toolkit.build.image.build_record import (
     CODE_LABEL,
     ENVIRONMENT_LABEL,
@@ -90,7 +91,7 @@ def build(
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
     job = _BuildJob(project, engine or EngineApi(), folder, report, anew)
-    with build_lock(folder, report):
+    with placed(project), build_lock(folder, report):
         if target.names_an_image:
             return _build_on_existing(job, target, explain)
         return _build_on_environment(job, target, explain)
@@ -107,7 +108,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     folder = build_folder(project)
     job = _BuildJob(project, engine or EngineApi(), folder, report, anew=True)
     settings = project.config.build
-    with build_lock(folder, report):
+    with placed(project), build_lock(folder, report):
         found = find_dependencies(project.root, settings, report, {}, _pipeline_file(project))
         if not isinstance(found, Export) or not found.unlocked:
             there = f"its dependencies are locked by {found.file}" if found.file else "it declares no dependencies"
