@@ -510,7 +510,9 @@ def test_the_page_names_every_setting() -> None:
 
 def test_the_place_of_a_value_is_found_again_for_an_error_that_comes_later(tmp_path: Path) -> None:
     file = tmp_path / "toolkit.yaml"
-    file.write_text("build:\n  base: $BASE\nexecutor:\n  config:\n    overrides:\n      a:\n        docker_image: other:1\n")
+    file.write_text(
+        "build:\n  base: $BASE\nexecutor:\n  config:\n    overrides:\n      a:\n        docker_image: other:1\n"
+    )
     environ = {"TOOLKIT_VAR_BASE": "the:base"}
     config = load(file, tmp_path, environ).config
     assert config.build.base_image == "the:base"

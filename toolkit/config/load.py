@@ -292,9 +292,7 @@ def _location_of_context(tree: Located) -> str | None:
     return context.where if context is not None else tree.file
 
 
-def place_of(
-    config: Config, keys: Collection[str], value: str, environ: Mapping[str, str] | None = None
-) -> str | None:
+def place_of(config: Config, keys: Collection[str], value: str, environ: Mapping[str, str] | None = None) -> str | None:
     """Where the configuration gives this value to a setting, as ``file:line``, for an error that is found later.
 
     Args:

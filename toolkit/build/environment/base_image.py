@@ -95,8 +95,7 @@ def pull(
         client.images.pull(repository, tag=tag)
     except docker.errors.APIError as error:
         reason = " ".join(str(error.explanation or error).split())
-        absent = ("not found", "does not exist", "manifest unknown", "access denied", "no such image", "unauthorized")
-        if setting and any(words in reason.lower() for words in absent):
+        if setting and is_absent(reason):
             raise BadInput(
                 f"{setting}: the image {reference} is not on this engine and cannot be pulled ({reason}): "
                 f"fix the {'digest or the name' if '@' in reference else 'name'}, or log in with `docker login`",
@@ -109,6 +108,12 @@ def pull(
     if image is None:
         raise Infrastructure(f"{reference} was pulled, but the Docker engine does not have it: see the engine's log")
     return image
+
+
+def is_absent(reason: str) -> bool:
+    """Whether the engine's word on a failed request to a registry means that there is no such image for this user."""
+    words = ("not found", "does not exist", "manifest unknown", "access denied", "no such image", "unauthorized")
+    return any(one in reason.lower() for one in words)
 
 
 def _split(reference: str) -> tuple[str, str]:
