@@ -128,6 +128,7 @@ def test_an_existing_image_is_that_of_its_digest(bases: Bases) -> None:
     assert bases.which(reference) == "one"
 
 
+@pytest.mark.full(_PULLS)
 def test_a_base_is_locked_in_the_file_and_moves_with_its_tag(bases: Bases) -> None:
     # Given a project on a tag, and an engine that has an older image of it than the registry,
     one = bases.offer("1", "one")
