@@ -11,12 +11,12 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.config.written import Setting, with_setting, write_setting
+from toolkit.config.written import WrittenSetting, with_setting, write_setting
 from toolkit.config.yaml_tree import parse_yaml
 from toolkit.errors import BadInput
 
 NEW = "host:5000/python:3.12@sha256:" + "a" * 64
-BASE = Setting(("base_image", "base"), NEW)
+BASE = WrittenSetting(("base_image", "base"), NEW)
 
 _YAML = [
     ("", "build:\n  base_image: NEW\n"),

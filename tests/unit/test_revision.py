@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.builds import write_project
+from tests.support.local_project import LocalProject
 from toolkit.build import revision
 from toolkit.build.revision import Revision, ask_revision, read_revision, without_credentials
 
@@ -25,7 +27,11 @@ TIME = "2026-01-02T01:04:05Z"
 
 def git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], env={**ENVIRON, **_WHO, **_WHEN}, check=True, capture_output=True, text=True
+        ["git", "-C", str(folder), *arguments],
+        env={**ENVIRON, **_WHO, **_WHEN},
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return done.stdout.strip()
 
@@ -40,8 +46,8 @@ def root(tmp_path: Path) -> Path:
     return folder / "app"
 
 
-def read(root: Path, is_code: Callable[[str], bool] = lambda _: True, **environ: str) -> Revision | None:
-    return read_revision(root, is_code, {**ENVIRON, **environ})
+def read(root: Path, **environ: str) -> Revision | None:
+    return read_revision(root, lambda _: True, {**ENVIRON, **environ})
 
 
 def test_a_commit_its_time_and_its_repository(root: Path) -> None:
@@ -60,7 +66,7 @@ def test_a_commit_its_time_and_its_repository(root: Path) -> None:
 
 def test_what_is_uncommitted_is_a_file_of_code(root: Path) -> None:
     def uncommitted(is_code: Callable[[str], bool] = lambda _: True) -> bool | None:
-        found = read(root, is_code)
+        found = read_revision(root, is_code, ENVIRON)
         assert found is not None
         return found.uncommitted
 
@@ -71,8 +77,7 @@ def test_what_is_uncommitted_is_a_file_of_code(root: Path) -> None:
     # neither is what the image leaves out. A new file is one, and a removed one.
     (root / "notes").mkdir()
     (root / "notes" / "a b\n.md").write_text("")
-    asked: list[str] = []
-    assert uncommitted(lambda path: bool(asked.append(path))) is False and asked == ["notes/a b\n.md"]
+    assert uncommitted(lambda path: path != "notes/a b\n.md") is False
     assert uncommitted() is True
     (root / "notes" / "a b\n.md").unlink()
     assert uncommitted() is False
@@ -111,7 +116,9 @@ def test_a_repository_starts_nothing(root: Path, tmp_path: Path) -> None:
     git(root, "config", "extensions.worktreeConfig", "true")
     git(root, "config", "--worktree", "filter.tree.clean", str(command))
     write_project(root.parent, {"app/a.md": "1\n", "app/a.txt": "1\n"})
-    subprocess.run(["git", "-C", str(root), "add", "-A"], env={**ENVIRON, **_WHO, "PATH": os.environ["PATH"]}, check=True)
+    subprocess.run(
+        ["git", "-C", str(root), "add", "-A"], env={**ENVIRON, **_WHO, "PATH": os.environ["PATH"]}, check=True
+    )
     git(root, "commit", "-qm", "two")
     for key in ("core.fsmonitor", "filter.evil.clean", "filter.evil.process", "core.pager", "core.sshCommand", "core.editor",
                 "diff.external", "gpg.program", "core.alternateRefsCommand", "credential.helper", "alias.status"):  # fmt: skip
@@ -183,3 +190,49 @@ def test_it_is_read_beside_other_work(root: Path) -> None:
     wait = ask_revision(root, lambda _: True)
     found = wait()
     assert found is not None and found.commit == git(root, "rev-parse", "HEAD") and wait() == found
+
+
+def test_a_run_says_what_commit_it_is_of_and_two_commits_of_the_same_code_are_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("GIT_", "GITHUB_", "CI_"))]:
+        monkeypatch.delenv(name)
+    project = LocalProject(tmp_path / "project")
+    project.write("functions.py", "def step():\n    return 1\n")
+    project.write(
+        "pipeline.py",
+        "from functions import step\nfrom toolkit import Pipeline, PythonTask\n"
+        "p = Pipeline(steps=[PythonTask(step, returns=['x'])])\n",
+    )
+    root = project.root
+    # Before there is a commit,
+    assert project.run("pipeline.py", "--run-id", "none") == 0, project.err
+    assert "revision" not in project.show() and "commit" not in shown(project, "none")
+    # with one, and a file that is not in it,
+    git(root, "init", "-q")
+    git(root, "remote", "add", "origin", "https://me:secret@example.org/team/it.git")
+    git(root, "add", "pipeline.py", "functions.py")
+    git(root, "commit", "-qm", "one")
+    project.write("notes.txt", "")
+    assert project.run("pipeline.py", "--run-id", "one") == 0, project.err
+    first = git(root, "rev-parse", "HEAD")
+    repository = "https://example.org/team/it.git"
+    assert project.show()["revision"] == {
+        "commit": first, "committed": TIME, "uncommitted": True, "repository": repository
+    }  # fmt: skip
+    assert f"commit      {first} of {repository} with uncommitted changes\n" in shown(project, "one")
+    # and with another one of the same code.
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "two")
+    assert project.run("pipeline.py", "--run-id", "two") == 0, project.err
+    found = project.show()["revision"]
+    assert found["commit"] != first and found["uncommitted"] is False
+    assert "with uncommitted" not in shown(project, "two")
+    assert project.toolkit("diff", "one", "two", "--json") == 0, project.out
+    assert json.loads(project.out)["differences"] == []
+    assert "revision" in str(json.loads(project.out)["not_compared"])
+
+
+def shown(project: LocalProject, run: str) -> str:
+    assert project.toolkit("show", run) == 0, project.err
+    return project.out

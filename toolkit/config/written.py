@@ -24,7 +24,7 @@ _STEP = 2
 """Columns by which a new mapping is indented."""
 
 
-class Setting(NamedTuple):
+class WrittenSetting(NamedTuple):
     """A setting that is to be written.
 
     Attributes:
@@ -39,7 +39,7 @@ class Setting(NamedTuple):
         return self.spellings[0]
 
 
-def write_setting(file: Path, setting: Setting, read_as: str | None) -> None:
+def write_setting(file: Path, setting: WrittenSetting, read_as: str | None) -> None:
     """Writes a setting into a YAML file, or into ``[tool.toolkit.build]`` of a TOML file, which is replaced whole or not at all.
 
     Args:
@@ -85,7 +85,7 @@ def write_setting(file: Path, setting: Setting, read_as: str | None) -> None:
         raise Infrastructure(f"the file can't be written ({error.strerror}): {by_hand}", shown(file)) from error
 
 
-def with_setting(text: str, setting: Setting, is_toml: bool) -> str | None:
+def with_setting(text: str, setting: WrittenSetting, is_toml: bool) -> str | None:
     """The text of a configuration with the setting in it; None where that can't be done with everything else as it is."""
     for candidate in (_toml_candidates if is_toml else _yaml_candidates)(text, setting):
         if _says(candidate, text, setting, is_toml):
@@ -114,13 +114,13 @@ def _section(document: Any, is_toml: bool) -> dict[str, Any] | None:
     return document  # type: ignore[no-any-return]
 
 
-def _raw_value(text: str, setting: Setting, is_toml: bool) -> Any:
+def _raw_value(text: str, setting: WrittenSetting, is_toml: bool) -> Any:
     document = _parsed(text, is_toml)
     section = _section(document, is_toml) if isinstance(document, dict) else None
     return next((section[key] for key in setting.spellings if key in section), None) if section else None
 
 
-def _says(candidate: str, text: str, setting: Setting, is_toml: bool) -> bool:
+def _says(candidate: str, text: str, setting: WrittenSetting, is_toml: bool) -> bool:
     """Whether a text says what the other one says, and the setting."""
     try:
         wanted, found = _parsed(text, is_toml), _parsed(candidate, is_toml)
@@ -153,7 +153,7 @@ def _line_end(text: str, at: int) -> int:
 # --- YAML -----------------------------------------------------------------------------------------------------------
 
 
-def _yaml_candidates(text: str, setting: Setting) -> Iterator[str]:
+def _yaml_candidates(text: str, setting: WrittenSetting) -> Iterator[str]:
     import yaml
 
     try:
@@ -167,7 +167,7 @@ def _yaml_candidates(text: str, setting: Setting) -> Iterator[str]:
         yield from _in_yaml(text, root, setting, value, '"' if is_quoted else "")
 
 
-def _in_yaml(text: str, root: Any, setting: Setting, value: str, quote: str) -> Iterator[str]:
+def _in_yaml(text: str, root: Any, setting: WrittenSetting, value: str, quote: str) -> Iterator[str]:
     import yaml
 
     newline = _newline(text)
@@ -236,7 +236,7 @@ def _replaced(text: str, node: Any, value: str) -> str:
 # --- TOML -----------------------------------------------------------------------------------------------------------
 
 
-def _toml_candidates(text: str, setting: Setting) -> Iterator[str]:
+def _toml_candidates(text: str, setting: WrittenSetting) -> Iterator[str]:
     from toolkit.config.toml_tree import scan_places
 
     values, headers = scan_places(text)

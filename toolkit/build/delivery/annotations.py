@@ -53,7 +53,8 @@ def _version(project: Project) -> str:
         document = tomli.loads((project.root / "pyproject.toml").read_text("utf-8"))
     except (OSError, ValueError):
         document = {}
-    for table in (document.get("project"), (document.get("tool") or {}).get("poetry")):
+    tool = document.get("tool")
+    for table in (document.get("project"), tool.get("poetry") if isinstance(tool, dict) else None):
         if isinstance(table, dict) and isinstance(table.get("version"), str):
             return str(table["version"])
     return project.config.build.version or ""

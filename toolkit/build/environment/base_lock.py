@@ -8,7 +8,7 @@ from toolkit.build.environment.base_image import find_base_image, is_absent
 from toolkit.build.reference import Reference, full_name, parse_reference, registry_of
 from toolkit.config.load import place_of
 from toolkit.config.located import shown
-from toolkit.config.written import Setting, write_setting
+from toolkit.config.written import WrittenSetting, write_setting
 from toolkit.engine import EngineApi, EngineObject, connect
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
@@ -54,7 +54,7 @@ def lock_base(project: Project, report: Callable[[str], None], engine: EngineApi
     if settings.base_image == locked:
         report(f"{shown(source)}: {_SETTING} is {locked} already")
         return
-    write_setting(source, Setting(_SPELLINGS, locked), settings.base_image)
+    write_setting(source, WrittenSetting(_SPELLINGS, locked), settings.base_image)
     before = f" (before: {settings.base_image})" if settings.base_image else ""
     report(f"{shown(source)}: {_SETTING} is {locked} now{before}")
     if settings.python and not settings.base_image:
