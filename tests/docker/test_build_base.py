@@ -183,11 +183,20 @@ def test_a_base_that_no_registry_has_is_not_locked_until_the_remedy_is_followed(
     code, reference, said = bases.build("--lock-base")
     assert code == 0, said
     assert f"{bases.store.host}/{local}@sha256:" in file.read_text()
+    # An image that is named by its id has no name to lock, and one that is used as it is has no base.
+    image = (bases.engine.image(local) or {})["Id"]
+    for setting, expected in ((f"build: {{lock: none, base: '{image}'}}", "by the id"),
+                              (f"executor: {{config: {{image: '{local}'}}}}", "exists already")):  # fmt: skip
+        file.write_text(setting)
+        code, reference, said = bases.build("--lock-base")
+        assert (
+            (code, reference, file.read_text()) == (2, "", setting) and "toolkit.yaml:1: " in said and expected in said
+        )
     # A tag that the registry does not have, and a registry that does not answer, leave the file as it is, too.
-    for name, expected in ((f"{bases.name}:2@sha256:{'0' * 64}", 2), (f"localhost:1/x:2@sha256:{'0' * 64}", 3)):
+    for name, code_expected in ((f"{bases.name}:2@sha256:{'0' * 64}", 2), (f"localhost:1/x:2@sha256:{'0' * 64}", 3)):
         file.write_text(f"build: {{lock: none, base_image: '{name}'}}\n")
         code, reference, said = bases.build("--lock-base")
-        assert (code, reference) == (expected, ""), said
+        assert (code, reference) == (code_expected, ""), said
         assert name in file.read_text()
 
 

@@ -32,6 +32,13 @@ def lock_base(project: Project, report: Callable[[str], None], engine: EngineApi
     engine = engine or EngineApi()
     settings = project.config.build
     source = project.config.source
+    used = project.config.executor.config.image
+    if used and parse_reference(used, "image").names_an_image:
+        raise BadInput(
+            f"the image {used} exists already, so nothing is built on a base image that could be locked: write its own digest "
+            "after its name (@sha256:…)",
+            place_of(project.config, ("image", "docker_image"), used),
+        )
     try:
         name, image = find_base_image(engine, settings.base_image, settings.python)
         base = parse_reference(name, _SETTING)
@@ -77,6 +84,11 @@ def _digest_in_engine(engine: EngineApi, base: Reference, image: EngineObject) -
         digests = [one for one in digests if _is_in_registry(engine, f"{base.repository}@{one}")]
     if digests:
         return digests[0]
+    if full_name(str(base)) not in [full_name(str(tag)) for tag in image.get("RepoTags") or []]:
+        raise BadInput(
+            f"{_SETTING} names an image by the id that this engine gave it, which no registry knows: name it as `docker images` "
+            "shows it, NAME:TAG, and lock it again"
+        )
     pushed = f"`docker push {base}`"
     if registry_of(base.repository) is None:
         pushed = f"`docker tag {base} HOST/{base}` and `docker push HOST/{base}`, name HOST/{base} in {_SETTING}"
