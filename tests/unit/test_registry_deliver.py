@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.builds import Builds
+from tests.support.builds import Builds, write_project
 from tests.support.registry import StandIn, digest_of
 from toolkit.build.delivery import node as node_module
+from toolkit.build.delivery.annotations import REVISION, VERSION, manifest_annotations
 from toolkit.build.delivery.deliver import DeliveredImage, deliver
 from toolkit.build.delivery.node import LoadResult, Node
 from toolkit.build.image.build_record import BuiltImage
@@ -225,3 +226,22 @@ def test_an_existing_image_that_its_registry_does_not_have_is_refused_before_the
 
 def _manifest(config: str) -> bytes:
     return json.dumps({"schemaVersion": 2, "config": {"digest": config}, "layers": []}).encode()
+
+
+@pytest.mark.parametrize(
+    ("files", "setting", "version"),
+    [
+        ({"pyproject.toml": '[project]\nname = "a"\nversion = "1.2"\n'}, "", "1.2"),
+        ({"pyproject.toml": '[tool.poetry]\nversion = "1.3"\n'}, "", "1.3"),
+        ({"pyproject.toml": '[project]\ndynamic = ["version"]\n'}, "build: {version: '1.4'}", "1.4"),
+        ({"pyproject.toml": "project = 1\ntool = 2\n"}, "", None),
+        ({}, "", None),
+    ],
+)
+def test_a_manifest_has_the_projects_own_version(
+    tmp_path: Path, files: dict[str, str], setting: str, version: str | None
+) -> None:
+    root = write_project(tmp_path / "project", {**files, "toolkit.yaml": setting})
+    image = BuiltImage("name:tag", DIGEST, "sha256:1", "", "", True)
+    annotations = manifest_annotations(load_config(root / "toolkit.yaml", root), image, Engine({}))
+    assert annotations.get(VERSION) == version and REVISION not in annotations

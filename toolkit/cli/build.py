@@ -13,6 +13,11 @@ from toolkit.cli.output import note
 def build(options: argparse.Namespace) -> int:
     """Builds the image, delivers it where an option says so, and prints its reference, and nothing else, on standard output."""
     project = project_at(options.config, Path.cwd())
+    if options.lock_base:
+        from toolkit.build.environment.base_lock import lock_base
+
+        lock_base(project, note)
+        project = project_at(options.config, Path.cwd())
     built = build_image(project, report=note, explain=options.explain, anew=options.no_cache)
     reference = built.reference
     if options.push or options.load or options.node or options.context:

@@ -232,6 +232,11 @@ def _add_build(commands: _Commands) -> None:
     parser.add_argument(
         "--no-cache", action="store_true", help="install everything again, and choose again what nothing locks"
     )
+    parser.add_argument(
+        "--lock-base",
+        action="store_true",
+        help="write the base image's digest into the configuration file, and build on it",
+    )
     parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -296,3 +296,26 @@ def _location_of_context(tree: Located) -> str | None:
     build = tree.value.get("build") if isinstance(tree.value, dict) else None
     context = build.value.get("context") if build is not None and isinstance(build.value, dict) else None
     return context.where if context is not None else tree.file
+
+
+def place_of(config: Config, keys: Collection[str], value: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Where the configuration gives this value to a setting, as ``file:line``, for an error that is found later.
+
+    Args:
+        keys: all spellings of the setting's key, at whatever depth. environ: as of :func:`load`.
+    """
+    if config.source is None:
+        return None
+    try:
+        _, tree = _read(config.source)
+        level = [replace_variables(tree, os.environ if environ is None else environ)]
+    except BadInput:
+        return None  # the file has changed meanwhile
+    while level:
+        mappings = [item.value for item in level if isinstance(item.value, dict)]
+        for mapping in mappings:
+            for key, item in mapping.items():
+                if key in keys and item.value == value:
+                    return item.where
+        level = [item for mapping in mappings for item in mapping.values()]
+    return None

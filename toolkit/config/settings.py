@@ -203,7 +203,10 @@ class BuildNetwork(NamedTuple):
 
 class Build(NamedTuple):
     base_image: str | None = None
-    """None is the default base image, or the one that `task setup` made because none can be pulled."""
+    """None is the default base image, or the one that `task setup` made because none can be pulled.
+
+    With a digest (``NAME:TAG@sha256:…``) it is that image, whatever the tag means.
+    """
     python: str | None = None
     """The version of Python, as ``3.12``: it chooses the base image where base_image names none."""
     system_packages: tuple[str, ...] = ()

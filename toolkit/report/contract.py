@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import ExceptionRecord, ImageRecord, JsonValue
+    from toolkit.runtime.shared.documents import ExceptionRecord, ImageRecord, JsonValue, RevisionRecord
 
 # --- toolkit runs and toolkit show --------------------------------------------------------------------------------------
 
@@ -127,6 +127,7 @@ class _RunKeys(RunSummary):
 class RunDocument(_RunKeys, total=False):
     """All of ``toolkit show``."""
 
+    revision: RevisionRecord
     unread: str
     unknown: list[str]
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -301,6 +302,7 @@ class _Delivery:
         )
 
     def _push(self, target: _PushTarget) -> DeliveredImage:
+        from toolkit.build.delivery.annotations import manifest_annotations
         from toolkit.build.delivery.registry import push_image
 
         tag = self._built.reference.rpartition(":")[2]
@@ -308,8 +310,9 @@ class _Delivery:
         last_digest = history.last_digest(target.repository, tag)
         mount_from = history.other_repository(target.repository, target.host)
         contents = ImageContents(self._engine, self._folder, self._built)
+        annotations = partial(manifest_annotations, self._project, self._built, self._engine)
         with self._repository(target, mount_from) as repository:
-            pushed = push_image(repository, tag, contents, last_digest, self._report)
+            pushed = push_image(repository, tag, contents, last_digest, self._report, annotations)
         if pushed.digest != last_digest:
             history.add(target.repository, tag, pushed.digest)
         reference = f"{target.repository}@{pushed.digest}"

@@ -318,11 +318,13 @@ def push_image(
     contents: ImageContents,
     last_digest: str | None,
     report: Callable[[str], None],
+    annotations: Callable[[], Mapping[str, str]] = dict,
 ) -> PushResult:
     """Pushes the image under the tag: the blobs that the registry lacks, then the manifest. Sends nothing when it has the image.
 
     Args:
         last_digest: the manifest's digest at the last push of this tag. When it still holds, one request is enough.
+        annotations: gives those of the manifest, and is only called where one is put. An image that the registry has keeps its own.
 
     Raises:
         Infrastructure: as RemoteRepository's methods, or the engine can't export a layer that the registry lacks.
@@ -341,7 +343,7 @@ def push_image(
     blob = Blob(digest_of(config), len(config))
     if not repository.has_blob(blob):
         result.size += repository.upload_blob(blob.digest, Body(lambda: [config], len(config)))
-    result.digest = repository.put_manifest(tag, oci_manifest(config, layers))
+    result.digest = repository.put_manifest(tag, oci_manifest(config, layers, annotations()))
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,8 +175,8 @@ def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> l
     return files
 
 
-def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
-    """The image's manifest, the same bytes for the same image. The size of every blob must be known."""
+def oci_manifest(config: bytes, blobs: tuple[Blob, ...], annotations: Mapping[str, str] | None = None) -> bytes:
+    """The image's manifest, the same bytes for the same image and annotations. The size of every blob must be known."""
     layers = [{"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size} for blob in blobs]
     return _json(
         {
@@ -184,6 +184,7 @@ def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
             "mediaType": MANIFEST,
             "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": digest_of(config), "size": len(config)},
             "layers": layers,
+            **({"annotations": dict(annotations)} if annotations else {}),
         }
     )
 

@@ -21,6 +21,7 @@ from toolkit.build.environment.base_image import (
     OWN_BASE,
     find_base_image,
     find_tool_base,
+    image_in_engine,
     pull,
 )
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
@@ -115,7 +116,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
             raise BadInput(f"there is nothing to lock in this project: {there}")
         if found.tool != "uv":
             raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
-        base, image = find_base_image(job.engine, settings.base_image, settings.python)
+        base, image = _find_base(job)
         base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
         network = network_files(settings.network, project.home)
@@ -131,7 +132,7 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
     last = read_build_record(job.folder, target)
     accepted = last.inputs.environment if last else None
     found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
-    base, base_image = find_base_image(job.engine, settings.base_image, settings.python)
+    base, base_image = _find_base(job)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
         base_id = last.base_id  # the base was removed, but the environment that was built on it may still be there
@@ -164,6 +165,21 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     return ask_tool(job.engine, export, base, base_id, packages, network, job.folder, job.report, job.anew)
 
 
+def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None]:
+    settings = job.project.config.build
+    try:
+        return find_base_image(job.engine, settings.base_image, settings.python)
+    except BadInput as error:
+        raise BadInput(error.message, _place_of_base(job)) from error
+
+
+def _place_of_base(job: _BuildJob) -> str | None:
+    """Where the configuration names the base image. It is read again for that, which only an error is worth."""
+    from toolkit.config.load import place_of
+
+    return place_of(job.project.config, ("base_image", "base"), job.project.config.build.base_image or "")
+
+
 def _pull_base(job: _BuildJob, base: str) -> EngineObject:
     """Pulls the base image. A version of Python that no image here has is the user's to change.
 
@@ -172,7 +188,8 @@ def _pull_base(job: _BuildJob, base: str) -> EngineObject:
     """
     settings = job.project.config.build
     try:
-        return pull(job.engine, base, "build.base_image" if settings.base_image else "", job.report)
+        setting = "build.base_image" if settings.base_image else ""
+        return pull(job.engine, base, setting, job.report, _place_of_base(job) if setting else None)
     except Infrastructure as error:
         own = job.engine.image(OWN_BASE)
         if settings.base_image or not settings.python or own is None:
@@ -214,7 +231,12 @@ def _pipeline_file(project: Project) -> Path | None:
 
 def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
     reference = str(target)
-    image = job.engine.image(reference) or pull(job.engine, reference, "image", job.report)
+    image = image_in_engine(job.engine, reference)
+    if image is None:
+        from toolkit.config.load import place_of
+
+        where = place_of(job.project.config, ("image", "docker_image"), reference)
+        image = pull(job.engine, reference, "image", job.report, where)
     labels = (image.get("Config") or {}).get("Labels") or {}
     if PROTOCOL_LABEL in labels:
         if labels[PROTOCOL_LABEL] != str(PROTOCOL):
@@ -393,10 +415,11 @@ def _environment(
     from toolkit.build.environment.builder import ensure_environment
 
     is_known = definition.base_id and job.engine.image(definition.reference)
-    if not is_known and job.engine.image(definition.base) is None:
+    base = None if is_known else image_in_engine(job.engine, definition.base)
+    if not is_known and base is None:
         definition = replace(definition, base_id=str(_pull_base(job, definition.base)["Id"]))
-    elif not definition.base_id:
-        definition = replace(definition, base_id=str((job.engine.image(definition.base) or {})["Id"]))
+    elif base is not None and not definition.base_id:
+        definition = replace(definition, base_id=str(base["Id"]))
     if job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
         _check_python(job, definition.base, definition.base_id, definition.lock.kind == "conda")
