@@ -22,8 +22,9 @@ from toolkit.build.environment.base_image import (
     pull,
 )
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
-from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.found import Dependencies, Export, Reading
 from toolkit.build.environment.dependencies.search import find_dependencies
+from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.image.build_record import (
     CODE_LABEL,
     ENVIRONMENT_LABEL,
@@ -32,11 +33,13 @@ from toolkit.build.image.build_record import (
     BuildRecord,
     BuiltImage,
     read_build_record,
+    why_no_record,
     write_build_record,
 )
-from toolkit.build.image.changes import BuildInputs, rebuild_reasons
+from toolkit.build.image.changes import BuildInputs, Names, rebuild_reasons
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
+from toolkit.config.load import TOML_NAME, YAML_NAMES
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
@@ -126,8 +129,8 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
     settings = job.project.config.build
     check_packages(settings.system_packages)
     last = read_build_record(job.folder, target)
-    accepted = last.inputs.environment if last else None
-    found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
+    memory = Memory(job.folder)
+    found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), _pipeline_file(job.project))
     base, base_image = find_base_image(job.engine, settings.base_image, settings.python)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
@@ -136,7 +139,10 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
         if base_image is None:
             base_id = str(_pull_base(job, base)["Id"])
         found = _answered(job, found, base, base_id)
-    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found)
+    if found.kind == "uv":
+        memory.accept(found.files, found.reading)
+    meaning = memory.of(found.files, found.reading)
+    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning)
     return _build_code(job, target, definition, last, explain)
 
 
@@ -266,18 +272,18 @@ def _build_code(
     user = user_entries(_code(job.project, network, job.report), hashes)
     runtime = runtime_entries(hashes)
     hashes.save()
-    inputs = BuildInputs(target.repository, definition.input_hashes(), entry_summaries(user), entry_summaries(runtime))
+    inputs = BuildInputs(target.repository, definition.inputs(), entry_summaries(user), entry_summaries(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
     image_id = _engine_id(job.engine, last.result) if last is not None and is_unchanged else None
     if explain:
-        for reason in rebuild_reasons(last.inputs if last else None, inputs, image_id is None) or ["nothing changed"]:
+        for reason in _reasons(job, target, definition, last, inputs, image_id is None) or ["nothing changed"]:
             job.report(reason)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
     definition, environment = _environment(job, definition, network)
-    inputs = replace(inputs, environment=definition.input_hashes())
+    inputs = replace(inputs, environment=definition.inputs())
     if last is None or last.base != definition.base:
         job.report(f"the base image is {definition.base}")
     with job.engine.upload("/images/load?quiet=1") as upload:
@@ -291,6 +297,29 @@ def _build_code(
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     write_build_record(job.folder, target, record)
     return built
+
+
+def _reasons(
+    job: _BuildJob,
+    target: Reference,
+    definition: EnvironmentDefinition,
+    last: BuildRecord | None,
+    inputs: BuildInputs,
+    is_missing: bool,
+) -> list[str]:
+    """What changed since the last build; empty where nothing did."""
+    lock = definition.lock
+    answer = lock.options.get("LOCK", "")
+    present = [name for name in (*YAML_NAMES, TOML_NAME) if (job.project.home / name).is_file()]
+    names = Names(
+        definition.base,
+        last.base if last else "",
+        present[0] if present else "",
+        (lock.file, answer) if lock.file and lock.file not in lock.files and answer in lock.files else None,
+        frozenset({*lock.files, *present[:1], *([lock.file] if lock.file else [])}),
+    )
+    old = last.inputs if last else None
+    return rebuild_reasons(old, inputs, is_missing, names, why_no_record(job.folder, target))
 
 
 def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:
@@ -362,9 +391,12 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     }
     # What says how the project is built is there for that also where .dockerignore keeps it out of the image.
     files |= {name: job.project.root / name for name in one.reads}
-    read = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in one.reads if name in files}
+    read = {name: files[name].read_bytes() for name in one.reads if name in files}
+    # A comment or the table of another tool asks nothing anew.
+    forms = {name: "backend" for name in read if Path(name).name == "pyproject.toml"}
     version = settings.version or _FALL_BACK
-    inputs = [definition.base_id, definition.packages, one.folder, version, read]
+    meaning = Memory(job.folder).of(read, Reading(forms))
+    inputs = [definition.base_id, definition.packages, one.folder, version, meaning]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     contents = {name: path.read_bytes() for name, path in files.items()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,8 +21,26 @@ OWN_DISTRIBUTION = "samerun"
 FOREIGN_DISTRIBUTION = "toolkit"
 """A distribution of somebody else with the import name of the SDK. Installed, it would hide the SDK."""
 
+_ANSWERED = {"pyproject.toml": "uv-settings", "uv.toml": "uv-settings"}
+"""What is read of a file beside the answer to a question that it was a part of."""
+
 Kind = Literal["none", "uv", "sync", "pip", "conda"]
 Tool = Literal["uv", "poetry", "pdm", "pipenv", "conda"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read, so that only what they mean counts.
+
+    Attributes:
+        forms: what reads a file, by its path, as :mod:`toolkit.build.environment.meaning.files` knows it. A file without one
+            counts as it is.
+        extras, groups: those that are installed beside the dependencies.
+    """
+
+    forms: dict[str, str] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,7 +52,7 @@ class Dependencies:
             requirements as pip reads it, and ``none`` is not at all.
         file: the file that declares them, relative to the project's root, for messages; None when there is none.
         files: the content of all files that the installation needs, by their paths relative to the folder in which the tool
-            would be called. A change of any of them causes a build.
+            would be called. A change of what they mean causes a build.
         options: what the template is told beside them, by the names of its arguments.
         variables: the environment variables that addresses in the files name. Their values are mounted as a secret.
         unlocked: the sentence that says what is not exact, and the command that makes it so; empty where all is.
@@ -42,6 +60,7 @@ class Dependencies:
         computed: what the project declares, where a requirement is the project itself and only its build backend knows what
             it depends on: it has to be asked first.
         members: the folders, relative to the project's root, of the projects that are installed beside it: a workspace's.
+        reading: how ``files`` are read.
     """
 
     kind: Kind
@@ -53,6 +72,7 @@ class Dependencies:
     members: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     computed: Declared | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True)
@@ -61,7 +81,7 @@ class Export:
 
     Attributes:
         tool: which; its own requirements are ``dockerfiles/tools/TOOL.txt``.
-        file, files, variables: as of :class:`Dependencies`.
+        file, files, variables, reading: as of :class:`Dependencies`.
         beside: further files that lie beside them while the tool runs. A change of them asks nothing again.
         source: the file among ``files`` that says what is wanted.
         command: what is run beside the files. It writes the file ``answer`` there.
@@ -85,11 +105,11 @@ class Export:
     python: str = ""
     checked: Callable[[bytes], bytes] | None = None
     installed: Callable[[bytes], Dependencies] | None = None
+    reading: Reading = field(default_factory=Reading)
 
-    def key(self, *others: str) -> str:
-        """What the answer depends on, together with ``others``."""
-        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
-        inputs = [self.tool, hashes, self.command, self.options, *others]
+    def key(self, meaning: Mapping[str, str], *others: str) -> str:
+        """What the answer depends on: the ``meaning`` of the files, how the tool is called, and ``others``."""
+        inputs = [self.tool, dict(meaning), self.command, self.options, *others]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
     def answered(self, answer: bytes) -> Dependencies:
@@ -99,7 +119,11 @@ class Export:
         # What the answer names of the project's own files lies beside it.
         files = {name: content for name, content in self.files.items() if name != self.source}
         options = {"LOCK": "pylock.toml", **self.options}
-        return Dependencies("sync", self.file, {**files, "pylock.toml": answer}, options, self.variables, self.unlocked)
+        # uv reads its settings once more, and nothing else of what the question was.
+        forms = {name: _ANSWERED.get(os.path.basename(name), form) for name, form in self.reading.forms.items()}
+        reading = Reading({**{name: form for name, form in forms.items() if name in files}, "pylock.toml": "pylock"})
+        files["pylock.toml"] = answer
+        return Dependencies("sync", self.file, files, options, self.variables, self.unlocked, reading=reading)
 
 
 def read_input(root: Path, name: str, referrer: str) -> bytes:
