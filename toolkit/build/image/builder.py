@@ -33,13 +33,12 @@ from toolkit.build.image.build_record import (
     BuildRecord,
     BuiltImage,
     read_build_record,
-    why_no_record,
     write_build_record,
 )
-from toolkit.build.image.changes import BuildInputs, Names, rebuild_reasons
+from toolkit.build.image.changes import BuildInputs
+from toolkit.build.image.explanation import explanation
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
-from toolkit.config.load import TOML_NAME, YAML_NAMES
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
@@ -109,7 +108,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     job = _BuildJob(project, engine or EngineApi(), folder, report, anew=True)
     settings = project.config.build
     with build_lock(folder, report):
-        found = find_dependencies(project.root, settings, report, {}, _pipeline_file(project))
+        found = find_dependencies(project.root, settings, report, {}, pipeline_file(project))
         if not isinstance(found, Export) or not found.unlocked:
             there = f"its dependencies are locked by {found.file}" if found.file else "it declares no dependencies"
             raise BadInput(f"there is nothing to lock in this project: {there}")
@@ -130,7 +129,7 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
     check_packages(settings.system_packages)
     last = read_build_record(job.folder, target)
     memory = Memory(job.folder)
-    found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), _pipeline_file(job.project))
+    found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
     base, base_image = find_base_image(job.engine, settings.base_image, settings.python)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
@@ -209,7 +208,7 @@ def _check_python(job: _BuildJob, base: str, base_id: str, of_conda: bool = Fals
         check_python(root, base, interpreter_of(job.engine, base_id, base).version, job.report)
 
 
-def _pipeline_file(project: Project) -> Path | None:
+def pipeline_file(project: Project) -> Path | None:
     """The file of the configuration's pipeline."""
     name = (project.config.pipeline or "").partition(":")[0]
     return project.home / name if name.endswith(".py") else None
@@ -275,9 +274,11 @@ def _build_code(
     inputs = BuildInputs(target.repository, definition.inputs(), entry_summaries(user), entry_summaries(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
-    image_id = _engine_id(job.engine, last.result) if last is not None and is_unchanged else None
+    image_id = engine_id(job.engine, last.result) if last is not None and is_unchanged else None
     if explain:
-        for reason in _reasons(job, target, definition, last, inputs, image_id is None) or ["nothing changed"]:
+        for reason in explanation(job.project, job.folder, target, definition, last, inputs, image_id is None) or [
+            "nothing changed"
+        ]:
             job.report(reason)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
@@ -297,29 +298,6 @@ def _build_code(
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     write_build_record(job.folder, target, record)
     return built
-
-
-def _reasons(
-    job: _BuildJob,
-    target: Reference,
-    definition: EnvironmentDefinition,
-    last: BuildRecord | None,
-    inputs: BuildInputs,
-    is_missing: bool,
-) -> list[str]:
-    """What changed since the last build; empty where nothing did."""
-    lock = definition.lock
-    answer = lock.options.get("LOCK", "")
-    present = [name for name in (*YAML_NAMES, TOML_NAME) if (job.project.home / name).is_file()]
-    names = Names(
-        definition.base,
-        last.base if last else "",
-        present[0] if present else "",
-        (lock.file, answer) if lock.file and lock.file not in lock.files and answer in lock.files else None,
-        frozenset({*lock.files, *present[:1], *([lock.file] if lock.file else [])}),
-    )
-    old = last.inputs if last else None
-    return rebuild_reasons(old, inputs, is_missing, names, why_no_record(job.folder, target))
 
 
 def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:
@@ -423,7 +401,7 @@ def _environment(
     return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
 
 
-def _engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
+def engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
     """The engine's id of an image that was built before; None where another image has its name, or none."""
     image = engine.image(built.reference) or {}
     is_same = ((image.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) == built.identity
