@@ -21,7 +21,15 @@ from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.files import meaning_of
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.meaning.parts import without_credentials
+from toolkit.build.image.build_record import (
+    BuildRecord,
+    BuiltImage,
+    read_build_record,
+    why_no_record,
+    write_build_record,
+)
 from toolkit.build.image.changes import BuildInputs, Names, rebuild_reasons
+from toolkit.build.reference import Reference
 from toolkit.config.settings import Build
 
 HASHES = [f"sha256:{digit * 64}" for digit in "0123456789abcdef"]
@@ -487,6 +495,35 @@ def test_an_answer_counts_by_what_it_says(tmp_path: Path) -> None:
     assert made(PYLOCK, commented) == made(PYLOCK)
 
 
+def test_what_a_backend_was_asked_with_does_not_count_beside_its_answer(tmp_path: Path) -> None:
+    project = '[project]\nname = "demo"\ndynamic = ["dependencies"]\n'
+    write_project(tmp_path, {"pyproject.toml": project, "README.md": "one", "wheels/six.whl": "1"})
+
+    def made(answer: str) -> str:
+        found = find_dependencies(tmp_path, Build(), lambda _: None)
+        assert isinstance(found, Export) and "README.md" in found.files
+        found = replace(found, files={**found.files, "wheels/six.whl": (tmp_path / "wheels/six.whl").read_bytes()})
+        return EnvironmentDefinition("base", "id", (), found.answered(answer.encode())).reference
+
+    local = PYLOCK + '[[packages]]\nname = "local"\narchive = { path = "wheels/six.whl" }\n'
+    known, with_file = made(PYLOCK), made(local)
+    (tmp_path / "README.md").write_text("two")
+    assert (made(PYLOCK), made(local)) == (known, with_file)
+    (tmp_path / "wheels/six.whl").write_text("2")
+    assert made(PYLOCK) == known and made(local) != with_file
+
+
+def test_settings_of_uv_that_appear_beside_an_unchanged_lock_are_seen(tmp_path: Path) -> None:
+    write_project(tmp_path, {"uv.lock": lock(), "pyproject.toml": PROJECT})
+    memory, said = Memory(tmp_path), print
+    found = find_dependencies(tmp_path, Build(), said)
+    memory.accept(found.files, found.reading)
+    assert sorted(memory.accepted()) == ["lock pyproject.toml", "lock uv.lock"]
+    assert find_dependencies(tmp_path, Build(), said, memory.accepted()).reading == found.reading
+    write_project(tmp_path, {"uv.toml": "no-build = true\n"})
+    assert "uv.toml" in find_dependencies(tmp_path, Build(), said, memory.accepted()).files
+
+
 @pytest.mark.parametrize(
     ("address", "kept"),
     [
@@ -573,6 +610,21 @@ def test_a_change_that_only_the_code_has_is_said_so() -> None:
     old, new = {"pyproject.toml: a": "1"}, {"pyproject.toml: a": "2"}
     reasons = rebuild_reasons(BuildInputs("t", old, code), BuildInputs("t", new, changed), False, names)
     assert reasons == ["pyproject.toml: a changed from 1 to 2", "a.py changed", "pyproject.toml changed"]
+
+
+def test_a_record_of_another_version_is_said(tmp_path: Path) -> None:
+    target = Reference("name")
+    assert why_no_record(tmp_path, target).startswith("this machine has no record")
+    image = BuiltImage("name:1", "sha256:1", "", "", "", changed=False)
+    write_build_record(tmp_path, target, BuildRecord(BuildInputs("name"), "base", "id", image))
+    assert read_build_record(tmp_path, target) is not None
+    (file,) = tmp_path.iterdir()
+    file.write_text(file.read_text().replace('"version": ', '"version": 99'))
+    assert read_build_record(tmp_path, target) is None
+    reasons = rebuild_reasons(None, BuildInputs("name"), True, None, why_no_record(tmp_path, target))
+    assert reasons == [
+        "the record of the last build is one of another version of toolkit, so what changed since is not known"
+    ]
 
 
 def test_changes_are_bounded_and_a_file_that_came_or_went_is_one() -> None:

@@ -21,9 +21,6 @@ OWN_DISTRIBUTION = "samerun"
 FOREIGN_DISTRIBUTION = "toolkit"
 """A distribution of somebody else with the import name of the SDK. Installed, it would hide the SDK."""
 
-_ANSWERED = {"pyproject.toml": "uv-settings", "uv.toml": "uv-settings"}
-"""What is read of a file beside the answer to a question that it was a part of."""
-
 Kind = Literal["none", "uv", "sync", "pip", "conda"]
 Tool = Literal["uv", "poetry", "pdm", "pipenv", "conda"]
 
@@ -119,11 +116,22 @@ class Export:
         # What the answer names of the project's own files lies beside it.
         files = {name: content for name, content in self.files.items() if name != self.source}
         options = {"LOCK": "pylock.toml", **self.options}
-        # uv reads its settings once more, and nothing else of what the question was.
-        forms = {name: _ANSWERED.get(os.path.basename(name), form) for name, form in self.reading.forms.items()}
-        reading = Reading({**{name: form for name, form in forms.items() if name in files}, "pylock.toml": "pylock"})
+        reading = Reading({**self._forms_beside(answer, files), "pylock.toml": "pylock"})
         files["pylock.toml"] = answer
         return Dependencies("sync", self.file, files, options, self.variables, self.unlocked, reading=reading)
+
+    def _forms_beside(self, answer: bytes, files: Mapping[str, bytes]) -> dict[str, str]:
+        """How the question's files are read beside a pylock.toml that answers it.
+
+        uv reads its settings once more, and the files and folders that the answer names. What a build backend was asked with
+        does not count any more.
+        """
+        forms = {name: "unread" for name in self.reading.forms if name in files}
+        if self.beside and b"file:" not in answer:
+            places = [os.path.normpath(place) for place in re.findall(r'path = "([^"]+)"', answer.decode())]
+            named = [name for name in files if any(f"{name}/".startswith(f"{place}/") for place in places)]
+            forms |= {name: "unread" for name in files if name not in named and "." not in places}
+        return forms | {name: "uv-settings" for name in ("pyproject.toml", "uv.toml") if name in files}
 
 
 def read_input(root: Path, name: str, referrer: str) -> bytes:

@@ -122,6 +122,9 @@ def _known_files(base: Path, lock: str, content: bytes, accepted: dict[str, str]
     if not all(_is_plain(name) for name in [*names, lock]):
         # A folder may have got another file, and which folders count only the lock says.
         return None
+    has_settings = (base / "uv.toml").is_file()
+    if has_settings != ("uv.toml" in names):
+        return None
     return names if all((base / name).exists() for name in names) else None
 
 
