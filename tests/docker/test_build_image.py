@@ -17,6 +17,7 @@ import pytest
 
 from toolkit.build.environment.buildkit import find_build_client
 from toolkit.build.image.builder import BuiltImage, build
+from toolkit.build.image.dry_run import dry_run
 from toolkit.config.settings import (
     Build,
     BuildNetwork,
@@ -65,6 +66,15 @@ class Bench:
         project = Project(root, root, config)
         return build(project, report=self.said.append, explain=True, image=image, engine=self.raw)
 
+    def dry_run(self, settings: Build | None = None) -> str | None:
+        executor = Executor(config=ExecutorConfig(image=self.repository))
+        config = Config(executor, RunLogStore(), CatalogStore(), Secrets(), settings or Build())
+        self.said.clear()
+        return dry_run(Project(self.root, self.root, config), report=self.said.append, engine=self.raw).reference
+
+    def files(self) -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
+
     def run(self, reference: str, *command: str, user: str = "12345:54321") -> str:
         done = subprocess.run(
             ["docker", "run", "--rm", "--user", user, reference, *command], capture_output=True, text=True, check=False
@@ -109,6 +119,37 @@ def test_an_unchanged_build_does_nothing_and_a_changed_line_keeps_the_environmen
 
     bench.write(app_py="VALUE = 1\n")
     assert bench.build().reference == first.reference
+
+
+def test_what_means_the_same_installs_nothing_and_a_dry_run_says_so(bench: Bench) -> None:
+    bench.write(requirements_txt=f"{SIX}\n")
+    assert bench.dry_run() is None
+    assert list(bench.root.glob(".toolkit")) == []
+    first = bench.build()
+    assert bench.dry_run() == first.reference
+    assert bench.said == [f"nothing would be done: the engine has {first.reference}"]
+
+    bench.write(requirements_txt=f"# why\n{SIX.replace('==', ' == ')}\n")
+    assert bench.dry_run() is None
+    assert bench.said[0].startswith("the environment exists (toolkit-env:")
+    assert bench.build().environment == first.environment
+    assert bench.said == ["requirements.txt changed (only the code layer)"]
+
+    before = bench.files()
+    bench.write(requirements_txt="six==1.16.0\n")
+    before |= {str(bench.root / "requirements.txt"): b"six==1.16.0\n"}
+    assert bench.dry_run(Build(system_packages=("tree",))) is None
+    (sentence,) = [one for one in bench.said if "environment" in one]
+    assert "would be built from requirements.txt on" in sentence
+    assert "build.system_packages: tree was added; requirements.txt: six changed from ==1.17.0 to ==1.16.0" in sentence
+    assert bench.files() == before
+    for nowhere in ("host.invalid/none:1", "host.invalid/none@sha256:" + "0" * 64):
+        bench.repository, known = nowhere, bench.repository
+        assert bench.dry_run() is None and "would be pulled" in bench.said[0]
+        bench.repository = known
+    assert bench.dry_run(Build(base_image="host.invalid/none:1")) is None
+    assert "host.invalid/none:1 would be pulled" in bench.said
+    assert bench.files() == before
 
 
 def test_the_runtime_is_compiled_for_the_images_python_and_always_to_the_same_bytes(

@@ -14,7 +14,7 @@ from tests.support.builds import Builds, write_project
 from tests.support.registry import StandIn, digest_of
 from toolkit.build.delivery import node as node_module
 from toolkit.build.delivery.annotations import REVISION, VERSION, manifest_annotations
-from toolkit.build.delivery.deliver import DeliveredImage, deliver
+from toolkit.build.delivery.deliver import DeliveredImage, deliver, foresee_delivery
 from toolkit.build.delivery.node import LoadResult, Node
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import ImageContents
@@ -100,6 +100,27 @@ def test_the_setting_says_which_registry_a_plain_name_is_pushed_to(
         monkeypatch.setenv("TOOLKIT_REGISTRY", f"{stand_in.host}/prefix")
     found = deliver_to("team/name:tag", f"registry: '{'registry.example' if variable else stand_in.host + '/prefix'}'")
     assert found.reference.startswith(f"{stand_in.host}/prefix/team/name@sha256:")
+
+
+def test_where_an_image_would_be_sent_is_said_without_sending_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TOOLKIT_REGISTRY", "CONTAINERD_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setattr(node_module, "_is_socket", lambda path: True)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    (tmp_path / "toolkit.yaml").write_text("build: {registry: host.invalid/team}\n")
+    project = load_config(tmp_path / "toolkit.yaml", tmp_path, {})
+    said = foresee_delivery(project, "name", True, True, node="/x.sock", engine=Engine({}))
+    assert said[0] == "the layers that host.invalid lacks would be pushed to host.invalid/team/name"
+    assert "would be loaded into" in said[1] and "/x.sock" in said[1]
+    (tmp_path / "toolkit.yaml").write_text("{}\n")
+    project = load_config(tmp_path / "toolkit.yaml", tmp_path, {})
+    assert "found on this machine" in foresee_delivery(project, "name", False, True, engine=Engine({}))[0]
+    with pytest.raises(BadInput, match="--push needs a registry"):
+        foresee_delivery(project, "name", True, False, engine=Engine({}))
+    assert not (tmp_path / ".toolkit").exists()
 
 
 def test_without_a_registry_a_node_that_something_names_is_loaded_into(

@@ -223,6 +223,7 @@ def _add_build(commands: _Commands) -> None:
     parser = _command(commands, "build", "build the image of this code and print its reference")
     _with_config(parser)
     parser.add_argument("--explain", action="store_true", help="say what changed since the last build")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument(
         "--push", action="store_true", help="push the layers that the registry lacks; the reference then has the digest"
     )

@@ -92,6 +92,7 @@ def deliver(
         BadInput: this image cannot be delivered as requested, no node is found, or the registry does not have it.
         Infrastructure: the registry, the node or the engine fails.
     """
+    build_folder(project)
     delivery = _Delivery(
         project, built, engine or EngineApi(), report, context or project.config.executor.config.context, node, final
     )
@@ -100,6 +101,21 @@ def deliver(
     if not delivered.how.startswith(_REPORTED):
         report(delivered.how)
     return delivered
+
+
+def foresee_delivery(
+    project: Project, repository: str, push: bool, load: bool, context: str | None = None, node: str | None = None,
+    engine: EngineApi | None = None,
+) -> list[str]:  # fmt: skip
+    """Where an image of this name would be sent, as sentences. No registry and no node is asked anything.
+
+    Raises:
+        BadInput: there is no registry, or the node that is named is not there.
+    """
+    context = context or project.config.executor.config.context
+    image = BuiltImage(f"{repository}:", "", "", "", "", changed=False)
+    delivery = _Delivery(project, image, engine or EngineApi(), lambda _: None, context, node, final=False)
+    return delivery.foreseen(push, load)
 
 
 _REPORTED = ("pushed", "loaded")
@@ -124,18 +140,26 @@ class _Delivery:
         self._context = context
         self._node = node
         self._final = final
-        self._folder = build_folder(project)
+        self._folder = project.state / "build"
+
+    def foreseen(self, push: bool, load: bool) -> list[str]:
+        sentences = []
+        if push:
+            target = self._wanted_target()
+            sentences.append(f"the layers that {target.host} lacks would be pushed to {target.repository}")
+        if load:
+            from toolkit.build.delivery.node import find_nodes
+
+            nodes = find_nodes(self._engine, None, self._context, self._node, well_known=False)
+            where = ", ".join(node.name for node in nodes) or "the node that is found on this machine then"
+            sentences.append(f"the layers that it lacks would be loaded into {where}")
+        return sentences
 
     def deliver_built(self, push: bool | None, load: bool | None) -> DeliveredImage:
         reference = self._built.reference
         if push is False and load is False:
             return self._name_only()
-        target = None if push is False else self._target()
-        if push and target is None:
-            raise BadInput(
-                f"--push needs a registry, and the name {reference.rpartition(':')[0]} has none: set build.registry or "
-                "TOOLKIT_REGISTRY, or write executor.config.image with one (HOST/NAME)"
-            )
+        target = None if push is False else self._wanted_target() if push else self._target()
         is_pushed = bool(push) if push is not None or load else target is not None
         nodes = self._nodes(load, or_named=not is_pushed)
         pushed = self._push(target) if is_pushed and target is not None else None
@@ -292,6 +316,15 @@ class _Delivery:
             return None
         with_prefix = parse_reference(f"{prefix}/{repository}", source).repository
         return _PushTarget(prefix.partition("/")[0], with_prefix, setting.startswith("http://"))
+
+    def _wanted_target(self) -> _PushTarget:
+        target = self._target()
+        if target is None:
+            raise BadInput(
+                f"--push needs a registry, and the name {self._built.reference.rpartition(':')[0]} has none: set build.registry or "
+                "TOOLKIT_REGISTRY, or write executor.config.image with one (HOST/NAME)"
+            )
+        return target
 
     def _repository(self, target: _PushTarget, mount_from: str | None = None) -> RemoteRepository:
         from toolkit.build.delivery.registry import RemoteRepository

@@ -13,6 +13,7 @@ from toolkit.build.environment import buildkit
 from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template, tool_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
+from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.progress import Progress
 from toolkit.config.located import shown
 from toolkit.engine import EngineApi, EngineObject
@@ -84,7 +85,7 @@ def ask_tool(
         BadInput: the tool finds no packages that fit, or refuses the file.
         Infrastructure: as of :func:`ensure_environment`.
     """
-    kept = folder / "exports" / f"{export_key(export, base_id, packages)}.{export.answer}"
+    kept = kept_answer(export, base_id, packages, folder)
     if anew or not kept.is_file():
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +114,14 @@ def ask_tool(
     if export.unlocked:
         report(f"warning: {export.unlocked}")
     return export.answered(kept.read_bytes())
+
+
+def kept_answer(
+    export: Export, base_id: str, packages: tuple[str, ...], folder: Path, memory: Memory | None = None
+) -> Path:
+    """Where the answer of a tool is kept, whether it is there or not."""
+    key = export_key(export, base_id, packages, memory or Memory(folder))
+    return folder / "exports" / f"{key}.{export.answer}"
 
 
 def ask_backend(

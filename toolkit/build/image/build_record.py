@@ -16,7 +16,7 @@ PROTOCOL_LABEL = "dev.toolkit.protocol"
 ENVIRONMENT_LABEL = "dev.toolkit.environment"
 CODE_LABEL = "dev.toolkit.code"
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,13 @@ def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def why_no_record(folder: Path, target: Reference) -> str:
+    """Why :func:`read_build_record` gives none, as a sentence."""
+    if _file(folder, target).exists():
+        return "the record of the last build is one of another version of toolkit, so what changed since is not known"
+    return "this machine has no record of an earlier build of this project"
 
 
 def write_build_record(folder: Path, target: Reference, build: BuildRecord) -> None:

@@ -25,8 +25,9 @@ from toolkit.build.environment.base_image import (
     pull,
 )
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
-from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.found import Dependencies, Export, Reading
 from toolkit.build.environment.dependencies.search import find_dependencies
+from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.places import placed
 from toolkit.build.image.build_record import (
     CODE_LABEL,
@@ -38,7 +39,8 @@ from toolkit.build.image.build_record import (
     read_build_record,
     write_build_record,
 )
-from toolkit.build.image.changes import BuildInputs, rebuild_reasons
+from toolkit.build.image.changes import BuildInputs
+from toolkit.build.image.explanation import explanation
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
@@ -110,7 +112,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     job = _BuildJob(project, engine or EngineApi(), folder, report, anew=True)
     settings = project.config.build
     with placed(project), build_lock(folder, report):
-        found = find_dependencies(project.root, settings, report, {}, _pipeline_file(project))
+        found = find_dependencies(project.root, settings, report, {}, pipeline_file(project))
         if not isinstance(found, Export) or not found.unlocked:
             there = f"its dependencies are locked by {found.file}" if found.file else "it declares no dependencies"
             raise BadInput(f"there is nothing to lock in this project: {there}")
@@ -130,8 +132,8 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
     settings = job.project.config.build
     check_packages(settings.system_packages)
     last = read_build_record(job.folder, target)
-    accepted = last.inputs.environment if last else None
-    found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
+    memory = Memory(job.folder)
+    found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
     base, base_image = _find_base(job)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
@@ -140,7 +142,10 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
         if base_image is None:
             base_id = str(_pull_base(job, base)["Id"])
         found = _answered(job, found, base, base_id)
-    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found)
+    if found.kind == "uv":
+        memory.accept(found.files, found.reading)
+    meaning = memory.of(found.files, found.reading)
+    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning)
     return _build_code(job, target, definition, last, explain)
 
 
@@ -223,7 +228,7 @@ def _check_python(job: _BuildJob, base: str, base_id: str, of_conda: bool = Fals
         check_python(root, base, interpreter_of(job.engine, base_id, base).version, job.report)
 
 
-def _pipeline_file(project: Project) -> Path | None:
+def pipeline_file(project: Project) -> Path | None:
     """The file of the configuration's pipeline."""
     name = (project.config.pipeline or "").partition(":")[0]
     return project.home / name if name.endswith(".py") else None
@@ -298,12 +303,14 @@ def _build_code(
     runtime = runtime_entries(hashes)
     hashes.save()
     warn_of_missing(job.project.root, files, hashes.pointers, _warning(job.report))
-    inputs = BuildInputs(target.repository, definition.input_hashes(), entry_summaries(user), entry_summaries(runtime))
+    inputs = BuildInputs(target.repository, definition.inputs(), entry_summaries(user), entry_summaries(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
-    image_id = _engine_id(job.engine, last.result) if last is not None and is_unchanged else None
+    image_id = engine_id(job.engine, last.result) if last is not None and is_unchanged else None
     if explain:
-        for reason in rebuild_reasons(last.inputs if last else None, inputs, image_id is None) or ["nothing changed"]:
+        for reason in explanation(job.project, job.folder, target, definition, last, inputs, image_id is None) or [
+            "nothing changed"
+        ]:
             job.report(reason)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
@@ -311,7 +318,7 @@ def _build_code(
     if sentence := ignored_by_git(job.project.root, files):
         job.report(sentence)
     definition, environment = _environment(job, definition, network)
-    inputs = replace(inputs, environment=definition.input_hashes())
+    inputs = replace(inputs, environment=definition.inputs())
     if last is None or last.base != definition.base:
         job.report(f"the base image is {definition.base}")
     with job.engine.upload("/images/load?quiet=1") as upload:
@@ -396,9 +403,12 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     }
     # What says how the project is built is there for that also where .dockerignore keeps it out of the image.
     files |= {name: job.project.root / name for name in one.reads}
-    read = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in one.reads if name in files}
+    read = {name: files[name].read_bytes() for name in one.reads if name in files}
+    # A comment or the table of another tool asks nothing anew.
+    forms = {name: "backend" for name in read if Path(name).name == "pyproject.toml"}
     version = settings.version or _FALL_BACK
-    inputs = [definition.base_id, definition.packages, one.folder, version, read]
+    meaning = Memory(job.folder).of(read, Reading(forms))
+    inputs = [definition.base_id, definition.packages, one.folder, version, meaning]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     contents = {name: path.read_bytes() for name, path in files.items()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
@@ -426,7 +436,7 @@ def _environment(
     return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
 
 
-def _engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
+def engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
     """The engine's id of an image that was built before; None where another image has its name, or none."""
     image = engine.image(built.reference) or {}
     is_same = ((image.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) == built.identity
