@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 
-from toolkit.build.code.files import CodeFile
-from toolkit.errors import BadInput
+from toolkit.build.code.files import CodeFile, open_file, unreadable
 from toolkit.runtime.shared.whole_files import write_whole
 
 RACY_NS = 2_000_000_000
@@ -39,6 +37,7 @@ class FileHashes:
 
         Raises:
             BadInput: the file cannot be read.
+            VanishedFile: it is gone.
         """
         # Looked at before the file is read: a write during or after the reading then shows in the times, or no entry is kept.
         is_racy = _is_racy(file)
@@ -65,14 +64,12 @@ def _is_racy(file: CodeFile) -> bool:
 
 def _read(source: str) -> str:
     digest = hashlib.sha256()
-    try:
-        # A link that has replaced the file is not followed.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as stream:
+    with open_file(source) as stream:
+        try:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
-    except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", source) from error
+        except OSError as error:
+            raise unreadable(error, source) from error
     return digest.hexdigest()
 
 
