@@ -320,10 +320,12 @@ def _look_and_build(
     if explain:
         for reason in rebuild_reasons(last.inputs if last else None, inputs, image_id is None) or ["nothing changed"]:
             job.report(reason)
+    is_done = last is not None and image_id is not None and not job.anew
+    if (explain or not is_done) and not without_vanished:
+        _report_size(job, files)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
-    _report_size(job, files)
     definition, environment = _environment(job, definition, network)
     if last is None or last.base != definition.base:
         job.report(f"the base image is {definition.base}")
