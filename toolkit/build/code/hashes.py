@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from toolkit.build.code.files import CodeFile, open_file, unreadable
+from toolkit.errors import ChangedFile
 from toolkit.runtime.shared.whole_files import write_whole
 
 RACY_NS = 2_000_000_000
@@ -37,7 +38,7 @@ class FileHashes:
 
         Raises:
             BadInput: the file cannot be read.
-            VanishedFile: it is gone.
+            ChangedFile: it has another size than when it was looked at, or is gone.
         """
         # Looked at before the file is read: a write during or after the reading then shows in the times, or no entry is kept.
         is_racy = _is_racy(file)
@@ -46,7 +47,7 @@ class FileHashes:
         if known is not None and known[:4] == state and not is_racy:
             self._used[file.path] = known
             return str(known[4])
-        digest = _read(file.source)
+        digest = _read(file)
         if not is_racy:
             self._used[file.path] = [*state, digest]
             self._is_changed = True
@@ -62,14 +63,20 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def _read(source: str) -> str:
-    digest = hashlib.sha256()
-    with open_file(source) as stream:
+def _read(file: CodeFile) -> str:
+    digest, size = hashlib.sha256(), 0
+    with open_file(file.source) as stream:
         try:
-            while chunk := stream.read(1 << 20):
+            # One that is written faster than it is read would have no end.
+            while size <= file.size and (chunk := stream.read(1 << 20)):
                 digest.update(chunk)
+                size += len(chunk)
         except OSError as error:
-            raise unreadable(error, source) from error
+            raise unreadable(error, file.source) from error
+    if size != file.size:
+        raise ChangedFile(
+            "it changed while it was read: name it in .dockerignore if it changes all the time", file.source
+        )
     return digest.hexdigest()
 
 

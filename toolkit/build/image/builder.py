@@ -1,4 +1,4 @@
-"""The image of a project's code. It is built from the environment and the code layer, and tagged by its content."""
+"""The image of a project's code. It is built from the environment and the layers of the code, and tagged by its content."""
 
 from __future__ import annotations
 
@@ -454,7 +454,7 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     version = settings.version or _FALL_BACK
     inputs = [definition.base_id, definition.packages, one.folder, version, read]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-    contents = {name: _content(path) for name, path in files.items()}
+    contents = {name: _content(path) for name, path in files.items() if path.exists()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
     return ask_backend(
         job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report,
