@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -113,6 +114,13 @@ def test_a_changed_line_sends_no_large_file_and_a_changed_large_file_few_others(
     assert project.build(root=other).digest == third.digest and sent == []
     (other / "app.py").write_text("VALUE = 3\n")
     project.build(root=other)
+    assert len(sent) == 1 and sent[0] < 100_000
+
+    # And so does a project of another name.
+    sent.clear()
+    shutil.rmtree(other / ".toolkit")
+    (other / "app.py").write_text("VALUE = 4\n")
+    replace(project, repository=f"{project.repository}-other").build(root=other)
     assert len(sent) == 1 and sent[0] < 100_000
 
 

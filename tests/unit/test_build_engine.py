@@ -234,8 +234,9 @@ def test_the_containerd_store_is_sent_no_blob_that_another_image_has_and_else_al
         tar = Tar((LayerEntry(f"/workspace/{name}", "file", 0o666, content=name.encode()),))
         large.append(Blob(digest_of(b"".join(tar.read())), tar.size, content=tar))
     image = compose_image(environment, code, large)
-    store.tagged["demo:0"] = {"Id": "y", "Config": {}, "RootFS": {"Layers": ["sha256:other", large[1].digest]}}
-    present = layers_in_engine(raw, image, environment, "demo:0", "demo")
+    below = store.base()["RootFS"]["Layers"]
+    store.tagged["demo:0"] = {"Id": "y", "Config": {}, "RootFS": {"Layers": [*below, "sha256:other", large[1].digest]}}
+    present = layers_in_engine(raw, image, environment, "demo:0")
     assert present == {large[1].digest}
     load_image(raw, image, environment, "base:1", "demo:1", tmp_path, lambda sentence: None, present=present)
     sent = [{f"sha256:{path.rpartition('/')[2]}" for path in files} for files in store.loads]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from toolkit.build.code.layer import CodeLayer
-from toolkit.build.image.build_record import CODE_LABEL, ENVIRONMENT_LABEL, IDENTITY_LABEL, PROTOCOL_LABEL
+from toolkit.build.image.build_record import CODE_LABEL, ENVIRONMENT_LABEL, IDENTITY_LABEL, LAYERS_LABEL, PROTOCOL_LABEL
 from toolkit.build.reference import full_name
 from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure
@@ -140,6 +140,7 @@ def compose_image(environment: EnvironmentImage, code: CodeLayer, below: Sequenc
         PROTOCOL_LABEL: str(PROTOCOL),
         ENVIRONMENT_LABEL: environment.config_digest,
         CODE_LABEL: code.content,
+        LAYERS_LABEL: " ".join(own),
     }
     settings: dict[str, object] = {"Env": base.get("Env") or [], "Labels": labels, "WorkingDir": WORKSPACE}
     if base.get("Cmd"):

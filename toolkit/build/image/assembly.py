@@ -66,7 +66,7 @@ def assemble(
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
         image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
         if image_id is None:
-            present = layers_in_engine(engine, composed, environment, last, target.repository)
+            present = layers_in_engine(engine, composed, environment, last)
             load_image(engine, composed, environment, source, reference, folder, report, upload, present)
             image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
         if image_id is None:
