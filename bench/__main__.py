@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, describe, export, fan_out, install, load, look, peer, startup, value
+from bench import build, chain, cluster, describe, export, fan_out, install, large, load, look, peer, startup, value
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -39,6 +39,7 @@ _BENCHES: dict[str, _Bench] = {
     "export": export.main,
     "describe": describe.main,
     "load": load.main,
+    "large": large.main,
     "look": look.main,
     "install": install.main,
     "chain": chain.main,

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from toolkit.build.code.layer import LayerEntry, write_code_layer
-from toolkit.build.image.archive import compose_image
+from toolkit.build.code.layer import LayerEntry, Tar, write_code_layer
+from toolkit.build.image.archive import Blob, compose_image, digest_of
 from toolkit.build.image.build_record import IDENTITY_LABEL
-from toolkit.build.image.engine_images import load_image, read_environment_image
+from toolkit.build.image.engine_images import layers_in_engine, load_image, read_environment_image
 from toolkit.engine import Endpoint, EngineApi, connect, resolve_endpoint
 from toolkit.errors import Infrastructure
 
@@ -220,6 +220,28 @@ def test_the_containerd_store_gets_real_descriptors_and_a_full_load_after_its_si
     # What was learnt is remembered: the environment is not saved again.
     before = read_environment_image(raw, "base:1", store.base(), tmp_path)
     assert before.layers == environment.layers
+
+
+def test_the_containerd_store_is_sent_no_blob_that_another_image_has_and_else_all_of_ours(
+    stand_in: Callable[[Answer], StandIn], tmp_path: Path
+) -> None:
+    store = ContainerdStore(takes_whole=True)
+    raw = EngineApi(stand_in(store).endpoint)
+    environment = read_environment_image(raw, "base:1", store.base(), tmp_path)
+    code = write_code_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
+    large = []
+    for name in ("a", "b"):
+        tar = Tar((LayerEntry(f"/workspace/{name}", "file", 0o666, content=name.encode()),))
+        large.append(Blob(digest_of(b"".join(tar.read())), tar.size, content=tar))
+    image = compose_image(environment, code, large)
+    below = store.base()["RootFS"]["Layers"]
+    store.tagged["demo:0"] = {"Id": "y", "Config": {}, "RootFS": {"Layers": [*below, "sha256:other", large[1].digest]}}
+    present = layers_in_engine(raw, image, environment, "demo:0")
+    assert present == {large[1].digest}
+    load_image(raw, image, environment, "base:1", "demo:1", tmp_path, lambda sentence: None, present=present)
+    sent = [{f"sha256:{path.rpartition('/')[2]}" for path in files} for files in store.loads]
+    assert [[one.digest in load for one in large] for load in sent] == [[True, False], [True, True], [True, True]]
+    assert image.identity != compose_image(environment, code, large[:1]).identity
 
 
 def test_an_engine_that_takes_nothing_is_left_without_the_tag(

@@ -5,19 +5,20 @@ It needs neither Docker nor docker-py, because the `process` environment takes i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from toolkit.build import left_out
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
 from toolkit.build.code.links import warn_of_links
 from toolkit.build.code.own_outputs import Output, holds_still, known_outputs, redirected
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, ChangedFile, VanishedFile
 
 EntryKind = Literal["file", "dir", "symlink"]
 
@@ -182,7 +183,7 @@ class _Walk:
         try:
             return list(os.scandir(folder))
         except OSError as error:
-            raise BadInput(f"the folder cannot be read: {error.strerror}", folder) from error
+            raise unreadable(error, folder, "the folder") from error
 
     def _of(
         self, entries: list[os.DirEntry[str]], prefix: str, above: tuple[bool, ...], below_machines_own: bool
@@ -205,7 +206,10 @@ class _Walk:
             if stat.S_ISDIR(status.st_mode):
                 if is_ignored and not self.patterns.may_keep_below(path):
                     continue
-                inside = self._entries(entry.path)
+                try:
+                    inside = self._entries(entry.path)
+                except VanishedFile:
+                    continue
                 names = {one.name for one in inside}
                 if FETCHED in names:
                     continue
@@ -228,7 +232,10 @@ class _Walk:
 
     def _file_or_link(self, entry: os.DirEntry[str], path: str, status: os.stat_result) -> Iterator[CodeFile]:
         if stat.S_ISLNK(status.st_mode):
-            target = os.fsencode(os.readlink(entry.path)).decode("utf-8", "surrogateescape")
+            try:
+                target = os.fsencode(os.readlink(entry.path)).decode("utf-8", "surrogateescape")
+            except OSError:
+                return  # it was removed or replaced just now
             _check_utf8(target, entry.path)
             yield CodeFile(path, "symlink", entry.path, target=self._link_target(entry.path, path, target))
         elif stat.S_ISREG(status.st_mode):
@@ -256,6 +263,30 @@ class _Walk:
             relative = os.path.relpath(real, os.path.join(self.root, os.path.dirname(path)))
             return os.fsencode(relative).decode("utf-8", "surrogateescape")
         return target
+
+
+def open_file(source: str) -> BinaryIO:
+    """A file of the code, opened. A link that has replaced it is not followed.
+
+    Raises:
+        BadInput, ChangedFile: as of :func:`unreadable`.
+    """
+    try:
+        # Without waiting for a writer, where a pipe has replaced it.
+        return open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise unreadable(error, source) from error
+
+
+def unreadable(error: OSError, source: str, what: str = "it") -> BadInput:
+    """The error for a file or folder that was there when the project was looked at, and can't be read now."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+        return VanishedFile(f"{what} vanished while it was read: name it in .dockerignore if no step needs it", source)
+    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+        return ChangedFile(
+            f"{what} was replaced while it was read: name it in .dockerignore if it changes all the time", source
+        )
+    return BadInput(f"{what} cannot be read: {error.strerror}", source)
 
 
 def _check_utf8(name: str, source: str) -> None:

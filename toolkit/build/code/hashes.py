@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from pathlib import Path
 
 from toolkit.build.code.checkout import LARGEST_POINTER, missing_size
-from toolkit.build.code.files import CodeFile
-from toolkit.errors import BadInput
+from toolkit.build.code.files import CodeFile, open_file, unreadable
+from toolkit.errors import ChangedFile
 from toolkit.runtime.shared.whole_files import write_whole
 
 RACY_NS = 2_000_000_000
@@ -45,6 +44,7 @@ class FileHashes:
 
         Raises:
             BadInput: the file cannot be read.
+            ChangedFile: it has another size than when it was looked at, or is gone.
         """
         # Looked at before the file is read: a write during or after the reading then shows in the times, or no entry is kept.
         is_racy = _is_racy(file)
@@ -55,7 +55,7 @@ class FileHashes:
             if len(known) > 5:
                 self.pointers[file.path] = int(known[5])
             return str(known[4])
-        digest, beginning = _read(file.source)
+        digest, beginning = _read(file)
         entry: _Entry = [*state, digest]
         missing = missing_size(beginning) if file.size < LARGEST_POINTER else None
         if missing is not None:
@@ -76,18 +76,22 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def _read(source: str) -> tuple[str, bytes]:
+def _read(file: CodeFile) -> tuple[str, bytes]:
     """The SHA-256 of a file, in hex, and its beginning."""
-    digest, beginning = hashlib.sha256(), b""
-    try:
-        # A link that has replaced the file is not followed.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as stream:
-            while chunk := stream.read(1 << 20):
+    digest, size, beginning = hashlib.sha256(), 0, b""
+    with open_file(file.source) as stream:
+        try:
+            # One that is written faster than it is read would have no end.
+            while size <= file.size and (chunk := stream.read(1 << 20)):
                 digest.update(chunk)
                 beginning = beginning or chunk[:LARGEST_POINTER]
-    except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", source) from error
+                size += len(chunk)
+        except OSError as error:
+            raise unreadable(error, file.source) from error
+    if size != file.size:
+        raise ChangedFile(
+            "it changed while it was read: name it in .dockerignore if it changes all the time", file.source
+        )
     return digest.hexdigest(), beginning
 
 

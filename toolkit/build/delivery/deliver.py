@@ -15,6 +15,7 @@ from toolkit.build.environment.definition import network_files
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import ImageContents
 from toolkit.build.image.engine_images import uses_containerd_store
+from toolkit.build.progress import shown_size
 from toolkit.build.reference import full_name, parse_reference, registry_of
 from toolkit.build.state import build_folder
 from toolkit.config.rules import check_registry
@@ -350,7 +351,7 @@ class _Delivery:
             history.add(target.repository, tag, pushed.digest)
         reference = f"{target.repository}@{pushed.digest}"
         amount = (
-            f"sent {pushed.layers} of {pushed.total} layers, {_size(pushed.size)}"
+            f"sent {pushed.layers} of {pushed.total} layers, {shown_size(pushed.size)}"
             if pushed.total
             else "it was there already, nothing was sent"
         )
@@ -382,7 +383,7 @@ class _Delivery:
         sentences = []
         for node, loaded in zip(nodes, results, strict=True):
             amount = (
-                f"sent {len(loaded.sent)} of {loaded.total} layers, {_size(sum(loaded.sent.values()))}"
+                f"sent {len(loaded.sent)} of {loaded.total} layers, {shown_size(sum(loaded.sent.values()))}"
                 if loaded.sent
                 else "it was there already, nothing was sent"
             )
@@ -428,13 +429,3 @@ class _PushHistory:
             return {str(name): [str(tag), str(digest)] for name, (tag, digest) in pushes.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
-
-
-def _size(size: int) -> str:
-    """A number of bytes with a unit that makes it short."""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"

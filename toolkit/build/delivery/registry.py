@@ -29,7 +29,8 @@ from toolkit.build.delivery.transport import (
 )
 from toolkit.build.image.archive import MANIFEST, Blob, digest_of, oci_manifest
 from toolkit.build.image.contents import ImageContents, diff_ids
-from toolkit.errors import Infrastructure
+from toolkit.build.progress import progress
+from toolkit.errors import ChangedFile, Infrastructure
 
 _MANIFESTS = ", ".join(
     (
@@ -351,34 +352,43 @@ def _push_layers(
     repository: RemoteRepository, contents: ImageContents, result: PushResult, report: Callable[[str], None]
 ) -> tuple[Blob, ...]:
     """Sends the layers that the registry lacks; returns all layers as the registry has them now."""
-    compressed = contents.compressed_layers()
-    present = {layer.digest for layer in compressed[:-1] if repository.has_blob(layer)} if compressed else set[str]()
-    if compressed is not None and all(layer.digest in present for layer in compressed[:-1]):
-        result.total = len(compressed)
-        return (*compressed[:-1], _push_layer(repository, contents, compressed[-1], "", result))
+    own = contents.own_layers()
+    names = diff_ids(contents.config) if contents.config is not None else []
+    known = {name: blob for name in names if (blob := contents.compressed_layer(name)) is not None}
+    present = {name: blob for name, blob in known.items() if repository.has_blob(blob)}
+    if names and all(name in own for name in names if name not in present):
+        result.total = len(names)
+        try:
+            for name in names:
+                if name not in present:
+                    present[name] = _push_layer(repository, contents, own[name], name, result, report)
+            return tuple(present[name] for name in names)
+        except ChangedFile:
+            pass  # the engine has it as it was
     report(
         f"{repository.host} lacks more than the code, so the image is exported from the Docker engine, which takes longer"
     )
     with contents.exported() as layers:
         assert contents.config is not None
         result.total = len(layers)
-        names = diff_ids(contents.config)
         return tuple(
-            compressed[number]
-            if compressed is not None and compressed[number].digest in present
-            else _push_layer(repository, contents, layer, names[number], result)
-            for number, layer in enumerate(layers)
+            present.get(name) or _push_layer(repository, contents, layer, name, result, report)
+            for name, layer in zip(diff_ids(contents.config), layers, strict=True)
         )
 
 
 def _push_layer(
-    repository: RemoteRepository, contents: ImageContents, layer: Blob, diff_id: str, result: PushResult
-) -> Blob:
-    with contents.compress(layer, diff_id) as compressed:
+    repository: RemoteRepository, contents: ImageContents, layer: Blob, diff_id: str, result: PushResult,
+    report: Callable[[str], None],
+) -> Blob:  # fmt: skip
+    # Each changed line makes another code layer: it would push out what is worth remembering.
+    with contents.compress(layer, diff_id if diff_id != contents.image.code else "", report) as compressed:
         content = compressed.content
         assert content is not None and compressed.size is not None
         if not repository.has_blob(compressed):
-            sent = repository.upload_blob(compressed.digest, Body(content.read, compressed.size))
+            with progress(content.size, "sending", f"to {repository.host}", report) as counted:
+                body = Body(lambda: counted(content.read()), compressed.size)
+                sent = repository.upload_blob(compressed.digest, body)
             result.size += sent
             result.layers += 1 if sent else 0
         return Blob(compressed.digest, compressed.size, compressed.media_type)

@@ -1,9 +1,11 @@
-"""The image of a project's code. It is built from the environment and the code layer, and tagged by its content."""
+"""The image of a project's code. It is built from the environment and the layers of the code, and tagged by its content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.build.code.checkout import ignored_by_git, warn_of_missing
-from toolkit.build.code.files import CodeFile, is_project_file, project_files
+from toolkit.build.code.files import CodeFile, is_project_file, open_file, project_files
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
 from toolkit.build.code.own_outputs import outputs_folder
@@ -44,7 +46,7 @@ from toolkit.build.image.explanation import explanation
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
-from toolkit.errors import BadInput, Infrastructure
+from toolkit.errors import BadInput, ChangedFile, Infrastructure, VanishedFile
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
@@ -53,6 +55,12 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 
+_LOOKS = 3
+"""Times that the code is looked at, where files change while they are read."""
+_PAUSE = 0.3
+"""Seconds before another look."""
+_NAMED = 5
+"""Changing files that are named; the rest is counted."""
 _FALL_BACK = "0.0.0"
 """The version of a project whose own files do not say it. It is the same for each commit, which makes no other image."""
 
@@ -296,10 +304,48 @@ def _code(project: Project, network: dict[str, Path], report: Report) -> list[Co
 def _build_code(
     job: _BuildJob, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None, explain: bool
 ) -> BuiltImage:
+    """The image of the code as it is now. Where a file changes while it is read, all files are looked at anew, a few times.
+
+    Raises:
+        ChangedFile: files change each time.
+    """
+    said: set[str] = set()
+
+    def report_once(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            job.report(sentence)
+
+    once = replace(job, report=report_once)
+    for look in range(1, _LOOKS + 1):
+        files: list[CodeFile] = []
+        try:
+            return _look_and_build(once, target, definition, last, explain, files, look > 1)
+        except ChangedFile as error:
+            if look == _LOOKS:
+                raise _changing(job.project.root, files, error) from error
+            time.sleep(_PAUSE)
+    raise AssertionError("the last look ends the loop")
+
+
+def _look_and_build(
+    job: _BuildJob, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None, explain: bool,
+    files: list[CodeFile], without_vanished: bool,
+) -> BuiltImage:  # fmt: skip
+    """One look at the files, and the image of what was seen.
+
+    Args:
+        files: gets what was seen.
+        without_vanished: a file that vanishes after that is left out. The first look does not do so, because a file may have been
+            renamed: then it would be in the image under neither name.
+
+    Raises:
+        ChangedFile: a file changed while it was read.
+    """
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = FileHashes(job.folder / "hashes.json")
-    files = _code(job.project, network, job.report)
-    user = user_entries(files, hashes)
+    files += _code(job.project, network, job.report)
+    user = user_entries(files, hashes, without_vanished)
     runtime = runtime_entries(hashes)
     hashes.save()
     warn_of_missing(job.project.root, files, hashes.pointers, _warning(job.report))
@@ -312,26 +358,67 @@ def _build_code(
             "nothing changed"
         ]:
             job.report(reason)
+    is_done = last is not None and image_id is not None and not job.anew
+    if (explain or not is_done) and not without_vanished:
+        _report_size(job, files)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
     if sentence := ignored_by_git(job.project.root, files):
         job.report(sentence)
     definition, environment = _environment(job, definition, network)
-    inputs = replace(inputs, environment=definition.inputs())
     if last is None or last.base != definition.base:
         job.report(f"the base image is {definition.base}")
-    with job.engine.upload("/images/load?quiet=1") as upload:
-        # These imports cost time, which an unchanged build must not spend. The engine prepares its load meanwhile.
-        from toolkit.build.image.assembly import assemble
+    while True:
+        inputs = replace(inputs, environment=definition.inputs(), code=entry_summaries(user))
+        try:
+            with job.engine.upload("/images/load?quiet=1") as upload:
+                # These imports cost time, which an unchanged build must not spend. The engine prepares its load meanwhile.
+                from toolkit.build.image.assembly import assemble
 
-        built = assemble(
-            job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
-            partial(_installed, job, definition),
-        )  # fmt: skip
+                built = assemble(
+                    job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
+                    partial(_installed, job, definition), last.result.id if last is not None else "",
+                )  # fmt: skip
+            break
+        except VanishedFile:
+            left = [entry for entry in user if entry.source is None or os.path.lexists(entry.source)]
+            if not without_vanished or len(left) == len(user):
+                raise
+            user = left
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     write_build_record(job.folder, target, record)
     return built
+
+
+def _report_size(job: _BuildJob, files: list[CodeFile]) -> None:
+    from toolkit.build.code.large import size_warning
+
+    warning = size_warning(files)
+    if warning is not None:
+        job.report(f"warning: {warning}")
+
+
+def _changing(root: Path, files: list[CodeFile], error: ChangedFile) -> ChangedFile:
+    """The error that names the files that changed since the last look, where they are known."""
+    changed = [file.path for file in files if file.kind == "file" and _has_changed(file)]
+    if not changed:
+        where = error.where or ""
+        changed = [os.path.relpath(where, root) if os.path.isabs(where) else where]
+    named = ", ".join(changed[:_NAMED]) + (f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else "")
+    one = len(changed) == 1
+    return ChangedFile(
+        f"{named} {'was' if one else 'were'} changed or removed each of the {_LOOKS} times that the code was read: name "
+        f"{'it' if one else 'them'} in .dockerignore, or end what writes to {'it' if one else 'them'}"
+    )
+
+
+def _has_changed(file: CodeFile) -> bool:
+    try:
+        now = os.lstat(file.source)
+    except OSError:
+        return True
+    return (now.st_size, now.st_mtime_ns, now.st_ino) != (file.size, file.stamp[0], file.stamp[2])
 
 
 def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:
@@ -403,19 +490,24 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     }
     # What says how the project is built is there for that also where .dockerignore keeps it out of the image.
     files |= {name: job.project.root / name for name in one.reads}
-    read = {name: files[name].read_bytes() for name in one.reads if name in files}
+    read = {name: _content(files[name]) for name in one.reads if name in files}
     # A comment or the table of another tool asks nothing anew.
     forms = {name: "backend" for name in read if Path(name).name == "pyproject.toml"}
     version = settings.version or _FALL_BACK
     meaning = Memory(job.folder).of(read, Reading(forms))
     inputs = [definition.base_id, definition.packages, one.folder, version, meaning]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-    contents = {name: path.read_bytes() for name, path in files.items()}
+    contents = {name: _content(path) for name, path in files.items() if path.exists()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
     return ask_backend(
         job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report,
         job.anew,
     )  # fmt: skip
+
+
+def _content(path: Path) -> bytes:
+    with open_file(str(path)) as file:
+        return file.read()
 
 
 def _environment(
