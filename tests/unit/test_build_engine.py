@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from toolkit.build.code.layer import LayerEntry, Tar, write_code_layer
+from toolkit.build.environment.base_image import image_in_engine
 from toolkit.build.image.archive import Blob, compose_image, digest_of
 from toolkit.build.image.build_record import IDENTITY_LABEL
 from toolkit.build.image.engine_images import layers_in_engine, load_image, read_environment_image
@@ -256,3 +257,27 @@ def test_an_engine_that_takes_nothing_is_left_without_the_tag(
             raw, compose_image(environment, code), environment, "base:1", "demo:1", tmp_path, lambda sentence: None
         )
     assert store.tagged == {}
+
+
+class _Images(EngineApi):
+    """An engine, of whatever kind, that answers for names with these images."""
+
+    def __init__(self, images: dict[str, dict[str, Any]]) -> None:
+        self.images = images
+
+    def json(self, path: str) -> Any:
+        return self.images.get(path.removeprefix("/images/").removesuffix("/json"))
+
+
+def test_an_image_by_digest_is_asked_for_without_its_tag_and_is_no_other_one() -> None:
+    digest = "sha256:" + "1" * 64
+    tagged: dict[str, Any] = {"Id": "other", "RepoDigests": ["host:5000/python@sha256:" + "2" * 64]}
+    # With a graph driver or with containerd's store, what has the digest says so.
+    found = {"Id": "one", "RepoDigests": ["host:5000/mirror@sha256:" + "3" * 64, f"host:5000/python@{digest}"]}
+    engine = _Images({"host:5000/python:3.12": tagged, f"host:5000/python@{digest}": found})
+    for reference in (f"host:5000/python:3.12@{digest}", f"host:5000/python@{digest}"):
+        assert image_in_engine(engine, reference) == found
+    assert image_in_engine(engine, "host:5000/python:3.12") == tagged
+    # An engine that takes the name alone for the answer is not believed.
+    engine.images[f"host:5000/python@{digest}"] = tagged
+    assert image_in_engine(engine, f"host:5000/python:3.12@{digest}") is None
