@@ -141,6 +141,40 @@ def test_what_says_nothing_to_uv_keeps_the_key(tmp_path_factory: pytest.TempPath
     assert uv_key(root, lock(changed), project) == uv_key(root, lock())
 
 
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_package_counts_exactly_where_it_can_be_installed(data: st.DataObject) -> None:
+    """On any graph of packages, with cycles and extras: a change of one makes another key where the project reaches it."""
+    names = [f"p{number}" for number in range(6)]
+    edge = st.tuples(st.sampled_from(names), st.booleans())
+    plain = {name: data.draw(st.lists(edge, max_size=2), label=name) for name in names}
+    extra = {name: data.draw(st.lists(edge, max_size=2), label=f"{name}[x]") for name in names}
+    first = data.draw(st.lists(edge, min_size=1, max_size=2), label="the project")
+    for_development = data.draw(st.lists(edge, max_size=2), label="the project's group")
+
+    def listed(edges: list[tuple[str, bool]]) -> str:
+        asked = {True: ", extra = ['x']", False: ""}
+        return "[" + ", ".join(f'{{ name = "{name}"{asked[of_x]} }}' for name, of_x in edges) + "]"
+
+    def meant(changed: str = "") -> dict[str, str]:
+        text = HEAD + '[[package]]\nname = "demo"\nversion = "1"\nsource = { virtual = "." }\n'
+        text += f"dependencies = {listed(first)}\n[package.dev-dependencies]\ndev = {listed(for_development)}\n"
+        for name in names:
+            text += package(name, "2.0" if name == changed else "1.0", f"dependencies = {listed(plain[name])}\n")
+            text += f"[package.optional-dependencies]\nx = {listed(extra[name])}\n"
+        return meaning_of({"uv.lock": text.encode()}, Reading({"uv.lock": "uv-lock"}))
+
+    unread, reached = list(first), set(first)
+    while unread:
+        name, of_x = unread.pop()
+        for one in [*plain[name], *(extra[name] if of_x else [])]:
+            if one not in reached:
+                reached.add(one)
+                unread.append(one)
+    installed = {name for name, _ in reached}
+    assert {name for name in names if meant(name) != meant()} == installed
+
+
 @pytest.mark.parametrize(
     ("of_lock", "old", "new"),
     [

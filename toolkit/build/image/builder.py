@@ -42,7 +42,6 @@ from toolkit.build.image.build_record import (
     write_build_record,
 )
 from toolkit.build.image.changes import BuildInputs
-from toolkit.build.image.explanation import explanation
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
@@ -354,6 +353,8 @@ def _look_and_build(
     is_unchanged = last is not None and last.inputs == inputs
     image_id = engine_id(job.engine, last.result) if last is not None and is_unchanged else None
     if explain:
+        from toolkit.build.image.explanation import explanation
+
         for reason in explanation(job.project, job.folder, target, definition, last, inputs, image_id is None) or [
             "nothing changed"
         ]:

@@ -7,10 +7,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.build.environment.dependencies.found import Reading
-from toolkit.build.environment.meaning.parts import Parts
 from toolkit.runtime.shared.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from toolkit.build.environment.meaning.parts import Parts
 
 VERSION = 1
 """Of what this package takes files to mean. Another one makes other keys."""
