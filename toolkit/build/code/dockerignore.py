@@ -38,11 +38,16 @@ class Patterns:
 
     def ignores(self, path: str) -> bool:
         """Whether ``path`` is ignored."""
-        parts = path.split("/")
+        return self.verdict(self.above(path + "/"))
+
+    def above(self, folder: str) -> tuple[bool, ...]:
+        """Which lines match a folder, by its path with a slash at its end, or a folder above it; "" is the top."""
         matched: tuple[bool, ...] = ()
-        for end in range(1, len(parts) + 1):
-            matched = self.matches("/".join(parts[:end]), matched)
-        return self.verdict(matched)
+        end = folder.find("/")
+        while self.patterns and end >= 0:
+            matched = self.matches(folder[:end], matched)
+            end = folder.find("/", end + 1)
+        return matched
 
     def matches(self, path: str, above: tuple[bool, ...]) -> tuple[bool, ...]:
         """Which lines match ``path`` or a folder above it.
