@@ -217,13 +217,17 @@ class Walk:
         """Where a path below the root lies on this machine."""
         return os.path.join(self.root, path if _IS_UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape")))
 
+    def folder_source(self, prefix: str) -> str:
+        """The same for a folder."""
+        return self.source(prefix[:-1]) if prefix else self.root
+
     def listing(self, prefix: str) -> list[os.DirEntry[str]]:
         """The entries of a folder.
 
         Raises:
             BadInput: it cannot be read.
         """
-        folder = self.source(prefix[:-1]) if prefix else self.root
+        folder = self.folder_source(prefix)
         try:
             return list(os.scandir(folder))
         except OSError as error:

@@ -47,7 +47,7 @@ class FileHashes:
         if known is not None and known[:4] == state and not is_racy:
             self._used[file.path] = known
             return str(known[4])
-        digest = _read(file.source)
+        digest = sha256_of(file.source)
         if not is_racy:
             self._used[file.path] = [*state, digest]
             self._is_changed = True
@@ -63,7 +63,12 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def _read(source: str) -> str:
+def sha256_of(source: str) -> str:
+    """The SHA-256 of a file's content, in hex.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
     digest = hashlib.sha256()
     try:
         # A link that has replaced the file is not followed.

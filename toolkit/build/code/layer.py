@@ -230,8 +230,3 @@ class DigestWriter(io.RawIOBase):
 
 def _order(entry: LayerEntry) -> bytes:
     return entry.path.encode("utf-8")
-
-
-def entry_summaries(entries: list[LayerEntry]) -> dict[str, str]:
-    """One line for each entry, by its path; the build record keeps them, so that the next build can say what changed."""
-    return {entry.path: f"{entry.kind} {entry.mode:o} {entry.digest}" for entry in entries}

@@ -16,7 +16,7 @@ PROTOCOL_LABEL = "dev.toolkit.protocol"
 ENVIRONMENT_LABEL = "dev.toolkit.environment"
 CODE_LABEL = "dev.toolkit.code"
 
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
 def write_build_record(folder: Path, target: Reference, build: BuildRecord) -> None:
     content = json.dumps({"version": _VERSION, **asdict(build)}, sort_keys=True)
     write_whole(str(_file(folder, target)), content.encode())
+
+
+def code_file(folder: Path, target: Reference) -> Path:
+    """The file that keeps the lines of the code of the last build. They are only read to say what changed."""
+    return _file(folder, target).with_suffix(".code")
 
 
 def _file(folder: Path, target: Reference) -> Path:

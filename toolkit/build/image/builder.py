@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.build.code.files import CodeFile, is_project_file, project_files
+from toolkit.build.code.files import CodeFile, is_project_file, project_files, walk_of
 from toolkit.build.code.hashes import FileHashes
-from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
+from toolkit.build.code.index import Code, kept_lines, look_at
+from toolkit.build.code.layer import LayerEntry, code_digest, runtime_entries
 from toolkit.build.environment.base_image import (
     CONDA_PYTHON,
     DEFAULT_BASE,
@@ -31,10 +32,11 @@ from toolkit.build.image.build_record import (
     PROTOCOL_LABEL,
     BuildRecord,
     BuiltImage,
+    code_file,
     read_build_record,
     write_build_record,
 )
-from toolkit.build.image.changes import BuildInputs, rebuild_reasons
+from toolkit.build.image.changes import BuildInputs, CodeLines, rebuild_reasons
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
@@ -263,15 +265,18 @@ def _build_code(
 ) -> BuiltImage:
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = FileHashes(job.folder / "hashes.json")
-    user = user_entries(_code(job.project, network, job.report), hashes)
+    private = _private(job.project, network)
+    code = look_at(walk_of(job.project.root, without=private, warn=_warning(job.report)), job.folder / "code.index")
     runtime = runtime_entries(hashes)
     hashes.save()
-    inputs = BuildInputs(target.repository, definition.input_hashes(), entry_summaries(user), entry_summaries(runtime))
+    inputs = BuildInputs(target.repository, definition.input_hashes(), code.digest, code_digest(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
     image_id = _engine_id(job.engine, last.result) if last is not None and is_unchanged else None
     if explain:
-        for reason in rebuild_reasons(last.inputs if last else None, inputs, image_id is None) or ["nothing changed"]:
+        lines = partial(_code_lines, job, target, last, code)
+        reasons = rebuild_reasons(last.inputs if last else None, inputs, image_id is None, lines)
+        for reason in reasons or ["nothing changed"]:
             job.report(reason)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
@@ -285,12 +290,17 @@ def _build_code(
         from toolkit.build.image.assembly import assemble
 
         built = assemble(
-            job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
+            job.engine, str(environment["Id"]), environment, code.entries(), runtime, target, job.folder, job.report, upload,
             partial(_installed, job, definition),
         )  # fmt: skip
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
+    code.keep(code_file(job.folder, target))
     write_build_record(job.folder, target, record)
     return built
+
+
+def _code_lines(job: _BuildJob, target: Reference, last: BuildRecord | None, code: Code) -> CodeLines:
+    return kept_lines(code_file(job.folder, target), last.inputs.code) if last else None, code.lines()
 
 
 def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:

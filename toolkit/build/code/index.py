@@ -1,0 +1,271 @@
+"""What the last look at a project's code found, kept by folder, so that an unchanged folder costs no more than its listing.
+
+It says what was hashed, and nothing is run from it. A folder whose entries have the same names, modes, sizes, times and inodes as
+at the last look holds the same code. One of 100,000 files would take seconds if each got objects, a pattern and a line of JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from toolkit.build.code import files
+from toolkit.build.code.files import EntryKind, Walk, with_content
+from toolkit.build.code.hashes import RACY_NS, sha256_of
+from toolkit.build.code.layer import LayerEntry
+from toolkit.runtime.shared.protocol import WORKSPACE
+from toolkit.runtime.shared.whole_files import write_whole
+
+_MAGIC = b"toolkit code index 1\n"
+_FORMAT = 2
+"""Of marshal: the last one that writes equal values as equal bytes. A later one marks what is referred to twice."""
+_facts = attrgetter("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+
+_Facts: TypeAlias = tuple[int, int, int, int, int]
+_Row: TypeAlias = list["str | _Facts | None"]
+"""The entries of a folder, in the order of the listing: a name, which the facts follow unless it is a folder. They are None
+where they do not settle what the entry is; they then differ from those of the next look."""
+_Own: TypeAlias = tuple[str, EntryKind, bool, str]
+"""A file or link that is code: its name, kind, executable bit, and SHA-256 in hex or target."""
+
+_NOTHING = marshal.dumps([], _FORMAT)
+_CODE, _IGNORED, _OUT = 0, 1, 2
+_Known: TypeAlias = tuple[bytes, int, tuple[str, ...], bytes]
+"""A folder: its row, whether it is code, ignored or out with all in it, the folders in it that may hold code, and its own code."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """The user's code as one look found it.
+
+    Attributes:
+        digest: a SHA-256, in hex, of all that :meth:`entries` gives. It can be compared with those of this machine only.
+    """
+
+    digest: str
+    _walk: Walk
+    _folders: dict[str, bytes]
+
+    def entries(self) -> list[LayerEntry]:
+        """The entries of the code layer, below the working folder."""
+        entries = [LayerEntry(WORKSPACE, "dir", 0o777)]
+        for prefix, content in self._folders.items():
+            if prefix:
+                entries.append(LayerEntry(f"{WORKSPACE}/{prefix[:-1]}", "dir", 0o777))
+            for name, kind, executable, digest in marshal.loads(content):
+                path = f"{WORKSPACE}/{prefix}{name}"
+                if kind == "file":
+                    source = self._walk.source(prefix + name)
+                    entries.append(LayerEntry(path, "file", 0o777 if executable else 0o666, digest, source))
+                else:
+                    entries.append(LayerEntry(path, kind, 0o777, digest))
+        return entries
+
+    def keep(self, file: Path) -> None:
+        """Writes it for :func:`kept_lines`."""
+        _write(file, (self.digest, self._folders))
+
+    def lines(self) -> dict[str, str]:
+        """One line for each entry, by its path in the project."""
+        return _lines(self._folders)
+
+
+def kept_lines(file: Path, digest: str) -> dict[str, str] | None:
+    """The lines of the code that :meth:`Code.keep` wrote; None where the file holds no code with this digest."""
+    content = _read(file)
+    if not isinstance(content, tuple) or content[0] != digest:
+        return None
+    return _lines(content[1])
+
+
+def _lines(folders: dict[str, bytes]) -> dict[str, str]:
+    lines = {prefix[:-1]: "dir" for prefix in folders if prefix}
+    for prefix, content in folders.items():
+        for name, *line in marshal.loads(content):
+            lines[prefix + name] = str(line)
+    return lines
+
+
+def look_at(walk: Walk, store: Path) -> Code:
+    """The user's code as it is now; to be called under the build's lock.
+
+    Args:
+        store: the file of the index. What it holds of unchanged folders is believed.
+
+    Raises:
+        BadInput: an entry cannot be read, or its name is not UTF-8.
+    """
+    content = _read(store)
+    key = _key(walk)
+    known: dict[str, _Known] = {}
+    old_key = ""
+    if isinstance(content, tuple):
+        old_key, known = content
+    look = _Look(walk, known, old_key == key)
+    folders = look.folders()
+    if look.is_changed or len(folders) != len(known):
+        _write(store, (key, folders))
+    shown = with_content(
+        (prefix, one[1] != _CODE, one[3] != _NOTHING) for prefix, one in folders.items() if one[1] != _OUT
+    )
+    found = {prefix: folders[prefix][3] for prefix in sorted(shown)}
+    digest = hashlib.sha256()
+    for prefix, own in found.items():
+        digest.update(marshal.dumps((prefix, own), _FORMAT))
+    return Code(digest.hexdigest(), walk, found)
+
+
+class _Look:
+    """One look.
+
+    Attributes:
+        is_changed: whether the index has to be written.
+    """
+
+    def __init__(self, walk: Walk, known: dict[str, _Known], has_same_rules: bool) -> None:
+        self._walk = walk
+        self._known = known
+        self._has_same_rules = has_same_rules
+        self._own_output = frozenset(inode for _, inode in walk.own_output)
+        self._racy = time.time_ns() - RACY_NS  # before anything is looked at
+        self.is_changed = not has_same_rules
+
+    def folders(self) -> dict[str, _Known]:
+        folders: dict[str, _Known] = {}
+        todo = [""]
+        while todo:
+            prefix = todo.pop()
+            known = self._known.get(prefix)
+            if known is None or not self._has_same_rules or not self._is_same(prefix, known):
+                new = self._anew(prefix, known)
+                self.is_changed = self.is_changed or new != known
+                known = new
+            folders[prefix] = known
+            for name in known[2]:
+                todo.append(f"{prefix}{name}/")
+        return folders
+
+    def _is_same(self, prefix: str, known: _Known) -> bool:
+        """Whether a folder's entries are as they were. Its listing is asked for relative to it, which is faster."""
+        folder = self._walk.folder_source(prefix)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                row = _row(os.scandir(descriptor), known[1] == _OUT)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False  # the look from nothing says what is wrong
+        if self._own_output and not self._own_output.isdisjoint(one[4] for one in row if isinstance(one, tuple)):
+            return False
+        return marshal.dumps(row, _FORMAT) == known[0]
+
+    def _anew(self, prefix: str, known: _Known | None) -> _Known:
+        """A folder as it is found without the index, which still says the hashes of files that are as they were."""
+        entries = self._walk.listing(prefix)
+        found = self._walk.folder(prefix, entries)
+        if found is None:
+            return marshal.dumps(_row(entries, True), _FORMAT), _OUT, (), _NOTHING
+        facts = _facts_by_name(entries)
+        hashes = _hashes(known) if known else {}
+        own: list[_Own] = []
+        for file in found.files:
+            name = file.path[len(prefix) :]
+            if file.kind == "file":
+                before, digest = hashes.get(name, (None, ""))
+                if before is None or before != facts[os.path.basename(file.source)]:
+                    digest = sha256_of(file.source)
+                own.append((name, "file", file.executable, digest))
+            else:
+                own.append((name, file.kind, False, file.target))
+        own.sort()
+        row: _Row = []
+        for entry in entries:
+            row.append(entry.name)
+            if entry.name in facts:
+                one = facts[entry.name]
+                is_settled = one is not None and entry.name not in found.unsettled and max(one[2], one[3]) <= self._racy
+                row.append(one if is_settled else None)
+        state = _IGNORED if found.is_ignored else _CODE
+        return marshal.dumps(row, _FORMAT), state, tuple(found.below), marshal.dumps(own, _FORMAT)
+
+
+def _row(entries: Iterable[os.DirEntry[str]], names_only: bool) -> _Row:
+    row: _Row = []
+    append = row.append
+    for entry in entries:
+        append(entry.name)
+        if not names_only and not entry.is_dir(follow_symlinks=False):
+            append(_facts(entry.stat(follow_symlinks=False)))
+    return row
+
+
+def _facts_by_name(entries: list[os.DirEntry[str]]) -> dict[str, _Facts | None]:
+    """What :func:`os.lstat` said of the entries that are no folders; None for one that is gone. An entry asks only once."""
+    facts: dict[str, _Facts | None] = {}
+    for entry in entries:
+        try:
+            if not entry.is_dir(follow_symlinks=False):
+                facts[entry.name] = None
+                facts[entry.name] = _facts(entry.stat(follow_symlinks=False))
+        except OSError:
+            pass
+    return facts
+
+
+def _hashes(known: _Known) -> dict[str, tuple[_Facts, str]]:
+    """The SHA-256 of a folder's files, each with the facts for which it holds."""
+    digests = {name: digest for name, kind, _, digest in marshal.loads(known[3]) if kind == "file"}
+    hashes = {}
+    name = ""
+    for one in marshal.loads(known[0]):
+        if isinstance(one, str):
+            name = os.fsencode(one).decode("utf-8", "surrogateescape")
+        elif one is not None and name in digests:
+            hashes[name] = (one, digests[name])
+    return hashes
+
+
+def _key(walk: Walk) -> str:
+    """A digest of what decides, beside the entries, which of them are code."""
+    patterns = [(one.regex.pattern, one.exception, one.literal) for one in walk.patterns.patterns]
+    rules = os.stat(files.__file__)
+    decisive = (
+        patterns,
+        sorted(walk.without),
+        walk.root,
+        rules.st_mtime_ns,
+        rules.st_size,
+        sys.getfilesystemencoding(),
+    )
+    return hashlib.sha256(repr(decisive).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _read(file: Path) -> object:
+    """What :func:`_write` wrote; None where there is no such file, or it is damaged or of another version."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    head = len(_MAGIC) + 4
+    body = memoryview(content)[head:]
+    if content[:head] != _MAGIC + zlib.crc32(body).to_bytes(4, "big"):
+        return None
+    try:
+        return cast("object", marshal.loads(body))
+    except (EOFError, ValueError, TypeError):
+        return None
+
+
+def _write(file: Path, value: Any) -> None:
+    body = marshal.dumps(value, _FORMAT)
+    write_whole(str(file), _MAGIC + zlib.crc32(body).to_bytes(4, "big") + body)
