@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, describe, export, fan_out, install, load, look, peer, startup, value
+from bench import build, chain, cluster, describe, export, fan_out, install, load, look, peer, startup, tree, value
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -40,6 +40,7 @@ _BENCHES: dict[str, _Bench] = {
     "describe": describe.main,
     "load": load.main,
     "look": look.main,
+    "tree": tree.main,
     "install": install.main,
     "chain": chain.main,
     "chain-200": chain.main_long,
