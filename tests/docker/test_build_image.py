@@ -205,6 +205,32 @@ def test_no_secret_and_no_history_is_in_the_image(bench: Bench) -> None:
     assert b"CANARY-7431" not in archive
 
 
+def test_what_is_no_code_makes_no_other_image_and_what_a_checkout_lacks_is_said_each_time(bench: Bench) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5000000\n"
+    subprocess.run(["git", "init", "-q", str(bench.root)], check=True)
+    bench.write(steps_py="1", model=pointer)
+    (bench.root / ".gitignore").write_text("raw\n")
+    (bench.root / "raw").touch()
+    os.truncate(bench.root / "raw", 11_000_000)
+    built = bench.build()
+    assert any("the image takes 11 MB that Git ignores: raw" in sentence for sentence in bench.said)
+    for name in ("python/pyvenv.cfg", "python/lib/x.py", ".pytest_cache/v", "sub.egg-info/PKG-INFO", ".DS_Store"):
+        (bench.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (bench.root / name).write_text("x")
+    again = bench.build()
+    assert again.digest == built.digest and not again.changed
+    assert [sentence for sentence in bench.said if not sentence.startswith("nothing ")] == [
+        "warning: model is a Git LFS pointer in place of 5.0 MB: `git lfs pull` gets it"
+    ]
+    there = set(bench.run(built.reference, "ls", "-A").split())
+    assert there >= {".gitignore", "model", "raw", "steps.py"} and not there & {
+        "python",
+        ".pytest_cache",
+        ".DS_Store",
+        "sub.egg-info",
+    }
+
+
 def test_docker_save_of_an_image_can_be_loaded(bench: Bench, tmp_path: Path) -> None:
     image = bench.build()
     archive = tmp_path / "image.tar"

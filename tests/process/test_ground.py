@@ -114,6 +114,30 @@ def test_what_a_step_writes_ends_with_it_and_the_project_stays_as_it_is(
     assert "copy of the project's files" not in project.err
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_a_step_finds_none_of_what_is_no_code_and_links_to_the_root_lead_to_its_own_copy(
+    project: LocalProject, large: bool
+) -> None:
+    for name in ("tools/pyvenv.cfg", "tools/lib/a", ".pytest_cache/b", "web/node_modules/c", "web/d", ".mypy_cache/e"):
+        project.write(name, "")
+    project.write(".dockerignore", "!.mypy_cache\n")
+    project.write("big.bin", "")
+    os.truncate(project.root / "big.bin", LARGE if large else 10)
+    (project.root / "self").symlink_to(".")
+    (project.root / "web" / "up").symlink_to("..")
+    project.write("p.yaml", steps("find . | sort | tr '\\n' ' '; echo new > self/web/up/self/big.bin; cat big.bin"))
+    # When the run's own output goes to a file of the project, as does that of the next one,
+    for run in (["run", "p.yaml", "--env", "process"], ["show", "--json"]):
+        with (project.root / f"{run[0]}.txt").open("wb") as file:
+            command = [sys.executable, "-m", "toolkit", *run]
+            subprocess.run(command, cwd=project.root, stdout=file, stderr=file, check=True, timeout=60)
+    assert project.run("p.yaml") == 0, project.err
+    # then a step finds neither.
+    there = ". ./.dockerignore ./.mypy_cache ./.mypy_cache/e ./big.bin ./p.yaml ./self ./web ./web/d ./web/up"
+    assert project.output().decode().split("new")[0].split() == there.split()
+    assert (project.root / "big.bin").stat().st_size == (LARGE if large else 10)
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_large_project_is_an_overlay_where_that_is_allowed_and_else_a_line_names_its_size(
     project: LocalProject, monkeypatch: pytest.MonkeyPatch, allowed: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.build.code.dockerignore import parse
+from toolkit.build.code.dockerignore import Patterns, parse
 from toolkit.errors import BadInput
 
 TABLE: list[tuple[str, str, bool]] = [
@@ -63,7 +63,15 @@ TABLE: list[tuple[str, str, bool]] = [
 
 @pytest.mark.parametrize(("content", "path", "ignored"), TABLE)
 def test_a_pattern_means_what_it_means_to_docker(content: str, path: str, ignored: bool) -> None:
-    assert parse(content.encode(), ".dockerignore").ignores(path) is ignored
+    assert ignores(parse(content.encode(), ".dockerignore"), path) is ignored
+
+
+def ignores(patterns: Patterns, path: str) -> bool:
+    matched: tuple[bool, ...] = ()
+    parts = path.split("/")
+    for end in range(len(parts)):
+        matched = patterns.matches("/".join(parts[: end + 1]), matched)
+    return patterns.verdict(matched)
 
 
 @pytest.mark.parametrize("content", ["ok\n!", "ok\n[a", "ok\n[]a]"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from toolkit.build.code import links
 from toolkit.build.code.files import FETCHED, CodeFile, is_left_out, project_files
 from toolkit.errors import BadInput
 
@@ -92,6 +93,48 @@ def test_links_stay_links_and_those_that_lead_out_are_warned_about(tmp_path: Pat
     assert found["sub/by-its-path"].target == "../data.csv" and found["sub/around"].target == ".."
     assert "folder/x" not in found
     assert sorted(warning.split()[0] for warning in warnings) == ["absolute", "outside"]
+
+
+def test_links_that_lead_to_nothing_in_a_container_are_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "app.py", "sub/x", ".venv/bin/tool", "node_modules/m/index.js", "ignored", f"got/{FETCHED}")
+    (tmp_path / ".dockerignore").write_text("ignored\n")
+    (tmp_path / ".venv/bin/python").symlink_to("/usr/bin/env")
+    (tmp_path / ".venv/inside").symlink_to("../sub")
+    for name, target in {
+        # These are right.
+        "self": ".", "sub/up": "..", "sub/root": "../self/sub/x", "through": "self/sub/up/app.py", "folder": "sub/",
+        # These are not.
+        "dangling": "nowhere", "deep": "sub/none/x", "under": "app.py/x", "a": "b", "b": "a", "own": "own", "to-a": "a/x",
+        "latest": ".venv/bin/tool", "module": "node_modules/m", "hidden": "ignored", "back": ".venv/inside/x",
+        "python": ".venv/bin/python", "fetched": "got", "opt": "/opt/model", "chain": "opt",
+    }.items():  # fmt: skip
+        (tmp_path / name).symlink_to(target)
+    warnings: list[str] = []
+    monkeypatch.setattr(links, "_MOST_NAMED", 100)
+    project_files(tmp_path, warn=warnings.append)
+    by_reason: dict[str, set[str]] = {}
+    for sentence in warnings:
+        path = sentence.split()[0]
+        reason = next(
+            words for words in ("circle", "left out", "outside of the project", "leads to nothing") if words in sentence
+        )
+        by_reason.setdefault(reason, set()).add(path)
+    assert by_reason == {
+        "circle": {"a", "b", "own", "to-a"},
+        "left out": {"latest", "module", "hidden", "back", "python", "fetched"},
+        "outside of the project": {"opt", "chain"},
+        "leads to nothing": {"dangling", "deep", "under"},
+    }
+
+
+def test_of_many_wrong_links_a_few_are_named(tmp_path: Path) -> None:
+    for number in range(17):
+        (tmp_path / f"{number:02}").symlink_to("annex")
+    warnings: list[str] = []
+    project_files(tmp_path, warn=warnings.append)
+    assert len(warnings) == 6 and "and 12 more" in warnings[-1]
 
 
 def test_sockets_and_pipes_are_left_out_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

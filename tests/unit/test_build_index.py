@@ -15,21 +15,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit.build.code import index
-from toolkit.build.code.files import COMPOSE_TOP, project_files, walk_of
-from toolkit.build.code.hashes import FileHashes, sha256_of
+from toolkit.build.code.files import COMPOSE_TOP, CodeFile, project_files, walk_of
+from toolkit.build.code.hashes import FileHashes, read_hash
 from toolkit.build.code.index import Code, kept_lines, look_at
 from toolkit.build.code.layer import LayerEntry, user_entries
+from toolkit.build.code.own_outputs import Redirected
 from toolkit.errors import BadInput
 
 SHORT_NS = 12_000_000
 """Above one tick of the kernel's clock, by which files get their times. The real two seconds would make these tests long."""
 
-_NAMES = ("a.py", "A.py", "b.txt", "c.yaml", ".env", "x", ".toolkit-fetched", ".dockerignore")
-_FOLDERS = ("", "d/", "d/e/", "D/", "d-e/", "x/", "d/x/")
+_NAMES = (
+    "a.py",
+    "A.py",
+    "b.txt",
+    "c.yaml",
+    ".env",
+    "x",
+    ".toolkit-fetched",
+    ".dockerignore",
+    "pyvenv.cfg",
+    ".coverage",
+)
+_FOLDERS = ("", "d/", "d/e/", "D/", "d-e/", "x/", "d/x/", "d/.tox/")
 _paths = st.builds(str.__add__, st.sampled_from(_FOLDERS), st.sampled_from(_NAMES))
-_contents = st.sampled_from([b"one", b"two", b"three", COMPOSE_TOP])
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n"
+_contents = st.sampled_from([b"one", b"two", b"three", COMPOSE_TOP, _POINTER])
 _ignores = st.sampled_from(
-    [b"", b"*.txt\n", b"d\n", b"d\n!d/e/a.py\n", b"*\n!d/e\n", b"# only a comment\n", b"**/x\n", b"d/*\n!d/x"]
+    [
+        b"",
+        b"*.txt\n",
+        b"d\n",
+        b"d\n!d/e/a.py\n",
+        b"*\n!d/e\n",
+        b"# only a comment\n",
+        b"**/x\n",
+        b"d/*\n!d/x",
+        b"!d/.tox/e\n",
+        b"!d\n",
+    ]
 )
 _edits = st.one_of(
     st.tuples(st.just("write"), _paths, _contents),
@@ -94,12 +118,15 @@ def change(root: Path, kind: str, path: Path, value: object) -> None:
         pass
 
 
-def look(root: Path, store: Path) -> Code:
-    return look_at(walk_of(root, warn=lambda _: None), store)
+def look(root: Path, store: Path, said: list[str] | None = None) -> Code:
+    return look_at(walk_of(root, warn=(said if said is not None else []).append), store)
 
 
-def from_nothing(root: Path) -> list[LayerEntry]:
-    return user_entries(project_files(root, warn=lambda _: None), FileHashes(Path("/nowhere/hashes.json")))
+def from_nothing(root: Path) -> tuple[list[LayerEntry], dict[str, int], list[str]]:
+    """The entries, pointers and warnings of what knows no index."""
+    said: list[str] = []
+    hashes = FileHashes(Path("/nowhere/hashes.json"))
+    return by_path(user_entries(project_files(root, warn=said.append), hashes)), hashes.pointers, said
 
 
 def by_path(entries: list[LayerEntry]) -> list[LayerEntry]:
@@ -129,9 +156,10 @@ def test_a_look_that_knows_the_last_one_finds_what_a_look_from_nothing_finds(
                 change(root, kind, place(root, what), value)
             if settles:
                 time.sleep(SHORT_NS / 1e9)
-            found = look(root, store)
+            said: list[str] = []
+            found = look(root, store, said)
             fresh = look(root, Path(folder, f"fresh-{number}"))
-            assert by_path(found.entries()) == by_path(from_nothing(root))
+            assert (by_path(found.entries()), found.pointers, said) == from_nothing(root)
             assert (found.digest, found.lines()) == (fresh.digest, fresh.lines())
 
 
@@ -152,11 +180,11 @@ def read_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that a look reads."""
     read: list[str] = []
 
-    def read_one(source: str) -> str:
-        read.append(os.path.relpath(source, root))
-        return sha256_of(source)
+    def read_one(file: CodeFile) -> tuple[str, int | None]:
+        read.append(file.path)
+        return read_hash(file)
 
-    monkeypatch.setattr(index, "sha256_of", read_one)
+    monkeypatch.setattr(index, "read_hash", read_one)
     look(root, root.parent / "code.index")
     monkeypatch.undo()
     return sorted(read)
@@ -198,7 +226,7 @@ def test_an_index_that_is_damaged_is_as_none(settled: Path, damage: str) -> None
         "cut": content[:half],
         "one byte": content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :],
         "empty": b"",
-        "another version": content.replace(b"index 1", b"index 0"),
+        "another version": content.replace(b"index 2", b"index 0"),
         "no marshal": b"{}",
     }[damage]
     store.write_bytes(damaged)
@@ -210,11 +238,11 @@ def test_a_file_that_the_command_writes_to_is_no_code_though_it_was(
     settled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status = (settled / "c" / "one.py").stat()
-    own = (status.st_dev, status.st_ino)
+    own = Redirected(1, status.st_dev, status.st_ino, status.st_size)
     store = settled.parent / "code.index"
     before = look(settled, store)
     with monkeypatch.context() as patch:
-        patch.setattr("toolkit.build.code.files._own_output", lambda: frozenset({own}))
+        patch.setattr("toolkit.build.code.files.redirected", lambda: [own])
         assert before.lines().keys() - look(settled, store).lines().keys() == {"c/one.py"}
     assert look(settled, store).digest == before.digest
 
@@ -229,14 +257,14 @@ def test_what_is_said_of_an_entry_is_said_each_time(settled: Path) -> None:
 
 
 def test_an_unreadable_file_is_named_and_nothing_is_kept_of_it(settled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(source: str) -> str:
-        raise BadInput("it cannot be read: Permission denied", source)
+    def refuse(file: CodeFile) -> tuple[str, int | None]:
+        raise BadInput("it cannot be read: Permission denied", file.source)
 
     store = settled.parent / "code.index"
     kept = store.read_bytes()
     (settled / "a" / "new.py").write_text("new")
     with monkeypatch.context() as patch:
-        patch.setattr(index, "sha256_of", refuse)
+        patch.setattr(index, "read_hash", refuse)
         with pytest.raises(BadInput, match=r"a/new\.py: it cannot be read"):
             look(settled, store)
     assert store.read_bytes() == kept

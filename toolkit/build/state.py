@@ -24,16 +24,26 @@ def build_folder(project: Project) -> Path:
         Infrastructure: the folder cannot be written.
     """
     folder = project.state / "build"
-    ignore = project.state / ".gitignore"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not ignore.exists():
-            write_whole(str(ignore), b"*\n")
+        make_state(project.state)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise Infrastructure(
             f"{project.state} cannot be written ({error.strerror}): the build keeps its state there"
         ) from error
     return folder
+
+
+def make_state(state: Path) -> None:
+    """Makes a project's private folder, which keeps itself out of the user's commits.
+
+    Raises:
+        OSError
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    ignore = state / ".gitignore"
+    if not ignore.exists():
+        write_whole(str(ignore), b"*\n")
 
 
 def remove_stale(folder: Path, *patterns: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
     from toolkit.run.parameters import GivenParameters
 
 
+on_project: list[Callable[[Project], None]] = []
+"""What is called with the project of this command as soon as it is known."""
+
+
 def project_at(config: str | None, start: Path) -> Project:
     """The project of a configuration file. If none is named, it is looked for in ``start`` and the folders above."""
-    return load(Path(config) if config else None, start)
+    project = load(Path(config) if config else None, start)
+    for call in on_project:
+        call(project)
+    return project
 
 
 def is_pipeline(word: str) -> bool:

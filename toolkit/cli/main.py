@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from toolkit import errors
 from toolkit.report.ending import exit_code_of
+from toolkit.report.streams import goes_to_files
 
 _DESCRIPTION = """\
 Packages your code into an image and runs each step of a pipeline as a container: on this machine, or on Kubernetes."""
@@ -57,7 +58,31 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
 
-    return exit_code_of(work)
+    if not goes_to_files() or _prints_data(argv):
+        return exit_code_of(work)
+    from toolkit.build.code.own_outputs import CommandOutputs
+    from toolkit.cli.arguments import on_project
+
+    outputs = CommandOutputs()
+    on_project.append(outputs.announce)
+    try:
+        code = exit_code_of(work)
+    finally:
+        on_project.remove(outputs.announce)
+    try:
+        outputs.record(anew=code == errors.SUCCEEDED)
+    except KeyboardInterrupt:
+        # They are code then. The command itself has ended as it has.
+        pass
+    return code
+
+
+def _prints_data(argv: Sequence[str]) -> bool:
+    """Whether the output of a command may be the user's own data or code, which stays code also where it is a file."""
+    command = argv[0] if argv else ""
+    return command in ("init", "lock", "migrate") or (
+        command == "catalog" and any(word.partition("=")[0] == "--get" for word in argv)
+    )
 
 
 def _call(argv: Sequence[str]) -> int:

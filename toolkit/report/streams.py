@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import select
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,6 +95,17 @@ def take_over() -> None:
     _Notes.waits = True
     sys.stdout = _as_text(_Result(1, "w", closefd=False), sys.stdout)
     sys.stderr = _as_text(_Notes(2, "w", closefd=False), sys.stderr)
+
+
+def goes_to_files() -> bool:
+    """Whether standard output or standard error is a regular file."""
+    for descriptor in (1, 2):
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return True
+        except OSError:
+            continue
+    return False
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.build import left_out
 from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.reference import parse_reference
 from toolkit.config.located import shown
@@ -32,7 +33,7 @@ _PACKAGES = {
     "yaml": "PyYAML",
 }
 """The package of a well-known module that has another name."""
-_NO_CODE = (".git", ".toolkit", ".venv", "__pycache__", "node_modules", "site-packages")
+_NO_CODE = (".git", ".toolkit", ".venv", "__pycache__", "site-packages")
 
 
 def raised_error(project: Project, answer: DescribeResponse, file: str, python: str) -> BadInput:
@@ -128,5 +129,5 @@ def _own_modules(root: Path, name: str) -> list[str]:
             found.append(os.path.relpath(Path(folder, name), root))
         if f"{name}.py" in files:
             found.append(os.path.relpath(Path(folder, f"{name}.py"), root))
-        folders[:] = [entry for entry in folders if entry not in _NO_CODE]
+        folders[:] = left_out.others([entry for entry in folders if entry not in _NO_CODE], str(root), folder)
     return sorted(found)

@@ -36,9 +36,9 @@ class Patterns:
 
     patterns: tuple[Pattern, ...] = ()
 
-    def ignores(self, path: str) -> bool:
-        """Whether ``path`` is ignored."""
-        return self.verdict(self.above(path + "/"))
+    def names(self, path: str) -> bool:
+        """Whether an exception has this very path, without wildcards."""
+        return any(pattern.exception and pattern.literal == path for pattern in self.patterns)
 
     def above(self, folder: str) -> tuple[bool, ...]:
         """Which lines match a folder, by its path with a slash at its end, or a folder above it; "" is the top."""
@@ -62,12 +62,16 @@ class Patterns:
             for inherited, pattern in zip(above, self.patterns, strict=True)
         )
 
-    def verdict(self, matched: tuple[bool, ...]) -> bool:
-        """Whether a path that these lines match is ignored. The last one decides."""
+    def verdict(self, matched: tuple[bool, ...], otherwise: bool = False) -> bool:
+        """Whether a path that these lines match is ignored. The last one decides.
+
+        Args:
+            otherwise: the answer where none matches, as by lines above these.
+        """
         for pattern, matches in zip(reversed(self.patterns), reversed(matched), strict=True):
             if matches:
                 return not pattern.exception
-        return False
+        return otherwise
 
     def may_keep_below(self, folder: str) -> bool:
         """Whether an exception may keep something below an ignored folder."""

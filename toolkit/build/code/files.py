@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from toolkit.build import left_out
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
+from toolkit.build.code.links import warn_of_links
+from toolkit.build.code.own_outputs import Output, holds_still, known_outputs, redirected
 from toolkit.errors import BadInput
 
 EntryKind = Literal["file", "dir", "symlink"]
@@ -55,7 +58,8 @@ class Folder:
     Attributes:
         files: its files and links that are code.
         below: the names of the folders in it that may hold code.
-        is_ignored: whether .dockerignore names it, so that it is code only where an exception keeps something in it.
+        is_ignored: whether it is left out itself, so that it is code only where an exception keeps something in it.
+        is_machines_own: whether it lies in what tools keep for themselves, which an exception brings back.
         unsettled: the names of entries about which more decides than what :func:`os.lstat` says of them, or about which something
             is said each time.
     """
@@ -63,6 +67,7 @@ class Folder:
     files: list[CodeFile]
     below: list[str]
     is_ignored: bool
+    is_machines_own: bool
     unsettled: set[str]
 
 
@@ -75,7 +80,7 @@ def is_never_code(name: str) -> bool:
 
 
 def is_left_out(root: Path, folder: Path) -> bool:
-    """Whether nothing that is in a folder or comes into it is code: it lies elsewhere, is marked, or .dockerignore names it.
+    """Whether nothing that is in a folder or comes into it is code: it lies elsewhere, or is left out as a whole.
 
     Raises:
         BadInput: .dockerignore can't be read.
@@ -86,15 +91,26 @@ def is_left_out(root: Path, folder: Path) -> bool:
     if not inside.startswith(top.rstrip(os.sep) + os.sep):
         return True
     patterns = _patterns(root)
-    path, is_ignored = "", False
-    matched: tuple[bool, ...] = ()
-    for name in os.path.relpath(inside, top).split(os.sep):
-        path = f"{path}/{name}" if path else name
-        matched = patterns.matches(path, matched)
-        is_ignored = patterns.verdict(matched)
-        if is_never_code(name) or os.path.lexists(os.path.join(top, path, FETCHED)):
-            return True
-    return is_ignored and not patterns.may_keep_below(path)
+    path = os.path.relpath(inside, top)
+    verdict = _verdict(top, path, patterns)
+    return verdict == "never" or (verdict == "ignored" and not patterns.may_keep_below(path))
+
+
+def _verdict(root: str, path: str, patterns: Patterns) -> Literal["code", "ignored", "never"]:
+    """What the rules say of one path, relative to the root; "ignored" is what an exception may bring back."""
+    so_far, matched, is_machines_own = "", (), False  # type: tuple[str, tuple[bool, ...], bool]
+    for name in path.split("/"):
+        is_machines_own = is_machines_own or left_out.is_machines_own(name, so_far)
+        so_far += name
+        folder = os.path.join(root, so_far)
+        if is_never_code(name) or os.path.lexists(os.path.join(folder, FETCHED)):
+            return "never"
+        is_machines_own = is_machines_own or any(
+            os.path.lexists(os.path.join(folder, mark)) for mark in left_out.ENVIRONMENT_MARKS
+        )
+        matched = patterns.matches(so_far, matched)
+        so_far += "/"
+    return "ignored" if patterns.verdict(matched, is_machines_own) else "code"
 
 
 def _patterns(root: Path) -> Patterns:
@@ -106,37 +122,52 @@ def _patterns(root: Path) -> Patterns:
 
 
 def project_files(
-    root: Path, *, without: Collection[Path] = (), warn: Callable[[str], None] | None = None
+    root: Path,
+    *,
+    without: Collection[Path] = (),
+    outputs: Path | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[CodeFile]:
     """The user's code below ``root``, sorted by the bytes of the path.
 
     Args:
         without: absolute paths of further files that must not leave this machine (a secrets file of another name).
+        outputs: the folder in which is recorded what commands have written (:func:`outputs_folder`).
         warn: gets a sentence for each entry that is left out or may not work elsewhere; None prints them.
 
     Raises:
         BadInput: the root or an entry cannot be read, or a name is not UTF-8.
     """
-    walk = walk_of(root, without=without, warn=warn)
+    walk = walk_of(root, without=without, outputs=outputs, warn=warn)
     folders: dict[str, Folder] = {}
-    todo = [""]
+    todo = [("", False)]
     while todo:
-        prefix = todo.pop()
-        found = walk.folder(prefix, walk.listing(prefix))
+        prefix, is_below_machines_own = todo.pop()
+        found = walk.folder(prefix, walk.listing(prefix), is_below_machines_own)
         if found is not None:
             folders[prefix] = found
-            todo += [f"{prefix}{name}/" for name in found.below]
+            todo += [(f"{prefix}{name}/", found.is_machines_own) for name in found.below]
     shown = with_content((prefix, found.is_ignored, bool(found.files)) for prefix, found in folders.items())
     files = [CodeFile(prefix[:-1], "dir", walk.source(prefix[:-1])) for prefix in shown if prefix]
     files += [file for prefix in shown for file in folders[prefix].files]
     files.sort(key=lambda file: file.path.encode("utf-8"))
+    if links := [file for file in files if file.kind == "symlink"]:
+        warn_of_links(links, {file.path for file in files}, walk.warn)
     return files
 
 
-def walk_of(root: Path, *, without: Collection[Path] = (), warn: Callable[[str], None] | None = None) -> Walk:
+def walk_of(
+    root: Path,
+    *,
+    without: Collection[Path] = (),
+    outputs: Path | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Walk:
     """A walk through a project. Arguments and errors as of :func:`project_files`."""
     private = frozenset(os.path.abspath(path) for path in without)
-    return Walk(str(root), os.path.realpath(root), _patterns(root), private, warn or _print, _own_output())
+    own = frozenset((file.device, file.inode) for file in redirected())
+    known = known_outputs(outputs) if outputs is not None else {}
+    return Walk(str(root), os.path.realpath(root), _patterns(root), private, warn or _print, own, known)
 
 
 def with_content(folders: Iterable[tuple[str, bool, bool]]) -> set[str]:
@@ -155,7 +186,7 @@ def with_content(folders: Iterable[tuple[str, bool, bool]]) -> set[str]:
     return shown
 
 
-def is_project_file(root: Path, path: str, *, without: Collection[Path] = ()) -> bool:
+def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), outputs: Path | None = None) -> bool:
     """Whether a file below ``root``, by its relative path, is among :func:`project_files`. It must exist.
 
     Raises:
@@ -163,27 +194,18 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = ()) ->
     """
     private = {os.path.abspath(each) for each in without}
     whole = os.path.abspath(root / path)
-    if any(map(is_never_code, path.split("/"))) or any(
-        whole == each or whole.startswith(each + os.sep) for each in private
-    ):
+    if any(whole == each or whole.startswith(each + os.sep) for each in private):
         return False
-    return not _patterns(root).ignores(path)
-
-
-def _own_output() -> frozenset[tuple[int, int]]:
-    """The files, by device and inode, that this command's own output goes to (``toolkit run … > log``).
-
-    They are not code, and change while the command runs.
-    """
-    files = set()
-    for descriptor in (1, 2):
-        try:
-            status = os.fstat(descriptor)
-        except OSError:
-            continue
-        if stat.S_ISREG(status.st_mode):
-            files.add((status.st_dev, status.st_ino))
-    return frozenset(files)
+    patterns = _patterns(root)
+    if _verdict(str(root), path, patterns) != "code":
+        return False
+    status = os.lstat(whole)
+    if (status.st_dev, status.st_ino) in {(file.device, file.inode) for file in redirected()}:
+        return False
+    if stat.S_ISREG(status.st_mode) and path.endswith((".yaml", ".yml")) and _is_compose_file(whole):
+        return False
+    output = known_outputs(outputs).get(path) if outputs is not None else None
+    return output is None or patterns.names(path) or not holds_still(output, whole, status)
 
 
 def _is_compose_file(source: str) -> bool:
@@ -201,9 +223,10 @@ def _print(sentence: str) -> None:
 
 @dataclass(frozen=True)
 class Walk:
-    """One walk through a project, folder by folder; ``without`` and ``own_output`` are left out.
+    """One walk through a project, folder by folder.
 
-    A folder is named by its path below the root with a slash at its end, and the root by "".
+    ``without``, ``own_output`` and ``outputs`` that are as they were written are left out. A folder is named by its path below
+    the root with a slash at its end, and the root by "".
     """
 
     root: str
@@ -212,6 +235,7 @@ class Walk:
     without: frozenset[str]
     warn: Callable[[str], None]
     own_output: frozenset[tuple[int, int]]
+    outputs: Mapping[str, Output] = field(default_factory=dict)
 
     def source(self, path: str) -> str:
         """Where a path below the root lies on this machine."""
@@ -233,23 +257,39 @@ class Walk:
         except OSError as error:
             raise BadInput(f"the folder cannot be read: {error.strerror}", folder) from error
 
-    def folder(self, prefix: str, entries: list[os.DirEntry[str]]) -> Folder | None:
+    def folder(self, prefix: str, entries: list[os.DirEntry[str]], is_below_machines_own: bool) -> Folder | None:
         """What a folder with these entries holds of the code; None where nothing in it or below it is code.
+
+        Args:
+            is_below_machines_own: :attr:`Folder.is_machines_own` of the folder above it.
 
         Raises:
             BadInput: an entry cannot be read, or its name is not UTF-8.
         """
-        if prefix and any(entry.name == FETCHED for entry in entries):
-            return None
         above = self.patterns.above(prefix)
-        found = Folder([], [], bool(prefix) and self.patterns.verdict(above), set())
+        is_machines_own = is_below_machines_own
+        is_ignored = False
+        if prefix:
+            names = {entry.name for entry in entries}
+            if FETCHED in names:
+                return None
+            outer, _, name = prefix[:-1].rpartition("/")
+            is_machines_own = (
+                is_below_machines_own
+                or left_out.is_machines_own(name, f"{outer}/" if outer else "")
+                or left_out.is_environment(names)
+            )
+            is_ignored = self.patterns.verdict(above, is_machines_own)
+            if is_ignored and not self.patterns.may_keep_below(prefix[:-1]):
+                return None
+        found = Folder([], [], is_ignored, is_machines_own, set())
         for entry in entries:
             name = os.fsencode(entry.name).decode("utf-8", "surrogateescape")
             if is_never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
                 continue
             path = prefix + name
             matched = self.patterns.matches(path, above)
-            is_ignored = self.patterns.verdict(matched)
+            is_ignored = self.patterns.verdict(matched, is_machines_own or left_out.is_machines_own(entry.name, prefix))
             if not is_ignored:
                 _check_utf8(path, entry.path)
             try:
@@ -268,12 +308,19 @@ class Walk:
 
     def _file_or_link(self, entry: os.DirEntry[str], path: str, status: os.stat_result, found: Folder) -> None:
         if stat.S_ISREG(status.st_mode):
+            output = self.outputs.get(path)
             if (status.st_dev, status.st_ino) in self.own_output:
                 found.unsettled.add(entry.name)
-            elif not (path.endswith((".yaml", ".yml")) and _is_compose_file(entry.path)):
-                stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-                executable = bool(status.st_mode & stat.S_IXUSR)
-                found.files.append(CodeFile(path, "file", entry.path, executable, "", status.st_size, stamp))
+                return
+            if output is not None:
+                found.unsettled.add(entry.name)
+                if not self.patterns.names(path) and holds_still(output, entry.path, status):
+                    return
+            if path.endswith((".yaml", ".yml")) and _is_compose_file(entry.path):
+                return
+            stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            executable = bool(status.st_mode & stat.S_IXUSR)
+            found.files.append(CodeFile(path, "file", entry.path, executable, "", status.st_size, stamp))
             return
         # Where a link leads depends on what is there.
         found.unsettled.add(entry.name)
@@ -292,9 +339,6 @@ class Walk:
         """
         real = os.path.realpath(source)
         if real != self.real_root and not real.startswith(self.real_root + os.sep):
-            self.warn(
-                f"{path} is a link to {target}, outside of the project: in a container it may lead to another file or to none"
-            )
             return target
         if os.path.isabs(target) or os.path.normpath(os.path.join(os.path.dirname(path), target)).startswith(".."):
             relative = os.path.relpath(real, os.path.join(self.real_root, os.path.dirname(path)))

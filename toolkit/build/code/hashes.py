@@ -8,17 +8,19 @@ import os
 import time
 from pathlib import Path
 
+from toolkit.build.code.checkout import LARGEST_POINTER, missing_size
 from toolkit.build.code.files import CodeFile
 from toolkit.errors import BadInput
 from toolkit.runtime.shared.whole_files import write_whole
 
 RACY_NS = 2_000_000_000
 """Nanoseconds. A file that changed more recently may change again within one tick of its clock, which its times do not show."""
-_VERSION = 1
+_VERSION = 2
 
 
 _Entry = list[int | str]
-"""Size, mtime, ctime, inode and SHA-256 of a file, as JSON holds them. An object for each would slow down a large project."""
+"""Size, mtime, ctime, inode and SHA-256 of a file, and of a Git LFS pointer the size that is missing, as JSON holds them. An object
+for each would slow down a large project."""
 
 
 class FileHashes:
@@ -26,6 +28,9 @@ class FileHashes:
 
     An entry holds for one (size, mtime, ctime, inode). A file whose time is close to now gets no entry, and its old one is not
     used: this is Git's "racy" problem, which a file system with coarse times makes real.
+
+    Attributes:
+        pointers: of the files that were asked for, those that are Git LFS pointers, with the size that is missing, in bytes.
     """
 
     def __init__(self, store: Path) -> None:
@@ -33,6 +38,7 @@ class FileHashes:
         self._known = _load(store)
         self._used: dict[str, _Entry] = {}
         self._is_changed = False
+        self.pointers: dict[str, int] = {}
 
     def of(self, file: CodeFile) -> str:
         """The SHA-256 of the file's content, in hex.
@@ -46,10 +52,16 @@ class FileHashes:
         state: _Entry = [file.size, *file.stamp]
         if known is not None and known[:4] == state and not is_racy:
             self._used[file.path] = known
+            if len(known) > 5:
+                self.pointers[file.path] = int(known[5])
             return str(known[4])
-        digest = sha256_of(file.source)
+        digest, missing = read_hash(file)
+        entry: _Entry = [*state, digest]
+        if missing is not None:
+            self.pointers[file.path] = missing
+            entry.append(missing)
         if not is_racy:
-            self._used[file.path] = [*state, digest]
+            self._used[file.path] = entry
             self._is_changed = True
         return digest
 
@@ -63,22 +75,23 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def sha256_of(source: str) -> str:
-    """The SHA-256 of a file's content, in hex.
+def read_hash(file: CodeFile) -> tuple[str, int | None]:
+    """The SHA-256 of a file's content, in hex, and of a Git LFS pointer the size that is missing, in bytes.
 
     Raises:
         BadInput: the file cannot be read.
     """
-    digest = hashlib.sha256()
+    digest, beginning = hashlib.sha256(), b""
     try:
         # A link that has replaced the file is not followed.
-        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(file.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, "rb") as stream:
             while chunk := stream.read(1 << 20):
                 digest.update(chunk)
+                beginning = beginning or chunk[:LARGEST_POINTER]
     except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", source) from error
-    return digest.hexdigest()
+        raise BadInput(f"it cannot be read: {error.strerror}", file.source) from error
+    return digest.hexdigest(), missing_size(beginning) if file.size < LARGEST_POINTER else None
 
 
 def _load(store: Path) -> dict[str, _Entry]:

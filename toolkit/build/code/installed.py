@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from toolkit.build import left_out
 from toolkit.build.code.layer import LayerEntry
 from toolkit.build.interpreter import Interpreter
 from toolkit.build.setup_files import files_named, is_setup_script
@@ -301,7 +302,9 @@ def _files_below(path: Path) -> list[str]:
     found: list[str] = []
     for folder, folders, names in os.walk(path):
         folders[:] = [
-            one for one in folders if not one.startswith(".") and one not in ("__pycache__", "node_modules", "venv")
+            one
+            for one in left_out.others(folders, str(path), folder)
+            if not one.startswith(".") and one != "__pycache__"
         ]
         found += [_joined(os.path.relpath(folder, path), name) for name in names]
     return found
@@ -316,7 +319,7 @@ def extension_module(root: Path, folder: str = ".") -> str:
     for number, line in enumerate(_text(path / "setup.py").splitlines(), 1):
         if re.search(r"\b(ext_modules|cffi_modules|rust_extensions)\s*=", line):
             where = f"setup.py:{number}"
-    if where and not any(path.rglob("*.so")):
+    if where and not any(name.endswith(".so") for name in _files_below(path)):
         return where
     return ""
 

@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.build.code.checkout import ignored_by_git, warn_of_missing
 from toolkit.build.code.files import CodeFile, is_project_file, project_files, walk_of
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.index import Code, kept_lines, look_at
 from toolkit.build.code.layer import LayerEntry, code_digest, runtime_entries
+from toolkit.build.code.own_outputs import outputs_folder
 from toolkit.build.environment.base_image import (
     CONDA_PYTHON,
     DEFAULT_BASE,
@@ -248,7 +250,7 @@ def code_files(project: Project, report: Report) -> list[CodeFile]:
 def is_code(project: Project, path: str) -> bool:
     """Whether a file of the project, by its path relative to the root, is code. It must exist."""
     private = _private(project, network_files(project.config.build.network, project.home))
-    return is_project_file(project.root, path, without=private)
+    return is_project_file(project.root, path, without=private, outputs=outputs_folder(project.state))
 
 
 def _private(project: Project, network: dict[str, Path]) -> list[Path]:
@@ -257,7 +259,12 @@ def _private(project: Project, network: dict[str, Path]) -> list[Path]:
 
 
 def _code(project: Project, network: dict[str, Path], report: Report) -> list[CodeFile]:
-    return project_files(project.root, without=_private(project, network), warn=_warning(report))
+    return project_files(
+        project.root,
+        without=_private(project, network),
+        outputs=outputs_folder(project.state),
+        warn=_warning(report),
+    )
 
 
 def _build_code(
@@ -265,10 +272,13 @@ def _build_code(
 ) -> BuiltImage:
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = FileHashes(job.folder / "hashes.json")
-    private = _private(job.project, network)
-    code = look_at(walk_of(job.project.root, without=private, warn=_warning(job.report)), job.folder / "code.index")
+    warn = _warning(job.report)
+    outputs = outputs_folder(job.project.state)
+    walk = walk_of(job.project.root, without=_private(job.project, network), outputs=outputs, warn=warn)
+    code = look_at(walk, job.folder / "code.index")
     runtime = runtime_entries(hashes)
     hashes.save()
+    warn_of_missing(job.project.root, code.folders(), code.pointers, warn)
     inputs = BuildInputs(target.repository, definition.input_hashes(), code.digest, code_digest(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
@@ -281,6 +291,8 @@ def _build_code(
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
+    if sentence := ignored_by_git(job.project.root, code.files()):
+        job.report(sentence)
     definition, environment = _environment(job, definition, network)
     inputs = replace(inputs, environment=definition.input_hashes())
     if last is None or last.base != definition.base:

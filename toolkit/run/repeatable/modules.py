@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_NEVER_CODE = frozenset({".git", ".toolkit", ".venv", "__pycache__", "node_modules"})
+from toolkit.build import left_out
+
+_NEVER_CODE = frozenset({".git", ".toolkit", ".venv", "__pycache__"})
 _ALWAYS_PYTHONS = frozenset({"sys", "builtins", "os", "io", "abc", "codecs", "site", "stat", "posixpath"}) | frozenset(
     sys.builtin_module_names
 )
@@ -62,10 +64,11 @@ def _in_folder(folder: Path, name: str) -> Path | None:
 
 def _all_modules(root: Path) -> Iterator[tuple[str, Path]]:
     """The modules and packages in all folders, by their names; those further up come last, and so win."""
-    for folder, folders, files in os.walk(root, topdown=False):
-        folders[:] = [name for name in folders if name not in _NEVER_CODE]
-        if not _NEVER_CODE.isdisjoint(Path(folder).parts):
-            continue
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = left_out.others([name for name in folders if name not in _NEVER_CODE], str(root), folder)
+        found.append((folder, files))
+    for folder, files in reversed(found):
         for name in files:
             if name == "__init__.py":
                 yield Path(folder).name, Path(folder, name)

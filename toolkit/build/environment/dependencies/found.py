@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from toolkit.build import left_out
 from toolkit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -129,8 +130,9 @@ def read_folder(root: Path, name: str, referrer: str) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     for folder, folders, names in os.walk(root / name):
-        folders[:] = sorted(one for one in folders if one not in _LEFT_OUT and not one.startswith(".git"))
-        for one in sorted(names):
+        kept = left_out.others(folders, str(root), folder)
+        folders[:] = sorted(one for one in kept if one not in _LEFT_OUT and not one.startswith(".git"))
+        for one in sorted(left_out.others(names, str(root), folder)):
             if not one.endswith((".pyc", ".pyo")):
                 path = os.path.normpath(os.path.join(os.path.relpath(folder, root), one))
                 files[path] = read_input(root, path, referrer)
@@ -163,9 +165,7 @@ def inside(path: str, referrer: str, shown: str = "") -> str:
     return normalized
 
 
-_LEFT_OUT = frozenset(
-    {"__pycache__", ".venv", ".toolkit", ".tox", ".mypy_cache", ".pytest_cache", ".ruff_cache", "node_modules"}
-)
+_LEFT_OUT = frozenset({"__pycache__", ".venv", ".toolkit"})
 
 
 def normalize_name(name: str) -> str:
