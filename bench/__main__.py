@@ -10,7 +10,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, describe, export, fan_out, install, large, load, look, peer, startup, value
+from bench import (
+    build,
+    chain,
+    cluster,
+    describe,
+    export,
+    fan_out,
+    install,
+    large,
+    load,
+    look,
+    peer,
+    startup,
+    tree,
+    value,
+)
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -41,6 +56,7 @@ _BENCHES: dict[str, _Bench] = {
     "load": load.main,
     "large": large.main,
     "look": look.main,
+    "tree": tree.main,
     "install": install.main,
     "chain": chain.main,
     "chain-200": chain.main_long,

@@ -174,7 +174,8 @@ def test_each_setting_that_a_cause_names_exists() -> None:
             "",
         ),
         (
-            "T   Running command python setup.py egg_info\nT   first\nT ERROR: [present-rich] python setup.py egg_info exited with 1\n"
+            "T   Running command python setup.py egg_info\nT   first\n"
+            "T ERROR: [present-rich] python setup.py egg_info exited with 1\n"
             "T   Running command python setup.py install\nT   a.c:1:1: fatal error: ffi.h: No such file or directory\nT \n"
             "T ERROR: [present-rich] python setup.py install exited with 1\nT   [bold magenta]full command[/]: x\n",
             "  a.c:1:1: fatal error: ffi.h: No such file or directory\n\n",

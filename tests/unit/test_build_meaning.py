@@ -28,7 +28,7 @@ from toolkit.build.image.build_record import (
     why_no_record,
     write_build_record,
 )
-from toolkit.build.image.changes import BuildInputs, Names, rebuild_reasons
+from toolkit.build.image.changes import BuildInputs, CodeLines, Names, rebuild_reasons
 from toolkit.build.reference import Reference
 from toolkit.config.settings import Build
 
@@ -613,9 +613,10 @@ def test_what_changed_is_said_by_file_and_setting(tmp_path: Path) -> None:
     names = Names("python:3.13", "python:3.12", "toolkit.yaml", None, frozenset({"pyproject.toml", "uv.lock"}))
     new["the base image"] = "other"
     reasons = rebuild_reasons(
-        BuildInputs("t", old, {"/workspace/steps.py": "1"}),
-        BuildInputs("t", new, {"/workspace/steps.py": "2"}),
+        BuildInputs("t", old, "1"),
+        BuildInputs("t", new, "2"),
         False,
+        lambda: ({"steps.py": "1"}, {"steps.py": "2"}),
         names,
     )
     assert reasons == [
@@ -635,14 +636,19 @@ def test_what_changed_is_said_by_file_and_setting(tmp_path: Path) -> None:
     ]
 
 
+def _no_lines() -> CodeLines:
+    raise AssertionError("the code is the same")
+
+
 def test_a_change_that_only_the_code_has_is_said_so() -> None:
-    code = {"/workspace/pyproject.toml": "1", "/workspace/a.py": "1"}
-    changed = {name: "2" for name in code}
+    def lines() -> CodeLines:
+        return {"pyproject.toml": "1", "a.py": "1"}, {"pyproject.toml": "2", "a.py": "2"}
+
     names = Names(declaring=frozenset({"pyproject.toml"}))
-    reasons = rebuild_reasons(BuildInputs("t", {}, code), BuildInputs("t", {}, changed), False, names)
+    reasons = rebuild_reasons(BuildInputs("t", {}, "1"), BuildInputs("t", {}, "2"), False, lines, names)
     assert reasons == ["a.py changed", "pyproject.toml changed (only the code layer)"]
     old, new = {"pyproject.toml: a": "1"}, {"pyproject.toml: a": "2"}
-    reasons = rebuild_reasons(BuildInputs("t", old, code), BuildInputs("t", new, changed), False, names)
+    reasons = rebuild_reasons(BuildInputs("t", old, "1"), BuildInputs("t", new, "2"), False, lines, names)
     assert reasons == ["pyproject.toml: a changed from 1 to 2", "a.py changed", "pyproject.toml changed"]
 
 
@@ -655,7 +661,7 @@ def test_a_record_of_another_version_is_said(tmp_path: Path) -> None:
     (file,) = tmp_path.iterdir()
     file.write_text(file.read_text().replace('"version": ', '"version": 99'))
     assert read_build_record(tmp_path, target) is None
-    reasons = rebuild_reasons(None, BuildInputs("name"), True, None, why_no_record(tmp_path, target))
+    reasons = rebuild_reasons(None, BuildInputs("name"), True, _no_lines, None, why_no_record(tmp_path, target))
     assert reasons == [
         "the record of the last build is one of another version of toolkit, so what changed since is not known"
     ]
@@ -664,12 +670,12 @@ def test_a_record_of_another_version_is_said(tmp_path: Path) -> None:
 def test_changes_are_bounded_and_a_file_that_came_or_went_is_one() -> None:
     many = {f"uv.lock: p{number}": "1" for number in range(30)}
     other = {f"uv.lock: p{number}": "2" for number in range(30)}
-    reasons = rebuild_reasons(BuildInputs("t", many), BuildInputs("t", other), False)
+    reasons = rebuild_reasons(BuildInputs("t", many), BuildInputs("t", other), False, _no_lines)
     assert len(reasons) == 11 and reasons[-1] == "uv.lock: and 20 more changes"
-    reasons = rebuild_reasons(BuildInputs("t", many), BuildInputs("t", {"requirements.txt: a": "1"}), False)
+    reasons = rebuild_reasons(BuildInputs("t", many), BuildInputs("t", {"requirements.txt: a": "1"}), False, _no_lines)
     assert sorted(reasons) == ["requirements.txt was added", "uv.lock was removed"]
     answered = Names(asked=("poetry.lock", "requirements.txt"))
     old, new = {"requirements.txt: six": "==1"}, {"requirements.txt: six": "==2"}
-    assert rebuild_reasons(BuildInputs("t", old), BuildInputs("t", new), False, answered) == [
+    assert rebuild_reasons(BuildInputs("t", old), BuildInputs("t", new), False, _no_lines, answered) == [
         "poetry.lock: six changed from ==1 to ==2"
     ]

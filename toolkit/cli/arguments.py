@@ -8,16 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit import names
 from toolkit.config.load import load
 from toolkit.errors import BadInput
 from toolkit.project import Project
-from toolkit.run import parameters
-from toolkit.run.reference import PipelineReference, parse
-from toolkit.run.request import Request
 
+# A build needs the project alone, and what is about runs takes a quarter of an unchanged one to import.
 if TYPE_CHECKING:
     from toolkit.run.parameters import GivenParameters
+    from toolkit.run.reference import PipelineReference
+    from toolkit.run.request import Request
 
 
 on_project: list[Callable[[Project], None]] = []
@@ -43,6 +42,8 @@ def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference
     Raises:
         BadInput: none is named, or the file does not exist.
     """
+    from toolkit.run.reference import parse
+
     if options.pipeline is not None:
         reference = parse(options.pipeline, Path.cwd())
         return project_at(options.config, reference.file.parent), reference
@@ -54,12 +55,17 @@ def pipeline_of(options: argparse.Namespace) -> tuple[Project, PipelineReference
 
 def parameters_of(options: argparse.Namespace) -> GivenParameters:
     """The root parameters that a command is given."""
+    from toolkit.run import parameters
+
     files = options.parameters or list(filter(None, [os.environ.get("TOOLKIT_PARAMETERS_FILE")]))
     return parameters.read(list(map(Path, files)), options.param, os.environ)
 
 
 def run_request(options: argparse.Namespace) -> Request:
     """The request of ``run`` and ``compile``; its environment is chosen later."""
+    from toolkit import names
+    from toolkit.run.request import Request
+
     project, reference = pipeline_of(options)
     run_id = options.run_id or os.environ.get("TOOLKIT_RUN_ID") or names.new_run_id()
     given = parameters_of(options)

@@ -86,7 +86,7 @@ def _prints_data(argv: Sequence[str]) -> bool:
 
 
 def _call(argv: Sequence[str]) -> int:
-    parser = _parser()
+    parser = _parser(argv[0] if argv else "")
     try:
         options, unknown = parser.parse_known_args(argv)
         if unknown:
@@ -111,13 +111,14 @@ def _call(argv: Sequence[str]) -> int:
     return int(options.call(options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(word: str) -> argparse.ArgumentParser:
+    """The parser of a command line that begins with this word. Where that is a command, it knows no other: each takes its time."""
     parser = _Parser(
         prog="toolkit", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=parser.prog)
+    adds = (
         _add_init,
         _add_build,
         _add_lock,
@@ -134,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_diff,
         _add_doctor,
         _add_migrate,
-    ):
+    )
+    for add in [one for one in adds if one.__name__ == f"_add_{word}"] or adds:
         add(commands)
     return parser
 

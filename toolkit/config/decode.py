@@ -5,7 +5,6 @@ It knows nothing of the configuration itself. What a field may hold, beyond its 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -50,6 +49,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that is most like the word, without regard to case, ``-`` and ``_``; None when none is like it."""
     names = {_folded(name): name for name in known}
     # Cut, because comparing is quadratic in the length.
+    import difflib  # it takes a millisecond, and only a mistake needs it
+
     matches = difflib.get_close_matches(_folded(word[:80]), names, 1, 0.6)
     return names[matches[0]] if matches else None
 

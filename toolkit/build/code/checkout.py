@@ -33,12 +33,13 @@ def missing_size(content: bytes) -> int | None:
 
 
 def warn_of_missing(
-    root: Path, files: Sequence[CodeFile], pointers: Mapping[str, int], warn: Callable[[str], None]
+    root: Path, files: Iterable[CodeFile], pointers: Mapping[str, int], warn: Callable[[str], None]
 ) -> None:
     """Names Git LFS pointers, and submodules that are empty: a step would find them in place of what it needs.
 
     Args:
-        files: the code. pointers: the missing sizes, in bytes, by path.
+        files: the code, or its folders; used only where there are submodules.
+        pointers: the missing sizes, in bytes, by path.
     """
     if pointers:
         largest = sorted(pointers, key=lambda path: -pointers[path])

@@ -40,6 +40,15 @@ class Patterns:
         """Whether an exception has this very path, without wildcards."""
         return any(pattern.exception and pattern.literal == path for pattern in self.patterns)
 
+    def above(self, folder: str) -> tuple[bool, ...]:
+        """Which lines match a folder, by its path with a slash at its end, or a folder above it; "" is the top."""
+        matched: tuple[bool, ...] = ()
+        end = folder.find("/")
+        while self.patterns and end >= 0:
+            matched = self.matches(folder[:end], matched)
+            end = folder.find("/", end + 1)
+        return matched
+
     def matches(self, path: str, above: tuple[bool, ...]) -> tuple[bool, ...]:
         """Which lines match ``path`` or a folder above it.
 

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -26,6 +26,7 @@ COMPOSE_TOP = b"# Printed by `toolkit compose`."
 """The beginning of a file that `toolkit compose` printed."""
 FETCHED = ".toolkit-fetched"
 """A file that marks its folder as what `toolkit fetch` made: nothing in it is code. In the project's root it means nothing."""
+_IS_UTF8 = sys.getfilesystemencoding() == "utf-8"
 _NEVER_CODE = frozenset({".toolkit", ".git", ".venv", "__pycache__"})
 
 
@@ -49,6 +50,26 @@ class CodeFile:
     target: str = ""
     size: int = 0
     stamp: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What one folder holds of the code, without what the folders in it hold.
+
+    Attributes:
+        files: its files and links that are code.
+        below: the names of the folders in it that may hold code.
+        is_ignored: whether it is left out itself, so that it is code only where an exception keeps something in it.
+        is_machines_own: whether it lies in what tools keep for themselves, which an exception brings back.
+        unsettled: the names of entries about which more decides than what :func:`os.lstat` says of them, or about which something
+            is said each time.
+    """
+
+    files: list[CodeFile]
+    below: list[str]
+    is_ignored: bool
+    is_machines_own: bool
+    unsettled: set[str]
 
 
 def is_never_code(name: str) -> bool:
@@ -118,15 +139,58 @@ def project_files(
     Raises:
         BadInput: the root or an entry cannot be read, or a name is not UTF-8.
     """
-    patterns = _patterns(root)
+    walk = walk_of(root, without=without, outputs=outputs, warn=warn)
+    folders: dict[str, Folder] = {}
+    todo = [("", False)]
+    while todo:
+        prefix, is_below_machines_own = todo.pop()
+        try:
+            entries = walk.listing(prefix)
+        except VanishedFile:
+            if not prefix:
+                raise
+            continue  # it was removed just now
+        found = walk.folder(prefix, entries, is_below_machines_own)
+        if found is not None:
+            folders[prefix] = found
+            todo += [(f"{prefix}{name}/", found.is_machines_own) for name in found.below]
+    shown = with_content((prefix, found.is_ignored, bool(found.files)) for prefix, found in folders.items())
+    files = [CodeFile(prefix[:-1], "dir", walk.source(prefix[:-1])) for prefix in shown if prefix]
+    files += [file for prefix in shown for file in folders[prefix].files]
+    files.sort(key=lambda file: file.path.encode("utf-8"))
+    if links := [file for file in files if file.kind == "symlink"]:
+        warn_of_links(links, {file.path for file in files}, walk.warn)
+    return files
+
+
+def walk_of(
+    root: Path,
+    *,
+    without: Collection[Path] = (),
+    outputs: Path | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Walk:
+    """A walk through a project. Arguments and errors as of :func:`project_files`."""
     private = frozenset(os.path.abspath(path) for path in without)
     own = frozenset((file.device, file.inode) for file in redirected())
     known = known_outputs(outputs) if outputs is not None else {}
-    walk = _Walk(os.path.realpath(root), patterns, private, warn or _print, own, known)
-    files = list(walk.below(str(root), "", ()))
-    files.sort(key=lambda file: file.path.encode("utf-8"))
-    warn_of_links(files, walk.warn)
-    return files
+    return Walk(str(root), os.path.realpath(root), _patterns(root), private, warn or _print, own, known)
+
+
+def with_content(folders: Iterable[tuple[str, bool, bool]]) -> set[str]:
+    """Those of the folders that are code: an ignored one is only where an exception keeps something in it or below it.
+
+    Args:
+        folders: each one's path with a slash at its end ("" for the root), whether it is ignored, and whether it has files.
+    """
+    shown = {""}
+    for prefix, is_ignored, has_files in folders:
+        if is_ignored and not has_files:
+            continue
+        while prefix not in shown:
+            shown.add(prefix)
+            prefix = prefix[: prefix.rfind("/", 0, -1) + 1]
+    return shown
 
 
 def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), outputs: Path | None = None) -> bool:
@@ -165,89 +229,116 @@ def _print(sentence: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Walk:
-    """One walk through a project; ``without``, ``own_output`` and ``outputs`` that are as they were written are left out."""
+class Walk:
+    """One walk through a project, folder by folder.
+
+    ``without``, ``own_output`` and ``outputs`` that are as they were written are left out. A folder is named by its path below
+    the root with a slash at its end, and the root by "".
+    """
 
     root: str
+    real_root: str
     patterns: Patterns
     without: frozenset[str]
     warn: Callable[[str], None]
     own_output: frozenset[tuple[int, int]]
     outputs: Mapping[str, Output] = field(default_factory=dict)
 
-    def below(self, folder: str, prefix: str, above: tuple[bool, ...]) -> Iterator[CodeFile]:
-        """The entries below a folder. Below an ignored one, only those that an exception keeps, with the folders above them."""
-        return self._of(self._entries(folder), prefix, above, False)
+    def source(self, path: str) -> str:
+        """Where a path below the root lies on this machine."""
+        return os.path.join(self.root, path if _IS_UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape")))
 
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+    def folder_source(self, prefix: str) -> str:
+        """The same for a folder."""
+        return self.source(prefix[:-1]) if prefix else self.root
+
+    def listing(self, prefix: str) -> list[os.DirEntry[str]]:
+        """The entries of a folder.
+
+        Raises:
+            BadInput: it cannot be read.
+        """
+        folder = self.folder_source(prefix)
         try:
             return list(os.scandir(folder))
         except OSError as error:
             raise unreadable(error, folder, "the folder") from error
 
-    def _of(
-        self, entries: list[os.DirEntry[str]], prefix: str, above: tuple[bool, ...], below_machines_own: bool
-    ) -> Iterator[CodeFile]:
+    def folder(self, prefix: str, entries: list[os.DirEntry[str]], is_below_machines_own: bool) -> Folder | None:
+        """What a folder with these entries holds of the code; None where nothing in it or below it is code.
+
+        Args:
+            is_below_machines_own: :attr:`Folder.is_machines_own` of the folder above it.
+
+        Raises:
+            BadInput: an entry cannot be read, or its name is not UTF-8.
+        """
+        above = self.patterns.above(prefix)
+        is_machines_own = is_below_machines_own
+        is_ignored = False
+        if prefix:
+            names = {entry.name for entry in entries}
+            if FETCHED in names:
+                return None
+            outer, _, name = prefix[:-1].rpartition("/")
+            is_machines_own = (
+                is_below_machines_own
+                or left_out.is_machines_own(name, f"{outer}/" if outer else "")
+                or left_out.is_environment(names)
+            )
+            is_ignored = self.patterns.verdict(above, is_machines_own)
+            if is_ignored and not self.patterns.may_keep_below(prefix[:-1]):
+                return None
+        found = Folder([], [], is_ignored, is_machines_own, set())
         for entry in entries:
-            path = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
+            name = os.fsencode(entry.name).decode("utf-8", "surrogateescape")
             if is_never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
                 continue
+            path = prefix + name
             matched = self.patterns.matches(path, above)
-            is_machines_own = below_machines_own or left_out.is_machines_own(entry.name, prefix)
-            is_ignored = self.patterns.verdict(matched, is_machines_own)
+            is_ignored = self.patterns.verdict(matched, is_machines_own or left_out.is_machines_own(entry.name, prefix))
             if not is_ignored:
                 _check_utf8(path, entry.path)
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
+                found.unsettled.add(entry.name)
                 continue  # it was removed just now, such as an editor's temporary file
             except OSError as error:
                 raise BadInput(f"it cannot be read: {error.strerror}", entry.path) from error
             if stat.S_ISDIR(status.st_mode):
-                if is_ignored and not self.patterns.may_keep_below(path):
-                    continue
-                try:
-                    inside = self._entries(entry.path)
-                except VanishedFile:
-                    continue
-                names = {one.name for one in inside}
-                if FETCHED in names:
-                    continue
-                if not is_machines_own and left_out.is_environment(names):
-                    is_machines_own = True
-                    is_ignored = self.patterns.verdict(matched, True)
-                    if is_ignored and not self.patterns.may_keep_below(path):
-                        continue
-                folder_entry = CodeFile(path, "dir", entry.path)
-                if not is_ignored:
-                    yield folder_entry
-                    yield from self._of(inside, path + "/", matched, is_machines_own)
-                else:
-                    kept = list(self._of(inside, path + "/", matched, is_machines_own))
-                    if kept:
-                        yield folder_entry
-                        yield from kept
+                if not is_ignored or self.patterns.may_keep_below(path):
+                    found.below.append(name)
             elif not is_ignored:
-                yield from self._file_or_link(entry, path, status)
+                self._file_or_link(entry, path, status, found)
+        return found
 
-    def _file_or_link(self, entry: os.DirEntry[str], path: str, status: os.stat_result) -> Iterator[CodeFile]:
+    def _file_or_link(self, entry: os.DirEntry[str], path: str, status: os.stat_result, found: Folder) -> None:
+        if stat.S_ISREG(status.st_mode):
+            output = self.outputs.get(path)
+            if (status.st_dev, status.st_ino) in self.own_output:
+                found.unsettled.add(entry.name)
+                return
+            if output is not None:
+                found.unsettled.add(entry.name)
+                if not self.patterns.names(path) and holds_still(output, entry.path, status):
+                    return
+            if path.endswith((".yaml", ".yml")) and _is_compose_file(entry.path):
+                return
+            stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            executable = bool(status.st_mode & stat.S_IXUSR)
+            found.files.append(CodeFile(path, "file", entry.path, executable, "", status.st_size, stamp))
+            return
+        # Where a link leads depends on what is there.
+        found.unsettled.add(entry.name)
         if stat.S_ISLNK(status.st_mode):
             try:
                 target = os.fsencode(os.readlink(entry.path)).decode("utf-8", "surrogateescape")
             except OSError:
                 return  # it was removed or replaced just now
             _check_utf8(target, entry.path)
-            yield CodeFile(path, "symlink", entry.path, target=self._link_target(entry.path, path, target))
-        elif stat.S_ISREG(status.st_mode):
-            if (status.st_dev, status.st_ino) in self.own_output:
-                return
-            output = self.outputs.get(path)
-            if output is not None and not self.patterns.names(path) and holds_still(output, entry.path, status):
-                return
-            if path.endswith((".yaml", ".yml")) and _is_compose_file(entry.path):
-                return
-            stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            yield CodeFile(path, "file", entry.path, bool(status.st_mode & stat.S_IXUSR), "", status.st_size, stamp)
+            target = self._link_target(entry.path, path, target)
+            found.files.append(CodeFile(path, "symlink", entry.path, target=target))
         else:
             self.warn(f"{path} is a socket, a pipe or a device, so it is left out of the code")
 
@@ -257,10 +348,10 @@ class _Walk:
         The project has another path there: a link to its absolute path would lead to nothing.
         """
         real = os.path.realpath(source)
-        if real != self.root and not real.startswith(self.root + os.sep):
+        if real != self.real_root and not real.startswith(self.real_root + os.sep):
             return target
         if os.path.isabs(target) or os.path.normpath(os.path.join(os.path.dirname(path), target)).startswith(".."):
-            relative = os.path.relpath(real, os.path.join(self.root, os.path.dirname(path)))
+            relative = os.path.relpath(real, os.path.join(self.real_root, os.path.dirname(path)))
             return os.fsencode(relative).decode("utf-8", "surrogateescape")
         return target
 

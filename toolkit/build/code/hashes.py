@@ -55,9 +55,8 @@ class FileHashes:
             if len(known) > 5:
                 self.pointers[file.path] = int(known[5])
             return str(known[4])
-        digest, beginning = _read(file)
+        digest, missing = read_hash(file)
         entry: _Entry = [*state, digest]
-        missing = missing_size(beginning) if file.size < LARGEST_POINTER else None
         if missing is not None:
             self.pointers[file.path] = missing
             entry.append(missing)
@@ -76,8 +75,13 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def _read(file: CodeFile) -> tuple[str, bytes]:
-    """The SHA-256 of a file, in hex, and its beginning."""
+def read_hash(file: CodeFile) -> tuple[str, int | None]:
+    """The SHA-256 of a file's content, in hex, and of a Git LFS pointer the size that is missing, in bytes.
+
+    Raises:
+        BadInput: the file cannot be read.
+        ChangedFile: it changed since it was looked at.
+    """
     digest, size, beginning = hashlib.sha256(), 0, b""
     with open_file(file.source) as stream:
         try:
@@ -92,7 +96,7 @@ def _read(file: CodeFile) -> tuple[str, bytes]:
         raise ChangedFile(
             "it changed while it was read: name it in .dockerignore if it changes all the time", file.source
         )
-    return digest.hexdigest(), beginning
+    return digest.hexdigest(), missing_size(beginning) if file.size < LARGEST_POINTER else None
 
 
 def _load(store: Path) -> dict[str, _Entry]:

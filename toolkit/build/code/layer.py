@@ -97,27 +97,28 @@ def user_entries(files: list[CodeFile], hashes: FileHashes, without_vanished: bo
 
 def runtime_entries(hashes: FileHashes) -> list[LayerEntry]:
     """The entries of the runtime and of the SDK, as this installation of toolkit has them."""
-    package = Path(__file__).resolve().parents[2]
-    sources = {f"{SDK_FOLDER}/toolkit/__init__.py": package / "__init__.py"}
-    for folder, target in (("sdk", f"{SDK_FOLDER}/toolkit/sdk"), ("runtime", _RUNTIME_FOLDER)):
-        sources |= {
-            f"{target}/{path.relative_to(package / folder).as_posix()}": path
-            for path in (package / folder).rglob("*.py")
-        }
+    package = str(Path(__file__).resolve().parents[2])
+    sources = {f"{SDK_FOLDER}/toolkit/__init__.py": f"{package}/__init__.py"}
+    todo = [(f"{package}/sdk", f"{SDK_FOLDER}/toolkit/sdk"), (f"{package}/runtime", _RUNTIME_FOLDER)]
+    while todo:
+        folder, target = todo.pop()
+        for entry in os.scandir(folder):
+            if entry.name.endswith(".py"):
+                sources[f"{target}/{entry.name}"] = entry.path
+            elif entry.is_dir():
+                todo.append((entry.path, f"{target}/{entry.name}"))
     folders = {TOOLKIT_FOLDER}
     for path in sources:
-        parent = os.path.dirname(path)
+        parent = path.rpartition("/")[0]
         while len(parent) > len(TOOLKIT_FOLDER):
             folders.add(parent)
-            parent = os.path.dirname(parent)
+            parent = parent.rpartition("/")[0]
     entries = [LayerEntry(path, "dir", 0o755) for path in folders]
     for path, source in sources.items():
-        if not source.is_file():
-            continue
-        status = source.stat()
+        status = os.stat(source)
         stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        file = CodeFile(path, "file", str(source), size=status.st_size, stamp=stamp)
-        entries.append(LayerEntry(path, "file", 0o644, hashes.of(file), str(source), size=file.size))
+        file = CodeFile(path, "file", source, size=status.st_size, stamp=stamp)
+        entries.append(LayerEntry(path, "file", 0o644, hashes.of(file), source, size=file.size))
     return sorted(entries, key=_order)
 
 
@@ -280,8 +281,3 @@ class DigestWriter(io.RawIOBase):
 
 def _order(entry: LayerEntry) -> bytes:
     return entry.path.encode("utf-8")
-
-
-def entry_summaries(entries: list[LayerEntry]) -> dict[str, str]:
-    """One line for each entry, by its path; the build record keeps them, so that the next build can say what changed."""
-    return {entry.path: f"{entry.kind} {entry.mode:o} {entry.digest}" for entry in entries}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -14,19 +14,14 @@ _MOST_HOPS = 40
 """Links that are followed, as by Linux."""
 
 
-def warn_of_links(files: Sequence[CodeFile], warn: Callable[[str], None]) -> None:
+def warn_of_links(files: Sequence[CodeFile], code: Container[str], warn: Callable[[str], None]) -> None:
     """Names the links that a container follows to something else than this machine does, or to nothing.
 
     Args:
-        files: the code. warn: gets a sentence for each, and one for all that are more than a few.
+        files: the links. code: the paths of all the code. warn: gets a sentence for each, and one for all that are more than a few.
     """
-    links = {file.path: file.target for file in files if file.kind == "symlink"}
-    if not links:
-        return
-    code = {file.path for file in files}
-    wrong = [
-        (file, found) for file in files if file.path in links and (found := _leads_to(file.path, links, code)) != "code"
-    ]
+    links = {file.path: file.target for file in files}
+    wrong = [(file, found) for file in files if (found := _leads_to(file.path, links, code)) != "code"]
     for file, found in wrong[:_MOST_NAMED]:
         if found == "outside":
             warn(
@@ -45,7 +40,9 @@ def warn_of_links(files: Sequence[CodeFile], warn: Callable[[str], None]) -> Non
         warn(f"and {len(more)} more links lead out of the project or to nothing, such as {more[-1][0].path}")
 
 
-def _leads_to(path: str, links: dict[str, str], code: set[str]) -> Literal["code", "outside", "nothing", "circle"]:
+def _leads_to(
+    path: str, links: dict[str, str], code: Container[str]
+) -> Literal["code", "outside", "nothing", "circle"]:
     """Where a path leads in a container, link by link."""
     rest = path.split("/")[::-1]
     at: list[str] = []

@@ -104,5 +104,10 @@ def write_build_record(folder: Path, target: Reference, build: BuildRecord) -> N
     write_whole(str(_file(folder, target)), content.encode())
 
 
+def code_file(folder: Path, target: Reference) -> Path:
+    """The file that keeps the lines of the code of the last build. They are only read to say what changed."""
+    return _file(folder, target).with_suffix(".code")
+
+
 def _file(folder: Path, target: Reference) -> Path:
     return folder / f"image-{hashlib.sha256(str(target).encode()).hexdigest()[:16]}.json"

@@ -6,16 +6,17 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.build.code.checkout import ignored_by_git, warn_of_missing
-from toolkit.build.code.files import CodeFile, is_project_file, open_file, project_files
+from toolkit.build.code.files import CodeFile, Walk, is_project_file, open_file, project_files, walk_of
 from toolkit.build.code.hashes import FileHashes
-from toolkit.build.code.layer import LayerEntry, entry_summaries, runtime_entries, user_entries
+from toolkit.build.code.index import CODE_INDEX, look_at
+from toolkit.build.code.layer import LayerEntry, code_digest, runtime_entries
 from toolkit.build.code.own_outputs import outputs_folder
 from toolkit.build.environment.base_image import (
     CONDA_PYTHON,
@@ -38,6 +39,7 @@ from toolkit.build.image.build_record import (
     PROTOCOL_LABEL,
     BuildRecord,
     BuiltImage,
+    code_file,
     read_build_record,
     write_build_record,
 )
@@ -291,6 +293,12 @@ def _private(project: Project, network: dict[str, Path]) -> list[Path]:
     return [project.home / project.config.secrets.location, *network.values()]
 
 
+def code_walk(project: Project, network: dict[str, Path], report: Report) -> Walk:
+    """A walk through the project's code."""
+    outputs = outputs_folder(project.state)
+    return walk_of(project.root, without=_private(project, network), outputs=outputs, warn=_warning(report))
+
+
 def _code(project: Project, network: dict[str, Path], report: Report) -> list[CodeFile]:
     return project_files(
         project.root,
@@ -316,25 +324,25 @@ def _build_code(
             job.report(sentence)
 
     once = replace(job, report=report_once)
+    changed: list[str] = []
     for look in range(1, _LOOKS + 1):
-        files: list[CodeFile] = []
         try:
-            return _look_and_build(once, target, definition, last, explain, files, look > 1)
+            return _look_and_build(once, target, definition, last, explain, look > 1)
         except ChangedFile as error:
+            changed.append(error.where or "")
             if look == _LOOKS:
-                raise _changing(job.project.root, files, error) from error
+                raise _changing(job.project.root, changed) from error
             time.sleep(_PAUSE)
     raise AssertionError("the last look ends the loop")
 
 
 def _look_and_build(
     job: _BuildJob, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None, explain: bool,
-    files: list[CodeFile], without_vanished: bool,
+    without_vanished: bool,
 ) -> BuiltImage:  # fmt: skip
     """One look at the files, and the image of what was seen.
 
     Args:
-        files: gets what was seen.
         without_vanished: a file that vanishes after that is left out. The first look does not do so, because a file may have been
             renamed: then it would be in the image under neither name.
 
@@ -343,35 +351,37 @@ def _look_and_build(
     """
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = FileHashes(job.folder / "hashes.json")
-    files += _code(job.project, network, job.report)
-    user = user_entries(files, hashes, without_vanished)
+    code = look_at(
+        code_walk(job.project, network, job.report), job.folder / CODE_INDEX, without_vanished=without_vanished
+    )
     runtime = runtime_entries(hashes)
     hashes.save()
-    warn_of_missing(job.project.root, files, hashes.pointers, _warning(job.report))
-    inputs = BuildInputs(target.repository, definition.inputs(), entry_summaries(user), entry_summaries(runtime))
+    warn_of_missing(job.project.root, code.folders(), code.pointers, _warning(job.report))
+    inputs = BuildInputs(target.repository, definition.inputs(), code.digest, code_digest(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
     image_id = engine_id(job.engine, last.result) if last is not None and is_unchanged else None
     if explain:
         from toolkit.build.image.explanation import explanation
 
-        for reason in explanation(job.project, job.folder, target, definition, last, inputs, image_id is None) or [
-            "nothing changed"
-        ]:
+        for reason in explanation(
+            job.project, job.folder, target, definition, last, inputs, image_id is None, code
+        ) or ["nothing changed"]:
             job.report(reason)
     is_done = last is not None and image_id is not None and not job.anew
     if (explain or not is_done) and not without_vanished:
-        _report_size(job, files)
+        _report_size(job, code.files())
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
-    if sentence := ignored_by_git(job.project.root, files):
+    if sentence := ignored_by_git(job.project.root, code.files()):
         job.report(sentence)
     definition, environment = _environment(job, definition, network)
     if last is None or last.base != definition.base:
         job.report(f"the base image is {definition.base}")
+    user = code.entries()
     while True:
-        inputs = replace(inputs, environment=definition.inputs(), code=entry_summaries(user))
+        inputs = replace(inputs, environment=definition.inputs())
         try:
             with job.engine.upload("/images/load?quiet=1") as upload:
                 # These imports cost time, which an unchanged build must not spend. The engine prepares its load meanwhile.
@@ -386,8 +396,10 @@ def _look_and_build(
             left = [entry for entry in user if entry.source is None or os.path.lexists(entry.source)]
             if not without_vanished or len(left) == len(user):
                 raise
-            user = left
+            # The next build looks again, and finds what is in this image.
+            user, inputs = left, replace(inputs, code="")
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
+    code.keep(code_file(job.folder, target))
     write_build_record(job.folder, target, record)
     return built
 
@@ -400,26 +412,15 @@ def _report_size(job: _BuildJob, files: list[CodeFile]) -> None:
         job.report(f"warning: {warning}")
 
 
-def _changing(root: Path, files: list[CodeFile], error: ChangedFile) -> ChangedFile:
-    """The error that names the files that changed since the last look, where they are known."""
-    changed = [file.path for file in files if file.kind == "file" and _has_changed(file)]
-    if not changed:
-        where = error.where or ""
-        changed = [os.path.relpath(where, root) if os.path.isabs(where) else where]
-    named = ", ".join(changed[:_NAMED]) + (f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else "")
-    one = len(changed) == 1
+def _changing(root: Path, changed: Iterable[str]) -> ChangedFile:
+    """The error that names the files that changed or vanished while they were read."""
+    paths = sorted({os.path.relpath(one, root) if os.path.isabs(one) else one for one in changed})
+    named = ", ".join(paths[:_NAMED]) + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
+    one = len(paths) == 1
     return ChangedFile(
         f"{named} {'was' if one else 'were'} changed or removed each of the {_LOOKS} times that the code was read: name "
         f"{'it' if one else 'them'} in .dockerignore, or end what writes to {'it' if one else 'them'}"
     )
-
-
-def _has_changed(file: CodeFile) -> bool:
-    try:
-        now = os.lstat(file.source)
-    except OSError:
-        return True
-    return (now.st_size, now.st_mtime_ns, now.st_ino) != (file.size, file.stamp[0], file.stamp[2])
 
 
 def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:

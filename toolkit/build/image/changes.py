@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from toolkit.build.environment.definition import BASE_IMAGE
@@ -19,14 +19,18 @@ class BuildInputs:
         target: the repository that the image is tagged in.
         environment: what the environment depends on, by the names that sentences begin with; values are as
             :mod:`toolkit.build.environment.meaning.parts` has them.
-        code: one line for each of the user's files, by its path in the image.
-        runtime: the same for the runtime and the SDK of this installation of toolkit.
+        code: a digest of the user's code. The record has no line for each file: a large project has a hundred thousand.
+        runtime: a digest of the runtime and the SDK of this installation of toolkit.
     """
 
     target: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    code: Mapping[str, str] = field(default_factory=dict)
-    runtime: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    runtime: str = ""
+
+
+CodeLines = tuple[Mapping[str, str] | None, Mapping[str, str]]
+"""One line for each entry of the code, by its path in the project: of the last build, None where they are not known, and now."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def rebuild_reasons(
     old: BuildInputs | None,
     new: BuildInputs,
     is_missing: bool,
+    code_lines: Callable[[], CodeLines],
     names: Names | None = None,
     without_record: str = "this machine has no record of an earlier build of this project",
 ) -> list[str]:
@@ -58,6 +63,7 @@ def rebuild_reasons(
 
     Args:
         is_missing: the engine no longer has the image.
+        code_lines: is asked for the lines when the code changed.
         without_record: why there is no ``old``.
     """
     if old is None:
@@ -68,7 +74,10 @@ def rebuild_reasons(
         reasons.append(f"the image's name changed from {old.target} to {new.target}")
     changed = environment_changes(old.environment, new.environment, names)
     reasons += changed
-    reasons += _file_changes(old.code, new.code, _only_code(changed, names))
+    if old.code != new.code:
+        before, now = code_lines()
+        only_code = _only_code(changed, names)
+        reasons += ["the code changed"] if before is None else _file_changes(before, now, only_code)
     if old.runtime != new.runtime:
         reasons.append("toolkit's own runtime or SDK changed")
     if is_missing and not reasons:
@@ -137,16 +146,11 @@ def _is_of(sentence: str, file: str) -> bool:
 
 
 def _file_changes(old: Mapping[str, str], new: Mapping[str, str], only_code: frozenset[str]) -> list[str]:
-    changes = [f"{_in_project(path)} was added" for path in sorted(new.keys() - old.keys())]
-    changes += [f"{_in_project(path)} was removed" for path in sorted(old.keys() - new.keys())]
+    changes = [f"{path} was added" for path in sorted(new.keys() - old.keys())]
+    changes += [f"{path} was removed" for path in sorted(old.keys() - new.keys())]
     for path in sorted(old.keys() & new.keys()):
         if old[path] != new[path]:
-            file = _in_project(path)
-            changes.append(f"{file} changed{' (only the code layer)' if file in only_code else ''}")
+            changes.append(f"{path} changed{' (only the code layer)' if path in only_code else ''}")
     if len(changes) > _NAMED:
         return [*changes[:_NAMED], f"and {len(changes) - _NAMED} more files"]
     return changes
-
-
-def _in_project(path: str) -> str:
-    return path.partition("/workspace/")[2] or path

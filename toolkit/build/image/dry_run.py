@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.build.code.hashes import FileHashes
-from toolkit.build.code.layer import entry_summaries, runtime_entries, user_entries
+from toolkit.build.code.index import CODE_INDEX, look_at
+from toolkit.build.code.layer import code_digest, runtime_entries
 from toolkit.build.environment.base_image import DEFAULT_BASE, OWN_BASE, find_base_image, find_tool_base
 from toolkit.build.environment.builder import kept_answer
-from toolkit.build.environment.definition import EnvironmentDefinition, check_packages
+from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export
 from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.python_version import base_for, check_python
 from toolkit.build.image.build_record import PROTOCOL_LABEL, BuildRecord, read_build_record
-from toolkit.build.image.builder import code_files, engine_id, pipeline_file
+from toolkit.build.image.builder import code_walk, engine_id, pipeline_file
 from toolkit.build.image.changes import BuildInputs, environment_changes
 from toolkit.build.image.explanation import explanation, names_of
 from toolkit.build.interpreter import known_interpreter
@@ -163,12 +164,13 @@ class _Foresight:
 
     def _on(self, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None) -> Foreseen:
         hashes = FileHashes(self._folder / "hashes.json")
-        user = user_entries(code_files(self._project, self._report), hashes)
-        code, runtime = entry_summaries(user), entry_summaries(runtime_entries(hashes))
-        inputs = BuildInputs(target.repository, definition.inputs(), code, runtime)
+        network = network_files(self._project.config.build.network, self._project.home)
+        code = look_at(code_walk(self._project, network, self._report), self._folder / CODE_INDEX, keep=False)
+        runtime = code_digest(runtime_entries(hashes))
+        inputs = BuildInputs(target.repository, definition.inputs(), code.digest, runtime)
         is_unchanged = last is not None and last.inputs == inputs
         has_image = last is not None and is_unchanged and engine_id(self._engine, last.result) is not None
-        reasons = explanation(self._project, self._folder, target, definition, last, inputs, not has_image)
+        reasons = explanation(self._project, self._folder, target, definition, last, inputs, not has_image, code)
         if self._explain:
             for reason in reasons or ["nothing changed"]:
                 self._report(reason)
@@ -176,8 +178,8 @@ class _Foresight:
             self._report(f"nothing would be done: the engine has {last.result.reference}")
             return Foreseen(target.repository, last.result.reference)
         self._say_environment(definition, last)
-        size = sum(1 for entry in user if entry.kind == "file")
-        is_same = last is not None and last.inputs.code == code and last.inputs.runtime == runtime
+        size = sum(1 for file in code.files() if file.kind == "file")
+        is_same = last is not None and last.inputs.code == code.digest and last.inputs.runtime == runtime
         what = "is unchanged, and would be put on it" if is_same else "would be written and put on it"
         self._report(f"the code layer ({size} file{'' if size == 1 else 's'}) {what}")
         self._report("the image would be loaded into the engine, unless it has the same one already")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from toolkit.build.code.index import Code, kept_lines
 from toolkit.build.environment.definition import EnvironmentDefinition
-from toolkit.build.image.build_record import BuildRecord, why_no_record
-from toolkit.build.image.changes import BuildInputs, Names, rebuild_reasons
+from toolkit.build.image.build_record import BuildRecord, code_file, why_no_record
+from toolkit.build.image.changes import BuildInputs, CodeLines, Names, rebuild_reasons
 from toolkit.build.reference import Reference
 from toolkit.config.load import TOML_NAME, YAML_NAMES
 from toolkit.project import Project
@@ -20,16 +21,22 @@ def explanation(
     last: BuildRecord | None,
     inputs: BuildInputs,
     is_missing: bool,
+    code: Code,
 ) -> list[str]:
     """A sentence for each change; empty where nothing changed.
 
     Args:
         folder: the build's, with its records. last: the record of the last build of ``target``.
         is_missing: the engine no longer has the image.
+        code: the code as it is now.
     """
     names = names_of(project, definition, last)
     old = last.inputs if last else None
-    return rebuild_reasons(old, inputs, is_missing, names, why_no_record(folder, target))
+
+    def code_lines() -> CodeLines:
+        return kept_lines(code_file(folder, target), old.code) if old else None, code.lines()
+
+    return rebuild_reasons(old, inputs, is_missing, code_lines, names, why_no_record(folder, target))
 
 
 def names_of(project: Project, definition: EnvironmentDefinition, last: BuildRecord | None) -> Names:

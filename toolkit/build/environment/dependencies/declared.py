@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import configparser
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -269,6 +268,8 @@ def _tilde(version: str) -> str:
 
 def _of_setup(files: dict[str, bytes], extras: tuple[str, ...]) -> Declared | None:
     if "setup.cfg" in files:
+        import configparser
+
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read_string(files["setup.cfg"].decode("utf-8"))

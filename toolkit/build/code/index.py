@@ -1,0 +1,354 @@
+"""What the last look at a project's code found, kept by folder, so that an unchanged folder costs no more than its listing.
+
+It says what was hashed, and nothing is run from it. A folder whose entries have the same names, modes, sizes, times and inodes as
+at the last look holds the same code. One of 100,000 files would take seconds if each got objects, a pattern and a line of JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+import sys
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, cast
+
+from toolkit.build import left_out
+from toolkit.build.code import dockerignore, files
+from toolkit.build.code.files import CodeFile, EntryKind, Walk, with_content
+from toolkit.build.code.hashes import RACY_NS, read_hash
+from toolkit.build.code.layer import LayerEntry
+from toolkit.build.code.links import warn_of_links
+from toolkit.errors import VanishedFile
+from toolkit.runtime.shared.protocol import WORKSPACE
+from toolkit.runtime.shared.whole_files import write_whole
+
+CODE_INDEX = "code.index"
+"""The name of its file in the build's folder."""
+_MAGIC = b"toolkit code index 2\n"
+_FORMAT = 2
+"""Of marshal: the last one that writes equal values as equal bytes. A later one marks what is referred to twice."""
+_facts = attrgetter("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+
+_Facts: TypeAlias = tuple[int, int, int, int, int]
+_Row: TypeAlias = list["str | _Facts | None"]
+"""The entries of a folder, in the order of the listing: a name, which the facts follow unless it is a folder. They are None
+where they do not settle what the entry is; they then differ from those of the next look."""
+_Own: TypeAlias = tuple[str, EntryKind, bool, int, str]
+"""A file or link that is code: its name, kind, executable bit, size, and SHA-256 in hex or target."""
+
+_NOTHING = marshal.dumps([], _FORMAT)
+_CODE, _IGNORED, _OUT = 0, 1, 2
+
+
+class _Known(NamedTuple):
+    """A folder.
+
+    Attributes:
+        row: its entries, as :data:`_Row`.
+        state: whether it is code, ignored, or out with all in it.
+        above: whether the folder above it is the machine's own; ``machines_own``: whether it is itself (:class:`Folder`).
+        below: the names of folders in it that may hold code.
+        own: its files and links, as a list of :data:`_Own`.
+        special: by name, the targets of its links, and the sizes that its Git LFS pointers lack.
+    """
+
+    row: bytes
+    state: int
+    above: bool
+    machines_own: bool
+    below: tuple[str, ...]
+    own: bytes
+    special: tuple[tuple[str, int | str], ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """The user's code as one look found it.
+
+    Attributes:
+        digest: a SHA-256, in hex, of all that :meth:`entries` gives. It can be compared with those of this machine only.
+        pointers: files that are Git LFS pointers, with the size that is missing, in bytes.
+    """
+
+    digest: str
+    pointers: dict[str, int]
+    _walk: Walk
+    _folders: dict[str, bytes]
+
+    def entries(self) -> list[LayerEntry]:
+        """The entries of the code layer, below the working folder."""
+        entries = [LayerEntry(WORKSPACE, "dir", 0o777)]
+        entries += [LayerEntry(f"{WORKSPACE}/{prefix[:-1]}", "dir", 0o777) for prefix in self._folders if prefix]
+        for path, kind, executable, size, digest in self._own():
+            if kind == "file":
+                mode = 0o777 if executable else 0o666
+                source = self._walk.source(path)
+                entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, mode, digest, source, size=size))
+            else:
+                entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, 0o777, digest))
+        return entries
+
+    def folders(self) -> Iterator[CodeFile]:
+        """The folders."""
+        return (CodeFile(prefix[:-1], "dir", self._walk.folder_source(prefix)) for prefix in self._folders if prefix)
+
+    def files(self) -> list[CodeFile]:
+        """The files and links, without their stamps."""
+        return [
+            CodeFile(path, kind, self._walk.source(path), executable, digest if kind == "symlink" else "", size)
+            for path, kind, executable, size, digest in self._own()
+        ]
+
+    def _own(self) -> Iterator[_Own]:
+        for prefix, content in self._folders.items():
+            for name, *rest in marshal.loads(content):
+                yield (prefix + name, *rest)
+
+    def keep(self, file: Path) -> None:
+        """Writes it for :func:`kept_lines`."""
+        _write(file, (self.digest, self._folders))
+
+    def lines(self) -> dict[str, str]:
+        """One line for each entry, by its path in the project."""
+        return _lines(self._folders)
+
+    def __contains__(self, path: object) -> bool:
+        """Whether a path in the project is code. This is quick for some paths of few folders only."""
+        assert isinstance(path, str)
+        folder, slash, name = path.rpartition("/")
+        content = self._folders.get(folder + slash)
+        is_folder = f"{path}/" in self._folders
+        return is_folder or (content is not None and name in {one[0] for one in marshal.loads(content)})
+
+
+def kept_lines(file: Path, digest: str) -> dict[str, str] | None:
+    """The lines of the code that :meth:`Code.keep` wrote; None where the file holds no code with this digest."""
+    content = _read(file)
+    if not isinstance(content, tuple) or content[0] != digest:
+        return None
+    return _lines(content[1])
+
+
+def _lines(folders: dict[str, bytes]) -> dict[str, str]:
+    lines = {prefix[:-1]: "dir" for prefix in folders if prefix}
+    for prefix, content in folders.items():
+        for name, *line in marshal.loads(content):
+            lines[prefix + name] = str(line)
+    return lines
+
+
+def look_at(walk: Walk, store: Path, *, keep: bool = True, without_vanished: bool = False) -> Code:
+    """The user's code as it is now; to be called under the build's lock.
+
+    Args:
+        store: the file of the index. What it holds of unchanged folders is believed.
+        keep: whether the index is written.
+        without_vanished: leave out a file that is gone.
+
+    Raises:
+        BadInput: an entry cannot be read, or its name is not UTF-8.
+        ChangedFile: a file changed while it was read, or vanished.
+    """
+    content = _read(store)
+    key = _key(walk)
+    known: dict[str, tuple[Any, ...]] = {}
+    old_key = ""
+    if isinstance(content, tuple):
+        old_key, known = content
+    look = _Look(walk, known, old_key == key, without_vanished)
+    folders = look.folders()
+    if keep and (look.is_changed or len(folders) != len(known)):
+        _write(store, (key, {prefix: tuple(one) for prefix, one in folders.items()}))
+    shown = with_content(
+        (prefix, one.state != _CODE, one.own != _NOTHING) for prefix, one in folders.items() if one.state != _OUT
+    )
+    found = {prefix: folders[prefix].own for prefix in sorted(shown)}
+    digest = hashlib.sha256()
+    for prefix, own in found.items():
+        digest.update(marshal.dumps((prefix, own), _FORMAT))
+    special = [(prefix + name, what) for prefix in found for name, what in folders[prefix].special]
+    pointers = {path: what for path, what in special if isinstance(what, int)}
+    code = Code(digest.hexdigest(), pointers, walk, found)
+    links = [CodeFile(path, "symlink", walk.source(path), target=to) for path, to in special if isinstance(to, str)]
+    if links:
+        links.sort(key=lambda link: link.path.encode("utf-8"))
+        warn_of_links(links, code, walk.warn)
+    return code
+
+
+class _Look:
+    """One look.
+
+    Attributes:
+        is_changed: whether the index has to be written.
+    """
+
+    def __init__(
+        self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool, without_vanished: bool
+    ) -> None:
+        self._walk = walk
+        self._without_vanished = without_vanished
+        self._known = known
+        self._has_same_rules = has_same_rules
+        self._own_output = frozenset(inode for _, inode in walk.own_output)
+        # What is recorded of outputs changes without them.
+        self._outputs = {path[: path.rfind("/") + 1] for path in walk.outputs}
+        self._racy = time.time_ns() - RACY_NS  # before anything is looked at
+        self.is_changed = not has_same_rules
+
+    def folders(self) -> dict[str, _Known]:
+        folders: dict[str, _Known] = {}
+        todo = [("", False)]
+        while todo:
+            prefix, above = todo.pop()
+            kept = self._known.get(prefix)
+            known = _Known(*kept) if kept is not None else None
+            if known is None or not self._is_same(prefix, above, known):
+                try:
+                    entries = self._walk.listing(prefix)
+                except VanishedFile:
+                    if not prefix:
+                        raise
+                    continue  # it was removed just now
+                new = self._anew(prefix, entries, above, known)
+                self.is_changed = self.is_changed or new != known
+                known = new
+            folders[prefix] = known
+            for name in known.below:
+                todo.append((f"{prefix}{name}/", known.machines_own))
+        return folders
+
+    def _is_same(self, prefix: str, above: bool, known: _Known) -> bool:
+        """Whether a folder's entries are as they were. Its listing is asked for relative to it, which is faster."""
+        if not self._has_same_rules or above != known.above or prefix in self._outputs:
+            return False
+        folder = self._walk.folder_source(prefix)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                row = _row(os.scandir(descriptor), known.state == _OUT)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return False  # the look from nothing says what is wrong
+        if self._own_output and not self._own_output.isdisjoint(one[4] for one in row if isinstance(one, tuple)):
+            return False
+        return marshal.dumps(row, _FORMAT) == known.row
+
+    def _anew(self, prefix: str, entries: list[os.DirEntry[str]], above: bool, known: _Known | None) -> _Known:
+        """A folder as it is found without the index, which still says the hashes of files that are as they were."""
+        found = self._walk.folder(prefix, entries, above)
+        if found is None:
+            return _Known(marshal.dumps(_row(entries, True), _FORMAT), _OUT, above, False, (), _NOTHING, ())
+        facts = _facts_by_name(entries)
+        hashes = _hashes(known) if known else {}
+        own: list[_Own] = []
+        special: list[tuple[str, int | str]] = []
+        for file in found.files:
+            name = file.path[len(prefix) :]
+            if file.kind == "file":
+                before, digest, missing = hashes.get(name, (None, "", None))
+                if before is None or before != facts[os.path.basename(file.source)]:
+                    try:
+                        digest, missing = read_hash(file)
+                    except VanishedFile:
+                        if not self._without_vanished:
+                            raise
+                        found.unsettled.add(os.path.basename(file.source))
+                        continue
+                if missing is not None:
+                    special.append((name, missing))
+                own.append((name, "file", file.executable, file.size, digest))
+            else:
+                special.append((name, file.target))
+                own.append((name, file.kind, False, 0, file.target))
+        own.sort()
+        row: _Row = []
+        for entry in entries:
+            row.append(entry.name)
+            if entry.name in facts:
+                one = facts[entry.name]
+                is_settled = one is not None and entry.name not in found.unsettled and max(one[2], one[3]) <= self._racy
+                row.append(one if is_settled else None)
+        state = _IGNORED if found.is_ignored else _CODE
+        content = marshal.dumps(own, _FORMAT)
+        below, own_row = tuple(found.below), marshal.dumps(row, _FORMAT)
+        return _Known(own_row, state, above, found.is_machines_own, below, content, tuple(special))
+
+
+def _row(entries: Iterable[os.DirEntry[str]], names_only: bool) -> _Row:
+    row: _Row = []
+    append = row.append
+    for entry in entries:
+        append(entry.name)
+        if not names_only and not entry.is_dir(follow_symlinks=False):
+            append(_facts(entry.stat(follow_symlinks=False)))
+    return row
+
+
+def _facts_by_name(entries: list[os.DirEntry[str]]) -> dict[str, _Facts | None]:
+    """What :func:`os.lstat` said of the entries that are no folders; None for one that is gone. An entry asks only once."""
+    facts: dict[str, _Facts | None] = {}
+    for entry in entries:
+        try:
+            if not entry.is_dir(follow_symlinks=False):
+                facts[entry.name] = None
+                facts[entry.name] = _facts(entry.stat(follow_symlinks=False))
+        except OSError:
+            pass
+    return facts
+
+
+def _hashes(known: _Known) -> dict[str, tuple[_Facts, str, int | None]]:
+    """The SHA-256 of a folder's files, each with the facts for which it holds, and the size that a Git LFS pointer lacks."""
+    digests = {name: digest for name, kind, *_, digest in marshal.loads(known.own) if kind == "file"}
+    missing = {name: what for name, what in known.special if isinstance(what, int)}
+    hashes = {}
+    name = ""
+    for one in marshal.loads(known.row):
+        if isinstance(one, str):
+            name = os.fsencode(one).decode("utf-8", "surrogateescape")
+        elif one is not None and name in digests:
+            hashes[name] = (one, digests[name], missing.get(name))
+    return hashes
+
+
+def _key(walk: Walk) -> str:
+    """A digest of what decides, beside the entries, which of them are code."""
+    patterns = [(one.regex.pattern, one.exception, one.literal) for one in walk.patterns.patterns]
+    rules = [os.stat(str(module.__file__)) for module in (files, left_out, dockerignore)]
+    decisive = (
+        patterns,
+        sorted(walk.without),
+        walk.root,
+        [(one.st_mtime_ns, one.st_size) for one in rules],
+        sys.getfilesystemencoding(),
+    )
+    return hashlib.sha256(repr(decisive).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _read(file: Path) -> object:
+    """What :func:`_write` wrote; None where there is no such file, or it is damaged or of another version."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    head = len(_MAGIC) + 4
+    body = memoryview(content)[head:]
+    if content[:head] != _MAGIC + zlib.crc32(body).to_bytes(4, "big"):
+        return None
+    try:
+        return cast("object", marshal.loads(body))
+    except (EOFError, ValueError, TypeError):
+        return None
+
+
+def _write(file: Path, value: Any) -> None:
+    body = marshal.dumps(value, _FORMAT)
+    write_whole(str(file), _MAGIC + zlib.crc32(body).to_bytes(4, "big") + body)
