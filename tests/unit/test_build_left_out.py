@@ -109,11 +109,18 @@ LINES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(files=st.sets(PATHS, max_size=8), environments=st.sets(PATHS, max_size=2), lines=st.lists(LINES, max_size=4))
+@settings(max_examples=100, deadline=None)
+@given(
+    files=st.sets(PATHS, max_size=8),
+    environments=st.sets(PATHS, max_size=2),
+    lines=st.lists(LINES, max_size=4),
+    kept=st.sampled_from(["", "!{}", "!{}/lib", "!{}/*", "!**/lib"]),
+)
 def test_the_rule_is_that_of_lines_at_the_top_of_dockerignore(
-    files: set[str], environments: set[str], lines: list[str]
+    files: set[str], environments: set[str], lines: list[str], kept: str
 ) -> None:
+    files |= {f"{each}/lib/x" for each in environments}
+    lines += [kept.format(each) for each in environments]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for path in sorted({*files, *(f"{each}/pyvenv.cfg" for each in environments)}):
