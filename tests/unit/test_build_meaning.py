@@ -212,6 +212,21 @@ def test_chosen_extras_and_groups_count(tmp_path: Path) -> None:
     )
 
 
+def test_extras_that_a_project_asks_of_itself_count(tmp_path: Path) -> None:
+    project = (
+        '[project]\nname = "my-app"\ndependencies = ["My_App[all]"]\n[project.optional-dependencies]\n'
+        'all = ["my.app[gpu]"]\ngpu = ["cupy"]\n[tool.uv]\nno-build = true\n'
+    )
+    known = key(tmp_path, {"pyproject.toml": project})
+    assert key(tmp_path, {"pyproject.toml": project.replace('"cupy"', '"cupy<2"')}) != known
+    group = '[dependency-groups]\none = [{ include-group = "Two" }]\ntwo = ["attrs"]\nthree = ["idna"]\n'
+    project = project.replace('"My_App[all]"', '"six"') + group
+    known = key(tmp_path, {"pyproject.toml": project}, groups=("one",))
+    assert key(tmp_path, {"pyproject.toml": project.replace("attrs", "attrs<2")}, groups=("one",)) != known
+    for old in ("idna", "cupy"):
+        assert key(tmp_path, {"pyproject.toml": project.replace(old, "other")}, groups=("one",)) == known
+
+
 def test_where_packages_come_from_counts_where_hashes_do_not_say_all(tmp_path: Path) -> None:
     without_hash = PACKAGES["six"].replace(f', hash = "{HASHES[0]}"', "")
     from_source = (
@@ -650,6 +665,14 @@ def test_a_change_that_only_the_code_has_is_said_so() -> None:
     old, new = {"pyproject.toml: a": "1"}, {"pyproject.toml: a": "2"}
     reasons = rebuild_reasons(BuildInputs("t", old, "1"), BuildInputs("t", new, "2"), False, lines, names)
     assert reasons == ["pyproject.toml: a changed from 1 to 2", "a.py changed", "pyproject.toml changed"]
+    # What a tool was asked about may have changed its answer.
+    asked = replace(names, asked=("poetry.lock", "requirements.txt"))
+    old, new = {"requirements.txt: six": "1"}, {"requirements.txt: six": "2"}
+    reasons = rebuild_reasons(BuildInputs("t", old, code), BuildInputs("t", new, changed), False, asked)
+    assert reasons == ["poetry.lock: six changed from 1 to 2", "a.py changed", "pyproject.toml changed"]
+    assert "pyproject.toml changed (only the code layer)" in rebuild_reasons(
+        BuildInputs("t", old, code), BuildInputs("t", old, changed), False, asked
+    )
 
 
 def test_a_record_of_another_version_is_said(tmp_path: Path) -> None:

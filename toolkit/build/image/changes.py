@@ -138,6 +138,8 @@ def _verb(old: str | None, new: str | None) -> str:
 
 def _only_code(changed: list[str], names: Names) -> frozenset[str]:
     """The files that the environment is read from, and that changed without changing it."""
+    if names.asked is not None and changed:
+        return frozenset()  # any of them may have changed what the tool was asked
     return frozenset(one for one in names.declaring if not any(_is_of(sentence, one) for sentence in changed))
 
 

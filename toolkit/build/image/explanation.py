@@ -12,6 +12,9 @@ from toolkit.build.reference import Reference
 from toolkit.config.load import TOML_NAME, YAML_NAMES
 from toolkit.project import Project
 
+_DECLARING = ("pyproject.toml", "setup.cfg", "setup.py", "Pipfile")
+"""Files that a tool was asked about, and that are no part of its answer."""
+
 
 def explanation(
     project: Project,
@@ -50,5 +53,5 @@ def names_of(project: Project, definition: EnvironmentDefinition, last: BuildRec
         last.base if last else "",
         present[0] if present else "",
         (lock.file, answer) if lock.file and is_asked else None,
-        frozenset({*lock.files, *present[:1], *([lock.file] if lock.file else [])}),
+        frozenset({*lock.files, *_DECLARING, *present[:1], *([lock.file] if lock.file else [])}),
     )

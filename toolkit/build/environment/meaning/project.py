@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from toolkit.build.environment.dependencies.found import normalize_name
-from toolkit.build.environment.meaning.parts import Parts, of_requirements, of_value, without_credentials
+from toolkit.build.environment.meaning.parts import Parts, of_requirements, of_value, requirement, without_credentials
 
 _ADDRESSES = frozenset({"index", "index-url", "extra-index-url", "default-index", "find-links"})
 _WITHOUT_EFFECT = frozenset(
@@ -104,8 +103,8 @@ def of_uv_project(
     parts |= of_requirements(f"{name}: project.dependencies: ", lines)
     optional = project.get("optional-dependencies") or {}
     chosen = _chosen(optional, extras)
-    own = re.compile(rf"\s*{re.escape(str(project.get('name') or '-')).replace('-', '[-_.]')}\s*\[", re.IGNORECASE)
-    if any(own.match(line) for line in [*lines, *(str(one) for key in chosen for one in optional[key])]):
+    own = normalize_name(str(project.get("name") or ""))
+    if any(requirement(line)[0] == own for line in [*lines, *(str(one) for key in chosen for one in optional[key])]):
         chosen = set(optional)  # one of its extras asks for others of its own
     for key in chosen:
         parts |= of_requirements(f"{name}: project.optional-dependencies: {key}: ", map(str, optional[key]))
