@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         _add_init,
         _add_build,
+        _add_image,
         _add_lock,
         _add_run,
         _add_retry,
@@ -209,6 +210,13 @@ def _add_build(commands: _Commands) -> None:
     )
     parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
+
+
+def _add_image(commands: _Commands) -> None:
+    parser = _command(commands, "image", "show what is in an image: layers, packages, sizes, your code")
+    parser.add_argument("ref", nargs="?", metavar="REF", help="an image of the engine (default: the last one built)")
+    _with_config(parser)
+    _with_json(parser)
 
 
 def _add_lock(commands: _Commands) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from toolkit.build.code.bytecode import runtime_bytecode
@@ -23,6 +23,7 @@ _TAG_LENGTH = 16
 def assemble(
     engine: EngineApi, source: str, image: EngineObject, user: list[LayerEntry], runtime: list[LayerEntry], target: Reference,
     folder: Path, report: Callable[[str], None], upload: Upload, installed: Callable[[str], list[LayerEntry]],
+    about: Mapping[str, str],
 ) -> BuiltImage:  # fmt: skip
     """The final image. It is loaded unless the engine has it already, from another checkout or an earlier state of the code.
 
@@ -33,6 +34,7 @@ def assemble(
         folder: for temporary files.
         upload: a load into the engine that was started already.
         installed: gives the files of the project as it is installed into the environment with this id.
+        about: the labels of the image that say what it was made from.
 
     Raises:
         BadInput: a file changed or vanished during the build.
@@ -43,7 +45,7 @@ def assemble(
     try:
         derived = [*runtime_bytecode(engine, str(image["Id"]), runtime), *installed(str(image["Id"]))]
         code = write_code_layer([*user, *runtime], environment.config_digest, layer, derived)
-        composed = compose_image(environment, code)
+        composed = compose_image(environment, code, about)
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
         image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
         if image_id is None:

@@ -15,6 +15,8 @@ IDENTITY_LABEL = "dev.toolkit.identity"
 PROTOCOL_LABEL = "dev.toolkit.protocol"
 ENVIRONMENT_LABEL = "dev.toolkit.environment"
 CODE_LABEL = "dev.toolkit.code"
+BASE_NAME_LABEL = "org.opencontainers.image.base.name"
+BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
 
 _VERSION = 2
 

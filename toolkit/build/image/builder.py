@@ -282,11 +282,13 @@ def _build_code(
         job.report(f"the base image is {definition.base}")
     with job.engine.upload("/images/load?quiet=1") as upload:
         # These imports cost time, which an unchanged build must not spend. The engine prepares its load meanwhile.
+        from toolkit.build.image.archive import base_labels
         from toolkit.build.image.assembly import assemble
 
+        about = base_labels(definition.base, job.engine.image(definition.base_id))
         built = assemble(
             job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
-            partial(_installed, job, definition),
+            partial(_installed, job, definition), about,
         )  # fmt: skip
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     write_build_record(job.folder, target, record)
@@ -388,7 +390,31 @@ def _environment(
     if job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
         _check_python(job, definition.base, definition.base_id, definition.lock.kind == "conda")
-    return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
+    environment = ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
+    if (not is_known or job.anew) and not definition.is_base:
+        _warn_of_gpu(job, definition, environment)
+    return definition, environment
+
+
+_SMALLEST = 20 << 20
+"""Bytes that an environment adds to its base, below which no library for a GPU is looked for in it."""
+
+
+def _warn_of_gpu(job: _BuildJob, definition: EnvironmentDefinition, environment: EngineObject) -> None:
+    """Says which packages of an environment that was just made are for a GPU, where nothing asks for one."""
+    base = job.engine.image(definition.base_id) or {}
+    if int(environment.get("Size") or 0) - int(base.get("Size") or 0) < _SMALLEST:
+        return
+    from toolkit.build.inventory.gpu import asks_for_gpu, gpu_warning, has_cuda
+    from toolkit.build.inventory.reading import read_inventory
+
+    config, variables = job.project.config.executor.config, (environment.get("Config") or {}).get("Env") or []
+    if asks_for_gpu(config) or has_cuda(variables):
+        return
+    inventory = read_inventory(job.engine, str(environment["Id"]), definition.reference)
+    warning = gpu_warning(inventory, config, variables, definition.lock.file or "")
+    if warning:
+        job.report(f"warning: {warning}")
 
 
 def _engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
