@@ -117,3 +117,32 @@ def test_an_image_without_python_is_shown_as_far_as_it_can_be(place: Place) -> N
     document = json.loads(place.toolkit("image", name, "--json").stdout)
     assert (document["python"], document["code"], document["system"]) == (None, None, "Own")
     assert [one["name"] for one in document["packages"]] == ["a"] and not document["built_by_toolkit"]
+
+
+@pytest.mark.full("it installs packages; tests/unit/test_build_sbom.py has the rules without an engine")
+def test_the_bill_of_materials_has_what_is_installed_and_is_always_the_same(place: Place) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    metadata = '[project]\nname = "shop"\nversion = "0.3"\nrequires-python = ">=3.9"\ndependencies = ["six==1.17.0"]\n'
+    backend = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+    write_project(place.root, {"pyproject.toml": metadata + backend, "shop/__init__.py": ""})
+    environment = os.environ | {"UV_PYTHON": sys.executable}
+    subprocess.run([sys.executable, "-m", "uv", "lock", "-q"], cwd=place.root, env=environment, check=True)
+    first = place.toolkit("build", "--sbom", "sbom.json").stdout
+    file = place.root / "sbom.json"
+    content = file.read_bytes()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(content.decode()) is None
+    document = json.loads(content)
+    assert document["metadata"]["component"]["purl"] == "pkg:pypi/shop@0.3"
+    by_name = {one["name"]: one for one in document["components"]}
+    digest = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
+    assert by_name["six"]["hashes"] == [{"alg": "SHA-256", "content": digest}]
+    assert by_name["six"]["licenses"] and by_name["dpkg"]["purl"].startswith("pkg:deb/debian/dpkg@")
+    assert {one["type"] for one in document["components"]} == {"library", "container", "operating-system"}
+    # Nothing is remembered, and the file lies in the project: it is the same image, and the same bill.
+    for kept in (place.root.parent / "cache/toolkit/inventories").iterdir():
+        kept.unlink()
+    assert place.toolkit("build", "--sbom", "again.cdx.json").stdout == first
+    assert (place.root / "again.cdx.json").read_bytes() == content
+    assert place.toolkit("build", "--sbom", "-", code=2).stdout == ""

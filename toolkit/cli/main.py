@@ -208,6 +208,11 @@ def _add_build(commands: _Commands) -> None:
     parser.add_argument(
         "--no-cache", action="store_true", help="install everything again, and choose again what nothing locks"
     )
+    parser.add_argument(
+        "--sbom",
+        metavar="FILE",
+        help="write a bill of materials (CycloneDX JSON); with --push it is attached to the image",
+    )
     parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
 

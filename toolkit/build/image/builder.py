@@ -122,10 +122,31 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     return answer.files["pylock.toml"]
 
 
+def dependency_files(project: Project, engine: EngineApi) -> dict[str, bytes]:
+    """What the environment of the project's image is installed from, by path: locks, requirements, local wheels.
+
+    It is known without a question after a build, and is empty for an existing image.
+
+    Raises:
+        BadInput, Infrastructure: as of :func:`build`.
+    """
+    chosen = project.config.executor.config.image
+    target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
+    if target.names_an_image:
+        return {}
+    job = _BuildJob(project, engine, build_folder(project), lambda sentence: None)
+    return _definition(job, read_build_record(job.folder, target)).lock.files
+
+
 def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
+    last = read_build_record(job.folder, target)
+    return _build_code(job, target, _definition(job, last), last, explain)
+
+
+def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefinition:
+    """The environment that the project declares. A tool is asked where only that knows which packages it means."""
     settings = job.project.config.build
     check_packages(settings.system_packages)
-    last = read_build_record(job.folder, target)
     accepted = last.inputs.environment if last else None
     found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
     base, base_image = find_base_image(job.engine, settings.base_image, settings.python)
@@ -136,8 +157,7 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
         if base_image is None:
             base_id = str(_pull_base(job, base)["Id"])
         found = _answered(job, found, base, base_id)
-    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found)
-    return _build_code(job, target, definition, last, explain)
+    return EnvironmentDefinition(base, base_id, settings.system_packages, found)
 
 
 def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:

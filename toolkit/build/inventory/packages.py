@@ -134,7 +134,7 @@ def _of_distribution(row: dict[str, Any]) -> Package:
     direct = row["direct"] if isinstance(row["direct"], dict) else {}
     archive = direct.get("archive_info") or {}
     sha256 = (archive.get("hashes") or {}).get("sha256") or str(archive.get("hash") or "").removeprefix("sha256=")
-    url = _without_credentials(str(direct.get("url") or ""))
+    url = without_credentials(str(direct.get("url") or ""))
     return Package(
         "python",
         (headers.get("Name") or [""])[0],
@@ -172,7 +172,8 @@ def _required(requirement: str) -> str:
     return "" if match is None or re.search(r"\bextra\b", marker) else normalized(match[1])
 
 
-def _without_credentials(url: str) -> str:
+def without_credentials(url: str) -> str:
+    """An address without the user and the password in it."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
 
@@ -184,7 +185,7 @@ def _of_conda(row: dict[str, Any]) -> Package:
         row["version"],
         row["size"],
         (row["license"],) if row["license"] else (),
-        source=_without_credentials(row["url"]),
+        source=without_credentials(row["url"]),
         sha256=row["sha256"],
         architecture=row["subdir"],
         build=row["build"],
