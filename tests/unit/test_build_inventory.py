@@ -16,7 +16,14 @@ from toolkit.build.code.layer import CodeLayer
 from toolkit.build.image.archive import EnvironmentImage, base_labels, compose_image
 from toolkit.build.inventory import inside
 from toolkit.build.inventory.gpu import gpu_packages, gpu_warning
-from toolkit.build.inventory.packages import Inventory, Package, debian_packages, inventory_of, read_os_release
+from toolkit.build.inventory.packages import (
+    Inventory,
+    Package,
+    debian_packages,
+    inventory_of,
+    read_os_release,
+    without_credentials,
+)
 from toolkit.cli import image as image_command
 from toolkit.config.settings import ExecutorConfig, Override, ResourceList, Resources
 from toolkit.report import image as image_text
@@ -92,6 +99,21 @@ def test_what_conda_records(tmp_path: Path) -> None:
     assert row.pop("files") == [str(tmp_path / "lib/z")]
     (found,) = inventory_of({"conda": [row]}, "", "", "").packages
     assert (found.kind, found.name, found.version, found.build, found.size) == ("conda", "zlib", "1.3", "h_1", 2)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:secret@host/a.whl", "https://host/a.whl"),
+        ("https://host/a.whl?token=secret#sha256=1", "https://host/a.whl"),
+        ("https://host/t/secret/forge/linux-64/a.conda", "https://host/forge/linux-64/a.conda"),
+        ("ssh://git@host/a.git", "ssh://host/a.git"),
+        ("https://[host/a", ""),
+        ("", ""),
+    ],
+)
+def test_an_address_is_kept_without_what_may_be_secret(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown
 
 
 def test_the_project_in_an_image(tmp_path: Path) -> None:

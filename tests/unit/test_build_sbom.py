@@ -144,11 +144,16 @@ def test_a_project_that_is_a_distribution_is_the_root() -> None:
 def test_a_bill_has_neither_a_time_nor_a_random_number(tmp_path: Path) -> None:
     document = bill()
     assert "serialNumber" not in document and "timestamp" not in document["metadata"]
-    script = "import tests.unit.test_build_sbom as t; print(t.bill_of_materials(t.SUBJECT, t.INVENTORY, {}).decode())"
+    script = (
+        "import json, sys; from toolkit.build.inventory import packages, sbom; subject, found = json.load(sys.stdin); "
+        "print(sbom.bill_of_materials(sbom.Subject(*subject), packages.Inventory.from_json(found), {}).decode())"
+    )
+    given = json.dumps([[*vars(SUBJECT).values()], INVENTORY.to_json()]).encode()
     made = {
         subprocess.run(
             [sys.executable, "-c", script],
             env={"PYTHONHASHSEED": seed, "PATH": "/bin"},
+            input=given,
             capture_output=True,
             check=True,
         ).stdout

@@ -38,7 +38,7 @@ from toolkit.build.image.changes import BuildInputs, rebuild_reasons
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
-from toolkit.errors import BadInput, Infrastructure
+from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
@@ -431,7 +431,10 @@ def _warn_of_gpu(job: _BuildJob, definition: EnvironmentDefinition, environment:
     config, variables = job.project.config.executor.config, (environment.get("Config") or {}).get("Env") or []
     if asks_for_gpu(config) or has_cuda(variables):
         return
-    inventory = read_inventory(job.engine, str(environment["Id"]), definition.reference)
+    try:
+        inventory = read_inventory(job.engine, str(environment["Id"]), definition.reference)
+    except ToolkitError:
+        return  # the environment is there; what is wrong with the engine is said by whoever needs it
     warning = gpu_warning(inventory, config, variables, definition.lock.file or "")
     if warning:
         job.report(f"warning: {warning}")

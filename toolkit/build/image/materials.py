@@ -42,6 +42,11 @@ def materials_of(project: Project, built: BuiltImage, engine: EngineApi) -> byte
         {name: value for name, value in facts.items() if value},
     )
     inventory = read_inventory(engine, built.id, built.reference)
+    if not inventory.python:
+        raise Infrastructure(
+            f"the Python in {built.reference} ({_platform(image)}) did not say what is installed: try again, on a machine "
+            "that runs such images"
+        )
     return bill_of_materials(subject, inventory, locked_files(dependency_files(project, engine)))
 
 

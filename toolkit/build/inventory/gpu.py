@@ -80,6 +80,8 @@ def _remedy(inventory: Inventory, found: Sequence[Package], lock: str) -> str:
             f"PyTorch's build without CUDA is torch=={version}+cpu, with the line `--extra-index-url {CPU_INDEX}` in the "
             "requirements"
         )
+    if any(one.kind == "conda" and one.name == "pytorch" for one in found):
+        return "pytorch-cpu is conda-forge's build without CUDA"
     for name, remedy in (
         ("tensorflow", "ask for tensorflow without its extra and-cuda"),
         ("jax", "ask for jax without its extra cuda12 or cuda13"),

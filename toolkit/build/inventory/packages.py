@@ -173,9 +173,13 @@ def _required(requirement: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """An address without the user and the password in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
+    """An address without what may be secret in it: user and password, a query, and the token of a channel of conda."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    path = re.sub(r"^/t/[^/]+/", "/", parts.path)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
 
 
 def _of_conda(row: dict[str, Any]) -> Package:

@@ -46,6 +46,8 @@ def read_inventory(engine: EngineApi, image: str, shown: str) -> Inventory:
     except (OSError, ValueError, TypeError, KeyError):
         pass
     found = _read(engine, image, shown)
+    if not found.python:
+        return found  # it has none, or the engine can't run it now
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(str(file), json.dumps(found.to_json()).encode())
