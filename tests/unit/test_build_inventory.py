@@ -14,6 +14,7 @@ import pytest
 from tests.support.builds import write_project
 from toolkit.build.code.layer import CodeLayer
 from toolkit.build.image.archive import EnvironmentImage, base_labels, compose_image
+from toolkit.build.image.description import what_layers_hold
 from toolkit.build.inventory import inside
 from toolkit.build.inventory.gpu import gpu_packages, gpu_warning
 from toolkit.build.inventory.packages import (
@@ -186,6 +187,8 @@ def test_which_packages_are_for_a_gpu(installed: Sequence[tuple[str, str, int]],
     ("lock", "remedy"),
     [
         ("uv.lock", "`uv add torch --index pytorch-cpu=https://download.pytorch.org/whl/cpu`"),
+        ("poetry.lock", "`poetry add --source pytorch-cpu torch`"),
+        ("", "torch==2.5.1+cpu on the index https://download.pytorch.org/whl/cpu"),
         (
             "requirements.txt",
             "torch==2.5.1+cpu, with the line `--extra-index-url https://download.pytorch.org/whl/cpu`",
@@ -271,6 +274,28 @@ def test_an_image_has_an_ordinary_user_with_a_home_and_a_step_does_not_have_that
     assert home("/tmp") == "/tmp"
 
 
+OLD = ["ADD rootfs", "RUN x : 'step: system packages'", "COPY /opt/venv /opt/venv"]
+
+
+@pytest.mark.parametrize(
+    ("made_by", "of_base", "expected"),
+    [
+        ([*OLD, "toolkit: code"], None, ["base", "system packages", "dependencies", "code"]),
+        (["ADD", *OLD, "toolkit: code"], 2, ["base", "base", "system packages", "dependencies", "code"]),
+        (["toolkit: environment"] * 2 + ["toolkit: code"], None, ["environment", "environment", "code"]),
+        (["toolkit: environment"] * 2 + ["toolkit: code"], 1, ["base", "environment", "code"]),
+        (
+            ["toolkit: base", "toolkit: base", "toolkit: dependencies", *["toolkit: code"] * 4],
+            1,
+            ["base", "system packages", "dependencies", "runtime", "large files", "large files", "code"],
+        ),
+        (["ADD rootfs", "RUN pip install x"], None, ["", ""]),
+    ],
+)
+def test_what_each_layer_is(made_by: list[str], of_base: int | None, expected: list[str]) -> None:
+    assert what_layers_hold(made_by, of_base) == expected
+
+
 # --- toolkit image ------------------------------------------------------------------------------------------------------
 
 
@@ -288,7 +313,9 @@ def test_the_document_is_as_its_schema_says_and_the_text_has_the_largest(capsys:
         "Config": {"User": "1000:1000"},
     }
     found = ImageDescription("demo:1", image, True, (Layer("base", "", 5, "ADD"),), inventory, frozenset({"libc6"}))
-    project = SimpleNamespace(config=SimpleNamespace(executor=SimpleNamespace(config=ExecutorConfig())))
+    project = SimpleNamespace(
+        root=Path("none"), config=SimpleNamespace(executor=SimpleNamespace(config=ExecutorConfig()))
+    )
     document = image_command._document(project, found)  # type: ignore[arg-type]
     schema = json.loads((Path(report.__file__).parent / "schemas/image.schema.json").read_text())
     jsonschema.validate(document, schema)

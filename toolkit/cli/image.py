@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from toolkit.report.contract import ImageDocument
 
 
+_LOCKS = ("uv.lock", "poetry.lock", "requirements.txt")
+"""Those for which a remedy is known, in the order in which a build looks for them."""
+
+
 def image(options: argparse.Namespace) -> int:
     """Shows what an image is made of: the one that is named, else the project's last."""
     project = project_at(options.config, Path.cwd())
@@ -41,7 +45,10 @@ def _document(project: Project, found: ImageDescription) -> ImageDocument:
     base = labels.get(BASE_NAME_LABEL)
     code = inventory.code
     # Of an image that somebody else made, for other ends, the project's settings say nothing.
-    warning = gpu_warning(inventory, project.config.executor.config, config.get("Env") or []) if found.is_built else ""
+    lock = next((name for name in _LOCKS if (project.root / name).is_file()), "")
+    warning = (
+        gpu_warning(inventory, project.config.executor.config, config.get("Env") or [], lock) if found.is_built else ""
+    )
     return {
         "reference": found.reference,
         "id": str(found.image["Id"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from toolkit.build.image.build_record import BASE_NAME_LABEL, ENVIRONMENT_LABEL, PROTOCOL_LABEL, read_build_record
@@ -13,7 +14,7 @@ from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput
 from toolkit.project import Project
 
-OWN = "toolkit: "
+_OWN = "toolkit: "
 """How the history of an image that toolkit built begins for each of its layers; what follows says what the layer is."""
 _SYSTEM_STEP = "step: system packages"
 """What the part of the template that installs system packages says while it runs."""
@@ -141,21 +142,40 @@ def _layers(engine: EngineApi, image: EngineObject, environment: str, base: Engi
     digests = _diff_ids(image)
     rows = _history(engine, str(image["Id"]), len(digests))
     made_by = [made for made, _ in rows]
-    holds = [made.removeprefix(OWN) if made.startswith(OWN) else "" for made in made_by]
     below = engine.image(environment) if environment else None
     if below is not None and _is_below(below, image):
         count = len(_diff_ids(below))
-        inner = _history(engine, environment, count)
-        made_by[:count] = [made for made, _ in inner]
-        holds[:count] = _of_environment([made for made, _ in inner])
-    if base is not None:
-        holds[: len(_diff_ids(base))] = ["base"] * len(_diff_ids(base))
+        made_by[:count] = [made for made, _ in _history(engine, environment, count)]
+    holds = what_layers_hold(made_by, len(_diff_ids(base)) if base is not None else None)
     if len(rows) != len(digests):
         digests = [""] * len(rows)
     return tuple(
         Layer(what, digest, size, " ".join(made.split()))
         for what, digest, (_, size), made in zip(holds, digests, rows, made_by, strict=True)
     )
+
+
+def what_layers_hold(made_by: Sequence[str], of_base: int | None) -> list[str]:
+    """What each layer is, from the bottom up, as far as the commands that made them tell.
+
+    Args:
+        of_base: how many layers the base image has; None where nobody knows.
+    """
+    holds = [made.removeprefix(_OWN) if made.startswith(_OWN) else "" for made in made_by]
+    own = [number for number, what in enumerate(holds) if what == "code"]
+    if len(own) > 1:
+        holds[own[0]] = "runtime"
+        for number in own[1:-1]:
+            holds[number] = "large files"
+    system = next((number for number, made in enumerate(made_by) if _SYSTEM_STEP in made), None)
+    if of_base is None:
+        of_base = system
+    if of_base is not None and own:
+        holds[:of_base] = ["base"] * of_base
+        for number in range(of_base, own[0]):
+            if holds[number] in ("", "base"):
+                holds[number] = "system packages" if system in (None, number) else "dependencies"
+    return holds
 
 
 def _history(engine: EngineApi, image: str, layers: int) -> list[tuple[str, int]]:
@@ -170,13 +190,3 @@ def _history(engine: EngineApi, image: str, layers: int) -> list[tuple[str, int]
     if len(rows) > layers:
         rows = [row for row in rows if row[1]]
     return rows
-
-
-def _of_environment(made_by: list[str]) -> list[str]:
-    holds = []
-    is_above = False
-    for made in made_by:
-        is_system = _SYSTEM_STEP in made
-        is_above = is_above or is_system
-        holds.append("system packages" if is_system else "dependencies" if is_above else "base")
-    return holds if is_above else ["environment"] * len(made_by)

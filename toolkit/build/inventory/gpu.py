@@ -72,14 +72,18 @@ def gpu_warning(inventory: Inventory, config: ExecutorConfig, variables: Sequenc
 def _remedy(inventory: Inventory, found: Sequence[Package], lock: str) -> str:
     there = {normalized(one.name) for one in inventory.of("python") if one.imported}
     if "torch" in there:
-        torch = next(one for one in inventory.of("python") if normalized(one.name) == "torch")
         if lock.endswith(("uv.lock", "pyproject.toml")):
             return f"`uv add torch --index pytorch-cpu={CPU_INDEX}` takes PyTorch's build without CUDA"
-        version = torch.version.partition("+")[0]
-        return (
-            f"PyTorch's build without CUDA is torch=={version}+cpu, with the line `--extra-index-url {CPU_INDEX}` in the "
-            "requirements"
-        )
+        if lock.endswith("poetry.lock"):
+            return (
+                f"`poetry source add --priority=explicit pytorch-cpu {CPU_INDEX}` and `poetry add --source pytorch-cpu torch` take "
+                "PyTorch's build without CUDA"
+            )
+        torch = next(one for one in inventory.of("python") if one.imported and normalized(one.name) == "torch")
+        build = f"PyTorch's build without CUDA is torch=={torch.version.partition('+')[0]}+cpu"
+        if lock.endswith((".txt", ".in")):
+            return f"{build}, with the line `--extra-index-url {CPU_INDEX}` in the requirements"
+        return f"{build} on the index {CPU_INDEX}"
     if any(one.kind == "conda" and one.name == "pytorch" for one in found):
         return "pytorch-cpu is conda-forge's build without CUDA"
     for name, remedy in (
