@@ -76,8 +76,8 @@ def _remedy(inventory: Inventory, found: Sequence[Package], lock: str) -> str:
             return f"`uv add torch --index pytorch-cpu={CPU_INDEX}` takes PyTorch's build without CUDA"
         if lock.endswith("poetry.lock"):
             return (
-                f"`poetry source add --priority=explicit pytorch-cpu {CPU_INDEX}` and `poetry add --source pytorch-cpu torch` take "
-                "PyTorch's build without CUDA"
+                f"`poetry source add --priority=explicit pytorch-cpu {CPU_INDEX}`, `poetry remove torch` and `poetry add --source "
+                "pytorch-cpu torch` take PyTorch's build without CUDA"
             )
         torch = next(one for one in inventory.of("python") if one.imported and normalized(one.name) == "torch")
         build = f"PyTorch's build without CUDA is torch=={torch.version.partition('+')[0]}+cpu"
