@@ -61,7 +61,12 @@ def _print_packages(title: str, packages: list[PackageDocument]) -> None:
         return
     print()
     shown = packages[:_MOST_PACKAGES]
-    print_table([(title, "VERSION", "SIZE"), *((one["name"], one["version"], sized(one["size"])) for one in shown)])
+    print_table(
+        [
+            (title, "VERSION", "SIZE"),
+            *((one["name"], one["version"], sized(one["size"]) if one["size"] else "-") for one in shown),
+        ]
+    )
     rest = packages[_MOST_PACKAGES:]
     if rest:
         print(f"and {len(rest)} more, {sized(sum(one['size'] for one in rest))} (all with --json)")
