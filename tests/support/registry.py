@@ -72,6 +72,7 @@ class StandIn:
         faults: for requests of a kind (their method, and how the path's last part begins), the answers to the next ones in order:
             a status, 0 for an ordinary answer, or "drop" for a connection that ends without an answer.
         auth: "", "basic" or "bearer".
+        lists_referrers: whether it knows what is attached to an image, as OCI 1.1 has it.
         seen: all requests, as their method and path without the query.
     """
 
@@ -85,6 +86,7 @@ class StandIn:
         self.headers: list[dict[str, str]] = []
         self.scopes: list[list[str]] = []
         self.mountable = True
+        self.lists_referrers = False
         self.server = Server(self)
         self.host = f"127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
@@ -121,11 +123,17 @@ class StandIn:
         return "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
 
     def _serve(self, request: Request, path: str, query: dict[str, list[str]], body: bytes) -> None:
+        if "/referrers/" in path:
+            return self._serve_referrers(request, *path.removeprefix("/v2/").split("/referrers/"))
         repository, _, rest = path.removeprefix("/v2/").partition("/manifests/" if "/manifests/" in path else "/blobs/")
         if "/manifests/" in path:
             if request.command == "PUT":
                 self.manifests[repository, rest] = self.manifests[repository, digest_of(body)] = body
-                return request.answer(201, Docker_Content_Digest=digest_of(body))
+                headers = {"Docker_Content_Digest": digest_of(body)}
+                subject = json.loads(body).get("subject") if self.lists_referrers else None
+                if subject:
+                    headers["OCI_Subject"] = subject["digest"]
+                return request.answer(201, b"", **headers)
             found = self.manifests.get((repository, rest))
             if found is not None:
                 media_type = json.loads(found).get("mediaType", "") if found.startswith(b"{") else ""
@@ -180,6 +188,17 @@ class StandIn:
         ).encode()
         self.manifests[repository, tag] = self.manifests[repository, digest_of(manifest)] = manifest
         return digest_of(manifest)
+
+    def _serve_referrers(self, request: Request, repository: str, digest: str) -> None:
+        if not self.lists_referrers:
+            return request.answer(404, b"404 page not found")
+        found = {
+            digest_of(body): body
+            for (name, _), body in self.manifests.items()
+            if name == repository and (json.loads(body).get("subject") or {}).get("digest") == digest
+        }
+        index = {"manifests": [{"digest": one, "size": len(body)} for one, body in sorted(found.items())]}
+        return request.answer(200, json.dumps(index).encode(), Content_Type="application/vnd.oci.image.index.v1+json")
 
     def count(self, beginning: str) -> int:
         return sum(one.startswith(beginning) for one in self.seen)

@@ -668,10 +668,10 @@ def test_a_change_that_only_the_code_has_is_said_so() -> None:
     # What a tool was asked about may have changed its answer.
     asked = replace(names, asked=("poetry.lock", "requirements.txt"))
     old, new = {"requirements.txt: six": "1"}, {"requirements.txt: six": "2"}
-    reasons = rebuild_reasons(BuildInputs("t", old, code), BuildInputs("t", new, changed), False, asked)
+    reasons = rebuild_reasons(BuildInputs("t", old, "1"), BuildInputs("t", new, "2"), False, lines, asked)
     assert reasons == ["poetry.lock: six changed from 1 to 2", "a.py changed", "pyproject.toml changed"]
     assert "pyproject.toml changed (only the code layer)" in rebuild_reasons(
-        BuildInputs("t", old, code), BuildInputs("t", old, changed), False, asked
+        BuildInputs("t", old, "1"), BuildInputs("t", old, "2"), False, lines, asked
     )
 
 

@@ -92,6 +92,23 @@ def test_a_name_with_a_registry_is_pushed_and_named_by_its_digest(
     assert said == [f"pushed {stand_in.host}/team/name:tag (it was there already, nothing was sent)"]
 
 
+def test_a_bill_of_materials_is_attached_at_the_push(deliver_to: Deliver, stand_in: StandIn, said: list[str]) -> None:
+    name = f"{stand_in.host}/team/name:tag"
+    found = deliver_to(name, push=True, materials=b"{}\n")
+    assert said[-1].endswith(", its bill of materials attached")
+    assert deliver_to(name, push=True, materials=b"{}\n").reference == found.reference
+    assert said[-1].endswith("(it was there already, nothing was sent)")
+    # The image is there, and the sentence says so. Where none is wanted, nothing is asked for it.
+    stand_in.faults["PUT manifest"] = [400]
+    with pytest.raises(
+        Infrastructure, match=r"the image was pushed, but its bill of materials can't be attached: .*a fault"
+    ):
+        deliver_to(name, push=True, materials=b"{ }\n")
+    stand_in.seen.clear()
+    deliver_to(name, push=True)
+    assert not stand_in.count("GET /v2/team/name/referrers")
+
+
 @pytest.mark.parametrize("variable", [True, False])
 def test_the_setting_says_which_registry_a_plain_name_is_pushed_to(
     deliver_to: Deliver, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, variable: bool

@@ -18,21 +18,36 @@ def build(options: argparse.Namespace) -> int:
     # A context or a node says where the image is loaded into.
     load = options.load or bool(options.node) or (bool(options.context) and not options.push)
     if options.dry_run:
-        if options.lock_base:
-            raise BadInput("--lock-base writes the configuration file, which --dry-run never does: name one of them")
+        writes = next((f"--{name}" for name in ("lock-base", "sbom") if getattr(options, name.replace("-", "_"))), None)
+        if writes:
+            raise BadInput(f"{writes} writes a file, which --dry-run never does: name one of them")
         return _dry_run(project, options, load)
     if options.lock_base:
         from toolkit.build.environment.base_lock import lock_base
 
         lock_base(project, note)
         project = project_at(options.config, Path.cwd())
+    file = None
+    if options.sbom is not None:
+        from toolkit.build.image.materials import check_destination
+
+        file = check_destination(project, options.sbom)
     built = build_image(project, report=note, explain=options.explain, anew=options.no_cache)
     reference = built.reference
+    materials = None
+    if file is not None:
+        from toolkit.build.image.materials import materials_of, write_materials
+        from toolkit.engine import EngineApi
+
+        materials = materials_of(project, built, EngineApi())
+        write_materials(file, materials)
     if options.push or load:
         from toolkit.build.delivery.deliver import deliver
 
         push = options.push or False
-        reference = deliver(project, built, note, push, load, options.context, node=options.node).reference
+        reference = deliver(
+            project, built, note, push, load, options.context, node=options.node, materials=materials
+        ).reference
     print(reference)
     return 0
 

@@ -225,6 +225,8 @@ class Build(NamedTuple):
     """The project's root, relative to the configuration file; None finds it (docs/configuration.md)."""
     network: BuildNetwork = BuildNetwork()
     registry: str | None = None
+    sbom: bool = False
+    """Whether each push attaches the image's bill of materials to it."""
     """HOST[:PORT][/PREFIX] to push to when the image's name has no registry. A leading http:// means without TLS."""
 
 

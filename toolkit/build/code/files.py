@@ -23,6 +23,10 @@ from toolkit.errors import BadInput, ChangedFile, VanishedFile
 EntryKind = Literal["file", "dir", "symlink"]
 
 COMPOSE_TOP = b"# Printed by `toolkit compose`."
+BILL_TOP = b'{"metadata":{"properties":[{"name":"dev.toolkit.'
+"""How a bill of materials of ours begins, without its white space. It names the image, too."""
+BILL_NAMES = (".cdx.json", "bom.json")
+"""The ends of the names by which a bill of materials is recognized, as CycloneDX recommends them."""
 """The beginning of a file that `toolkit compose` printed."""
 FETCHED = ".toolkit-fetched"
 """A file that marks its folder as what `toolkit fetch` made: nothing in it is code. In the project's root it means nothing."""
@@ -224,6 +228,15 @@ def _is_compose_file(source: str) -> bool:
         return False
 
 
+def _is_bill_of_materials(source: str) -> bool:
+    """Whether `toolkit build --sbom` wrote the file."""
+    try:
+        with open(source, "rb") as file:
+            return b"".join(file.read(2 * len(BILL_TOP)).split()).startswith(BILL_TOP)
+    except OSError:
+        return False
+
+
 def _print(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
@@ -324,6 +337,8 @@ class Walk:
                 if not self.patterns.names(path) and holds_still(output, entry.path, status):
                     return
             if path.endswith((".yaml", ".yml")) and _is_compose_file(entry.path):
+                return
+            if path.endswith(BILL_NAMES) and _is_bill_of_materials(entry.path):
                 return
             stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             executable = bool(status.st_mode & stat.S_IXUSR)

@@ -20,7 +20,7 @@ from toolkit.build.reference import full_name, parse_reference, registry_of
 from toolkit.build.state import build_folder
 from toolkit.config.rules import check_registry
 from toolkit.engine import EngineApi
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.whole_files import write_whole
 
@@ -72,6 +72,7 @@ class _PushTarget:
 def deliver(
     project: Project, built: BuiltImage, report: Report, push: bool | None = None, load: bool | None = None,
     context: str | None = None, *, node: str | None = None, engine: EngineApi | None = None, final: bool = True,
+    materials: bytes | None = None,
 ) -> DeliveredImage:  # fmt: skip
     """Pushes the image, loads it into a node, or leaves it where it is.
 
@@ -87,6 +88,7 @@ def deliver(
         context: of the kubeconfig; None is executor.config.context, else the current one.
         node: the address of the containerd to load into.
         engine: the engine that has the image; None is the one that DOCKER_HOST or the current context names.
+        materials: the image's bill of materials, which is attached to it in a registry; None is one where build.sbom is set.
         final: pods will be made by the answer. So an image that a registry should have must be there, also where nothing is sent.
 
     Raises:
@@ -95,8 +97,9 @@ def deliver(
     """
     build_folder(project)
     delivery = _Delivery(
-        project, built, engine or EngineApi(), report, context or project.config.executor.config.context, node, final
-    )
+        project, built, engine or EngineApi(), report, context or project.config.executor.config.context, node, final,
+        materials,
+    )  # fmt: skip
     load = True if node else load
     delivered = delivery.deliver_existing(push, load) if built.existing else delivery.deliver_built(push, load)
     if not delivered.how.startswith(_REPORTED):
@@ -115,7 +118,9 @@ def foresee_delivery(
     """
     context = context or project.config.executor.config.context
     image = BuiltImage(f"{repository}:", "", "", "", "", changed=False)
-    delivery = _Delivery(project, image, engine or EngineApi(), lambda _: None, context, node, final=False)
+    delivery = _Delivery(
+        project, image, engine or EngineApi(), lambda _: None, context, node, final=False, materials=None
+    )
     return delivery.foreseen(push, load)
 
 
@@ -133,6 +138,7 @@ class _Delivery:
         context: str | None,
         node: str | None,
         final: bool,
+        materials: bytes | None,
     ) -> None:
         self._project = project
         self._built = built
@@ -141,6 +147,7 @@ class _Delivery:
         self._context = context
         self._node = node
         self._final = final
+        self._materials = materials
         self._folder = project.state / "build"
 
     def foreseen(self, push: bool, load: bool) -> list[str]:
@@ -347,6 +354,7 @@ class _Delivery:
         annotations = partial(manifest_annotations, self._project, self._built, self._engine)
         with self._repository(target, mount_from) as repository:
             pushed = push_image(repository, tag, contents, last_digest, self._report, annotations)
+            attached = self._attach(repository, pushed.digest)
         if pushed.digest != last_digest:
             history.add(target.repository, tag, pushed.digest)
         reference = f"{target.repository}@{pushed.digest}"
@@ -355,9 +363,27 @@ class _Delivery:
             if pushed.total
             else "it was there already, nothing was sent"
         )
-        how = f"pushed {target.repository}:{tag} ({amount})"
+        how = f"pushed {target.repository}:{tag} ({amount}){attached}"
         self._report(how)
         return DeliveredImage(reference, False, how)
+
+    def _attach(self, repository: RemoteRepository, digest: str) -> str:
+        """Attaches the bill of materials to a pushed image, where one is wanted; what is said of that."""
+        if self._materials is None and not self._project.config.build.sbom:
+            return ""
+        from toolkit.build.delivery.referrers import attach
+
+        if self._materials is None:
+            from toolkit.build.image.materials import materials_of
+
+            self._materials = materials_of(self._project, self._built, self._engine)
+        try:
+            is_new = attach(repository, digest, self._materials, "application/vnd.cyclonedx+json", "sbom.cdx.json")
+        except Infrastructure as error:
+            raise Infrastructure(
+                f"the image was pushed, but its bill of materials can't be attached: {error}"
+            ) from error
+        return ", its bill of materials attached" if is_new else ""
 
     def _nodes(self, load: bool | None, or_named: bool) -> list[Node]:
         """The nodes to load into: when that is requested, or, if ``or_named``, when the environment names them."""

@@ -32,12 +32,13 @@ from toolkit.build.image.contents import ImageContents, diff_ids
 from toolkit.build.progress import progress
 from toolkit.errors import ChangedFile, Infrastructure
 
+_INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFESTS = ", ".join(
     (
         MANIFEST,
         "application/vnd.docker.distribution.manifest.v2+json",
         # Of an image for several platforms.
-        "application/vnd.oci.image.index.v1+json",
+        _INDEX,
         "application/vnd.docker.distribution.manifest.list.v2+json",
     )
 )
@@ -137,6 +138,21 @@ class RemoteRepository:
         config = manifest.get("config") if isinstance(manifest, dict) else None
         return digest_of(response.body), config.get("digest") if isinstance(config, dict) else None
 
+    def manifest(self, reference: str) -> bytes | None:
+        """The manifest, or the index, under a tag or digest; None when there is none."""
+        response = self._look_up("GET", f"manifests/{reference}", {"Accept": _MANIFESTS}, "asked for the image")
+        return response.body if response.status == 200 else None
+
+    def referrers(self, digest: str) -> bytes | None:
+        """The index of what is attached to a manifest; None where the registry keeps no such lists."""
+        action = "asked what is attached to the image"
+        response = self._with_retries(lambda: self._request("GET", f"referrers/{digest}", {"Accept": _INDEX}), action)
+        if response.status in (401, 403):
+            self._refuse(response, action)
+        # One that does not know the question has many ways to say so.
+        is_index = response.status == 200 and response.headers.get("content-type", "").partition(";")[0] == _INDEX
+        return response.body if is_index else None
+
     def has_blob(self, blob: Blob) -> bool:
         return self._look_up("HEAD", f"blobs/{blob.digest}", {}, "asked for a layer").status == 200
 
@@ -163,9 +179,14 @@ class RemoteRepository:
 
     def put_manifest(self, tag: str, manifest: bytes) -> str:
         """Puts the manifest under the tag, which makes the image visible; returns its digest."""
+        self.put(tag, manifest, MANIFEST)
+        return digest_of(manifest)
+
+    def put(self, reference: str, manifest: bytes, media_type: str) -> Mapping[str, str]:
+        """Puts a manifest or an index under a tag or its digest; returns the headers of the registry's answer."""
         body, action = Body(lambda: [manifest], len(manifest)), "was sent the manifest"
         response = self._with_retries(
-            lambda: self._request("PUT", f"manifests/{tag}", {"Content-Type": MANIFEST}, body), action
+            lambda: self._request("PUT", f"manifests/{reference}", {"Content-Type": media_type}, body), action
         )
         if response.status not in (200, 201, 202):
             self._refuse(response, action)
@@ -174,7 +195,7 @@ class RemoteRepository:
             raise Infrastructure(
                 f"the registry {self.host} stored another manifest than the one that it was sent: see the registry's log"
             )
-        return digest
+        return response.headers
 
     def _look_up(self, method: str, path: str, headers: Mapping[str, str], action: str) -> Response:
         response = self._with_retries(lambda: self._request(method, path, headers), action)

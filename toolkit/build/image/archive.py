@@ -10,15 +10,25 @@ from pathlib import Path
 from typing import Protocol
 
 from toolkit.build.code.layer import CodeLayer
-from toolkit.build.image.build_record import CODE_LABEL, ENVIRONMENT_LABEL, IDENTITY_LABEL, LAYERS_LABEL, PROTOCOL_LABEL
+from toolkit.build.image.build_record import (
+    BASE_DIGEST_LABEL,
+    BASE_NAME_LABEL,
+    CODE_LABEL,
+    ENVIRONMENT_LABEL,
+    IDENTITY_LABEL,
+    LAYERS_LABEL,
+    PROTOCOL_LABEL,
+)
 from toolkit.build.reference import full_name
 from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure
-from toolkit.runtime.shared.protocol import PROTOCOL, WORKSPACE
+from toolkit.runtime.shared.protocol import IMAGE_HOME, IMAGE_USER, PROTOCOL, WORKSPACE
 
 _CHUNK = 1 << 20
 _OCI = "application/vnd.oci.image"
 MANIFEST = f"{_OCI}.manifest.v1+json"
+_OF_AN_IMAGE = ("org.opencontainers.image.", "org.label-schema.")
+"""Labels that describe one image: its title, version, source, licences. What the base says of itself is not true of ours."""
 
 
 class Content(Protocol):
@@ -121,28 +131,35 @@ def identity_of(environment: str, layers: Sequence[str]) -> str:
     return digest_of("".join(f"{part}\n" for part in (environment, *layers)).encode())
 
 
-def compose_image(environment: EnvironmentImage, code: CodeLayer, below: Sequence[Blob] = ()) -> ComposedImage:
+def compose_image(
+    environment: EnvironmentImage, code: CodeLayer, below: Sequence[Blob] = (), about: Mapping[str, str] | None = None
+) -> ComposedImage:
     """The environment with our layers on top. Nothing in it depends on when, where or by whom it is built.
+
+    The entrypoint is dropped, so that a step's command is the same whether or not an engine honours entrypoints. The user is
+    an ordinary one, for those who run the image themselves: every backend sets its own.
 
     Args:
         below: the layers between the environment and the code layer, from the bottom up.
-
-    The entrypoint is dropped, so that a step's command is the same whether or not an engine honours entrypoints. The user is
-    dropped because every backend sets it.
+        about: labels that say what the image was made from (:func:`base_labels`).
     """
     base: EngineObject = environment.image.get("Config") or {}
     layers = (*below, Blob(code.digest, code.size, content=Slice(code.file, 0, code.size)))
     own = [layer.digest for layer in layers]
     identity = identity_of(environment.config_digest, own)
-    labels = dict(base.get("Labels") or {})
+    labels = {name: value for name, value in (base.get("Labels") or {}).items() if not name.startswith(_OF_AN_IMAGE)}
     labels |= {
+        **(about or {}),
         IDENTITY_LABEL: identity,
         PROTOCOL_LABEL: str(PROTOCOL),
         ENVIRONMENT_LABEL: environment.config_digest,
         CODE_LABEL: code.content,
         LAYERS_LABEL: " ".join(own),
     }
-    settings: dict[str, object] = {"Env": base.get("Env") or [], "Labels": labels, "WorkingDir": WORKSPACE}
+    variables = list(base.get("Env") or [])
+    if not any(one.startswith("HOME=") for one in variables):
+        variables.append(f"HOME={IMAGE_HOME}")
+    settings: dict[str, object] = {"Env": variables, "Labels": labels, "User": IMAGE_USER, "WorkingDir": WORKSPACE}
     if base.get("Cmd"):
         settings["Cmd"] = base["Cmd"]
     diff_ids = (*environment.diff_ids, *own)
@@ -162,6 +179,20 @@ def compose_image(environment: EnvironmentImage, code: CodeLayer, below: Sequenc
         config["variant"] = environment.image["Variant"]
     content = json.dumps(config, sort_keys=True, separators=(",", ":")).encode()
     return ComposedImage(content, identity, diff_ids, code, layers)
+
+
+def base_labels(name: str, image: EngineObject | None) -> dict[str, str]:
+    """The labels that say which image another is based on: its name, and the digest by which a registry has it.
+
+    Args:
+        image: as the engine has it; None where it is gone. One that came from no registry has no such digest.
+    """
+    repository = name.partition("@")[0]
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    found = [digest.partition("@") for digest in (image or {}).get("RepoDigests") or []]
+    digests = sorted(digest for of, _, digest in found if full_name(of) == full_name(repository))
+    return {BASE_NAME_LABEL: name, **({BASE_DIGEST_LABEL: digests[0]} if digests else {})}
 
 
 Member = tuple[str, "bytes | Content"]

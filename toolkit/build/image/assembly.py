@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from toolkit.build.code.bytecode import runtime_layer
@@ -33,7 +33,8 @@ _REMEMBERED = 256
 
 def assemble(
     engine: EngineApi, source: str, image: EngineObject, user: list[LayerEntry], runtime: list[LayerEntry], target: Reference,
-    folder: Path, report: Callable[[str], None], upload: Upload, installed: Callable[[str], list[LayerEntry]], last: str = "",
+    folder: Path, report: Callable[[str], None], upload: Upload, installed: Callable[[str], list[LayerEntry]],
+    about: Mapping[str, str], last: str = "",
 ) -> BuiltImage:  # fmt: skip
     """The final image. It is loaded unless the engine has it already, from another checkout or an earlier state of the code.
 
@@ -44,6 +45,7 @@ def assemble(
         folder: for temporary files.
         upload: a load into the engine that was started already.
         installed: gives the files of the project as it is installed into the environment with this id.
+        about: the labels of the image that say what it was made from.
         last: the id of the project's last image, with which this one shares layers; "" for none.
 
     Raises:
@@ -62,7 +64,7 @@ def assemble(
             [entry for entry in user if entry.path not in apart], environment.config_digest, layer,
             installed(str(image["Id"])), [*runtime, *(entry for entry in user if entry.path in apart)],
         )  # fmt: skip
-        composed = compose_image(environment, code, below)
+        composed = compose_image(environment, code, below, about)
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
         image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
         if image_id is None:

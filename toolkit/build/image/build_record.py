@@ -17,6 +17,8 @@ ENVIRONMENT_LABEL = "dev.toolkit.environment"
 CODE_LABEL = "dev.toolkit.code"
 LAYERS_LABEL = "dev.toolkit.layers"
 """The diff ids of all layers on the environment, from the bottom up, so that one list of images tells which layers are there."""
+BASE_NAME_LABEL = "org.opencontainers.image.base.name"
+BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
 
 _VERSION = 3
 

@@ -47,7 +47,7 @@ from toolkit.build.image.changes import BuildInputs
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
-from toolkit.errors import BadInput, ChangedFile, Infrastructure, VanishedFile
+from toolkit.errors import BadInput, ChangedFile, Infrastructure, ToolkitError, VanishedFile
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
@@ -137,10 +137,31 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     return answer.files["pylock.toml"]
 
 
+def dependency_files(project: Project, engine: EngineApi) -> dict[str, bytes]:
+    """What the environment of the project's image is installed from, by path: locks, requirements, local wheels.
+
+    It is known without a question after a build, and is empty for an existing image.
+
+    Raises:
+        BadInput, Infrastructure: as of :func:`build`.
+    """
+    chosen = project.config.executor.config.image
+    target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
+    if target.names_an_image:
+        return {}
+    job = _BuildJob(project, engine, build_folder(project), lambda sentence: None)
+    return _definition(job, read_build_record(job.folder, target)).lock.files
+
+
 def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
+    last = read_build_record(job.folder, target)
+    return _build_code(job, target, _definition(job, last), last, explain)
+
+
+def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefinition:
+    """The environment that the project declares. A tool is asked where only that knows which packages it means."""
     settings = job.project.config.build
     check_packages(settings.system_packages)
-    last = read_build_record(job.folder, target)
     memory = Memory(job.folder)
     found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
     base, base_image = _find_base(job)
@@ -154,8 +175,7 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
     if found.kind == "uv":
         memory.accept(found.files, found.reading)
     meaning = memory.of(found.files, found.reading)
-    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning)
-    return _build_code(job, target, definition, last, explain)
+    return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning)
 
 
 def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
@@ -385,11 +405,13 @@ def _look_and_build(
         try:
             with job.engine.upload("/images/load?quiet=1") as upload:
                 # These imports cost time, which an unchanged build must not spend. The engine prepares its load meanwhile.
+                from toolkit.build.image.archive import base_labels
                 from toolkit.build.image.assembly import assemble
 
+                about = base_labels(definition.base, job.engine.image(definition.base_id))
                 built = assemble(
                     job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
-                    partial(_installed, job, definition), last.result.id if last is not None else "",
+                    partial(_installed, job, definition), about, last.result.id if last is not None else "",
                 )  # fmt: skip
             break
         except VanishedFile:
@@ -527,7 +549,34 @@ def _environment(
     if job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
         _check_python(job, definition.base, definition.base_id, definition.lock.kind == "conda")
-    return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
+    environment = ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
+    if (not is_known or job.anew) and not definition.is_base:
+        _warn_of_gpu(job, definition, environment)
+    return definition, environment
+
+
+_SMALLEST = 20 << 20
+"""Bytes that an environment adds to its base, below which no library for a GPU is looked for in it."""
+
+
+def _warn_of_gpu(job: _BuildJob, definition: EnvironmentDefinition, environment: EngineObject) -> None:
+    """Says which packages of an environment that was just made are for a GPU, where nothing asks for one."""
+    base = job.engine.image(definition.base_id) or {}
+    if int(environment.get("Size") or 0) - int(base.get("Size") or 0) < _SMALLEST:
+        return
+    from toolkit.build.inventory.gpu import asks_for_gpu, gpu_warning, has_cuda
+    from toolkit.build.inventory.reading import read_inventory
+
+    config, variables = job.project.config.executor.config, (environment.get("Config") or {}).get("Env") or []
+    if asks_for_gpu(config) or has_cuda(variables):
+        return
+    try:
+        inventory = read_inventory(job.engine, str(environment["Id"]), definition.reference)
+    except ToolkitError:
+        return  # the environment is there; what is wrong with the engine is said by whoever needs it
+    warning = gpu_warning(inventory, config, variables, definition.lock.file or "")
+    if warning:
+        job.report(f"warning: {warning}")
 
 
 def engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
