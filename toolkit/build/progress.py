@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _SILENT = 2.0
 """Seconds before anything is shown."""
@@ -48,13 +48,15 @@ def progress(
         pause = _SILENT
         while not ended.wait(pause):
             line = f"  {what} {shown_size(size)} {where}: {min(100 * done // size, 100)} %"
-            if is_live:
-                print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
-            else:
-                report(line)
+            with suppress(Exception):  # nothing that fails here reaches the build
+                if is_live:
+                    print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+                else:
+                    report(line)
             pause = _LIVE if is_live else _LINES
         if is_live and pause != _SILENT:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            with suppress(Exception):
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from toolkit.build.code.files import CodeFile, open_file, unreadable
@@ -14,6 +16,9 @@ from toolkit.runtime.shared.whole_files import write_whole
 RACY_NS = 2_000_000_000
 """Nanoseconds. A file that changed more recently may change again within one tick of its clock, which its times do not show."""
 _VERSION = 1
+_CHUNK = 1 << 20
+_LARGE = 1_000_000
+"""Bytes of a file that takes a while to read."""
 
 
 _Entry = list[int | str]
@@ -25,6 +30,9 @@ class FileHashes:
 
     An entry holds for one (size, mtime, ctime, inode). A file whose time is close to now gets no entry, and its old one is not
     used: this is Git's "racy" problem, which a file system with coarse times makes real.
+
+    Attributes:
+        count: what is read of files goes through it, so that progress can be shown.
     """
 
     def __init__(self, store: Path) -> None:
@@ -32,6 +40,7 @@ class FileHashes:
         self._known = _load(store)
         self._used: dict[str, _Entry] = {}
         self._is_changed = False
+        self.count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter
 
     def of(self, file: CodeFile) -> str:
         """The SHA-256 of the file's content, in hex.
@@ -47,11 +56,16 @@ class FileHashes:
         if known is not None and known[:4] == state and not is_racy:
             self._used[file.path] = known
             return str(known[4])
-        digest = _read(file)
+        digest = _hash(file, self.count)
         if not is_racy:
             self._used[file.path] = [*state, digest]
             self._is_changed = True
         return digest
+
+    def unread(self, files: Iterable[CodeFile]) -> int:
+        """Bytes of the files that will be read, without the many small ones."""
+        large = (file for file in files if file.size >= _LARGE)
+        return sum(file.size for file in large if self._known.get(file.path, [])[:4] != [file.size, *file.stamp])
 
     def save(self) -> None:
         """Writes the hashes that were asked for since the start, and forgets the others."""
@@ -63,14 +77,15 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def _read(file: CodeFile) -> str:
+def _hash(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]]) -> str:
     digest, size = hashlib.sha256(), 0
     with open_file(file.source) as stream:
         try:
-            # One that is written faster than it is read would have no end.
-            while size <= file.size and (chunk := stream.read(1 << 20)):
+            for chunk in count(iter(partial(stream.read, _CHUNK), b"")):
                 digest.update(chunk)
                 size += len(chunk)
+                if size > file.size:
+                    break  # one that is written faster than it is read would have no end
         except OSError as error:
             raise unreadable(error, file.source) from error
     if size != file.size:

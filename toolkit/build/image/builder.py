@@ -310,7 +310,7 @@ def _look_and_build(
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = FileHashes(job.folder / "hashes.json")
     files += _code(job.project, network, job.report)
-    user = user_entries(files, hashes, without_vanished)
+    user = _hashed(job, files, hashes, without_vanished)
     runtime = runtime_entries(hashes)
     hashes.save()
     inputs = BuildInputs(target.repository, definition.input_hashes(), entry_summaries(user), entry_summaries(runtime))
@@ -349,6 +349,17 @@ def _look_and_build(
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     write_build_record(job.folder, target, record)
     return built
+
+
+def _hashed(job: _BuildJob, files: list[CodeFile], hashes: FileHashes, without_vanished: bool) -> list[LayerEntry]:
+    """The entries of the user's files, with progress where many bytes must be read."""
+    unread = hashes.unread(files)
+    if not unread:
+        return user_entries(files, hashes, without_vanished)
+    from toolkit.build.progress import progress
+
+    with progress(unread, "reading", "of the code", job.report) as hashes.count:
+        return user_entries(files, hashes, without_vanished)
 
 
 def _report_size(job: _BuildJob, files: list[CodeFile]) -> None:
