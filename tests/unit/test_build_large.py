@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,25 @@ def test_a_tar_does_not_end_where_a_file_has_changed(tmp_path: Path, change: str
             file.mkdir()
     with pytest.raises(VanishedFile if change == "gone" else ChangedFile, match=r"a\.bin"):
         b"".join(read)
+
+
+def test_what_vanishes_during_the_walk_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kept.py").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("kept.py")
+    scan = os.scandir
+
+    def scanning(path: str) -> Iterator[os.DirEntry[str]]:
+        entries = list(scan(path))
+        for entry in entries:
+            entry.stat(follow_symlinks=False)  # it is remembered, as of a folder that vanishes after it was looked at
+        if str(path) == str(tmp_path):
+            (tmp_path / "folder").rmdir()
+            (tmp_path / "link").unlink()
+        return iter(entries)
+
+    monkeypatch.setattr(os, "scandir", scanning)
+    assert [file.path for file in project_files(tmp_path)] == ["kept.py"]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3 << 19)), max_size=6), st.integers(1, 1 << 21))

@@ -56,6 +56,21 @@ def test_a_terminal_has_one_live_line_that_is_gone_at_the_end(monkeypatch: pytes
     )
 
 
+def test_a_line_that_cannot_be_printed_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress_module, "_SILENT", 0.001)
+    failed = threading.Event()
+
+    def report(line: str) -> None:
+        failed.set()
+        raise OSError("the reader has left")
+
+    with progress(20_000_000, "sending", "to the engine", report) as counted:
+        assert list(counted([b"a"])) == [b"a"] and failed.wait(30)
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_what_is_small_or_quick_shows_nothing() -> None:
     for size in (1000, 20_000_000):
         with progress(size, "sending", "to the engine", pytest.fail) as counted:

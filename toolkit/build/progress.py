@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _SILENT = 2.0
 """Seconds before anything is shown."""
@@ -19,7 +19,7 @@ _QUICK = 10_000_000
 
 @contextmanager
 def progress(
-    size: int, what: str, where: str, report: Callable[[str], None]
+    size: int | None, what: str, where: str, report: Callable[[str], None]
 ) -> Iterator[Callable[[Iterable[bytes]], Iterator[bytes]]]:
     """Shows progress until the end of the block, such as ``  sending 300 MB to the engine: 40 %``.
 
@@ -27,11 +27,11 @@ def progress(
     that unpacks what it was sent.
 
     Args:
-        size: bytes of all chunks.
+        size: bytes of all chunks; None where they are not known, which shows what is done so far.
         what: is done (``sending``); ``where``: with what (``to the engine``).
         report: gets the lines, where standard error is no terminal. It is called by another thread.
     """
-    if size < _QUICK:
+    if size is not None and size < _QUICK:
         yield iter
         return
     done = 0
@@ -47,14 +47,19 @@ def progress(
         is_live = sys.stderr.isatty()
         pause = _SILENT
         while not ended.wait(pause):
-            line = f"  {what} {shown_size(size)} {where}: {min(100 * done // size, 100)} %"
-            if is_live:
-                print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+            if size is None:
+                line = f"  {what}: {shown_size(done)}{where and f' {where}'}"
             else:
-                report(line)
+                line = f"  {what} {shown_size(size)} {where}: {min(100 * done // size, 100)} %"
+            with suppress(Exception):  # nothing that fails here reaches the build
+                if is_live:
+                    print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+                else:
+                    report(line)
             pause = _LIVE if is_live else _LINES
         if is_live and pause != _SILENT:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            with suppress(Exception):
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()

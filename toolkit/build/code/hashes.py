@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from toolkit.build.code.checkout import LARGEST_POINTER, missing_size
@@ -15,6 +17,7 @@ from toolkit.runtime.shared.whole_files import write_whole
 RACY_NS = 2_000_000_000
 """Nanoseconds. A file that changed more recently may change again within one tick of its clock, which its times do not show."""
 _VERSION = 2
+_CHUNK = 1 << 20
 
 
 _Entry = list[int | str]
@@ -75,8 +78,11 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def read_hash(file: CodeFile) -> tuple[str, int | None]:
+def read_hash(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter) -> tuple[str, int | None]:
     """The SHA-256 of a file's content, in hex, and of a Git LFS pointer the size that is missing, in bytes.
+
+    Args:
+        count: what is read goes through it, so that progress can be shown.
 
     Raises:
         BadInput: the file cannot be read.
@@ -85,11 +91,12 @@ def read_hash(file: CodeFile) -> tuple[str, int | None]:
     digest, size, beginning = hashlib.sha256(), 0, b""
     with open_file(file.source) as stream:
         try:
-            # One that is written faster than it is read would have no end.
-            while size <= file.size and (chunk := stream.read(1 << 20)):
+            for chunk in count(iter(partial(stream.read, _CHUNK), b"")):
                 digest.update(chunk)
                 beginning = beginning or chunk[:LARGEST_POINTER]
                 size += len(chunk)
+                if size > file.size:
+                    break  # one that is written faster than it is read would have no end
         except OSError as error:
             raise unreadable(error, file.source) from error
     if size != file.size:

@@ -12,7 +12,8 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -42,6 +43,8 @@ where they do not settle what the entry is; they then differ from those of the n
 _Own: TypeAlias = tuple[str, EntryKind, bool, int, str]
 """A file or link that is code: its name, kind, executable bit, size, and SHA-256 in hex or target."""
 
+_LARGE = 1_000_000
+"""Bytes of a file that takes a while to read."""
 _NOTHING = marshal.dumps([], _FORMAT)
 _CODE, _IGNORED, _OUT = 0, 1, 2
 
@@ -143,11 +146,19 @@ def _lines(folders: dict[str, bytes]) -> dict[str, str]:
     return lines
 
 
-def look_at(walk: Walk, store: Path, *, keep: bool = True, without_vanished: bool = False) -> Code:
+def look_at(
+    walk: Walk,
+    store: Path,
+    report: Callable[[str], None] | None = None,
+    *,
+    keep: bool = True,
+    without_vanished: bool = False,
+) -> Code:
     """The user's code as it is now; to be called under the build's lock.
 
     Args:
         store: the file of the index. What it holds of unchanged folders is believed.
+        report: gets a line now and then where reading takes long; None says nothing.
         keep: whether the index is written.
         without_vanished: leave out a file that is gone.
 
@@ -161,8 +172,9 @@ def look_at(walk: Walk, store: Path, *, keep: bool = True, without_vanished: boo
     old_key = ""
     if isinstance(content, tuple):
         old_key, known = content
-    look = _Look(walk, known, old_key == key, without_vanished)
-    folders = look.folders()
+    look = _Look(walk, known, old_key == key, without_vanished, report)
+    with look.progress:
+        folders = look.folders()
     if keep and (look.is_changed or len(folders) != len(known)):
         _write(store, (key, {prefix: tuple(one) for prefix, one in folders.items()}))
     shown = with_content(
@@ -187,12 +199,17 @@ class _Look:
 
     Attributes:
         is_changed: whether the index has to be written.
+        progress: what shows progress, to be left at the end.
     """
 
     def __init__(
-        self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool, without_vanished: bool
-    ) -> None:
+        self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool, without_vanished: bool,
+        report: Callable[[str], None] | None,
+    ) -> None:  # fmt: skip
         self._walk = walk
+        self._report = report
+        self._count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter
+        self.progress = ExitStack()
         self._without_vanished = without_vanished
         self._known = known
         self._has_same_rules = has_same_rules
@@ -241,6 +258,14 @@ class _Look:
             return False
         return marshal.dumps(row, _FORMAT) == known.row
 
+    def _read(self, file: CodeFile) -> tuple[str, int | None]:
+        """The same as :func:`read_hash`, with progress from the first large file on."""
+        if file.size >= _LARGE and self._count is iter and self._report is not None:
+            from toolkit.build.progress import progress
+
+            self._count = self.progress.enter_context(progress(None, "reading the code", "", self._report))
+        return read_hash(file, self._count)
+
     def _anew(self, prefix: str, entries: list[os.DirEntry[str]], above: bool, known: _Known | None) -> _Known:
         """A folder as it is found without the index, which still says the hashes of files that are as they were."""
         found = self._walk.folder(prefix, entries, above)
@@ -256,7 +281,7 @@ class _Look:
                 before, digest, missing = hashes.get(name, (None, "", None))
                 if before is None or before != facts[os.path.basename(file.source)]:
                     try:
-                        digest, missing = read_hash(file)
+                        digest, missing = self._read(file)
                     except VanishedFile:
                         if not self._without_vanished:
                             raise

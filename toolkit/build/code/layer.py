@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -142,7 +142,7 @@ def id_file_content(code: str, environment: str) -> bytes:
 
 def write_code_layer(
     entries: list[LayerEntry], environment: str, destination: Path, derived: Sequence[LayerEntry] = (),
-    below: Sequence[LayerEntry] = (),
+    below: Sequence[LayerEntry] = (), count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
 ) -> CodeLayer:  # fmt: skip
     """Writes the layer's tar.
 
@@ -150,6 +150,7 @@ def write_code_layer(
         environment: the config digest of the environment image, which the id file names.
         derived: entries that follow from the others (the installed project's). The id file's digest of the code leaves them out.
         below: code that lies in layers below this one. The id file's digest counts it.
+        count: what is written goes through it, so that progress can be shown.
 
     Raises:
         BadInput: a file cannot be read.
@@ -163,11 +164,12 @@ def write_code_layer(
     )
     with destination.open("wb") as raw:
         stream = DigestWriter(raw)
-        write_tar([*entries, *derived, *folder, id_file], stream)
+        for chunk in count(Tar((*entries, *derived, *folder, id_file)).read()):
+            stream.write(chunk)
     return CodeLayer(destination, stream.digest, stream.size, code)
 
 
-def write_tar(entries: Sequence[LayerEntry], stream: IO[bytes] | DigestWriter) -> None:
+def write_tar(entries: Sequence[LayerEntry], stream: IO[bytes]) -> None:
     """Writes :class:`Tar` to a file.
 
     Raises:

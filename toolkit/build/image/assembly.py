@@ -60,10 +60,11 @@ def assemble(
         large = large_layers(user, min(MOST_LAYERS, _DEEPEST - len(environment.diff_ids) - 2))
         below += _large_blobs(large, folder, report)
         apart = {entry.path for entries in large for entry in entries if entry.kind == "file"}
-        code = write_code_layer(
-            [entry for entry in user if entry.path not in apart], environment.config_digest, layer,
-            installed(str(image["Id"])), [*runtime, *(entry for entry in user if entry.path in apart)],
-        )  # fmt: skip
+        small = [entry for entry in user if entry.path not in apart]
+        rest = [*runtime, *(entry for entry in user if entry.path in apart)]
+        derived = installed(str(image["Id"]))
+        with progress(sum(entry.size for entry in small), "writing", "of code", report) as counted:
+            code = write_code_layer(small, environment.config_digest, layer, derived, rest, counted)
         composed = compose_image(environment, code, below, about)
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
         image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)

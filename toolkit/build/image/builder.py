@@ -372,7 +372,10 @@ def _look_and_build(
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = FileHashes(job.folder / "hashes.json")
     code = look_at(
-        code_walk(job.project, network, job.report), job.folder / CODE_INDEX, without_vanished=without_vanished
+        code_walk(job.project, network, job.report),
+        job.folder / CODE_INDEX,
+        job.report,
+        without_vanished=without_vanished,
     )
     runtime = runtime_entries(hashes)
     hashes.save()
