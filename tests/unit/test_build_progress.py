@@ -12,8 +12,8 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from toolkit.build.environment import progress
-from toolkit.build.environment.progress import Doing, Progress
+from toolkit.build import progress
+from toolkit.build.progress import Doing, Progress
 
 
 class Terminal(io.StringIO):

@@ -70,7 +70,7 @@ def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str]
     client = connect(engine.endpoint)
     import docker.errors
 
-    from toolkit.build.environment.progress import Progress
+    from toolkit.build.progress import Progress
 
     try:
         repository, tag = _split(reference)

@@ -13,7 +13,7 @@ from toolkit.build.environment import buildkit
 from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template, tool_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
-from toolkit.build.environment.progress import Progress
+from toolkit.build.progress import Progress
 from toolkit.config.located import shown
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput, Infrastructure

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.build.environment.progress import Doing, Progress
+from toolkit.build.progress import Doing, Progress
 from toolkit.config.located import shown
 from toolkit.engine import Endpoint
 from toolkit.errors import Infrastructure
