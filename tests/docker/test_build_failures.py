@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +16,13 @@ from tests.support.builds import write_project
 from toolkit.build.environment.causes import BUILD_SETTING
 from toolkit.build.image.builder import build
 from toolkit.config.load import load
+from toolkit.engine import EngineApi
 from toolkit.errors import ToolkitError
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 CONFIGURATION = "executor:\n  config:\n    image: toolkit-test-failures\n"
+LIVE = r"\r  installing the dependencies[^\r\n]*, \d+ s"
 EXTENSION = "from setuptools import setup, Extension\nsetup(name='ext', version='1', ext_modules=[Extension('ext', ['ext.c'])])\n"
 
 
@@ -100,3 +108,38 @@ def test_what_cannot_be_installed_is_the_requirements_fault(
 def test_what_cannot_be_reached_is_the_networks_fault(tmp_path: Path, line: str) -> None:
     error, _ = failed(tmp_path, {"requirements.txt": line})
     assert error.exit_code == 3 and "can't be reached" in str(error)
+
+
+@pytest.mark.full("a build that takes some seconds, so that there is something to see")
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_terminal_shows_what_is_done_and_is_left_clean(tmp_path: Path, interrupted: bool) -> None:
+    # A name that is new each time, so that nothing is in a cache.
+    setup = f"import time\ntime.sleep(4)\nfrom setuptools import setup\nsetup(name='slow-{os.urandom(4).hex()}', version='1')\n"
+    files = {"toolkit.yaml": CONFIGURATION, "app.py": "", "requirements.txt": "six\n./slow\n", "slow/setup.py": setup}
+    write_project(tmp_path, files)
+    terminal, other = pty.openpty()
+    build = subprocess.Popen(
+        [sys.executable, "-m", "toolkit", "build"], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=other,
+        env={**os.environ, "TERM": "xterm"}, text=True,
+    )  # fmt: skip
+    os.close(other)
+    seen, sent = b"", False
+    while True:
+        try:
+            read = os.read(terminal, 4096)
+        except OSError:  # the other end is closed
+            break
+        seen += read
+        if interrupted and not sent and re.search(LIVE, seen.decode("utf-8", "replace")):
+            build.send_signal(signal.SIGINT)
+            sent = True
+    os.close(terminal)
+    out, _ = build.communicate()
+    lines = seen.decode().replace("\r\n", "\n").split("\n")
+    assert re.search(LIVE, seen.decode())
+    assert lines[-1].rpartition("\r")[2].strip() == ""
+    if interrupted:
+        assert (build.returncode, out) == (130, "")
+    else:
+        assert build.returncode == 0 and re.fullmatch(r"toolkit-test-failures:[0-9a-f]{16}\n", out)
+        EngineApi().call("DELETE", f"/images/{out.strip()}?force=true")

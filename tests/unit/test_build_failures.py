@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.builds import write_project
+from toolkit.build.environment import failures
 from toolkit.build.environment.causes import BUILD_SETTING, CAUSES
+from toolkit.build.environment.dependencies.remedies import COMMANDS, writing_again
+from toolkit.build.environment.dependencies.search import _WRITES
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, own_words, shown_words
 from toolkit.build.environment.places import FaultyRequirement, line_of_requirement, placed
 from toolkit.config.load import load
@@ -76,6 +82,31 @@ def test_buildkits_own_error_is_told_where_no_step_failed() -> None:
 def test_a_password_in_an_address_is_not_repeated() -> None:
     text = as_buildkit("fatal: could not read Username for 'https://me:secret@forge.example'")
     assert "secret" not in str(explain_failure(text, "base:1", "requirements.txt"))
+
+
+def test_a_package_that_another_one_needs_has_that_ones_line(tmp_path: Path) -> None:
+    write_project(tmp_path, {"toolkit.yaml": "executor: {}\n", "requirements.txt": "six\nouter\n"})
+    words = (DATA / "gcc.uv.txt").read_text()
+    words += "help: `netifaces` (v0.11.0) was included because `outer` (v1) depends on `netifaces`\n"
+    project = load(tmp_path / "toolkit.yaml", tmp_path, {})
+    with pytest.raises(BadInput) as raised, placed(project):
+        raise explain_failure(as_buildkit(words), "base:1", "requirements.txt")
+    assert raised.value.where == "requirements.txt:2"
+
+
+@given(st.lists(st.text(st.sampled_from("ab{}` :/.'\"[]()-=1\r\t│×"), max_size=60), max_size=8))
+def test_whatever_a_tool_prints_is_one_sentence(lines: list[str]) -> None:
+    text = as_buildkit("\n".join(["error: The build backend returned an error", *lines]))
+    error = explain_failure(text, "base:1", "requirements.txt")
+    assert error.exit_code == 2 and "\n" not in str(error) and "executor failed" not in str(error)
+    assert all("executor failed" not in line for line in shown_words(text))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("line", ["x" * 1_000_000, "a b " * 200_000, "Because " * 100_000, "'" * 500_000])
+def test_a_huge_output_is_read_in_a_moment(line: str) -> None:
+    text = as_buildkit("\n".join([line] * 3 + ["Because x depends on"] * 20_000))
+    assert explain_failure(text, "base:1", "requirements.txt").exit_code == 2
 
 
 def test_a_tool_that_memory_ran_out_for_is_the_machines_fault() -> None:
@@ -174,8 +205,7 @@ def test_each_setting_that_a_cause_names_exists() -> None:
             "",
         ),
         (
-            "T   Running command python setup.py egg_info\nT   first\n"
-            "T ERROR: [present-rich] python setup.py egg_info exited with 1\n"
+            "T   Running command python x\nT   first\nT ERROR: [present-rich] python x exited with 1\n"
             "T   Running command python setup.py install\nT   a.c:1:1: fatal error: ffi.h: No such file or directory\nT \n"
             "T ERROR: [present-rich] python setup.py install exited with 1\nT   [bold magenta]full command[/]: x\n",
             "  a.c:1:1: fatal error: ffi.h: No such file or directory\n\n",
@@ -190,3 +220,63 @@ def test_what_pip_tells_its_log_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     why["main"](str(path))
     assert capsys.readouterr().out == said
     why["main"](str(tmp_path / "missing"))
+
+
+def spelled(text: str) -> set[str]:
+    """The commands in backticks of a message, with {} for each name that is filled in."""
+    return {re.sub(r"\{[^}]*\}", "{}", one) for one in re.findall(r"`([^`]+)`", text)}
+
+
+def messages(path: Path) -> list[str]:
+    """The texts of a module, but for docstrings, each with {} for what is filled in."""
+    tree = ast.parse(path.read_text())
+    told: list[str] = []
+    inside: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            inside.add(node.value)  # a docstring
+        elif isinstance(node, ast.JoinedStr):
+            inside.update(ast.walk(node))
+            told.append("".join(str(one.value) if isinstance(one, ast.Constant) else "{}" for one in node.values))
+    told += [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inside
+    ]
+    return told
+
+
+def test_a_message_names_no_command_that_is_not_in_the_list() -> None:
+    known = {re.sub(r"\{\w+\}", "{}", one) for one in COMMANDS}
+    environment = Path(failures.__file__).parent
+    paths = [path for path in environment.rglob("*.py") if path.name != "causes.py"]
+    found = {
+        (path.name, one)
+        for path in [*paths, data_path("dockerfiles/conda.py")]
+        for text in messages(path)
+        for one in spelled(text)
+        if re.match(r"(?:uv|uvx|pip\S*|poetry|pdm|pipenv|pixi|conda\S*|docker|task|toolkit|\{\}) \w", one)
+    }
+    found |= {("causes.py", one) for cause in CAUSES for one in spelled(cause.sentence) if not one.startswith("; ")}
+    assert {one for one in found if one[1] not in known} == set()
+    assert set(_WRITES.values()) <= COMMANDS
+    assert len(found) > 15
+
+
+@pytest.mark.parametrize(
+    ("file", "package", "written"),
+    [
+        ("uv.lock", "six", "`uv lock --refresh`"),
+        ("Pipfile.lock", "six", "`pipenv lock`"),
+        ("pdm.gpu.lock", "six", "`pdm lock --lockfile pdm.gpu.lock`"),
+        ("pylock.toml", "six", "the tool that wrote it"),
+        (
+            "sub/requirements.txt",
+            "a-b[c]==1",
+            "`uv pip compile --generate-hashes --upgrade-package a-b sub/requirements.txt -o sub/requirements.txt`",
+        ),
+        ("requirements.txt", "", "`uv pip compile --generate-hashes requirements.txt -o requirements.txt`"),
+    ],
+)
+def test_a_wrong_hash_is_written_again_by_what_wrote_it(file: str, package: str, written: str) -> None:
+    assert writing_again(file, package) == written

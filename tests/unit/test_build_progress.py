@@ -12,8 +12,8 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from toolkit.build.environment import progress
-from toolkit.build.environment.progress import Doing, Progress
+from toolkit.build import progress
+from toolkit.build.progress import BuildProgress, Doing, byte_progress, shown_size
 
 
 class Terminal(io.StringIO):
@@ -51,7 +51,7 @@ def test_a_terminal_has_one_live_line_that_is_gone_at_the_end(
     def report(sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
-    with redirect_stderr(terminal), Progress(report, "starting") as shown:
+    with redirect_stderr(terminal), BuildProgress(report, "starting") as shown:
         until(lambda: terminal.screen().startswith("  starting, 0 s"))
         shown.begin("installing the dependencies")
         shown.detail("downloading a-very-long-name-é (760 MB)")
@@ -67,14 +67,14 @@ def test_a_terminal_has_one_live_line_that_is_gone_at_the_end(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_the_live_line_is_gone_after_an_error(terminal: Terminal, error: type[BaseException]) -> None:
-    with pytest.raises(error), redirect_stderr(terminal), Progress(lambda _: None, "starting"):
+    with pytest.raises(error), redirect_stderr(terminal), BuildProgress(lambda _: None, "starting"):
         until(lambda: "starting" in terminal.screen())
         raise error
     assert terminal.screen() == ""
 
 
 def test_a_terminal_that_is_gone_ends_no_build(terminal: Terminal) -> None:
-    with redirect_stderr(terminal), Progress(lambda _: None, "starting"):
+    with redirect_stderr(terminal), BuildProgress(lambda _: None, "starting"):
         until(lambda: "starting" in terminal.screen())
         terminal.close()
 
@@ -83,7 +83,7 @@ def test_without_a_terminal_there_is_a_line_only_after_silence(monkeypatch: pyte
     written = io.StringIO()
     monkeypatch.setattr(progress, "_REDRAWN", 0.01)
     said: list[str] = []
-    with redirect_stderr(written), Progress(said.append, "starting") as shown:
+    with redirect_stderr(written), BuildProgress(said.append, "starting") as shown:
         shown.begin("installing the dependencies")
         shown.detail("downloading torch (760 MB)")
         monkeypatch.setattr(progress, "_QUIET", 0.0)
@@ -136,3 +136,54 @@ def test_of_several_downloads_one_that_still_runs_is_shown() -> None:
     doing.read("#13 0.7 Downloading numpy (16.1MiB)")
     assert doing.read("#13 0.9  Downloaded numpy") == "downloading torch (760.1MiB)"
     assert doing.read("#13 0.9  Downloaded torch") == ""
+
+
+def test_of_bytes_it_is_shown_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_REDRAWN", 0.001)
+    monkeypatch.setattr(progress, "_QUIET", 0.0)
+    said: list[str] = []
+    with byte_progress(300_000_000, "sending {} to the engine", said.append) as counted:
+        for chunk in counted([b"x" * 150_000_000, b""]):
+            if not chunk:  # what was counted so far is the first half
+                until(lambda: "  sending 300 MB to the engine: 50 %, 0 s" in said)
+    number = len(said)
+    time.sleep(0.01)
+    assert len(said) == number
+
+
+def test_of_bytes_whose_number_is_not_known_it_is_shown_how_many_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_REDRAWN", 0.001)
+    monkeypatch.setattr(progress, "_QUIET", 0.0)
+    said: list[str] = []
+    with byte_progress(None, "reading the code", said.append) as counted:
+        for chunk in counted([b"x" * 1_000_000, b""]):
+            if not chunk:
+                until(lambda: "  reading the code: 1.0 MB, 0 s" in said)
+
+
+def test_a_line_that_cannot_be_printed_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_REDRAWN", 0.001)
+    monkeypatch.setattr(progress, "_QUIET", 0.0)
+    failed: list[str] = []
+
+    def report(line: str) -> None:
+        failed.append(line)
+        raise OSError("the reader has left")
+
+    with byte_progress(20_000_000, "sending {} to the engine", report) as counted:
+        assert list(counted([b"a"])) == [b"a"]
+        until(lambda: bool(failed))
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_is_small_or_quick_shows_nothing() -> None:
+    for size in (1000, 20_000_000):
+        with byte_progress(size, "writing {}", pytest.fail) as counted:
+            assert list(counted([b"a", b"b"])) == [b"a", b"b"]
+
+
+def test_sizes_have_a_unit_that_makes_them_short() -> None:
+    sizes = (0, 999, 1000, 9_900, 12_345_678, 5_000_000_000)
+    assert [shown_size(size) for size in sizes] == ["0 B", "999 B", "1.0 kB", "9.9 kB", "12 MB", "5.0 GB"]

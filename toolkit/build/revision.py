@@ -61,8 +61,7 @@ def read_revision(
     lies in their checkout.
 
     Args:
-        root: the project's root. is_code: whether a file, by its path relative to the root, is code. It may be gone: then this may
-            raise FileNotFoundError where its name alone does not tell it.
+        root: the project's root. is_code: whether a file, by its path relative to the root, is code. It may be gone.
         environ: the environment variables; None takes those of this process.
     """
     environ = os.environ if environ is None else environ
@@ -143,18 +142,11 @@ def _is_uncommitted(
         return None
     for line in changed.split("\0"):
         path = line[3:].rstrip("/")
-        if path.startswith(prefix) and path != prefix and _is_code(is_code, path[len(prefix) :]):
+        if path.startswith(prefix) and path != prefix and is_code(path[len(prefix) :]):
             return True
         if git.is_late:
             return None
     return False
-
-
-def _is_code(is_code: Callable[[str], bool], path: str) -> bool:
-    try:
-        return is_code(path)
-    except FileNotFoundError:
-        return True  # nothing but the file itself could have said otherwise, and it was removed
 
 
 class _Git:

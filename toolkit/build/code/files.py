@@ -17,7 +17,7 @@ from typing import BinaryIO, Literal
 from toolkit.build import left_out
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
 from toolkit.build.code.links import warn_of_links
-from toolkit.build.code.own_outputs import Output, holds_still, known_outputs, redirected
+from toolkit.build.code.own_outputs import OwnOutput, holds_still, known_outputs, redirected
 from toolkit.errors import BadInput, ChangedFile, VanishedFile
 
 EntryKind = Literal["file", "dir", "symlink"]
@@ -198,7 +198,7 @@ def with_content(folders: Iterable[tuple[str, bool, bool]]) -> set[str]:
 
 
 def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), outputs: Path | None = None) -> bool:
-    """Whether a file below ``root``, by its relative path, is among :func:`project_files`. It must exist.
+    """Whether a file below ``root``, by its relative path, is among :func:`project_files`. Of one that is gone, its name tells it.
 
     Raises:
         BadInput: .dockerignore cannot be read.
@@ -210,10 +210,15 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), ou
     patterns = _patterns(root)
     if _verdict(str(root), path, patterns) != "code":
         return False
-    status = os.lstat(whole)
+    try:
+        status = os.lstat(whole)
+    except OSError:
+        return True
     if (status.st_dev, status.st_ino) in {(file.device, file.inode) for file in redirected()}:
         return False
     if stat.S_ISREG(status.st_mode) and path.endswith((".yaml", ".yml")) and _is_compose_file(whole):
+        return False
+    if stat.S_ISREG(status.st_mode) and path.endswith(BILL_NAMES) and _is_bill_of_materials(whole):
         return False
     output = known_outputs(outputs).get(path) if outputs is not None else None
     return output is None or patterns.names(path) or not holds_still(output, whole, status)
@@ -255,7 +260,7 @@ class Walk:
     without: frozenset[str]
     warn: Callable[[str], None]
     own_output: frozenset[tuple[int, int]]
-    outputs: Mapping[str, Output] = field(default_factory=dict)
+    outputs: Mapping[str, OwnOutput] = field(default_factory=dict)
 
     def source(self, path: str) -> str:
         """Where a path below the root lies on this machine."""

@@ -261,9 +261,9 @@ class _Look:
     def _read(self, file: CodeFile) -> tuple[str, int | None]:
         """The same as :func:`read_hash`, with progress from the first large file on."""
         if file.size >= _LARGE and self._count is iter and self._report is not None:
-            from toolkit.build.progress import progress
+            from toolkit.build.progress import byte_progress
 
-            self._count = self.progress.enter_context(progress(None, "reading the code", "", self._report))
+            self._count = self.progress.enter_context(byte_progress(None, "reading the code", self._report))
         return read_hash(file, self._count)
 
     def _anew(self, prefix: str, entries: list[os.DirEntry[str]], above: bool, known: _Known | None) -> _Known:

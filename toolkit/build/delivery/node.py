@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from toolkit.build.image.archive import (
     without_content,
 )
 from toolkit.build.image.contents import ImageContents
-from toolkit.build.progress import progress
+from toolkit.build.progress import byte_progress
 from toolkit.build.reference import full_name
 from toolkit.engine import EngineApi
 from toolkit.errors import BadInput, ChangedFile, Infrastructure
@@ -332,7 +332,7 @@ def _run(
         timer.start()
         try:
             files = files or []
-            with progress(sent_size(files), "sending", f"to {node.name}", report) as counted:
+            with byte_progress(sent_size(files), f"sending {{}} to {node.name}", report, elsewhere=True) as counted:
                 output = _feed(process, counted(stream(files)) if files else None)
         except BaseException:
             process.kill()
@@ -351,7 +351,7 @@ def _run(
     return output.decode("utf-8", "replace"), last
 
 
-def _feed(process: subprocess.Popen[bytes], chunks: Iterator[bytes] | None) -> bytes:
+def _feed(process: subprocess.Popen[bytes], chunks: Iterable[bytes] | None) -> bytes:
     """Writes the archive to the process and returns what it prints."""
     if chunks is not None:
         assert process.stdin is not None

@@ -29,7 +29,7 @@ from toolkit.build.delivery.transport import (
 )
 from toolkit.build.image.archive import MANIFEST, Blob, digest_of, oci_manifest
 from toolkit.build.image.contents import ImageContents, diff_ids
-from toolkit.build.progress import progress
+from toolkit.build.progress import byte_progress
 from toolkit.errors import ChangedFile, Infrastructure
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -407,7 +407,7 @@ def _push_layer(
         content = compressed.content
         assert content is not None and compressed.size is not None
         if not repository.has_blob(compressed):
-            with progress(content.size, "sending", f"to {repository.host}", report) as counted:
+            with byte_progress(content.size, f"sending {{}} to {repository.host}", report, elsewhere=True) as counted:
                 body = Body(lambda: counted(content.read()), compressed.size)
                 sent = repository.upload_blob(compressed.digest, body)
             result.size += sent

@@ -90,11 +90,11 @@ def pull(
     client = connect(engine.endpoint)
     import docker.errors
 
-    from toolkit.build.environment.progress import Progress
+    from toolkit.build.progress import BuildProgress
 
     try:
         repository, tag = _split(reference)
-        with Progress(report, f"pulling {reference}"):
+        with BuildProgress(report, f"pulling {reference}"):
             client.images.pull(repository, tag=tag)
     except docker.errors.APIError as error:
         reason = " ".join(str(error.explanation or error).split())

@@ -191,7 +191,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         r"Lockfile doesn't satisfy the project",
-        f"the lock does not match pyproject.toml: run {command('pdm lock --lockfile')}",
+        f"the lock does not match pyproject.toml: run {command('pdm lock --lockfile {file}')}",
     ),
     Cause(
         r"Pipfile\.lock is out-of-date",
@@ -232,17 +232,16 @@ CAUSES: tuple[Cause, ...] = (
             r"Hash mismatch for `(?P<named>[^`]+)`",
             r"[Hh]ash(?:es)? mismatch",
         ),
-        f"{{package}} does not match its hash: if it was meant to change, write the hashes again, with {command('uv lock')} or "
-        f"{command('uv pip compile --generate-hashes')}",
+        "{package} does not match its hash: if it was meant to change, write {file} again with {rewrite}",
     ),
     Cause(
         r"(?:In )?`?--require-hashes`? mode[^\n]*\n?\s*(?P<named>[A-Za-z0-9][\w.\[\]-]*==\S+)?",
-        f"some packages have hashes and others have none: write all of them, with {command('uv pip compile --generate-hashes')}",
+        "some packages have hashes and others have none: write all of them, with {rewrite}",
     ),
     # --- the machine -----------------------------------------------------------------------------------------------------
     Cause(
         _any(
-            r"No space left on device",
+            r"[Nn]o space left on device",
             r"Disk quota exceeded",
             r"not have enough free space",
         ),
@@ -564,27 +563,27 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         _any(
             r"^toolkit-platforms: (?P<named>\S+) (?P<words>.+)$",
-            r"(?P<named>\S+) has no wheels with a matching platform tag[\s\S]*?following platforms?: (?P<words>[^\n]*)",
-            r"(?P<named>\S+) has no wheels with a matching platform tag",
+            r"(?P<named>\S{1,200}) has no wheels with a matching platform tag[\s\S]*?following platforms?: (?P<words>[^\n]*)",
+            r"(?P<named>\S{1,200}) has no wheels with a matching platform tag",
         ),
         "there is nothing of {package} for this platform{only}: remove it, or say where it is needed, as with `; "
         "sys_platform == 'win32'`",
     ),
     Cause(
-        r"^(?:ERROR: )?(?P<named>\S+\.whl) is not a supported wheel on this platform",
+        r"^(?:ERROR: )?(?P<named>\S{1,200}\.whl) is not a supported wheel on this platform",
         "the wheel {package} is for another platform or another Python than the base image {base} has",
     ),
     Cause(
         _any(
             r"^toolkit-tags: (?P<named>\S+) (?P<words>.+)$",
-            r"(?P<named>\S+) has no wheels with a matching Python [\s\S]*?tags?: (?P<words>[^\n]*)",
-            r"(?P<named>\S+) has no wheels with a matching Python",
+            r"(?P<named>\S{1,200}) has no wheels with a matching Python [\s\S]*?tags?: (?P<words>[^\n]*)",
+            r"(?P<named>\S{1,200}) has no wheels with a matching Python",
         ),
         "{package} has wheels for other versions of Python alone{only}: name a base image that has one of them in "
         "build.base_image or build.python, or another version of the package",
     ),
     Cause(
-        r"(?P<named>\S+) has no usable wheels",
+        r"(?P<named>\S{1,200}) has no usable wheels",
         "{package} has no wheel for this platform and Python, and building from source is off",
     ),
     Cause(
@@ -598,7 +597,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         _any(
             r"^toolkit-index: 404 (?P<words>\S+)",
-            r"(?P<named>\S+) was not found in (?:the package registry|the cache|the provided package)",
+            r"(?P<named>\S{1,200}) was not found in (?:the package registry|the cache|the provided package)",
             r"HTTP status client error \(404[^)]*\) for url \((?P<words>[^)]+)\)",
             r"HTTP error 404 while getting (?P<words>\S+)",
         ),

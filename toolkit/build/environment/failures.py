@@ -7,6 +7,7 @@ from functools import cache
 
 from toolkit.build.environment.causes import BUILD_SETTING, CAUSES, PACKAGES, Cause
 from toolkit.build.environment.dependencies.found import foreign_distribution_error
+from toolkit.build.environment.dependencies.remedies import writing_again
 from toolkit.build.environment.places import FaultyRequirement
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
@@ -18,6 +19,8 @@ _FACT = "toolkit-"
 """The beginning of a line that the build's own files print (dockerfiles/why.py), for this module alone."""
 _LONGEST = 400
 """Characters of a tool's own words in the sentence. All of them are in the log."""
+_LAST = 5000
+"""Lines at the end of a tool's own words that causes are looked for in."""
 _SHOWN = 10
 """Lines of a tool's own words that are shown above the sentence, of at most :data:`_WIDEST` characters each."""
 _WIDEST = 200
@@ -109,6 +112,7 @@ def explain_failure(
     )
     values.setdefault("words", _last_line(words))
     values |= {"package": named or "a package", "base": base, "file": lock or "the lock"}
+    values["rewrite"] = writing_again(lock or "", named)
     values |= _derived(values, named, words, packages)
     # A name in braces that is none of these is meant as it is: a variable in an address.
     sentence = re.sub(r"\{(\w+)\}", lambda key: values.get(key[1], key[0]), cause.sentence) + whole
@@ -116,11 +120,15 @@ def explain_failure(
         return Infrastructure(sentence)
     if cause.setting:
         return BadInput(sentence)
-    return FaultyRequirement(sentence, location, named)
+    needed_by = re.search(r"was included because `([^`]+)`", words)
+    return FaultyRequirement(sentence, location, named, needed_by[1] if needed_by else "")
 
 
 def _final(text: str) -> str:
-    return _RETRY_WARNING.sub("", own_words(text))
+    """What causes are looked for in: no more of it than takes a moment."""
+    lines = _RETRY_WARNING.sub("", own_words(text)).splitlines()
+    lines = lines[:1] + lines[1:][-_LAST:]  # the first is how the step ended
+    return "".join((line if len(line) <= 4000 else f"{line[:3000]}…{line[-1000:]}") + "\n" for line in lines)
 
 
 @cache

@@ -17,11 +17,13 @@ class FaultyRequirement(BadInput):
 
     Attributes:
         package: as the tool names it, with or without its version; "" where it does not say.
+        needed_by: what needs it, where the tool says so.
     """
 
-    def __init__(self, message: str, where: str, package: str) -> None:
+    def __init__(self, message: str, where: str, package: str, needed_by: str = "") -> None:
         super().__init__(message, where)
         self.package = package
+        self.needed_by = needed_by
 
 
 @contextmanager
@@ -31,8 +33,9 @@ def placed(project: Project) -> Iterator[None]:
         yield
     except FaultyRequirement as error:
         file = error.where or ""
-        line = line_of_requirement(project.root, file, error.package)
-        raise BadInput(error.message, line or file) from error
+        named = (error.package, error.needed_by)
+        lines = (line_of_requirement(project.root, file, one) for one in named if one)
+        raise BadInput(error.message, next((line for line in lines if line), file)) from error
     except BadInput as error:
         setting = re.match(r"build\.(\w+)", error.message)
         place = project.config.build_places.get(setting[1]) if setting and error.where is None else None

@@ -15,7 +15,7 @@ from toolkit.build.image.archive import Blob, Slice, compose_image, digest_of
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import keep_contents, made_folder
 from toolkit.build.image.engine_images import find_image_id, layers_in_engine, load_image, read_environment_image
-from toolkit.build.progress import progress
+from toolkit.build.progress import BuildProgress, byte_progress
 from toolkit.build.reference import Reference
 from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure
@@ -53,7 +53,8 @@ def assemble(
         ChangedFile: a file changed or vanished during the build.
         Infrastructure: the engine does not accept the image.
     """
-    environment = read_environment_image(engine, source, image, folder)
+    with BuildProgress(report, "reading the environment"):
+        environment = read_environment_image(engine, source, image, folder)
     layer = folder / f"layer-{os.getpid()}-{os.urandom(4).hex()}.tar"
     try:
         below = [_kept_layer(runtime_layer(engine, str(image["Id"]), runtime), folder)]
@@ -63,7 +64,7 @@ def assemble(
         small = [entry for entry in user if entry.path not in apart]
         rest = [*runtime, *(entry for entry in user if entry.path in apart)]
         derived = installed(str(image["Id"]))
-        with progress(sum(entry.size for entry in small), "writing", "of code", report) as counted:
+        with byte_progress(sum(entry.size for entry in small), "writing {} of code", report) as counted:
             code = write_code_layer(small, environment.config_digest, layer, derived, rest, counted)
         composed = compose_image(environment, code, below, about)
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
@@ -120,7 +121,7 @@ def _large_blobs(layers: list[list[LayerEntry]], folder: Path, report: Callable[
     known: dict[str, str] = content if isinstance(content, dict) else {}
     tars = {_content_key(entries): Tar(tuple(entries)) for entries in layers}
     unknown = sum(tar.size for key, tar in tars.items() if key not in known)
-    with progress(unknown, "reading", "of large files", report) as counted:
+    with byte_progress(unknown, "reading {} of large files", report) as counted:
         for _ in counted(_hashed(tars, known)):
             pass
     newest = {**{key: digest for key, digest in known.items() if key not in tars}, **{key: known[key] for key in tars}}

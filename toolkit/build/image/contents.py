@@ -19,7 +19,7 @@ from typing import Any
 from toolkit.build.code.layer import DigestWriter, LayerEntry, Tar
 from toolkit.build.image.archive import Blob, ComposedImage, Slice, digest_of
 from toolkit.build.image.build_record import BuiltImage
-from toolkit.build.progress import progress
+from toolkit.build.progress import byte_progress
 from toolkit.build.state import remove_stale
 from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
@@ -178,7 +178,7 @@ class ImageContents:
             return
         file = self._folder / f"packed-{os.getpid()}-{os.urandom(4).hex()}.gz"
         try:
-            with progress(layer.content.size, "compressing", "for the registry", report) as counted:
+            with byte_progress(layer.content.size, "compressing {} for the registry", report) as counted:
                 digest, size = _compress(counted(layer.content.read()), file)
             compressed = Blob(digest, size, f"{layer.media_type}+gzip", Slice(file, 0, size))
             if diff_id:

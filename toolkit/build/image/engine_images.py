@@ -23,7 +23,7 @@ from toolkit.build.image.archive import (
     stream,
 )
 from toolkit.build.image.build_record import ENVIRONMENT_LABEL, IDENTITY_LABEL, LAYERS_LABEL
-from toolkit.build.progress import progress
+from toolkit.build.progress import byte_progress
 from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure, ToolkitError
 from toolkit.runtime.shared.whole_files import write_whole
@@ -148,7 +148,7 @@ def load_members(
         report: gets progress.
     """
     files = members(image, reference, layers, present)
-    shown = progress(sent_size(files), "sending", "to the engine", report or (lambda _: None))
+    shown = byte_progress(sent_size(files), "sending {} to the engine", report or (lambda _: None), elsewhere=True)
     with upload or engine.upload(LOAD) as request, shown as counted:
         reply = request.send(counted(stream(files)))
     refusal = reply.message() if reply.status >= 400 else _load_error(reply.body)
