@@ -9,14 +9,14 @@ import subprocess
 import sys
 import tarfile
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.support.engine_builds import Bench
 from toolkit.build.environment.buildkit import find_build_client
-from toolkit.build.image.builder import BuiltImage, build
+from toolkit.build.image.builder import build
 from toolkit.config.settings import (
     Build,
     BuildNetwork,
@@ -27,7 +27,7 @@ from toolkit.config.settings import (
     RunLogStore,
     Secrets,
 )
-from toolkit.engine import EngineApi, resolve_endpoint
+from toolkit.engine import resolve_endpoint
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
@@ -36,54 +36,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 SIX = "six==1.17.0"
 SIX_HASH = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
-
-
-@dataclass
-class Bench:
-    """A project of the test's own, whose images are removed afterwards.
-
-    They are its own by a file: an engine that is told to remove one name of an image may not have seen yet that another
-    test gives it a second, and the image is gone for both.
-    """
-
-    root: Path
-    repository: str
-    said: list[str] = field(default_factory=list)
-    raw: EngineApi = field(default_factory=EngineApi)
-
-    def write(self, **files: str) -> None:
-        for name, content in files.items():
-            path = self.root / name.replace("__", "/").replace("_", ".")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-
-    def build(self, settings: Build | None = None, *, root: Path | None = None, image: str | None = None) -> BuiltImage:
-        root = root or self.root
-        executor = Executor(config=ExecutorConfig(image=self.repository))
-        config = Config(executor, RunLogStore(), CatalogStore(), Secrets(), settings or Build())
-        self.said.clear()
-        project = Project(root, root, config)
-        return build(project, report=self.said.append, explain=True, image=image, engine=self.raw)
-
-    def run(self, reference: str, *command: str, user: str = "12345:54321") -> str:
-        done = subprocess.run(
-            ["docker", "run", "--rm", "--user", user, reference, *command], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    root = tmp_path / "project"
-    root.mkdir()
-    made = Bench(root, f"toolkit-test-{uuid.uuid4().hex[:12]}")
-    made.write(app_py="VALUE = 1\n", this__test=made.repository)
-    yield made
-    for image in made.raw.json("/images/json") or []:
-        for tag in image.get("RepoTags") or []:
-            if tag.startswith(made.repository):
-                made.raw.call("DELETE", f"/images/{tag}?force=true")
 
 
 def test_an_unchanged_build_does_nothing_and_a_changed_line_keeps_the_environment(bench: Bench) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.docker import test_build_image
-from tests.docker.test_build_image import Bench
+from tests.support.engine_builds import Bench
 from tests.support.registry import StandIn
 from toolkit.build.code import layer
 from toolkit.build.code.layer import CodeLayer, LayerEntry
@@ -28,8 +27,6 @@ from toolkit.engine import EngineApi, Reply, Upload
 from toolkit.errors import BadInput
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-
-bench = test_build_image.bench
 
 SIZES = {"data/one.bin": 6_000_000, "data/two.bin": 3_000_000, "models/three.bin": 2_000_000, "data/small.bin": 1000}
 LARGE = sum(size for size in SIZES.values() if size > 1000)
