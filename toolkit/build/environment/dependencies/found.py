@@ -26,7 +26,7 @@ Tool = Literal["uv", "poetry", "pdm", "pipenv", "conda"]
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadAs:
     """How files are read, so that only what they mean counts.
 
     Attributes:
@@ -69,7 +69,7 @@ class Dependencies:
     members: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     computed: Declared | None = None
-    reading: Reading = field(default_factory=Reading)
+    reading: ReadAs = field(default_factory=ReadAs)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Export:
     python: str = ""
     checked: Callable[[bytes], bytes] | None = None
     installed: Callable[[bytes], Dependencies] | None = None
-    reading: Reading = field(default_factory=Reading)
+    reading: ReadAs = field(default_factory=ReadAs)
 
     def key(self, meaning: Mapping[str, str], *others: str) -> str:
         """What the answer depends on: the ``meaning`` of the files, how the tool is called, and ``others``."""
@@ -116,7 +116,7 @@ class Export:
         # What the answer names of the project's own files lies beside it.
         files = {name: content for name, content in self.files.items() if name != self.source}
         options = {"LOCK": "pylock.toml", **self.options}
-        reading = Reading({**self._forms_beside(answer, files), "pylock.toml": "pylock"})
+        reading = ReadAs({**self._forms_beside(answer, files), "pylock.toml": "pylock"})
         files["pylock.toml"] = answer
         return Dependencies("sync", self.file, files, options, self.variables, self.unlocked, reading=reading)
 
