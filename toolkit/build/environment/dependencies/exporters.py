@@ -15,7 +15,7 @@ from toolkit.build.environment.dependencies.declared import parsed_toml
 from toolkit.build.environment.dependencies.exported import ANSWER, Locked, compared, installation
 from toolkit.build.environment.dependencies.found import (
     Export,
-    FileForms,
+    ReadAs,
     Tool,
     inside,
     line_of,
@@ -100,7 +100,7 @@ def read_tool_lock(root: Path, name: str, tool: Tool, extras: tuple[str, ...], g
         python=_PYTHON,
         checked=partial(_checked, read, tool, name),
         installed=partial(installation, base, name, ""),
-        reading=FileForms({os.path.basename(name): _FORMS[tool][0], os.path.basename(declaring): _FORMS[tool][1]}),
+        reading=ReadAs({os.path.basename(name): _FORMS[tool][0], os.path.basename(declaring): _FORMS[tool][1]}),
     )
 
 
