@@ -47,7 +47,9 @@ def test_pointers_are_remembered_with_their_hashes(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("toolkit.build.code.hashes.RACY_NS", -(10**18))
     for reads in (True, False):
         if not reads:
-            monkeypatch.setattr("toolkit.build.code.hashes.read_hash", lambda file: pytest.fail(f"{file.path} was read"))
+            monkeypatch.setattr(
+                "toolkit.build.code.hashes.read_hash", lambda file: pytest.fail(f"{file.path} was read")
+            )
         hashes = FileHashes(tmp_path / "hashes.json")
         for file in project_files(root):
             hashes.of(file)
