@@ -10,7 +10,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from bench import build, chain, cluster, describe, export, fan_out, install, load, look, peer, startup, tree, value
+from bench import (
+    build,
+    chain,
+    cluster,
+    describe,
+    export,
+    fan_out,
+    install,
+    large,
+    load,
+    look,
+    peer,
+    startup,
+    tree,
+    value,
+)
 from bench.turns import Broken
 from toolkit.errors import ToolkitError
 
@@ -39,6 +54,7 @@ _BENCHES: dict[str, _Bench] = {
     "export": export.main,
     "describe": describe.main,
     "load": load.main,
+    "large": large.main,
     "look": look.main,
     "tree": tree.main,
     "install": install.main,

@@ -42,6 +42,14 @@ class BadInput(ToolkitError):
     exit_code = BAD_INPUT
 
 
+class ChangedFile(BadInput):
+    """A file of the code changed while it was read; ``where`` is its path on this machine. A second look may succeed."""
+
+
+class VanishedFile(ChangedFile):
+    """It was removed while it was read."""
+
+
 class Infrastructure(ToolkitError):
     """The engine, the cluster, the network or the disk failed."""
 

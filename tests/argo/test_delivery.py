@@ -279,3 +279,21 @@ def test_a_node_that_is_none_is_refused(delivery: Delivery, tmp_path: Path, sock
     result: Result = delivery.scratch.toolkit("build", f"--node={socket}")
     assert (result.code, result.out) == (2, "") and "no containerd listens" in result.err
     assert not (delivery.scratch.root / "hacked").exists()
+
+
+def test_a_bill_of_materials_is_attached_to_a_pushed_image_once(delivery: Delivery, tmp_path: Path) -> None:
+    import urllib.request
+
+    delivery.make_base(tmp_path, 300_000)
+    delivery.scratch.environ["TOOLKIT_REGISTRY"] = delivery.cluster.need_registry()
+    results = [delivery.scratch.toolkit("build", "--push", "--sbom", "sbom.json") for _ in range(2)]
+    assert [("attached" in result.err, result.code) for result in results] == [(True, 0), (False, 0)]
+    name, _, digest = results[0].out.strip().partition("@")
+    assert results[1].out == results[0].out
+    host, _, path = name.partition("/")
+    # This registry has no API for referrers, so that an index lists them.
+    address = f"http://{host}/v2/{path}/manifests/{digest.replace(':', '-')}"
+    request = urllib.request.Request(address, headers={"Accept": "application/vnd.oci.image.index.v1+json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        (row,) = json.load(answer)["manifests"]
+    assert row["artifactType"] == "application/vnd.cyclonedx+json"

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import tarfile
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.support.image_bench import Bench, image_bench
 from toolkit.build.environment.buildkit import find_build_client
-from toolkit.build.image.builder import BuiltImage, build
+from toolkit.build.image.builder import build
 from toolkit.config.settings import (
     Build,
     BuildNetwork,
@@ -27,63 +27,17 @@ from toolkit.config.settings import (
     RunLogStore,
     Secrets,
 )
-from toolkit.engine import EngineApi, resolve_endpoint
+from toolkit.engine import resolve_endpoint
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
+bench = pytest.fixture(image_bench)
+
 SIX = "six==1.17.0"
 SIX_HASH = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
-
-
-@dataclass
-class Bench:
-    """A project of the test's own, whose images are removed afterwards.
-
-    They are its own by a file: an engine that is told to remove one name of an image may not have seen yet that another
-    test gives it a second, and the image is gone for both.
-    """
-
-    root: Path
-    repository: str
-    said: list[str] = field(default_factory=list)
-    raw: EngineApi = field(default_factory=EngineApi)
-
-    def write(self, **files: str) -> None:
-        for name, content in files.items():
-            path = self.root / name.replace("__", "/").replace("_", ".")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-
-    def build(self, settings: Build | None = None, *, root: Path | None = None, image: str | None = None) -> BuiltImage:
-        root = root or self.root
-        executor = Executor(config=ExecutorConfig(image=self.repository))
-        config = Config(executor, RunLogStore(), CatalogStore(), Secrets(), settings or Build())
-        self.said.clear()
-        project = Project(root, root, config)
-        return build(project, report=self.said.append, explain=True, image=image, engine=self.raw)
-
-    def run(self, reference: str, *command: str, user: str = "12345:54321") -> str:
-        done = subprocess.run(
-            ["docker", "run", "--rm", "--user", user, reference, *command], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    root = tmp_path / "project"
-    root.mkdir()
-    made = Bench(root, f"toolkit-test-{uuid.uuid4().hex[:12]}")
-    made.write(app_py="VALUE = 1\n", this__test=made.repository)
-    yield made
-    for image in made.raw.json("/images/json") or []:
-        for tag in image.get("RepoTags") or []:
-            if tag.startswith(made.repository):
-                made.raw.call("DELETE", f"/images/{tag}?force=true")
 
 
 def test_an_unchanged_build_does_nothing_and_a_changed_line_keeps_the_environment(bench: Bench) -> None:
@@ -109,6 +63,37 @@ def test_an_unchanged_build_does_nothing_and_a_changed_line_keeps_the_environmen
 
     bench.write(app_py="VALUE = 1\n")
     assert bench.build().reference == first.reference
+
+
+def test_what_means_the_same_installs_nothing_and_a_dry_run_says_so(bench: Bench) -> None:
+    bench.write(requirements_txt=f"{SIX}\n")
+    assert bench.dry_run() is None
+    assert list(bench.root.glob(".toolkit")) == []
+    first = bench.build()
+    assert bench.dry_run() == first.reference
+    assert bench.said == [f"nothing would be done: the engine has {first.reference}"]
+
+    bench.write(requirements_txt=f"# why\n{SIX.replace('==', ' == ')}\n")
+    assert bench.dry_run() is None
+    assert bench.said[0].startswith("the environment exists (toolkit-env:")
+    assert bench.build().environment == first.environment
+    assert bench.said == ["requirements.txt changed (only the code layer)"]
+
+    before = bench.files()
+    bench.write(requirements_txt="six==1.16.0\n")
+    before |= {str(bench.root / "requirements.txt"): b"six==1.16.0\n"}
+    assert bench.dry_run(Build(system_packages=("tree",))) is None
+    (sentence,) = [one for one in bench.said if "environment" in one]
+    assert "would be built from requirements.txt on" in sentence
+    assert "build.system_packages: tree was added; requirements.txt: six changed from ==1.17.0 to ==1.16.0" in sentence
+    assert bench.files() == before
+    for nowhere in ("host.invalid/none:1", "host.invalid/none@sha256:" + "0" * 64):
+        bench.repository, known = nowhere, bench.repository
+        assert bench.dry_run() is None and "would be pulled" in bench.said[0]
+        bench.repository = known
+    assert bench.dry_run(Build(base_image="host.invalid/none:1")) is None
+    assert "host.invalid/none:1 would be pulled" in bench.said
+    assert bench.files() == before
 
 
 def test_the_runtime_is_compiled_for_the_images_python_and_always_to_the_same_bytes(
@@ -297,12 +282,12 @@ def test_a_hash_that_does_not_match_is_refused(bench: Bench) -> None:
     bench.write(requirements_txt=f"{SIX} --hash=sha256:{'0' * 64}\n")
     with pytest.raises(BadInput, match="does not match its hash") as error:
         bench.build()
-    assert error.value.where == "requirements.txt"
+    assert error.value.where == "requirements.txt:1"
 
 
 def test_a_package_that_does_not_exist_is_the_users_input(bench: Bench) -> None:
     bench.write(requirements_txt="toolkit-no-such-distribution-7431==1\n")
-    with pytest.raises(BadInput, match="the output above says why"):
+    with pytest.raises(BadInput, match=r"toolkit-no-such-distribution-7431(==1)? does not exist on the package index"):
         bench.build()
     assert any("toolkit-no-such-distribution-7431" in line for line in bench.said)
 

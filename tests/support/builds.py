@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 from tests.support.registry import digest_of
+from toolkit.build.code.layer import LayerEntry, Tar
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import ImageContents
 
@@ -36,11 +39,27 @@ class Builds:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.large_file = folder / "large"
         self.below = [b"base" * 50_000, b"packages" * 30_000]
 
-    def build(self, line: str, kept: bool = True, changed: bool = True) -> tuple[ImageContents, SavingEngine]:
+    def build(
+        self, line: str, kept: bool = True, changed: bool = True, large: bytes | None = None
+    ) -> tuple[ImageContents, SavingEngine]:
+        """A build whose code is this line.
+
+        Args:
+            large: the content of a file in a layer of its own, which :attr:`large_file` gets.
+        """
         code = line.encode() * 100
         layers = [*self.below, code]
+        sources = []
+        if large is not None:
+            self.large_file.write_bytes(large)
+            digest = hashlib.sha256(large).hexdigest()
+            entry = LayerEntry("/workspace/large", "file", 0o666, digest, str(self.large_file), size=len(large))
+            tar = b"".join(Tar((entry,)).read())
+            layers.insert(2, tar)
+            sources = [{"digest": digest_of(tar), "size": len(tar), "entries": [asdict(entry)]}]
         config = json.dumps({"line": line, "rootfs": {"diff_ids": [digest_of(layer) for layer in layers]}}).encode()
         image = BuiltImage("name:tag", digest_of(config), digest_of(code), "", "", changed)
         if kept:
@@ -48,6 +67,7 @@ class Builds:
             made.mkdir(exist_ok=True)
             (made / f"{image.digest[7:]}.json").write_bytes(config)
             (made / f"{image.digest[7:]}.tar").write_bytes(code)
+            (made / f"{image.digest[7:]}.layers").write_text(json.dumps(sources))
         engine = SavingEngine(config, layers)
         return ImageContents(engine, self.folder, image), engine  # type: ignore[arg-type]
 

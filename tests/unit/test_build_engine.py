@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from toolkit.build.code.layer import LayerEntry, write_code_layer
-from toolkit.build.image.archive import compose_image
+from toolkit.build.code.layer import LayerEntry, Tar, write_code_layer
+from toolkit.build.environment.base_image import image_in_engine
+from toolkit.build.image.archive import Blob, compose_image, digest_of
 from toolkit.build.image.build_record import IDENTITY_LABEL
-from toolkit.build.image.engine_images import load_image, read_environment_image
+from toolkit.build.image.engine_images import layers_in_engine, load_image, read_environment_image
 from toolkit.engine import Endpoint, EngineApi, connect, resolve_endpoint
 from toolkit.errors import Infrastructure
 
@@ -222,6 +223,28 @@ def test_the_containerd_store_gets_real_descriptors_and_a_full_load_after_its_si
     assert before.layers == environment.layers
 
 
+def test_the_containerd_store_is_sent_no_blob_that_another_image_has_and_else_all_of_ours(
+    stand_in: Callable[[Answer], StandIn], tmp_path: Path
+) -> None:
+    store = ContainerdStore(takes_whole=True)
+    raw = EngineApi(stand_in(store).endpoint)
+    environment = read_environment_image(raw, "base:1", store.base(), tmp_path)
+    code = write_code_layer([LayerEntry("/workspace", "dir", 0o777)], environment.config_digest, tmp_path / "code.tar")
+    large = []
+    for name in ("a", "b"):
+        tar = Tar((LayerEntry(f"/workspace/{name}", "file", 0o666, content=name.encode()),))
+        large.append(Blob(digest_of(b"".join(tar.read())), tar.size, content=tar))
+    image = compose_image(environment, code, large)
+    below = store.base()["RootFS"]["Layers"]
+    store.tagged["demo:0"] = {"Id": "y", "Config": {}, "RootFS": {"Layers": [*below, "sha256:other", large[1].digest]}}
+    present = layers_in_engine(raw, image, environment, "demo:0")
+    assert present == {large[1].digest}
+    load_image(raw, image, environment, "base:1", "demo:1", tmp_path, lambda sentence: None, present=present)
+    sent = [{f"sha256:{path.rpartition('/')[2]}" for path in files} for files in store.loads]
+    assert [[one.digest in load for one in large] for load in sent] == [[True, False], [True, True], [True, True]]
+    assert image.identity != compose_image(environment, code, large[:1]).identity
+
+
 def test_an_engine_that_takes_nothing_is_left_without_the_tag(
     stand_in: Callable[[Answer], StandIn], tmp_path: Path
 ) -> None:
@@ -234,3 +257,27 @@ def test_an_engine_that_takes_nothing_is_left_without_the_tag(
             raw, compose_image(environment, code), environment, "base:1", "demo:1", tmp_path, lambda sentence: None
         )
     assert store.tagged == {}
+
+
+class _Images(EngineApi):
+    """An engine, of whatever kind, that answers for names with these images."""
+
+    def __init__(self, images: dict[str, dict[str, Any]]) -> None:
+        self.images = images
+
+    def json(self, path: str) -> Any:
+        return self.images.get(path.removeprefix("/images/").removesuffix("/json"))
+
+
+def test_an_image_by_digest_is_asked_for_without_its_tag_and_is_no_other_one() -> None:
+    digest = "sha256:" + "1" * 64
+    tagged: dict[str, Any] = {"Id": "other", "RepoDigests": ["host:5000/python@sha256:" + "2" * 64]}
+    # With a graph driver or with containerd's store, what has the digest says so.
+    found = {"Id": "one", "RepoDigests": ["host:5000/mirror@sha256:" + "3" * 64, f"host:5000/python@{digest}"]}
+    engine = _Images({"host:5000/python:3.12": tagged, f"host:5000/python@{digest}": found})
+    for reference in (f"host:5000/python:3.12@{digest}", f"host:5000/python@{digest}"):
+        assert image_in_engine(engine, reference) == found
+    assert image_in_engine(engine, "host:5000/python:3.12") == tagged
+    # An engine that takes the name alone for the answer is not believed.
+    engine.images[f"host:5000/python@{digest}"] = tagged
+    assert image_in_engine(engine, f"host:5000/python:3.12@{digest}") is None

@@ -284,12 +284,12 @@ def test_the_folders_that_a_lock_names_are_there_for_the_tool_too(tmp_path: Path
         ("Pipfile.lock is out-of-date. Run $ pipenv lock to update.", "Pipfile.lock", "run `pipenv lock`"),
         ("The lock file is not compatible with the current version of Poetry.", "poetry.lock", "too old or too new"),
         ("WARNING: Lockfile is not compatible with PDM", "pdm.lock", "too old or too new"),
-        ("Group(s) not found: nope (via --only)", "poetry.lock", "build.groups or build.extras"),
-        ("Extra [nope] is not specified.", "poetry.lock", "build.groups or build.extras"),
+        ("Group(s) not found: nope (via --only)", "poetry.lock", "build.groups: the project has no group nope"),
+        ("Extra [nope] is not specified.", "poetry.lock", "build.extras: the project has no extra nope"),
     ],
 )
 def test_a_tool_that_refuses_is_explained(output: str, lock: str, remedy: str) -> None:
-    error = explain_failure(f"#9 {output}\nexecutor failed running", "base", lock)
+    error = explain_failure(f"#9 0.2 {output}\nexecutor failed running", "base", lock)
     assert isinstance(error, BadInput) and remedy in str(error)
 
 

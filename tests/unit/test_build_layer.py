@@ -12,7 +12,7 @@ import pytest
 from toolkit.build.code.files import project_files
 from toolkit.build.code.hashes import RACY_NS, FileHashes
 from toolkit.build.code.layer import CodeLayer, code_digest, runtime_entries, user_entries, write_code_layer
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, ChangedFile, VanishedFile
 
 ENVIRONMENT = "sha256:" + "0" * 64
 
@@ -113,7 +113,7 @@ def test_a_hash_is_remembered_by_the_files_times_and_never_for_one_that_just_cha
     file.unlink()  # a hash that is believed is not read again
     assert FileHashes(store).of(settled) == digest
     moved = type(found)(found.path, "file", found.source, size=found.size, stamp=(*stamp[:2], stamp[2] + 1))
-    with pytest.raises(BadInput, match="cannot be read"):
+    with pytest.raises(VanishedFile):
         FileHashes(store).of(moved)
 
 
@@ -142,7 +142,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (root / "app.py").write_text("one")
     files = project_files(root)
     (root / "app.py").unlink()
-    with pytest.raises(BadInput, match=r"app\.py: it cannot be read"):
+    with pytest.raises(VanishedFile, match=r"app\.py: it vanished while it was read"):
         user_entries(files, FileHashes(tmp_path / "hashes.json"))
 
 
@@ -150,3 +150,12 @@ def test_the_digest_does_not_depend_on_the_order_of_the_entries(tmp_path: Path) 
     root = checkout(tmp_path / "one", 0o022, 1_000_000_000)
     entries = user_entries(project_files(root), FileHashes(tmp_path / "hashes.json"))
     assert code_digest(entries) == code_digest(entries[::-1])
+
+
+def test_a_file_of_another_size_than_was_seen_is_looked_at_again(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("one")
+    files = project_files(tmp_path)
+    for content in ("longer", "s"):
+        (tmp_path / "app.py").write_text(content)
+        with pytest.raises(ChangedFile, match=r"app\.py: it changed while it was read"):
+            user_entries(files, FileHashes(tmp_path.parent / "hashes.json"))

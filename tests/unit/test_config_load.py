@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from toolkit.config import settings as s
 from toolkit.config.environment import choose_environment
-from toolkit.config.load import load
+from toolkit.config.load import load, place_of
+from toolkit.config.located import shown
 from toolkit.errors import BadInput
 from toolkit.project import Project
 
@@ -210,6 +211,9 @@ REFUSED = [
     ("executor:\n  config:\n    resources:\n      limits:\n        mem: 1Gi", 5, ["executor.config.resources.limits"]),
     ("executor:\n  config:\n    zzzzzzzzz: 1", 3, ["the known keys are", "image"]),
     ("executor: {config: {image: a, docker_image: b}}", 1, ["same setting"]),
+    ("build:\n  base: a\n  base_image: b", 3, ["'base_image' and 'base' in build are the same setting"]),
+    ("build:\n  base: a@sha256:12", 2, ["build.base must have a whole digest after '@'"]),
+    ("executor:\n  config:\n    overrides:\n      a: {image: 'a:1@'}", 4, ["must have a whole digest after '@'"]),
     ("executor: {}\npipeline-executor: {}", 2, ["same service"]),
     ("run-log-store: {}\nrun_log_store: {}", 2, ["same service"]),
     ("executor: {config: {type_given: true}}", 1, ["unknown key"]),
@@ -499,6 +503,20 @@ def test_the_page_names_every_setting() -> None:
         "type_given",
         "patch_places",
         "host_path_places",
+        "build_places",
     }
 
     assert fields - named == set()
+
+
+def test_the_place_of_a_value_is_found_again_for_an_error_that_comes_later(tmp_path: Path) -> None:
+    file = tmp_path / "toolkit.yaml"
+    file.write_text(
+        "build:\n  base: $BASE\nexecutor:\n  config:\n    overrides:\n      a:\n        docker_image: other:1\n"
+    )
+    environ = {"TOOLKIT_VAR_BASE": "the:base"}
+    config = load(file, tmp_path, environ).config
+    assert config.build.base_image == "the:base"
+    assert place_of(config, ("image", "docker_image"), "other:1", environ) == f"{shown(file)}:7"
+    assert place_of(config, ("base_image", "base"), "the:base", environ) == f"{shown(file)}:2"
+    assert place_of(config, ("base_image", "base"), "none", environ) is None

@@ -36,6 +36,13 @@ SCHEMAS = Path(report.__file__).parent / "schemas"
         (contract.DifferenceDocument, "diff", "$defs/difference"),
         (contract.ComparedCounts, "diff", "properties/compared"),
         (contract.NotComparedDocument, "diff", "properties/not_compared/items"),
+        (contract.ImageDocument, "image", ""),
+        (contract.LayerDocument, "image", "$defs/layer"),
+        (contract.BaseDocument, "image", "$defs/base"),
+        (contract.PythonDocument, "image", "$defs/python"),
+        (contract.PackageDocument, "image", "$defs/package"),
+        (contract.CodeDocument, "image", "$defs/code"),
+        (contract.LargestFileDocument, "image", "$defs/file"),
     ],
 )
 def test_a_type_has_the_keys_of_its_schema(kind: Any, schema: str, place: str) -> None:

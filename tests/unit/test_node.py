@@ -125,6 +125,21 @@ def test_a_node_that_lost_layers_gets_those(stand_in: StandIn, project: Builds) 
         (stand_in.home / "blobs" / digest_of(project.below[1])[7:]).unlink()
 
 
+def test_a_large_file_is_sent_once_from_the_project_or_else_from_the_engine(stand_in: StandIn, project: Builds) -> None:
+    load_into_node(stand_in.node, project.build("one", large=b"x" * 5000)[0], ignore)
+    contents, engine = project.build("two", large=b"x" * 5000)
+    assert list(load_into_node(stand_in.node, contents, ignore).sent.values()) == [300]
+
+    contents, engine = project.build("three", large=b"y" * 5000)
+    sent = load_into_node(stand_in.node, contents, ignore).sent
+    assert sorted(sent.values()) == [500, 6656] and engine.saves == 0
+
+    contents, engine = project.build("four", large=b"z" * 5000)
+    project.large_file.write_bytes(b"changed since the build")
+    sent = load_into_node(stand_in.node, contents, ignore).sent
+    assert sorted(sent.values()) == [400, 6656] and engine.saves == 1
+
+
 def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_replaced(
     stand_in: StandIn, project: Builds
 ) -> None:

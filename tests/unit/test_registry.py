@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.support.builds import Builds
 from tests.support.registry import PASSWORD, Request, StandIn, digest_of
 from toolkit.build.delivery import registry as registry_module
 from toolkit.build.delivery.registry import PushResult, RemoteRepository, push_image
+from toolkit.build.image.archive import Blob
 from toolkit.build.image.contents import ImageContents
 from toolkit.errors import Infrastructure
 
@@ -65,6 +67,32 @@ def test_all_is_sent_once_then_a_changed_line_is_one_layer_and_nothing_is_export
     second = push_to(stand_in, contents)
     assert (second.layers, second.total, engine.saves) == (1, 3, 0)
     assert second.digest != first.digest and second.size < 1000
+
+
+def test_a_large_file_is_sent_and_compressed_once_from_the_project_or_else_from_the_engine(
+    stand_in: StandIn, project: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push_to(stand_in, project.build("one", large=b"x" * 5000)[0])
+    compressed: list[str] = []
+    compress = ImageContents.compress
+
+    def counting(self: ImageContents, layer: Blob, *arguments: Any) -> Any:
+        compressed.append(layer.digest)
+        return compress(self, layer, *arguments)
+
+    monkeypatch.setattr(ImageContents, "compress", counting)
+    contents, engine = project.build("two", large=b"x" * 5000)
+    assert (push_to(stand_in, contents).layers, engine.saves, compressed) == (1, 0, [contents.image.code])
+
+    contents, engine = project.build("three", large=b"y" * 5000)
+    assert (push_to(stand_in, contents).layers, engine.saves) == (2, 0)
+
+    contents, engine = project.build("four", large=b"z" * 5000)
+    project.large_file.write_bytes(b"changed since the build")
+    assert (push_to(stand_in, contents).layers, engine.saves) == (2, 1)
+    manifest = json.loads(stand_in.manifests["team/name", "tag"])
+    sent = [gzip.decompress(stand_in.blobs["team/name", layer["digest"]]) for layer in manifest["layers"]]
+    assert sent == engine.layers
 
 
 def test_an_unchanged_push_is_one_question(stand_in: StandIn, project: Builds) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.builds import Builds
+from tests.support.builds import Builds, write_project
 from tests.support.registry import StandIn, digest_of
 from toolkit.build.delivery import node as node_module
-from toolkit.build.delivery.deliver import DeliveredImage, deliver
+from toolkit.build.delivery.annotations import REVISION, VERSION, manifest_annotations
+from toolkit.build.delivery.deliver import DeliveredImage, deliver, foresee_delivery
 from toolkit.build.delivery.node import LoadResult, Node
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import ImageContents
@@ -91,6 +92,23 @@ def test_a_name_with_a_registry_is_pushed_and_named_by_its_digest(
     assert said == [f"pushed {stand_in.host}/team/name:tag (it was there already, nothing was sent)"]
 
 
+def test_a_bill_of_materials_is_attached_at_the_push(deliver_to: Deliver, stand_in: StandIn, said: list[str]) -> None:
+    name = f"{stand_in.host}/team/name:tag"
+    found = deliver_to(name, push=True, materials=b"{}\n")
+    assert said[-1].endswith(", its bill of materials attached")
+    assert deliver_to(name, push=True, materials=b"{}\n").reference == found.reference
+    assert said[-1].endswith("(it was there already, nothing was sent)")
+    # The image is there, and the sentence says so. Where none is wanted, nothing is asked for it.
+    stand_in.faults["PUT manifest"] = [400]
+    with pytest.raises(
+        Infrastructure, match=r"the image was pushed, but its bill of materials can't be attached: .*a fault"
+    ):
+        deliver_to(name, push=True, materials=b"{ }\n")
+    stand_in.seen.clear()
+    deliver_to(name, push=True)
+    assert not stand_in.count("GET /v2/team/name/referrers")
+
+
 @pytest.mark.parametrize("variable", [True, False])
 def test_the_setting_says_which_registry_a_plain_name_is_pushed_to(
     deliver_to: Deliver, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, variable: bool
@@ -99,6 +117,27 @@ def test_the_setting_says_which_registry_a_plain_name_is_pushed_to(
         monkeypatch.setenv("TOOLKIT_REGISTRY", f"{stand_in.host}/prefix")
     found = deliver_to("team/name:tag", f"registry: '{'registry.example' if variable else stand_in.host + '/prefix'}'")
     assert found.reference.startswith(f"{stand_in.host}/prefix/team/name@sha256:")
+
+
+def test_where_an_image_would_be_sent_is_said_without_sending_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TOOLKIT_REGISTRY", "CONTAINERD_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setattr(node_module, "_is_socket", lambda path: True)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    (tmp_path / "toolkit.yaml").write_text("build: {registry: host.invalid/team}\n")
+    project = load_config(tmp_path / "toolkit.yaml", tmp_path, {})
+    said = foresee_delivery(project, "name", True, True, node="/x.sock", engine=Engine({}))
+    assert said[0] == "the layers that host.invalid lacks would be pushed to host.invalid/team/name"
+    assert "would be loaded into" in said[1] and "/x.sock" in said[1]
+    (tmp_path / "toolkit.yaml").write_text("{}\n")
+    project = load_config(tmp_path / "toolkit.yaml", tmp_path, {})
+    assert "found on this machine" in foresee_delivery(project, "name", False, True, engine=Engine({}))[0]
+    with pytest.raises(BadInput, match="--push needs a registry"):
+        foresee_delivery(project, "name", True, False, engine=Engine({}))
+    assert not (tmp_path / ".toolkit").exists()
 
 
 def test_without_a_registry_a_node_that_something_names_is_loaded_into(
@@ -225,3 +264,22 @@ def test_an_existing_image_that_its_registry_does_not_have_is_refused_before_the
 
 def _manifest(config: str) -> bytes:
     return json.dumps({"schemaVersion": 2, "config": {"digest": config}, "layers": []}).encode()
+
+
+@pytest.mark.parametrize(
+    ("files", "setting", "version"),
+    [
+        ({"pyproject.toml": '[project]\nname = "a"\nversion = "1.2"\n'}, "", "1.2"),
+        ({"pyproject.toml": '[tool.poetry]\nversion = "1.3"\n'}, "", "1.3"),
+        ({"pyproject.toml": '[project]\ndynamic = ["version"]\n'}, "build: {version: '1.4'}", "1.4"),
+        ({"pyproject.toml": "project = 1\ntool = 2\n"}, "", None),
+        ({}, "", None),
+    ],
+)
+def test_a_manifest_has_the_projects_own_version(
+    tmp_path: Path, files: dict[str, str], setting: str, version: str | None
+) -> None:
+    root = write_project(tmp_path / "project", {**files, "toolkit.yaml": setting})
+    image = BuiltImage("name:tag", DIGEST, "sha256:1", "", "", True)
+    annotations = manifest_annotations(load_config(root / "toolkit.yaml", root), image, Engine({}))
+    assert annotations.get(VERSION) == version and REVISION not in annotations

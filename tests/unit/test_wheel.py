@@ -65,7 +65,16 @@ def test_the_metadata_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert said["Summary"] and said["Description-Content-Type"] == "text/markdown"
     assert (said["License-Expression"], said.get_all("License-File")) == ("Apache-2.0", ["LICENSE"])
     required = {line.split(">")[0].strip() for line in said.get_all("Requires-Dist", [])}
-    assert required == {"docker", "kubernetes", "packaging", "pyyaml", "requests", "rich", "tomli"}
+    assert required == {
+        "cyclonedx-python-lib",
+        "docker",
+        "kubernetes",
+        "packaging",
+        "pyyaml",
+        "requests",
+        "rich",
+        "tomli",
+    }
 
 
 def test_the_licence_is_in_the_wheel_and_in_the_source_distribution(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

@@ -46,12 +46,11 @@ def interpreter_of(engine: EngineApi, image: str, shown: str) -> Interpreter:
     Raises:
         BadInput: the image has no python3 that runs.
     """
-    file = _cache() / f"{hashlib.sha256(image.encode()).hexdigest()}.json"
-    try:
-        return Interpreter(*json.loads(file.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        pass
+    known = known_interpreter(image)
+    if known is not None:
+        return known
     found = _ask(engine, image, shown)
+    file = _file(image)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(str(file), json.dumps(found).encode())
@@ -60,8 +59,17 @@ def interpreter_of(engine: EngineApi, image: str, shown: str) -> Interpreter:
     return found
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toolkit" / "interpreters"
+def known_interpreter(image: str) -> Interpreter | None:
+    """What :func:`interpreter_of` was told before; None where it would ask."""
+    try:
+        return Interpreter(*json.loads(_file(image).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _file(image: str) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toolkit" / "interpreters"
+    return cache / f"{hashlib.sha256(image.encode()).hexdigest()}.json"
 
 
 def _ask(engine: EngineApi, image: str, shown: str) -> Interpreter:

@@ -67,8 +67,11 @@ def build_lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            from toolkit.build.progress import BuildProgress
+
             report("waiting for another build of this project")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with BuildProgress(report, "waiting"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -8,19 +8,63 @@ from pathlib import Path
 from toolkit.build.image.builder import build as build_image
 from toolkit.cli.arguments import project_at
 from toolkit.cli.output import note
+from toolkit.errors import BadInput
+from toolkit.project import Project
 
 
 def build(options: argparse.Namespace) -> int:
     """Builds the image, delivers it where an option says so, and prints its reference, and nothing else, on standard output."""
     project = project_at(options.config, Path.cwd())
+    # A context or a node says where the image is loaded into.
+    load = options.load or bool(options.node) or (bool(options.context) and not options.push)
+    if options.dry_run:
+        writes = next((f"--{name}" for name in ("lock-base", "sbom") if getattr(options, name.replace("-", "_"))), None)
+        if writes:
+            raise BadInput(f"{writes} writes a file, which --dry-run never does: name one of them")
+        return _dry_run(project, options, load)
+    if options.lock_base:
+        from toolkit.build.environment.base_lock import lock_base
+
+        lock_base(project, note)
+        project = project_at(options.config, Path.cwd())
+    file = None
+    if options.sbom is not None:
+        from toolkit.build.image.materials import check_destination
+
+        file = check_destination(project, options.sbom)
     built = build_image(project, report=note, explain=options.explain, anew=options.no_cache)
     reference = built.reference
-    if options.push or options.load or options.node or options.context:
+    materials = None
+    if file is not None:
+        from toolkit.build.image.materials import materials_of, write_materials
+        from toolkit.engine import EngineApi
+
+        materials = materials_of(project, built, EngineApi())
+        write_materials(file, materials)
+    if options.push or load:
         from toolkit.build.delivery.deliver import deliver
 
-        # A context or a node says where the image is loaded into.
-        load = options.load or bool(options.node) or (bool(options.context) and not options.push)
         push = options.push or False
-        reference = deliver(project, built, note, push, load, options.context, node=options.node).reference
+        reference = deliver(
+            project, built, note, push, load, options.context, node=options.node, materials=materials
+        ).reference
     print(reference)
+    return 0
+
+
+def _dry_run(project: Project, options: argparse.Namespace, load: bool) -> int:
+    """Says what would be done; prints the reference of an image that would stay as it is."""
+    from toolkit.build.image.dry_run import dry_run
+
+    foreseen = dry_run(project, report=note, explain=options.explain, anew=options.no_cache)
+    push = bool(options.push) and not foreseen.existing
+    if options.push and foreseen.existing:
+        note("an existing image that is used as it is would not be pushed")
+    if push or load:
+        from toolkit.build.delivery.deliver import foresee_delivery
+
+        for sentence in foresee_delivery(project, foreseen.repository, push, load, options.context, options.node):
+            note(sentence)
+    if foreseen.reference is not None:
+        print(foreseen.reference)
     return 0

@@ -121,6 +121,7 @@ def _parser(word: str) -> argparse.ArgumentParser:
     adds = (
         _add_init,
         _add_build,
+        _add_image,
         _add_lock,
         _add_run,
         _add_retry,
@@ -225,6 +226,7 @@ def _add_build(commands: _Commands) -> None:
     parser = _command(commands, "build", "build the image of this code and print its reference")
     _with_config(parser)
     parser.add_argument("--explain", action="store_true", help="say what changed since the last build")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument(
         "--push", action="store_true", help="push the layers that the registry lacks; the reference then has the digest"
     )
@@ -234,8 +236,25 @@ def _add_build(commands: _Commands) -> None:
     parser.add_argument(
         "--no-cache", action="store_true", help="install everything again, and choose again what nothing locks"
     )
+    parser.add_argument(
+        "--lock-base",
+        action="store_true",
+        help="write the base image's digest into the configuration file, and build on it",
+    )
+    parser.add_argument(
+        "--sbom",
+        metavar="FILE",
+        help="write a bill of materials (CycloneDX JSON); with --push it is attached to the image",
+    )
     parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
+
+
+def _add_image(commands: _Commands) -> None:
+    parser = _command(commands, "image", "show what is in an image: layers, packages, sizes, your code")
+    parser.add_argument("ref", nargs="?", metavar="REF", help="an image of the engine (default: the last one built)")
+    _with_config(parser)
+    _with_json(parser)
 
 
 def _add_lock(commands: _Commands) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,6 +187,7 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
         build=decode(entries["build"], Build, "build", RULES) if "build" in entries else Build(),
         pipeline=_pipeline(entries.get("pipeline")),
         source=source,
+        build_places=_places(entries.get("build")),
     )
     check_consistency(config, locations)
     return config
@@ -197,6 +198,11 @@ def _patch_locations(executor: Located | None) -> dict[str, str]:
     tree = executor
     for key in ("config", "patches"):
         tree = tree.value.get(key) if tree is not None and isinstance(tree.value, dict) else None
+    return _places(tree)
+
+
+def _places(tree: Located | None) -> dict[str, str]:
+    """Where each key of a mapping stands, as ``file:line``."""
     return {key: tree.key_where(key) for key in tree.value} if tree is not None and isinstance(tree.value, dict) else {}
 
 
@@ -290,3 +296,26 @@ def _location_of_context(tree: Located) -> str | None:
     build = tree.value.get("build") if isinstance(tree.value, dict) else None
     context = build.value.get("context") if build is not None and isinstance(build.value, dict) else None
     return context.where if context is not None else tree.file
+
+
+def place_of(config: Config, keys: Collection[str], value: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """Where the configuration gives this value to a setting, as ``file:line``, for an error that is found later.
+
+    Args:
+        keys: all spellings of the setting's key, at whatever depth. environ: as of :func:`load`.
+    """
+    if config.source is None:
+        return None
+    try:
+        _, tree = _read(config.source)
+        level = [replace_variables(tree, os.environ if environ is None else environ)]
+    except BadInput:
+        return None  # the file has changed meanwhile
+    while level:
+        mappings = [item.value for item in level if isinstance(item.value, dict)]
+        for mapping in mappings:
+            for key, item in mapping.items():
+                if key in keys and item.value == value:
+                    return item.where
+        level = [item for mapping in mappings for item in mapping.values()]
+    return None

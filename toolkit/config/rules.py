@@ -26,6 +26,7 @@ _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _REGISTRY = re.compile(
     r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
 )
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _INT32 = 2**31 - 1
 _ENDS = "with a letter or digit at each end"
@@ -62,6 +63,13 @@ def check_word(text: str) -> None:
     check_line(text)
     if re.search(r"\s", text):
         raise ValueError("must not contain white space")
+
+
+def check_image(text: str) -> None:
+    """The name of an image, of which a digest is whole."""
+    check_word(text)
+    if "@" in text and not _DIGEST.fullmatch(text.partition("@")[2]):
+        raise ValueError("must have a whole digest after '@': sha256: and 64 digits of 0-9 and a-f")
 
 
 def check_python_version(text: str) -> None:
@@ -197,7 +205,7 @@ def _rules() -> Rules:
     checks: dict[tuple[type, str], Check] = {}
     for cls in (s.ExecutorConfig, s.Override):
         checks.update({(cls, key): check_size for key in ("shm_size", "scratch_size")})
-        checks[(cls, "image")] = check_word
+        checks[(cls, "image")] = check_image
         checks[(cls, "user")] = between(0)
         checks[(cls, "max_step_duration_in_seconds")] = between(1)
         checks[(cls, "node_selector")] = check_label_value
@@ -244,7 +252,7 @@ def _rules() -> Rules:
             (s.BuildNetwork, "ca_bundle"): check_line,
             (s.BuildNetwork, "pip_config"): check_line,
             (s.BuildNetwork, "netrc"): check_line,
-            (s.Build, "base_image"): check_word,
+            (s.Build, "base_image"): check_image,
             (s.Build, "python"): check_python_version,
             (s.Build, "system_packages"): check_word,
             (s.Build, "lock"): check_line,
@@ -272,6 +280,7 @@ def _rules() -> Rules:
             (s.ExecutorConfig, "docker_image"): "image",
             (s.Override, "docker_image"): "image",
             (s.ResourceList, "nvidia.com/gpu"): "gpu",
+            (s.Build, "base"): "base_image",
         },
         amounts=amounts,
     )

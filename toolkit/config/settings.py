@@ -203,7 +203,10 @@ class BuildNetwork(NamedTuple):
 
 class Build(NamedTuple):
     base_image: str | None = None
-    """None is the default base image, or the one that `task setup` made because none can be pulled."""
+    """None is the default base image, or the one that `task setup` made because none can be pulled.
+
+    With a digest (``NAME:TAG@sha256:…``) it is that image, whatever the tag means.
+    """
     python: str | None = None
     """The version of Python, as ``3.12``: it chooses the base image where base_image names none."""
     system_packages: tuple[str, ...] = ()
@@ -222,6 +225,8 @@ class Build(NamedTuple):
     """The project's root, relative to the configuration file; None finds it (docs/configuration.md)."""
     network: BuildNetwork = BuildNetwork()
     registry: str | None = None
+    sbom: bool = False
+    """Whether each push attaches the image's bill of materials to it."""
     """HOST[:PORT][/PREFIX] to push to when the image's name has no registry. A leading http:// means without TLS."""
 
 
@@ -231,6 +236,7 @@ class Config(NamedTuple):
     Attributes:
         source: the file that it was read from; None when there was none, and all settings are defaults.
         pipeline: the pipeline to run when the command names none: ``file.py``, ``file.py:name`` or ``file.yaml``.
+        build_places: where each setting of ``build`` stands that the file has, as ``file:line``, by its name.
     """
 
     executor: Executor
@@ -240,3 +246,4 @@ class Config(NamedTuple):
     build: Build
     pipeline: str | None = None
     source: Path | None = None
+    build_places: dict[str, str] = _NOTHING

@@ -56,6 +56,8 @@ class _LocationScan:
         self.starts = [0] + [match.end() for match in re.finditer("\n", self.text)]
         self.locations: dict[_Path, _Location] = {}
         self.arrays: dict[_Path, int] = {}
+        self.values: dict[_Path, tuple[int, int]] = {}
+        self.headers: dict[_Path, int] = {}
 
     def current_line(self) -> int:
         return bisect_right(self.starts, self.at)
@@ -91,6 +93,7 @@ class _LocationScan:
             if path in self.arrays:
                 path += (self.arrays[path],)
                 self.locations.setdefault(path, _Location(line, line, None))
+        self.headers.setdefault(path, self.at)
         return path
 
     def scan_key(self) -> list[str]:
@@ -145,6 +148,20 @@ class _LocationScan:
                 raise ValueError("no value")
             self.at = match.end()
             self.locations[path] = _Location(key_line, line, self.text[start : self.at].rstrip())
+        self.values[path] = (start, self.at)
+
+
+def scan_places(text: str) -> tuple[dict[_Path, tuple[int, int]], dict[_Path, int]]:
+    """Where the values of a valid TOML text begin and end, and where the headers of its tables end, by their paths.
+
+    What stands behind something that the scan can't follow is missing.
+    """
+    scan = _LocationScan(text)
+    try:
+        scan.scan()
+    except (ValueError, IndexError, RecursionError):
+        pass
+    return scan.values, scan.headers
 
 
 class _TreeBuilder:

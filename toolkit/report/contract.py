@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import ExceptionRecord, ImageRecord, JsonValue
+    from toolkit.runtime.shared.documents import ExceptionRecord, ImageRecord, JsonValue, RevisionRecord
 
 # --- toolkit runs and toolkit show --------------------------------------------------------------------------------------
 
@@ -127,6 +127,7 @@ class _RunKeys(RunSummary):
 class RunDocument(_RunKeys, total=False):
     """All of ``toolkit show``."""
 
+    revision: RevisionRecord
     unread: str
     unknown: list[str]
 
@@ -228,3 +229,62 @@ class DiffDocument(TypedDict):
     compared: ComparedCounts
     waived: list[str]
     not_compared: list[NotComparedDocument]
+
+
+# --- toolkit image ------------------------------------------------------------------------------------------------------
+
+
+class LayerDocument(TypedDict):
+    holds: str | None
+    digest: str | None
+    size: int
+    made_by: str
+
+
+class BaseDocument(TypedDict):
+    name: str
+    digest: str | None
+
+
+class PythonDocument(TypedDict):
+    version: str
+    executable: str
+
+
+class PackageDocument(TypedDict):
+    name: str
+    version: str
+    size: int
+    kind: str
+    added: bool | None
+
+
+class LargestFileDocument(TypedDict):
+    path: str
+    size: int
+
+
+class CodeDocument(TypedDict):
+    files: int
+    size: int
+    largest: list[LargestFileDocument]
+
+
+class ImageDocument(TypedDict):
+    """All of ``toolkit image``."""
+
+    reference: str
+    id: str
+    built_by_toolkit: bool
+    created: str | None
+    platform: str
+    size: int
+    user: str
+    labels: dict[str, str]
+    base: BaseDocument | None
+    system: str | None
+    python: PythonDocument | None
+    layers: list[LayerDocument]
+    packages: list[PackageDocument]
+    code: CodeDocument | None
+    warnings: list[str]

@@ -69,6 +69,7 @@ def print_run(run: RunDocument) -> None:
         "tag": run["tag"],
         "started": f"{_to_seconds(run['started'])} UTC",
         "image": image,
+        "commit": _commit(run),
         "no effect": f"{', '.join(run['without_effect'])} (in this environment)" if run["without_effect"] else "",
     }
     for label, text in head.items():
@@ -85,6 +86,14 @@ def print_run(run: RunDocument) -> None:
         if "parameters" in unknown:
             print("  (unknown: what the steps returned)")
     _print_failures(run)
+
+
+def _commit(run: RunDocument) -> str:
+    revision = run.get("revision")
+    if revision is None:
+        return ""
+    repository = f" of {revision['repository']}" if "repository" in revision else ""
+    return revision["commit"] + repository + (" with uncommitted changes" if revision.get("uncommitted") else "")
 
 
 def _step_row(row: OutlineRow) -> tuple[str, ...]:

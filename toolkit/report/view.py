@@ -159,6 +159,8 @@ class View:
             "parameters": self.parameters(),
             "steps": [self._step(row) for row in self.rows],
         }
+        if "revision" in record:
+            document["revision"] = record["revision"]
         if self._engine_view is not None:
             document["unread"] = self._engine_view.why
             document["unknown"] = ["parameters"]

@@ -79,7 +79,7 @@ def run_on_cluster(request: Request, reporter: Reporter, continuation: Continuat
             record = submit.submitted_record(opening.result(), run_id) if request.run_id else None
             return record.get("described", {}) if record is not None else {}
 
-        preparation = prepare(request, reporter.note, described=of_the_run)
+        preparation = prepare(request, reporter.note, described=of_the_run, with_revision=True)
         requested = request_hash(preparation)
         cluster = opening.result()
     reporter.note(f"cluster: context {cluster.context or 'of this pod'}, namespace {cluster.namespace}")

@@ -61,7 +61,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     if continuation is None and (run_log / run_id / RUN_RECORD).exists():
         raise BadInput(f"there is a run {run_id} already: choose another --run-id, or `toolkit show {run_id}`")
     _sweep(project, run_log)
-    preparation = prepare(request, reporter.note, described=lambda: request.described)
+    preparation = prepare(request, reporter.note, described=lambda: request.described, with_revision=True)
     plan = preparation.plan
     kept = continuation.kept_steps(plan, reporter.note) if continuation is not None else frozenset()
     secret_names = preparation.secret_names()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from toolkit import engine
 from toolkit.backends import driver, process
 from toolkit.backends.interpreter import interpreter
-from toolkit.build.image.builder import BuiltImage, build
+from toolkit.build.image.builder import BuiltImage, build, is_code
+from toolkit.build.revision import Revision, ask_revision
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import DeclaredParameter
 from toolkit.model.taken import Taken, taken_by
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     )
 
 
+def _no_revision() -> Revision | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Preparation:
     """A pipeline that is planned, and the images that its steps run in.
@@ -52,6 +57,7 @@ class Preparation:
         rewritten: the text of each file that steps find written anew with the run's values, by its path.
         connect: returns docker-py's client of the engine, the same one each time.
         note: is given a sentence for each image that is built. has_bash: asks an image whether it has bash.
+        revision: gives the commit that the code is of, which is asked for beside the preparation; None where nobody asks.
         declared: the parameters that the pipeline declares; None where it declares none. taken: what its steps take.
     """
 
@@ -68,6 +74,7 @@ class Preparation:
     rewritten: Mapping[str, str] = field(default_factory=dict)
     declared: tuple[DeclaredParameter, ...] | None = None
     taken: Taken = field(default_factory=Taken)
+    revision: Callable[[], Revision | None] = _no_revision
     _images: dict[str | None, BuiltImage] = field(default_factory=dict)
 
     def images(self) -> Mapping[str | None, BuiltImage]:
@@ -123,7 +130,11 @@ Described = Callable[[], Mapping[str, "DescribeResponse"]]
 
 
 def prepare(
-    request: Request, note: Note, parameters_given: bool = True, described: Described = lambda: {}
+    request: Request,
+    note: Note,
+    parameters_given: bool = True,
+    described: Described = lambda: {},
+    with_revision: bool = False,
 ) -> Preparation:
     """Builds the pipeline's image, describes the pipeline in it, and plans it.
 
@@ -131,6 +142,7 @@ def prepare(
         note: is given progress and what is noticed, one sentence each.
         parameters_given: whether the request has the run's parameters, so that a missing one is an error.
         described: called where the pipeline's code computes something for each run: a run that exists keeps its own.
+        with_revision: whether Git is asked, meanwhile, for the commit that the code is of.
 
     Raises:
         BadInput: configuration, pipeline or parameters are wrong. Infrastructure: the engine.
@@ -138,6 +150,7 @@ def prepare(
     project, reference = request.project, request.reference
     # Checked first: nothing of a file that steps can write is read, or run.
     reference.relative(project)
+    revision = ask_revision(project.root, partial(is_code, project)) if with_revision else _no_revision
     connect = cache(engine.connect)
     image: BuiltImage | None = None
     kept: KeptAnswers | None = None
@@ -200,6 +213,8 @@ def prepare(
         has_bash=has_bash,
         declared=pipeline.parameters,
         taken=taken,
+        # The code of an image that is used as it is may be of any commit.
+        revision=_no_revision if image is not None and image.existing else revision,
     )
     if file is not None:
         text = file.rewritten(request.parameters)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from toolkit.backends import volumes
 from toolkit.backends.driver import this_client
@@ -21,7 +21,7 @@ from toolkit.store import writer
 from toolkit.store.reader import moved_to, part_folder
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import DriverRecord, ImageRecord, RunRecord
+    from toolkit.runtime.shared.documents import DriverRecord, ImageRecord, RevisionRecord, RunRecord
 
 
 def run_record(
@@ -60,6 +60,10 @@ def run_record(
         "plan": plan.to_json().decode("ascii"),
         "driver": driver,
     }
+    revision = preparation.revision()
+    if revision is not None:
+        known = {key: value for key, value in revision._asdict().items() if value not in ("", None)}
+        record["revision"] = cast("RevisionRecord", known)
     if preparation.described:
         record["described"] = dict(preparation.described)
     return record

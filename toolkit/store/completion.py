@@ -6,6 +6,7 @@ stands for itself when it is missing gets the value that says so. A record that 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 from toolkit.runtime.shared.records import checked_left
@@ -13,6 +14,7 @@ from toolkit.runtime.shared.records import checked_left
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import DriverRecord, EndRecord, EngineRecord, RunEnd, RunRecord
 
+_COMMIT = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _ENDINGS = ("succeeded", "failed", "cancelled")
 _ENVIRONMENTS = ("local", "argo", "process", "compose")
 
@@ -44,6 +46,12 @@ def complete_run(record: RunRecord, run_id: str, driver: DriverRecord) -> RunRec
     completed["context"] = {key: value for key, value in context.items() if isinstance(value, str)}
     completed["image"] = image if _has_texts(image, "reference", "digest") else None
     completed["source"] = source if {"file", "name", "nth", "arguments"} <= source.keys() else None
+    revision = completed.pop("revision", {})
+    if _has_texts(revision, "commit") and _COMMIT.fullmatch(revision["commit"]):
+        kinds = {"commit": str, "committed": str, "uncommitted": bool, "repository": str}
+        completed["revision"] = {
+            key: revision[key] for key, kind in kinds.items() if isinstance(revision.get(key), kind)
+        }
     completed["controls"] = completed.get("controls") or {}
     return cast("RunRecord", completed)
 

@@ -1,1 +1,1 @@
-"""The code layer: which files it has, their hashes, and its bytes."""
+"""The layers of the code: which files they have, their hashes, and their bytes."""

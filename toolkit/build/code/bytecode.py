@@ -1,8 +1,8 @@
-"""The runtime's bytecode for the Python of an environment. Without it, each step would compile the runtime when it starts.
+"""The layer of the runtime and the SDK, with their bytecode. Without that, each step would compile the runtime when it starts.
 
-Only that very Python can make it. So a container of the environment image compiles it, once for each environment and version
-of the runtime, and the result is kept in the user's cache folder. The bytecode does not count as code of the image: the files that
-it was compiled from do.
+Only the environment's very Python can make it. So a container of the environment image compiles it, once for each environment
+and version of the runtime, and the layer is kept in the user's cache folder. The bytecode does not count as code of the image: the
+files that it was compiled from do.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _KEPT = 16
 """Results in the cache."""
+_FORM = 2
+"""Of what is kept; another form has other names."""
 _TIME_LIMIT = 60.0
 """Seconds. An emulated machine takes a few."""
 _LARGEST = 16 << 20
@@ -37,22 +39,25 @@ _COMPILED = re.compile(r"(.+)/__pycache__/([^/]+)\.[^./]+-[0-9]+\.pyc")
 _COMMAND = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", TOOLKIT_FOLDER]
 
 
-def runtime_bytecode(engine: EngineApi, image: str, runtime: list[LayerEntry]) -> list[LayerEntry]:
-    """The entries of the bytecode, to be put beside the runtime's; none where the image's Python can't compile it.
+def runtime_layer(engine: EngineApi, image: str, runtime: list[LayerEntry]) -> bytes:
+    """The layer's tar: always the same for one environment and one version of the runtime.
+
+    It lacks the bytecode where the image's Python can't compile it.
 
     Args:
         image: the id of the environment image.
-        runtime: the entries to compile.
+        runtime: the entries of the runtime and the SDK.
     """
-    key = hashlib.sha256(json.dumps([image, code_digest(runtime)]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([_FORM, image, code_digest(runtime)]).encode()).hexdigest()
     file = _cache() / f"{key}.tar"
-    archive = _read(file)
-    if archive is not None:
-        return _entries(archive, "", runtime)
-    entries = _compile_runtime(engine, image, runtime)
-    if entries:
-        _keep(file, _tar(entries))
-    return entries
+    kept = _read(file)
+    if kept is not None:
+        return kept
+    bytecode = _compile_runtime(engine, image, runtime)
+    layer = _tar([*runtime, *bytecode])
+    if bytecode:
+        _keep(file, layer)
+    return layer
 
 
 def _cache() -> Path:

@@ -5,23 +5,28 @@ It needs neither Docker nor docker-py, because the `process` environment takes i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from toolkit.build import left_out
 from toolkit.build.code.dockerignore import NAME, Patterns, parse
 from toolkit.build.code.links import warn_of_links
-from toolkit.build.code.own_outputs import Output, holds_still, known_outputs, redirected
-from toolkit.errors import BadInput
+from toolkit.build.code.own_outputs import OwnOutput, holds_still, known_outputs, redirected
+from toolkit.errors import BadInput, ChangedFile, VanishedFile
 
 EntryKind = Literal["file", "dir", "symlink"]
 
 COMPOSE_TOP = b"# Printed by `toolkit compose`."
+BILL_TOP = b'{"metadata":{"properties":[{"name":"dev.toolkit.'
+"""How a bill of materials of ours begins, without its white space. It names the image, too."""
+BILL_NAMES = (".cdx.json", "bom.json")
+"""The ends of the names by which a bill of materials is recognized, as CycloneDX recommends them."""
 """The beginning of a file that `toolkit compose` printed."""
 FETCHED = ".toolkit-fetched"
 """A file that marks its folder as what `toolkit fetch` made: nothing in it is code. In the project's root it means nothing."""
@@ -143,7 +148,13 @@ def project_files(
     todo = [("", False)]
     while todo:
         prefix, is_below_machines_own = todo.pop()
-        found = walk.folder(prefix, walk.listing(prefix), is_below_machines_own)
+        try:
+            entries = walk.listing(prefix)
+        except VanishedFile:
+            if not prefix:
+                raise
+            continue  # it was removed just now
+        found = walk.folder(prefix, entries, is_below_machines_own)
         if found is not None:
             folders[prefix] = found
             todo += [(f"{prefix}{name}/", found.is_machines_own) for name in found.below]
@@ -187,7 +198,7 @@ def with_content(folders: Iterable[tuple[str, bool, bool]]) -> set[str]:
 
 
 def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), outputs: Path | None = None) -> bool:
-    """Whether a file below ``root``, by its relative path, is among :func:`project_files`. It must exist.
+    """Whether a file below ``root``, by its relative path, is among :func:`project_files`. Of one that is gone, its name tells it.
 
     Raises:
         BadInput: .dockerignore cannot be read.
@@ -199,10 +210,15 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), ou
     patterns = _patterns(root)
     if _verdict(str(root), path, patterns) != "code":
         return False
-    status = os.lstat(whole)
+    try:
+        status = os.lstat(whole)
+    except OSError:
+        return True
     if (status.st_dev, status.st_ino) in {(file.device, file.inode) for file in redirected()}:
         return False
     if stat.S_ISREG(status.st_mode) and path.endswith((".yaml", ".yml")) and _is_compose_file(whole):
+        return False
+    if stat.S_ISREG(status.st_mode) and path.endswith(BILL_NAMES) and _is_bill_of_materials(whole):
         return False
     output = known_outputs(outputs).get(path) if outputs is not None else None
     return output is None or patterns.names(path) or not holds_still(output, whole, status)
@@ -213,6 +229,15 @@ def _is_compose_file(source: str) -> bool:
     try:
         with open(source, "rb") as file:
             return file.read(len(COMPOSE_TOP)) == COMPOSE_TOP
+    except OSError:
+        return False
+
+
+def _is_bill_of_materials(source: str) -> bool:
+    """Whether `toolkit build --sbom` wrote the file."""
+    try:
+        with open(source, "rb") as file:
+            return b"".join(file.read(2 * len(BILL_TOP)).split()).startswith(BILL_TOP)
     except OSError:
         return False
 
@@ -235,7 +260,7 @@ class Walk:
     without: frozenset[str]
     warn: Callable[[str], None]
     own_output: frozenset[tuple[int, int]]
-    outputs: Mapping[str, Output] = field(default_factory=dict)
+    outputs: Mapping[str, OwnOutput] = field(default_factory=dict)
 
     def source(self, path: str) -> str:
         """Where a path below the root lies on this machine."""
@@ -255,7 +280,7 @@ class Walk:
         try:
             return list(os.scandir(folder))
         except OSError as error:
-            raise BadInput(f"the folder cannot be read: {error.strerror}", folder) from error
+            raise unreadable(error, folder, "the folder") from error
 
     def folder(self, prefix: str, entries: list[os.DirEntry[str]], is_below_machines_own: bool) -> Folder | None:
         """What a folder with these entries holds of the code; None where nothing in it or below it is code.
@@ -318,6 +343,8 @@ class Walk:
                     return
             if path.endswith((".yaml", ".yml")) and _is_compose_file(entry.path):
                 return
+            if path.endswith(BILL_NAMES) and _is_bill_of_materials(entry.path):
+                return
             stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             executable = bool(status.st_mode & stat.S_IXUSR)
             found.files.append(CodeFile(path, "file", entry.path, executable, "", status.st_size, stamp))
@@ -325,7 +352,10 @@ class Walk:
         # Where a link leads depends on what is there.
         found.unsettled.add(entry.name)
         if stat.S_ISLNK(status.st_mode):
-            target = os.fsencode(os.readlink(entry.path)).decode("utf-8", "surrogateescape")
+            try:
+                target = os.fsencode(os.readlink(entry.path)).decode("utf-8", "surrogateescape")
+            except OSError:
+                return  # it was removed or replaced just now
             _check_utf8(target, entry.path)
             target = self._link_target(entry.path, path, target)
             found.files.append(CodeFile(path, "symlink", entry.path, target=target))
@@ -344,6 +374,30 @@ class Walk:
             relative = os.path.relpath(real, os.path.join(self.real_root, os.path.dirname(path)))
             return os.fsencode(relative).decode("utf-8", "surrogateescape")
         return target
+
+
+def open_file(source: str) -> BinaryIO:
+    """A file of the code, opened. A link that has replaced it is not followed.
+
+    Raises:
+        BadInput, ChangedFile: as of :func:`unreadable`.
+    """
+    try:
+        # Without waiting for a writer, where a pipe has replaced it.
+        return open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        raise unreadable(error, source) from error
+
+
+def unreadable(error: OSError, source: str, what: str = "it") -> BadInput:
+    """The error for a file or folder that was there when the project was looked at, and can't be read now."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+        return VanishedFile(f"{what} vanished while it was read: name it in .dockerignore if no step needs it", source)
+    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+        return ChangedFile(
+            f"{what} was replaced while it was read: name it in .dockerignore if it changes all the time", source
+        )
+    return BadInput(f"{what} cannot be read: {error.strerror}", source)
 
 
 def _check_utf8(name: str, source: str) -> None:

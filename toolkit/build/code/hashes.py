@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from toolkit.build.code.checkout import LARGEST_POINTER, missing_size
-from toolkit.build.code.files import CodeFile
-from toolkit.errors import BadInput
+from toolkit.build.code.files import CodeFile, open_file, unreadable
+from toolkit.errors import ChangedFile
 from toolkit.runtime.shared.whole_files import write_whole
 
 RACY_NS = 2_000_000_000
 """Nanoseconds. A file that changed more recently may change again within one tick of its clock, which its times do not show."""
 _VERSION = 2
+_CHUNK = 1 << 20
 
 
 _Entry = list[int | str]
@@ -45,6 +47,7 @@ class FileHashes:
 
         Raises:
             BadInput: the file cannot be read.
+            ChangedFile: it has another size than when it was looked at, or is gone.
         """
         # Looked at before the file is read: a write during or after the reading then shows in the times, or no entry is kept.
         is_racy = _is_racy(file)
@@ -75,22 +78,31 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def read_hash(file: CodeFile) -> tuple[str, int | None]:
+def read_hash(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter) -> tuple[str, int | None]:
     """The SHA-256 of a file's content, in hex, and of a Git LFS pointer the size that is missing, in bytes.
+
+    Args:
+        count: what is read goes through it, so that progress can be shown.
 
     Raises:
         BadInput: the file cannot be read.
+        ChangedFile: it changed since it was looked at.
     """
-    digest, beginning = hashlib.sha256(), b""
-    try:
-        # A link that has replaced the file is not followed.
-        descriptor = os.open(file.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "rb") as stream:
-            while chunk := stream.read(1 << 20):
+    digest, size, beginning = hashlib.sha256(), 0, b""
+    with open_file(file.source) as stream:
+        try:
+            for chunk in count(iter(partial(stream.read, _CHUNK), b"")):
                 digest.update(chunk)
                 beginning = beginning or chunk[:LARGEST_POINTER]
-    except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", file.source) from error
+                size += len(chunk)
+                if size > file.size:
+                    break  # one that is written faster than it is read would have no end
+        except OSError as error:
+            raise unreadable(error, file.source) from error
+    if size != file.size:
+        raise ChangedFile(
+            "it changed while it was read: name it in .dockerignore if it changes all the time", file.source
+        )
     return digest.hexdigest(), missing_size(beginning) if file.size < LARGEST_POINTER else None
 
 

@@ -12,7 +12,8 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -24,9 +25,12 @@ from toolkit.build.code.files import CodeFile, EntryKind, Walk, with_content
 from toolkit.build.code.hashes import RACY_NS, read_hash
 from toolkit.build.code.layer import LayerEntry
 from toolkit.build.code.links import warn_of_links
+from toolkit.errors import VanishedFile
 from toolkit.runtime.shared.protocol import WORKSPACE
 from toolkit.runtime.shared.whole_files import write_whole
 
+CODE_INDEX = "code.index"
+"""The name of its file in the build's folder."""
 _MAGIC = b"toolkit code index 2\n"
 _FORMAT = 2
 """Of marshal: the last one that writes equal values as equal bytes. A later one marks what is referred to twice."""
@@ -39,6 +43,8 @@ where they do not settle what the entry is; they then differ from those of the n
 _Own: TypeAlias = tuple[str, EntryKind, bool, int, str]
 """A file or link that is code: its name, kind, executable bit, size, and SHA-256 in hex or target."""
 
+_LARGE = 1_000_000
+"""Bytes of a file that takes a while to read."""
 _NOTHING = marshal.dumps([], _FORMAT)
 _CODE, _IGNORED, _OUT = 0, 1, 2
 
@@ -82,10 +88,11 @@ class Code:
         """The entries of the code layer, below the working folder."""
         entries = [LayerEntry(WORKSPACE, "dir", 0o777)]
         entries += [LayerEntry(f"{WORKSPACE}/{prefix[:-1]}", "dir", 0o777) for prefix in self._folders if prefix]
-        for path, kind, executable, _, digest in self._own():
+        for path, kind, executable, size, digest in self._own():
             if kind == "file":
                 mode = 0o777 if executable else 0o666
-                entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, mode, digest, self._walk.source(path)))
+                source = self._walk.source(path)
+                entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, mode, digest, source, size=size))
             else:
                 entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, 0o777, digest))
         return entries
@@ -139,14 +146,25 @@ def _lines(folders: dict[str, bytes]) -> dict[str, str]:
     return lines
 
 
-def look_at(walk: Walk, store: Path) -> Code:
+def look_at(
+    walk: Walk,
+    store: Path,
+    report: Callable[[str], None] | None = None,
+    *,
+    keep: bool = True,
+    without_vanished: bool = False,
+) -> Code:
     """The user's code as it is now; to be called under the build's lock.
 
     Args:
         store: the file of the index. What it holds of unchanged folders is believed.
+        report: gets a line now and then where reading takes long; None says nothing.
+        keep: whether the index is written.
+        without_vanished: leave out a file that is gone.
 
     Raises:
         BadInput: an entry cannot be read, or its name is not UTF-8.
+        ChangedFile: a file changed while it was read, or vanished.
     """
     content = _read(store)
     key = _key(walk)
@@ -154,9 +172,10 @@ def look_at(walk: Walk, store: Path) -> Code:
     old_key = ""
     if isinstance(content, tuple):
         old_key, known = content
-    look = _Look(walk, known, old_key == key)
-    folders = look.folders()
-    if look.is_changed or len(folders) != len(known):
+    look = _Look(walk, known, old_key == key, without_vanished, report)
+    with look.progress:
+        folders = look.folders()
+    if keep and (look.is_changed or len(folders) != len(known)):
         _write(store, (key, {prefix: tuple(one) for prefix, one in folders.items()}))
     shown = with_content(
         (prefix, one.state != _CODE, one.own != _NOTHING) for prefix, one in folders.items() if one.state != _OUT
@@ -180,10 +199,18 @@ class _Look:
 
     Attributes:
         is_changed: whether the index has to be written.
+        progress: what shows progress, to be left at the end.
     """
 
-    def __init__(self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool) -> None:
+    def __init__(
+        self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool, without_vanished: bool,
+        report: Callable[[str], None] | None,
+    ) -> None:  # fmt: skip
         self._walk = walk
+        self._report = report
+        self._count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter
+        self.progress = ExitStack()
+        self._without_vanished = without_vanished
         self._known = known
         self._has_same_rules = has_same_rules
         self._own_output = frozenset(inode for _, inode in walk.own_output)
@@ -200,7 +227,13 @@ class _Look:
             kept = self._known.get(prefix)
             known = _Known(*kept) if kept is not None else None
             if known is None or not self._is_same(prefix, above, known):
-                new = self._anew(prefix, above, known)
+                try:
+                    entries = self._walk.listing(prefix)
+                except VanishedFile:
+                    if not prefix:
+                        raise
+                    continue  # it was removed just now
+                new = self._anew(prefix, entries, above, known)
                 self.is_changed = self.is_changed or new != known
                 known = new
             folders[prefix] = known
@@ -225,9 +258,16 @@ class _Look:
             return False
         return marshal.dumps(row, _FORMAT) == known.row
 
-    def _anew(self, prefix: str, above: bool, known: _Known | None) -> _Known:
+    def _read(self, file: CodeFile) -> tuple[str, int | None]:
+        """The same as :func:`read_hash`, with progress from the first large file on."""
+        if file.size >= _LARGE and self._count is iter and self._report is not None:
+            from toolkit.build.progress import byte_progress
+
+            self._count = self.progress.enter_context(byte_progress(None, "reading the code", self._report))
+        return read_hash(file, self._count)
+
+    def _anew(self, prefix: str, entries: list[os.DirEntry[str]], above: bool, known: _Known | None) -> _Known:
         """A folder as it is found without the index, which still says the hashes of files that are as they were."""
-        entries = self._walk.listing(prefix)
         found = self._walk.folder(prefix, entries, above)
         if found is None:
             return _Known(marshal.dumps(_row(entries, True), _FORMAT), _OUT, above, False, (), _NOTHING, ())
@@ -240,7 +280,13 @@ class _Look:
             if file.kind == "file":
                 before, digest, missing = hashes.get(name, (None, "", None))
                 if before is None or before != facts[os.path.basename(file.source)]:
-                    digest, missing = read_hash(file)
+                    try:
+                        digest, missing = self._read(file)
+                    except VanishedFile:
+                        if not self._without_vanished:
+                            raise
+                        found.unsettled.add(os.path.basename(file.source))
+                        continue
                 if missing is not None:
                     special.append((name, missing))
                 own.append((name, "file", file.executable, file.size, digest))

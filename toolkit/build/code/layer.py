@@ -1,7 +1,7 @@
-"""The code layer: the user's code, the runtime and the SDK as one tar, which is the same from any checkout.
+"""The layers that toolkit makes itself, as tars that are the same from any checkout: the code's, the runtime's, large files'.
 
-Its bytes depend on paths, kinds, executable bits and contents. They do not depend on times, owners, the umask or the checkout's
-location.
+Their bytes depend on paths, kinds, executable bits and contents. They do not depend on times, owners, the umask or the
+checkout's location.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from toolkit.build.code.files import CodeFile, EntryKind
+from toolkit.build.code.files import CodeFile, EntryKind, open_file, unreadable
 from toolkit.build.code.hashes import FileHashes
-from toolkit.errors import BadInput
+from toolkit.errors import ChangedFile, VanishedFile
 from toolkit.runtime.shared.protocol import IMAGE_FILE, PROTOCOL, SDK_FOLDER, WORKSPACE
 
 MTIME = 315_619_200
@@ -36,6 +37,7 @@ class LayerEntry:
         digest: a file's SHA-256 in hex, a link's target, or "" for a folder.
         source: the file on this machine; None for a folder, a link or a generated file.
         content: the bytes of a generated file; None for the others.
+        size: bytes of ``source``; 0 for the others.
     """
 
     path: str
@@ -44,6 +46,7 @@ class LayerEntry:
     digest: str = ""
     source: str | None = None
     content: bytes | None = None
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,17 +66,28 @@ class CodeLayer:
     content: str
 
 
-def user_entries(files: list[CodeFile], hashes: FileHashes) -> list[LayerEntry]:
+def user_entries(files: list[CodeFile], hashes: FileHashes, without_vanished: bool = False) -> list[LayerEntry]:
     """The entries of the project's files, below the working folder.
+
+    Args:
+        without_vanished: leave out a file that is gone.
 
     Raises:
         BadInput: a file cannot be read.
+        VanishedFile: a file is gone.
     """
     entries = [LayerEntry(WORKSPACE, "dir", 0o777)]
     for file in files:
         path = f"{WORKSPACE}/{file.path}"
         if file.kind == "file":
-            entries.append(LayerEntry(path, "file", 0o777 if file.executable else 0o666, hashes.of(file), file.source))
+            try:
+                digest = hashes.of(file)
+            except VanishedFile:
+                if without_vanished:
+                    continue
+                raise
+            mode = 0o777 if file.executable else 0o666
+            entries.append(LayerEntry(path, "file", mode, digest, file.source, size=file.size))
         elif file.kind == "symlink":
             entries.append(LayerEntry(path, "symlink", 0o777, file.target))
         else:
@@ -104,7 +118,7 @@ def runtime_entries(hashes: FileHashes) -> list[LayerEntry]:
         status = os.stat(source)
         stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         file = CodeFile(path, "file", source, size=status.st_size, stamp=stamp)
-        entries.append(LayerEntry(path, "file", 0o644, hashes.of(file), source))
+        entries.append(LayerEntry(path, "file", 0o644, hashes.of(file), source, size=file.size))
     return sorted(entries, key=_order)
 
 
@@ -127,82 +141,120 @@ def id_file_content(code: str, environment: str) -> bytes:
 
 
 def write_code_layer(
-    entries: list[LayerEntry], environment: str, destination: Path, derived: Sequence[LayerEntry] = ()
-) -> CodeLayer:
+    entries: list[LayerEntry], environment: str, destination: Path, derived: Sequence[LayerEntry] = (),
+    below: Sequence[LayerEntry] = (), count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
+) -> CodeLayer:  # fmt: skip
     """Writes the layer's tar.
 
     Args:
         environment: the config digest of the environment image, which the id file names.
-        derived: entries that follow from the others (bytecode). The id file's digest of the code leaves them out.
+        derived: entries that follow from the others (the installed project's). The id file's digest of the code leaves them out.
+        below: code that lies in layers below this one. The id file's digest counts it.
+        count: what is written goes through it, so that progress can be shown.
 
     Raises:
-        BadInput: a file cannot be read, or changed since it was hashed.
+        BadInput: a file cannot be read.
+        ChangedFile: a file changed since it was hashed, or is gone.
     """
-    code = code_digest(entries)
+    code = code_digest([*entries, *below])
     id_file = LayerEntry(IMAGE_FILE, "file", 0o644, content=id_file_content(code, environment))
+    # An engine makes a folder that a layer does not name with a mode of its own.
+    folder = (
+        [] if any(entry.path == TOOLKIT_FOLDER for entry in entries) else [LayerEntry(TOOLKIT_FOLDER, "dir", 0o755)]
+    )
     with destination.open("wb") as raw:
         stream = DigestWriter(raw)
-        write_tar([*entries, *derived, id_file], stream)
+        for chunk in count(Tar((*entries, *derived, *folder, id_file)).read()):
+            stream.write(chunk)
     return CodeLayer(destination, stream.digest, stream.size, code)
 
 
-def write_tar(entries: list[LayerEntry], stream: IO[bytes] | DigestWriter) -> None:
-    """Writes a tar of these entries, sorted, all with the same time.
+def write_tar(entries: Sequence[LayerEntry], stream: IO[bytes]) -> None:
+    """Writes :class:`Tar` to a file.
 
     Raises:
-        BadInput: a file cannot be read, or changed since it was hashed.
+        BadInput, ChangedFile: as of :meth:`Tar.read`.
     """
-    import tarfile
+    for chunk in Tar(tuple(entries)).read():
+        stream.write(chunk)
 
-    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        for entry in sorted(entries, key=_order):
+
+@dataclass(frozen=True)
+class Tar:
+    """The tar of these entries, sorted, all with the same time. It is never in memory or on disk as a whole."""
+
+    entries: tuple[LayerEntry, ...]
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(len(header) + size + -size % _BLOCK for _, header, size in self._members()) + len(_END)
+
+    def read(self) -> Iterator[bytes]:
+        """The bytes, in pieces. The content of each file is compared with its hash.
+
+        Raises:
+            BadInput: a file cannot be read.
+            ChangedFile: a file changed since it was hashed, or is gone.
+        """
+        for entry, header, size in self._members():
+            if entry.source is not None:
+                with open_file(entry.source) as content:
+                    yield header
+                    yield from _checked(content, entry)
+            else:
+                yield header
+                if entry.content:
+                    yield entry.content
+            if size % _BLOCK:
+                yield b"\0" * (-size % _BLOCK)
+        yield _END
+
+    def _members(self) -> Iterator[tuple[LayerEntry, bytes, int]]:
+        """Each entry, its header and the size of its content."""
+        import tarfile
+
+        for entry in sorted(self.entries, key=_order):
             info = tarfile.TarInfo(entry.path.lstrip("/"))
             info.mtime, info.mode = MTIME, entry.mode
             if entry.kind == "dir":
                 info.type = tarfile.DIRTYPE
-                tar.addfile(info)
             elif entry.kind == "symlink":
                 info.type, info.linkname = tarfile.SYMTYPE, entry.digest
-                tar.addfile(info)
-            elif entry.content is not None:
-                info.size = len(entry.content)
-                tar.addfile(info, io.BytesIO(entry.content))
             else:
-                assert entry.source is not None
-                _add_file(tar, info, entry.source, entry.digest)
+                info.size = entry.size if entry.content is None else len(entry.content)
+            yield entry, info.tobuf(tarfile.PAX_FORMAT, "utf-8"), info.size
 
 
-def _add_file(tar: object, info: object, source: str, digest: str) -> None:
-    import tarfile
+_BLOCK = 512
+_END = b"\0" * (2 * _BLOCK)
 
-    assert isinstance(tar, tarfile.TarFile) and isinstance(info, tarfile.TarInfo)
+
+def _checked(content: IO[bytes], entry: LayerEntry) -> Iterator[bytes]:
+    """The content of a file, which must be what was hashed."""
+    assert entry.source is not None
+    digest, left = hashlib.sha256(), entry.size
     try:
-        with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as content:
-            info.size = os.fstat(content.fileno()).st_size
-            reader = _HashingReader(content)
-            tar.addfile(info, reader)
+        if os.fstat(content.fileno()).st_size != left:
+            raise ChangedFile(_CHANGED, entry.source)
+        while left and (chunk := content.read(min(left, _CHUNK))):
+            digest.update(chunk)
+            left -= len(chunk)
+            if left:
+                yield chunk
+            elif digest.hexdigest() == entry.digest:
+                yield chunk
+                return
     except OSError as error:
-        raise BadInput(
-            f"it cannot be read: {error.strerror or 'it became shorter while it was read'}", source
-        ) from error
-    if reader.hash.hexdigest() != digest:
-        raise BadInput(
-            "it changed while the image was being built: build again, or name it in .dockerignore if it changes all the time",
-            source,
-        )
+        raise unreadable(error, entry.source) from error
+    if left or digest.hexdigest() != entry.digest:
+        raise ChangedFile(_CHANGED, entry.source)
 
 
-class _HashingReader(io.RawIOBase):
-    """Reads a file and hashes what is read."""
-
-    def __init__(self, content: IO[bytes]) -> None:
-        self._content = content
-        self.hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        chunk = self._content.read(size)
-        self.hash.update(chunk)
-        return chunk
+_CHUNK = 1 << 20
+_CHANGED = (
+    "it changed while the image was being built: build again, or name it in .dockerignore if it changes all the time"
+)
 
 
 class DigestWriter(io.RawIOBase):

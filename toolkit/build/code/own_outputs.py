@@ -37,7 +37,7 @@ class Redirected:
 
 
 @dataclass(frozen=True)
-class Output:
+class OwnOutput:
     """What is known of one file.
 
     Attributes:
@@ -70,7 +70,7 @@ def outputs_folder(state: Path) -> Path:
     return state / "build" / "outputs"
 
 
-def known_outputs(folder: Path, *, live: bool = True) -> dict[str, Output]:
+def known_outputs(folder: Path, *, live: bool = True) -> dict[str, OwnOutput]:
     """The outputs by their paths relative to the project's root. What can't be read is unknown.
 
     Args:
@@ -78,7 +78,7 @@ def known_outputs(folder: Path, *, live: bool = True) -> dict[str, Output]:
     """
     import json
 
-    found: dict[str, Output] = {}
+    found: dict[str, OwnOutput] = {}
     try:
         names = os.listdir(folder)
     except OSError:
@@ -88,18 +88,18 @@ def known_outputs(folder: Path, *, live: bool = True) -> dict[str, Output]:
         try:
             if name.endswith(_LIVE):
                 if live and _is_locked(place):
-                    found[os.fsdecode(place.read_bytes())] = Output(is_live=True)
+                    found[os.fsdecode(place.read_bytes())] = OwnOutput(is_live=True)
             elif name.endswith(_RECORD):
                 record = json.loads(place.read_bytes())
-                if record["version"] == _VERSION and not found.get(record["path"], Output()).is_live:
+                if record["version"] == _VERSION and not found.get(record["path"], OwnOutput()).is_live:
                     mtime, ctime, inode = record["stamp"]
-                    found[record["path"]] = Output(record["size"], (mtime, ctime, inode), record["sha256"])
+                    found[record["path"]] = OwnOutput(record["size"], (mtime, ctime, inode), record["sha256"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
 
 
-def holds_still(output: Output, source: str, status: os.stat_result) -> bool:
+def holds_still(output: OwnOutput, source: str, status: os.stat_result) -> bool:
     """Whether a file holds what was recorded of it, and nothing else."""
     if output.is_live:
         return True
@@ -180,10 +180,10 @@ class CommandOutputs:
     def _record(self, folder: Path, path: str, file: Redirected) -> None:
         status = os.fstat(file.descriptor)
         stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        before = known_outputs(folder, live=False).get(path, Output()) if file.size else Output()
+        before = known_outputs(folder, live=False).get(path, OwnOutput()) if file.size else OwnOutput()
         beginning, whole = _sha256(os.path.join(self._root or "", path), [before.size, status.st_size])
         if not file.size or (before.size >= file.size and beginning == before.sha256):
-            _write(folder, path, Output(status.st_size, stamp, whole))
+            _write(folder, path, OwnOutput(status.st_size, stamp, whole))
 
 
 @contextmanager
@@ -208,7 +208,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write(folder: Path, path: str, output: Output) -> None:
+def _write(folder: Path, path: str, output: OwnOutput) -> None:
     import hashlib
     import json
 

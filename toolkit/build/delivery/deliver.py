@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,12 @@ from toolkit.build.environment.definition import network_files
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import ImageContents
 from toolkit.build.image.engine_images import uses_containerd_store
+from toolkit.build.progress import shown_size
 from toolkit.build.reference import full_name, parse_reference, registry_of
 from toolkit.build.state import build_folder
 from toolkit.config.rules import check_registry
 from toolkit.engine import EngineApi
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.runtime.shared.whole_files import write_whole
 
@@ -70,6 +72,7 @@ class _PushTarget:
 def deliver(
     project: Project, built: BuiltImage, report: Report, push: bool | None = None, load: bool | None = None,
     context: str | None = None, *, node: str | None = None, engine: EngineApi | None = None, final: bool = True,
+    materials: bytes | None = None,
 ) -> DeliveredImage:  # fmt: skip
     """Pushes the image, loads it into a node, or leaves it where it is.
 
@@ -85,20 +88,40 @@ def deliver(
         context: of the kubeconfig; None is executor.config.context, else the current one.
         node: the address of the containerd to load into.
         engine: the engine that has the image; None is the one that DOCKER_HOST or the current context names.
+        materials: the image's bill of materials, which is attached to it in a registry; None is one where build.sbom is set.
         final: pods will be made by the answer. So an image that a registry should have must be there, also where nothing is sent.
 
     Raises:
         BadInput: this image cannot be delivered as requested, no node is found, or the registry does not have it.
         Infrastructure: the registry, the node or the engine fails.
     """
+    build_folder(project)
     delivery = _Delivery(
-        project, built, engine or EngineApi(), report, context or project.config.executor.config.context, node, final
-    )
+        project, built, engine or EngineApi(), report, context or project.config.executor.config.context, node, final,
+        materials,
+    )  # fmt: skip
     load = True if node else load
     delivered = delivery.deliver_existing(push, load) if built.existing else delivery.deliver_built(push, load)
     if not delivered.how.startswith(_REPORTED):
         report(delivered.how)
     return delivered
+
+
+def foresee_delivery(
+    project: Project, repository: str, push: bool, load: bool, context: str | None = None, node: str | None = None,
+    engine: EngineApi | None = None,
+) -> list[str]:  # fmt: skip
+    """Where an image of this name would be sent, as sentences. No registry and no node is asked anything.
+
+    Raises:
+        BadInput: there is no registry, or the node that is named is not there.
+    """
+    context = context or project.config.executor.config.context
+    image = BuiltImage(f"{repository}:", "", "", "", "", changed=False)
+    delivery = _Delivery(
+        project, image, engine or EngineApi(), lambda _: None, context, node, final=False, materials=None
+    )
+    return delivery.foreseen(push, load)
 
 
 _REPORTED = ("pushed", "loaded")
@@ -115,6 +138,7 @@ class _Delivery:
         context: str | None,
         node: str | None,
         final: bool,
+        materials: bytes | None,
     ) -> None:
         self._project = project
         self._built = built
@@ -123,18 +147,27 @@ class _Delivery:
         self._context = context
         self._node = node
         self._final = final
-        self._folder = build_folder(project)
+        self._materials = materials
+        self._folder = project.state / "build"
+
+    def foreseen(self, push: bool, load: bool) -> list[str]:
+        sentences = []
+        if push:
+            target = self._wanted_target()
+            sentences.append(f"the layers that {target.host} lacks would be pushed to {target.repository}")
+        if load:
+            from toolkit.build.delivery.node import find_nodes
+
+            nodes = find_nodes(self._engine, None, self._context, self._node, well_known=False)
+            where = ", ".join(node.name for node in nodes) or "the node that is found on this machine then"
+            sentences.append(f"the layers that it lacks would be loaded into {where}")
+        return sentences
 
     def deliver_built(self, push: bool | None, load: bool | None) -> DeliveredImage:
         reference = self._built.reference
         if push is False and load is False:
             return self._name_only()
-        target = None if push is False else self._target()
-        if push and target is None:
-            raise BadInput(
-                f"--push needs a registry, and the name {reference.rpartition(':')[0]} has none: set build.registry or "
-                "TOOLKIT_REGISTRY, or write executor.config.image with one (HOST/NAME)"
-            )
+        target = None if push is False else self._wanted_target() if push else self._target()
         is_pushed = bool(push) if push is not None or load else target is not None
         nodes = self._nodes(load, or_named=not is_pushed)
         pushed = self._push(target) if is_pushed and target is not None else None
@@ -292,6 +325,15 @@ class _Delivery:
         with_prefix = parse_reference(f"{prefix}/{repository}", source).repository
         return _PushTarget(prefix.partition("/")[0], with_prefix, setting.startswith("http://"))
 
+    def _wanted_target(self) -> _PushTarget:
+        target = self._target()
+        if target is None:
+            raise BadInput(
+                f"--push needs a registry, and the name {self._built.reference.rpartition(':')[0]} has none: set build.registry or "
+                "TOOLKIT_REGISTRY, or write executor.config.image with one (HOST/NAME)"
+            )
+        return target
+
     def _repository(self, target: _PushTarget, mount_from: str | None = None) -> RemoteRepository:
         from toolkit.build.delivery.registry import RemoteRepository
 
@@ -301,6 +343,7 @@ class _Delivery:
         )
 
     def _push(self, target: _PushTarget) -> DeliveredImage:
+        from toolkit.build.delivery.annotations import manifest_annotations
         from toolkit.build.delivery.registry import push_image
 
         tag = self._built.reference.rpartition(":")[2]
@@ -308,19 +351,39 @@ class _Delivery:
         last_digest = history.last_digest(target.repository, tag)
         mount_from = history.other_repository(target.repository, target.host)
         contents = ImageContents(self._engine, self._folder, self._built)
+        annotations = partial(manifest_annotations, self._project, self._built, self._engine)
         with self._repository(target, mount_from) as repository:
-            pushed = push_image(repository, tag, contents, last_digest, self._report)
+            pushed = push_image(repository, tag, contents, last_digest, self._report, annotations)
+            attached = self._attach(repository, pushed.digest)
         if pushed.digest != last_digest:
             history.add(target.repository, tag, pushed.digest)
         reference = f"{target.repository}@{pushed.digest}"
         amount = (
-            f"sent {pushed.layers} of {pushed.total} layers, {_size(pushed.size)}"
+            f"sent {pushed.layers} of {pushed.total} layers, {shown_size(pushed.size)}"
             if pushed.total
             else "it was there already, nothing was sent"
         )
-        how = f"pushed {target.repository}:{tag} ({amount})"
+        how = f"pushed {target.repository}:{tag} ({amount}){attached}"
         self._report(how)
         return DeliveredImage(reference, False, how)
+
+    def _attach(self, repository: RemoteRepository, digest: str) -> str:
+        """Attaches the bill of materials to a pushed image, where one is wanted; what is said of that."""
+        if self._materials is None and not self._project.config.build.sbom:
+            return ""
+        from toolkit.build.delivery.referrers import attach
+
+        if self._materials is None:
+            from toolkit.build.image.materials import materials_of
+
+            self._materials = materials_of(self._project, self._built, self._engine)
+        try:
+            is_new = attach(repository, digest, self._materials, "application/vnd.cyclonedx+json", "sbom.cdx.json")
+        except Infrastructure as error:
+            raise Infrastructure(
+                f"the image was pushed, but its bill of materials can't be attached: {error}"
+            ) from error
+        return ", its bill of materials attached" if is_new else ""
 
     def _nodes(self, load: bool | None, or_named: bool) -> list[Node]:
         """The nodes to load into: when that is requested, or, if ``or_named``, when the environment names them."""
@@ -346,7 +409,7 @@ class _Delivery:
         sentences = []
         for node, loaded in zip(nodes, results, strict=True):
             amount = (
-                f"sent {len(loaded.sent)} of {loaded.total} layers, {_size(sum(loaded.sent.values()))}"
+                f"sent {len(loaded.sent)} of {loaded.total} layers, {shown_size(sum(loaded.sent.values()))}"
                 if loaded.sent
                 else "it was there already, nothing was sent"
             )
@@ -392,13 +455,3 @@ class _PushHistory:
             return {str(name): [str(tag), str(digest)] for name, (tag, digest) in pushes.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
-
-
-def _size(size: int) -> str:
-    """A number of bytes with a unit that makes it short."""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"

@@ -9,17 +9,27 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from toolkit.build.delivery.kubeconfig import EXTENSION, find_context
-from toolkit.build.image.archive import Blob, Member, digest_of, oci_manifest, oci_members, stream
-from toolkit.build.image.contents import ImageContents, without_content
+from toolkit.build.image.archive import (
+    Blob,
+    Member,
+    digest_of,
+    oci_manifest,
+    oci_members,
+    sent_size,
+    stream,
+    without_content,
+)
+from toolkit.build.image.contents import ImageContents
+from toolkit.build.progress import byte_progress
 from toolkit.build.reference import full_name
 from toolkit.engine import EngineApi
-from toolkit.errors import BadInput, Infrastructure
+from toolkit.errors import BadInput, ChangedFile, Infrastructure
 
 if TYPE_CHECKING:
     import subprocess
@@ -136,15 +146,24 @@ def load_into_node(node: Node, contents: ImageContents, report: Callable[[str], 
         if query.is_complete(listing):
             return loaded
         is_incomplete = query.is_incomplete(listing)
-    # The code layer is left for the first pod to unpack: that is as quick there, and the import is twice as quick without.
-    if (
-        contents.config is not None
-        and layers
-        and not is_incomplete
-        and _import(node, query, contents.config, layers, loaded, "--no-unpack")
-    ):
-        return loaded
+    # Our layers are left for the first pod to unpack: that is as quick there, and the import is twice as quick without.
+    if contents.config is not None and layers:
+        code_alone = without_content(layers, [layer.digest for layer in layers[:-1]])
+        if not is_incomplete and _import(node, query, contents.config, code_alone, loaded, report, "--no-unpack"):
+            return loaded
+        if any(layer.content is not None for layer in layers[:-1]):
+            present = _present(node)
+            lacking = without_content(layers, present)
+            if all(layer.content is not None or layer.digest in present for layer in lacking):
+                with suppress(ChangedFile):  # the engine has it as it was
+                    if _import(node, query, contents.config, lacking, loaded, report, "--no-unpack"):
+                        return loaded
     return _load_all(node, contents, query, loaded, report)
+
+
+def _present(node: Node) -> set[str]:
+    """The digests of the blobs that a node has."""
+    return set(_query(node, (*node.ctr, "content", "ls", "-q")).split())
 
 
 def _load_all(
@@ -156,10 +175,9 @@ def _load_all(
         assert contents.config is not None
         loaded.total = len(layers)
         query = _ImageQuery(query.names, digest_of(contents.config), digest_of(oci_manifest(contents.config, layers)))
-        present = set(_query(node, (*node.ctr, "content", "ls", "-q")).split())
         # containerd may have collected some of them as garbage since then: the second attempt sends all.
-        for left_out in (present, set[str]()):
-            if _import(node, query, contents.config, without_content(layers, left_out), loaded):
+        for left_out in (_present(node), set[str]()):
+            if _import(node, query, contents.config, without_content(layers, left_out), loaded, report):
                 return loaded
     for name in query.names:
         with suppress(Infrastructure):  # an incomplete image must not be found under its name
@@ -215,8 +233,9 @@ def _rows(listing: str) -> dict[str, list[str]]:
 
 
 def _import(
-    node: Node, query: _ImageQuery, config: bytes, layers: tuple[Blob, ...], loaded: LoadResult, option: str = ""
-) -> bool:
+    node: Node, query: _ImageQuery, config: bytes, layers: tuple[Blob, ...], loaded: LoadResult,
+    report: Callable[[str], None], option: str = "",
+) -> bool:  # fmt: skip
     """Sends the content of these layers; returns whether the image is complete afterwards.
 
     The exit status of `ctr images import` does not tell that. It fails to unpack for a kubelet with another snapshotter,
@@ -224,7 +243,7 @@ def _import(
     """
     files = oci_members(config, query.names, layers)
     command = (*node.within, "sh", "-c", _IMPORT_AND_CHECK, "sh", *query.filters, option, *node.ctr)
-    listing, query.error = _run(node, command, _IMPORT_TIMEOUT, files)
+    listing, query.error = _run(node, command, _IMPORT_TIMEOUT, files, report)
     loaded.sent |= {layer.digest: layer.content.size for layer in layers if layer.content is not None}
     return query.is_complete(listing)
 
@@ -272,18 +291,23 @@ def _kind_nodes(engine: EngineApi, cluster: str) -> list[Node]:
 
 
 def _query(node: Node, command: tuple[str, ...]) -> str:
-    output, _ = _run(node, (*node.within, *command), _QUERY_TIMEOUT, None)
+    output, _ = _run(node, (*node.within, *command), _QUERY_TIMEOUT)
     return output
 
 
-def _run(node: Node, command: tuple[str, ...], timeout: float, files: list[Member] | None) -> tuple[str, str]:
+def _run(
+    node: Node, command: tuple[str, ...], timeout: float, files: list[Member] | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[str, str]:  # fmt: skip
     """A command's output, and the last line of its standard error.
 
     Args:
         timeout: seconds.
         files: the members of an archive for its standard input.
+        report: gets progress.
 
     Raises:
+        ChangedFile: a file of the archive changed since the build.
         Infrastructure: the node does not answer, or not in time.
     """
     import subprocess
@@ -307,7 +331,9 @@ def _run(node: Node, command: tuple[str, ...], timeout: float, files: list[Membe
         timer.daemon = True
         timer.start()
         try:
-            output = _feed(process, files)
+            files = files or []
+            with byte_progress(sent_size(files), f"sending {{}} to {node.name}", report, elsewhere=True) as counted:
+                output = _feed(process, counted(stream(files)) if files else None)
         except BaseException:
             process.kill()
             raise
@@ -325,13 +351,13 @@ def _run(node: Node, command: tuple[str, ...], timeout: float, files: list[Membe
     return output.decode("utf-8", "replace"), last
 
 
-def _feed(process: subprocess.Popen[bytes], files: list[Member] | None) -> bytes:
+def _feed(process: subprocess.Popen[bytes], chunks: Iterable[bytes] | None) -> bytes:
     """Writes the archive to the process and returns what it prints."""
-    if files is not None:
+    if chunks is not None:
         assert process.stdin is not None
         try:
             with process.stdin as target:
-                for chunk in stream(files):
+                for chunk in chunks:
                     target.write(chunk)
         except BrokenPipeError:
             pass  # its standard error says why it stopped reading

@@ -29,14 +29,16 @@ from toolkit.build.delivery.transport import (
 )
 from toolkit.build.image.archive import MANIFEST, Blob, digest_of, oci_manifest
 from toolkit.build.image.contents import ImageContents, diff_ids
-from toolkit.errors import Infrastructure
+from toolkit.build.progress import byte_progress
+from toolkit.errors import ChangedFile, Infrastructure
 
+_INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFESTS = ", ".join(
     (
         MANIFEST,
         "application/vnd.docker.distribution.manifest.v2+json",
         # Of an image for several platforms.
-        "application/vnd.oci.image.index.v1+json",
+        _INDEX,
         "application/vnd.docker.distribution.manifest.list.v2+json",
     )
 )
@@ -136,6 +138,21 @@ class RemoteRepository:
         config = manifest.get("config") if isinstance(manifest, dict) else None
         return digest_of(response.body), config.get("digest") if isinstance(config, dict) else None
 
+    def manifest(self, reference: str) -> bytes | None:
+        """The manifest, or the index, under a tag or digest; None when there is none."""
+        response = self._look_up("GET", f"manifests/{reference}", {"Accept": _MANIFESTS}, "asked for the image")
+        return response.body if response.status == 200 else None
+
+    def referrers(self, digest: str) -> bytes | None:
+        """The index of what is attached to a manifest; None where the registry keeps no such lists."""
+        action = "asked what is attached to the image"
+        response = self._with_retries(lambda: self._request("GET", f"referrers/{digest}", {"Accept": _INDEX}), action)
+        if response.status in (401, 403):
+            self._refuse(response, action)
+        # One that does not know the question has many ways to say so.
+        is_index = response.status == 200 and response.headers.get("content-type", "").partition(";")[0] == _INDEX
+        return response.body if is_index else None
+
     def has_blob(self, blob: Blob) -> bool:
         return self._look_up("HEAD", f"blobs/{blob.digest}", {}, "asked for a layer").status == 200
 
@@ -162,9 +179,14 @@ class RemoteRepository:
 
     def put_manifest(self, tag: str, manifest: bytes) -> str:
         """Puts the manifest under the tag, which makes the image visible; returns its digest."""
+        self.put(tag, manifest, MANIFEST)
+        return digest_of(manifest)
+
+    def put(self, reference: str, manifest: bytes, media_type: str) -> Mapping[str, str]:
+        """Puts a manifest or an index under a tag or its digest; returns the headers of the registry's answer."""
         body, action = Body(lambda: [manifest], len(manifest)), "was sent the manifest"
         response = self._with_retries(
-            lambda: self._request("PUT", f"manifests/{tag}", {"Content-Type": MANIFEST}, body), action
+            lambda: self._request("PUT", f"manifests/{reference}", {"Content-Type": media_type}, body), action
         )
         if response.status not in (200, 201, 202):
             self._refuse(response, action)
@@ -173,7 +195,7 @@ class RemoteRepository:
             raise Infrastructure(
                 f"the registry {self.host} stored another manifest than the one that it was sent: see the registry's log"
             )
-        return digest
+        return response.headers
 
     def _look_up(self, method: str, path: str, headers: Mapping[str, str], action: str) -> Response:
         response = self._with_retries(lambda: self._request(method, path, headers), action)
@@ -318,11 +340,13 @@ def push_image(
     contents: ImageContents,
     last_digest: str | None,
     report: Callable[[str], None],
+    annotations: Callable[[], Mapping[str, str]] = dict,
 ) -> PushResult:
     """Pushes the image under the tag: the blobs that the registry lacks, then the manifest. Sends nothing when it has the image.
 
     Args:
         last_digest: the manifest's digest at the last push of this tag. When it still holds, one request is enough.
+        annotations: gives those of the manifest, and is only called where one is put. An image that the registry has keeps its own.
 
     Raises:
         Infrastructure: as RemoteRepository's methods, or the engine can't export a layer that the registry lacks.
@@ -341,7 +365,7 @@ def push_image(
     blob = Blob(digest_of(config), len(config))
     if not repository.has_blob(blob):
         result.size += repository.upload_blob(blob.digest, Body(lambda: [config], len(config)))
-    result.digest = repository.put_manifest(tag, oci_manifest(config, layers))
+    result.digest = repository.put_manifest(tag, oci_manifest(config, layers, annotations()))
     return result
 
 
@@ -349,34 +373,43 @@ def _push_layers(
     repository: RemoteRepository, contents: ImageContents, result: PushResult, report: Callable[[str], None]
 ) -> tuple[Blob, ...]:
     """Sends the layers that the registry lacks; returns all layers as the registry has them now."""
-    compressed = contents.compressed_layers()
-    present = {layer.digest for layer in compressed[:-1] if repository.has_blob(layer)} if compressed else set[str]()
-    if compressed is not None and all(layer.digest in present for layer in compressed[:-1]):
-        result.total = len(compressed)
-        return (*compressed[:-1], _push_layer(repository, contents, compressed[-1], "", result))
+    own = contents.own_layers()
+    names = diff_ids(contents.config) if contents.config is not None else []
+    known = {name: blob for name in names if (blob := contents.compressed_layer(name)) is not None}
+    present = {name: blob for name, blob in known.items() if repository.has_blob(blob)}
+    if names and all(name in own for name in names if name not in present):
+        result.total = len(names)
+        try:
+            for name in names:
+                if name not in present:
+                    present[name] = _push_layer(repository, contents, own[name], name, result, report)
+            return tuple(present[name] for name in names)
+        except ChangedFile:
+            pass  # the engine has it as it was
     report(
         f"{repository.host} lacks more than the code, so the image is exported from the Docker engine, which takes longer"
     )
     with contents.exported() as layers:
         assert contents.config is not None
         result.total = len(layers)
-        names = diff_ids(contents.config)
         return tuple(
-            compressed[number]
-            if compressed is not None and compressed[number].digest in present
-            else _push_layer(repository, contents, layer, names[number], result)
-            for number, layer in enumerate(layers)
+            present.get(name) or _push_layer(repository, contents, layer, name, result, report)
+            for name, layer in zip(diff_ids(contents.config), layers, strict=True)
         )
 
 
 def _push_layer(
-    repository: RemoteRepository, contents: ImageContents, layer: Blob, diff_id: str, result: PushResult
-) -> Blob:
-    with contents.compress(layer, diff_id) as compressed:
+    repository: RemoteRepository, contents: ImageContents, layer: Blob, diff_id: str, result: PushResult,
+    report: Callable[[str], None],
+) -> Blob:  # fmt: skip
+    # Each changed line makes another code layer: it would push out what is worth remembering.
+    with contents.compress(layer, diff_id if diff_id != contents.image.code else "", report) as compressed:
         content = compressed.content
         assert content is not None and compressed.size is not None
         if not repository.has_blob(compressed):
-            sent = repository.upload_blob(compressed.digest, Body(content.read, compressed.size))
+            with byte_progress(content.size, f"sending {{}} to {repository.host}", report, elsewhere=True) as counted:
+                body = Body(lambda: counted(content.read()), compressed.size)
+                sent = repository.upload_blob(compressed.digest, body)
             result.size += sent
             result.layers += 1 if sent else 0
         return Blob(compressed.digest, compressed.size, compressed.media_type)

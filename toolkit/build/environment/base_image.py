@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from toolkit.build.environment.python_version import base_for
 from toolkit.build.interpreter import interpreter_of
+from toolkit.build.reference import parse_reference
 from toolkit.engine import EngineApi, EngineObject, connect
 from toolkit.errors import BadInput, Infrastructure
 
@@ -23,9 +24,13 @@ def find_base_image(
 
     Args:
         chosen: the setting build.base_image. python: the setting build.python.
+
+    Raises:
+        BadInput: what is chosen is not the name of an image.
     """
     if chosen:
-        return chosen, engine.image(chosen)
+        parse_reference(chosen, "build.base_image")
+        return chosen, image_in_engine(engine, chosen)
     if python:
         named = base_for(python)
         image = engine.image(named)
@@ -38,6 +43,19 @@ def find_base_image(
         return DEFAULT_BASE, image
     image = engine.image(OWN_BASE)
     return (OWN_BASE, image) if image is not None else (DEFAULT_BASE, None)
+
+
+def image_in_engine(engine: EngineApi, reference: str) -> EngineObject | None:
+    """An image as `docker inspect` shows it; None when the engine does not have it.
+
+    One that is named by its digest is this very image, also where its tag means another one by now.
+    """
+    if "@" not in reference:
+        return engine.image(reference)
+    repository, digest = _split(reference)
+    image = engine.image(f"{repository}@{digest}")
+    known = {str(one).partition("@")[2] for one in (image or {}).get("RepoDigests") or []}
+    return image if digest in known else None
 
 
 def find_tool_base(
@@ -56,11 +74,13 @@ def find_tool_base(
     return None
 
 
-def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str], None]) -> EngineObject:
+def pull(
+    engine: EngineApi, reference: str, setting: str, report: Callable[[str], None], where: str | None = None
+) -> EngineObject:
     """Pulls an image with the Docker CLI's credentials. Returns it as `docker inspect` shows it.
 
     Args:
-        setting: the setting that names the image; "" for the default base image.
+        setting: the setting that names the image; "" for the default base image. where: its file and line.
 
     Raises:
         BadInput: its registry does not have it, or requires a login.
@@ -70,29 +90,40 @@ def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str]
     client = connect(engine.endpoint)
     import docker.errors
 
+    from toolkit.build.progress import BuildProgress
+
     try:
         repository, tag = _split(reference)
-        client.images.pull(repository, tag=tag)
+        with BuildProgress(report, f"pulling {reference}"):
+            client.images.pull(repository, tag=tag)
     except docker.errors.APIError as error:
         reason = " ".join(str(error.explanation or error).split())
-        absent = ("not found", "does not exist", "manifest unknown", "access denied", "no such image", "unauthorized")
-        if setting and any(words in reason.lower() for words in absent):
+        if setting and is_absent(reason):
             raise BadInput(
                 f"{setting}: the image {reference} is not on this engine and cannot be pulled ({reason}): "
-                "fix the name, or log in with `docker login`"
+                f"fix the {'digest or the name' if '@' in reference else 'name'}, or log in with `docker login`",
+                where,
             ) from error
         raise _unreachable(reference, setting, reason) from error
     except OSError as error:  # of requests: the engine broke off the connection, or sent nothing for too long
         raise _unreachable(reference, setting, str(error)) from error
-    image = engine.image(reference)
+    image = image_in_engine(engine, reference)
     if image is None:
         raise Infrastructure(f"{reference} was pulled, but the Docker engine does not have it: see the engine's log")
     return image
 
 
-def _split(reference: str) -> tuple[str, str | None]:
-    if "@" in reference:
-        return reference, None
+def is_absent(reason: str) -> bool:
+    """Whether the engine's word on a failed request to a registry means that there is no such image for this user."""
+    words = ("not found", "does not exist", "manifest unknown", "access denied", "no such image", "unauthorized")
+    return any(one in reason.lower() for one in words)
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """The repository, and the digest or else the tag."""
+    name, at, digest = reference.partition("@")
+    if at:
+        return _split(name)[0], digest
     name, colon, tag = reference.rpartition(":")
     return (name, tag) if colon and "/" not in tag else (reference, "latest")
 

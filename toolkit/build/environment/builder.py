@@ -12,16 +12,19 @@ from pathlib import Path
 from toolkit.build.environment import buildkit
 from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template, tool_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
-from toolkit.build.environment.failures import explain_failure, is_transient_failure
+from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
+from toolkit.build.environment.meaning.memory import Memory
+from toolkit.build.progress import BuildProgress
+from toolkit.config.located import shown
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
 
+_LOG = "environment.log"
+"""The file, in the folder that the build writes into, that gets BuildKit's whole output."""
 _PAUSES = (5, 20)
 """Seconds before each further attempt at a build that failed by the network."""
-_TAIL = 30
-"""Lines of a failed build that are shown."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
@@ -82,7 +85,7 @@ def ask_tool(
         BadInput: the tool finds no packages that fit, or refuses the file.
         Infrastructure: as of :func:`ensure_environment`.
     """
-    kept = folder / "exports" / f"{export_key(export, base_id, packages)}.{export.answer}"
+    kept = kept_answer(export, base_id, packages, folder)
     if anew or not kept.is_file():
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -105,12 +108,20 @@ def ask_tool(
                 tool=export.tool,
             )
             if failed is not None:
-                raise explain_failure(failed, base, export.file)
+                raise explain_failure(failed, base, export.file, packages, shown(folder / _LOG))
             answer = (exported / export.answer).read_bytes()
             write_whole(str(kept), export.checked(answer) if export.checked else answer)
     if export.unlocked:
         report(f"warning: {export.unlocked}")
     return export.answered(kept.read_bytes())
+
+
+def kept_answer(
+    export: Export, base_id: str, packages: tuple[str, ...], folder: Path, memory: Memory | None = None
+) -> Path:
+    """Where the answer of a tool is kept, whether it is there or not."""
+    key = export_key(export, base_id, packages, memory or Memory(folder))
+    return folder / "exports" / f"{key}.{export.answer}"
 
 
 def ask_backend(
@@ -173,7 +184,7 @@ def _build(
     lock = definition.lock
     report(
         f"building the environment from {lock.file or 'system packages'} on {definition.base} "
-        f"(output: {folder / 'environment.log'})"
+        f"(output: {shown(folder / _LOG)})"
     )
     arguments = _arguments(definition.base, definition.packages, lock.options)
     failed = _run(
@@ -190,7 +201,7 @@ def _build(
         tool=definition.tool,
     )
     if failed is not None:
-        raise explain_failure(failed, definition.base, lock.file)
+        raise explain_failure(failed, definition.base, lock.file, definition.packages, shown(folder / _LOG))
 
 
 def _run(
@@ -235,7 +246,7 @@ def _run(
             dockerfile=dockerfile,
             context=context,
             tag=tag,
-            output=folder / "environment.log",
+            output=folder / _LOG,
             arguments=arguments,
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
             secrets={**secrets, **_variables(made, variables)},
@@ -247,11 +258,12 @@ def _run(
             if outcome.succeeded or not is_transient_failure(outcome.text):
                 break
             report(f"the build failed because of the network: trying again in {pause} s")
-            time.sleep(pause)
+            with BuildProgress(report, "waiting"):
+                time.sleep(pause)
             outcome = buildkit.run_build(client, request, report)
     if outcome.succeeded:
         return None
-    for line in outcome.text.splitlines()[-_TAIL:]:
+    for line in shown_words(outcome.text):
         report("  " + line)
     return outcome.text
 

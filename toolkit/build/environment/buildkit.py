@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from toolkit.build.progress import BuildProgress, Doing
+from toolkit.config.located import shown
 from toolkit.engine import Endpoint
 from toolkit.errors import Infrastructure
 
@@ -125,7 +127,7 @@ def _engine_settings(endpoint: Endpoint) -> dict[str, str]:
 
 
 def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str], None]) -> BuildResult:
-    """Runs a build, and reports each step that the template names when the step begins.
+    """Runs a build, and reports each step that the template names when the step begins, and what is done meanwhile.
 
     Raises:
         Infrastructure: it took longer than the time limit, or cannot be started.
@@ -161,17 +163,19 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         except OSError as error:
             raise Infrastructure(f"{client.command[0]} cannot be started: {error.strerror}") from error
         try:
-            _report_steps(child, request.output, report)
+            with BuildProgress(report, "starting the build") as progress:
+                _report_steps(child, request.output, progress)
         except BaseException:
             _stop(child)
             raise
     return BuildResult(child.returncode == 0, request.output.read_text("utf-8", "replace"))
 
 
-def _report_steps(child: subprocess.Popen[bytes], output: Path, report: Callable[[str], None]) -> None:
-    """Waits for the build's end, and reports its steps until then."""
+def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: BuildProgress) -> None:
+    """Waits for the build's end, and shows until then what it does."""
     deadline = time.monotonic() + TIME_LIMIT
     reported: set[str] = set()
+    doing = Doing()
     with output.open("rb") as stream:
         rest = b""
         running = True
@@ -183,13 +187,18 @@ def _report_steps(child: subprocess.Popen[bytes], output: Path, report: Callable
                 pass
             *lines, rest = (rest + stream.read()).split(b"\n")
             for line in lines:
-                step = re.match(r'#\d+ \[.*: "step: ([^"]+)"', line.decode("utf-8", "replace"))
-                if step and step[1] not in reported:
-                    reported.add(step[1])
-                    report("  " + step[1])
+                text = line.decode("utf-8", "replace")
+                step = re.match(r'#(\d+) \[.*: "step: ([^"]+)"', text)
+                if step and step[2] not in reported:
+                    reported.add(step[2])
+                    progress.begin(step[2])
+                detail = doing.read(text)
+                if detail is not None:
+                    progress.detail(detail)
             if running and time.monotonic() > deadline:
                 raise Infrastructure(
-                    f"the environment was not built within {TIME_LIMIT // 60} minutes, so its build was stopped: see {output}"
+                    f"the environment was not built within {TIME_LIMIT // 60} minutes, so its build was stopped "
+                    f"(the whole log: {shown(output)})"
                 )
 
 

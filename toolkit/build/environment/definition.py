@@ -6,15 +6,20 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
+from toolkit.build.environment.meaning.memory import VERSION, Memory
 from toolkit.config.settings import BuildNetwork
 from toolkit.data import data_path
 from toolkit.errors import BadInput
 
 REPOSITORY = "toolkit-env"
+BASE_IMAGE = "the base image"
+SYSTEM_PACKAGES = "build.system_packages"
+TEMPLATE = "toolkit's own template of the environment"
 _PARTS = {
     "none": ("system",),
     "uv": ("system", "tools", "uv", "result"),
@@ -25,7 +30,7 @@ _PARTS = {
     "editable": ("system", "tools", "editable"),
 }
 """The templates in dockerfiles/ that a build consists of, in this order."""
-_SUPPORT = ("network.sh", "refuse.sh", "tools/uv.txt")
+_SUPPORT = ("network.sh", "refuse.sh", "why.py", "tools/uv.txt")
 """What the templates read beside the project's files."""
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?")
 
@@ -38,12 +43,14 @@ class EnvironmentDefinition:
         base: the base image's reference, as configured or by default.
         base_id: the base image's id; "" when the engine does not have it.
         packages: the system packages.
+        meaning: of the lock's files, as :class:`Memory` says it; None where it is worked out here.
     """
 
     base: str
     base_id: str
     packages: tuple[str, ...]
     lock: Dependencies
+    meaning: Mapping[str, str] | None = None
 
     @property
     def is_base(self) -> bool:
@@ -61,25 +68,33 @@ class EnvironmentDefinition:
             f"ENV {name}={_quoted(value)}\n".encode() for name, value in sorted(self.lock.environment.items())
         )
 
-    def input_hashes(self) -> dict[str, str]:
-        """Hashes of the inputs, by the names that `--explain` shows."""
-        hashes = {"base image": self.base_id, "system packages": " ".join(sorted(set(self.packages)))}
-        for name, content in sorted(self.lock.files.items()):
-            hashes[f"lock {name}"] = hashlib.sha256(content).hexdigest()
+    def inputs(self) -> dict[str, str]:
+        """All that the image depends on, by names and with values as :mod:`toolkit.build.environment.meaning.parts` has them."""
+        inputs = {BASE_IMAGE: self.base_id, **{f"{SYSTEM_PACKAGES}: {name}": "" for name in set(self.packages)}}
+        inputs |= Memory().of(self.lock.files, self.lock.reading) if self.meaning is None else self.meaning
         if not self.is_base:
-            parts = [self.template(), *support().values(), *tool_files(self.tool).values()]
-            hashes["template"] = hashlib.sha256(b"".join(parts)).hexdigest()
-            options = " ".join(f"{name}={value}" for name, value in sorted(self.lock.options.items()))
-            hashes["kind"] = f"{self.lock.kind} {options}".strip()
-        return hashes
+            parts = [self.template(), *support().values(), *tool_files(self.tool).values(), str(VERSION).encode()]
+            inputs[TEMPLATE] = "\n" + hashlib.sha256(b"".join(parts)).hexdigest()
+            inputs["the kind of installation"] = self.lock.kind
+            for name, value in self.lock.options.items():
+                inputs |= _option(name, value)
+        return inputs
 
     @property
     def reference(self) -> str:
         """The environment image's own reference, or the base image's where nothing is added."""
         if self.is_base:
             return self.base
-        key = hashlib.sha256(json.dumps(self.input_hashes(), sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(self.inputs(), sort_keys=True).encode()).hexdigest()
         return f"{REPOSITORY}:{key}"
+
+
+def _option(name: str, value: str) -> dict[str, str]:
+    """The parts that an option of the installation is: an extra or a group is named as its setting."""
+    chosen = re.findall(r"--(extra|group)=(\S+)", value)
+    parts = {f"build.{kind}s: {one}": "" for kind, one in chosen}
+    rest = " ".join(re.sub(r"--(extra|group)=\S+", "", value).split())
+    return {**parts, f"the option {name}": rest}
 
 
 def template(kind: str) -> bytes:
@@ -107,12 +122,13 @@ def tool_files(tool: Tool) -> dict[str, bytes]:
     return files
 
 
-def export_key(export: Export, base_id: str, packages: tuple[str, ...]) -> str:
+def export_key(export: Export, base_id: str, packages: tuple[str, ...], memory: Memory | None = None) -> str:
     """What the answer of an export depends on."""
     parts = hashlib.sha256(
         template("export") + b"".join([*support().values(), *tool_files(export.tool).values()])
     ).hexdigest()
-    return export.key(base_id, " ".join(sorted(set(packages))), parts)
+    meaning = (memory or Memory()).of(export.files, export.reading)
+    return export.key(meaning, base_id, " ".join(sorted(set(packages))), parts, str(VERSION))
 
 
 def check_packages(packages: tuple[str, ...]) -> None:

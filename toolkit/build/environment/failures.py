@@ -1,112 +1,254 @@
-"""The reasons for which the build of an environment fails: whether another attempt may succeed, and the sentence for the user."""
+"""Why the build of an environment failed: the tool's own words out of BuildKit's output, and the one sentence for the user."""
 
 from __future__ import annotations
 
 import re
+from functools import cache
 
+from toolkit.build.environment.causes import BUILD_SETTING, CAUSES, PACKAGES, Cause
 from toolkit.build.environment.dependencies.found import foreign_distribution_error
+from toolkit.build.environment.dependencies.remedies import writing_again
+from toolkit.build.environment.places import FaultyRequirement
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
-_TRANSIENT = (
-    r"Temporary failure in name resolution|Temporary failure resolving|NewConnectionError|ConnectTimeout|Read timed out|"
-    r"dns error|tcp connect error|error sending request|Could not connect to|Connection timed out|Connection failed|"
-    r"Connection reset by peer|502 +Bad Gateway|503 +Service Unavailable"
-)
-"""Errors of a network that may work again a moment later."""
-_PERMANENT = r"Network is unreachable|Connection refused|CERTIFICATE_VERIFY_FAILED|UnknownIssuer|ProxyError"
-"""Errors of a network that will be the same at the next attempt."""
-_NETWORK = rf"{_TRANSIENT}|{_PERMANENT}|Name or service not known"
 # pip's warning of an attempt that another one follows. The last attempt has no further one left (total=0).
 _RETRY_WARNING = re.compile(r"^.*Retrying \(Retry\(total=[1-9].*$", re.MULTILINE)
-_FAILURES: tuple[tuple[str, str, bool], ...] = (
-    # (pattern in the output, sentence for the user, whether the user's input is at fault); {lock} is the lock file. The first
-    # match counts, so the lock comes before the network: without a network, packages are "not found" as well.
-    (r"[Ll]ockfile .{0,80}needs to be updated", "{lock} does not match pyproject.toml: run `uv lock`", True),
-    (r"pyproject\.toml changed significantly", "{lock} does not match pyproject.toml: run `poetry lock`", True),
-    (
-        r"Lockfile doesn't satisfy the project",
-        "{lock} does not match pyproject.toml: run `pdm lock --lockfile {lock}`",
-        True,
-    ),
-    (r"Pipfile\.lock is out-of-date", "{lock} does not match the Pipfile: run `pipenv lock`", True),
-    (
-        r"[Ll]ock ?file is not compatible",
-        "{lock} was written by a version of its tool that is too old or too new to be read: write it again with the tool's "
-        "current version",
-        True,
-    ),
-    (
-        r"Group\(s\) not found|Extra \[.*\] is not specified",
-        "build.groups or build.extras names what the project does not have: the output above says which",
-        True,
-    ),
-    (r"Failed to parse `?uv\.lock|Failed to parse lockfile", "{lock} cannot be read by uv: run `uv lock`", True),
-    (
-        r"DO NOT MATCH THE HASHES|Hash mismatch|hashes? mismatch",
-        "a package does not match its hash in {lock}: if the package was meant to change, write the file again with "
-        "`uv pip compile --generate-hashes` (or `pip-compile --generate-hashes`), or run `uv lock`",
-        True,
-    ),
-    (
-        r"require-hashes mode",
-        "{lock} has hashes for some packages but not for all: write it with `uv pip compile --generate-hashes`",
-        True,
-    ),
-    (
-        _NETWORK,
-        "the environment cannot be built because the network or the package index cannot be reached from the build: "
-        "check the connection, and behind a proxy set build.network (docs/build.md)",
-        False,
-    ),
-    (r"No space left on device", "the Docker engine's disk is full: free some space (`docker system df`)", False),
-    (
-        r"Unable to locate package|has no installation candidate",
-        "build.system_packages names a package that the base image's Debian does not have",
-        True,
-    ),
-    (r"python3: (command )?not found", "the base image has no python3: name another image in build.base_image", True),
-    (r"ensurepip is not|No module named '?venv", "the base image's Python has no venv: add python3-venv to it", True),
-    (
-        r"apt-get: not found",
-        "the base image is not based on Debian, so build.system_packages cannot be installed",
-        True,
-    ),
-    (
-        r"requires-python|Requires-Python|requires a different Python|project's Python requirement|No interpreter found",
-        "{lock} requires another version of Python than the base image has: name a base image with that version in "
-        "build.base_image",
-        True,
-    ),
+_STEP = re.compile(r"#(\d+) (?:(\d+\.\d+) ?)?(.*)")
+"""A line of BuildKit's plain output: the step's number, the seconds since it began where the words are the step's own."""
+_FACT = "toolkit-"
+"""The beginning of a line that the build's own files print (dockerfiles/why.py), for this module alone."""
+_LONGEST = 400
+"""Characters of a tool's own words in the sentence. All of them are in the log."""
+_LAST = 5000
+"""Lines at the end of a tool's own words that causes are looked for in."""
+_SHOWN = 10
+"""Lines of a tool's own words that are shown above the sentence, of at most :data:`_WIDEST` characters each."""
+_WIDEST = 200
+
+
+def own_words(text: str) -> str:
+    """What the step that failed printed itself, without BuildKit's prefixes and wrapper lines.
+
+    All that is no wrapper where no step failed: BuildKit's own error then.
+    """
+    failed = {match[1]: match[2] for match in re.finditer(r"^#(\d+) ERROR:? ?(.*)", text, re.MULTILINE)}
+    lines = []
+    for line in text.splitlines():
+        step = _STEP.fullmatch(line)
+        if step is None:
+            if not failed and line.strip() and not line.startswith(("------", " > [", "executor failed running")):
+                lines.append(re.sub(r"^ERROR: (?:failed to (?:build|solve): )+", "", line))
+        elif step[2] is not None and (not failed or step[1] in failed):
+            lines.append(step[3].rpartition("\r")[2])
+    for wrapper in failed.values():
+        if not wrapper.startswith(("executor failed", "process ")):
+            lines.append(wrapper)  # BuildKit's own: a disk that is full, a base that is not there
+    code = re.search(r"(?:executor failed running|did not complete successfully).*exit code: (\d+)", text)
+    if code:
+        lines.insert(0, f"{_FACT}exit: {code[1]}")
+    return "\n".join(lines) + "\n"
+
+
+def shown_words(text: str) -> list[str]:
+    """The lines of the tool's own words that a user sees above the sentence."""
+    lines = [line.rstrip() for line in own_words(text).splitlines() if not line.startswith(_FACT)]
+    lines = [
+        line for line in _RETRY_WARNING.sub("", "\n".join(lines)).splitlines() if line.strip() and not _is_chatter(line)
+    ]
+    return [line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…" for line in lines[-_SHOWN:]]
+
+
+_CHATTER = (
+    # pip, uv and apt on what they do, and what they say around an error.
+    r"Collecting |Downloading |Using cached |Requirement already|Preparing metadata|Looking in |Resolved |Using Python |\[notice\]",
+    r"(?:Get|Hit|Ign):\d|Fetched |Reading |Building dependency",
+    r"note: This (?:error|is an issue)|hint: See|hint: Build failures usually|╰─> See above|\[end of output\]|\[std(?:err|out)\]$",
+    r"│ exit code|To fix this you could try|[12]\. (?:loosen|remove)|ERROR: Ignored the following",
+    r"error: (?:subprocess-exited|metadata-gen|legacy-inst)|× (?:git clone|Encountered error)",
+    # What a build of a package prints: tracebacks, commands of a compiler, warnings of setuptools.
+    r"Traceback|File \"|[\^~!* |]+$|\S*-linux-gnu-g|running |copying |creating |\S*: Setuptools\w*Warning",
+    r".*License ::|Please consider removing|See https://packaging|self\._finalize_license",
 )
+
+
+def _is_chatter(line: str) -> bool:
+    return re.match(rf"\s*(?:{'|'.join(_CHATTER)})", line) is not None
 
 
 def is_transient_failure(text: str) -> bool:
     """Whether the build failed only by a network that may work again a moment later, as its output shows."""
-    final = _RETRY_WARNING.sub("", text)
-    first = next((pattern for pattern, _, _ in _FAILURES if re.search(pattern, final)), None)
-    return first is _NETWORK and bool(re.search(_TRANSIENT, final)) and not re.search(_PERMANENT, final)
+    cause = _cause(_final(text))
+    return cause is not None and cause[0].kind == "passing"
 
 
-def explain_failure(text: str, base: str, lock: str | None) -> ToolkitError:
+def explain_failure(
+    text: str, base: str, lock: str | None, packages: tuple[str, ...] = (), log: str = ""
+) -> ToolkitError:
     """The error of a failed build, from its output: one sentence that names the file and what to do.
 
     Args:
         base: the base image's reference. lock: the file that the dependencies are declared in.
+        packages: those of ``build.system_packages``. log: the file with the whole output.
     """
     location = lock or base
+    whole = f" (the whole log: {log})" if log else ""
     if "toolkit-refused:" in text.replace('echo "toolkit-refused:', ""):
         return foreign_distribution_error(location)
     said = re.findall(r"toolkit-says: (.+)", text)
     if said:
-        return BadInput(said[-1].strip(), location)
-    final = _RETRY_WARNING.sub("", text)
-    for pattern, sentence, input_is_wrong in _FAILURES:
-        if re.search(pattern, final):
-            message = sentence.replace("{lock}", lock or "the lock")
-            return BadInput(message, location) if input_is_wrong else Infrastructure(message)
-    if re.search(
-        r"No matching distribution|No solution found|Invalid requirement|did not complete successfully|executor failed",
-        text,
+        return BadInput(said[-1].strip() + whole, location)
+    words = _final(text)
+    found = _cause(words)
+    if found is None:
+        last = _last_line(words)
+        if re.search(r"^toolkit-exit: \d", words, re.MULTILINE):
+            return BadInput(f"the dependencies can't be installed on {base}: {last}{whole}", location)
+        return Infrastructure(f"BuildKit failed: {last}{whole}")
+    cause, match = found
+    values = _values(match, words)
+    wanted = re.findall(r"(?:user requested|you require) ([^\s;]+)", values.get("conflict", ""))
+    named = values.pop("named", "") or (
+        wanted[-1].rstrip(".,") if wanted else "" if "conflict" in values else _at_fault(words)
+    )
+    values.setdefault("words", _last_line(words))
+    values |= {"package": named or "a package", "base": base, "file": lock or "the lock"}
+    values["rewrite"] = writing_again(lock or "", named)
+    values |= _derived(values, named, words, packages)
+    # A name in braces that is none of these is meant as it is: a variable in an address.
+    sentence = re.sub(r"\{(\w+)\}", lambda key: values.get(key[1], key[0]), cause.sentence) + whole
+    if cause.kind != "input":
+        return Infrastructure(sentence)
+    if cause.setting:
+        return BadInput(sentence)
+    needed_by = re.search(r"was included because `([^`]+)`", words)
+    return FaultyRequirement(sentence, location, named, needed_by[1] if needed_by else "")
+
+
+def _final(text: str) -> str:
+    """What causes are looked for in: no more of it than takes a moment."""
+    lines = _RETRY_WARNING.sub("", own_words(text)).splitlines()
+    lines = lines[:1] + lines[1:][-_LAST:]  # the first is how the step ended
+    return "".join((line if len(line) <= 4000 else f"{line[:3000]}…{line[-1000:]}") + "\n" for line in lines)
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(cause.pattern, re.MULTILINE) for cause in CAUSES)
+
+
+def _cause(words: str) -> tuple[Cause, re.Match[str]] | None:
+    for cause, pattern in zip(CAUSES, _patterns(), strict=True):
+        match = pattern.search(words)
+        if match:
+            return cause, match
+    return None
+
+
+def _values(match: re.Match[str], words: str) -> dict[str, str]:
+    """A match's named groups. The digits at a name's end tell alternatives apart."""
+    values: dict[str, str] = {}
+    for name, value in match.groupdict().items():
+        if value and value.strip():
+            values.setdefault(name.rstrip("0123456789"), _cut(_without_passwords(" ".join(value.split()))))
+    if "named" in values:
+        values["named"] = values["named"].strip("`'\".,:").partition(" @ ")[0]
+    return values
+
+
+def _without_passwords(text: str) -> str:
+    return re.sub(r"://[^/@\s]*@", "://***@", text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _derived(values: dict[str, str], named: str, words: str, packages: tuple[str, ...]) -> dict[str, str]:
+    """What a sentence names that no pattern captures."""
+    derived: dict[str, str] = {"only": ""}
+    needs = {"C": "gcc", "CXX": "g++"}.get(values.get("needs", ""), values.get("needs", ""))
+    derived["needs"] = needs
+    derived["add"] = PACKAGES.get(needs or "gcc", needs)
+    for kind, what in (("header", "header"), ("module", "module of pkg-config"), ("library", "library")):
+        name = values.get(kind, "")
+        package = next(
+            (PACKAGES[one] for one in (name, name.rpartition("/")[2], name.split("/")[0]) if one in PACKAGES), None
+        )
+        derived[f"{kind}_remedy"] = (
+            f"add to {BUILD_SETTING}: [{package}]"
+            if package
+            else f"add the Debian package that has this {what} to {BUILD_SETTING} (packages.debian.org finds it by its contents)"
+        )
+    apt = values.get("apt", "")
+    # A package that no setting names is one that the build itself needs.
+    derived["setting"] = "build.system_packages" if not packages or _names(apt, packages) else BUILD_SETTING
+    if values.get("words") and not values["words"].startswith("ERROR"):
+        derived["only"] = f", only for {values['words'].replace('`', '')}"
+    conflict = values.get("conflict", "").removeprefix("Because ")
+    conflict = re.sub(r",? ?we can conclude that your requirements are unsatisfiable\.?$", "", conflict)
+    derived["conflict"] = re.sub(r"(?<=\S) (?=The user requested|\S+ \S+ depends on)", "; ", conflict) or _last_line(
+        words
+    )
+    derived["no_version"] = _no_version(named, values.get("versions", ""))
+    derived["exception"] = _exception(words)
+    return derived
+
+
+def _names(package: str, packages: tuple[str, ...]) -> bool:
+    return any(re.split("[:=]", one)[0] == re.split("[:=]", package)[0] for one in packages)
+
+
+def _no_version(named: str, versions: str) -> str:
+    if not versions or versions == "none":
+        return f"the package index has no {named} for this platform and Python: correct the name, or name the index that has it"
+    latest = versions.split(", ")[-1]
+    return f"the package index has no such version of {named} (the latest for this Python is {latest}): name one that exists"
+
+
+def _at_fault(words: str) -> str:
+    """The package that was being installed, as the tool names it; "" where it does not say."""
+    for pattern in (
+        r"Failed to (?:build|download and build|download|read|prepare)[^`\n]*`([^`\n]+)`",
+        r"(?:Failed building wheel for|Could not build wheels for) ([\w.-]+)",
+        r"╰─> ([A-Za-z0-9][\w.-]*)$",
+        r"No matching distribution found for (\S+)",
     ):
-        return BadInput(f"the dependencies cannot be installed on {base}: the output above says why", location)
-    return Infrastructure("BuildKit failed: the output above says why")
+        found = re.findall(pattern, words, re.MULTILINE)
+        if found:
+            return str(found[-1]).partition(" @ ")[0]
+    # pip says what it takes up before it says that this failed.
+    taken = re.findall(r"^\s*(?:Collecting|Processing|Obtaining|Building wheel for) (\S+)", words, re.MULTILINE)
+    return _without_passwords(taken[-1].rstrip("@")) if taken else ""
+
+
+_TOLD = (
+    r"\S+:\d+:\d+: (?:fatal )?(?:error|ERROR):? .+",  # compilers, Meson
+    r"Caused by: .+",  # maturin
+    r"CMake Error.*",
+    r"(?!\S*CalledProcessError)(?:\w+\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b(?:: .+)?",
+    r"[Ee]rror:? (?!subprocess-|legacy-|metadata-|The build backend|Failed to|Command '|command |running maturin).+",
+    r"[Ee]rror:? (?!subprocess-|legacy-|metadata-|The build backend|Failed to).+",
+)
+"""What a build backend says last, and what is closest to the reason first."""
+
+
+def _exception(words: str) -> str:
+    """The last words of a build backend: its compiler's error, its exception, or its last line."""
+    lines = [line.strip() for line in words.splitlines()]
+    for pattern in _TOLD:
+        told = [line for line in lines if re.fullmatch(pattern, line)]
+        if told:
+            return _cut(told[-1])
+    return _last_line(words)
+
+
+def _last_line(words: str) -> str:
+    """The last line that is an error, else the last one."""
+    lines = [
+        line.strip()
+        for line in words.splitlines()
+        if line.strip() and not line.startswith(_FACT) and not _is_chatter(line)
+    ]
+    errors = [line for line in lines if re.match(r"(?:ERROR|error|E|fatal|cause)\b:? ", line)]
+    last = (errors or lines or ["it printed nothing"])[-1]
+    return _cut(_without_passwords(re.sub(r"^(?:ERROR|error|E|fatal|cause): ", "", last)))

@@ -1,1 +1,1 @@
-"""The image: the code layer on an environment, as an archive and in the engine, and the record of the last build."""
+"""The image: our layers on an environment, as an archive and in the engine, and the record of the last build."""

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from toolkit.build.code.layer import CodeLayer
-from toolkit.build.image.build_record import CODE_LABEL, ENVIRONMENT_LABEL, IDENTITY_LABEL, PROTOCOL_LABEL
+from toolkit.build.image.build_record import (
+    BASE_DIGEST_LABEL,
+    BASE_NAME_LABEL,
+    CODE_LABEL,
+    ENVIRONMENT_LABEL,
+    IDENTITY_LABEL,
+    LAYERS_LABEL,
+    PROTOCOL_LABEL,
+)
 from toolkit.build.reference import full_name
 from toolkit.engine import EngineObject
 from toolkit.errors import Infrastructure
-from toolkit.runtime.shared.protocol import PROTOCOL, WORKSPACE
+from toolkit.runtime.shared.protocol import IMAGE_HOME, IMAGE_USER, PROTOCOL, WORKSPACE
 
 _CHUNK = 1 << 20
 _OCI = "application/vnd.oci.image"
 MANIFEST = f"{_OCI}.manifest.v1+json"
+_OF_AN_IMAGE = ("org.opencontainers.image.", "org.label-schema.")
+"""Labels that describe one image: its title, version, source, licences. What the base says of itself is not true of ours."""
+
+
+class Content(Protocol):
+    """Bytes that are read when they are sent: a part of a file, or a tar that is made of the code's files."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,7 @@ class Blob:
     digest: str
     size: int | None
     media_type: str = f"{_OCI}.layer.v1.tar"
-    content: Slice | None = None
+    content: Content | None = None
 
 
 @dataclass(frozen=True)
@@ -88,45 +108,61 @@ class ComposedImage:
 
     Attributes:
         config: the bytes of its OCI config.
-        identity: a digest of environment and code, which does not depend on the store that they are in.
+        identity: a digest of the environment and of all layers on top of it, which does not depend on the store that they are in.
         diff_ids: of all layers, the code layer's last.
         code: the code layer.
+        layers: those on top of the environment, from the bottom up, with their contents: the runtime's, those of large files,
+            and the code layer. They are not compressed, so their digests are their diff ids.
     """
 
     config: bytes
     identity: str
     diff_ids: tuple[str, ...]
     code: CodeLayer
+    layers: tuple[Blob, ...]
 
     @property
     def config_digest(self) -> str:
         return digest_of(self.config)
 
 
-def identity_of(environment: str, code: str) -> str:
-    """The identity of an image with this environment (its config digest) and this code layer (its diff id)."""
-    return "sha256:" + hashlib.sha256(f"{environment}\n{code}\n".encode()).hexdigest()
+def identity_of(environment: str, layers: Sequence[str]) -> str:
+    """The identity of an image with this environment (its config digest) and these layers on top of it (their diff ids)."""
+    return digest_of("".join(f"{part}\n" for part in (environment, *layers)).encode())
 
 
-def compose_image(environment: EnvironmentImage, code: CodeLayer) -> ComposedImage:
-    """The environment with the code layer on top. Nothing in it depends on when, where or by whom it is built.
+def compose_image(
+    environment: EnvironmentImage, code: CodeLayer, below: Sequence[Blob] = (), about: Mapping[str, str] | None = None
+) -> ComposedImage:
+    """The environment with our layers on top. Nothing in it depends on when, where or by whom it is built.
 
     The entrypoint is dropped, so that a step's command is the same whether or not an engine honours entrypoints. The user is
-    dropped because every backend sets it.
+    an ordinary one, for those who run the image themselves: every backend sets its own.
+
+    Args:
+        below: the layers between the environment and the code layer, from the bottom up.
+        about: labels that say what the image was made from (:func:`base_labels`).
     """
     base: EngineObject = environment.image.get("Config") or {}
-    identity = identity_of(environment.config_digest, code.digest)
-    labels = dict(base.get("Labels") or {})
+    layers = (*below, Blob(code.digest, code.size, content=Slice(code.file, 0, code.size)))
+    own = [layer.digest for layer in layers]
+    identity = identity_of(environment.config_digest, own)
+    labels = {name: value for name, value in (base.get("Labels") or {}).items() if not name.startswith(_OF_AN_IMAGE)}
     labels |= {
+        **(about or {}),
         IDENTITY_LABEL: identity,
         PROTOCOL_LABEL: str(PROTOCOL),
         ENVIRONMENT_LABEL: environment.config_digest,
         CODE_LABEL: code.content,
+        LAYERS_LABEL: " ".join(own),
     }
-    settings: dict[str, object] = {"Env": base.get("Env") or [], "Labels": labels, "WorkingDir": WORKSPACE}
+    variables = list(base.get("Env") or [])
+    if not any(one.startswith("HOME=") for one in variables):
+        variables.append(f"HOME={IMAGE_HOME}")
+    settings: dict[str, object] = {"Env": variables, "Labels": labels, "User": IMAGE_USER, "WorkingDir": WORKSPACE}
     if base.get("Cmd"):
         settings["Cmd"] = base["Cmd"]
-    diff_ids = (*environment.diff_ids, code.digest)
+    diff_ids = (*environment.diff_ids, *own)
     created = environment.image.get("Created") or "1980-01-02T00:00:00Z"
     config: dict[str, object] = {
         "architecture": environment.image["Architecture"],
@@ -136,20 +172,36 @@ def compose_image(environment: EnvironmentImage, code: CodeLayer) -> ComposedIma
         "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
         "history": [
             *({"created": created, "created_by": "toolkit: environment"} for _ in environment.diff_ids),
-            {"created": created, "created_by": "toolkit: code"},
+            *({"created": created, "created_by": "toolkit: code"} for _ in own),
         ],
     }
     if environment.image.get("Variant"):
         config["variant"] = environment.image["Variant"]
     content = json.dumps(config, sort_keys=True, separators=(",", ":")).encode()
-    return ComposedImage(content, identity, diff_ids, code)
+    return ComposedImage(content, identity, diff_ids, code, layers)
 
 
-Member = tuple[str, "bytes | Slice"]
+def base_labels(name: str, image: EngineObject | None) -> dict[str, str]:
+    """The labels that say which image another is based on: its name, and the digest by which a registry has it.
+
+    Args:
+        image: as the engine has it; None where it is gone. One that came from no registry has no such digest.
+    """
+    repository = name.partition("@")[0]
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    found = [digest.partition("@") for digest in (image or {}).get("RepoDigests") or []]
+    digests = sorted(digest for of, _, digest in found if full_name(of) == full_name(repository))
+    return {BASE_NAME_LABEL: name, **({BASE_DIGEST_LABEL: digests[0]} if digests else {})}
+
+
+Member = tuple[str, "bytes | Content"]
 """A file of an archive: its path and its content."""
 
 
-def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> list[Member]:
+def members(
+    image: ComposedImage, reference: str, layers: tuple[Blob, ...], present: Collection[str] = ()
+) -> list[Member]:
     """The files of the archive that is loaded into an engine.
 
     Docker's layout is always there. OCI's is there when the stored size of every layer is known: the engine would believe a
@@ -157,9 +209,9 @@ def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> l
 
     Args:
         layers: the environment's. Those without content are left out of the archive.
+        present: the digests of the image's other layers that are left out as well.
     """
-    code = Blob(image.code.digest, image.code.size, content=Slice(image.code.file, 0, image.code.size))
-    blobs = (*layers, code)
+    blobs = (*layers, *without_content(image.layers, present))
     files: list[Member] = [(_path(image.config_digest), image.config)]
     files += [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
     manifest = [
@@ -175,8 +227,8 @@ def members(image: ComposedImage, reference: str, layers: tuple[Blob, ...]) -> l
     return files
 
 
-def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
-    """The image's manifest, the same bytes for the same image. The size of every blob must be known."""
+def oci_manifest(config: bytes, blobs: tuple[Blob, ...], annotations: Mapping[str, str] | None = None) -> bytes:
+    """The image's manifest, the same bytes for the same image and annotations. The size of every blob must be known."""
     layers = [{"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size} for blob in blobs]
     return _json(
         {
@@ -184,6 +236,7 @@ def oci_manifest(config: bytes, blobs: tuple[Blob, ...]) -> bytes:
             "mediaType": MANIFEST,
             "config": {"mediaType": f"{_OCI}.config.v1+json", "digest": digest_of(config), "size": len(config)},
             "layers": layers,
+            **({"annotations": dict(annotations)} if annotations else {}),
         }
     )
 
@@ -222,6 +275,16 @@ def digest_of(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
+def without_content(layers: tuple[Blob, ...], digests: Collection[str]) -> tuple[Blob, ...]:
+    """The layers, with those of these digests stripped of their content, so that they are not sent."""
+    return tuple(replace(layer, content=None) if layer.digest in digests else layer for layer in layers)
+
+
+def sent_size(files: list[Member]) -> int:
+    """The bytes of the contents in an archive."""
+    return sum(len(content) if isinstance(content, bytes) else content.size for _, content in files)
+
+
 def _distinct(blobs: tuple[Blob, ...]) -> list[Blob]:
     return list({blob.digest: blob for blob in blobs}.values())
 
@@ -241,7 +304,7 @@ def stream(files: list[Member]) -> Iterator[bytes]:
     for path, content in files:
         info = tarfile.TarInfo(path)
         info.mode = 0o644
-        info.size = content.size if isinstance(content, Slice) else len(content)
+        info.size = len(content) if isinstance(content, bytes) else content.size
         yield info.tobuf(tarfile.PAX_FORMAT)
         if isinstance(content, bytes):
             yield content

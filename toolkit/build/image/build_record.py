@@ -15,6 +15,10 @@ IDENTITY_LABEL = "dev.toolkit.identity"
 PROTOCOL_LABEL = "dev.toolkit.protocol"
 ENVIRONMENT_LABEL = "dev.toolkit.environment"
 CODE_LABEL = "dev.toolkit.code"
+LAYERS_LABEL = "dev.toolkit.layers"
+"""The diff ids of all layers on the environment, from the bottom up, so that one list of images tells which layers are there."""
+BASE_NAME_LABEL = "org.opencontainers.image.base.name"
+BASE_DIGEST_LABEL = "org.opencontainers.image.base.digest"
 
 _VERSION = 3
 
@@ -29,7 +33,7 @@ class BuiltImage:
         digest: of the OCI config, ``sha256:…``; the engine's id for an existing image.
         code: the code layer's diff id.
         environment: the config digest of the environment image.
-        identity: a digest of environment and code, the same in every store and from every checkout.
+        identity: a digest of the environment and of all layers on it, the same in every store and from every checkout.
         changed: whether it had to be built.
         existing: whether it is the user's own, named by tag or digest, and used as it is.
         id: the engine's, by which containers are made. It is the config's digest with a graph driver, and the manifest's with
@@ -88,6 +92,13 @@ def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def why_no_record(folder: Path, target: Reference) -> str:
+    """Why :func:`read_build_record` gives none, as a sentence."""
+    if _file(folder, target).exists():
+        return "the record of the last build is one of another version of toolkit, so what changed since is not known"
+    return "this machine has no record of an earlier build of this project"
 
 
 def write_build_record(folder: Path, target: Reference, build: BuildRecord) -> None:

@@ -1,19 +1,21 @@
-"""The image of a project's code. It is built from the environment and the code layer, and tagged by its content."""
+"""The image of a project's code. It is built from the environment and the layers of the code, and tagged by its content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.build.code.checkout import ignored_by_git, warn_of_missing
-from toolkit.build.code.files import CodeFile, is_project_file, project_files, walk_of
+from toolkit.build.code.files import CodeFile, Walk, is_project_file, open_file, project_files, walk_of
 from toolkit.build.code.hashes import FileHashes
-from toolkit.build.code.index import Code, kept_lines, look_at
+from toolkit.build.code.index import CODE_INDEX, look_at
 from toolkit.build.code.layer import LayerEntry, code_digest, runtime_entries
 from toolkit.build.code.own_outputs import outputs_folder
 from toolkit.build.environment.base_image import (
@@ -22,11 +24,14 @@ from toolkit.build.environment.base_image import (
     OWN_BASE,
     find_base_image,
     find_tool_base,
+    image_in_engine,
     pull,
 )
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
-from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.found import Dependencies, Export, FileForms
 from toolkit.build.environment.dependencies.search import find_dependencies
+from toolkit.build.environment.meaning.memory import Memory
+from toolkit.build.environment.places import placed
 from toolkit.build.image.build_record import (
     CODE_LABEL,
     ENVIRONMENT_LABEL,
@@ -38,11 +43,11 @@ from toolkit.build.image.build_record import (
     read_build_record,
     write_build_record,
 )
-from toolkit.build.image.changes import BuildInputs, CodeLines, rebuild_reasons
+from toolkit.build.image.changes import BuildInputs
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.build.state import build_folder, build_lock
 from toolkit.engine import EngineApi, EngineObject
-from toolkit.errors import BadInput, Infrastructure
+from toolkit.errors import BadInput, ChangedFile, Infrastructure, ToolkitError, VanishedFile
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
@@ -51,6 +56,12 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 
+_LOOKS = 3
+"""Times that the code is looked at, where files change while they are read."""
+_PAUSE = 0.3
+"""Seconds before another look."""
+_NAMED = 5
+"""Changing files that are named; the rest is counted."""
 _FALL_BACK = "0.0.0"
 """The version of a project whose own files do not say it. It is the same for each commit, which makes no other image."""
 
@@ -92,7 +103,7 @@ def build(
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
     job = _BuildJob(project, engine or EngineApi(), folder, report, anew)
-    with build_lock(folder, report):
+    with placed(project), build_lock(folder, report):
         if target.names_an_image:
             return _build_on_existing(job, target, explain)
         return _build_on_environment(job, target, explain)
@@ -109,14 +120,14 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     folder = build_folder(project)
     job = _BuildJob(project, engine or EngineApi(), folder, report, anew=True)
     settings = project.config.build
-    with build_lock(folder, report):
-        found = find_dependencies(project.root, settings, report, {}, _pipeline_file(project))
+    with placed(project), build_lock(folder, report):
+        found = find_dependencies(project.root, settings, report, {}, pipeline_file(project))
         if not isinstance(found, Export) or not found.unlocked:
             there = f"its dependencies are locked by {found.file}" if found.file else "it declares no dependencies"
             raise BadInput(f"there is nothing to lock in this project: {there}")
         if found.tool != "uv":
             raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
-        base, image = find_base_image(job.engine, settings.base_image, settings.python)
+        base, image = _find_base(job)
         base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
         network = network_files(settings.network, project.home)
@@ -126,13 +137,34 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     return answer.files["pylock.toml"]
 
 
+def dependency_files(project: Project, engine: EngineApi) -> dict[str, bytes]:
+    """What the environment of the project's image is installed from, by path: locks, requirements, local wheels.
+
+    It is known without a question after a build, and is empty for an existing image.
+
+    Raises:
+        BadInput, Infrastructure: as of :func:`build`.
+    """
+    chosen = project.config.executor.config.image
+    target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
+    if target.names_an_image:
+        return {}
+    job = _BuildJob(project, engine, build_folder(project), lambda sentence: None)
+    return _definition(job, read_build_record(job.folder, target)).lock.files
+
+
 def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
+    last = read_build_record(job.folder, target)
+    return _build_code(job, target, _definition(job, last), last, explain)
+
+
+def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefinition:
+    """The environment that the project declares. A tool is asked where only that knows which packages it means."""
     settings = job.project.config.build
     check_packages(settings.system_packages)
-    last = read_build_record(job.folder, target)
-    accepted = last.inputs.environment if last else None
-    found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
-    base, base_image = find_base_image(job.engine, settings.base_image, settings.python)
+    memory = Memory(job.folder)
+    found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
+    base, base_image = _find_base(job)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
         base_id = last.base_id  # the base was removed, but the environment that was built on it may still be there
@@ -140,8 +172,10 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
         if base_image is None:
             base_id = str(_pull_base(job, base)["Id"])
         found = _answered(job, found, base, base_id)
-    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found)
-    return _build_code(job, target, definition, last, explain)
+    if found.kind == "uv":
+        memory.accept(found.files, found.reading)
+    meaning = memory.of(found.files, found.reading)
+    return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning)
 
 
 def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
@@ -165,6 +199,21 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     return ask_tool(job.engine, export, base, base_id, packages, network, job.folder, job.report, job.anew)
 
 
+def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None]:
+    settings = job.project.config.build
+    try:
+        return find_base_image(job.engine, settings.base_image, settings.python)
+    except BadInput as error:
+        raise BadInput(error.message, _place_of_base(job)) from error
+
+
+def _place_of_base(job: _BuildJob) -> str | None:
+    """Where the configuration names the base image. It is read again for that, which only an error is worth."""
+    from toolkit.config.load import place_of
+
+    return place_of(job.project.config, ("base_image", "base"), job.project.config.build.base_image or "")
+
+
 def _pull_base(job: _BuildJob, base: str) -> EngineObject:
     """Pulls the base image. A version of Python that no image here has is the user's to change.
 
@@ -173,7 +222,8 @@ def _pull_base(job: _BuildJob, base: str) -> EngineObject:
     """
     settings = job.project.config.build
     try:
-        return pull(job.engine, base, "build.base_image" if settings.base_image else "", job.report)
+        setting = "build.base_image" if settings.base_image else ""
+        return pull(job.engine, base, setting, job.report, _place_of_base(job) if setting else None)
     except Infrastructure as error:
         own = job.engine.image(OWN_BASE)
         if settings.base_image or not settings.python or own is None:
@@ -207,7 +257,7 @@ def _check_python(job: _BuildJob, base: str, base_id: str, of_conda: bool = Fals
         check_python(root, base, interpreter_of(job.engine, base_id, base).version, job.report)
 
 
-def _pipeline_file(project: Project) -> Path | None:
+def pipeline_file(project: Project) -> Path | None:
     """The file of the configuration's pipeline."""
     name = (project.config.pipeline or "").partition(":")[0]
     return project.home / name if name.endswith(".py") else None
@@ -215,7 +265,12 @@ def _pipeline_file(project: Project) -> Path | None:
 
 def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
     reference = str(target)
-    image = job.engine.image(reference) or pull(job.engine, reference, "image", job.report)
+    image = image_in_engine(job.engine, reference)
+    if image is None:
+        from toolkit.config.load import place_of
+
+        where = place_of(job.project.config, ("image", "docker_image"), reference)
+        image = pull(job.engine, reference, "image", job.report, where)
     labels = (image.get("Config") or {}).get("Labels") or {}
     if PROTOCOL_LABEL in labels:
         if labels[PROTOCOL_LABEL] != str(PROTOCOL):
@@ -258,6 +313,12 @@ def _private(project: Project, network: dict[str, Path]) -> list[Path]:
     return [project.home / project.config.secrets.location, *network.values()]
 
 
+def code_walk(project: Project, network: dict[str, Path], report: Report) -> Walk:
+    """A walk through the project's code."""
+    outputs = outputs_folder(project.state)
+    return walk_of(project.root, without=_private(project, network), outputs=outputs, warn=_warning(report))
+
+
 def _code(project: Project, network: dict[str, Path], report: Report) -> list[CodeFile]:
     return project_files(
         project.root,
@@ -270,49 +331,121 @@ def _code(project: Project, network: dict[str, Path], report: Report) -> list[Co
 def _build_code(
     job: _BuildJob, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None, explain: bool
 ) -> BuiltImage:
+    """The image of the code as it is now. Where a file changes while it is read, all files are looked at anew, a few times.
+
+    Raises:
+        ChangedFile: files change each time.
+    """
+    said: set[str] = set()
+
+    def report_once(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            job.report(sentence)
+
+    once = replace(job, report=report_once)
+    changed: list[str] = []
+    for look in range(1, _LOOKS + 1):
+        try:
+            return _look_and_build(once, target, definition, last, explain, look > 1)
+        except ChangedFile as error:
+            changed.append(error.where or "")
+            if look == _LOOKS:
+                raise _changing(job.project.root, changed) from error
+            time.sleep(_PAUSE)
+    raise AssertionError("the last look ends the loop")
+
+
+def _look_and_build(
+    job: _BuildJob, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None, explain: bool,
+    without_vanished: bool,
+) -> BuiltImage:  # fmt: skip
+    """One look at the files, and the image of what was seen.
+
+    Args:
+        without_vanished: a file that vanishes after that is left out. The first look does not do so, because a file may have been
+            renamed: then it would be in the image under neither name.
+
+    Raises:
+        ChangedFile: a file changed while it was read.
+    """
     network = network_files(job.project.config.build.network, job.project.home)
     hashes = FileHashes(job.folder / "hashes.json")
-    warn = _warning(job.report)
-    outputs = outputs_folder(job.project.state)
-    walk = walk_of(job.project.root, without=_private(job.project, network), outputs=outputs, warn=warn)
-    code = look_at(walk, job.folder / "code.index")
+    code = look_at(
+        code_walk(job.project, network, job.report),
+        job.folder / CODE_INDEX,
+        job.report,
+        without_vanished=without_vanished,
+    )
     runtime = runtime_entries(hashes)
     hashes.save()
-    warn_of_missing(job.project.root, code.folders(), code.pointers, warn)
-    inputs = BuildInputs(target.repository, definition.input_hashes(), code.digest, code_digest(runtime))
+    warn_of_missing(job.project.root, code.folders(), code.pointers, _warning(job.report))
+    inputs = BuildInputs(target.repository, definition.inputs(), code.digest, code_digest(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
-    image_id = _engine_id(job.engine, last.result) if last is not None and is_unchanged else None
+    image_id = engine_id(job.engine, last.result) if last is not None and is_unchanged else None
     if explain:
-        lines = partial(_code_lines, job, target, last, code)
-        reasons = rebuild_reasons(last.inputs if last else None, inputs, image_id is None, lines)
-        for reason in reasons or ["nothing changed"]:
+        from toolkit.build.image.explanation import explanation
+
+        for reason in explanation(
+            job.project, job.folder, target, definition, last, inputs, image_id is None, code
+        ) or ["nothing changed"]:
             job.report(reason)
+    is_done = last is not None and image_id is not None and not job.anew
+    if (explain or not is_done) and not without_vanished:
+        _report_size(job, code.files())
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
     if sentence := ignored_by_git(job.project.root, code.files()):
         job.report(sentence)
     definition, environment = _environment(job, definition, network)
-    inputs = replace(inputs, environment=definition.input_hashes())
     if last is None or last.base != definition.base:
         job.report(f"the base image is {definition.base}")
-    with job.engine.upload("/images/load?quiet=1") as upload:
-        # These imports cost time, which an unchanged build must not spend. The engine prepares its load meanwhile.
-        from toolkit.build.image.assembly import assemble
+    user = code.entries()
+    while True:
+        inputs = replace(inputs, environment=definition.inputs())
+        try:
+            with job.engine.upload("/images/load?quiet=1") as upload:
+                # These imports cost time, which an unchanged build must not spend. The engine prepares its load meanwhile.
+                from toolkit.build.image.archive import base_labels
+                from toolkit.build.image.assembly import assemble
 
-        built = assemble(
-            job.engine, str(environment["Id"]), environment, code.entries(), runtime, target, job.folder, job.report, upload,
-            partial(_installed, job, definition),
-        )  # fmt: skip
+                about = base_labels(definition.base, job.engine.image(definition.base_id))
+                built = assemble(
+                    job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
+                    partial(_installed, job, definition), about, last.result.id if last is not None else "",
+                )  # fmt: skip
+            break
+        except VanishedFile:
+            left = [entry for entry in user if entry.source is None or os.path.lexists(entry.source)]
+            if not without_vanished or len(left) == len(user):
+                raise
+            # The next build looks again, and finds what is in this image.
+            user, inputs = left, replace(inputs, code="")
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     code.keep(code_file(job.folder, target))
     write_build_record(job.folder, target, record)
     return built
 
 
-def _code_lines(job: _BuildJob, target: Reference, last: BuildRecord | None, code: Code) -> CodeLines:
-    return kept_lines(code_file(job.folder, target), last.inputs.code) if last else None, code.lines()
+def _report_size(job: _BuildJob, files: list[CodeFile]) -> None:
+    from toolkit.build.code.large import size_warning
+
+    warning = size_warning(files)
+    if warning is not None:
+        job.report(f"warning: {warning}")
+
+
+def _changing(root: Path, changed: Iterable[str]) -> ChangedFile:
+    """The error that names the files that changed or vanished while they were read."""
+    paths = sorted({os.path.relpath(one, root) if os.path.isabs(one) else one for one in changed})
+    named = ", ".join(paths[:_NAMED]) + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
+    one = len(paths) == 1
+    return ChangedFile(
+        f"{named} {'was' if one else 'were'} changed or removed each of the {_LOOKS} times that the code was read: name "
+        f"{'it' if one else 'them'} in .dockerignore, or end what writes to {'it' if one else 'them'}"
+    )
 
 
 def _installed(job: _BuildJob, definition: EnvironmentDefinition, environment: str) -> list[LayerEntry]:
@@ -384,16 +517,24 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     }
     # What says how the project is built is there for that also where .dockerignore keeps it out of the image.
     files |= {name: job.project.root / name for name in one.reads}
-    read = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in one.reads if name in files}
+    read = {name: _content(files[name]) for name in one.reads if name in files}
+    # A comment or the table of another tool asks nothing anew.
+    forms = {name: "backend" for name in read if Path(name).name == "pyproject.toml"}
     version = settings.version or _FALL_BACK
-    inputs = [definition.base_id, definition.packages, one.folder, version, read]
+    meaning = Memory(job.folder).of(read, FileForms(forms))
+    inputs = [definition.base_id, definition.packages, one.folder, version, meaning]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-    contents = {name: path.read_bytes() for name, path in files.items()}
+    contents = {name: _content(path) for name, path in files.items() if path.exists()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
     return ask_backend(
         job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report,
         job.anew,
     )  # fmt: skip
+
+
+def _content(path: Path) -> bytes:
+    with open_file(str(path)) as file:
+        return file.read()
 
 
 def _environment(
@@ -403,17 +544,45 @@ def _environment(
     from toolkit.build.environment.builder import ensure_environment
 
     is_known = definition.base_id and job.engine.image(definition.reference)
-    if not is_known and job.engine.image(definition.base) is None:
+    base = None if is_known else image_in_engine(job.engine, definition.base)
+    if not is_known and base is None:
         definition = replace(definition, base_id=str(_pull_base(job, definition.base)["Id"]))
-    elif not definition.base_id:
-        definition = replace(definition, base_id=str((job.engine.image(definition.base) or {})["Id"]))
+    elif base is not None and not definition.base_id:
+        definition = replace(definition, base_id=str(base["Id"]))
     if job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
         _check_python(job, definition.base, definition.base_id, definition.lock.kind == "conda")
-    return definition, ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
+    environment = ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
+    if (not is_known or job.anew) and not definition.is_base:
+        _warn_of_gpu(job, definition, environment)
+    return definition, environment
 
 
-def _engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
+_SMALLEST = 20 << 20
+"""Bytes that an environment adds to its base, below which no library for a GPU is looked for in it."""
+
+
+def _warn_of_gpu(job: _BuildJob, definition: EnvironmentDefinition, environment: EngineObject) -> None:
+    """Says which packages of an environment that was just made are for a GPU, where nothing asks for one."""
+    base = job.engine.image(definition.base_id) or {}
+    if int(environment.get("Size") or 0) - int(base.get("Size") or 0) < _SMALLEST:
+        return
+    from toolkit.build.inventory.gpu import asks_for_gpu, gpu_warning, has_cuda
+    from toolkit.build.inventory.reading import read_inventory
+
+    config, variables = job.project.config.executor.config, (environment.get("Config") or {}).get("Env") or []
+    if asks_for_gpu(config) or has_cuda(variables):
+        return
+    try:
+        inventory = read_inventory(job.engine, str(environment["Id"]), definition.reference)
+    except ToolkitError:
+        return  # the environment is there; what is wrong with the engine is said by whoever needs it
+    warning = gpu_warning(inventory, config, variables, definition.lock.file or "")
+    if warning:
+        job.report(f"warning: {warning}")
+
+
+def engine_id(engine: EngineApi, built: BuiltImage) -> str | None:
     """The engine's id of an image that was built before; None where another image has its name, or none."""
     image = engine.image(built.reference) or {}
     is_same = ((image.get("Config") or {}).get("Labels") or {}).get(IDENTITY_LABEL) == built.identity

@@ -1,21 +1,25 @@
 """A built image as bytes: its config and its layers, read from where that costs least.
 
-The build keeps the code layer and the config that it made. The digests and sizes of the environment's layers are remembered, so
-the engine exports a whole image only when one of those layers must be sent.
+The build keeps the config and the small layers that it made, and of layers of large files what they are made of: they are read
+from the project's files again. The digests and sizes of the environment's layers are remembered, so the engine exports a whole
+image only when one of those must be sent, or a large file has changed since the build.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from toolkit.build.code.layer import DigestWriter
+from toolkit.build.code.layer import DigestWriter, LayerEntry, Tar
 from toolkit.build.image.archive import Blob, ComposedImage, Slice, digest_of
 from toolkit.build.image.build_record import BuiltImage
+from toolkit.build.progress import byte_progress
 from toolkit.build.state import remove_stale
 from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
@@ -25,23 +29,58 @@ _KEPT = 4
 """Builds whose code layer is kept: several images of one project, and builds that run at the same time."""
 _LARGEST = 64 << 20
 """Bytes of a code layer that is kept. A larger one is exported from the engine."""
-_REMEMBERED = 64
-"""Layers whose blobs are remembered: those of a few environments."""
+_REMEMBERED = 256
+"""Layers whose blobs are remembered: those of a few environments, and of large files."""
 _COMPRESSION_LEVEL = 6
+_BLOCK = 1 << 20
+"""Bytes that are compressed, or left as they are, together."""
+_SAMPLE = 1 << 16
+_WORTH = 0.97
+"""What compression must leave at most of a sample. Data that is packed already, such as a model, is not compressed again."""
+
+
+def made_folder(folder: Path) -> Path:
+    """Where what a build made is kept, below the build's private folder; created when it is missing."""
+    made = folder / "made"
+    made.mkdir(exist_ok=True)
+    return made
 
 
 def keep_contents(folder: Path, image: ComposedImage) -> None:
-    """Keeps the config and the code layer of an image that was just built; the layer's file is moved."""
+    """Keeps the config and the code layer of an image that was just built, and where its other layers come from.
+
+    The code layer's file is moved.
+    """
     if image.code.size > _LARGEST:
         return
-    kept = folder / "made"
-    kept.mkdir(exist_ok=True)
+    kept = made_folder(folder)
     name = image.config_digest.partition(":")[2]
     write_whole(str(kept / f"{name}.json"), image.config)
+    write_whole(str(kept / f"{name}.layers"), json.dumps([_source(layer) for layer in image.layers[:-1]]).encode())
     os.replace(image.code.file, kept / f"{name}.tar")
-    files = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(kept) if not entry.name.endswith(".tmp")]
-    for _, path in sorted(files, reverse=True)[2 * _KEPT :]:
-        Path(path).unlink(missing_ok=True)
+    for suffix in (".json", ".layers", ".tar", ".layer"):
+        files = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(kept) if entry.name.endswith(suffix)]
+        for _, path in sorted(files, reverse=True)[_KEPT:]:
+            Path(path).unlink(missing_ok=True)
+
+
+def _source(layer: Blob) -> dict[str, object]:
+    """Where a layer's content comes from, for :func:`_own_layer`."""
+    content = layer.content
+    if isinstance(content, Tar):
+        return {"digest": layer.digest, "size": content.size, "entries": [asdict(entry) for entry in content.entries]}
+    assert isinstance(content, Slice)
+    return {"digest": layer.digest, "size": content.size, "file": content.file.name}
+
+
+def _own_layer(source: Mapping[str, Any], folder: Path) -> Blob | None:
+    """A layer that the build made; None where it is not kept any more."""
+    digest, size = str(source["digest"]), int(source["size"])
+    if "entries" in source:
+        return Blob(digest, size, content=Tar(tuple(LayerEntry(**entry) for entry in source["entries"])))
+    file = folder / str(source["file"])
+    is_there = file.is_file() and file.stat().st_size == size
+    return Blob(digest, size, content=Slice(file, 0, size)) if is_there else None
 
 
 class ImageContents:
@@ -67,26 +106,30 @@ class ImageContents:
             return None
         return config if digest_of(config) == self.image.digest else None
 
-    def stored_layers(self) -> tuple[Blob, ...] | None:
-        """The layers as the engine exports them, the code layer with its content; None when they are not known."""
-        return self._known_layers("stored")
-
-    def compressed_layers(self) -> tuple[Blob, ...] | None:
-        """The environment's layers compressed and without content, then the code layer, uncompressed and with its content.
-
-        None when they are not known.
-        """
-        return self._known_layers("packed")
-
-    def _known_layers(self, form: str) -> tuple[Blob, ...] | None:
+    def own_layers(self) -> dict[str, Blob]:
+        """The layers on top of the environment, with their contents, by diff id, the code layer last. Some may be missing."""
         code = self._kept_code()
-        if self.config is None or code is None:
+        if code is None:
+            return {}
+        try:
+            sources = json.loads(self._file.with_suffix(".layers").read_bytes())
+            found = [_own_layer(source, self._file.parent) for source in sources]
+        except (OSError, ValueError, KeyError, TypeError):
+            found = []
+        return {layer.digest: layer for layer in (*found, code) if layer is not None}
+
+    def stored_layers(self) -> tuple[Blob, ...] | None:
+        """The layers as the engine exports them, our own with their contents; None when they are not known."""
+        own = self.own_layers()
+        if self.config is None:
             return None
-        *environment, top = diff_ids(self.config)
-        below = [self._layer_blobs.of(diff_id, form) for diff_id in environment]
-        if top != code.digest or None in below:
-            return None
-        return (*(blob for blob in below if blob is not None), code)
+        layers = [own.get(diff_id) or self._layer_blobs.of(diff_id, "stored") for diff_id in diff_ids(self.config)]
+        known = tuple(layer for layer in layers if layer is not None)
+        return known if known[-1:] == (own.get(self.image.code),) and len(known) == len(layers) else None
+
+    def compressed_layer(self, diff_id: str) -> Blob | None:
+        """A layer as it was compressed before, without content; None when that is not known."""
+        return self._layer_blobs.of(diff_id, "packed")
 
     def _kept_code(self) -> Blob | None:
         file = self._file.with_suffix(".tar")
@@ -117,11 +160,16 @@ class ImageContents:
             yield layers
 
     @contextmanager
-    def compress(self, layer: Blob, diff_id: str = "") -> Iterator[Blob]:
+    def compress(self, layer: Blob, diff_id: str, report: Callable[[str], None]) -> Iterator[Blob]:
         """The layer compressed, in a file until the end of the block. The same layer gives the same bytes each time.
 
         Args:
-            diff_id: the layer's; the compressed blob is remembered by it, so that the layer is not compressed again.
+            diff_id: the layer's; the compressed blob is remembered by it, so that the layer is not compressed again. With ""
+                it is not remembered.
+            report: gets progress.
+
+        Raises:
+            ChangedFile: a file of the layer changed since the build.
         """
         if layer.content is None or not layer.media_type.endswith(".tar"):
             if diff_id:
@@ -130,7 +178,8 @@ class ImageContents:
             return
         file = self._folder / f"packed-{os.getpid()}-{os.urandom(4).hex()}.gz"
         try:
-            digest, size = _compress(layer.content, file)
+            with byte_progress(layer.content.size, "compressing {} for the registry", report) as counted:
+                digest, size = _compress(counted(layer.content.read()), file)
             compressed = Blob(digest, size, f"{layer.media_type}+gzip", Slice(file, 0, size))
             if diff_id:
                 self._layer_blobs.add({diff_id: compressed}, "packed")
@@ -144,16 +193,41 @@ def diff_ids(config: bytes) -> list[str]:
     return [str(diff_id) for diff_id in json.loads(config)["rootfs"]["diff_ids"]]
 
 
-def _compress(content: Slice, destination: Path) -> tuple[str, int]:
-    """The digest and the size of the gzip file that is written. Its header holds neither a time nor a file name."""
-    import gzip
+def _compress(chunks: Iterable[bytes], destination: Path) -> tuple[str, int]:
+    """The digest and the size of the gzip file that is written. Its header holds neither a time nor a file name.
 
+    A part of the content that compression would hardly make smaller is stored as it is, which is many times as quick.
+    """
+    check, size = 0, 0
     with destination.open("wb") as raw:
         stream = DigestWriter(raw)
-        with gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, stream, mtime=0) as target:
-            for chunk in content.read():
-                target.write(chunk)
+        stream.write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
+        level, packer = _COMPRESSION_LEVEL, zlib.compressobj(_COMPRESSION_LEVEL, wbits=-zlib.MAX_WBITS)
+        for block in _blocks(chunks):
+            sample = block[:_SAMPLE]
+            worth = len(zlib.compress(sample, 1)) <= _WORTH * len(sample)
+            wanted = _COMPRESSION_LEVEL if worth else 0
+            if wanted != level:
+                # What comes next does not refer to what came before.
+                stream.write(packer.flush(zlib.Z_FULL_FLUSH))
+                level, packer = wanted, zlib.compressobj(wanted, wbits=-zlib.MAX_WBITS)
+            stream.write(packer.compress(block))
+            check, size = zlib.crc32(block, check), size + len(block)
+        stream.write(packer.flush())
+        stream.write(check.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little"))
     return stream.digest, stream.size
+
+
+def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in blocks of one size, so that what becomes of them does not depend on how they were read."""
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        while len(held) >= _BLOCK:
+            yield bytes(held[:_BLOCK])
+            del held[:_BLOCK]
+    if held:
+        yield bytes(held)
 
 
 class _LayerBlobs:
@@ -184,8 +258,3 @@ class _LayerBlobs:
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
-
-
-def without_content(layers: tuple[Blob, ...], digests: set[str]) -> tuple[Blob, ...]:
-    """The layers, with those of these digests stripped of their content, so that they are not sent."""
-    return tuple(replace(layer, content=None) if layer.digest in digests else layer for layer in layers)

@@ -5,19 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
+from urllib.parse import quote
 
-from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, digest_of, members, stream
-from toolkit.build.image.build_record import IDENTITY_LABEL
+from toolkit.build.image.archive import (
+    Blob,
+    ComposedImage,
+    EnvironmentImage,
+    Slice,
+    digest_of,
+    members,
+    sent_size,
+    stream,
+)
+from toolkit.build.image.build_record import ENVIRONMENT_LABEL, IDENTITY_LABEL, LAYERS_LABEL
+from toolkit.build.progress import byte_progress
 from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure, ToolkitError
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
 
 LOAD = "/images/load?quiet=1"
+_WORTH_A_LOOK = 10_000_000
+"""Bytes of layers that are worth a list of the engine's images, which takes a tenth of a second where there are hundreds."""
 _MAGIC = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 
 
@@ -55,25 +69,62 @@ def uses_containerd_store(engine: EngineApi, image: EngineObject) -> bool:
     return any("io.containerd.snapshotter" in str(value) for row in info.get("DriverStatus") or [] for value in row)
 
 
+def layers_in_engine(
+    engine: EngineApi, image: ComposedImage, environment: EnvironmentImage, last: str
+) -> frozenset[str]:
+    """Which of the image's layers on top of the environment the engine has already, by their digests, because of other images.
+
+    With a graph driver, a layer is known only on the same layers below it. The containerd store knows each blob.
+
+    Args:
+        last: the image that was most likely made before this one; "" for none. Where it does not have all that it could, others
+            on the same environment are looked at, whatever project they are of.
+    """
+    is_graph = any(layer.size is None for layer in environment.layers)
+    own = [layer.digest for layer in image.layers]
+    found: set[str] = set()
+
+    def add(theirs: list[str]) -> None:
+        """Adds what our layers share with those of another image on this environment."""
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(own, theirs, strict=False))
+        found.update([digest for digest, _ in same] if is_graph else set(own) & set(theirs))
+
+    other = engine.image(last) if last else None
+    theirs = list(((other or {}).get("RootFS") or {}).get("Layers") or [])
+    below = len(environment.layers)
+    if theirs[:below] == environment.diff_ids:
+        add(theirs[below:])
+    if sum(layer.size or 0 for layer in image.layers[:-1] if layer.digest not in found) > _WORTH_A_LOOK:
+        filters = quote(json.dumps({"label": [f"{ENVIRONMENT_LABEL}={environment.config_digest}"]}))
+        for each in engine.json(f"/images/json?filters={filters}") or []:
+            add(str((each.get("Labels") or {}).get(LAYERS_LABEL, "")).split())
+    return frozenset(found)
+
+
 def load_image(
     engine: EngineApi, image: ComposedImage, environment: EnvironmentImage, source: str, reference: str, folder: Path,
-    report: Callable[[str], None], upload: Upload | None = None,
+    report: Callable[[str], None], upload: Upload | None = None, present: frozenset[str] = frozenset(),
 ) -> None:  # fmt: skip
     """Loads the image as ``reference``. When this returns, the engine has all of it; when it raises, nothing of that name.
 
     Args:
         source: the environment image's reference. It is exported when the engine wants all layers.
         upload: the request to use first, where one was started early.
+        present: see :func:`layers_in_engine`.
 
     Raises:
+        ChangedFile: a file of a layer changed since it was hashed.
         Infrastructure: the engine does not accept the image.
     """
     try:
-        if load_members(engine, image, reference, environment.layers, upload) is None:
+        if load_members(engine, image, reference, environment.layers, upload, present, report) is None:
             return
-        report("the engine does not accept the code layer alone, so the whole image is loaded, which takes longer")
+        # What it had may have been removed meanwhile.
+        if present and load_members(engine, image, reference, environment.layers, report=report) is None:
+            return
+        report("the engine does not accept the code's layers alone, so the whole image is loaded, which takes longer")
         with saved_image(engine, source, folder) as (_, layers):
-            refusal = load_members(engine, image, reference, layers)
+            refusal = load_members(engine, image, reference, layers, report=report)
         if refusal is not None:
             raise Infrastructure(f"the Docker engine does not accept the image {reference}: {refusal}")
     except BaseException:
@@ -86,11 +137,20 @@ def load_image(
 
 
 def load_members(
-    engine: EngineApi, image: ComposedImage, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None
-) -> str | None:
-    """One load, checked. Returns None when the engine has the image; else why not, and then no tag remains."""
-    with upload or engine.upload(LOAD) as request:
-        reply = request.send(stream(members(image, reference, layers)))
+    engine: EngineApi, image: ComposedImage, reference: str, layers: tuple[Blob, ...], upload: Upload | None = None,
+    present: Collection[str] = (), report: Callable[[str], None] | None = None,
+) -> str | None:  # fmt: skip
+    """One load, checked. Returns None when the engine has the image; else why not, and then no tag remains.
+
+    Args:
+        layers: the environment's. Those without content are not sent.
+        present: the digests of the image's other layers that are not sent.
+        report: gets progress.
+    """
+    files = members(image, reference, layers, present)
+    shown = byte_progress(sent_size(files), "sending {} to the engine", report or (lambda _: None), elsewhere=True)
+    with upload or engine.upload(LOAD) as request, shown as counted:
+        reply = request.send(counted(stream(files)))
     refusal = reply.message() if reply.status >= 400 else _load_error(reply.body)
     if refusal is None and not has_image(engine, reference, image.identity, image.diff_ids):
         refusal = "it reported no error, but has another image than the one that was sent"

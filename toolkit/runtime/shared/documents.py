@@ -500,6 +500,18 @@ if TYPE_CHECKING:
         nth: Optional[int]
         arguments: list[str]
 
+    class RevisionRecord(TypedDict, total=False):
+        """The commit that the code of a run was of.
+
+        ``committed`` is its time. ``uncommitted`` says whether a file of code was not as it is in the commit. ``repository`` is
+        the address that it was cloned from. A key is missing where that is not known; ``commit`` never is.
+        """
+
+        commit: str
+        committed: str
+        uncommitted: bool
+        repository: str
+
     class ImageRecord(TypedDict):
         """An image that a run has resolved.
 
@@ -532,13 +544,14 @@ if TYPE_CHECKING:
         ``images`` are those that single steps name, by the setting that names them; ``image`` is all others'.
         Only a run on a cluster has ``submission``, and only a continuation ``continued``, ``part``, ``attempts`` and ``again``.
         ``described`` holds the runtime's answers that the plan was made of, where the pipeline's file computes something for
-        each run; it is missing elsewhere.
+        each run; it is missing elsewhere. ``revision`` is missing where the code lies in no repository.
         """
 
         version: int
         run_id: str
         pipeline: str
         source: Optional[SourceRecord]
+        revision: RevisionRecord
         environment: str
         context: dict[str, str]
         without_effect: list[str]

@@ -16,6 +16,13 @@ SDK_FOLDER = "/opt/toolkit/sdk"
 IMAGE_FILE = "/opt/toolkit/image.json"
 WORKSPACE = "/workspace"
 """The folder of the code in the image, and the working folder of every step."""
+IMAGE_USER = "1000:1000"
+"""User and group in an image's config: those of a step whose client is root. Every backend sets its own."""
+IMAGE_HOME = "/tmp/"
+"""HOME in an image's config, for a user id that the image has no name for and whose home would be /, which nobody can write.
+
+No step has it: its end tells it from a HOME of the user's own.
+"""
 RUN_FOLDER = "/run/toolkit"
 """The read-only folder in the container with the plan and the parameters of the run."""
 PLAN_FILE = "plan.json.gz"

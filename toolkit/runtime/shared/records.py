@@ -55,6 +55,7 @@ _RUN: Shape = {
     "plan": (str,),
     "plan_hash": (str,),
     "source": (dict, _NONE),
+    "revision": (dict,),
     "context": (dict, _NONE),
     "image": (dict, _NONE),
     "images": (dict,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..shared.protocol import GATE_VARIABLE, IMAGE_VARIABLE, PATH_VARIABLE, PROCESS_VARIABLE
+from ..shared.protocol import GATE_VARIABLE, IMAGE_HOME, IMAGE_VARIABLE, PATH_VARIABLE, PROCESS_VARIABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def add_own_variables(variables: dict[str, str], locations: Locations, private: 
         private: a folder of this process alone; a user who can't write their home gets one there.
     """
     home = variables.get("HOME", "")
+    if home == IMAGE_HOME:
+        home = variables["HOME"] = _home()
     if not (home and home != "/" and os.access(home, os.W_OK)):
         variables["HOME"] = os.path.join(private, "home")
         os.makedirs(variables["HOME"], exist_ok=True)
@@ -41,6 +43,16 @@ def add_own_variables(variables: dict[str, str], locations: Locations, private: 
             variables.setdefault(variable, name)
     variables["PWD"] = locations.work
     variables.setdefault("PYTHONHASHSEED", "0")
+
+
+def _home() -> str:
+    """The home that the image knows for this user id, as an engine gives it where the image's config names none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir or "/"
+    except KeyError:
+        return "/"
 
 
 def _has_name(user: int) -> bool:

@@ -13,6 +13,7 @@ from toolkit.build.environment.dependencies.exported import BUILD_FOLDER
 from toolkit.build.environment.dependencies.found import (
     Dependencies,
     Export,
+    FileForms,
     inside,
     normalize_name,
     read_folder,
@@ -36,7 +37,8 @@ def read_conda_lock(root: Path, name: str, groups: tuple[str, ...]) -> Dependenc
     """
     files = _locked_files(root, name)
     options = {"LOCK": name, "CATEGORIES": _words(groups), **_git(files[name])}
-    return Dependencies("conda", name, files, options, _variables(files[name]), environment=_PREFIX)
+    reading = FileForms({name: "conda-lock"}, groups=groups)
+    return Dependencies("conda", name, files, options, _variables(files[name]), environment=_PREFIX, reading=reading)
 
 
 def read_pixi_lock(root: Path, name: str, extras: tuple[str, ...], groups: tuple[str, ...]) -> Dependencies:
@@ -52,7 +54,8 @@ def read_pixi_lock(root: Path, name: str, extras: tuple[str, ...], groups: tuple
     files = _locked_files(root, name)
     _check_pixi(root, name, files[name])
     options = {"LOCK": name, **_git(files[name])}
-    return Dependencies("conda", name, files, options, _variables(files[name]), environment=_PREFIX)
+    reading = FileForms({name: "pixi-lock"})
+    return Dependencies("conda", name, files, options, _variables(files[name]), environment=_PREFIX, reading=reading)
 
 
 def read_environment(root: Path, name: str) -> Export:
@@ -98,6 +101,7 @@ def read_environment(root: Path, name: str) -> Export:
         ),
         answer=_ANSWER,
         installed=partial(_installation, root, name, tuple(lines), variables),
+        reading=FileForms({name: "environment"}),
     )
 
 
@@ -106,6 +110,7 @@ def _installation(
 ) -> Dependencies:
     files = _locked_files(root, name, answer)
     options = {"LOCK": _ANSWER}
+    forms = {_ANSWER: "pixi-lock"}
     names: set[str] = set(_variables(answer))
     if lines:
         from toolkit.build.environment.dependencies.requirements import read_lines
@@ -114,11 +119,15 @@ def _installation(
         beside = os.path.join(os.path.dirname(name), _REQUIREMENTS)
         read = read_lines(root, beside, "".join(f"{line}\n" for line in lines), name)
         files.update(read.files)
+        forms |= read.reading.forms
         names.update(read.variables)
         options["REQUIREMENTS"] = beside
         if "GIT" in read.options:
             options["GIT"] = "1"
-    return Dependencies("conda", name, files, options, tuple(sorted(names)), environment={**_PREFIX, **variables})
+    set_there = {**_PREFIX, **variables}
+    return Dependencies(
+        "conda", name, files, options, tuple(sorted(names)), environment=set_there, reading=FileForms(forms)
+    )
 
 
 def _locked_files(root: Path, name: str, answer: bytes | None = None) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from toolkit.build.environment.dependencies.found import (
     FOREIGN_DISTRIBUTION,
     OWN_DISTRIBUTION,
     Dependencies,
+    FileForms,
     foreign_distribution_error,
     normalize_name,
     read_place,
@@ -128,9 +129,8 @@ def installation(root: Path, lock: str, unlocked: str, answer: bytes) -> Depende
     sync = {"LOCK": ANSWER, "SYNC_OPTIONS": " ".join(options)}
     if " @ git+" in text:
         sync["GIT"] = "1"
-    return Dependencies(
-        "sync", lock, files, sync, tuple(sorted(set(re.findall(r"\$\{([A-Z0-9_]+)\}", text)))), unlocked
-    )
+    variables = tuple(sorted(set(re.findall(r"\$\{([A-Z0-9_]+)\}", text))))
+    return Dependencies("sync", lock, files, sync, variables, unlocked, reading=FileForms({ANSWER: "requirements"}))
 
 
 def _logical_lines(text: str) -> Iterator[str]:

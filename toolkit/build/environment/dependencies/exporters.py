@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 
 from toolkit.build.environment.dependencies.declared import parsed_toml
 from toolkit.build.environment.dependencies.exported import ANSWER, Locked, compared, installation
-from toolkit.build.environment.dependencies.found import Export, Tool, inside, line_of, normalize_name, read_input
+from toolkit.build.environment.dependencies.found import (
+    Export,
+    FileForms,
+    Tool,
+    inside,
+    line_of,
+    normalize_name,
+    read_input,
+)
 from toolkit.errors import BadInput
 
 _PYTHON = "3.10"
@@ -31,6 +39,10 @@ _LOCAL = {
 }
 """How a lock names a file or folder of the project."""
 _PROJECT_FILES = ("pyproject.toml", "setup.cfg", "setup.py")
+
+
+_FORMS = {"poetry": ("tool-lock", "locking"), "pdm": ("tool-lock", "locking"), "pipenv": ("pipfile-lock", "pipfile")}
+"""How the lock is read, and the file that declares what it locks."""
 
 
 class _Chosen(NamedTuple):
@@ -88,6 +100,7 @@ def read_tool_lock(root: Path, name: str, tool: Tool, extras: tuple[str, ...], g
         python=_PYTHON,
         checked=partial(_checked, read, tool, name),
         installed=partial(installation, base, name, ""),
+        reading=FileForms({os.path.basename(name): _FORMS[tool][0], os.path.basename(declaring): _FORMS[tool][1]}),
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +27,21 @@ Tool = Literal["uv", "poetry", "pdm", "pipenv", "conda"]
 
 
 @dataclass(frozen=True)
+class FileForms:
+    """How files are read, so that only what they mean counts.
+
+    Attributes:
+        forms: what reads a file, by its path, as :mod:`toolkit.build.environment.meaning.files` knows it. A file without one
+            counts as it is.
+        extras, groups: those that are installed beside the dependencies.
+    """
+
+    forms: dict[str, str] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dependencies:
     """What the environment's packages are installed from.
 
@@ -35,7 +50,7 @@ class Dependencies:
             requirements as pip reads it, and ``none`` is not at all.
         file: the file that declares them, relative to the project's root, for messages; None when there is none.
         files: the content of all files that the installation needs, by their paths relative to the folder in which the tool
-            would be called. A change of any of them causes a build.
+            would be called. A change of what they mean causes a build.
         options: what the template is told beside them, by the names of its arguments.
         variables: the environment variables that addresses in the files name. Their values are mounted as a secret.
         unlocked: the sentence that says what is not exact, and the command that makes it so; empty where all is.
@@ -43,6 +58,7 @@ class Dependencies:
         computed: what the project declares, where a requirement is the project itself and only its build backend knows what
             it depends on: it has to be asked first.
         members: the folders, relative to the project's root, of the projects that are installed beside it: a workspace's.
+        reading: how ``files`` are read.
     """
 
     kind: Kind
@@ -54,6 +70,7 @@ class Dependencies:
     members: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     computed: Declared | None = None
+    reading: FileForms = field(default_factory=FileForms)
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ class Export:
 
     Attributes:
         tool: which; its own requirements are ``dockerfiles/tools/TOOL.txt``.
-        file, files, variables: as of :class:`Dependencies`.
+        file, files, variables, reading: as of :class:`Dependencies`.
         beside: further files that lie beside them while the tool runs. A change of them asks nothing again.
         source: the file among ``files`` that says what is wanted.
         command: what is run beside the files. It writes the file ``answer`` there.
@@ -86,11 +103,11 @@ class Export:
     python: str = ""
     checked: Callable[[bytes], bytes] | None = None
     installed: Callable[[bytes], Dependencies] | None = None
+    reading: FileForms = field(default_factory=FileForms)
 
-    def key(self, *others: str) -> str:
-        """What the answer depends on, together with ``others``."""
-        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
-        inputs = [self.tool, hashes, self.command, self.options, *others]
+    def key(self, meaning: Mapping[str, str], *others: str) -> str:
+        """What the answer depends on: the ``meaning`` of the files, how the tool is called, and ``others``."""
+        inputs = [self.tool, dict(meaning), self.command, self.options, *others]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
     def answered(self, answer: bytes) -> Dependencies:
@@ -100,7 +117,22 @@ class Export:
         # What the answer names of the project's own files lies beside it.
         files = {name: content for name, content in self.files.items() if name != self.source}
         options = {"LOCK": "pylock.toml", **self.options}
-        return Dependencies("sync", self.file, {**files, "pylock.toml": answer}, options, self.variables, self.unlocked)
+        reading = FileForms({**self._forms_beside(answer, files), "pylock.toml": "pylock"})
+        files["pylock.toml"] = answer
+        return Dependencies("sync", self.file, files, options, self.variables, self.unlocked, reading=reading)
+
+    def _forms_beside(self, answer: bytes, files: Mapping[str, bytes]) -> dict[str, str]:
+        """How the question's files are read beside a pylock.toml that answers it.
+
+        uv reads its settings once more, and the files and folders that the answer names. What a build backend was asked with
+        does not count any more.
+        """
+        forms = {name: "unread" for name in self.reading.forms if name in files}
+        if self.beside and b"file:" not in answer:
+            places = [os.path.normpath(place) for place in re.findall(r'path = "([^"]+)"', answer.decode())]
+            named = [name for name in files if any(f"{name}/".startswith(f"{place}/") for place in places)]
+            forms |= {name: "unread" for name in files if name not in named and "." not in places}
+        return forms | {name: "uv-settings" for name in ("pyproject.toml", "uv.toml") if name in files}
 
 
 def read_input(root: Path, name: str, referrer: str) -> bytes:

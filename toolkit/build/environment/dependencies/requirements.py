@@ -14,6 +14,7 @@ from toolkit.build.environment.dependencies.found import (
     FOREIGN_DISTRIBUTION,
     OWN_DISTRIBUTION,
     Dependencies,
+    FileForms,
     foreign_distribution_error,
     inside,
     normalize_name,
@@ -95,6 +96,7 @@ class _Reader:
         self._variables: set[str] = set()
         self._git = False
         self._computed: Declared | None = None
+        self._forms: dict[str, str] = {}
 
     @property
     def computed(self) -> Declared | None:
@@ -115,7 +117,8 @@ class _Reader:
         if self._exact and not self._variables:
             # Nothing is left to choose, so uv gives what pip gives, in a fraction of its time.
             options["INSTALLER"] = "uv"
-        return Dependencies("pip", name, self._files, options, tuple(sorted(self._variables)))
+        reading = FileForms(self._forms)
+        return Dependencies("pip", name, self._files, options, tuple(sorted(self._variables)), reading=reading)
 
     def _read_one(self, current: str, referrer: str) -> list[tuple[str, str]]:
         """Reads one file; returns those that it includes, each with the line that does."""
@@ -124,11 +127,12 @@ class _Reader:
         kept: list[str] = []
         includes: list[tuple[str, str]] = []
         changed = False
-        for number, raw, line in _logical_lines(text):
+        for number, raw, line in logical_lines(text):
             where = shown or f"{current}:{number}"
             replaced = self._line(current, line, where, includes)
             changed = changed or replaced is not None
             kept.append(raw if replaced is None else replaced)
+        self._forms[current] = "requirements"
         self._files[current] = "".join(kept).encode(encoding) if changed else content
         return includes
 
@@ -203,6 +207,9 @@ class _Reader:
             return f"./{path}{bracket}{extras}{f' ; {marker}' if marker else ''}\n"
         declared = declared_requirements(self._root, tuple(filter(None, extras.rstrip("]").split(","))), where)
         self._files.update(declared.files)
+        if not declared.dynamic:
+            # What they declare stands in this line's place. uv reads its own settings there, and an old pip a setup.cfg.
+            self._forms |= {"pyproject.toml": "uv-settings", "setup.py": "unread"}
         if declared.dynamic:
             # Only its build backend knows what stands in this line's place.
             self._computed = declared
@@ -252,7 +259,7 @@ def _resolve_include(current: str, include: str, location: str) -> str:
     return inside(os.path.join(os.path.dirname(current), include), location, shown=include)
 
 
-def _logical_lines(text: str) -> list[tuple[int, str, str]]:
+def logical_lines(text: str) -> list[tuple[int, str, str]]:
     """The lines, with those joined that end with a backslash: number of the first line, raw text, content without comment."""
     lines: list[tuple[int, str, str]] = []
     raw, content, first = "", "", 1

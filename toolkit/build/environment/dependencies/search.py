@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool, read_folder, read_input
+from toolkit.build.environment.dependencies.found import Dependencies, Export, FileForms, Tool, read_folder, read_input
 from toolkit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -174,7 +174,10 @@ class _Search:
         options["INSTALLER"] = "pip"
         links = f"--no-index --find-links {os.path.normpath(wheelhouse)}"
         options["PIP_OPTIONS"] = f"{options.get('PIP_OPTIONS', '')} {links}".strip()
-        return Dependencies("pip", found.file, {**found.files, **folder}, options, found.variables)
+        # uv's settings do not matter to pip.
+        forms = {name: "unread" if form == "uv-settings" else form for name, form in found.reading.forms.items()}
+        reading = replace(found.reading, forms=forms)
+        return Dependencies("pip", found.file, {**found.files, **folder}, options, found.variables, reading=reading)
 
     def _present(self) -> list[tuple[str, _Way]]:
         """The declaring files of the root, in the order of the search."""
@@ -204,7 +207,8 @@ class _Search:
             return read_uv_lock(base, "uv.lock", "", settings.extras, settings.groups, name, accepted)
         if kind == "pylock":
             options = {"LOCK": name, "SYNC_OPTIONS": " ".join(self._chosen_options())}
-            return Dependencies("sync", name, {name: read_input(self._root, name, name)}, options)
+            reading = FileForms({name: "pylock"}, settings.extras, settings.groups)
+            return Dependencies("sync", name, {name: read_input(self._root, name, name)}, options, reading=reading)
         if kind == "requirements":
             from toolkit.build.environment.dependencies.requirements import read_requirements
 
@@ -217,7 +221,7 @@ class _Search:
             if read.computed is not None:
                 return self._with_project(name, read)
             remedy = f"`uv pip compile {name} -o requirements.txt` locks it"
-            return _choosing(name, read.files, name, read.variables, _unlocked(name, remedy))
+            return _choosing(name, read.files, name, read.variables, _unlocked(name, remedy), read.reading)
         if kind in ("poetry", "pdm", "pipenv"):
             from toolkit.build.environment.dependencies.exporters import read_tool_lock
 
@@ -272,7 +276,12 @@ class _Search:
             files = None if declared.dynamic else uv_inputs(self._root, document, declared.lines, name)
             if files is not None:
                 source = " ".join([name, *self._chosen_options()])
-                return _choosing(name, {name: pyproject, **files}, source, (), _unlocked(name, remedy))
+                # Without [project], uv asks the build backend.
+                form = "uv-project" if "project" in document else "backend"
+                reading = FileForms(
+                    {name: form, "uv.toml": "uv-settings"}, self._settings.extras, self._settings.groups
+                )
+                return _choosing(name, {name: pyproject, **files}, source, (), _unlocked(name, remedy), reading)
         return self._resolved(declared, remedy)
 
     def _resolved(self, declared: Declared, remedy: str) -> Found:
@@ -282,22 +291,24 @@ class _Search:
         if not declared.lines:
             return Dependencies("none")
         files = {"requirements.in": "".join(f"{line}\n" for line in declared.lines).encode()}
-        return _choosing(declared.file, files, "requirements.in", (), _unlocked(declared.file, remedy))
+        reading = FileForms({"requirements.in": "requirements"})
+        return _choosing(declared.file, files, "requirements.in", (), _unlocked(declared.file, remedy), reading)
 
     def _built(self, declared: Declared, remedy: str) -> Export:
         """What only the project's build backend knows: uv asks it, with the whole project beside it."""
         beside, files = self._beside(declared)
         options = "".join(f" --extra {name}" for name in self._settings.extras)
-        export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy))
+        reading = FileForms({"pyproject.toml": "backend"})
+        export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy), reading)
         return replace(export, command=export.command + options, beside=beside)
 
     def _with_project(self, name: str, read: Dependencies) -> Export:
         """Requirements that hold the project itself, which its build backend has to be asked about."""
         assert read.computed is not None
         beside, files = self._beside(read.computed)
-        export = _choosing(
-            name, {**files, **read.files}, name, read.variables, _unlocked(name, "`toolkit lock` locks it")
-        )
+        unlocked = _unlocked(name, "`toolkit lock` locks it")
+        reading = FileForms({**read.reading.forms, "pyproject.toml": "backend"})
+        export = _choosing(name, {**files, **read.files}, name, read.variables, unlocked, reading)
         return replace(export, beside=beside, checked=_without_the_project)
 
     def _beside(self, declared: Declared) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -343,7 +354,8 @@ class _Search:
             return self._resolved(declared, remedy)
         # The block alone counts: another line of the script asks nothing again.
         block = b"# /// script\n" + next(iter(declared.files.values())) + b"# ///\n"
-        return _choosing(name, {name: block, **files}, name, (), _unlocked(name, remedy))
+        reading = FileForms({name: "script", "uv.toml": "uv-settings"})
+        return _choosing(name, {name: block, **files}, name, (), _unlocked(name, remedy), reading)
 
     def _workspace_around(self) -> Found | None:
         """The lock of the workspace that the root is a member of."""
@@ -426,12 +438,16 @@ class _Search:
         return wanted is not None and have is not None and wanted <= have
 
 
-def _choosing(file: str, files: dict[str, bytes], source: str, variables: tuple[str, ...], unlocked: str) -> Export:
+def _choosing(
+    file: str, files: dict[str, bytes], source: str, variables: tuple[str, ...], unlocked: str, reading: FileForms
+) -> Export:
     """uv is asked which versions requirements mean."""
     command = f"uv pip compile --no-header --format pylock.toml --output-file pylock.toml {source}"
     options = {"GIT": "1"} if any(re.search(rb"git\+|\bgit\s*=", content) for content in files.values()) else {}
     source = source.split(" ")[0]
-    return Export("uv", file, files, source, command, options, variables, unlocked, checked=_never_editable)
+    return Export(
+        "uv", file, files, source, command, options, variables, unlocked, checked=_never_editable, reading=reading
+    )
 
 
 def _without_the_project(answer: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from toolkit.build.environment.dependencies.found import (
     FOREIGN_DISTRIBUTION,
     Dependencies,
+    FileForms,
     foreign_distribution_error,
     line_of,
     normalize_name,
@@ -18,6 +19,9 @@ from toolkit.build.environment.dependencies.found import (
     read_place,
 )
 from toolkit.errors import BadInput
+
+_FORMS = {"pyproject.toml": "uv-project", "uv.toml": "uv-settings"}
+"""How the files are read that lie beside a lock."""
 
 
 class _Package(NamedTuple):
@@ -66,8 +70,16 @@ def read_uv_lock(
     if names is None:
         names = _files(base, content, member, shown)
     files = {lock: content}
+    forms = {lock: "uv-lock"}
     for name in names:
-        files.update(read_place(base, name, shown))
+        read = read_place(base, name, shown)
+        files.update(read)
+        if list(read) == [name]:
+            # Not of a folder that is installed from all its files.
+            forms |= {name: _FORMS[os.path.basename(name)]} if os.path.basename(name) in _FORMS else {}
+    folders_read = [f"{name}/" for name in names if (base / name).is_dir()]
+    for folder in folders_read:
+        forms = {name: form for name, form in forms.items() if not name.startswith(folder)}
     dynamic = _dynamic_members(files)
     options = {"FOLDER": member or ".", "UV_OPTIONS": " ".join(_options(extras, groups, dynamic))}
     if member and any(not _is_plain(name) for name in files):
@@ -87,7 +99,8 @@ def read_uv_lock(
     # The members' code is in the image where the lock lies in the project's own root.
     folders = [os.path.dirname(name) for name in files if os.path.basename(name) == "pyproject.toml"]
     members = tuple(sorted(folder for folder in folders if folder)) if os.path.dirname(shown) == "" else ()
-    return Dependencies("uv", shown, files, options, unlocked=notes, members=members)
+    reading = FileForms(forms, extras, groups)
+    return Dependencies("uv", shown, files, options, unlocked=notes, members=members, reading=reading)
 
 
 def _without_checkout(content: bytes) -> bytes:
@@ -108,6 +121,9 @@ def _known_files(base: Path, lock: str, content: bytes, accepted: dict[str, str]
     names = [name.removeprefix("lock ") for name in known if name.startswith("lock ") and name != f"lock {lock}"]
     if not all(_is_plain(name) for name in [*names, lock]):
         # A folder may have got another file, and which folders count only the lock says.
+        return None
+    has_settings = (base / "uv.toml").is_file()
+    if has_settings != ("uv.toml" in names):
         return None
     return names if all((base / name).exists() for name in names) else None
 
