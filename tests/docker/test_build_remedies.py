@@ -48,7 +48,7 @@ RUN = {
     "uv pip compile --generate-hashes --upgrade-package {package} {file} -o {file}": "requirements.txt",
     "poetry lock": "poetry.lock",
     "pdm lock": "pdm.lock",
-    "pdm lock {groups}": "pdm.lock",
+    "pdm lock {groups}": "pdm.x.lock",
     "pdm lock --lockfile {file}": "pdm.x.lock",
     "pipenv lock": "Pipfile.lock",
 }
@@ -87,7 +87,7 @@ def filled(command: str) -> str:
         " ".join(command.split()[:2]), ""
     )
     file = "requirements.txt" if "{package}" in command else file
-    values = {"file": file, "package": "six", "groups": "-G extra", "platform": "linux-64"}
+    values = {"file": file, "package": "six", "groups": "--lockfile pdm.x.lock -G extra", "platform": "linux-64"}
     return re.sub(r"\{(\w+)\}", lambda name: values[name[1]], command)
 
 

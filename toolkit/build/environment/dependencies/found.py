@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -211,6 +211,16 @@ def foreign_distribution_error(location: str) -> BadInput:
         f"the build puts into the image: remove it (this project's distribution is {OWN_DISTRIBUTION!r})",
         location,
     )
+
+
+def unknown_name(kind: str, name: str, there: Iterable[str]) -> BadInput:
+    """The error of a setting that names an extra or a group which the project does not have.
+
+    Args:
+        kind: ``extra``, or what the declaring file calls a group. there: the names that it has.
+    """
+    setting = "build.extras" if kind == "extra" else "build.groups"
+    return BadInput(f"{setting}: the project has no {kind} {name!r} (it has: {', '.join(sorted(there)) or 'none'})")
 
 
 def line_of(content: bytes, words: str) -> int:
