@@ -58,7 +58,11 @@ HELP = {
     "conda-lock lock -p {platform}": ("conda-lock lock --help", "-p, --platform"),
     "conda-lock lock -f {file} -p linux-64": ("conda-lock lock --help", "-f, --file"),
     "docker login": ("docker login --help", "docker login"),
+    "docker images": ("docker images", "REPOSITORY"),
+    "docker push {image}": ("docker push --help", "docker push"),
+    "docker push HOST/{image}": ("docker push --help", "docker push"),
     "docker system df": ("docker system df", "Images"),
+    "docker tag {image} HOST/{image}": ("docker tag --help", "docker tag"),
     "toolkit lock": ("toolkit lock --help", "pylock.toml"),
     "task setup": ("task --list", "setup"),
 }

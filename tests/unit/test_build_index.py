@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -180,9 +180,9 @@ def read_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that a look reads."""
     read: list[str] = []
 
-    def read_one(file: CodeFile) -> tuple[str, int | None]:
+    def read_one(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]]) -> tuple[str, int | None]:
         read.append(file.path)
-        return read_hash(file)
+        return read_hash(file, count)
 
     monkeypatch.setattr(index, "read_hash", read_one)
     look(root, root.parent / "code.index")
@@ -257,7 +257,7 @@ def test_what_is_said_of_an_entry_is_said_each_time(settled: Path) -> None:
 
 
 def test_an_unreadable_file_is_named_and_nothing_is_kept_of_it(settled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(file: CodeFile) -> tuple[str, int | None]:
+    def refuse(file: CodeFile, count: object) -> tuple[str, int | None]:
         raise BadInput("it cannot be read: Permission denied", file.source)
 
     store = settled.parent / "code.index"
