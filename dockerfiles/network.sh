@@ -1,7 +1,7 @@
 # Read by every step of a build that uses the network: what the secrets hold, as pip and uv take it.
 export RES_OPTIONS="timeout:3 attempts:5"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-export UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_NO_PROGRESS=1 UV_HTTP_RETRIES=5 UV_PYTHON_DOWNLOADS=never
+export UV_LINK_MODE=copy UV_COMPILE_BYTECODE=0 UV_NO_PROGRESS=1 UV_HTTP_RETRIES=5 UV_PYTHON_DOWNLOADS=never
 UV_PYTHON="$(command -v python3)"
 export UV_PYTHON
 if [ -s /dev/shm/toolkit-ca.pem ]; then export PIP_CERT=/dev/shm/toolkit-ca.pem SSL_CERT_FILE=/dev/shm/toolkit-ca.pem; fi

@@ -1,4 +1,4 @@
-"""Builds the environment image, if the engine does not have it."""
+"""What BuildKit makes of an environment: the base with its system packages, the layer of dependencies, answers of tools."""
 
 from __future__ import annotations
 
@@ -6,58 +6,129 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.build.environment import buildkit
-from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template, tool_files
+from toolkit.build.environment.definition import (
+    EnvironmentDefinition,
+    export_key,
+    support,
+    system_reference,
+    template,
+    tool_files,
+)
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
-from toolkit.engine import EngineApi, EngineObject
+from toolkit.engine import EngineApi
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
 
+LOG = "environment.log"
+"""The file in the build's folder that gets BuildKit's output."""
 _PAUSES = (5, 20)
 """Seconds before each further attempt at a build that failed by the network."""
 _TAIL = 30
 """Lines of a failed build that are shown."""
+_LITTLE = 16 << 20
+"""Bytes that are left on a disk that was full a moment ago."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
-def ensure_environment(
+@dataclass(frozen=True)
+class DependencyLayer:
+    """The layer of the installed packages, in a file.
+
+    Attributes:
+        file: its tar, uncompressed.
+        from_source: the names of the packages that were built during the installation, or in an earlier one.
+    """
+
+    file: Path
+    from_source: tuple[str, ...]
+
+
+def ensure_system(
     engine: EngineApi,
-    definition: EnvironmentDefinition,
+    base: str,
+    base_id: str,
+    packages: tuple[str, ...],
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
     anew: bool = False,
-) -> EngineObject:
-    """The environment image. It is built when the engine does not have it.
+) -> str:
+    """The reference of the base image with its system packages: the base image's own where there are none.
 
     Args:
+        base, base_id, packages: as of :class:`EnvironmentDefinition`.
         secrets: the files that the build needs to reach the package index (network_files).
         folder: where the build writes (`.toolkit/build`).
         anew: whether it is built although the engine has it, and nothing is taken from a cache.
 
     Raises:
-        BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
+        BadInput: a package can't be installed.
         Infrastructure: there is no BuildKit, network or space, or the time limit has passed.
     """
-    if definition.is_base:
-        # It was resolved already, and its name may mean another image by now.
-        base = engine.image(definition.base_id)
-        if base is None:
-            raise Infrastructure(f"the image {definition.base} was removed from the engine meanwhile: build again")
+    if not packages:
         return base
-    reference = definition.reference
-    image = engine.image(reference)
-    if image is None or anew:
-        _build(engine, definition, secrets, folder, report, anew)
-        image = engine.image(reference)
-    if image is None:
-        raise Infrastructure(f"BuildKit succeeded, but the engine does not have {reference}: see the engine's log")
-    return image
+    reference = system_reference(base_id, packages)
+    if anew or engine.image(reference) is None:
+        report(f"installing system packages on {base} (output: {folder / LOG})")
+        arguments = {"BASE": base, "SYSTEM_PACKAGES": " ".join(sorted(set(packages)))}
+        failed = _run(engine, template("none"), {}, arguments, (), secrets, folder, report, reference, anew=anew)
+        if failed is not None:
+            raise explain_failure(failed, base, None)
+        report(
+            f"note: {', '.join(sorted(set(packages)))}: Debian's packages are those of today, so they may differ in an image "
+            "built on another day"
+        )
+    return reference
+
+
+@contextmanager
+def dependency_layer(
+    engine: EngineApi,
+    definition: EnvironmentDefinition,
+    base: str,
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+    anew: bool = False,
+) -> Iterator[DependencyLayer]:
+    """Installs the dependencies; the layer of them lies in a file until the end of the block.
+
+    Args:
+        base: the reference of what they are installed on (:func:`ensure_system`).
+        secrets, folder, report, anew: as of :func:`ensure_system`.
+
+    Raises:
+        BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
+        Infrastructure: as of :func:`ensure_system`.
+    """
+    lock = definition.lock
+    report(f"building the environment from {lock.file} on {definition.base} (output: {folder / LOG})")
+    with temporary_folder(folder, "exported-") as exported:
+        failed = _run(
+            engine,
+            definition.template(),
+            lock.files,
+            _arguments(base, definition.build_packages, lock.options),
+            lock.variables,
+            secrets,
+            folder,
+            report,
+            files_to=exported / "made",
+            anew=anew,
+            tool=definition.tool,
+        )
+        if failed is not None:
+            raise explain_failure(failed, definition.base, lock.file)
+        names = (exported / "made" / "from-source.txt").read_text("utf-8").split()
+        yield DependencyLayer(exported / "made" / "layer.tar", tuple(names))
 
 
 def ask_tool(
@@ -70,27 +141,30 @@ def ask_tool(
     folder: Path,
     report: Callable[[str], None],
     anew: bool = False,
+    build_packages: tuple[str, ...] = (),
 ) -> Dependencies:
     """The exact dependencies that a tool gives. Its answer is kept until what it depends on changes.
 
     Args:
         base: the base image, on whose Python the tool runs, and its id ``base_id``. packages: the system packages.
-        secrets, folder, report: as of :func:`ensure_environment`.
+        build_packages: those that are there only while the tool runs.
+        secrets, folder, report: as of :func:`ensure_system`.
         anew: whether to ask although an answer is kept.
 
     Raises:
         BadInput: the tool finds no packages that fit, or refuses the file.
-        Infrastructure: as of :func:`ensure_environment`.
+        Infrastructure: as of :func:`ensure_system`.
     """
-    kept = folder / "exports" / f"{export_key(export, base_id, packages)}.{export.answer}"
+    kept = folder / "exports" / f"{export_key(export, base_id, packages, build_packages)}.{export.answer}"
     if anew or not kept.is_file():
+        system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
             arguments = {
                 "COMMAND": export.command,
                 "ANSWER": export.answer,
-                **_arguments(base, packages, export.options),
+                **_arguments(system, build_packages, export.options),
             }
             failed = _run(
                 engine,
@@ -119,7 +193,9 @@ def ask_backend(
     arguments: dict[str, str],
     key: str,
     base: str,
+    base_id: str,
     packages: tuple[str, ...],
+    build_packages: tuple[str, ...],
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
@@ -132,10 +208,10 @@ def ask_backend(
     Args:
         files: the project's, by their paths in the image's working folder.
         arguments: FOLDER of the project, and the PROJECT_VERSION for backends that take it from Git.
-        base, packages, secrets, folder, report, anew: as of :func:`ask_tool`.
+        base, base_id, packages, build_packages, secrets, folder, report, anew: as of :func:`ask_tool`.
 
     Raises:
-        Infrastructure: as of :func:`ensure_environment`.
+        Infrastructure: as of :func:`ensure_system`.
     """
     kept = folder / "editable" / key
     refused = kept.with_name(f"{key}.refused")
@@ -145,11 +221,12 @@ def ask_backend(
     if refused.exists():
         return None
     if not kept.is_dir():
+        system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report("asking the project's build backend for its metadata")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
             failed = _run(
-                engine, template("editable"), files, _arguments(base, packages, arguments), (), secrets, folder, report,
+                engine, template("editable"), files, _arguments(system, build_packages, arguments), (), secrets, folder, report,
                 files_to=exported / "made",
             )  # fmt: skip
             if failed is not None:
@@ -160,37 +237,6 @@ def ask_backend(
                 return None
             (exported / "made").rename(kept)
     return kept
-
-
-def _build(
-    engine: EngineApi,
-    definition: EnvironmentDefinition,
-    secrets: dict[str, Path],
-    folder: Path,
-    report: Callable[[str], None],
-    anew: bool,
-) -> None:
-    lock = definition.lock
-    report(
-        f"building the environment from {lock.file or 'system packages'} on {definition.base} "
-        f"(output: {folder / 'environment.log'})"
-    )
-    arguments = _arguments(definition.base, definition.packages, lock.options)
-    failed = _run(
-        engine,
-        definition.template(),
-        lock.files,
-        arguments,
-        lock.variables,
-        secrets,
-        folder,
-        report,
-        definition.reference,
-        anew=anew,
-        tool=definition.tool,
-    )
-    if failed is not None:
-        raise explain_failure(failed, definition.base, lock.file)
 
 
 def _run(
@@ -235,7 +281,7 @@ def _run(
             dockerfile=dockerfile,
             context=context,
             tag=tag,
-            output=folder / "environment.log",
+            output=folder / LOG,
             arguments=arguments,
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
             secrets={**secrets, **_variables(made, variables)},
@@ -249,6 +295,12 @@ def _run(
             report(f"the build failed because of the network: trying again in {pause} s")
             time.sleep(pause)
             outcome = buildkit.run_build(client, request, report)
+        # The command line says only that it was cancelled.
+        is_cancelled = not outcome.succeeded and "error from receiver" in outcome.text
+        if is_cancelled and shutil.disk_usage(folder).free < _LITTLE:
+            raise Infrastructure(
+                f"there is no space left in {folder}, where the build puts what it made: free some, or move the project"
+            )
     if outcome.succeeded:
         return None
     for line in outcome.text.splitlines()[-_TAIL:]:
@@ -267,6 +319,6 @@ def _variables(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     return {"variables": file}
 
 
-def _arguments(base: str, packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:
-    arguments = {"BASE": base, "SYSTEM_PACKAGES": " ".join(sorted(set(packages))), **options}
-    return {name: value for name, value in arguments.items() if value or name == "SYSTEM_PACKAGES"}
+def _arguments(base: str, build_packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:
+    arguments = {"BASE": base, "BUILD_PACKAGES": " ".join(sorted(set(build_packages))), **options}
+    return {name: value for name, value in arguments.items() if value}

@@ -15,17 +15,18 @@ from toolkit.data import data_path
 from toolkit.errors import BadInput
 
 REPOSITORY = "toolkit-env"
+SYSTEM_REPOSITORY = "toolkit-system"
 _PARTS = {
     "none": ("system",),
-    "uv": ("system", "tools", "uv", "result"),
-    "sync": ("system", "tools", "sync", "result"),
-    "pip": ("system", "tools", "pip", "result"),
-    "conda": ("system", "tools", "tool", "conda", "result"),
-    "export": ("system", "tools", "tool", "export"),
-    "editable": ("system", "tools", "editable"),
+    "uv": ("tools", "uv", "result"),
+    "sync": ("tools", "sync", "result"),
+    "pip": ("tools", "pip", "result"),
+    "conda": ("tools", "tool", "conda", "result"),
+    "export": ("tools", "tool", "export"),
+    "editable": ("tools", "editable"),
 }
 """The templates in dockerfiles/ that a build consists of, in this order."""
-_SUPPORT = ("network.sh", "refuse.sh", "tools/uv.txt")
+_SUPPORT = ("network.sh", "refuse.sh", "layer.py", "tools/uv.txt")
 """What the templates read beside the project's files."""
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?")
 
@@ -38,12 +39,14 @@ class EnvironmentDefinition:
         base: the base image's reference, as configured or by default.
         base_id: the base image's id; "" when the engine does not have it.
         packages: the system packages.
+        build_packages: the system packages that only the installation needs. They are not in the image.
     """
 
     base: str
     base_id: str
     packages: tuple[str, ...]
     lock: Dependencies
+    build_packages: tuple[str, ...] = ()
 
     @property
     def is_base(self) -> bool:
@@ -56,10 +59,8 @@ class EnvironmentDefinition:
         return "conda" if self.lock.kind == "conda" else "uv"
 
     def template(self) -> bytes:
-        """The Dockerfile of the environment."""
-        return template(self.lock.kind) + b"".join(
-            f"ENV {name}={_quoted(value)}\n".encode() for name, value in sorted(self.lock.environment.items())
-        )
+        """The Dockerfile of what is installed."""
+        return template(self.lock.kind)
 
     def input_hashes(self) -> dict[str, str]:
         """Hashes of the inputs, by the names that `--explain` shows."""
@@ -68,9 +69,15 @@ class EnvironmentDefinition:
             hashes[f"lock {name}"] = hashlib.sha256(content).hexdigest()
         if not self.is_base:
             parts = [self.template(), *support().values(), *tool_files(self.tool).values()]
+            if self.packages:
+                parts.append(template("none"))
+            if self.lock.environment:
+                parts.append(json.dumps(self.lock.environment, sort_keys=True).encode())
             hashes["template"] = hashlib.sha256(b"".join(parts)).hexdigest()
             options = " ".join(f"{name}={value}" for name, value in sorted(self.lock.options.items()))
             hashes["kind"] = f"{self.lock.kind} {options}".strip()
+        if self.build_packages and self.lock.kind != "none":
+            hashes["build packages"] = " ".join(sorted(set(self.build_packages)))
         return hashes
 
     @property
@@ -78,6 +85,8 @@ class EnvironmentDefinition:
         """The environment image's own reference, or the base image's where nothing is added."""
         if self.is_base:
             return self.base
+        if self.lock.kind == "none":
+            return system_reference(self.base_id, self.packages)
         key = hashlib.sha256(json.dumps(self.input_hashes(), sort_keys=True).encode()).hexdigest()
         return f"{REPOSITORY}:{key}"
 
@@ -87,9 +96,10 @@ def template(kind: str) -> bytes:
     return b"\n".join(data_path(f"dockerfiles/{part}.Dockerfile").read_bytes() for part in _PARTS[kind])
 
 
-def _quoted(value: str) -> str:
-    """A value of a Dockerfile's ENV, as it is."""
-    return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'
+def system_reference(base_id: str, packages: tuple[str, ...]) -> str:
+    """The reference of the image that is the base with its system packages."""
+    inputs = [base_id, sorted(set(packages)), hashlib.sha256(template("none")).hexdigest()]
+    return f"{SYSTEM_REPOSITORY}:{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()}"
 
 
 def support() -> dict[str, bytes]:
@@ -107,15 +117,16 @@ def tool_files(tool: Tool) -> dict[str, bytes]:
     return files
 
 
-def export_key(export: Export, base_id: str, packages: tuple[str, ...]) -> str:
+def export_key(export: Export, base_id: str, packages: tuple[str, ...], build_packages: tuple[str, ...] = ()) -> str:
     """What the answer of an export depends on."""
     parts = hashlib.sha256(
         template("export") + b"".join([*support().values(), *tool_files(export.tool).values()])
     ).hexdigest()
-    return export.key(base_id, " ".join(sorted(set(packages))), parts)
+    others = [" ".join(sorted(set(names))) for names in (packages, build_packages)]
+    return export.key(base_id, *others, parts)
 
 
-def check_packages(packages: tuple[str, ...]) -> None:
+def check_packages(packages: tuple[str, ...], setting: str = "build.system_packages") -> None:
     """Checks that all are names of packages, because they get onto a shell's command line.
 
     Raises:
@@ -124,7 +135,7 @@ def check_packages(packages: tuple[str, ...]) -> None:
     for package in packages:
         if not _PACKAGE.fullmatch(package):
             raise BadInput(
-                f"build.system_packages: {package!r} is not the name of a Debian package (name, name:arch or name=version)"
+                f"{setting}: {package!r} is not the name of a Debian package (name, name:arch or name=version)"
             )
 
 

@@ -61,14 +61,14 @@ _FAILURES: tuple[tuple[str, str, bool], ...] = (
     (r"No space left on device", "the Docker engine's disk is full: free some space (`docker system df`)", False),
     (
         r"Unable to locate package|has no installation candidate",
-        "build.system_packages names a package that the base image's Debian does not have",
+        "build.system_packages or build.build_packages names a package that the base image's Debian does not have",
         True,
     ),
     (r"python3: (command )?not found", "the base image has no python3: name another image in build.base_image", True),
     (r"ensurepip is not|No module named '?venv", "the base image's Python has no venv: add python3-venv to it", True),
     (
         r"apt-get: not found",
-        "the base image is not based on Debian, so build.system_packages cannot be installed",
+        "the base image is not based on Debian, so build.system_packages and build.build_packages cannot be installed",
         True,
     ),
     (

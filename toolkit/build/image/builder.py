@@ -118,13 +118,25 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
         network = network_files(settings.network, project.home)
         export = replace(found, command=f"{found.command} --universal", unlocked="")
         packages = settings.system_packages
-        answer = ask_tool(job.engine, export, base, base_id, packages, network, folder, report, anew=True)
+        answer = ask_tool(
+            job.engine,
+            export,
+            base,
+            base_id,
+            packages,
+            network,
+            folder,
+            report,
+            anew=True,
+            build_packages=settings.build_packages,
+        )
     return answer.files["pylock.toml"]
 
 
 def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
     settings = job.project.config.build
     check_packages(settings.system_packages)
+    check_packages(settings.build_packages, "build.build_packages")
     last = read_build_record(job.folder, target)
     accepted = last.inputs.environment if last else None
     found = find_dependencies(job.project.root, settings, job.report, accepted, _pipeline_file(job.project))
@@ -136,7 +148,7 @@ def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> B
         if base_image is None:
             base_id = str(_pull_base(job, base)["Id"])
         found = _answered(job, found, base, base_id)
-    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found)
+    definition = EnvironmentDefinition(base, base_id, settings.system_packages, found, settings.build_packages)
     return _build_code(job, target, definition, last, explain)
 
 
@@ -147,9 +159,9 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     settings = job.project.config.build
     _check_python(job, base, base_id, export.tool == "conda")
     network = network_files(settings.network, job.project.home)
-    packages = settings.system_packages
+    packages, build_packages = settings.system_packages, settings.build_packages
     if export.python:
-        packages = ()
+        packages = build_packages = ()
         found = find_tool_base(job.engine, base, base_id, export.python)
         if found is None:
             raise BadInput(
@@ -158,7 +170,9 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
                 export.file,
             )
         base, base_id = found
-    return ask_tool(job.engine, export, base, base_id, packages, network, job.folder, job.report, job.anew)
+    return ask_tool(
+        job.engine, export, base, base_id, packages, network, job.folder, job.report, job.anew, build_packages
+    )
 
 
 def _pull_base(job: _BuildJob, base: str) -> EngineObject:
@@ -364,13 +378,13 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     files |= {name: job.project.root / name for name in one.reads}
     read = {name: hashlib.sha256(files[name].read_bytes()).hexdigest() for name in one.reads if name in files}
     version = settings.version or _FALL_BACK
-    inputs = [definition.base_id, definition.packages, one.folder, version, read]
+    inputs = [definition.base_id, definition.packages, definition.build_packages, one.folder, version, read]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     contents = {name: path.read_bytes() for name, path in files.items()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
     return ask_backend(
-        job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report,
-        job.anew,
+        job.engine, contents, arguments, key, definition.base, definition.base_id, settings.system_packages,
+        settings.build_packages, network, job.folder, job.report, job.anew,
     )  # fmt: skip
 
 
@@ -378,7 +392,7 @@ def _environment(
     job: _BuildJob, definition: EnvironmentDefinition, network: dict[str, Path]
 ) -> tuple[EnvironmentDefinition, EngineObject]:
     """The environment image and its definition, completed by the id of a base that had to be pulled."""
-    from toolkit.build.environment.builder import ensure_environment
+    from toolkit.build.image.environment_image import ensure_environment
 
     is_known = definition.base_id and job.engine.image(definition.reference)
     if not is_known and job.engine.image(definition.base) is None:
