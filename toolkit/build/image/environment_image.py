@@ -48,7 +48,7 @@ def ensure_environment(
     reference = definition.reference
     image = engine.image(reference)
     if image is None or anew:
-        _build(engine, definition, secrets, folder, report, anew)
+        _build(engine, definition, reference, secrets, folder, report, anew)
         image = engine.image(reference)
     if image is None:
         raise Infrastructure(f"the engine reported no error, but does not have {reference}: see the engine's log")
@@ -58,6 +58,7 @@ def ensure_environment(
 def _build(
     engine: EngineApi,
     definition: EnvironmentDefinition,
+    reference: str,
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
@@ -79,7 +80,6 @@ def _build(
             raise Infrastructure(f"the image {system} was removed from the engine meanwhile: build again")
         base = read_environment_image(engine, str(found["Id"]), found, folder)
         composed = compose_environment(base, made.file, definition.lock.environment)
-        reference = definition.reference
         if find_image_id(engine, reference, composed.identity, composed.diff_ids) is None:
             load_image(engine, composed, base, str(found["Id"]), reference, folder, report)
 
