@@ -4,6 +4,7 @@ ARG BASE
 FROM ${BASE} AS tools
 USER root
 COPY toolkit /toolkit
+ARG ANEW=""
 ARG GIT=""
 ARG BUILD_PACKAGES=""
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \

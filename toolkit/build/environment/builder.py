@@ -258,7 +258,8 @@ def _run(
     Args:
         files: of the project, by their paths in the build's context. variables: as of :class:`Dependencies`.
         tool: what is installed beside uv.
-        tag, files_to, anew: as ``tag``, ``files`` and ``anew`` of :class:`buildkit.BuildRequest`.
+        tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
+        anew: whether nothing is taken from BuildKit's cache.
     """
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
@@ -277,6 +278,8 @@ def _run(
         dockerfile.write_bytes(dockerfile_text)
         if tool != "uv":
             arguments = {"TOOL": tool, **arguments}
+        if anew:
+            arguments = {"ANEW": os.urandom(16).hex(), **arguments}
         request = buildkit.BuildRequest(
             dockerfile=dockerfile,
             context=context,
@@ -286,7 +289,6 @@ def _run(
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
             secrets={**secrets, **_variables(made, variables)},
             files=files_to,
-            anew=anew,
         )
         outcome = buildkit.run_build(client, request, report)
         for pause in _PAUSES:
