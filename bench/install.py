@@ -1,7 +1,9 @@
-"""The installation itself: the step of an environment's build that installs packages, beside uv doing the same in the same build.
+"""The installation itself: the steps of an environment's build that install packages, compile them and write their layer, beside uv
+that installs and compiles them in the same build.
 
-Both sides are steps of BuildKit on one base with one cache, so what differs is what toolkit's templates do around uv. Target: at
-most 1.1 of uv's time. A target that is missed is printed, and nothing fails.
+Both sides are steps of BuildKit on one base with one cache, so what differs is what toolkit's templates do around uv, and the tar
+of the layer, which uv's side does without. Target: at most 1.1 of uv's time. A target that is missed is printed, and nothing
+fails.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from pathlib import Path
 from bench.turns import Broken, Side, in_turn, show, show_ratio, show_times
 from toolkit.build.environment import buildkit
 from toolkit.build.environment.base_image import find_base_image
-from toolkit.build.environment.builder import ensure_environment
 from toolkit.build.environment.definition import EnvironmentDefinition, network_files, support, template
 from toolkit.build.environment.dependencies.found import Dependencies
 from toolkit.build.environment.dependencies.search import find_dependencies
+from toolkit.build.image.environment_image import ensure_environment
 from toolkit.config.settings import Build, BuildNetwork
 from toolkit.engine import EngineApi
 
@@ -71,13 +73,14 @@ def _measured(root: Path, name: str, plain: str, pairs: int) -> tuple[list[float
 
     def templates() -> float:
         ensure_environment(engine, definition, network, build, lambda _sentence: None, anew=True)
-        return _step((build / "environment.log").read_text())
+        log = (build / "environment.log").read_text()
+        return _step(log, "installing the dependencies") + _step(log, "writing the layer")
 
     def uv() -> float:
         dockerfile = template(found.kind).split(b"FROM tools AS builder")[0].decode()
         mounts = "--mount=type=cache,id=toolkit-uv,target=/root/.cache/uv "
         mounts += "--mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem"
-        step = f': "step: installing the dependencies"; set -e; . /toolkit/network.sh; {plain}'
+        step = f': "step: installing the dependencies"; set -e; . /toolkit/network.sh; export UV_COMPILE_BYTECODE=1; {plain}'
         (root / "Dockerfile").write_text(
             f"{dockerfile}\nFROM tools\nCOPY project /build\nWORKDIR /build\nRUN {mounts} {step}\n"
         )
@@ -100,7 +103,7 @@ def _measured(root: Path, name: str, plain: str, pairs: int) -> tuple[list[float
         result = buildkit.run_build(buildkit.find_build_client(engine.endpoint), request, lambda _sentence: None)
         if not result.succeeded:
             raise Broken(result.text[-2000:])
-        return _step(result.text)
+        return _step(result.text, "installing the dependencies")
 
     sides = [Side("templates", templates), Side("uv", uv)]
     # The first round fills the cache.
@@ -109,9 +112,9 @@ def _measured(root: Path, name: str, plain: str, pairs: int) -> tuple[list[float
     return own, other
 
 
-def _step(log: str) -> float:
-    """The seconds of the step that installs, as BuildKit has measured them."""
-    number = re.search(r'#(\d+) \[.*"step: installing the dependencies"', log)
+def _step(log: str, name: str) -> float:
+    """The seconds of a step, as BuildKit has measured them."""
+    number = re.search(rf'#(\d+) \[.*"step: {name}"', log)
     took = number and re.search(rf"(?m)^#{number[1]} DONE ([\d.]+)s$", log)
     if not took:
         raise Broken("the build's output does not say how long the step took")

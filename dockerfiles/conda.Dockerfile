@@ -17,5 +17,4 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     unset UV_PYTHON; set -- --python /opt/venv/bin/python3 --break-system-packages; \
     if [ -s /tmp/locked.txt ]; then /opt/uv/bin/uv pip install "$@" --no-deps -r /tmp/locked.txt; fi; \
     if [ -n "${REQUIREMENTS}" ]; then /opt/uv/bin/uv pip install "$@" -r "${REQUIREMENTS}"; fi; \
-    /opt/venv/bin/python3 -m compileall -q /opt/venv/lib/python3*/site-packages || true; \
     . /toolkit/refuse.sh

@@ -9,7 +9,7 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=secret,id=netrc,target=/dev/shm/toolkit-netrc \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: asking the project's build backend"; set -e; . /toolkit/network.sh; \
-    export UV_COMPILE_BYTECODE=0 SETUPTOOLS_SCM_PRETEND_VERSION="${PROJECT_VERSION}" PDM_BUILD_SCM_VERSION="${PROJECT_VERSION}"; \
+    export SETUPTOOLS_SCM_PRETEND_VERSION="${PROJECT_VERSION}" PDM_BUILD_SCM_VERSION="${PROJECT_VERSION}"; \
     export UV_DYNAMIC_VERSIONING_BYPASS="${PROJECT_VERSION}" POETRY_DYNAMIC_VERSIONING_BYPASS="${PROJECT_VERSION}" \
         PBR_VERSION="${PROJECT_VERSION}"; \
     /opt/uv/bin/uv pip install --python "$(command -v python3)" --no-deps --target /exported -e .

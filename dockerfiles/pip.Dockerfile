@@ -16,6 +16,15 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     if [ "${INSTALLER}" = uv ] && [ ! -s /dev/shm/toolkit-pip.conf ]; then \
         /opt/uv/bin/uv pip install --python /opt/venv/bin/python3 ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
     else \
-        /opt/venv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
+        set --; \
+        if /opt/venv/bin/python3 -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (22, 2))'; then \
+            set -- --report /tmp/report.json; \
+        fi; \
+        /opt/venv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off --no-compile "$@" ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
+        mkdir -p /packed; \
+        if [ -s /tmp/report.json ]; then \
+            python3 /toolkit/layer.py report /tmp/report.json >/packed/from-source.txt; \
+            rm /tmp/report.json; \
+        fi; \
     fi; \
     . /toolkit/refuse.sh

@@ -1,15 +1,21 @@
-# What installs: uv, and git where a package comes from a repository. Nothing of this stage is in the image.
-FROM system AS tools
+# What installs: uv, git where a package comes from a repository, and what the installation alone needs. Nothing of this stage is in
+# the image. BASE is the base image, or the one with the system packages (system.Dockerfile, which says what holds for all).
+ARG BASE
+FROM ${BASE} AS tools
+USER root
 COPY toolkit /toolkit
+ARG ANEW=""
 ARG GIT=""
+ARG BUILD_PACKAGES=""
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-apt,target=/var/cache/apt,sharing=locked \
-    set -e; . /toolkit/network.sh; \
-    if [ -n "${GIT}" ] && ! command -v git >/dev/null; then \
+    : "step: preparing the installation"; set -e; . /toolkit/network.sh; packages="${BUILD_PACKAGES}"; \
+    if [ -n "${GIT}" ] && ! command -v git >/dev/null; then packages="$packages git ca-certificates"; fi; \
+    if [ -n "$packages" ]; then \
         export DEBIAN_FRONTEND=noninteractive; \
         if [ -s /dev/shm/toolkit-ca.pem ]; then set -- -o Acquire::https::CaInfo=/dev/shm/toolkit-ca.pem; fi; \
         apt-get "$@" update -q; \
-        apt-get "$@" install -q -y --no-install-recommends git ca-certificates; \
+        apt-get "$@" install -q -y --no-install-recommends $packages; \
     fi
 ARG UV_REQUIREMENT=""
 ARG INSTALLER="uv"

@@ -107,6 +107,15 @@ def test_the_example_is_solved_and_said_not_to_be_locked(project: Project) -> No
 
 
 @FULL
+def test_a_build_without_the_cache_gives_the_same_image(project: Project) -> None:
+    project.environment(f"python=={project.python}", "greeting", "hello", {"pip": ["six==1.17.0"]})
+    first = project.scratch.toolkit("build")
+    again = project.scratch.toolkit("build", "--no-cache")
+    assert (again.code, again.out) == (0, first.out), again.err
+    assert "building" in again.err
+
+
+@FULL
 def test_a_lock_of_pixi_is_installed_exactly(project: Project) -> None:
     project.environment(f"python=={project.python}", "greeting=1.0", "hello")
     assert project.scratch.toolkit("build").code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from toolkit.build.environment.dependencies.conda import read_conda_lock, read_e
 from toolkit.build.environment.dependencies.found import Dependencies, Export
 from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.failures import explain_failure
+from toolkit.build.image.archive import EnvironmentImage
+from toolkit.build.image.environment_image import compose_environment
 from toolkit.config.settings import Build
 from toolkit.errors import BadInput
 
@@ -140,12 +143,18 @@ def test_no_wheelhouse_takes_the_place_of_a_lock(tmp_path: Path) -> None:
         find_dependencies(tmp_path, Build(wheelhouse="wheels"), lambda _sentence: None)
 
 
-def test_variables_are_the_images_as_they_are() -> None:
-    lock = Dependencies("conda", "environment.yml", environment={"A": 'a "b" $c \\d'})
-    definition = EnvironmentDefinition("base", "id", (), lock)
-    assert definition.template().endswith(b'\nENV A="a \\"b\\" \\$c \\\\d"\n')
-    changed = EnvironmentDefinition("base", "id", (), Dependencies("conda", "environment.yml", environment={"A": "b"}))
-    assert definition.reference != changed.reference
+def test_variables_are_the_images_as_they_are(tmp_path: Path) -> None:
+    value = 'a "b" $c \\d'
+    base = EnvironmentImage({"Architecture": "amd64", "Os": "linux", "RootFS": {}, "Config": {}}, "sha256:0", ())
+    (tmp_path / "layer.tar").write_bytes(b"")
+    image = compose_environment(base, tmp_path / "layer.tar", {"A": value})
+    assert f"A={value}" in json.loads(image.config)["config"]["Env"]
+    assert image.identity != compose_environment(base, tmp_path / "layer.tar", {"A": "b"}).identity
+    one, other = (Dependencies("conda", "environment.yml", environment={"A": text}) for text in (value, "b"))
+    assert (
+        EnvironmentDefinition("base", "id", (), one).reference
+        != EnvironmentDefinition("base", "id", (), other).reference
+    )
 
 
 def test_what_the_build_says_of_the_users_file_is_the_error() -> None:

@@ -255,6 +255,7 @@ def _rules() -> Rules:
             (s.Build, "base_image"): check_image,
             (s.Build, "python"): check_python_version,
             (s.Build, "system_packages"): check_word,
+            (s.Build, "build_packages"): check_word,
             (s.Build, "lock"): check_line,
             (s.Build, "extras"): check_word,
             (s.Build, "groups"): check_word,

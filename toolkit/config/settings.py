@@ -211,6 +211,8 @@ class Build(NamedTuple):
     """The version of Python, as ``3.12``: it chooses the base image where base_image names none."""
     system_packages: tuple[str, ...] = ()
     """Debian packages to install into the environment."""
+    build_packages: tuple[str, ...] = ()
+    """Debian packages that only the installation of the dependencies needs. They are not in the image."""
     lock: str | None = None
     """The lock file, relative to the project's root; None detects it, and `none` means that there is none."""
     extras: tuple[str, ...] = ()

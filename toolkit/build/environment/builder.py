@@ -1,4 +1,4 @@
-"""Builds the environment image, if the engine does not have it."""
+"""What BuildKit makes of an environment: the base with its system packages, the layer of dependencies, answers of tools."""
 
 from __future__ import annotations
 
@@ -6,61 +6,130 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.build.environment import buildkit
-from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template, tool_files
+from toolkit.build.environment.definition import (
+    EnvironmentDefinition,
+    export_key,
+    support,
+    system_reference,
+    template,
+    tool_files,
+)
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.progress import BuildProgress
 from toolkit.config.located import shown
-from toolkit.engine import EngineApi, EngineObject
+from toolkit.engine import EngineApi
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
 
-_LOG = "environment.log"
-"""The file, in the folder that the build writes into, that gets BuildKit's whole output."""
+LOG = "environment.log"
+"""The file in the build's folder that gets BuildKit's output."""
 _PAUSES = (5, 20)
 """Seconds before each further attempt at a build that failed by the network."""
+_LITTLE = 16 << 20
+"""Bytes that are left on a disk that was full a moment ago."""
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 
 
-def ensure_environment(
+@dataclass(frozen=True)
+class DependencyLayer:
+    """The layer of the installed packages, in a file.
+
+    Attributes:
+        file: its tar, uncompressed.
+        from_source: the names of the packages that were built during the installation, or in an earlier one.
+    """
+
+    file: Path
+    from_source: tuple[str, ...]
+
+
+def ensure_system(
     engine: EngineApi,
-    definition: EnvironmentDefinition,
+    base: str,
+    base_id: str,
+    packages: tuple[str, ...],
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
     anew: bool = False,
-) -> EngineObject:
-    """The environment image. It is built when the engine does not have it.
+) -> str:
+    """The reference of the base image with its system packages: the base image's own where there are none.
 
     Args:
+        base, base_id, packages: as of :class:`EnvironmentDefinition`.
         secrets: the files that the build needs to reach the package index (network_files).
         folder: where the build writes (`.toolkit/build`).
         anew: whether it is built although the engine has it, and nothing is taken from a cache.
 
     Raises:
-        BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
+        BadInput: a package can't be installed.
         Infrastructure: there is no BuildKit, network or space, or the time limit has passed.
     """
-    if definition.is_base:
-        # It was resolved already, and its name may mean another image by now.
-        base = engine.image(definition.base_id)
-        if base is None:
-            raise Infrastructure(f"the image {definition.base} was removed from the engine meanwhile: build again")
+    if not packages:
         return base
-    reference = definition.reference
-    image = engine.image(reference)
-    if image is None or anew:
-        _build(engine, definition, secrets, folder, report, anew)
-        image = engine.image(reference)
-    if image is None:
-        raise Infrastructure(f"BuildKit succeeded, but the engine does not have {reference}: see the engine's log")
-    return image
+    reference = system_reference(base_id, packages)
+    if anew or engine.image(reference) is None:
+        report(f"installing system packages on {base} (output: {shown(folder / LOG)})")
+        arguments = {"BASE": base, "SYSTEM_PACKAGES": " ".join(sorted(set(packages)))}
+        failed = _run(engine, template("none"), {}, arguments, (), secrets, folder, report, reference, anew=anew)
+        if failed is not None:
+            raise explain_failure(failed, base, None, packages, shown(folder / LOG))
+        report(
+            f"note: {', '.join(sorted(set(packages)))}: Debian's packages are those of today, so they may differ in an image "
+            "built on another day"
+        )
+    return reference
+
+
+@contextmanager
+def dependency_layer(
+    engine: EngineApi,
+    definition: EnvironmentDefinition,
+    base: str,
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+    anew: bool = False,
+) -> Iterator[DependencyLayer]:
+    """Installs the dependencies; the layer of them lies in a file until the end of the block.
+
+    Args:
+        base: the reference of what they are installed on (:func:`ensure_system`).
+        secrets, folder, report, anew: as of :func:`ensure_system`.
+
+    Raises:
+        BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
+        Infrastructure: as of :func:`ensure_system`.
+    """
+    lock = definition.lock
+    report(f"building the environment from {lock.file} on {definition.base} (output: {shown(folder / LOG)})")
+    with temporary_folder(folder, "exported-") as exported:
+        failed = _run(
+            engine,
+            definition.template(),
+            lock.files,
+            _arguments(base, definition.build_packages, lock.options),
+            lock.variables,
+            secrets,
+            folder,
+            report,
+            files_to=exported / "made",
+            anew=anew,
+            tool=definition.tool,
+        )
+        if failed is not None:
+            raise explain_failure(failed, definition.base, lock.file, definition.packages, shown(folder / LOG))
+        names = (exported / "made" / "from-source.txt").read_text("utf-8").split()
+        yield DependencyLayer(exported / "made" / "layer.tar", tuple(names))
 
 
 def ask_tool(
@@ -73,27 +142,30 @@ def ask_tool(
     folder: Path,
     report: Callable[[str], None],
     anew: bool = False,
+    build_packages: tuple[str, ...] = (),
 ) -> Dependencies:
     """The exact dependencies that a tool gives. Its answer is kept until what it depends on changes.
 
     Args:
         base: the base image, on whose Python the tool runs, and its id ``base_id``. packages: the system packages.
-        secrets, folder, report: as of :func:`ensure_environment`.
+        build_packages: those that are there only while the tool runs.
+        secrets, folder, report: as of :func:`ensure_system`.
         anew: whether to ask although an answer is kept.
 
     Raises:
         BadInput: the tool finds no packages that fit, or refuses the file.
-        Infrastructure: as of :func:`ensure_environment`.
+        Infrastructure: as of :func:`ensure_system`.
     """
-    kept = kept_answer(export, base_id, packages, folder)
+    kept = kept_answer(export, base_id, packages, build_packages, folder)
     if anew or not kept.is_file():
+        system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
             arguments = {
                 "COMMAND": export.command,
                 "ANSWER": export.answer,
-                **_arguments(base, packages, export.options),
+                **_arguments(system, build_packages, export.options),
             }
             failed = _run(
                 engine,
@@ -108,7 +180,7 @@ def ask_tool(
                 tool=export.tool,
             )
             if failed is not None:
-                raise explain_failure(failed, base, export.file, packages, shown(folder / _LOG))
+                raise explain_failure(failed, base, export.file, packages, shown(folder / LOG))
             answer = (exported / export.answer).read_bytes()
             write_whole(str(kept), export.checked(answer) if export.checked else answer)
     if export.unlocked:
@@ -117,10 +189,11 @@ def ask_tool(
 
 
 def kept_answer(
-    export: Export, base_id: str, packages: tuple[str, ...], folder: Path, memory: Memory | None = None
-) -> Path:
+    export: Export, base_id: str, packages: tuple[str, ...], build_packages: tuple[str, ...], folder: Path,
+    memory: Memory | None = None,
+) -> Path:  # fmt: skip
     """Where the answer of a tool is kept, whether it is there or not."""
-    key = export_key(export, base_id, packages, memory or Memory(folder))
+    key = export_key(export, base_id, packages, build_packages, memory or Memory(folder))
     return folder / "exports" / f"{key}.{export.answer}"
 
 
@@ -130,7 +203,9 @@ def ask_backend(
     arguments: dict[str, str],
     key: str,
     base: str,
+    base_id: str,
     packages: tuple[str, ...],
+    build_packages: tuple[str, ...],
     secrets: dict[str, Path],
     folder: Path,
     report: Callable[[str], None],
@@ -143,10 +218,10 @@ def ask_backend(
     Args:
         files: the project's, by their paths in the image's working folder.
         arguments: FOLDER of the project, and the PROJECT_VERSION for backends that take it from Git.
-        base, packages, secrets, folder, report, anew: as of :func:`ask_tool`.
+        base, base_id, packages, build_packages, secrets, folder, report, anew: as of :func:`ask_tool`.
 
     Raises:
-        Infrastructure: as of :func:`ensure_environment`.
+        Infrastructure: as of :func:`ensure_system`.
     """
     kept = folder / "editable" / key
     refused = kept.with_name(f"{key}.refused")
@@ -156,11 +231,12 @@ def ask_backend(
     if refused.exists():
         return None
     if not kept.is_dir():
+        system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report("asking the project's build backend for its metadata")
         kept.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, "exported-") as exported:
             failed = _run(
-                engine, template("editable"), files, _arguments(base, packages, arguments), (), secrets, folder, report,
+                engine, template("editable"), files, _arguments(system, build_packages, arguments), (), secrets, folder, report,
                 files_to=exported / "made",
             )  # fmt: skip
             if failed is not None:
@@ -171,37 +247,6 @@ def ask_backend(
                 return None
             (exported / "made").rename(kept)
     return kept
-
-
-def _build(
-    engine: EngineApi,
-    definition: EnvironmentDefinition,
-    secrets: dict[str, Path],
-    folder: Path,
-    report: Callable[[str], None],
-    anew: bool,
-) -> None:
-    lock = definition.lock
-    report(
-        f"building the environment from {lock.file or 'system packages'} on {definition.base} "
-        f"(output: {shown(folder / _LOG)})"
-    )
-    arguments = _arguments(definition.base, definition.packages, lock.options)
-    failed = _run(
-        engine,
-        definition.template(),
-        lock.files,
-        arguments,
-        lock.variables,
-        secrets,
-        folder,
-        report,
-        definition.reference,
-        anew=anew,
-        tool=definition.tool,
-    )
-    if failed is not None:
-        raise explain_failure(failed, definition.base, lock.file, definition.packages, shown(folder / _LOG))
 
 
 def _run(
@@ -223,7 +268,8 @@ def _run(
     Args:
         files: of the project, by their paths in the build's context. variables: as of :class:`Dependencies`.
         tool: what is installed beside uv.
-        tag, files_to, anew: as ``tag``, ``files`` and ``anew`` of :class:`buildkit.BuildRequest`.
+        tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
+        anew: whether nothing is taken from BuildKit's cache.
     """
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
@@ -242,16 +288,17 @@ def _run(
         dockerfile.write_bytes(dockerfile_text)
         if tool != "uv":
             arguments = {"TOOL": tool, **arguments}
+        if anew:
+            arguments = {"ANEW": os.urandom(16).hex(), **arguments}
         request = buildkit.BuildRequest(
             dockerfile=dockerfile,
             context=context,
             tag=tag,
-            output=folder / _LOG,
+            output=folder / LOG,
             arguments=arguments,
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
             secrets={**secrets, **_variables(made, variables)},
             files=files_to,
-            anew=anew,
         )
         outcome = buildkit.run_build(client, request, report)
         for pause in _PAUSES:
@@ -261,6 +308,12 @@ def _run(
             with BuildProgress(report, "waiting"):
                 time.sleep(pause)
             outcome = buildkit.run_build(client, request, report)
+        # The command line says only that it was cancelled.
+        is_cancelled = not outcome.succeeded and "error from receiver" in outcome.text
+        if is_cancelled and shutil.disk_usage(folder).free < _LITTLE:
+            raise Infrastructure(
+                f"there is no space left in {folder}, where the build puts what it made: free some, or move the project"
+            )
     if outcome.succeeded:
         return None
     for line in shown_words(outcome.text):
@@ -279,6 +332,6 @@ def _variables(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     return {"variables": file}
 
 
-def _arguments(base: str, packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:
-    arguments = {"BASE": base, "SYSTEM_PACKAGES": " ".join(sorted(set(packages))), **options}
-    return {name: value for name, value in arguments.items() if value or name == "SYSTEM_PACKAGES"}
+def _arguments(base: str, build_packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:
+    arguments = {"BASE": base, "BUILD_PACKAGES": " ".join(sorted(set(build_packages))), **options}
+    return {name: value for name, value in arguments.items() if value}

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from toolkit.build.environment.dependencies.remedies import command
-from toolkit.config.settings import Build
 
 Kind = Literal["input", "fault", "passing"]
 """Whose fault it is: the user's input; the network, disk or engine; or a fault of these that may be gone a moment later."""
@@ -42,7 +41,7 @@ def _any(*alternatives: str) -> str:
     )
 
 
-BUILD_SETTING = "build.build_packages" if "build_packages" in Build._fields else "build.system_packages"
+BUILD_SETTING = "build.build_packages"
 """The setting that has the Debian packages which are there while packages are built, and not in the image."""
 
 COMPILER = "gcc, libc6-dev, python3-dev"

@@ -17,20 +17,22 @@ from toolkit.data import data_path
 from toolkit.errors import BadInput
 
 REPOSITORY = "toolkit-env"
+SYSTEM_REPOSITORY = "toolkit-system"
 BASE_IMAGE = "the base image"
 SYSTEM_PACKAGES = "build.system_packages"
+BUILD_PACKAGES = "build.build_packages"
 TEMPLATE = "toolkit's own template of the environment"
 _PARTS = {
     "none": ("system",),
-    "uv": ("system", "tools", "uv", "result"),
-    "sync": ("system", "tools", "sync", "result"),
-    "pip": ("system", "tools", "pip", "result"),
-    "conda": ("system", "tools", "tool", "conda", "result"),
-    "export": ("system", "tools", "tool", "export"),
-    "editable": ("system", "tools", "editable"),
+    "uv": ("tools", "uv", "result"),
+    "sync": ("tools", "sync", "result"),
+    "pip": ("tools", "pip", "result"),
+    "conda": ("tools", "tool", "conda", "result"),
+    "export": ("tools", "tool", "export"),
+    "editable": ("tools", "editable"),
 }
 """The templates in dockerfiles/ that a build consists of, in this order."""
-_SUPPORT = ("network.sh", "refuse.sh", "why.py", "tools/uv.txt")
+_SUPPORT = ("network.sh", "refuse.sh", "layer.py", "why.py", "tools/uv.txt")
 """What the templates read beside the project's files."""
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?")
 
@@ -44,6 +46,7 @@ class EnvironmentDefinition:
         base_id: the base image's id; "" when the engine does not have it.
         packages: the system packages.
         meaning: of the lock's files, as :class:`Memory` says it; None where it is worked out here.
+        build_packages: the system packages that only the installation needs. They are not in the image.
     """
 
     base: str
@@ -51,6 +54,7 @@ class EnvironmentDefinition:
     packages: tuple[str, ...]
     lock: Dependencies
     meaning: Mapping[str, str] | None = None
+    build_packages: tuple[str, ...] = ()
 
     @property
     def is_base(self) -> bool:
@@ -63,10 +67,8 @@ class EnvironmentDefinition:
         return "conda" if self.lock.kind == "conda" else "uv"
 
     def template(self) -> bytes:
-        """The Dockerfile of the environment."""
-        return template(self.lock.kind) + b"".join(
-            f"ENV {name}={_quoted(value)}\n".encode() for name, value in sorted(self.lock.environment.items())
-        )
+        """The Dockerfile of what is installed."""
+        return template(self.lock.kind)
 
     def inputs(self) -> dict[str, str]:
         """All that the image depends on, by names and with values as :mod:`toolkit.build.environment.meaning.parts` has them."""
@@ -74,10 +76,16 @@ class EnvironmentDefinition:
         inputs |= Memory().of(self.lock.files, self.lock.reading) if self.meaning is None else self.meaning
         if not self.is_base:
             parts = [self.template(), *support().values(), *tool_files(self.tool).values(), str(VERSION).encode()]
+            if self.packages:
+                parts.append(template("none"))
+            if self.lock.environment:
+                parts.append(json.dumps(self.lock.environment, sort_keys=True).encode())
             inputs[TEMPLATE] = "\n" + hashlib.sha256(b"".join(parts)).hexdigest()
             inputs["the kind of installation"] = self.lock.kind
             for name, value in self.lock.options.items():
                 inputs |= _option(name, value)
+        if self.lock.kind != "none":
+            inputs |= {f"{BUILD_PACKAGES}: {name}": "" for name in self.build_packages}
         return inputs
 
     @property
@@ -85,6 +93,8 @@ class EnvironmentDefinition:
         """The environment image's own reference, or the base image's where nothing is added."""
         if self.is_base:
             return self.base
+        if self.lock.kind == "none":
+            return system_reference(self.base_id, self.packages)
         key = hashlib.sha256(json.dumps(self.inputs(), sort_keys=True).encode()).hexdigest()
         return f"{REPOSITORY}:{key}"
 
@@ -102,9 +112,10 @@ def template(kind: str) -> bytes:
     return b"\n".join(data_path(f"dockerfiles/{part}.Dockerfile").read_bytes() for part in _PARTS[kind])
 
 
-def _quoted(value: str) -> str:
-    """A value of a Dockerfile's ENV, as it is."""
-    return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'
+def system_reference(base_id: str, packages: tuple[str, ...]) -> str:
+    """The reference of the image that is the base with its system packages."""
+    inputs = [base_id, sorted(set(packages)), hashlib.sha256(template("none")).hexdigest()]
+    return f"{SYSTEM_REPOSITORY}:{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()}"
 
 
 def support() -> dict[str, bytes]:
@@ -122,16 +133,20 @@ def tool_files(tool: Tool) -> dict[str, bytes]:
     return files
 
 
-def export_key(export: Export, base_id: str, packages: tuple[str, ...], memory: Memory | None = None) -> str:
+def export_key(
+    export: Export, base_id: str, packages: tuple[str, ...], build_packages: tuple[str, ...] = (),
+    memory: Memory | None = None,
+) -> str:  # fmt: skip
     """What the answer of an export depends on."""
     parts = hashlib.sha256(
         template("export") + b"".join([*support().values(), *tool_files(export.tool).values()])
     ).hexdigest()
     meaning = (memory or Memory()).of(export.files, export.reading)
-    return export.key(meaning, base_id, " ".join(sorted(set(packages))), parts, str(VERSION))
+    others = [" ".join(sorted(set(names))) for names in (packages, build_packages)]
+    return export.key(meaning, base_id, *others, parts, str(VERSION))
 
 
-def check_packages(packages: tuple[str, ...]) -> None:
+def check_packages(packages: tuple[str, ...], setting: str = "build.system_packages") -> None:
     """Checks that all are names of packages, because they get onto a shell's command line.
 
     Raises:
@@ -140,7 +155,7 @@ def check_packages(packages: tuple[str, ...]) -> None:
     for package in packages:
         if not _PACKAGE.fullmatch(package):
             raise BadInput(
-                f"build.system_packages: {package!r} is not the name of a Debian package (name, name:arch or name=version)"
+                f"{setting}: {package!r} is not the name of a Debian package (name, name:arch or name=version)"
             )
 
 

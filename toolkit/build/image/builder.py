@@ -133,7 +133,18 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
         network = network_files(settings.network, project.home)
         export = replace(found, command=f"{found.command} --universal", unlocked="")
         packages = settings.system_packages
-        answer = ask_tool(job.engine, export, base, base_id, packages, network, folder, report, anew=True)
+        answer = ask_tool(
+            job.engine,
+            export,
+            base,
+            base_id,
+            packages,
+            network,
+            folder,
+            report,
+            anew=True,
+            build_packages=settings.build_packages,
+        )
     return answer.files["pylock.toml"]
 
 
@@ -162,6 +173,7 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     """The environment that the project declares. A tool is asked where only that knows which packages it means."""
     settings = job.project.config.build
     check_packages(settings.system_packages)
+    check_packages(settings.build_packages, "build.build_packages")
     memory = Memory(job.folder)
     found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
     base, base_image = _find_base(job)
@@ -175,7 +187,7 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     if found.kind == "uv":
         memory.accept(found.files, found.reading)
     meaning = memory.of(found.files, found.reading)
-    return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning)
+    return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning, settings.build_packages)
 
 
 def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
@@ -185,9 +197,9 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     settings = job.project.config.build
     _check_python(job, base, base_id, export.tool == "conda")
     network = network_files(settings.network, job.project.home)
-    packages = settings.system_packages
+    packages, build_packages = settings.system_packages, settings.build_packages
     if export.python:
-        packages = ()
+        packages = build_packages = ()
         found = find_tool_base(job.engine, base, base_id, export.python)
         if found is None:
             raise BadInput(
@@ -196,7 +208,9 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
                 export.file,
             )
         base, base_id = found
-    return ask_tool(job.engine, export, base, base_id, packages, network, job.folder, job.report, job.anew)
+    return ask_tool(
+        job.engine, export, base, base_id, packages, network, job.folder, job.report, job.anew, build_packages
+    )
 
 
 def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None]:
@@ -522,13 +536,13 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     forms = {name: "backend" for name in read if Path(name).name == "pyproject.toml"}
     version = settings.version or _FALL_BACK
     meaning = Memory(job.folder).of(read, ReadAs(forms))
-    inputs = [definition.base_id, definition.packages, one.folder, version, meaning]
+    inputs = [definition.base_id, definition.packages, definition.build_packages, one.folder, version, meaning]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     contents = {name: _content(path) for name, path in files.items() if path.exists()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
     return ask_backend(
-        job.engine, contents, arguments, key, definition.base, settings.system_packages, network, job.folder, job.report,
-        job.anew,
+        job.engine, contents, arguments, key, definition.base, definition.base_id, settings.system_packages,
+        settings.build_packages, network, job.folder, job.report, job.anew,
     )  # fmt: skip
 
 
@@ -541,7 +555,7 @@ def _environment(
     job: _BuildJob, definition: EnvironmentDefinition, network: dict[str, Path]
 ) -> tuple[EnvironmentDefinition, EngineObject]:
     """The environment image and its definition, completed by the id of a base that had to be pulled."""
-    from toolkit.build.environment.builder import ensure_environment
+    from toolkit.build.image.environment_image import ensure_environment
 
     is_known = definition.base_id and job.engine.image(definition.reference)
     base = None if is_known else image_in_engine(job.engine, definition.base)

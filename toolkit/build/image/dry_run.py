@@ -102,6 +102,7 @@ class _Foresight:
     def on_environment(self, target: Reference) -> Foreseen:
         settings = self._project.config.build
         check_packages(settings.system_packages)
+        check_packages(settings.build_packages, "build.build_packages")
         last = read_build_record(self._folder, target)
         found = find_dependencies(
             self._project.root, settings, self._report, self._memory.accepted(), pipeline_file(self._project)
@@ -140,7 +141,9 @@ class _Foresight:
                 self._report(f"warning: {found.unlocked}")
             found = found.answered(answer)
         meaning = self._memory.of(found.files, found.reading)
-        definition = EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning)
+        definition = EnvironmentDefinition(
+            base, base_id, settings.system_packages, found, meaning, settings.build_packages
+        )
         return self._on(target, definition, last)
 
     def _unknown(self, *names: str) -> list[str]:
@@ -150,16 +153,17 @@ class _Foresight:
 
     def _answer(self, export: Export, base: str, base_id: str) -> bytes | None:
         """What a tool answered to this question before; None where it would be asked."""
-        packages = self._project.config.build.system_packages
+        settings = self._project.config.build
+        packages, build_packages = settings.system_packages, settings.build_packages
         if export.python:
-            packages = ()
+            packages = build_packages = ()
             if self._unknown(base, DEFAULT_BASE, OWN_BASE):
                 return None
             found = find_tool_base(self._engine, base, base_id, export.python)
             if found is None:
                 return None
             base, base_id = found
-        kept = kept_answer(export, base_id, packages, self._folder, self._memory)
+        kept = kept_answer(export, base_id, packages, build_packages, self._folder, self._memory)
         return kept.read_bytes() if kept.is_file() and not self._anew else None
 
     def _on(self, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None) -> Foreseen:
