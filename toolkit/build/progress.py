@@ -17,7 +17,7 @@ _QUIET = 10.0
 """Seconds without a line, where there is no terminal, after which there is one."""
 
 
-class Progress:
+class LiveLine:
     """Shows what is being done until the block ends. All that is printed meanwhile goes through :meth:`say`.
 
     The live line is of ASCII, no wider than the terminal, on standard error, and gone when the block ends.
@@ -37,7 +37,7 @@ class Progress:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> LiveLine:
         self._thread.start()
         return self
 

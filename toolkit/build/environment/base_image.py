@@ -70,11 +70,11 @@ def pull(engine: EngineApi, reference: str, setting: str, report: Callable[[str]
     client = connect(engine.endpoint)
     import docker.errors
 
-    from toolkit.build.progress import Progress
+    from toolkit.build.progress import LiveLine
 
     try:
         repository, tag = _split(reference)
-        with Progress(report, f"pulling {reference}"):
+        with LiveLine(report, f"pulling {reference}"):
             client.images.pull(repository, tag=tag)
     except docker.errors.APIError as error:
         reason = " ".join(str(error.explanation or error).split())

@@ -13,7 +13,7 @@ from toolkit.build.environment import buildkit
 from toolkit.build.environment.definition import EnvironmentDefinition, export_key, support, template, tool_files
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
-from toolkit.build.progress import Progress
+from toolkit.build.progress import LiveLine
 from toolkit.config.located import shown
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput, Infrastructure
@@ -249,7 +249,7 @@ def _run(
             if outcome.succeeded or not is_transient_failure(outcome.text):
                 break
             report(f"the build failed because of the network: trying again in {pause} s")
-            with Progress(report, "waiting"):
+            with LiveLine(report, "waiting"):
                 time.sleep(pause)
             outcome = buildkit.run_build(client, request, report)
     if outcome.succeeded:

@@ -12,7 +12,7 @@ from toolkit.build.image.archive import compose_image
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import keep_contents
 from toolkit.build.image.engine_images import find_image_id, load_image, read_environment_image
-from toolkit.build.progress import Progress
+from toolkit.build.progress import LiveLine
 from toolkit.build.reference import Reference
 from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure
@@ -39,18 +39,18 @@ def assemble(
         BadInput: a file changed or vanished during the build.
         Infrastructure: the engine does not accept the image.
     """
-    with Progress(report, "reading the environment"):
+    with LiveLine(report, "reading the environment"):
         environment = read_environment_image(engine, source, image, folder)
     layer = folder / f"layer-{os.getpid()}-{os.urandom(4).hex()}.tar"
     try:
         derived = [*runtime_bytecode(engine, str(image["Id"]), runtime), *installed(str(image["Id"]))]
-        with Progress(report, "writing the code"):
+        with LiveLine(report, "writing the code"):
             code = write_code_layer([*user, *runtime], environment.config_digest, layer, derived)
         composed = compose_image(environment, code)
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
         image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
         if image_id is None:
-            with Progress(report, "loading the image") as progress:
+            with LiveLine(report, "loading the image") as progress:
                 load_image(engine, composed, environment, source, reference, folder, progress.say, upload)
             image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
         if image_id is None:
