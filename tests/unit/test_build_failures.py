@@ -69,6 +69,23 @@ def test_no_line_of_buildkits_is_shown() -> None:
     assert str(error).endswith(" (the whole log: .toolkit/build/environment.log)")
 
 
+def test_the_wrapper_lines_of_a_newer_buildkit_are_no_words_of_the_tool() -> None:
+    failed = 'process "/bin/sh -c git gcc cmake" did not complete successfully: exit code: 1'
+    text = (
+        "#13 [builder 4/4] RUN git gcc cmake\n#13 0.831 ERROR: No matching distribution found for six\n"
+        f"#13 ERROR: {failed}\n------\n > [builder 4/4] RUN git gcc cmake:\n"
+        "0.831 ERROR: No matching distribution found for six\n------\nDockerfile:12\n--------------------\n"
+        f"  12 | >>> RUN git gcc cmake\n--------------------\nERROR: failed to build: failed to solve: {failed}\n"
+    )
+    assert own_words(text) == "toolkit-exit: 1\nERROR: No matching distribution found for six\n"
+    assert shown_words(text) == ["ERROR: No matching distribution found for six"]
+
+
+def test_a_disk_that_buildkit_finds_full_is_the_machines_fault() -> None:
+    text = "#14 exporting layers\n#14 ERROR: write /x: no space left on device\n------\n > exporting layers:\n------\n"
+    assert explain_failure(text, "base:1", "requirements.txt").exit_code == 3
+
+
 def test_words_of_another_step_do_not_count() -> None:
     text = "#5 1.0 E: Unable to locate package x\n" + as_buildkit("ERROR: No matching distribution found for six")
     assert "six" in str(explain_failure(text, "base:1", "requirements.txt"))

@@ -13,7 +13,7 @@ from contextlib import redirect_stderr
 import pytest
 
 from toolkit.build import progress
-from toolkit.build.progress import BuildProgress, Doing, byte_progress, shown_size
+from toolkit.build.progress import Doing, LiveLine, byte_progress, shown_size
 
 
 class Terminal(io.StringIO):
@@ -51,7 +51,7 @@ def test_a_terminal_has_one_live_line_that_is_gone_at_the_end(
     def report(sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
-    with redirect_stderr(terminal), BuildProgress(report, "starting") as shown:
+    with redirect_stderr(terminal), LiveLine(report, "starting") as shown:
         until(lambda: terminal.screen().startswith("  starting, 0 s"))
         shown.begin("installing the dependencies")
         shown.detail("downloading a-very-long-name-é (760 MB)")
@@ -67,14 +67,14 @@ def test_a_terminal_has_one_live_line_that_is_gone_at_the_end(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_the_live_line_is_gone_after_an_error(terminal: Terminal, error: type[BaseException]) -> None:
-    with pytest.raises(error), redirect_stderr(terminal), BuildProgress(lambda _: None, "starting"):
+    with pytest.raises(error), redirect_stderr(terminal), LiveLine(lambda _: None, "starting"):
         until(lambda: "starting" in terminal.screen())
         raise error
     assert terminal.screen() == ""
 
 
 def test_a_terminal_that_is_gone_ends_no_build(terminal: Terminal) -> None:
-    with redirect_stderr(terminal), BuildProgress(lambda _: None, "starting"):
+    with redirect_stderr(terminal), LiveLine(lambda _: None, "starting"):
         until(lambda: "starting" in terminal.screen())
         terminal.close()
 
@@ -83,7 +83,7 @@ def test_without_a_terminal_there_is_a_line_only_after_silence(monkeypatch: pyte
     written = io.StringIO()
     monkeypatch.setattr(progress, "_REDRAWN", 0.01)
     said: list[str] = []
-    with redirect_stderr(written), BuildProgress(said.append, "starting") as shown:
+    with redirect_stderr(written), LiveLine(said.append, "starting") as shown:
         shown.begin("installing the dependencies")
         shown.detail("downloading torch (760 MB)")
         monkeypatch.setattr(progress, "_QUIET", 0.0)

@@ -22,7 +22,7 @@ _QUICK = 10_000_000
 """Bytes that this machine alone never takes long for."""
 
 
-class BuildProgress:
+class LiveLine:
     """Shows what is being done until the block ends. All that is printed meanwhile goes through :meth:`say`.
 
     The live line is of ASCII, no wider than the terminal, on standard error, and gone when the block ends.
@@ -42,7 +42,7 @@ class BuildProgress:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
-    def __enter__(self) -> BuildProgress:
+    def __enter__(self) -> LiveLine:
         self._thread.start()
         return self
 
@@ -115,14 +115,14 @@ def byte_progress(
     Args:
         size: bytes of all chunks; None where they are not known, which shows what is done so far.
         doing: what is done; ``{}`` in it is the size.
-        report: as of :class:`BuildProgress`.
+        report: as of :class:`LiveLine`.
         elsewhere: whether somebody else works on it, so that a few bytes may take long as well.
     """
     if size is not None and size < _QUICK and not elsewhere:
         yield iter
         return
     done = 0
-    with BuildProgress(report, doing.format(shown_size(size or 0))) as shown:
+    with LiveLine(report, doing.format(shown_size(size or 0))) as shown:
 
         def counted(chunks: Iterable[bytes]) -> Iterator[bytes]:
             nonlocal done

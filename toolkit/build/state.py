@@ -67,10 +67,10 @@ def build_lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            from toolkit.build.progress import BuildProgress
+            from toolkit.build.progress import LiveLine
 
             report("waiting for another build of this project")
-            with BuildProgress(report, "waiting"):
+            with LiveLine(report, "waiting"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

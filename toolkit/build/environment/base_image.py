@@ -90,11 +90,11 @@ def pull(
     client = connect(engine.endpoint)
     import docker.errors
 
-    from toolkit.build.progress import BuildProgress
+    from toolkit.build.progress import LiveLine
 
     try:
         repository, tag = _split(reference)
-        with BuildProgress(report, f"pulling {reference}"):
+        with LiveLine(report, f"pulling {reference}"):
             client.images.pull(repository, tag=tag)
     except docker.errors.APIError as error:
         reason = " ".join(str(error.explanation or error).split())

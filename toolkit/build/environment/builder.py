@@ -23,7 +23,7 @@ from toolkit.build.environment.definition import (
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
 from toolkit.build.environment.meaning.memory import Memory
-from toolkit.build.progress import BuildProgress
+from toolkit.build.progress import LiveLine
 from toolkit.config.located import shown
 from toolkit.engine import EngineApi
 from toolkit.errors import BadInput, Infrastructure
@@ -305,7 +305,7 @@ def _run(
             if outcome.succeeded or not is_transient_failure(outcome.text):
                 break
             report(f"the build failed because of the network: trying again in {pause} s")
-            with BuildProgress(report, "waiting"):
+            with LiveLine(report, "waiting"):
                 time.sleep(pause)
             outcome = buildkit.run_build(client, request, report)
         # The command line says only that it was cancelled.

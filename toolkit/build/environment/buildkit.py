@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.build.progress import BuildProgress, Doing
+from toolkit.build.progress import Doing, LiveLine
 from toolkit.config.located import shown
 from toolkit.engine import Endpoint
 from toolkit.errors import Infrastructure
@@ -163,7 +163,7 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         except OSError as error:
             raise Infrastructure(f"{client.command[0]} cannot be started: {error.strerror}") from error
         try:
-            with BuildProgress(report, "starting the build") as progress:
+            with LiveLine(report, "starting the build") as progress:
                 _report_steps(child, request.output, progress)
         except BaseException:
             _stop(child)
@@ -171,7 +171,7 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
     return BuildResult(child.returncode == 0, request.output.read_text("utf-8", "replace"))
 
 
-def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: BuildProgress) -> None:
+def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: LiveLine) -> None:
     """Waits for the build's end, and shows until then what it does."""
     deadline = time.monotonic() + TIME_LIMIT
     reported: set[str] = set()

@@ -15,7 +15,7 @@ from toolkit.build.image.archive import Blob, Slice, compose_image, digest_of
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import keep_contents, made_folder
 from toolkit.build.image.engine_images import find_image_id, layers_in_engine, load_image, read_environment_image
-from toolkit.build.progress import BuildProgress, byte_progress
+from toolkit.build.progress import LiveLine, byte_progress
 from toolkit.build.reference import Reference
 from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure
@@ -53,7 +53,7 @@ def assemble(
         ChangedFile: a file changed or vanished during the build.
         Infrastructure: the engine does not accept the image.
     """
-    with BuildProgress(report, "reading the environment"):
+    with LiveLine(report, "reading the environment"):
         environment = read_environment_image(engine, source, image, folder)
     layer = folder / f"layer-{os.getpid()}-{os.urandom(4).hex()}.tar"
     try:
