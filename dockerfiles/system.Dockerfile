@@ -4,7 +4,7 @@
 # they hold is no part of the cache's key. A "step:" is what toolkit shows while it runs. There is no `# syntax=` line, since
 # it would have to be pulled. A resolver that loses single answers is asked more often than by default (RES_OPTIONS).
 # ANEW is another text each time that nothing is to be taken from BuildKit's cache: `--no-cache` beside a build of the same steps
-# without it can end the engine (BuildKit before 0.10: "failed to get edge").
+# without it can end the engine of Docker 20.10 ("failed to get edge").
 ARG BASE
 FROM ${BASE} AS system
 USER root
