@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.image_bench import Bench, image_bench
+from tests.support.engine_builds import Bench
 from toolkit.build.environment.buildkit import find_build_client
 from toolkit.build.image.builder import build
 from toolkit.config.settings import (
@@ -34,7 +34,6 @@ from toolkit.runtime.shared.protocol import PROTOCOL
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
-bench = pytest.fixture(image_bench)
 
 SIX = "six==1.17.0"
 SIX_HASH = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.image_bench import Bench, image_bench
+from tests.support.engine_builds import Bench
 from tests.support.registry import StandIn
 from toolkit.build.code import layer
 from toolkit.build.code.layer import CodeLayer, LayerEntry
@@ -28,7 +28,6 @@ from toolkit.errors import BadInput
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
-bench = pytest.fixture(image_bench)
 
 SIZES = {"data/one.bin": 6_000_000, "data/two.bin": 3_000_000, "models/three.bin": 2_000_000, "data/small.bin": 1000}
 LARGE = sum(size for size in SIZES.values() if size > 1000)

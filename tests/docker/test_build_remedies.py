@@ -48,7 +48,7 @@ RUN = {
     "uv pip compile --generate-hashes --upgrade-package {package} {file} -o {file}": "requirements.txt",
     "poetry lock": "poetry.lock",
     "pdm lock": "pdm.lock",
-    "pdm lock {groups}": "pdm.lock",
+    "pdm lock {groups}": "pdm.x.lock",
     "pdm lock --lockfile {file}": "pdm.x.lock",
     "pipenv lock": "Pipfile.lock",
 }
@@ -58,7 +58,11 @@ HELP = {
     "conda-lock lock -p {platform}": ("conda-lock lock --help", "-p, --platform"),
     "conda-lock lock -f {file} -p linux-64": ("conda-lock lock --help", "-f, --file"),
     "docker login": ("docker login --help", "docker login"),
+    "docker images": ("docker images", "REPOSITORY"),
+    "docker push {image}": ("docker push --help", "docker push"),
+    "docker push HOST/{image}": ("docker push --help", "docker push"),
     "docker system df": ("docker system df", "Images"),
+    "docker tag {image} HOST/{image}": ("docker tag --help", "docker tag"),
     "toolkit lock": ("toolkit lock --help", "pylock.toml"),
     "task setup": ("task --list", "setup"),
 }
@@ -87,7 +91,7 @@ def filled(command: str) -> str:
         " ".join(command.split()[:2]), ""
     )
     file = "requirements.txt" if "{package}" in command else file
-    values = {"file": file, "package": "six", "groups": "-G extra", "platform": "linux-64"}
+    values = {"file": file, "package": "six", "groups": "--lockfile pdm.x.lock -G extra", "platform": "linux-64"}
     return re.sub(r"\{(\w+)\}", lambda name: values[name[1]], command)
 
 

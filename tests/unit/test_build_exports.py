@@ -201,7 +201,7 @@ def test_pdm_is_asked_for_what_is_chosen_and_told_to_leave_out_the_rest(tmp_path
     for extras, groups, error in (
         (("nope",), (), r"no extra 'nope' \(it has: e, other\)"),
         ((), ("nope",), r"no dependency group 'nope' \(it has: dev, test\)"),
-        (("other",), (), "does not lock the group other: run `pdm lock -G other`"),
+        (("other",), (), "does not lock the group other: run `pdm lock --lockfile pdm.prod.lock -G other`"),
     ):
         with pytest.raises(BadInput, match=error):
             read_tool_lock(tmp_path, "pdm.prod.lock", "pdm", extras, groups)

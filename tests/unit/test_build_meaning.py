@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.builds import write_project
 from toolkit.build.environment.definition import EnvironmentDefinition, export_key
-from toolkit.build.environment.dependencies.found import Dependencies, Export, FileForms
+from toolkit.build.environment.dependencies.found import Dependencies, Export, ReadAs
 from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.files import meaning_of
 from toolkit.build.environment.meaning.memory import Memory
@@ -162,7 +162,7 @@ def test_a_package_counts_exactly_where_it_can_be_installed(data: st.DataObject)
         for name in names:
             text += package(name, "2.0" if name == changed else "1.0", f"dependencies = {listed(plain[name])}\n")
             text += f"[package.optional-dependencies]\nx = {listed(extra[name])}\n"
-        return meaning_of({"uv.lock": text.encode()}, FileForms({"uv.lock": "uv-lock"}))
+        return meaning_of({"uv.lock": text.encode()}, ReadAs({"uv.lock": "uv-lock"}))
 
     unread, reached = list(first), set(first)
     while unread:
@@ -501,7 +501,7 @@ def test_a_damaged_file_never_has_the_key_of_the_whole_one(name: str, form: str,
     chance = random.Random(seed)
     file, text = next(iter(FORMATS[name][0].items()))
     cut = chance.randrange(len(text))
-    reading = FileForms({file: form})
+    reading = ReadAs({file: form})
     whole, rest = meaning_of({file: text.encode()}, reading), meaning_of({file: text[:cut].encode()}, reading)
     lost = text[cut:]
     assert rest != whole or not lost.strip() or "#" in lost or "#" in text[:cut].splitlines()[-1]
@@ -589,7 +589,7 @@ def test_credentials_do_not_count(address: str, kept: str) -> None:
 
 
 def test_a_meaning_is_remembered_and_not_worked_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, reading = {"uv.lock": lock().encode(), "pyproject.toml": PROJECT.encode()}, FileForms({"uv.lock": "uv-lock"})
+    files, reading = {"uv.lock": lock().encode(), "pyproject.toml": PROJECT.encode()}, ReadAs({"uv.lock": "uv-lock"})
     memory = Memory(tmp_path)
     first = memory.of(files, reading)
     with monkeypatch.context() as patch:
@@ -597,7 +597,7 @@ def test_a_meaning_is_remembered_and_not_worked_out_again(tmp_path: Path, monkey
         assert memory.of(files, reading) == first
     assert Memory(tmp_path).of(files, replace(reading, groups=("docs",))) != first
     for number in range(60):
-        memory.of({"a": str(number).encode()}, FileForms())
+        memory.of({"a": str(number).encode()}, ReadAs())
     assert len(list((tmp_path / "meanings").iterdir())) == 40
 
 

@@ -24,7 +24,8 @@ class Cause:
     Attributes:
         pattern: a regular expression, by lines (``^`` and ``$``). Its named groups are names in the sentence.
         sentence: with ``{}`` for names: the pattern's groups, ``base``, ``file`` (what the dependencies are declared in),
-            ``package`` (the one at fault, or "a package"), and ``add`` (what :data:`PACKAGES` says of the group ``needs``).
+            ``package`` (the one at fault, or "a package"), ``index`` (what packages come from),
+            and ``add`` (what :data:`PACKAGES` says of the group ``needs``).
         setting: the setting at fault; "" where it is a file or nothing of the user's.
     """
 
@@ -482,8 +483,7 @@ CAUSES: tuple[Cause, ...] = (
             r"certificate verify failed",
             r"Certificate verification failed",
         ),
-        "the package index's certificate is unknown in the build: name the file of its authority in "
-        "build.network.ca_bundle",
+        "the {index}'s certificate is unknown in the build: name the file of its authority in build.network.ca_bundle",
         "fault",
     ),
     Cause(
@@ -492,7 +492,7 @@ CAUSES: tuple[Cause, ...] = (
             r"tunnel error",
             r"Cannot connect to proxy",
         ),
-        "the proxy does not let the build through to the package index: check HTTPS_PROXY and NO_PROXY of this shell",
+        "the proxy does not let the build through to the {index}: check HTTPS_PROXY and NO_PROXY of this shell",
         "fault",
     ),
     Cause(
@@ -503,7 +503,7 @@ CAUSES: tuple[Cause, ...] = (
             r"HTTP status client error \(40[13][^)]*\) for url \((?P<words>[^)]+)\)",
             r"40[13] Client Error[^\n]* for url: (?P<words>\S+)",
         ),
-        "the package index refuses the build's credentials, or gets none ({words}): put them into the file that "
+        "the {index} refuses the build's credentials, or gets none ({words}): put them into the file that "
         "build.network.netrc names",
     ),
     Cause(
@@ -513,29 +513,30 @@ CAUSES: tuple[Cause, ...] = (
             r"(?P<words>50[234] +(?:Bad Gateway|Service Unavailable|Gateway)[^\n]*)",
             r"(?P<words>(?:5\d\d Server|429 Client) Error[^\n]*)",
         ),
-        "the package index has a fault of its own ({words})",
+        "the {index} has a fault of its own ({words})",
         "passing",
     ),
     Cause(
         _any(rf"{_FETCHING}Connection refused", r"(?P<words>Network is unreachable|Connection refused)"),
-        _LOST.replace("{what}", "package index"),
+        _LOST.replace("{what}", "{index}"),
         "fault",
     ),
     Cause(
         _any(
             rf"{_FETCHING}(?:dns error|tcp connect error|error sending request|timed out)",
+            r"error sending request for url \((?P<words>[^)\n]+)\)",
             r"NewConnectionError\([^\n]*?\[Errno -?\d+\] (?P<words>[^')\n]+)",
             r"(?P<words>Temporary failure in name resolution|dns error|NewConnectionError|Could not connect to[^\n]*)",
             r"(?P<words>tcp connect error|error sending request|ConnectTimeout|Read timed out|[Cc]onnection timed out)",
             r"(?P<words>operation timed out|Connection reset by peer|Connection broken|Connection failed|Remote end closed)",
             r"(?P<words>IncompleteRead|error decoding response body)",
         ),
-        _LOST.replace("{what}", "package index"),
+        _LOST.replace("{what}", "{index}"),
         "passing",
     ),
     Cause(
         r"(?P<words>Name or service not known)",
-        _LOST.replace("{what}", "package index"),
+        _LOST.replace("{what}", "{index}"),
         "fault",
     ),
     # --- versions --------------------------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ def explain_failure(
     )
     values.setdefault("words", _last_line(words))
     values |= {"package": named or "a package", "base": base, "file": lock or "the lock"}
+    values["index"] = "channel" if re.search(r"\brattler\b", words) else "package index"
     values["rewrite"] = writing_again(lock or "", named)
     values |= _derived(values, named, words, packages)
     # A name in braces that is none of these is meant as it is: a variable in an address.

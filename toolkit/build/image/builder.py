@@ -28,7 +28,7 @@ from toolkit.build.environment.base_image import (
     pull,
 )
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
-from toolkit.build.environment.dependencies.found import Dependencies, Export, FileForms
+from toolkit.build.environment.dependencies.found import Dependencies, Export, ReadAs
 from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.places import placed
@@ -521,7 +521,7 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     # A comment or the table of another tool asks nothing anew.
     forms = {name: "backend" for name in read if Path(name).name == "pyproject.toml"}
     version = settings.version or _FALL_BACK
-    meaning = Memory(job.folder).of(read, FileForms(forms))
+    meaning = Memory(job.folder).of(read, ReadAs(forms))
     inputs = [definition.base_id, definition.packages, one.folder, version, meaning]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     contents = {name: _content(path) for name, path in files.items() if path.exists()}

@@ -13,7 +13,7 @@ from toolkit.build.environment.dependencies.exported import BUILD_FOLDER
 from toolkit.build.environment.dependencies.found import (
     Dependencies,
     Export,
-    FileForms,
+    ReadAs,
     inside,
     normalize_name,
     read_folder,
@@ -37,7 +37,7 @@ def read_conda_lock(root: Path, name: str, groups: tuple[str, ...]) -> Dependenc
     """
     files = _locked_files(root, name)
     options = {"LOCK": name, "CATEGORIES": _words(groups), **_git(files[name])}
-    reading = FileForms({name: "conda-lock"}, groups=groups)
+    reading = ReadAs({name: "conda-lock"}, groups=groups)
     return Dependencies("conda", name, files, options, _variables(files[name]), environment=_PREFIX, reading=reading)
 
 
@@ -54,7 +54,7 @@ def read_pixi_lock(root: Path, name: str, extras: tuple[str, ...], groups: tuple
     files = _locked_files(root, name)
     _check_pixi(root, name, files[name])
     options = {"LOCK": name, **_git(files[name])}
-    reading = FileForms({name: "pixi-lock"})
+    reading = ReadAs({name: "pixi-lock"})
     return Dependencies("conda", name, files, options, _variables(files[name]), environment=_PREFIX, reading=reading)
 
 
@@ -101,7 +101,7 @@ def read_environment(root: Path, name: str) -> Export:
         ),
         answer=_ANSWER,
         installed=partial(_installation, root, name, tuple(lines), variables),
-        reading=FileForms({name: "environment"}),
+        reading=ReadAs({name: "environment"}),
     )
 
 
@@ -126,7 +126,7 @@ def _installation(
             options["GIT"] = "1"
     set_there = {**_PREFIX, **variables}
     return Dependencies(
-        "conda", name, files, options, tuple(sorted(names)), environment=set_there, reading=FileForms(forms)
+        "conda", name, files, options, tuple(sorted(names)), environment=set_there, reading=ReadAs(forms)
     )
 
 

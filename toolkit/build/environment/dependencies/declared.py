@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.environment.dependencies.found import read_input
+from toolkit.build.environment.dependencies.found import read_input, unknown_name
 from toolkit.build.setup_files import is_setup_script
 from toolkit.errors import BadInput
 
@@ -81,7 +81,7 @@ def _of_pyproject(files: dict[str, bytes], extras: tuple[str, ...], groups: tupl
         for extra in extras:
             found = _spelled(optional, extra)
             if found is None and not dynamic:
-                raise BadInput(f"the project has no extra {extra!r} (it has: {_listed(optional)})", "pyproject.toml")
+                raise unknown_name("extra", extra, optional)
             lines += [str(line) for line in optional.get(found or extra, [])]
         lines += _group_lines(document.get("dependency-groups") or {}, groups)
         return Declared(
@@ -125,10 +125,9 @@ def _group_lines(table: dict[str, Any], groups: tuple[str, ...], seen: tuple[str
     for asked in groups:
         group = _spelled(table, asked)
         if group is None:
-            group = asked
-            raise BadInput(
-                f"the project has no dependency group {group!r} (it has: {_listed(table)})", "pyproject.toml"
-            )
+            error = unknown_name("dependency group", asked, table)
+            # What a group includes is named in the project's file, and not by a setting.
+            raise error if not seen else BadInput(error.message.partition(": ")[2], "pyproject.toml")
         if group in seen:
             raise BadInput(f"the dependency group {group!r} includes itself", "pyproject.toml")
         for entry in table[group]:
@@ -191,7 +190,7 @@ def _of_poetry(
 def _entry(table: dict[str, Any], kind: str, name: str) -> Any:
     spelled = _spelled(table, name)
     if spelled is None:
-        raise BadInput(f"the project has no {kind} {name!r} (it has: {_listed(table)})", "pyproject.toml")
+        raise unknown_name(kind, name, table)
     return table[spelled]
 
 
@@ -279,7 +278,10 @@ def _of_setup(files: dict[str, bytes], extras: tuple[str, ...]) -> Declared | No
             text = parser.get("options", "install_requires")
             for extra in extras:
                 if not parser.has_option("options.extras_require", extra):
-                    raise BadInput(f"the project has no extra {extra!r}", "setup.cfg")
+                    there = (
+                        parser.options("options.extras_require") if parser.has_section("options.extras_require") else ()
+                    )
+                    raise unknown_name("extra", extra, there)
                 text += "\n" + parser.get("options.extras_require", extra)
             python = parser.get("options", "python_requires", fallback="")
             if not any(line.strip().startswith(("file:", "attr:")) for line in text.splitlines()):
@@ -330,7 +332,7 @@ def _of_setup_py(files: dict[str, bytes], extras: tuple[str, ...]) -> Declared:
         for extra in extras:
             spelled = _spelled(optional, extra)
             if spelled is None:
-                raise BadInput(f"the project has no extra {extra!r} (it has: {_listed(optional)})", "setup.py")
+                raise unknown_name("extra", extra, optional)
             lines += [optional[spelled]] if isinstance(optional[spelled], str) else optional[spelled]
         return Declared(
             "setup.py",

@@ -11,7 +11,7 @@ from toolkit.build.environment.dependencies.found import (
     FOREIGN_DISTRIBUTION,
     OWN_DISTRIBUTION,
     Dependencies,
-    FileForms,
+    ReadAs,
     foreign_distribution_error,
     normalize_name,
     read_place,
@@ -130,7 +130,7 @@ def installation(root: Path, lock: str, unlocked: str, answer: bytes) -> Depende
     if " @ git+" in text:
         sync["GIT"] = "1"
     variables = tuple(sorted(set(re.findall(r"\$\{([A-Z0-9_]+)\}", text))))
-    return Dependencies("sync", lock, files, sync, variables, unlocked, reading=FileForms({ANSWER: "requirements"}))
+    return Dependencies("sync", lock, files, sync, variables, unlocked, reading=ReadAs({ANSWER: "requirements"}))
 
 
 def _logical_lines(text: str) -> Iterator[str]:

@@ -15,13 +15,15 @@ from toolkit.build.environment.dependencies.declared import parsed_toml
 from toolkit.build.environment.dependencies.exported import ANSWER, Locked, compared, installation
 from toolkit.build.environment.dependencies.found import (
     Export,
-    FileForms,
+    ReadAs,
     Tool,
     inside,
     line_of,
     normalize_name,
     read_input,
+    unknown_name,
 )
+from toolkit.build.environment.dependencies.remedies import command, writing_again
 from toolkit.errors import BadInput
 
 _PYTHON = "3.10"
@@ -100,7 +102,7 @@ def read_tool_lock(root: Path, name: str, tool: Tool, extras: tuple[str, ...], g
         python=_PYTHON,
         checked=partial(_checked, read, tool, name),
         installed=partial(installation, base, name, ""),
-        reading=FileForms({os.path.basename(name): _FORMS[tool][0], os.path.basename(declaring): _FORMS[tool][1]}),
+        reading=ReadAs({os.path.basename(name): _FORMS[tool][0], os.path.basename(declaring): _FORMS[tool][1]}),
     )
 
 
@@ -154,7 +156,7 @@ def poetry_packages(content: bytes, lock: str, groups: tuple[str, ...]) -> list[
     Raises:
         BadInput: it can't be read.
     """
-    document = _parsed(content, lock, "run `poetry lock`")
+    document = _parsed(content, lock, f"run {writing_again(lock)}")
     # Poetry before 1.3 keeps the hashes of all packages in one table.
     elsewhere = (document.get("metadata") or {}).get("files") or {}
     packages = []
@@ -189,16 +191,17 @@ def _pdm(
         normalize_name(one): one
         for one in [*(document.get("dependency-groups") or ()), *(pdm.get("dev-dependencies") or ())]
     }
-    _check_names("extra", chosen.extras, extras, declaring)
-    _check_names("dependency group", chosen.groups, groups, declaring)
+    _check_names("extra", chosen.extras, extras)
+    _check_names("dependency group", chosen.groups, groups)
     # Only the head of the lock is parsed, because parsing a large one takes longer than the rest of an unchanged build.
-    head = _parsed(content.partition(b"[[package]]")[0], lock, "run `pdm lock`")
+    head = _parsed(content.partition(b"[[package]]")[0], lock, f"run {writing_again(lock)}")
     locked = {normalize_name(one) for one in (head.get("metadata") or {}).get("groups") or ()}
     wanted = (*chosen.extras, *chosen.groups)
     missing = [one for one in wanted if locked and normalize_name(one) not in locked]
     if missing:
-        option = " ".join(f"-G {one}" for one in missing)
-        raise BadInput(f"it does not lock the group {', '.join(missing)}: run `pdm lock {option}`", lock)
+        written = [f"--lockfile {lock}"] if lock != "pdm.lock" else []
+        run = command("pdm lock {groups}", groups=" ".join([*written, *(f"-G {one}" for one in missing)]))
+        raise BadInput(f"it does not lock the group {', '.join(missing)}: run {run}", lock)
     # PDM says nothing of a name that it does not know, and all that the lock has is chosen unless it is excluded.
     taken = {normalize_name(one) for one in wanted}
     excluded = [name for key, name in {**extras, **groups}.items() if key not in taken]
@@ -220,7 +223,7 @@ def pdm_packages(content: bytes, lock: str, groups: tuple[str, ...]) -> list[Loc
     Raises:
         BadInput: it can't be read.
     """
-    document = _parsed(content, lock, "run `pdm lock`")
+    document = _parsed(content, lock, f"run {writing_again(lock)}")
     elsewhere = (document.get("metadata") or {}).get("files") or {}
     chosen = {"default", *map(normalize_name, groups)}
     packages: list[Locked] = []
@@ -242,11 +245,10 @@ def pdm_packages(content: bytes, lock: str, groups: tuple[str, ...]) -> list[Loc
     return packages
 
 
-def _check_names(kind: str, names: tuple[str, ...], there: dict[str, str], declaring: str) -> None:
+def _check_names(kind: str, names: tuple[str, ...], there: dict[str, str]) -> None:
     for name in names:
         if normalize_name(name) not in there:
-            has = ", ".join(sorted(there.values())) or "none"
-            raise BadInput(f"the project has no {kind} {name!r} (it has: {has})", declaring)
+            raise unknown_name(kind, name, there.values())
 
 
 # --- Pipenv -----------------------------------------------------------------------------------------------------------
@@ -266,7 +268,7 @@ def _pipenv(
     names = ["packages"]
     for group in chosen.groups:
         name = "dev-packages" if _CATEGORIES.get(group) == "develop" else group
-        _check_names("category of packages", (name,), {normalize_name(one): one for one in there}, declaring)
+        _check_names("category of packages", (name,), {normalize_name(one): one for one in there})
         names.append(name)
     words = ["pipenv", "requirements", "--hash", f"--categories={','.join(names)}"]
     sections = tuple(_CATEGORIES.get(name, name) for name in names)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,7 +27,7 @@ Tool = Literal["uv", "poetry", "pdm", "pipenv", "conda"]
 
 
 @dataclass(frozen=True)
-class FileForms:
+class ReadAs:
     """How files are read, so that only what they mean counts.
 
     Attributes:
@@ -70,7 +70,7 @@ class Dependencies:
     members: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     computed: Declared | None = None
-    reading: FileForms = field(default_factory=FileForms)
+    reading: ReadAs = field(default_factory=ReadAs)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Export:
     python: str = ""
     checked: Callable[[bytes], bytes] | None = None
     installed: Callable[[bytes], Dependencies] | None = None
-    reading: FileForms = field(default_factory=FileForms)
+    reading: ReadAs = field(default_factory=ReadAs)
 
     def key(self, meaning: Mapping[str, str], *others: str) -> str:
         """What the answer depends on: the ``meaning`` of the files, how the tool is called, and ``others``."""
@@ -117,7 +117,7 @@ class Export:
         # What the answer names of the project's own files lies beside it.
         files = {name: content for name, content in self.files.items() if name != self.source}
         options = {"LOCK": "pylock.toml", **self.options}
-        reading = FileForms({**self._forms_beside(answer, files), "pylock.toml": "pylock"})
+        reading = ReadAs({**self._forms_beside(answer, files), "pylock.toml": "pylock"})
         files["pylock.toml"] = answer
         return Dependencies("sync", self.file, files, options, self.variables, self.unlocked, reading=reading)
 
@@ -211,6 +211,16 @@ def foreign_distribution_error(location: str) -> BadInput:
         f"the build puts into the image: remove it (this project's distribution is {OWN_DISTRIBUTION!r})",
         location,
     )
+
+
+def unknown_name(kind: str, name: str, there: Iterable[str]) -> BadInput:
+    """The error of a setting that names an extra or a group which the project does not have.
+
+    Args:
+        kind: ``extra``, or what the declaring file calls a group. there: the names that it has.
+    """
+    setting = "build.extras" if kind == "extra" else "build.groups"
+    return BadInput(f"{setting}: the project has no {kind} {name!r} (it has: {', '.join(sorted(there)) or 'none'})")
 
 
 def line_of(content: bytes, words: str) -> int:

@@ -14,7 +14,7 @@ from toolkit.build.environment.dependencies.found import (
     FOREIGN_DISTRIBUTION,
     OWN_DISTRIBUTION,
     Dependencies,
-    FileForms,
+    ReadAs,
     foreign_distribution_error,
     inside,
     normalize_name,
@@ -117,7 +117,7 @@ class _Reader:
         if self._exact and not self._variables:
             # Nothing is left to choose, so uv gives what pip gives, in a fraction of its time.
             options["INSTALLER"] = "uv"
-        reading = FileForms(self._forms)
+        reading = ReadAs(self._forms)
         return Dependencies("pip", name, self._files, options, tuple(sorted(self._variables)), reading=reading)
 
     def _read_one(self, current: str, referrer: str) -> list[tuple[str, str]]:

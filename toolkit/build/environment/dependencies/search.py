@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from toolkit.build.environment.dependencies.found import Dependencies, Export, FileForms, Tool, read_folder, read_input
+from toolkit.build.environment.dependencies.found import Dependencies, Export, ReadAs, Tool, read_folder, read_input
 from toolkit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class _Search:
             return read_uv_lock(base, "uv.lock", "", settings.extras, settings.groups, name, accepted)
         if kind == "pylock":
             options = {"LOCK": name, "SYNC_OPTIONS": " ".join(self._chosen_options())}
-            reading = FileForms({name: "pylock"}, settings.extras, settings.groups)
+            reading = ReadAs({name: "pylock"}, settings.extras, settings.groups)
             return Dependencies("sync", name, {name: read_input(self._root, name, name)}, options, reading=reading)
         if kind == "requirements":
             from toolkit.build.environment.dependencies.requirements import read_requirements
@@ -278,9 +278,7 @@ class _Search:
                 source = " ".join([name, *self._chosen_options()])
                 # Without [project], uv asks the build backend.
                 form = "uv-project" if "project" in document else "backend"
-                reading = FileForms(
-                    {name: form, "uv.toml": "uv-settings"}, self._settings.extras, self._settings.groups
-                )
+                reading = ReadAs({name: form, "uv.toml": "uv-settings"}, self._settings.extras, self._settings.groups)
                 return _choosing(name, {name: pyproject, **files}, source, (), _unlocked(name, remedy), reading)
         return self._resolved(declared, remedy)
 
@@ -291,14 +289,14 @@ class _Search:
         if not declared.lines:
             return Dependencies("none")
         files = {"requirements.in": "".join(f"{line}\n" for line in declared.lines).encode()}
-        reading = FileForms({"requirements.in": "requirements"})
+        reading = ReadAs({"requirements.in": "requirements"})
         return _choosing(declared.file, files, "requirements.in", (), _unlocked(declared.file, remedy), reading)
 
     def _built(self, declared: Declared, remedy: str) -> Export:
         """What only the project's build backend knows: uv asks it, with the whole project beside it."""
         beside, files = self._beside(declared)
         options = "".join(f" --extra {name}" for name in self._settings.extras)
-        reading = FileForms({"pyproject.toml": "backend"})
+        reading = ReadAs({"pyproject.toml": "backend"})
         export = _choosing(declared.file, files, declared.file, (), _unlocked(declared.file, remedy), reading)
         return replace(export, command=export.command + options, beside=beside)
 
@@ -307,7 +305,7 @@ class _Search:
         assert read.computed is not None
         beside, files = self._beside(read.computed)
         unlocked = _unlocked(name, "`toolkit lock` locks it")
-        reading = FileForms({**read.reading.forms, "pyproject.toml": "backend"})
+        reading = ReadAs({**read.reading.forms, "pyproject.toml": "backend"})
         export = _choosing(name, {**files, **read.files}, name, read.variables, unlocked, reading)
         return replace(export, beside=beside, checked=_without_the_project)
 
@@ -354,7 +352,7 @@ class _Search:
             return self._resolved(declared, remedy)
         # The block alone counts: another line of the script asks nothing again.
         block = b"# /// script\n" + next(iter(declared.files.values())) + b"# ///\n"
-        reading = FileForms({name: "script", "uv.toml": "uv-settings"})
+        reading = ReadAs({name: "script", "uv.toml": "uv-settings"})
         return _choosing(name, {name: block, **files}, name, (), _unlocked(name, remedy), reading)
 
     def _workspace_around(self) -> Found | None:
@@ -439,7 +437,7 @@ class _Search:
 
 
 def _choosing(
-    file: str, files: dict[str, bytes], source: str, variables: tuple[str, ...], unlocked: str, reading: FileForms
+    file: str, files: dict[str, bytes], source: str, variables: tuple[str, ...], unlocked: str, reading: ReadAs
 ) -> Export:
     """uv is asked which versions requirements mean."""
     command = f"uv pip compile --no-header --format pylock.toml --output-file pylock.toml {source}"

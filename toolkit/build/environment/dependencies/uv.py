@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from toolkit.build.environment.dependencies.found import (
     FOREIGN_DISTRIBUTION,
     Dependencies,
-    FileForms,
+    ReadAs,
     foreign_distribution_error,
     line_of,
     normalize_name,
@@ -99,7 +99,7 @@ def read_uv_lock(
     # The members' code is in the image where the lock lies in the project's own root.
     folders = [os.path.dirname(name) for name in files if os.path.basename(name) == "pyproject.toml"]
     members = tuple(sorted(folder for folder in folders if folder)) if os.path.dirname(shown) == "" else ()
-    reading = FileForms(forms, extras, groups)
+    reading = ReadAs(forms, extras, groups)
     return Dependencies("uv", shown, files, options, unlocked=notes, members=members, reading=reading)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from toolkit.build.environment.dependencies.found import FileForms
+from toolkit.build.environment.dependencies.found import ReadAs
 from toolkit.build.environment.meaning.parts import Parts, of_bytes
 
 _LOCKS = ("uv-lock", "pylock")
 _SETTINGS = ("uv-project", "uv-settings")
 
 
-def meaning_of(files: Mapping[str, bytes], reading: FileForms) -> Parts:
+def meaning_of(files: Mapping[str, bytes], reading: ReadAs) -> Parts:
     """What counts of these files, by names for sentences. A file that can't be read as what it is counts as it is."""
     documents = {
         name: _toml(files[name], form) for name, form in reading.forms.items() if form in _TOML and name in files
@@ -48,7 +48,7 @@ def _parts(
     form: str,
     content: bytes,
     document: dict[str, Any] | None,
-    reading: FileForms,
+    reading: ReadAs,
     groups: tuple[str, ...] | None,
     addresses: bool,
 ) -> tuple[Parts, bool]:
@@ -87,7 +87,7 @@ def _parts(
 
 
 def _of_project(
-    name: str, form: str, document: dict[str, Any], reading: FileForms, groups: tuple[str, ...] | None, addresses: bool
+    name: str, form: str, document: dict[str, Any], reading: ReadAs, groups: tuple[str, ...] | None, addresses: bool
 ) -> Parts:
     from toolkit.build.environment.meaning import project
 
@@ -103,7 +103,7 @@ def _of_project(
     return project.of_backend(name, document, is_built=form == "backend")
 
 
-def _groups(reading: FileForms, documents: Mapping[str, dict[str, Any] | None]) -> tuple[str, ...] | None:
+def _groups(reading: ReadAs, documents: Mapping[str, dict[str, Any] | None]) -> tuple[str, ...] | None:
     """The groups that may be installed; None for all."""
     from toolkit.build.environment.meaning.project import default_groups
 

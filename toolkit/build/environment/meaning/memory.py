@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.build.environment.dependencies.found import FileForms
+from toolkit.build.environment.dependencies.found import ReadAs
 from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Memory:
         self._folder = folder / "meanings" if folder is not None else None
         self._writes = writes
 
-    def of(self, files: Mapping[str, bytes], reading: FileForms) -> Parts:
+    def of(self, files: Mapping[str, bytes], reading: ReadAs) -> Parts:
         """What counts of these files, as :func:`meaning_of` says it."""
         if not files:
             return {}
@@ -52,7 +52,7 @@ class Memory:
         """The hashes of the files that the lock of the last build needs, by name; none where only the lock says which."""
         return self._read("accepted.json") or {}
 
-    def accept(self, files: Mapping[str, bytes], reading: FileForms) -> None:
+    def accept(self, files: Mapping[str, bytes], reading: ReadAs) -> None:
         """Remembers which files a lock needs, where each is read by itself and not as a part of a folder."""
         is_plain = all(reading.forms.get(name) or name.endswith((".whl", ".tar.gz", ".zip")) for name in files)
         new = {f"lock {name}": hashlib.sha256(one).hexdigest() for name, one in files.items()} if is_plain else {}

@@ -1,10 +1,11 @@
-"""A project whose image is built by a real engine."""
+"""Builds with a real engine: a project whose images are removed afterwards."""
 
 from __future__ import annotations
 
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,9 +60,10 @@ class Bench:
         return done.stdout
 
 
-def image_bench(tmp_path: Path) -> Iterator[Bench]:
-    """A fixture: a project with one file. Its images are removed at the end."""
-    root = tmp_path / "project"
+@contextmanager
+def project_to_build(folder: Path) -> Iterator[Bench]:
+    """A project of one file in a new folder below this one."""
+    root = folder / "project"
     root.mkdir()
     made = Bench(root, f"toolkit-test-{uuid.uuid4().hex[:12]}")
     made.write(app_py="VALUE = 1\n", this__test=made.repository)
