@@ -7,8 +7,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -180,9 +181,9 @@ def read_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that a look reads."""
     read: list[str] = []
 
-    def read_one(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]]) -> tuple[str, int | None]:
+    def read_one(file: CodeFile, *more: Any) -> tuple[str, int | None]:
         read.append(file.path)
-        return read_hash(file, count)
+        return read_hash(file, *more)
 
     monkeypatch.setattr(index, "read_hash", read_one)
     look(root, root.parent / "code.index")
@@ -215,6 +216,12 @@ def test_a_file_that_just_changed_is_read_again_until_it_has_come_to_rest(
     os.utime(settled / "a" / "one.py", ns=(times.st_atime_ns, times.st_mtime_ns))
     assert look(settled, store).digest != first.digest
     assert len(read_by(settled, monkeypatch)) == 8
+
+
+def test_what_vanished_after_the_look_is_no_part_of_it(settled: Path) -> None:
+    code = look(settled, settled.parent / "code.index")
+    (settled / "a" / "one.py").unlink()
+    assert code.without_vanished().digest == look(settled, settled.parent / "code.index").digest != code.digest
 
 
 @pytest.mark.parametrize("damage", ["cut", "one byte", "empty", "another version", "no marshal"])
@@ -257,7 +264,7 @@ def test_what_is_said_of_an_entry_is_said_each_time(settled: Path) -> None:
 
 
 def test_an_unreadable_file_is_named_and_nothing_is_kept_of_it(settled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(file: CodeFile, count: object) -> tuple[str, int | None]:
+    def refuse(file: CodeFile, *_: Any) -> tuple[str, int | None]:
         raise BadInput("it cannot be read: Permission denied", file.source)
 
     store = settled.parent / "code.index"

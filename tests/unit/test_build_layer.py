@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from toolkit.build.code.files import project_files
 from toolkit.build.code.hashes import RACY_NS, FileHashes
-from toolkit.build.code.layer import CodeLayer, code_digest, runtime_entries, user_entries, write_code_layer
+from toolkit.build.code.layer import (
+    MTIME,
+    CodeLayer,
+    LayerEntry,
+    Tar,
+    code_digest,
+    runtime_entries,
+    user_entries,
+    write_code_layer,
+)
 from toolkit.errors import BadInput, ChangedFile, VanishedFile
 
 ENVIRONMENT = "sha256:" + "0" * 64
@@ -159,3 +171,28 @@ def test_a_file_of_another_size_than_was_seen_is_looked_at_again(tmp_path: Path)
         (tmp_path / "app.py").write_text(content)
         with pytest.raises(ChangedFile, match=r"app\.py: it changed while it was read"):
             user_entries(files, FileHashes(tmp_path.parent / "hashes.json"))
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=130),
+                  st.sampled_from([0o666, 0o755, 0o777]), st.binary(max_size=600)),
+        max_size=6, unique_by=lambda one: one[0],
+    )
+)  # fmt: skip
+def test_the_headers_are_those_of_tarfile(files: list[tuple[str, int, bytes]]) -> None:
+    entries = [LayerEntry("/a", "dir", 0o777)]
+    entries += [LayerEntry(f"/a/{name}", "file", mode, content=content) for name, mode, content in files]
+    expected = io.BytesIO()
+    with tarfile.open(fileobj=expected, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar:
+        for entry in sorted(entries, key=lambda one: one.path.encode()):
+            info = tarfile.TarInfo(entry.path[1:])
+            info.mtime, info.mode = MTIME, entry.mode
+            info.type = tarfile.DIRTYPE if entry.kind == "dir" else tarfile.REGTYPE
+            info.size = len(entry.content or b"")
+            tar.addfile(info, io.BytesIO(entry.content or b""))
+    made = Tar(tuple(entries))
+    content = b"".join(made.read())
+    assert content == expected.getvalue()[: len(content)]
+    assert len(content) == made.size
+    assert not expected.getvalue()[len(content) :].strip(b"\0")

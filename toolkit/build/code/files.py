@@ -23,11 +23,11 @@ from toolkit.errors import BadInput, ChangedFile, VanishedFile
 EntryKind = Literal["file", "dir", "symlink"]
 
 COMPOSE_TOP = b"# Printed by `toolkit compose`."
+"""The beginning of a file that `toolkit compose` printed."""
 BILL_TOP = b'{"metadata":{"properties":[{"name":"dev.toolkit.'
 """How a bill of materials of ours begins, without its white space. It names the image, too."""
 BILL_NAMES = (".cdx.json", "bom.json")
 """The ends of the names by which a bill of materials is recognized, as CycloneDX recommends them."""
-"""The beginning of a file that `toolkit compose` printed."""
 FETCHED = ".toolkit-fetched"
 """A file that marks its folder as what `toolkit fetch` made: nothing in it is code. In the project's root it means nothing."""
 _IS_UTF8 = sys.getfilesystemencoding() == "utf-8"

@@ -97,6 +97,15 @@ class Code:
                 entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, 0o777, digest))
         return entries
 
+    def without_vanished(self) -> Code:
+        """The code without the files and links that are gone by now."""
+        left = {}
+        for prefix, content in self._folders.items():
+            own = marshal.loads(content)
+            there = [one for one in own if os.path.lexists(self._walk.source(prefix + one[0]))]
+            left[prefix] = content if len(there) == len(own) else marshal.dumps(there, _FORMAT)
+        return Code(_digest(left), self.pointers, self._walk, left)
+
     def folders(self) -> Iterator[CodeFile]:
         """The folders."""
         return (CodeFile(prefix[:-1], "dir", self._walk.folder_source(prefix)) for prefix in self._folders if prefix)
@@ -181,17 +190,21 @@ def look_at(
         (prefix, one.state != _CODE, one.own != _NOTHING) for prefix, one in folders.items() if one.state != _OUT
     )
     found = {prefix: folders[prefix].own for prefix in sorted(shown)}
-    digest = hashlib.sha256()
-    for prefix, own in found.items():
-        digest.update(marshal.dumps((prefix, own), _FORMAT))
     special = [(prefix + name, what) for prefix in found for name, what in folders[prefix].special]
     pointers = {path: what for path, what in special if isinstance(what, int)}
-    code = Code(digest.hexdigest(), pointers, walk, found)
+    code = Code(_digest(found), pointers, walk, found)
     links = [CodeFile(path, "symlink", walk.source(path), target=to) for path, to in special if isinstance(to, str)]
     if links:
         links.sort(key=lambda link: link.path.encode("utf-8"))
         warn_of_links(links, code, walk.warn)
     return code
+
+
+def _digest(folders: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for prefix, own in folders.items():
+        digest.update(marshal.dumps((prefix, own), _FORMAT))
+    return digest.hexdigest()
 
 
 class _Look:

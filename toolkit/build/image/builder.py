@@ -418,7 +418,7 @@ def _look_and_build(
         job.report(f"the base image is {definition.base}")
     user = code.entries()
     while True:
-        inputs = replace(inputs, environment=definition.inputs())
+        inputs = replace(inputs, environment=definition.inputs(), code=code.digest)
         try:
             with job.engine.upload("/images/load?quiet=1") as upload:
                 # These imports cost time, which an unchanged build must not spend. The engine prepares its load meanwhile.
@@ -432,11 +432,11 @@ def _look_and_build(
                 )  # fmt: skip
             break
         except VanishedFile:
-            left = [entry for entry in user if entry.source is None or os.path.lexists(entry.source)]
+            code = code.without_vanished()
+            left = code.entries()
             if not without_vanished or len(left) == len(user):
                 raise
-            # The next build looks again, and finds what is in this image.
-            user, inputs = left, replace(inputs, code="")
+            user = left
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     code.keep(code_file(job.folder, target))
     write_build_record(job.folder, target, record)
