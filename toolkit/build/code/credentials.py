@@ -1,0 +1,104 @@
+"""What looks like a key or a credential: by its name, or by its first bytes. Such a file is kept out of the code.
+
+Only what is made to hold a secret counts. A certificate, a public key, an example and a program that names a key are code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+LARGEST = 64 << 10
+"""Bytes. A larger file is judged by its name alone."""
+
+FOLDERS = frozenset({".aws", ".azure", ".gnupg", ".kube", ".oci", ".ssh"})
+"""Folders in which programs keep credentials."""
+
+NAMES = frozenset(
+    {
+        "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk", "identity.agekey",
+        ".netrc", "_netrc", ".pypirc", ".git-credentials", ".pgpass", ".my.cnf", ".mylogin.cnf", ".htpasswd", ".dockercfg",
+        ".dockerconfigjson", ".s3cfg", ".boto", ".vault-token", ".bash_history", ".python_history", "kubeconfig",
+    }
+)  # fmt: skip
+"""Files that hold nothing else than credentials, or what was typed."""
+
+ENDINGS = (".env", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".agekey", ".kubeconfig", ".tfvars")
+"""Ends of such names. What begins with ``.env`` is never code at all."""
+
+_EXAMPLE = re.compile(
+    r"(?:^|[._-])(?:example|examples|sample|template|dist|default|defaults|test|tests|dummy)(?:[._-]|$)"
+)
+"""In the name of a file that shows which settings there are."""
+
+_PROGRAMS = (
+    ".py", ".pyi", ".ipynb", ".md", ".rst", ".html", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".r", ".jl", ".sql",
+    ".csv", ".tsv", ".parquet", ".npy", ".npz", ".pkl", ".pickle", ".joblib", ".png", ".jpg", ".jpeg", ".gif", ".so", ".gz", ".zip",
+    ".whl", ".log", ".lock", ".xml", ".svg", ".css", ".arrow", ".feather", ".onnx", ".pt", ".bin", ".jsonl", ".ndjson", ".pub",
+)  # fmt: skip
+"""Programs, prose and data, which may show a key without being one."""
+
+_PRIVATE_KEY = re.compile(rb"(?m)^\s*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
+_AWS = re.compile(rb"(?mi)^\s*aws_secret_access_key\s*=\s*\S")
+_NPM = re.compile(rb"(?mi)(?:_authToken|_password|_auth|npmAuthToken)[\"']?\s*[=:]\s*[\"']?[^\s\"'$]")
+_ADDRESS = re.compile(rb"(?mi)^\s*(?:index-url|extra-index-url|index|repository)\s*=.*?://[^/\s:@$]+:[^/\s@$]+@")
+_KUBECONFIG = re.compile(rb"(?m)^[\"']?kind[\"']?\s*:\s*[\"']?Config\b")
+_KUBE_SECRET = re.compile(rb"(?m)^\s+[\"']?(?:client-key-data|token|password)[\"']?\s*:\s*\S")
+_PIP = frozenset({"pip.conf", "pip.ini", "uv.toml", ".condarc"})
+_NODE = frozenset({".npmrc", ".yarnrc", ".yarnrc.yml"})
+_AGE = re.compile(rb"(?m)^AGE-SECRET-KEY-1")
+
+
+def named_credential(name: str, is_folder: bool = False) -> bool:
+    """Whether an entry of this name holds credentials, whatever is in it."""
+    if is_folder:
+        return name in FOLDERS
+    if name in NAMES:
+        return True
+    return name.endswith(ENDINGS) and not _EXAMPLE.search(name.lower())
+
+
+def may_hold_credential(name: str, size: int) -> bool:
+    """Whether the content of a file of this name and size, in bytes, has to be judged."""
+    return 16 <= size <= LARGEST and not name.lower().endswith(_PROGRAMS)
+
+
+def credential_in(name: str, content: bytes) -> str:
+    """What the content of such a file is, for a sentence: ``a private key``; empty where it is none."""
+    if _PRIVATE_KEY.search(content) or _AGE.search(content):
+        return "a private key"
+    if _AWS.search(content):
+        return "AWS credentials"
+    if name in _NODE and _NPM.search(content):
+        return "a token of a package registry"
+    if name in _PIP and _ADDRESS.search(content):
+        return "an index address with a password"
+    if _KUBECONFIG.search(content) and _KUBE_SECRET.search(content):
+        return "a kubeconfig"
+    return _in_json(content) if content.lstrip()[:1] == b"{" else ""
+
+
+def _in_json(content: bytes) -> str:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    if found.get("type") == "service_account" and found.get("private_key"):
+        return "a service account's key"
+    if found.get("type") in ("authorized_user", "external_account_authorized_user") and found.get("refresh_token"):
+        return "a user's credentials of Google Cloud"
+    if any(isinstance(found.get(kind), dict) and found[kind].get("client_secret") for kind in ("installed", "web")):
+        return "an OAuth client's secret"
+    auths = found.get("auths")
+    if isinstance(auths, dict) and any(isinstance(one, dict) and one.get("auth") for one in auths.values()):
+        return "the logins of Docker"
+    if found.get("kind") == "Config" and "users" in found and _KUBE_JSON.search(content):
+        return "a kubeconfig"
+    if {"accessKeyId", "secretAccessKey"} <= found.keys() or {"AccessKeyId", "SecretAccessKey"} <= found.keys():
+        return "AWS credentials"
+    return ""
+
+
+_KUBE_JSON = re.compile(rb"\"(?:client-key-data|token|password)\"\s*:\s*\"[^\"]")
