@@ -406,12 +406,13 @@ def _look_and_build(
         ) or ["nothing changed"]:
             job.report(reason)
     is_done = last is not None and image_id is not None and not job.anew
-    if (explain or not is_done) and not without_vanished:
-        _report_size(job, code.files())
+    files = code.files() if explain or not is_done else []
+    if files and not without_vanished:
+        _report_size(job, files)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
-    if sentence := ignored_by_git(job.project.root, code.files()):
+    if sentence := ignored_by_git(job.project.root, files):
         job.report(sentence)
     definition, environment = _environment(job, definition, network)
     if last is None or last.base != definition.base:
