@@ -4,6 +4,8 @@ RUN python3 -m venv /opt/venv
 ARG REQUIREMENTS
 ARG PIP_OPTIONS=""
 ARG INSTALLER=""
+ARG UV_PIP_OPTIONS=""
+ARG PIP="-m pip"
 COPY project /build
 WORKDIR /build
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
@@ -14,13 +16,13 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: installing the dependencies"; set -e; . /toolkit/network.sh; \
     if [ "${INSTALLER}" = uv ] && [ ! -s /dev/shm/toolkit-pip.conf ]; then \
-        /opt/uv/bin/uv pip install --python /opt/venv/bin/python3 ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
+        /opt/uv/bin/uv pip install --python /opt/venv/bin/python3 ${UV_PIP_OPTIONS} ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
     else \
         set --; \
         if /opt/venv/bin/python3 -c 'import pip, sys; sys.exit(tuple(map(int, pip.__version__.split(".")[:2])) < (22, 2))'; then \
             set -- --report /tmp/report.json; \
         fi; \
-        /opt/venv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off --no-compile "$@" ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
+        /opt/venv/bin/python3 ${PIP} install --disable-pip-version-check --progress-bar off --no-compile "$@" ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
         mkdir -p /packed; \
         if [ -s /tmp/report.json ]; then \
             python3 /toolkit/layer.py report /tmp/report.json >/packed/from-source.txt; \

@@ -30,7 +30,7 @@ def main(path):
     requirement = wanted[-1]
     name = re.match(r"[\w.-]*\w", requirement).group()
     fits = contained_in(requirement[len(name) :])
-    refused, pythons, platforms, tags = [], [], [], []
+    refused, pythons, platforms, tags, sources = [], [], [], [], []
     for line in lines:
         match = re.search(r"Could not fetch URL (\S+): (?:.*too many )?(\d{3}) ", line)
         if match and is_of(match.group(1).rstrip("/").rpartition("/")[2], name):
@@ -38,12 +38,18 @@ def main(path):
         match = re.search(r"Link requires a different Python \(\S+ not in: '([^']*)'\): (\S+)", line)
         if match and of_version(match.group(2), name, fits):
             pythons.append(match.group(1))
+        match = re.search(r"Skipping link: No sources permitted for \S+: (\S+://\S+)", line)
+        if match and of_version(match.group(1), name, fits):
+            sources.append(match.group(1))
         match = re.search(r"Skipping link: none of the wheel's tags \(([^)]*)\).*?: (\S+://\S+)", line)
         if match and of_version(match.group(2), name, fits):
             tag = match.group(1).split(", ")[-1]
             python, _, platform = tag.partition("-")
             platform = platform.partition("-")[2]
             (tags if IS_HERE.match(platform) else platforms).append(python if IS_HERE.match(platform) else platform)
+    if sources:
+        print("toolkit-foreign: " + name)
+        return
     for kind, found in (("python", pythons), ("tags", tags), ("platforms", platforms)):
         if found:
             print(f"toolkit-{kind}: {requirement} {', '.join(sorted(set(found)))}")

@@ -1,4 +1,4 @@
-"""The Python of an image: its version, and where it looks for what is installed. Only that very Python can say it."""
+"""The Python of an image: its version, and where it looks for what is installed. That very Python says it, where it runs here."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def interpreter_of(engine: EngineApi, image: str, shown: str) -> Interpreter:
     known = known_interpreter(image)
     if known is not None:
         return known
-    found = _ask(engine, image, shown)
+    found = _read_or_ask(engine, image, shown)
     file = _file(image)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +57,18 @@ def interpreter_of(engine: EngineApi, image: str, shown: str) -> Interpreter:
     except OSError:
         pass  # the next build asks again
     return found
+
+
+def _read_or_ask(engine: EngineApi, image: str, shown: str) -> Interpreter:
+    """An image of another platform can't be asked: its files are read."""
+    from toolkit.platforms import is_foreign
+
+    described = engine.image(image)
+    if described is not None and is_foreign(engine, described):
+        from toolkit.build.foreign.interpreter import read_interpreter
+
+        return read_interpreter(engine, described, shown)
+    return _ask(engine, image, shown)
 
 
 def known_interpreter(image: str) -> Interpreter | None:

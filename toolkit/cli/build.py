@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from toolkit.build.image.builder import BuiltImage
 from toolkit.build.image.builder import build as build_image
 from toolkit.cli.arguments import project_at
 from toolkit.cli.output import note
 from toolkit.errors import BadInput
 from toolkit.project import Project
 
+if TYPE_CHECKING:
+    from toolkit.platforms import Platform
+
 
 def build(options: argparse.Namespace) -> int:
     """Builds the image, delivers it where an option says so, and prints its reference, and nothing else, on standard output."""
     project = project_at(options.config, Path.cwd())
+    if options.platform is not None:
+        from toolkit.platforms import parse_platform
+
+        platforms = [parse_platform(one, "--platform") for one in options.platform.split(",")]
+        if len(set(platforms)) > 1:
+            return _for_several(project, options, list(dict.fromkeys(platforms)))
+        project = with_platform(project, platforms[0])
     # A context or a node says where the image is loaded into.
     load = options.load or bool(options.node) or (bool(options.context) and not options.push)
     if options.dry_run:
@@ -26,7 +39,9 @@ def build(options: argparse.Namespace) -> int:
         from toolkit.build.environment.base_lock import lock_base
 
         lock_base(project, note)
+        platform = project.config.build.platform
         project = project_at(options.config, Path.cwd())
+        project = with_platform(project, platform) if platform else project
     file = None
     if options.sbom is not None:
         from toolkit.build.image.materials import check_destination
@@ -49,6 +64,45 @@ def build(options: argparse.Namespace) -> int:
             project, built, note, push, load, options.context, node=options.node, materials=materials
         ).reference
     print(reference)
+    return 0
+
+
+def with_platform(project: Project, platform: Platform | str) -> Project:
+    """The project, whose image is to be for this platform."""
+    config = project.config
+    return replace(project, config=config._replace(build=config.build._replace(platform=str(platform))))
+
+
+def _for_several(project: Project, options: argparse.Namespace, platforms: list[Platform]) -> int:
+    """Builds and pushes an image for each platform, and the index that names them all."""
+    if not options.push:
+        raise BadInput(
+            "--platform names several platforms, and an engine holds an image of one: add --push, which puts them into a registry "
+            "under one name, or build them one by one"
+        )
+    alone = ["--load"] if options.load else []
+    alone += [f"--{name}" for name in ("node", "context", "sbom") if getattr(options, name)]
+    alone += ["--lock-base"] if options.lock_base else []
+    if alone:
+        raise BadInput(f"{alone[0]} is about one image: name one platform with it")
+    if options.dry_run:
+        for platform in platforms:
+            note(f"for {platform}:")
+            _dry_run(with_platform(project, platform), options, load=False)
+        return 0
+    from toolkit.build.delivery.deliver import deliver, push_index
+
+    pushed: list[tuple[Platform, BuiltImage, str]] = []
+    for platform in platforms:
+        note(f"for {platform}:")
+        one = with_platform(project, platform)
+        built = build_image(one, report=note, explain=options.explain, anew=options.no_cache)
+        if built.existing:
+            raise BadInput(
+                f"{built.reference} is an existing image that is used as it is, so it is not made for other platforms"
+            )
+        pushed.append((platform, built, deliver(one, built, note, push=True, load=False).reference))
+    print(push_index(project, pushed, note))
     return 0
 
 

@@ -228,6 +228,11 @@ def _add_build(commands: _Commands) -> None:
     parser.add_argument("--explain", action="store_true", help="say what changed since the last build")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument(
+        "--platform",
+        metavar="OS/ARCH[,…]",
+        help="the platform of the image, as linux/arm64; several with --push (default: build.platform, else the engine's)",
+    )
+    parser.add_argument(
         "--push", action="store_true", help="push the layers that the registry lacks; the reference then has the digest"
     )
     parser.add_argument(

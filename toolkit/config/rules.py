@@ -78,6 +78,12 @@ def check_python_version(text: str) -> None:
         raise ValueError("must be a minor version of Python in quotes, as '3.12'")
 
 
+def check_platform(text: str) -> None:
+    """An operating system and an architecture, perhaps with a variant. The build knows which there are."""
+    if not re.fullmatch(r"(linux/)?[A-Za-z0-9_-]+(/v?[0-9]+)?", text):
+        raise ValueError("must be one platform, as linux/arm64")
+
+
 def check_ignored(text: str) -> None:
     """A pattern of files in the step's folder."""
     check_line(text)
@@ -254,6 +260,7 @@ def _rules() -> Rules:
             (s.BuildNetwork, "netrc"): check_line,
             (s.Build, "base_image"): check_image,
             (s.Build, "python"): check_python_version,
+            (s.Build, "platform"): check_platform,
             (s.Build, "system_packages"): check_word,
             (s.Build, "build_packages"): check_word,
             (s.Build, "lock"): check_line,

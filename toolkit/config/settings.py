@@ -209,6 +209,8 @@ class Build(NamedTuple):
     """
     python: str | None = None
     """The version of Python, as ``3.12``: it chooses the base image where base_image names none."""
+    platform: str | None = None
+    """The platform of the image, as ``linux/arm64``; None is the engine's own."""
     system_packages: tuple[str, ...] = ()
     """Debian packages to install into the environment."""
     build_packages: tuple[str, ...] = ()

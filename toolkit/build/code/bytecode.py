@@ -1,8 +1,8 @@
 """The layer of the runtime and the SDK, with their bytecode. Without that, each step would compile the runtime when it starts.
 
-Only the environment's very Python can make it. So a container of the environment image compiles it, once for each environment
-and version of the runtime, and the layer is kept in the user's cache folder. The bytecode does not count as code of the image: the
-files that it was compiled from do.
+Only a Python of the environment's version can make it. So a container of the environment image compiles it, or for another
+platform one of the engine's own with the same version, once for each environment and version of the runtime. The layer is kept
+in the user's cache folder. The bytecode does not count as code of the image: the files that it was compiled from do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +39,9 @@ _COMPILED = re.compile(r"(.+)/__pycache__/([^/]+)\.[^./]+-[0-9]+\.pyc")
 _COMMAND = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", TOOLKIT_FOLDER]
 
 
-def runtime_layer(engine: EngineApi, image: str, runtime: list[LayerEntry]) -> bytes:
+def runtime_layer(
+    engine: EngineApi, image: str, runtime: list[LayerEntry], compiler: Callable[[], str | None]
+) -> bytes:
     """The layer's tar: always the same for one environment and one version of the runtime.
 
     It lacks the bytecode where the image's Python can't compile it.
@@ -47,13 +49,15 @@ def runtime_layer(engine: EngineApi, image: str, runtime: list[LayerEntry]) -> b
     Args:
         image: the id of the environment image.
         runtime: the entries of the runtime and the SDK.
+        compiler: gives the id of the image whose Python compiles; None where there is none.
     """
     key = hashlib.sha256(json.dumps([_FORM, image, code_digest(runtime)]).encode()).hexdigest()
     file = _cache() / f"{key}.tar"
     kept = _read(file)
     if kept is not None:
         return kept
-    bytecode = _compile_runtime(engine, image, runtime)
+    python = compiler()
+    bytecode = _compile_runtime(engine, python, runtime) if python is not None else []
     layer = _tar([*runtime, *bytecode])
     if bytecode:
         _keep(file, layer)

@@ -63,7 +63,7 @@ def _version(project: Project) -> str:
 def _base(project: Project, built: BuiltImage, engine: EngineApi) -> dict[str, str]:
     """Name and digest of the image that the environment started from."""
     target = Reference(built.reference.rpartition(":")[0])
-    record = read_build_record(build_folder(project), target)
+    record = read_build_record(build_folder(project), target, project.config.build.platform or "")
     if record is None or record.result.digest != built.digest:
         return {}
     try:

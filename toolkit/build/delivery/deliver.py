@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from toolkit.runtime.shared.whole_files import write_whole
 if TYPE_CHECKING:
     from toolkit.build.delivery.node import Node
     from toolkit.build.delivery.registry import RemoteRepository
+    from toolkit.platforms import Platform
 
 Report = Callable[[str], None]
 
@@ -124,6 +125,44 @@ def foresee_delivery(
     return delivery.foreseen(push, load)
 
 
+def push_index(
+    project: Project,
+    pushed: Sequence[tuple[Platform, BuiltImage, str]],
+    report: Report,
+    engine: EngineApi | None = None,
+) -> str:
+    """Pushes an index of images that were pushed for several platforms; returns its reference, with its digest.
+
+    The same images give the same index, and its tag follows from its content, as that of an image does.
+
+    Args:
+        pushed: each with its platform and the reference that :func:`deliver` gave it.
+
+    Raises:
+        Infrastructure: the registry fails.
+    """
+    from toolkit.build.delivery.index import image_index, index_tag
+
+    delivery = _Delivery(project, pushed[0][1], engine or EngineApi(), report, None, None, final=True, materials=None)
+    target = delivery.wanted_target()
+    with delivery.repository(target) as repository:
+        described = []
+        for platform, _, reference in pushed:
+            digest = reference.rpartition("@")[2]
+            manifest = repository.manifest(digest)
+            if manifest is None:
+                raise Infrastructure(
+                    f"the registry {target.host} lost {reference}, which was pushed a moment ago: push again"
+                )
+            described.append((platform, digest, manifest))
+        index = image_index(described)
+        tag = index_tag(index)
+        digest = repository.put_index(tag, index)
+    names = ", ".join(str(platform) for platform, _, _ in pushed)
+    report(f"pushed {target.repository}:{tag}, which is the image for {names}")
+    return f"{target.repository}@{digest}"
+
+
 _REPORTED = ("pushed", "loaded")
 """How the sentences begin that are reported when the work is done."""
 
@@ -153,7 +192,7 @@ class _Delivery:
     def foreseen(self, push: bool, load: bool) -> list[str]:
         sentences = []
         if push:
-            target = self._wanted_target()
+            target = self.wanted_target()
             sentences.append(f"the layers that {target.host} lacks would be pushed to {target.repository}")
         if load:
             from toolkit.build.delivery.node import find_nodes
@@ -167,7 +206,7 @@ class _Delivery:
         reference = self._built.reference
         if push is False and load is False:
             return self._name_only()
-        target = None if push is False else self._wanted_target() if push else self._target()
+        target = None if push is False else self.wanted_target() if push else self._target()
         is_pushed = bool(push) if push is not None or load else target is not None
         nodes = self._nodes(load, or_named=not is_pushed)
         pushed = self._push(target) if is_pushed and target is not None else None
@@ -206,7 +245,7 @@ class _Delivery:
         Raises:
             BadInput: the registry does not have it.
         """
-        with self._repository(target) as repository:
+        with self.repository(target) as repository:
             if last_digest is not None and repository.has_manifest(last_digest):
                 return last_digest
             found = repository.manifest_and_config_digest(tag)
@@ -267,7 +306,7 @@ class _Delivery:
         return DeliveredImage(f"{repository}@{digest}", False, how)
 
     def _digest_of_existing(self, target: _PushTarget, tag: str, known: list[str]) -> str:
-        with self._repository(target) as repository:
+        with self.repository(target) as repository:
             for digest in known:
                 if repository.has_manifest(digest):
                     return digest
@@ -325,7 +364,7 @@ class _Delivery:
         with_prefix = parse_reference(f"{prefix}/{repository}", source).repository
         return _PushTarget(prefix.partition("/")[0], with_prefix, setting.startswith("http://"))
 
-    def _wanted_target(self) -> _PushTarget:
+    def wanted_target(self) -> _PushTarget:
         target = self._target()
         if target is None:
             raise BadInput(
@@ -334,7 +373,7 @@ class _Delivery:
             )
         return target
 
-    def _repository(self, target: _PushTarget, mount_from: str | None = None) -> RemoteRepository:
+    def repository(self, target: _PushTarget, mount_from: str | None = None) -> RemoteRepository:
         from toolkit.build.delivery.registry import RemoteRepository
 
         ca_file = network_files(self._project.config.build.network, self._project.home).get("ca")
@@ -352,7 +391,7 @@ class _Delivery:
         mount_from = history.other_repository(target.repository, target.host)
         contents = ImageContents(self._engine, self._folder, self._built)
         annotations = partial(manifest_annotations, self._project, self._built, self._engine)
-        with self._repository(target, mount_from) as repository:
+        with self.repository(target, mount_from) as repository:
             pushed = push_image(repository, tag, contents, last_digest, self._report, annotations)
             attached = self._attach(repository, pushed.digest)
         if pushed.digest != last_digest:

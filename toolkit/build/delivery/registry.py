@@ -182,6 +182,11 @@ class RemoteRepository:
         self.put(tag, manifest, MANIFEST)
         return digest_of(manifest)
 
+    def put_index(self, tag: str, index: bytes) -> str:
+        """Puts an index of manifests that the repository has under the tag; returns its digest."""
+        self.put(tag, index, _INDEX)
+        return digest_of(index)
+
     def put(self, reference: str, manifest: bytes, media_type: str) -> Mapping[str, str]:
         """Puts a manifest or an index under a tag or its digest; returns the headers of the registry's answer."""
         body, action = Body(lambda: [manifest], len(manifest)), "was sent the manifest"

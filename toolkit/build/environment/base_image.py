@@ -75,12 +75,14 @@ def find_tool_base(
 
 
 def pull(
-    engine: EngineApi, reference: str, setting: str, report: Callable[[str], None], where: str | None = None
-) -> EngineObject:
+    engine: EngineApi, reference: str, setting: str, report: Callable[[str], None], where: str | None = None,
+    platform: str | None = None,
+) -> EngineObject:  # fmt: skip
     """Pulls an image with the Docker CLI's credentials. Returns it as `docker inspect` shows it.
 
     Args:
         setting: the setting that names the image; "" for the default base image. where: its file and line.
+        platform: of the image, where its registry has it for several; None is the engine's own.
 
     Raises:
         BadInput: its registry does not have it, or requires a login.
@@ -95,7 +97,7 @@ def pull(
     try:
         repository, tag = _split(reference)
         with LiveLine(report, f"pulling {reference}"):
-            client.images.pull(repository, tag=tag)
+            client.images.pull(repository, tag=tag, platform=platform)
     except docker.errors.APIError as error:
         reason = " ".join(str(error.explanation or error).split())
         if setting and is_absent(reason):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.build.environment import buildkit
 from toolkit.build.environment.definition import (
@@ -29,6 +30,9 @@ from toolkit.engine import EngineApi
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
+
+if TYPE_CHECKING:
+    from toolkit.build.environment.foreign.install import ForeignInstall
 
 LOG = "environment.log"
 """The file in the build's folder that gets BuildKit's output."""
@@ -52,6 +56,18 @@ class DependencyLayer:
     from_source: tuple[str, ...]
 
 
+class NoWheel(BadInput):
+    """Something has no wheel for another platform, and nothing is built for that here.
+
+    Attributes:
+        packages: their names, as far as the installer names them.
+    """
+
+    def __init__(self, packages: tuple[str, ...], file: str | None) -> None:
+        super().__init__(f"{', '.join(packages) or 'a package'} has no wheel for this platform", file)
+        self.packages = packages
+
+
 def ensure_system(
     engine: EngineApi,
     base: str,
@@ -61,6 +77,7 @@ def ensure_system(
     folder: Path,
     report: Callable[[str], None],
     anew: bool = False,
+    platform: str = "",
 ) -> str:
     """The reference of the base image with its system packages: the base image's own where there are none.
 
@@ -69,6 +86,7 @@ def ensure_system(
         secrets: the files that the build needs to reach the package index (network_files).
         folder: where the build writes (`.toolkit/build`).
         anew: whether it is built although the engine has it, and nothing is taken from a cache.
+        platform: of the base image, where it is not the engine's, which then runs it by an emulator.
 
     Raises:
         BadInput: a package can't be installed.
@@ -80,7 +98,19 @@ def ensure_system(
     if anew or engine.image(reference) is None:
         report(f"installing system packages on {base} (output: {shown(folder / LOG)})")
         arguments = {"BASE": base, "SYSTEM_PACKAGES": " ".join(sorted(set(packages)))}
-        failed = _run(engine, template("none"), {}, arguments, (), secrets, folder, report, reference, anew=anew)
+        failed = _run(
+            engine,
+            template("none"),
+            {},
+            arguments,
+            (),
+            secrets,
+            folder,
+            report,
+            reference,
+            anew=anew,
+            platform=platform,
+        )
         if failed is not None:
             raise explain_failure(failed, base, None, packages, shown(folder / LOG))
         report(
@@ -99,25 +129,31 @@ def dependency_layer(
     folder: Path,
     report: Callable[[str], None],
     anew: bool = False,
+    foreign: ForeignInstall | None = None,
 ) -> Iterator[DependencyLayer]:
     """Installs the dependencies; the layer of them lies in a file until the end of the block.
 
     Args:
         base: the reference of what they are installed on (:func:`ensure_system`).
         secrets, folder, report, anew: as of :func:`ensure_system`.
+        foreign: how this machine's programs install them, where they are for another platform; None runs the base's own.
 
     Raises:
+        NoWheel: something has no wheel for the other platform.
         BadInput: the lock does not match pyproject.toml, or its packages cannot be installed.
         Infrastructure: as of :func:`ensure_system`.
     """
     lock = definition.lock
-    report(f"building the environment from {lock.file} on {definition.base} (output: {shown(folder / LOG)})")
+    report(f"building the environment from {lock.file} on {definition.shown_base} (output: {shown(folder / LOG)})")
+    arguments = _arguments(base, definition.build_packages, lock.options)
+    if foreign is not None:
+        arguments = {**_arguments(foreign.base, (), lock.options), **foreign.arguments}
     with temporary_folder(folder, "exported-") as exported:
         failed = _run(
             engine,
-            definition.template(),
+            template(lock.kind, foreign is not None),
             lock.files,
-            _arguments(base, definition.build_packages, lock.options),
+            arguments,
             lock.variables,
             secrets,
             folder,
@@ -125,9 +161,13 @@ def dependency_layer(
             files_to=exported / "made",
             anew=anew,
             tool=definition.tool,
+            platform=definition.platform if foreign is None else "",
+            quiet=foreign is not None,
         )
         if failed is not None:
-            raise explain_failure(failed, definition.base, lock.file, definition.packages, shown(folder / LOG))
+            if foreign is not None:
+                _raise_no_wheel(failed, lock.file, report)
+            raise explain_failure(failed, definition.shown_base, lock.file, definition.packages, shown(folder / LOG))
         names = (exported / "made" / "from-source.txt").read_text("utf-8").split()
         yield DependencyLayer(exported / "made" / "layer.tar", tuple(names))
 
@@ -262,6 +302,8 @@ def _run(
     files_to: Path | None = None,
     anew: bool = False,
     tool: Tool = "uv",
+    platform: str = "",
+    quiet: bool = False,
 ) -> str | None:
     """Runs a build; returns its output where it failed.
 
@@ -270,6 +312,8 @@ def _run(
         tool: what is installed beside uv.
         tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
         anew: whether nothing is taken from BuildKit's cache.
+        platform: as of :class:`buildkit.BuildRequest`.
+        quiet: whether the last words of a build that failed are left to the caller.
     """
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
@@ -299,6 +343,7 @@ def _run(
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
             secrets={**secrets, **_variables(made, variables)},
             files=files_to,
+            platform=platform,
         )
         outcome = buildkit.run_build(client, request, report)
         for pause in _PAUSES:
@@ -316,9 +361,23 @@ def _run(
             )
     if outcome.succeeded:
         return None
-    for line in shown_words(outcome.text):
-        report("  " + line)
+    if not quiet:
+        _show_words(outcome.text, report)
     return outcome.text
+
+
+def _show_words(output: str, report: Callable[[str], None]) -> None:
+    for line in shown_words(output):
+        report("  " + line)
+
+
+def _raise_no_wheel(output: str, file: str | None, report: Callable[[str], None]) -> None:
+    from toolkit.build.environment.foreign.install import without_wheel
+
+    names = without_wheel(output)
+    if names is not None:
+        raise NoWheel(names, file)
+    _show_words(output, report)
 
 
 def _variables(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:

@@ -53,6 +53,7 @@ class BuildRequest:
         secrets: files that are mounted during the build, by the secret's id. The image does not show them.
         anew: whether nothing is taken from BuildKit's cache.
         files: an absolute path of the folder that gets the files of the build's last stage; None where an image is made of it.
+        platform: of the base images and of what runs; "" is the engine's.
     """
 
     dockerfile: Path
@@ -64,6 +65,7 @@ class BuildRequest:
     secrets: dict[str, Path] = field(default_factory=dict)
     files: Path | None = None
     anew: bool = False
+    platform: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         command += ["--output", f"type=local,dest={request.files}"]
     else:
         command += [*client.to_engine, "--tag", request.tag]
+    if request.platform:
+        command += ["--platform", request.platform]
     if request.anew:
         command.append("--no-cache")
     for name, value in request.arguments.items():

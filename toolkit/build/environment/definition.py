@@ -32,7 +32,7 @@ _PARTS = {
     "editable": ("tools", "editable"),
 }
 """The templates in dockerfiles/ that a build consists of, in this order."""
-_SUPPORT = ("network.sh", "refuse.sh", "layer.py", "why.py", "tools/uv.txt")
+_SUPPORT = ("network.sh", "refuse.sh", "layer.py", "foreign.py", "why.py", "tools/uv.txt")
 """What the templates read beside the project's files."""
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*(?::[a-z0-9]+)?(?:=[A-Za-z0-9.+:~-]+)?")
 
@@ -47,6 +47,8 @@ class EnvironmentDefinition:
         packages: the system packages.
         meaning: of the lock's files, as :class:`Memory` says it; None where it is worked out here.
         build_packages: the system packages that only the installation needs. They are not in the image.
+        platform: that of the image, where it is not the engine's; "" else. The base image's id counts for it.
+        named: the base image's reference as configured, where the engine has it by another name; "" else.
     """
 
     base: str
@@ -55,6 +57,13 @@ class EnvironmentDefinition:
     lock: Dependencies
     meaning: Mapping[str, str] | None = None
     build_packages: tuple[str, ...] = ()
+    platform: str = ""
+    named: str = ""
+
+    @property
+    def shown_base(self) -> str:
+        """The base image as people know it."""
+        return self.named or self.base
 
     @property
     def is_base(self) -> bool:
@@ -68,7 +77,7 @@ class EnvironmentDefinition:
 
     def template(self) -> bytes:
         """The Dockerfile of what is installed."""
-        return template(self.lock.kind)
+        return template(self.lock.kind, bool(self.platform))
 
     def inputs(self) -> dict[str, str]:
         """All that the image depends on, by names and with values as :mod:`toolkit.build.environment.meaning.parts` has them."""
@@ -107,9 +116,14 @@ def _option(name: str, value: str) -> dict[str, str]:
     return {**parts, f"the option {name}": rest}
 
 
-def template(kind: str) -> bytes:
-    """The Dockerfile of a build: of an environment, by the kind of its dependencies, or of an ``export``."""
-    return b"\n".join(data_path(f"dockerfiles/{part}.Dockerfile").read_bytes() for part in _PARTS[kind])
+def template(kind: str, foreign: bool = False) -> bytes:
+    """The Dockerfile of a build: of an environment, by the kind of its dependencies, or of an ``export``.
+
+    Args:
+        foreign: whether the packages are for another platform than that of the programs which install them.
+    """
+    parts = ["foreign" if foreign and part == "result" else part for part in _PARTS[kind]]
+    return b"\n".join(data_path(f"dockerfiles/{part}.Dockerfile").read_bytes() for part in parts)
 
 
 def system_reference(base_id: str, packages: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from toolkit.build.code.bytecode import runtime_layer
@@ -18,7 +19,8 @@ from toolkit.build.image.engine_images import find_image_id, layers_in_engine, l
 from toolkit.build.progress import LiveLine, byte_progress
 from toolkit.build.reference import Reference
 from toolkit.engine import EngineApi, EngineObject, Upload
-from toolkit.errors import Infrastructure
+from toolkit.errors import Infrastructure, ToolkitError
+from toolkit.platforms import is_foreign, of_image
 from toolkit.runtime.shared.whole_files import write_whole
 
 _TAG_LENGTH = 16
@@ -57,7 +59,9 @@ def assemble(
         environment = read_environment_image(engine, source, image, folder)
     layer = folder / f"layer-{os.getpid()}-{os.urandom(4).hex()}.tar"
     try:
-        below = [_kept_layer(runtime_layer(engine, str(image["Id"]), runtime), folder)]
+        below = [
+            _kept_layer(runtime_layer(engine, str(image["Id"]), runtime, partial(_compiler, engine, image)), folder)
+        ]
         large = large_layers(user, min(MOST_LAYERS, _DEEPEST - len(environment.diff_ids) - 2))
         below += _large_blobs(large, folder, report)
         apart = {entry.path for entries in large for entry in entries if entry.kind == "file"}
@@ -87,7 +91,22 @@ def assemble(
         changed=True,
         id=image_id,
         content=code.content,
+        platform=str(of_image(image)),
     )
+
+
+def _compiler(engine: EngineApi, image: EngineObject) -> str | None:
+    """The image whose Python compiles the runtime: the environment, or for another platform one of the same version."""
+    if not is_foreign(engine, image):
+        return str(image["Id"])
+    from toolkit.build.environment.foreign.base import counterpart
+    from toolkit.build.interpreter import interpreter_of
+
+    try:
+        found = counterpart(engine, interpreter_of(engine, str(image["Id"]), str(image["Id"])).version, ())
+    except ToolkitError:
+        return None  # bytecode only saves time
+    return found[1] if found is not None else None
 
 
 def _kept_layer(tar: bytes, folder: Path) -> Blob:

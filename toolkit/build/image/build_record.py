@@ -40,6 +40,7 @@ class BuiltImage:
             containerd's store.
         content: the hash of the user's code, the runtime and the SDK in the image's id file; "" for an existing image that an
             earlier version built.
+        platform: what it is for, as ``linux/arm64``; "" where an earlier version built it.
     """
 
     reference: str
@@ -51,6 +52,7 @@ class BuiltImage:
     existing: bool = False
     id: str = ""
     content: str = ""
+    platform: str = ""
 
     @property
     def name_by_digest(self) -> str:
@@ -81,10 +83,10 @@ class BuildRecord:
     result: BuiltImage
 
 
-def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
-    """The last build; None when there is none that this version of toolkit can read."""
+def read_build_record(folder: Path, target: Reference, platform: str = "") -> BuildRecord | None:
+    """The last build for a platform ("" is the engine's); None when there is none that this version of toolkit can read."""
     try:
-        record = json.loads(_file(folder, target).read_bytes())
+        record = json.loads(_file(folder, target, platform).read_bytes())
         if record["version"] != _VERSION:
             return None
         return BuildRecord(
@@ -94,22 +96,23 @@ def read_build_record(folder: Path, target: Reference) -> BuildRecord | None:
         return None
 
 
-def why_no_record(folder: Path, target: Reference) -> str:
+def why_no_record(folder: Path, target: Reference, platform: str = "") -> str:
     """Why :func:`read_build_record` gives none, as a sentence."""
-    if _file(folder, target).exists():
+    if _file(folder, target, platform).exists():
         return "the record of the last build is one of another version of toolkit, so what changed since is not known"
     return "this machine has no record of an earlier build of this project"
 
 
-def write_build_record(folder: Path, target: Reference, build: BuildRecord) -> None:
+def write_build_record(folder: Path, target: Reference, build: BuildRecord, platform: str = "") -> None:
     content = json.dumps({"version": _VERSION, **asdict(build)}, sort_keys=True)
-    write_whole(str(_file(folder, target)), content.encode())
+    write_whole(str(_file(folder, target, platform)), content.encode())
 
 
-def code_file(folder: Path, target: Reference) -> Path:
+def code_file(folder: Path, target: Reference, platform: str = "") -> Path:
     """The file that keeps the lines of the code of the last build. They are only read to say what changed."""
-    return _file(folder, target).with_suffix(".code")
+    return _file(folder, target, platform).with_suffix(".code")
 
 
-def _file(folder: Path, target: Reference) -> Path:
-    return folder / f"image-{hashlib.sha256(str(target).encode()).hexdigest()[:16]}.json"
+def _file(folder: Path, target: Reference, platform: str) -> Path:
+    of = f"{target} {platform}".strip()
+    return folder / f"image-{hashlib.sha256(of.encode()).hexdigest()[:16]}.json"

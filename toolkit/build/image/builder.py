@@ -76,6 +76,11 @@ class _BuildJob:
     report: Report
     anew: bool = False
 
+    @property
+    def platform(self) -> str:
+        """The platform that the image is to be for; "" for the engine's own."""
+        return self.project.config.build.platform or ""
+
 
 def build(
     project: Project,
@@ -127,8 +132,13 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
             raise BadInput(f"there is nothing to lock in this project: {there}")
         if found.tool != "uv":
             raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
-        base, image = _find_base(job)
-        base_id = str((image or _pull_base(job, base))["Id"])
+        if job.platform and (foreign := _foreign_base(job)) is not None:
+            from toolkit.build.environment.foreign.asked import own_base
+
+            base, base_id = own_base(job.engine, str(foreign[2]["Id"]), foreign[1], report)
+        else:
+            base, image = _find_base(job)
+            base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
         network = network_files(settings.network, project.home)
         export = replace(found, command=f"{found.command} --universal", unlocked="")
@@ -161,11 +171,11 @@ def dependency_files(project: Project, engine: EngineApi) -> dict[str, bytes]:
     if target.names_an_image:
         return {}
     job = _BuildJob(project, engine, build_folder(project), lambda sentence: None)
-    return _definition(job, read_build_record(job.folder, target)).lock.files
+    return _definition(job, read_build_record(job.folder, target, job.platform)).lock.files
 
 
 def _build_on_environment(job: _BuildJob, target: Reference, explain: bool) -> BuiltImage:
-    last = read_build_record(job.folder, target)
+    last = read_build_record(job.folder, target, job.platform)
     return _build_code(job, target, _definition(job, last), last, explain)
 
 
@@ -176,6 +186,8 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     check_packages(settings.build_packages, "build.build_packages")
     memory = Memory(job.folder)
     found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
+    if job.platform and (foreign := _foreign_base(job)) is not None:
+        return _foreign_definition(job, found, memory, *foreign)
     base, base_image = _find_base(job)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
@@ -188,6 +200,57 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
         memory.accept(found.files, found.reading)
     meaning = memory.of(found.files, found.reading)
     return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning, settings.build_packages)
+
+
+def _foreign_base(job: _BuildJob) -> tuple[str, str, EngineObject, str] | None:
+    """The base image of the platform that the image is for: its name here, the one that was chosen, the image, the platform.
+
+    None where the platform is the engine's own.
+    """
+    from toolkit.platforms import of_engine, parse_platform
+
+    settings = job.project.config.build
+    wanted = parse_platform(job.platform, "build.platform")
+    if of_engine(job.engine) == wanted:
+        return None
+    from toolkit.build.environment.foreign.base import find_foreign_base, pull_foreign_base
+
+    if settings.base_image:
+        parse_reference(settings.base_image, "build.base_image")
+    base, named, image = find_foreign_base(job.engine, settings.base_image, settings.python, wanted)
+    if image is None:
+        setting = "build.base_image" if settings.base_image else ""
+        image = pull_foreign_base(
+            job.engine, named, wanted, setting, job.report, _place_of_base(job) if setting else None
+        )
+    return base, named, image, str(wanted)
+
+
+def _foreign_definition(
+    job: _BuildJob,
+    found: Dependencies | Export,
+    memory: Memory,
+    base: str,
+    named: str,
+    image: EngineObject,
+    platform: str,
+) -> EnvironmentDefinition:
+    """The environment for another platform. What has to be asked is asked on an image of the engine's own, for that platform."""
+    from toolkit.build.environment.foreign.asked import for_platform
+    from toolkit.platforms import parse_platform
+
+    settings = job.project.config.build
+    if isinstance(found, Export):
+        asked = for_platform(
+            job.engine, found, str(image["Id"]), named, parse_platform(platform, "--platform"), job.report
+        )
+        found = _answered(job, *asked)
+    if found.kind == "uv":
+        memory.accept(found.files, found.reading)
+    return EnvironmentDefinition(
+        base, str(image["Id"]), settings.system_packages, found, memory.of(found.files, found.reading),
+        settings.build_packages, platform, named if named != base else "",
+    )  # fmt: skip
 
 
 def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
@@ -298,9 +361,12 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
         environment = str(labels.get(ENVIRONMENT_LABEL, ""))
         identity = str(labels.get(IDENTITY_LABEL, ""))
         content, image_id = str(labels.get(CODE_LABEL, "")), str(image["Id"])
+        from toolkit.platforms import of_image
+
         return BuiltImage(
-            reference, image_id, code, environment, identity, False, existing=True, id=image_id, content=content
-        )
+            reference, image_id, code, environment, identity, False, existing=True, id=image_id, content=content,
+            platform=str(of_image(image)),
+        )  # fmt: skip
     settings = job.project.config.build
     if settings.system_packages or settings.lock not in (None, "none"):
         job.report(
@@ -308,7 +374,7 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
         )
     derived = Reference(f"{target.repository}-toolkit")
     definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
-    return _build_code(job, derived, definition, read_build_record(job.folder, derived), explain)
+    return _build_code(job, derived, definition, read_build_record(job.folder, derived, job.platform), explain)
 
 
 def code_files(project: Project, report: Report) -> list[CodeFile]:
@@ -416,7 +482,8 @@ def _look_and_build(
         job.report(sentence)
     definition, environment = _environment(job, definition, network)
     if last is None or last.base != definition.base:
-        job.report(f"the base image is {definition.base}")
+        of_platform = f" for {definition.platform}" if definition.platform else ""
+        job.report(f"the base image is {definition.shown_base}{of_platform}")
     user = code.entries()
     while True:
         inputs = replace(inputs, environment=definition.inputs(), code=code.digest)
@@ -426,7 +493,7 @@ def _look_and_build(
                 from toolkit.build.image.archive import base_labels
                 from toolkit.build.image.assembly import assemble
 
-                about = base_labels(definition.base, job.engine.image(definition.base_id))
+                about = base_labels(definition.shown_base, job.engine.image(definition.base_id))
                 built = assemble(
                     job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
                     partial(_installed, job, definition), about, last.result.id if last is not None else "",
@@ -439,8 +506,8 @@ def _look_and_build(
                 raise
             user = left
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
-    code.keep(code_file(job.folder, target))
-    write_build_record(job.folder, target, record)
+    code.keep(code_file(job.folder, target, job.platform))
+    write_build_record(job.folder, target, record, job.platform)
     return built
 
 
@@ -541,8 +608,13 @@ def _backends_answer(job: _BuildJob, definition: EnvironmentDefinition, one: Dis
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     contents = {name: _content(path) for name, path in files.items() if path.exists()}
     arguments = {"FOLDER": one.folder, "PROJECT_VERSION": version}
+    base, base_id = definition.base, definition.base_id
+    if definition.platform:
+        from toolkit.build.environment.foreign.asked import own_base
+
+        base, base_id = own_base(job.engine, base_id, definition.shown_base, job.report)
     return ask_backend(
-        job.engine, contents, arguments, key, definition.base, definition.base_id, settings.system_packages,
+        job.engine, contents, arguments, key, base, base_id, settings.system_packages,
         settings.build_packages, network, job.folder, job.report, job.anew,
     )  # fmt: skip
 
@@ -560,17 +632,39 @@ def _environment(
 
     is_known = definition.base_id and job.engine.image(definition.reference)
     base = None if is_known else image_in_engine(job.engine, definition.base)
+    if base is not None and not definition.platform:
+        _check_base_platform(job, definition, base)
     if not is_known and base is None:
         definition = replace(definition, base_id=str(_pull_base(job, definition.base)["Id"]))
     elif base is not None and not definition.base_id:
         definition = replace(definition, base_id=str(base["Id"]))
     if job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
-        _check_python(job, definition.base, definition.base_id, definition.lock.kind == "conda")
+        _check_python(job, definition.shown_base, definition.base_id, definition.lock.kind == "conda")
     environment = ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
     if (not is_known or job.anew) and not definition.is_base:
         _warn_of_gpu(job, definition, environment)
     return definition, environment
+
+
+def _check_base_platform(job: _BuildJob, definition: EnvironmentDefinition, base: EngineObject) -> None:
+    """Refuses a base image on which nothing can be installed here, because its tag was last pulled for another platform."""
+    from toolkit.platforms import is_foreign, of_engine, of_image
+
+    if definition.is_base or not is_foreign(job.engine, base):
+        return
+    from toolkit.build.environment.foreign.base import can_run
+    from toolkit.build.interpreter import interpreter_of
+
+    if not can_run(
+        job.engine, str(base["Id"]), interpreter_of(job.engine, str(base["Id"]), definition.base).executable
+    ):
+        own = of_engine(job.engine)
+        raise BadInput(
+            f"build.base_image: {definition.base} is {of_image(base)} here, and the engine runs {own}: `docker pull --platform "
+            f"{own} {definition.base}`, or build for that platform (`toolkit build --platform {of_image(base)}`)",
+            _place_of_base(job),
+        )
 
 
 _SMALLEST = 20 << 20

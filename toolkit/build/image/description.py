@@ -76,11 +76,11 @@ def last_built(project: Project) -> str:
     """
     chosen = project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
-    folder = project.state / "build"  # nothing is written there
+    folder, platform = project.state / "build", project.config.build.platform or ""  # nothing is written there
     if target.names_an_image:
-        record = read_build_record(folder, Reference(f"{target.repository}-toolkit"))
+        record = read_build_record(folder, Reference(f"{target.repository}-toolkit"), platform)
         return record.result.reference if record is not None and record.base == str(target) else str(target)
-    record = read_build_record(folder, target)
+    record = read_build_record(folder, target, platform)
     if record is None:
         raise BadInput(
             "this project has no built image: build one with `toolkit build`, or name an image (toolkit image REF)"

@@ -22,7 +22,7 @@ from toolkit.build.image.changes import BuildInputs, environment_changes
 from toolkit.build.image.explanation import explanation, names_of
 from toolkit.build.interpreter import known_interpreter
 from toolkit.build.reference import Reference, parse_reference, repository_for
-from toolkit.engine import EngineApi
+from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
@@ -78,6 +78,7 @@ class _Foresight:
         self._explain = explain
         self._anew = anew
         self._folder: Path = project.state / "build"
+        self._platform = project.config.build.platform or ""
         self._memory = Memory(self._folder, writes=False)
 
     def on_existing(self, target: Reference) -> Foreseen:
@@ -97,16 +98,19 @@ class _Foresight:
             )
         derived = Reference(f"{target.repository}-toolkit")
         definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
-        return self._on(derived, definition, read_build_record(self._folder, derived))
+        return self._on(derived, definition, read_build_record(self._folder, derived, self._platform))
 
     def on_environment(self, target: Reference) -> Foreseen:
         settings = self._project.config.build
         check_packages(settings.system_packages)
         check_packages(settings.build_packages, "build.build_packages")
-        last = read_build_record(self._folder, target)
+        last = read_build_record(self._folder, target, self._platform)
         found = find_dependencies(
             self._project.root, settings, self._report, self._memory.accepted(), pipeline_file(self._project)
         )
+        foreign = self._foreign_base() if self._platform else None
+        if foreign is not None:
+            return self._on_foreign(target, found, last, *foreign)
         if settings.python and not settings.base_image:
             unknown = self._unknown(OWN_BASE) if self._engine.image(base_for(settings.python)) is None else []
             if unknown:
@@ -144,6 +148,35 @@ class _Foresight:
         definition = EnvironmentDefinition(
             base, base_id, settings.system_packages, found, meaning, settings.build_packages
         )
+        return self._on(target, definition, last)
+
+    def _foreign_base(self) -> tuple[str, str, EngineObject | None, str] | None:
+        """The base image of the platform, as a build finds it; None where the platform is the engine's own."""
+        from toolkit.build.environment.foreign.base import find_foreign_base
+        from toolkit.platforms import of_engine, parse_platform
+
+        wanted, settings = parse_platform(self._platform, "build.platform"), self._project.config.build
+        if of_engine(self._engine) == wanted:
+            return None
+        return *find_foreign_base(self._engine, settings.base_image, settings.python, wanted), str(wanted)
+
+    def _on_foreign(
+        self, target: Reference, found: Dependencies | Export, last: BuildRecord | None, base: str, named: str,
+        image: EngineObject | None, platform: str,
+    ) -> Foreseen:  # fmt: skip
+        if image is None:
+            self._report(f"{named} would be pulled for {platform}: the rest follows from that")
+            return Foreseen(target.repository)
+        if isinstance(found, Export):
+            self._report(
+                f"{found.tool} would be asked which packages {found.file} means for {platform}, unless it was asked before"
+            )
+            return Foreseen(target.repository)
+        settings = self._project.config.build
+        definition = EnvironmentDefinition(
+            base, str(image["Id"]), settings.system_packages, found, self._memory.of(found.files, found.reading),
+            settings.build_packages, platform, named if named != base else "",
+        )  # fmt: skip
         return self._on(target, definition, last)
 
     def _unknown(self, *names: str) -> list[str]:
@@ -212,6 +245,6 @@ class _Foresight:
         more = f"; and {len(why) - _NAMED} more" if len(why) > _NAMED else ""
         because = "; ".join(why[:_NAMED]) + more or "the engine has none of these inputs"
         self._report(
-            f"the environment would be built from {definition.lock.file or 'system packages'} on {definition.base}, because: "
+            f"the environment would be built from {definition.lock.file or 'system packages'} on {definition.shown_base}, because: "
             f"{because}"
         )

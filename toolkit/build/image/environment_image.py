@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from toolkit.build.code.layer import CodeLayer
-from toolkit.build.environment.builder import dependency_layer, ensure_system
+from toolkit.build.environment.builder import DependencyLayer, dependency_layer, ensure_system
 from toolkit.build.environment.definition import EnvironmentDefinition
 from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, identity_of
 from toolkit.build.image.build_record import IDENTITY_LABEL
@@ -64,12 +65,27 @@ def _build(
     report: Callable[[str], None],
     anew: bool,
 ) -> None:
+    making: Callable[..., AbstractContextManager[DependencyLayer]] = dependency_layer
+    if definition.platform:
+        from toolkit.build.environment.foreign.environment import foreign_layer, require_emulation
+
+        making = foreign_layer
+        if definition.packages:
+            require_emulation(engine, definition)
     system = ensure_system(
-        engine, definition.base, definition.base_id, definition.packages, secrets, folder, report, anew
+        engine,
+        definition.base,
+        definition.base_id,
+        definition.packages,
+        secrets,
+        folder,
+        report,
+        anew,
+        definition.platform,
     )
     if definition.lock.kind == "none":
         return
-    with dependency_layer(engine, definition, system, secrets, folder, report, anew) as made:
+    with making(engine, definition, system, secrets, folder, report, anew) as made:
         if made.from_source:
             report(
                 f"note: {', '.join(made.from_source)} {'is' if len(made.from_source) == 1 else 'are'} built from source here, "

@@ -34,12 +34,12 @@ def explanation(
         code: the code as it is now.
     """
     names = names_of(project, definition, last)
-    old = last.inputs if last else None
+    old, platform = last.inputs if last else None, project.config.build.platform or ""
 
     def code_lines() -> CodeLines:
-        return kept_lines(code_file(folder, target), old.code) if old else None, code.lines()
+        return kept_lines(code_file(folder, target, platform), old.code) if old else None, code.lines()
 
-    return rebuild_reasons(old, inputs, is_missing, code_lines, names, why_no_record(folder, target))
+    return rebuild_reasons(old, inputs, is_missing, code_lines, names, why_no_record(folder, target, platform))
 
 
 def names_of(project: Project, definition: EnvironmentDefinition, last: BuildRecord | None) -> Names:
@@ -49,7 +49,7 @@ def names_of(project: Project, definition: EnvironmentDefinition, last: BuildRec
     present = [name for name in (*YAML_NAMES, TOML_NAME) if (project.home / name).is_file()]
     is_asked = lock.file and lock.file not in lock.files and answer in lock.files
     return Names(
-        definition.base,
+        definition.shown_base,
         last.base if last else "",
         present[0] if present else "",
         (lock.file, answer) if lock.file and is_asked else None,

@@ -1,0 +1,1 @@
+"""What the files of an image tell that this machine can't run."""
