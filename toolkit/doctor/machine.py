@@ -13,6 +13,7 @@ from toolkit.backends import volumes
 from toolkit.backends.argo.preflight import Finding
 from toolkit.config.located import shown
 from toolkit.config.settings import EnvironmentName
+from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.project import Project
 from toolkit.run.preparation import prepare
@@ -52,7 +53,6 @@ def check_machine(
 
 def _engine(project: Project) -> Iterator[Finding]:
     from toolkit.build.environment.base_image import find_base_image
-    from toolkit.engine import EngineApi
 
     raw = EngineApi()
     try:
@@ -79,9 +79,30 @@ def _engine(project: Project) -> Iterator[Finding]:
             "" if project.config.build.base_image else ", or `task setup` where none can be pulled"
         )
         yield Finding("warning", f"the engine does not have the base image {base} yet: the first build pulls it", pull)
+    yield from _platform(project, raw, image)
     root = Path(str(info.get("DockerRootDir") or "/"))
     if raw.endpoint.socket is not None and root.is_dir():
         yield from _space(root, "the engine")
+
+
+def _platform(project: Project, raw: EngineApi, base: EngineObject | None) -> Iterator[Finding]:
+    """Whether the engine runs images of the platform that the configuration or else the base image has."""
+    from toolkit.platforms import emulation_remedy, of_engine, of_image, parse_platform
+
+    chosen, own = project.config.build.platform, of_engine(raw)
+    if chosen is None and base is None:
+        return
+    wanted = parse_platform(chosen, "build.platform") if chosen is not None else of_image(base or {})
+    if own.runs(wanted):
+        yield Finding("ok", f"the engine runs images for {wanted}, which the image is")
+        return
+    what = "build.platform" if chosen is not None else "the base image"
+    remedy = f"set build.platform to {own}" if chosen is not None else f"docker pull --platform {own} IMAGE"
+    yield Finding(
+        "warning",
+        f"{what} is {wanted}, and the engine is {own}: steps run here by an emulator alone, where there is one",
+        f"{remedy}; or install an emulator: {emulation_remedy(wanted)}",
+    )
 
 
 def _interpreter(project: Project) -> Finding:

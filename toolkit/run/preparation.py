@@ -13,6 +13,7 @@ from toolkit.backends import driver, process
 from toolkit.backends.interpreter import interpreter
 from toolkit.build.image.builder import BuiltImage, build, is_code
 from toolkit.build.revision import Revision, ask_revision
+from toolkit.engine import EngineApi
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import DeclaredParameter
 from toolkit.model.taken import Taken, taken_by
@@ -23,6 +24,7 @@ from toolkit.run.bash import Asked, check_bash
 from toolkit.run.describe import KeptAnswers, describe
 from toolkit.run.parameter_checks import check_parameters, controls_before_steps, settle
 from toolkit.run.parameters_file import read_parameters_file
+from toolkit.run.platform import for_this_machine, runs_here, wrong_platform
 from toolkit.run.request import Note, Request
 from toolkit.runtime.shared.records import parameter_files
 from toolkit.spec.container import GROUP, steps_user
@@ -92,6 +94,10 @@ class Preparation:
             for settings in self.plan.settings:
                 if settings.image not in images:
                     images[settings.image] = build(project, report=self.note, image=settings.image)
+                    if self.request.environment == "local" and not runs_here(
+                        EngineApi(), images[settings.image], self.note
+                    ):
+                        raise wrong_platform(EngineApi(), images[settings.image])
             if len({built.content for built in images.values() if not built.existing}) > 1:
                 raise BadInput("a file of the project changed while the images of this run were built: run it again")
             used = {None, *(settings.image for settings in self.plan.settings)}
@@ -167,7 +173,14 @@ def prepare(
 
         executor = project.config.executor.config
         user = steps_user(executor)
-        image = build(project, report=note, explain=request.explain)
+        image = asked_image = build(project, report=note, explain=request.explain)
+        if not runs_here(EngineApi(), image, note):
+            if request.environment == "local" or image.existing:
+                raise wrong_platform(EngineApi(), image)
+            note(
+                "the pipeline is described in an image of the same code for this engine, which does not run the cluster's"
+            )
+            asked_image = build(for_this_machine(project), report=note)
         labels = {"dev.toolkit.describe": "1", **driver.labels(project)}
         environment = dict(executor.environment)
 
@@ -182,7 +195,7 @@ def prepare(
                 described,
             )
 
-        kept = answers_of(image)
+        kept = answers_of(asked_image)
         asked = Asked(kept)
         has_bash = lambda image: Asked(answers_of(image)).has_bash()  # noqa: E731
     pipeline = describe(project, reference, asked, python)

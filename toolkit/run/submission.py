@@ -48,7 +48,14 @@ def deliver_images(
             context=preparation.request.context,
             final=final,
         )
-        images[built] = Image(delivered.name_in_pods, delivered.pull_policy_never, delivered.loaded, built.expectation)
+        images[built] = Image(
+            delivered.name_in_pods,
+            delivered.pull_policy_never,
+            delivered.loaded,
+            built.expectation,
+            built.platform,
+            has_other_platforms=built.existing and not delivered.pull_policy_never,
+        )
     return {setting: images[built] for setting, built in built_images.items()}
 
 

@@ -98,12 +98,16 @@ class Image:
         never_pulled: whether it is in no registry, so that nodes must have it.
         loaded: whether it was loaded into the nodes just now. They list it up to a minute later.
         expectation: what the runtime compares with the image that it finds itself in.
+        platform: what it is for, as ``linux/arm64``; "" where nobody knows.
+        has_other_platforms: whether its registry may have it for others under the same reference.
     """
 
     reference: str
     never_pulled: bool
     loaded: bool = False
     expectation: str = ""
+    platform: str = ""
+    has_other_platforms: bool = False
 
 
 @dataclass(frozen=True)

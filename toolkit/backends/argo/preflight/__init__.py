@@ -21,7 +21,7 @@ from toolkit.backends.argo.preflight.needs import (
     needs_of,
 )
 from toolkit.backends.argo.preflight.questions import gather
-from toolkit.errors import Infrastructure
+from toolkit.errors import BadInput, Infrastructure
 
 __all__ = [
     "ACCOUNT_RIGHTS",
@@ -55,9 +55,11 @@ def require(findings: Iterable[Finding]) -> None:
 
     Raises:
         Infrastructure: the first of them with its remedy, and how many more there are.
+        BadInput: the same, where the first is the user's own.
     """
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         first, more = errors[0], len(errors) - 1
         rest = f" ({more} more: `toolkit doctor --env argo` lists all)" if more else ""
-        raise Infrastructure(f"{first.what}; to fix it: {first.remedy}{rest}")
+        kind = BadInput if first.is_input else Infrastructure
+        raise kind(f"{first.what}; to fix it: {first.remedy}{rest}")

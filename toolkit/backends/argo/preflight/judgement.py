@@ -37,6 +37,7 @@ from toolkit.backends.argo.preflight.node_judgement import (
     judge_quotas,
     usable_nodes,
 )
+from toolkit.backends.argo.preflight.platform_judgement import judge_platform
 
 
 def judge(facts: Facts, needs: Needs) -> list[Finding]:
@@ -57,7 +58,7 @@ def judge(facts: Facts, needs: Needs) -> list[Finding]:
     for name in needs.pull_secrets:
         findings.append(_pull_secret(facts, name))
     for steps in needs.steps:
-        findings += [*judge_nodes(facts, steps), *judge_limit_ranges(facts, steps)]
+        findings += [*judge_nodes(facts, steps), *judge_platform(facts, steps), *judge_limit_ranges(facts, steps)]
     findings += judge_quotas(facts, needs)
     for image in needs.images:
         findings.append(judge_image(facts, needs, image))

@@ -59,6 +59,7 @@ class SimilarSteps:
 
     Attributes:
         paths: of the steps; without a plan there are none, and all steps are meant. user: None is an ordinary user.
+        platform, has_other_platforms: of their image, as of :class:`Image`.
     """
 
     paths: tuple[str, ...] = ()
@@ -66,6 +67,8 @@ class SimilarSteps:
     resources: Resources = field(default_factory=Resources)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
+    platform: str = ""
+    has_other_platforms: bool = False
 
     def __str__(self) -> str:
         if not self.paths:
@@ -115,12 +118,16 @@ def needs_of(plan: Plan | None, config: Config, images: Mapping[str | None, Imag
     for step in plan.tasks() if plan is not None else ():
         assert plan is not None and step.task is not None
         settings = plan.settings_of(step)
-        place = placement(plan, config, step, images.get(settings.image) or Image("", False))
+        image = images.get(settings.image) or Image("", False)
+        place = placement(plan, config, step, image)
         accounts[place.service_account] = None
         for name in step.task.secrets:
             if name not in of_all_steps:
                 secrets.setdefault(place.step_secret, {})[name] = None
-        steps = SimilarSteps((), settings.user, settings.resources, place.node_selector, place.tolerations)
+        steps = SimilarSteps(
+            (), settings.user, settings.resources, place.node_selector, place.tolerations, image.platform,
+            image.has_other_platforms,
+        )  # fmt: skip
         similar.setdefault(repr(steps), steps)
         paths.setdefault(repr(steps), []).append(step.path)
     if plan is None:
@@ -145,8 +152,10 @@ class Finding:
     Attributes:
         level: an error stops a submit; a warning may be intended; unknown is what this user may not see.
         what: one sentence. remedy: the command or the setting that fixes it; empty when there is nothing to fix.
+        is_input: whether an error is one of the user's own, and not of the cluster.
     """
 
     level: Level
     what: str
     remedy: str = ""
+    is_input: bool = False
