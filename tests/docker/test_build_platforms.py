@@ -16,7 +16,7 @@ from tests.support.engine_builds import Bench
 from tests.support.foreign_images import load_runnable, load_unrunnable
 from tests.support.registry import StandIn, digest_of
 from toolkit.build.delivery.index import image_index
-from toolkit.build.environment.foreign.base import KEPT, kept_name
+from toolkit.build.environment.foreign.base import kept_name
 from toolkit.build.image.engine_images import exported_image
 from toolkit.config.settings import Build
 from toolkit.engine import EngineApi
@@ -209,9 +209,8 @@ def test_a_pulled_base_keeps_a_name_and_gives_the_tag_back(bench: Bench, registr
     offer_both(registry, f"{bench.repository}-base")
     name = f"{registry.host}/{bench.repository}-base:1"
     bench.write(requirements_txt="")
+    other = next(one for one in ("arm64", "amd64") if one != of_engine(bench.raw).architecture)
     try:
-        own = of_engine(bench.raw)
-        other = next(one for one in ("arm64", "amd64") if one != own.architecture)
         subprocess.run(["docker", "pull", "--quiet", name], check=True, capture_output=True)
         before = (bench.raw.image(name) or {})["Id"]
         built = bench.build(Build(base_image=name, platform=other, lock="none"))
@@ -226,7 +225,8 @@ def test_a_pulled_base_keeps_a_name_and_gives_the_tag_back(bench: Bench, registr
         bench.build(Build(base_image=name, platform=f"linux/{other}", lock="none"))
         assert not any(one.startswith("pulling") for one in bench.said)
     finally:
+        bench.raw.call("DELETE", f"/images/{kept_name(name, parse_platform(other, 'x'))}?force=true")
         for image in bench.raw.json("/images/json") or []:
             for one in [*(image.get("RepoTags") or []), *(image.get("RepoDigests") or [])]:
-                if bench.repository in one or (one.startswith(KEPT) and name in str(image.get("RepoDigests"))):
+                if bench.repository in one:
                     bench.raw.call("DELETE", f"/images/{one}?force=true")
