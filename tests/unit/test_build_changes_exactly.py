@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from toolkit.build.code import large, own_outputs
@@ -519,7 +519,7 @@ def _small_limits() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, phases=(Phase.explicit, Phase.generate))  # it would look minutes for fewer edits
 @given(
     way=st.sampled_from(WAYS),
     present=st.sets(st.sampled_from(PATHS)),
