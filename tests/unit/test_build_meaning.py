@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.builds import write_project
-from toolkit.build.environment.definition import EnvironmentDefinition, export_key
+from toolkit.build.environment.definition import EnvironmentDefinition, export_key, template
 from toolkit.build.environment.dependencies.found import Dependencies, Export, ReadAs
 from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.files import meaning_of
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.meaning.parts import without_credentials
+from toolkit.build.image import changes
 from toolkit.build.image.build_record import (
     BuildRecord,
     BuiltImage,
@@ -702,3 +704,27 @@ def test_changes_are_bounded_and_a_file_that_came_or_went_is_one() -> None:
     assert rebuild_reasons(BuildInputs("t", old), BuildInputs("t", new), False, _no_lines, answered) == [
         "poetry.lock: six changed from ==1 to ==2"
     ]
+
+
+def test_a_sentence_names_no_option_of_a_template_and_is_one_line_whatever_a_file_is_called() -> None:
+    def inputs(code: str, **options: str) -> BuildInputs:
+        return BuildInputs("name", {f"the option {key}": value for key, value in options.items()}, code)
+
+    old = inputs("1", INSTALLER="uv", REQUIREMENTS="a.txt")
+    new = inputs("2", INSTALLER="pip", REQUIREMENTS="b.txt", GIT="1")
+    said = rebuild_reasons(old, new, False, lambda: ({}, {"a\nb": "x"}))
+    assert said == [
+        "whether Git is needed changed",
+        "what installs the packages changed from uv to pip",
+        "the file that is installed from changed from a.txt to b.txt",
+        "a\ufffdb was added",
+    ]
+
+
+def test_each_option_of_a_template_has_a_name_for_a_user() -> None:
+    given = {
+        name
+        for kind in ("uv", "sync", "pip", "conda")
+        for name in re.findall(r"(?m)^ARG ([A-Z_]+)", template(kind).decode())
+    }
+    assert given - {"BASE", "ANEW", "BUILD_PACKAGES", "TOOL"} <= set(changes._OPTIONS)

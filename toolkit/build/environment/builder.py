@@ -24,6 +24,7 @@ from toolkit.build.environment.dependencies.found import Dependencies, Export, T
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.progress import LiveLine
+from toolkit.build.state import no_space
 from toolkit.config.located import shown
 from toolkit.engine import EngineApi
 from toolkit.errors import BadInput, Infrastructure
@@ -311,9 +312,7 @@ def _run(
         # The command line says only that it was cancelled.
         is_cancelled = not outcome.succeeded and "error from receiver" in outcome.text
         if is_cancelled and shutil.disk_usage(folder).free < _LITTLE:
-            raise Infrastructure(
-                f"there is no space left in {folder}, where the build puts what it made: free some, or move the project"
-            )
+            raise no_space(folder)
     if outcome.succeeded:
         return None
     for line in shown_words(outcome.text):

@@ -21,6 +21,8 @@ SYSTEM_REPOSITORY = "toolkit-system"
 BASE_IMAGE = "the base image"
 SYSTEM_PACKAGES = "build.system_packages"
 BUILD_PACKAGES = "build.build_packages"
+OPTION = "the option "
+"""What the name of an option of a template begins with."""
 TEMPLATE = "toolkit's own template of the environment"
 _PARTS = {
     "none": ("system",),
@@ -104,7 +106,7 @@ def _option(name: str, value: str) -> dict[str, str]:
     chosen = re.findall(r"--(extra|group)=(\S+)", value)
     parts = {f"build.{kind}s: {one}": "" for kind, one in chosen}
     rest = " ".join(re.sub(r"--(extra|group)=\S+", "", value).split())
-    return {**parts, f"the option {name}": rest}
+    return {**parts, f"{OPTION}{name}": rest}
 
 
 def template(kind: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from toolkit.build.environment.definition import BASE_IMAGE
+from toolkit.build.environment.definition import BASE_IMAGE, OPTION
 
 _NAMED = 10
 """Changes of one kind that are named; the rest is counted."""
@@ -28,6 +28,21 @@ class BuildInputs:
     code: str = ""
     runtime: str = ""
 
+
+_OPTIONS = {
+    "CATEGORIES": "the chosen categories",
+    "FOLDER": "the folder of the project",
+    "GIT": "whether Git is needed",
+    "INSTALLER": "what installs the packages",
+    "LEFT_OUT": "what uv leaves out",
+    "LOCK": "the file that is installed from",
+    "PIP_OPTIONS": "how pip is called",
+    "REQUIREMENTS": "the file that is installed from",
+    "SYNC_OPTIONS": "how uv is called",
+    "UV_OPTIONS": "how uv is called",
+    "UV_REQUIREMENT": "the version of uv",
+}
+"""What the options of the templates are to a user."""
 
 CodeLines = tuple[Mapping[str, str] | None, Mapping[str, str]]
 """One line for each entry of the code, by its path in the project: of the last build, None where they are not known, and now."""
@@ -92,6 +107,10 @@ def environment_changes(old: Mapping[str, str], new: Mapping[str, str], names: N
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) == new.get(key):
             continue
+        if key.startswith(OPTION):
+            shown = _OPTIONS.get(key[len(OPTION) :], key)
+            by_file[shown] = [f"{shown} {_verb(old.get(key, ''), new.get(key, ''))}"]
+            continue
         shown = _shown(key, names)
         file = shown.partition(": ")[0]
         if not key.startswith("build.") and (file not in old_files or file not in new_files):
@@ -153,6 +172,6 @@ def _file_changes(old: Mapping[str, str], new: Mapping[str, str], only_code: fro
     for path in sorted(old.keys() & new.keys()):
         if old[path] != new[path]:
             changes.append(f"{path} changed{' (only the code layer)' if path in only_code else ''}")
-    if len(changes) > _NAMED:
-        return [*changes[:_NAMED], f"and {len(changes) - _NAMED} more files"]
-    return changes
+    # A name may hold the end of a line, and would make two sentences of one.
+    named = ["".join(sign if sign.isprintable() else "\ufffd" for sign in one) for one in changes[:_NAMED]]
+    return [*named, *([f"and {len(changes) - _NAMED} more files"] if len(changes) > _NAMED else [])]

@@ -169,7 +169,9 @@ class _Foresight:
     def _on(self, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None) -> Foreseen:
         hashes = FileHashes(self._folder / "hashes.json")
         network = network_files(self._project.config.build.network, self._project.home)
-        code = look_at(code_walk(self._project, network, self._report), self._folder / CODE_INDEX, keep=False)
+        code = look_at(
+            code_walk(self._project, network, self._report), self._folder / CODE_INDEX, self._report, keep=False
+        )
         runtime = code_digest(runtime_entries(hashes))
         inputs = BuildInputs(target.repository, definition.inputs(), code.digest, runtime)
         is_unchanged = last is not None and last.inputs == inputs
