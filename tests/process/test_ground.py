@@ -56,6 +56,17 @@ def project(tmp_path: Path) -> LocalProject:
     return LocalProject(tmp_path)
 
 
+def test_a_key_is_in_no_step_and_is_named_once(project: LocalProject) -> None:
+    key = "-----BEGIN " + "PRIVATE KEY-----\nbm90IGEga2V5\n"
+    for path in ("server.pem", "kept.pem", "id_rsa"):
+        (project.root / path).write_text(key)
+    (project.root / ".dockerignore").write_text("!kept.pem\n")
+    project.write(steps("ls *.pem id_* > names; cat names"))
+    run = project.toolkit("run", "pipeline.py", "--env", "process")
+    named = [line for line in run.stderr.splitlines() if "server.pem" in line]
+    assert len(named) == 1 and "id_rsa, server.pem (a private key) look like credentials" in named[0]
+
+
 def steps(*commands: str, returns: str = "") -> str:
     """A pipeline of shell steps; each exports the variable ``returns``, if there is one, with its number."""
     rows = {}

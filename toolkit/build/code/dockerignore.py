@@ -23,11 +23,13 @@ class Pattern:
         regex: matches the whole of a relative POSIX path.
         exception: whether the line began with ``!``, so that what it matches is kept.
         literal: the pattern up to its first wildcard. Every path that the pattern matches starts with it.
+        is_specific: whether its last part is more than stars, so that it does not match whatever a folder holds.
     """
 
     regex: re.Pattern[str]
     exception: bool
     literal: str
+    is_specific: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Patterns:
     def names(self, path: str) -> bool:
         """Whether an exception has this very path, without wildcards."""
         return any(pattern.exception and pattern.literal == path for pattern in self.patterns)
+
+    def means(self, path: str) -> bool:
+        """Whether an exception matches this path itself, and not only a folder above it or all that a folder holds."""
+        return any(
+            pattern.exception and pattern.is_specific and pattern.regex.match(path) is not None for pattern in self.patterns
+        )
 
     def above(self, folder: str) -> tuple[bool, ...]:
         """Which lines match a folder, by its path with a slash at its end, or a folder above it; "" is the top."""
@@ -111,7 +119,8 @@ def parse(content: bytes, where: str) -> Patterns:
         except re.error as error:
             raise BadInput(f"the pattern {line!r} cannot be read: {error}", f"{where}:{number}") from error
         literal = re.split(r"[*?\[\\]", cleaned, maxsplit=1)[0]
-        patterns.append(Pattern(regex, exception, literal))
+        is_specific = cleaned.rpartition("/")[2].strip("*") != ""
+        patterns.append(Pattern(regex, exception, literal, is_specific))
     return Patterns(tuple(patterns))
 
 
