@@ -77,7 +77,10 @@ def test_a_line_that_means_a_credential_keeps_it(tmp_path: Path, lines: str, kep
 NAMES = st.sampled_from(["id_rsa", "a.pem", "b.json", ".aws", ".ssh", "prod.env", "src", "x.py", "node_modules"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 LINES = st.builds(
-    "{}{}{}".format, st.sampled_from(["", "!", "!"]), st.sampled_from(["", "**/", "src/"]), PATHS | st.sampled_from(["*", "**"])
+    "{}{}{}".format,
+    st.sampled_from(["", "!", "!"]),
+    st.sampled_from(["", "**/", "src/"]),
+    PATHS | st.sampled_from(["*", "**"]),
 )
 
 
@@ -101,7 +104,10 @@ def test_all_who_ask_get_the_same_answer(contents: dict[str, str], lines: list[s
         # Whatever is left out though no line does it is named, or more are than one sentence names.
         plain = {path for path in there if path.endswith(("id_rsa", "prod.env")) and "node_modules" not in path}
         if not lines and len(plain) < 4:
-            assert all(any(path.startswith(named) for named in first[0].split(" look")[0].split(", ")) for path in plain - found)
+            assert all(
+                any(path.startswith(named) for named in first[0].split(" look")[0].split(", "))
+                for path in plain - found
+            )
 
 
 def test_a_file_that_came_to_rest_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +122,7 @@ def test_a_file_that_came_to_rest_is_judged_once(tmp_path: Path, monkeypatch: py
         assert [file.path for file in found] == ["b.json"]
         return list(read)
 
-    write(tmp_path / "project", {"a.pem": KEY, "b.json": "{\"a\": \"nothing of the kind\"}"})
+    write(tmp_path / "project", {"a.pem": KEY, "b.json": '{"a": "nothing of the kind"}'})
     assert look() == ["a.pem", "b.json"] and look() == ["a.pem", "b.json"]
     for name in ("a.pem", "b.json"):
         os.utime(tmp_path / "project" / name, (1, 1))

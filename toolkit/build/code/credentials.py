@@ -33,9 +33,10 @@ _EXAMPLE = re.compile(
 """In the name of a file that shows which settings there are."""
 
 _PROGRAMS = (
-    ".py", ".pyi", ".pyc", ".ipynb", ".md", ".rst", ".html", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".r", ".jl", ".sql",
+    ".py", ".pyi", ".ipynb", ".md", ".rst", ".html", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".r", ".jl", ".sql",
     ".csv", ".tsv", ".parquet", ".npy", ".npz", ".pkl", ".pickle", ".joblib", ".png", ".jpg", ".jpeg", ".gif", ".so", ".gz", ".zip",
     ".whl", ".log", ".lock", ".xml", ".svg", ".css", ".arrow", ".feather", ".onnx", ".pt", ".bin", ".jsonl", ".ndjson", ".pub",
+    ".pyc",
 )  # fmt: skip
 """Programs, prose and data, which may show a key without being one: their contents are not judged."""
 
@@ -47,7 +48,7 @@ _KUBECONFIG = re.compile(rb"(?m)^[\"']?kind[\"']?\s*:\s*[\"']?Config\b")
 _KUBE_SECRET = re.compile(rb"(?m)^[ \t]+[-\t ]*[\"']?(?:client-key-data|token|password)[\"']?\s*:\s*\S")
 _PIP = frozenset({"pip.conf", "pip.ini", "uv.toml", ".condarc"})
 _NODE = frozenset({".npmrc", ".yarnrc", ".yarnrc.yml"})
-_JSON_WORDS = (b"service_account", b"refresh_token", b"client_secret", b'"auth"', b"secretAccessKey", b"SecretAccessKey", b'"users"')
+_JSON_WORDS = (b"service_account", b"refresh_token", b"client_secret", b'"auth"', b"ecretAccessKey", b'"users"')
 """Of which a JSON that is a credential has one."""
 _MOST_NAMED = 5
 _AGE = re.compile(rb"(?m)^AGE-SECRET-KEY-1")

@@ -45,7 +45,8 @@ class Patterns:
     def means(self, path: str) -> bool:
         """Whether an exception matches this path itself, and not only a folder above it or all that a folder holds."""
         return any(
-            pattern.exception and pattern.is_specific and pattern.regex.match(path) is not None for pattern in self.patterns
+            pattern.exception and pattern.is_specific and pattern.regex.match(path) is not None
+            for pattern in self.patterns
         )
 
     def above(self, folder: str) -> tuple[bool, ...]:

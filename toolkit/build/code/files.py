@@ -129,7 +129,8 @@ def _verdict(
         so_far += "/"
     if patterns.verdict(matched, is_machines_own):
         return "ignored"
-    is_credential = named_credential(path.rpartition("/")[2], is_folder) or _is_below_credentials(path.rpartition("/")[0])
+    folder, _, name = path.rpartition("/")
+    is_credential = named_credential(name, is_folder) or _is_below_credentials(folder)
     return "ignored" if is_credential and not keeps_credential(patterns, path) else "code"
 
 
