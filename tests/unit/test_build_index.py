@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolkit.build import credentials
 from toolkit.build.code import index
 from toolkit.build.code.files import COMPOSE_TOP, CodeFile, project_files, walk_of
 from toolkit.build.code.hashes import FileContent, FileHashes, read_hash
@@ -290,11 +291,9 @@ def test_other_rules_of_judging_judge_anew_without_hashing_what_needs_none(
     time.sleep(SHORT_NS / 1e9)
     look(settled, settled.parent / "code.index")
     stamp = index._stamp
-    monkeypatch.setattr(index, "_stamp", lambda module: (1, 1) if module is index.credentials else stamp(module))
-    read: list[str] = []
-    monkeypatch.setattr(index, "read_hash", lambda file, *more: [read.append(file.path), read_hash(file, *more)][1])
-    look(settled, settled.parent / "code.index")
-    assert read == ["a/notes"]
+    monkeypatch.setattr(index, "_stamp", lambda module: (1, 1) if module is credentials else stamp(module))
+    with monkeypatch.context() as patch:
+        assert read_by(settled, patch) == ["a/notes"]
 
 
 def test_an_unreadable_file_is_named_and_nothing_is_kept_of_it(settled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.builds import write_project as write
-from toolkit.build.code import files, judged
-from toolkit.build.code.files import is_left_out, is_project_file, project_files, walk_of
+from toolkit.build.code import judged
+from toolkit.build.code.files import CodeFile, credential_of, is_left_out, is_project_file, project_files, walk_of
 from toolkit.build.code.index import look_at
 from toolkit.build.code.judged import JudgedFiles
 from toolkit.build.environment.dependencies.found import read_folder
@@ -37,10 +37,23 @@ def test_credentials_are_no_code_and_are_named_in_one_sentence(tmp_path: Path) -
     assert code(tmp_path) == {"app.py", "certs/ca.pem", "kubeconfig/__init__.py"}
     assert said(tmp_path) == [
         ".aws, certs/server.pem (a private key), id_rsa, prod.env look like credentials, so they are left out of the code: "
-        "secrets reach steps by `secrets` (docs/configuration.md); a line `!.aws` in .dockerignore keeps that one"
+        "secrets reach steps by `secrets` (docs/configuration.md); a line `!.aws` in .dockerignore keeps that one, and without "
+        "the `!` no more is said of it"
     ]
     assert is_left_out(tmp_path, tmp_path / ".aws/new") and is_left_out(tmp_path, tmp_path / ".aws")
     assert not is_project_file(tmp_path, "a/gone/.netrc") and is_project_file(tmp_path, "gone.json")
+
+
+@pytest.mark.parametrize("name", ["id_rsa", "a [1]*?.pem", "back\\slash.pem", "#!x.pem", "ä/.netrc"])
+def test_the_lines_that_the_sentence_names_do_what_it_says(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {name: KEY})
+    (sentence,) = said(tmp_path)
+    line = sentence.split("a line `")[1].split("` in .dockerignore")[0]
+    (tmp_path / ".dockerignore").write_text(line + "\n")
+    assert code(tmp_path) == {".dockerignore", name} and said(tmp_path) == []
+    if not line.startswith("!#"):
+        (tmp_path / ".dockerignore").write_text(line[1:] + "\n")
+        assert code(tmp_path) == {".dockerignore"} and said(tmp_path) == []
 
 
 def test_what_dockerignore_leaves_out_is_not_named_and_many_are_counted(tmp_path: Path) -> None:
@@ -112,7 +125,12 @@ def test_all_who_ask_get_the_same_answer(contents: dict[str, str], lines: list[s
 
 def test_a_file_that_came_to_rest_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    monkeypatch.setattr(judged, "credential_of", lambda file: [read.append(file.path), files.credential_of(file)][1])
+
+    def read_one(file: CodeFile) -> str:
+        read.append(file.path)
+        return credential_of(file)
+
+    monkeypatch.setattr(judged, "credential_of", read_one)
 
     def look() -> list[str]:
         read.clear()

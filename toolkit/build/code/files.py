@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from toolkit.build import left_out
-from toolkit.build.code.credentials import (
+from toolkit.build.code.links import warn_of_links
+from toolkit.build.code.own_outputs import OwnOutput, holds_still, known_outputs, redirected
+from toolkit.build.credentials import (
     FOLDERS,
     LARGEST,
     credential_in,
+    keeps_credential,
     may_hold_credential,
     named_credential,
     warn_of_credentials,
 )
-from toolkit.build.code.dockerignore import NAME, Patterns, parse
-from toolkit.build.code.links import warn_of_links
-from toolkit.build.code.own_outputs import OwnOutput, holds_still, known_outputs, redirected
+from toolkit.build.dockerignore import Patterns, read_patterns
 from toolkit.errors import BadInput, ChangedFile, VanishedFile
 
 EntryKind = Literal["file", "dir", "symlink"]
@@ -105,7 +106,7 @@ def is_left_out(root: Path, folder: Path) -> bool:
         return False
     if not inside.startswith(top.rstrip(os.sep) + os.sep):
         return True
-    patterns = patterns_of(root)
+    patterns = read_patterns(root)
     path = os.path.relpath(inside, top)
     verdict = _verdict(top, path, patterns, is_folder=True)
     return verdict == "never" or (verdict == "ignored" and not patterns.may_keep_below(path))
@@ -134,37 +135,9 @@ def _verdict(
     return "ignored" if is_credential and not keeps_credential(patterns, path) else "code"
 
 
-def keeps_credential(patterns: Patterns, path: str) -> bool:
-    """Whether a line of .dockerignore brings back a file, or a folder, though it looks like a credential.
-
-    It has to mean the file itself, or a folder of credentials that it lies in: lines like `*` and `!src` are there in order to
-    choose folders, and say nothing of a key in one of them.
-    """
-    if not patterns.patterns:
-        return False
-    if patterns.means(path):
-        return True
-    names = path.split("/")
-    first = next((number for number, name in enumerate(names, 1) if name in FOLDERS), len(names))
-    return any(patterns.means("/".join(names[:end])) for end in range(first, len(names)))
-
-
 def _is_below_credentials(folder: str) -> bool:
     """Whether a folder, by its path, is one of credentials or lies in one."""
     return not FOLDERS.isdisjoint(folder.split("/"))
-
-
-def patterns_of(root: Path) -> Patterns:
-    """The lines of a project's .dockerignore.
-
-    Raises:
-        BadInput: it can't be read.
-    """
-    ignore = root / NAME
-    try:
-        return parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
-    except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
 
 
 def project_files(
@@ -252,7 +225,7 @@ def walk_of(
     private = frozenset(os.path.abspath(path) for path in without)
     own = frozenset((file.device, file.inode) for file in redirected())
     known = known_outputs(outputs) if outputs is not None else {}
-    return Walk(str(root), os.path.realpath(root), patterns_of(root), private, warn or _print, own, known)
+    return Walk(str(root), os.path.realpath(root), read_patterns(root), private, warn or _print, own, known)
 
 
 def with_content(folders: Iterable[tuple[str, bool, bool]]) -> set[str]:
@@ -281,7 +254,7 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), ou
     whole = os.path.abspath(root / path)
     if any(whole == each or whole.startswith(each + os.sep) for each in private):
         return False
-    patterns = patterns_of(root)
+    patterns = read_patterns(root)
     if _verdict(str(root), path, patterns) != "code":
         return False
     try:

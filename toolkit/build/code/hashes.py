@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from toolkit.build.code.checkout import LARGEST_POINTER, missing_size
-from toolkit.build.code.credentials import credential_in, may_hold_credential
 from toolkit.build.code.files import CodeFile, open_file, unreadable
+from toolkit.build.credentials import credential_in, may_hold_credential
 from toolkit.errors import ChangedFile
 from toolkit.runtime.shared.whole_files import write_whole
 

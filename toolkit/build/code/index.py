@@ -20,9 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from toolkit.build import left_out
-from toolkit.build.code import credentials, dockerignore, files
-from toolkit.build.code.files import CodeFile, EntryKind, Walk, keeps_credential, with_content
+from toolkit.build import credentials, dockerignore, left_out
+from toolkit.build.code import files
+from toolkit.build.code.files import CodeFile, EntryKind, Walk, with_content
 from toolkit.build.code.hashes import RACY_NS, FileContent, read_hash
 from toolkit.build.code.layer import LayerEntry
 from toolkit.build.code.links import warn_of_links
@@ -311,7 +311,7 @@ class _Look:
                 if is_known and not self._has_same_judge:
                     is_known = not credentials.may_hold_credential(name, file.size)
                 if is_known and not content.digest:
-                    is_known = not keeps_credential(self._walk.patterns, file.path)
+                    is_known = not credentials.keeps_credential(self._walk.patterns, file.path)
                 if not is_known:
                     try:
                         content = self._read(file)
@@ -322,7 +322,7 @@ class _Look:
                         continue
                 if content.credential:
                     judged.append((name, content.credential))
-                    if not keeps_credential(self._walk.patterns, file.path):
+                    if not credentials.keeps_credential(self._walk.patterns, file.path):
                         continue
                 if content.missing is not None:
                     special.append((name, content.missing))

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from toolkit.build.code import credentials
+from toolkit.build import credentials
 from toolkit.build.code.files import CodeFile, credential_of
 from toolkit.build.code.hashes import RACY_NS
 from toolkit.runtime.shared.whole_files import write_whole

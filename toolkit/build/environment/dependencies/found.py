@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from toolkit.build import left_out
-from toolkit.build.code.credentials import FOLDERS, credential_in, may_hold_credential, named_credential
-from toolkit.build.code.files import keeps_credential, patterns_of
+from toolkit.build.credentials import FOLDERS, credential_in, keeps_credential, may_hold_credential, named_credential
+from toolkit.build.dockerignore import read_patterns
 from toolkit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def read_folder(root: Path, name: str, referrer: str) -> dict[str, bytes]:
         BadInput: as of :func:`read_input`.
     """
     files: dict[str, bytes] = {}
-    patterns = patterns_of(root)
+    patterns = read_patterns(root)
     for folder, folders, names in os.walk(root / name):
         kept = left_out.others(folders, str(root), folder)
         folders[:] = sorted(one for one in kept if one not in _LEFT_OUT and not one.startswith(".git"))

@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
+from toolkit.build.dockerignore import Patterns
+
 LARGEST = 64 << 10
 """Bytes. A larger file is judged by its name alone."""
 
@@ -89,6 +91,21 @@ def credential_in(name: str, content: bytes) -> str:
     return _in_json(content) if is_object and any(word in content for word in _JSON_WORDS) else ""
 
 
+def keeps_credential(patterns: Patterns, path: str) -> bool:
+    """Whether a line of .dockerignore brings back a file, or a folder, though it looks like a credential.
+
+    It has to mean the file itself, or a folder of credentials that it lies in: lines like `*` and `!src` are there in order to
+    choose folders, and say nothing of a key in one of them.
+    """
+    if not patterns.patterns:
+        return False
+    if patterns.means(path):
+        return True
+    names = path.split("/")
+    first = next((number for number, name in enumerate(names, 1) if name in FOLDERS), len(names))
+    return any(patterns.means("/".join(names[:end])) for end in range(first, len(names)))
+
+
 def warn_of_credentials(credentials: Mapping[str, str], warn: Callable[[str], None]) -> None:
     """Names what is left out of the code as a credential, in one sentence.
 
@@ -102,10 +119,11 @@ def warn_of_credentials(credentials: Mapping[str, str], warn: Callable[[str], No
     more = len(named) - _MOST_NAMED
     listed = ", ".join(named[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
     one = len(named) == 1
+    line = re.sub(r"([*?\[\\])", r"\\\1", paths[0])
     warn(
         f"{listed} {'looks like a credential' if one else 'look like credentials'}, so {'it is' if one else 'they are'} left out "
-        f"of the code: secrets reach steps by `secrets` (docs/configuration.md); a line `!{paths[0]}` in .dockerignore keeps "
-        f"{'it' if one else 'that one'}"
+        f"of the code: secrets reach steps by `secrets` (docs/configuration.md); a line `!{line}` in .dockerignore keeps "
+        f"{'it' if one else 'that one'}, and without the `!` no more is said of it"
     )
 
 

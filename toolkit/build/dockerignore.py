@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from toolkit.errors import BadInput
 
@@ -89,6 +90,19 @@ class Patterns:
             pattern.exception and (pattern.literal.startswith(below) or below.startswith(pattern.literal))
             for pattern in self.patterns
         )
+
+
+def read_patterns(root: Path) -> Patterns:
+    """The lines of a project's .dockerignore, if it has one.
+
+    Raises:
+        BadInput: it cannot be read, or as of :func:`parse`.
+    """
+    ignore = root / NAME
+    try:
+        return parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
+    except OSError as error:
+        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
 
 
 def parse(content: bytes, where: str) -> Patterns:
