@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from toolkit.build.code.credentials import credential_in, may_hold_credential, named_credential
+from toolkit.build.credentials import credential_in, may_hold_credential, named_credential
 
 
 def _key(kind: str = "") -> bytes:

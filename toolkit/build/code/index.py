@@ -17,12 +17,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from toolkit.build import left_out
-from toolkit.build.code import dockerignore, files
+from toolkit.build import credentials, dockerignore, left_out
+from toolkit.build.code import files
 from toolkit.build.code.files import CodeFile, EntryKind, Walk, with_content
-from toolkit.build.code.hashes import RACY_NS, read_hash
+from toolkit.build.code.hashes import RACY_NS, FileContent, read_hash
 from toolkit.build.code.layer import LayerEntry
 from toolkit.build.code.links import warn_of_links
 from toolkit.errors import VanishedFile
@@ -31,7 +32,7 @@ from toolkit.runtime.shared.whole_files import write_whole
 
 CODE_INDEX = "code.index"
 """The name of its file in the build's folder."""
-_MAGIC = b"toolkit code index 2\n"
+_MAGIC = b"toolkit code index 3\n"
 _FORMAT = 2
 """Of marshal: the last one that writes equal values as equal bytes. A later one marks what is referred to twice."""
 _facts = attrgetter("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
@@ -46,6 +47,7 @@ _Own: TypeAlias = tuple[str, EntryKind, bool, int, str]
 _LARGE = 1_000_000
 """Bytes of a file that takes a while to read."""
 _NOTHING = marshal.dumps([], _FORMAT)
+_UNREAD = FileContent("", None, "")
 _CODE, _IGNORED, _OUT = 0, 1, 2
 
 
@@ -59,6 +61,8 @@ class _Known(NamedTuple):
         below: the names of folders in it that may hold code.
         own: its files and links, as a list of :data:`_Own`.
         special: by name, the targets of its links, and the sizes that its Git LFS pointers lack.
+        credentials: by name, what looks like a credential: what its content is, or nothing where its name tells it. Those that are
+            among ``own`` are kept by .dockerignore.
     """
 
     row: bytes
@@ -68,6 +72,7 @@ class _Known(NamedTuple):
     below: tuple[str, ...]
     own: bytes
     special: tuple[tuple[str, int | str], ...]
+    credentials: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -176,16 +181,16 @@ def look_at(
         ChangedFile: a file changed while it was read, or vanished.
     """
     content = _read(store)
-    key = _key(walk)
+    key, judge = _key(walk), _stamp(credentials)
     known: dict[str, tuple[Any, ...]] = {}
-    old_key = ""
+    old_key, old_judge = "", judge
     if isinstance(content, tuple):
-        old_key, known = content
-    look = _Look(walk, known, old_key == key, without_vanished, report)
+        old_key, old_judge, known = content
+    look = _Look(walk, known, old_key == key, old_judge == judge, without_vanished, report)
     with look.progress:
         folders = look.folders()
     if keep and (look.is_changed or len(folders) != len(known)):
-        _write(store, (key, {prefix: tuple(one) for prefix, one in folders.items()}))
+        _write(store, (key, judge, {prefix: tuple(one) for prefix, one in folders.items()}))
     shown = with_content(
         (prefix, one.state != _CODE, one.own != _NOTHING) for prefix, one in folders.items() if one.state != _OUT
     )
@@ -197,6 +202,14 @@ def look_at(
     if links:
         links.sort(key=lambda link: link.path.encode("utf-8"))
         warn_of_links(links, code, walk.warn)
+    credentials.warn_of_credentials(
+        {
+            prefix + name: kind
+            for prefix, one in folders.items() if one.credentials
+            for name, kind in one.credentials if name not in {own[0] for own in marshal.loads(one.own)}
+        },
+        walk.warn,
+    )  # fmt: skip
     return code
 
 
@@ -216,8 +229,8 @@ class _Look:
     """
 
     def __init__(
-        self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool, without_vanished: bool,
-        report: Callable[[str], None] | None,
+        self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool, has_same_judge: bool,
+        without_vanished: bool, report: Callable[[str], None] | None,
     ) -> None:  # fmt: skip
         self._walk = walk
         self._report = report
@@ -225,12 +238,13 @@ class _Look:
         self.progress = ExitStack()
         self._without_vanished = without_vanished
         self._known = known
-        self._has_same_rules = has_same_rules
+        self._has_same_rules = has_same_rules and has_same_judge
+        self._has_same_judge = has_same_judge
         self._own_output = frozenset(inode for _, inode in walk.own_output)
         # What is recorded of outputs changes without them.
         self._outputs = {path[: path.rfind("/") + 1] for path in walk.outputs}
         self._racy = time.time_ns() - RACY_NS  # before anything is looked at
-        self.is_changed = not has_same_rules
+        self.is_changed = not self._has_same_rules
 
     def folders(self) -> dict[str, _Known]:
         folders: dict[str, _Known] = {}
@@ -271,7 +285,7 @@ class _Look:
             return False
         return marshal.dumps(row, _FORMAT) == known.row
 
-    def _read(self, file: CodeFile) -> tuple[str, int | None]:
+    def _read(self, file: CodeFile) -> FileContent:
         """The same as :func:`read_hash`, with progress from the first large file on."""
         if file.size >= _LARGE and self._count is iter and self._report is not None:
             from toolkit.build.progress import byte_progress
@@ -283,26 +297,36 @@ class _Look:
         """A folder as it is found without the index, which still says the hashes of files that are as they were."""
         found = self._walk.folder(prefix, entries, above)
         if found is None:
-            return _Known(marshal.dumps(_row(entries, True), _FORMAT), _OUT, above, False, (), _NOTHING, ())
+            return _Known(marshal.dumps(_row(entries, True), _FORMAT), _OUT, above, False, (), _NOTHING, (), ())
         facts = _facts_by_name(entries)
         hashes = _hashes(known) if known else {}
         own: list[_Own] = []
         special: list[tuple[str, int | str]] = []
+        judged: list[tuple[str, str]] = [(name, "") for name in found.credentials]
         for file in found.files:
             name = file.path[len(prefix) :]
             if file.kind == "file":
-                before, digest, missing = hashes.get(name, (None, "", None))
-                if before is None or before != facts[os.path.basename(file.source)]:
+                before, content = hashes.get(name, (None, _UNREAD))
+                is_known = before is not None and before == facts[os.path.basename(file.source)]
+                if is_known and not self._has_same_judge:
+                    is_known = not credentials.may_hold_credential(name, file.size)
+                if is_known and not content.digest:
+                    is_known = not credentials.keeps_credential(self._walk.patterns, file.path)
+                if not is_known:
                     try:
-                        digest, missing = self._read(file)
+                        content = self._read(file)
                     except VanishedFile:
                         if not self._without_vanished:
                             raise
                         found.unsettled.add(os.path.basename(file.source))
                         continue
-                if missing is not None:
-                    special.append((name, missing))
-                own.append((name, "file", file.executable, file.size, digest))
+                if content.credential:
+                    judged.append((name, content.credential))
+                    if not credentials.keeps_credential(self._walk.patterns, file.path):
+                        continue
+                if content.missing is not None:
+                    special.append((name, content.missing))
+                own.append((name, "file", file.executable, file.size, content.digest))
             else:
                 special.append((name, file.target))
                 own.append((name, file.kind, False, 0, file.target))
@@ -315,9 +339,10 @@ class _Look:
                 is_settled = one is not None and entry.name not in found.unsettled and max(one[2], one[3]) <= self._racy
                 row.append(one if is_settled else None)
         state = _IGNORED if found.is_ignored else _CODE
-        content = marshal.dumps(own, _FORMAT)
-        below, own_row = tuple(found.below), marshal.dumps(row, _FORMAT)
-        return _Known(own_row, state, above, found.is_machines_own, below, content, tuple(special))
+        return _Known(
+            marshal.dumps(row, _FORMAT), state, above, found.is_machines_own, tuple(found.below), marshal.dumps(own, _FORMAT),
+            tuple(special), tuple(judged),
+        )  # fmt: skip
 
 
 def _row(entries: Iterable[os.DirEntry[str]], names_only: bool) -> _Row:
@@ -343,32 +368,45 @@ def _facts_by_name(entries: list[os.DirEntry[str]]) -> dict[str, _Facts | None]:
     return facts
 
 
-def _hashes(known: _Known) -> dict[str, tuple[_Facts, str, int | None]]:
-    """The SHA-256 of a folder's files, each with the facts for which it holds, and the size that a Git LFS pointer lacks."""
-    digests = {name: digest for name, kind, *_, digest in marshal.loads(known.own) if kind == "file"}
+def _hashes(known: _Known) -> dict[str, tuple[_Facts, FileContent]]:
+    """What is known of the contents of a folder's files, each with the facts for which it holds.
+
+    Of a credential that is left out there is no SHA-256.
+    """
     missing = {name: what for name, what in known.special if isinstance(what, int)}
+    judged = {name: kind for name, kind in known.credentials if kind}
+    contents = {name: FileContent("", None, kind) for name, kind in judged.items()}
+    for name, kind, *_, digest in marshal.loads(known.own):
+        if kind == "file":
+            contents[name] = FileContent(digest, missing.get(name), judged.get(name, ""))
     hashes = {}
     name = ""
     for one in marshal.loads(known.row):
         if isinstance(one, str):
             name = os.fsencode(one).decode("utf-8", "surrogateescape")
-        elif one is not None and name in digests:
-            hashes[name] = (one, digests[name], missing.get(name))
+        elif one is not None and name in contents:
+            hashes[name] = (one, contents[name])
     return hashes
 
 
 def _key(walk: Walk) -> str:
     """A digest of what decides, beside the entries, which of them are code."""
     patterns = [(one.regex.pattern, one.exception, one.literal) for one in walk.patterns.patterns]
-    rules = [os.stat(str(module.__file__)) for module in (files, left_out, dockerignore)]
+    rules = [_stamp(module) for module in (files, left_out, dockerignore)]
     decisive = (
         patterns,
         sorted(walk.without),
         walk.root,
-        [(one.st_mtime_ns, one.st_size) for one in rules],
+        rules,
         sys.getfilesystemencoding(),
     )
     return hashlib.sha256(repr(decisive).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _stamp(module: ModuleType) -> tuple[int, int]:
+    """What changes when a module does."""
+    status = os.stat(str(module.__file__))
+    return status.st_mtime_ns, status.st_size
 
 
 def _read(file: Path) -> object:

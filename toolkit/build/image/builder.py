@@ -313,7 +313,12 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
 
 def code_files(project: Project, report: Report) -> list[CodeFile]:
     """The project's files that are code. Its image holds them in the working folder."""
-    return _code(project, network_files(project.config.build.network, project.home), report)
+    from toolkit.build.code.judged import JUDGED, JudgedFiles
+
+    judged = JudgedFiles(build_folder(project) / JUDGED)
+    files = _code(project, network_files(project.config.build.network, project.home), report, judged.of)
+    judged.save()
+    return files
 
 
 def is_code(project: Project, path: str) -> bool:
@@ -333,12 +338,15 @@ def code_walk(project: Project, network: dict[str, Path], report: Report) -> Wal
     return walk_of(project.root, without=_private(project, network), outputs=outputs, warn=_warning(report))
 
 
-def _code(project: Project, network: dict[str, Path], report: Report) -> list[CodeFile]:
+def _code(
+    project: Project, network: dict[str, Path], report: Report, judge: Callable[[CodeFile], str] | None = None
+) -> list[CodeFile]:
     return project_files(
         project.root,
         without=_private(project, network),
         outputs=outputs_folder(project.state),
         warn=_warning(report),
+        judge=judge,
     )
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
+
+from toolkit.build.dockerignore import Patterns
 
 LARGEST = 64 << 10
 """Bytes. A larger file is judged by its name alone."""
@@ -35,17 +38,21 @@ _PROGRAMS = (
     ".py", ".pyi", ".ipynb", ".md", ".rst", ".html", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".r", ".jl", ".sql",
     ".csv", ".tsv", ".parquet", ".npy", ".npz", ".pkl", ".pickle", ".joblib", ".png", ".jpg", ".jpeg", ".gif", ".so", ".gz", ".zip",
     ".whl", ".log", ".lock", ".xml", ".svg", ".css", ".arrow", ".feather", ".onnx", ".pt", ".bin", ".jsonl", ".ndjson", ".pub",
+    ".pyc",
 )  # fmt: skip
-"""Programs, prose and data, which may show a key without being one."""
+"""Programs, prose and data, which may show a key without being one: their contents are not judged."""
 
-_PRIVATE_KEY = re.compile(rb"(?m)^\s*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
-_AWS = re.compile(rb"(?mi)^\s*aws_secret_access_key\s*=\s*\S")
+_PRIVATE_KEY = re.compile(rb"(?m)^[ \t]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
+_AWS = re.compile(rb"(?mi)^[ \t]*aws_secret_access_key\s*=\s*\S")
 _NPM = re.compile(rb"(?mi)(?:_authToken|_password|_auth|npmAuthToken)[\"']?\s*[=:]\s*[\"']?[^\s\"'$]")
-_ADDRESS = re.compile(rb"(?mi)^\s*(?:index-url|extra-index-url|index|repository)\s*=.*?://[^/\s:@$]+:[^/\s@$]+@")
+_ADDRESS = re.compile(rb"(?mi)^[ \t]*(?:index-url|extra-index-url|index|repository)\s*=.*?://[^/\s:@$]+:[^/\s@$]+@")
 _KUBECONFIG = re.compile(rb"(?m)^[\"']?kind[\"']?\s*:\s*[\"']?Config\b")
-_KUBE_SECRET = re.compile(rb"(?m)^\s+[\"']?(?:client-key-data|token|password)[\"']?\s*:\s*\S")
+_KUBE_SECRET = re.compile(rb"(?m)^[ \t]+[-\t ]*[\"']?(?:client-key-data|token|password)[\"']?\s*:\s*\S")
 _PIP = frozenset({"pip.conf", "pip.ini", "uv.toml", ".condarc"})
 _NODE = frozenset({".npmrc", ".yarnrc", ".yarnrc.yml"})
+_JSON_WORDS = (b"service_account", b"refresh_token", b"client_secret", b'"auth"', b"ecretAccessKey", b'"users"')
+"""Of which a JSON that is a credential has one."""
+_MOST_NAMED = 5
 _AGE = re.compile(rb"(?m)^AGE-SECRET-KEY-1")
 
 
@@ -55,7 +62,8 @@ def named_credential(name: str, is_folder: bool = False) -> bool:
         return name in FOLDERS
     if name in NAMES:
         return True
-    return name.endswith(ENDINGS) and not _EXAMPLE.search(name.lower())
+    lower = name.lower()
+    return lower.endswith(ENDINGS) and not _EXAMPLE.search(lower)
 
 
 def may_hold_credential(name: str, size: int) -> bool:
@@ -65,17 +73,58 @@ def may_hold_credential(name: str, size: int) -> bool:
 
 def credential_in(name: str, content: bytes) -> str:
     """What the content of such a file is, for a sentence: ``a private key``; empty where it is none."""
-    if _PRIVATE_KEY.search(content) or _AGE.search(content):
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    # A plain search is much faster than an expression, and most files have none of these words.
+    if b"PRIVATE KEY" in content and _PRIVATE_KEY.search(content):
         return "a private key"
-    if _AWS.search(content):
+    if b"AGE-SECRET-KEY-1" in content and _AGE.search(content):
+        return "a private key"
+    if (b"aws_secret_" in content or b"AWS_SECRET_" in content) and _AWS.search(content):
         return "AWS credentials"
     if name in _NODE and _NPM.search(content):
         return "a token of a package registry"
     if name in _PIP and _ADDRESS.search(content):
         return "an index address with a password"
-    if _KUBECONFIG.search(content) and _KUBE_SECRET.search(content):
+    if b"Config" in content and _KUBECONFIG.search(content) and _KUBE_SECRET.search(content):
         return "a kubeconfig"
-    return _in_json(content) if content.lstrip()[:1] == b"{" else ""
+    is_object = content[:1] == b"{" or content[:64].lstrip()[:1] == b"{"
+    return _in_json(content) if is_object and any(word in content for word in _JSON_WORDS) else ""
+
+
+def keeps_credential(patterns: Patterns, path: str) -> bool:
+    """Whether a line of .dockerignore brings back a file, or a folder, though it looks like a credential.
+
+    It has to mean the file itself, or a folder of credentials that it lies in: lines like `*` and `!src` are there in order to
+    choose folders, and say nothing of a key in one of them.
+    """
+    if not patterns.patterns:
+        return False
+    if patterns.means(path):
+        return True
+    names = path.split("/")
+    first = next((number for number, name in enumerate(names, 1) if name in FOLDERS), len(names))
+    return any(patterns.means("/".join(names[:end])) for end in range(first, len(names)))
+
+
+def warn_of_credentials(credentials: Mapping[str, str], warn: Callable[[str], None]) -> None:
+    """Names what is left out of the code as a credential, in one sentence.
+
+    Args:
+        credentials: by path, what the content is; empty where the name tells it.
+    """
+    if not credentials:
+        return
+    paths = sorted(credentials, key=lambda path: path.encode("utf-8", "surrogateescape"))
+    named = [f"{path} ({kind})" if (kind := credentials[path]) else path for path in paths]
+    more = len(named) - _MOST_NAMED
+    listed = ", ".join(named[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    one = len(named) == 1
+    line = re.sub(r"([*?\[\\])", r"\\\1", paths[0])
+    warn(
+        f"{listed} {'looks like a credential' if one else 'look like credentials'}, so {'it is' if one else 'they are'} left out "
+        f"of the code: secrets reach steps by `secrets` (docs/configuration.md); a line `!{line}` in .dockerignore keeps "
+        f"{'it' if one else 'that one'}, and without the `!` no more is said of it"
+    )
 
 
 def _in_json(content: bytes) -> str:
