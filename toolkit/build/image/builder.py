@@ -127,7 +127,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
             raise BadInput(f"there is nothing to lock in this project: {there}")
         if found.tool != "uv":
             raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
-        base, image = _find_base(job)
+        base, image, _ = _find_base(job)
         base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
         network = network_files(settings.network, project.home)
@@ -176,7 +176,7 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     check_packages(settings.build_packages, "build.build_packages")
     memory = Memory(job.folder)
     found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
-    base, base_image = _find_base(job)
+    base, base_image, made_of = _find_base(job)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
         base_id = last.base_id  # the base was removed, but the environment that was built on it may still be there
@@ -187,7 +187,45 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     if found.kind == "uv":
         memory.accept(found.files, found.reading)
     meaning = memory.of(found.files, found.reading)
-    return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning, settings.build_packages)
+    definition = EnvironmentDefinition(
+        base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of
+    )
+    return with_commands(definition, job.project, job.folder)
+
+
+def with_commands(
+    definition: EnvironmentDefinition, project: Project, folder: Path, keep: bool = True
+) -> EnvironmentDefinition:
+    """The environment with what ``build.run`` and ``build.files`` say.
+
+    Raises:
+        BadInput: a file is not there, or is not one that a build may read.
+    """
+    settings = project.config.build
+    if not settings.run:
+        return definition
+    if not settings.files:
+        return replace(definition, commands=settings.run)
+    from toolkit.build.image.context import chosen_files, copier, inside_project, parts_of
+
+    network = network_files(settings.network, project.home)
+    walk = code_walk(project, network, lambda _: None)
+    names = [inside_project(name, "build.files") for name in settings.files]
+    files = chosen_files(walk, names)
+    there = {file.path for file in files}
+    for name in names:
+        if name not in there and name != ".":
+            why = (
+                ".dockerignore or a rule of toolkit leaves it out"
+                if (project.root / name).exists()
+                else "it is not there"
+            )
+            raise BadInput(f"build.files names {name!r}, which no command can read: {why}")
+    hashes = FileHashes(folder / "run-hashes.json")
+    parts = parts_of(files, hashes, "build.run")
+    if keep:
+        hashes.save()
+    return replace(definition, commands=settings.run, command_files=parts, place_files=copier(files))
 
 
 def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
@@ -213,10 +251,19 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     )
 
 
-def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None]:
+def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None, dict[str, str]]:
+    """The base image, as :func:`find_base_image` gives it, and what it is made of where the project has a Dockerfile of its own."""
     settings = job.project.config.build
+    if settings.dockerfile:
+        from toolkit.build.image.own_dockerfile import ensure_own_image, find_own_dockerfile
+
+        network = network_files(settings.network, job.project.home)
+        walk = code_walk(job.project, network, lambda _: None)
+        own = find_own_dockerfile(job.project, job.engine, walk, job.folder)
+        image = ensure_own_image(job.project, job.engine, own, network, job.folder, job.report, job.anew)
+        return own.reference, image, own.parts
     try:
-        return find_base_image(job.engine, settings.base_image, settings.python)
+        return *find_base_image(job.engine, settings.base_image, settings.python), {}
     except BadInput as error:
         raise BadInput(error.message, _place_of_base(job)) from error
 
