@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from toolkit.build.environment.apt_file import AptFile
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.meaning.memory import VERSION, Memory
 from toolkit.config.settings import BuildNetwork
@@ -48,6 +49,7 @@ class EnvironmentDefinition:
         meaning: of the lock's files, as :class:`Memory` says it; None where it is worked out here.
         build_packages: the system packages that only the installation needs. They are not in the image.
         made_of: what the base image is made of, where that is the project's own Dockerfile; in the form of :meth:`inputs`.
+        apt: the file that names some of the system packages.
         commands: what is run once all is installed (``build.run``).
         command_files: the files that they find, in the form of :meth:`inputs`; ``place_files`` copies them into a folder.
     """
@@ -59,6 +61,7 @@ class EnvironmentDefinition:
     meaning: Mapping[str, str] | None = None
     build_packages: tuple[str, ...] = ()
     made_of: Mapping[str, str] = field(default_factory=dict)
+    apt: AptFile | None = None
     commands: tuple[str, ...] = ()
     command_files: Mapping[str, str] = field(default_factory=dict)
     place_files: Callable[[Path], None] | None = field(default=None, compare=False)
@@ -79,7 +82,11 @@ class EnvironmentDefinition:
 
     def inputs(self) -> dict[str, str]:
         """All that the image depends on, by names and with values as :mod:`toolkit.build.environment.meaning.parts` has them."""
-        return {**self._own_inputs(), **self.made_of}
+        inputs = {**self._own_inputs(), **self.made_of}
+        if self.apt is not None:
+            for name in self.apt.packages:
+                inputs[f"{self.apt.file}: {name}"] = inputs.pop(f"{SYSTEM_PACKAGES}: {name}", "")
+        return inputs
 
     def _own_inputs(self) -> dict[str, str]:
         """The same without what the base image is made of: another comment in a Dockerfile is the same environment."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.index import CODE_INDEX, look_at
 from toolkit.build.code.layer import code_digest, runtime_entries
+from toolkit.build.environment.apt_file import with_apt_packages
 from toolkit.build.environment.base_image import DEFAULT_BASE, OWN_BASE, find_base_image, find_tool_base
 from toolkit.build.environment.builder import kept_answer
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
@@ -17,7 +18,7 @@ from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.python_version import base_for, check_python
 from toolkit.build.image.build_record import PROTOCOL_LABEL, BuildRecord, read_build_record
-from toolkit.build.image.builder import code_walk, engine_id, pipeline_file, with_commands
+from toolkit.build.image.builder import code_walk, engine_id, nothing_installed, pipeline_file, with_commands
 from toolkit.build.image.changes import BuildInputs, environment_changes
 from toolkit.build.image.explanation import explanation, names_of
 from toolkit.build.image.own_dockerfile import OwnDockerfile, find_own_dockerfile
@@ -65,6 +66,7 @@ def dry_run(
     """
     chosen = project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
+    project = project if target.names_an_image else with_apt_packages(project, report)
     foresight = _Foresight(project, engine or EngineApi(), report, explain, anew)
     return foresight.on_existing(target) if target.names_an_image else foresight.on_environment(target)
 
@@ -96,6 +98,8 @@ class _Foresight:
                 f"image: the runtime in {reference} has protocol {labels[PROTOCOL_LABEL]}, but this toolkit has {PROTOCOL}: build "
                 "the image again with this toolkit, or install the toolkit that built it"
             )
+        if sentence := nothing_installed(self._project, reference):
+            self._report(sentence)
         derived = Reference(f"{target.repository}-toolkit")
         definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
         return self._on(derived, definition, read_build_record(self._folder, derived))
