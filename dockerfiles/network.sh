@@ -3,7 +3,7 @@ export RES_OPTIONS="timeout:3 attempts:5"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_LOG=/tmp/toolkit-pip.log
 export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
 # pip tells its log alone what it passed over.
-trap 'code=$?; if [ $code != 0 ]; then python3 /toolkit/why.py /tmp/toolkit-pip.log || true; fi; exit $code' EXIT
+trap 'code=$?; if [ $code != 0 ]; then python3 "${why:-/toolkit/why.py}" /tmp/toolkit-pip.log || true; fi; exit $code' EXIT
 export UV_LINK_MODE=copy UV_COMPILE_BYTECODE=0 UV_NO_PROGRESS=1 UV_HTTP_RETRIES=5 UV_PYTHON_DOWNLOADS=never
 UV_PYTHON="$(command -v python3)"
 export UV_PYTHON

@@ -86,7 +86,7 @@ def installed(root: Path, lock: str | None = None) -> Dependencies:
         ({"Pipfile": '[packages]\nsix = "*"\n'}, "export", "Pipfile", ""),
         ({"requirements.in": "six\n"}, "export", "requirements.in", ""),
         ({"job.py": '# /// script\n# dependencies = ["six"]\n# ///\n'}, "export", "job.py", ""),
-        ({"apt.txt": "tree\n"}, "none", None, "apt.txt is not read"),
+        ({"postBuild": "tree\n"}, "none", None, "postBuild is not read"),
     ],
     ids=lambda value: "+".join(value) or "nothing" if isinstance(value, dict) else None,
 )

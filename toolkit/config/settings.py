@@ -211,6 +211,16 @@ class Build(NamedTuple):
     """The version of Python, as ``3.12``: it chooses the base image where base_image names none."""
     system_packages: tuple[str, ...] = ()
     """Debian packages to install into the environment."""
+    dockerfile: str | None = None
+    """The project's own Dockerfile, relative to its root. What it makes takes the place of the base image."""
+    target: str | None = None
+    """The stage of the Dockerfile; None is the last one."""
+    args: dict[str, str] = _NOTHING
+    """The values of the Dockerfile's ``ARG``."""
+    run: tuple[str, ...] = ()
+    """Shell commands that are run as root once the dependencies are installed. What they change is in the image."""
+    files: tuple[str, ...] = ()
+    """Files and folders of the project, relative to its root, that lie in the working folder of the commands of ``run``."""
     build_packages: tuple[str, ...] = ()
     """Debian packages that only the installation of the dependencies needs. They are not in the image."""
     lock: str | None = None
@@ -239,6 +249,7 @@ class Config(NamedTuple):
         source: the file that it was read from; None when there was none, and all settings are defaults.
         pipeline: the pipeline to run when the command names none: ``file.py``, ``file.py:name`` or ``file.yaml``.
         build_places: where each setting of ``build`` stands that the file has, as ``file:line``, by its name.
+        hidden_arguments: the names in ``build.args`` whose value comes from a variable of the environment. It is never shown.
     """
 
     executor: Executor
@@ -249,3 +260,4 @@ class Config(NamedTuple):
     pipeline: str | None = None
     source: Path | None = None
     build_places: dict[str, str] = _NOTHING
+    hidden_arguments: tuple[str, ...] = ()

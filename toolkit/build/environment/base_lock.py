@@ -39,6 +39,12 @@ def lock_base(project: Project, report: Callable[[str], None], engine: EngineApi
             "after its name (@sha256:…)",
             place_of(project.config, ("image", "docker_image"), used),
         )
+    if settings.dockerfile:
+        raise BadInput(
+            f"--lock-base writes build.base_image, and the base is what {settings.dockerfile} makes: write the digest into its "
+            "FROM (FROM NAME:TAG@sha256:…)",
+            project.config.build_places.get("dockerfile"),
+        )
     try:
         name, image = find_base_image(engine, settings.base_image, settings.python)
         base = parse_reference(name, _SETTING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import time
@@ -14,14 +15,16 @@ from pathlib import Path
 from toolkit.build.environment import buildkit
 from toolkit.build.environment.definition import (
     EnvironmentDefinition,
+    commands_template,
     export_key,
+    short_command,
     support,
     system_reference,
     template,
     tool_files,
 )
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
-from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
+from toolkit.build.environment.failures import explain_command, explain_failure, is_transient_failure, shown_words
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.progress import LiveLine
 from toolkit.build.state import no_space
@@ -89,6 +92,41 @@ def ensure_system(
             "built on another day"
         )
     return reference
+
+
+def run_commands(
+    engine: EngineApi,
+    definition: EnvironmentDefinition,
+    base: str,
+    reference: str,
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+    anew: bool = False,
+) -> None:
+    """Runs the commands of ``build.run`` in an environment, and tags what it is then.
+
+    Args:
+        base: the reference of the environment. reference: that of the result.
+        secrets, folder, report, anew: as of :func:`ensure_system`.
+
+    Raises:
+        BadInput: a command fails. Infrastructure: as of :func:`ensure_system`.
+    """
+    commands = definition.commands
+    report(f"running the commands of build.run (output: {shown(folder / LOG)})")
+    scripts = {f"run/{number}.sh": f"{command}\n".encode() for number, command in enumerate(commands)}
+    failed = _run(
+        engine, commands_template(len(commands)), {}, {"BASE": base}, (), secrets, folder, report, reference, anew=anew,
+        scripts=scripts, place=definition.place_files,
+    )  # fmt: skip
+    if failed is not None:
+        numbers = [int(one) for one in re.findall(r'^ > .*"step: build\.run\[(\d+)\]', failed, re.MULTILINE)]
+        number = numbers[-1] if numbers else 0
+        raise explain_command(
+            failed, f"build.run[{number}]: {short_command(commands[number])}", None, shown(folder / LOG)
+        )
+    report("note: what the commands of build.run leave may differ in an image built on another day or machine")
 
 
 @contextmanager
@@ -263,6 +301,8 @@ def _run(
     files_to: Path | None = None,
     anew: bool = False,
     tool: Tool = "uv",
+    scripts: Mapping[str, bytes] | None = None,
+    place: Callable[[Path], None] | None = None,
 ) -> str | None:
     """Runs a build; returns its output where it failed.
 
@@ -271,13 +311,14 @@ def _run(
         tool: what is installed beside uv.
         tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
         anew: whether nothing is taken from BuildKit's cache.
+        scripts: further files beside toolkit's own. place: puts further files of the project into a folder.
     """
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
         context = made / "context"
         for name, content in [
             *((f"project/{name}", content) for name, content in files.items()),
-            *((f"toolkit/{name}", content) for name, content in support().items()),
+            *((f"toolkit/{name}", content) for name, content in {**support(), **(scripts or {})}.items()),
             *((f"tool/{name}", content) for name, content in tool_files(tool).items()),
         ]:
             path = context / name
@@ -285,6 +326,8 @@ def _run(
             path.write_bytes(content)
         for name in ("project", "tool"):
             (context / name).mkdir(exist_ok=True)
+        if place is not None:
+            place(context / "project")
         dockerfile = made / "Dockerfile"
         dockerfile.write_bytes(dockerfile_text)
         if tool != "uv":
@@ -297,26 +340,43 @@ def _run(
             tag=tag,
             output=folder / LOG,
             arguments=arguments,
-            passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
+            passed_on=passed_on(),
             secrets={**secrets, **_variables(made, variables)},
             files=files_to,
         )
+        failed = attempt(client, request, folder, report)
+    for line in shown_words(failed) if failed is not None else []:
+        report("  " + line)
+    return failed
+
+
+def passed_on() -> tuple[str, ...]:
+    """The names of the variables of proxies that are set here."""
+    return tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name))
+
+
+def attempt(
+    client: buildkit.BuildClient, request: buildkit.BuildRequest, folder: Path, report: Callable[[str], None]
+) -> str | None:
+    """Runs a build, again where the network failed it; returns its output where it failed for good.
+
+    Raises:
+        Infrastructure: as of :func:`buildkit.run_build`, or there is no space in ``folder``.
+    """
+    outcome = buildkit.run_build(client, request, report)
+    for pause in _PAUSES:
+        if outcome.succeeded or not is_transient_failure(outcome.text):
+            break
+        report(f"the build failed because of the network: trying again in {pause} s")
+        with LiveLine(report, "waiting"):
+            time.sleep(pause)
         outcome = buildkit.run_build(client, request, report)
-        for pause in _PAUSES:
-            if outcome.succeeded or not is_transient_failure(outcome.text):
-                break
-            report(f"the build failed because of the network: trying again in {pause} s")
-            with LiveLine(report, "waiting"):
-                time.sleep(pause)
-            outcome = buildkit.run_build(client, request, report)
-        # The command line says only that it was cancelled.
-        is_cancelled = not outcome.succeeded and "error from receiver" in outcome.text
-        if is_cancelled and shutil.disk_usage(folder).free < _LITTLE:
-            raise no_space(folder)
+    # The command line says only that it was cancelled.
+    is_cancelled = not outcome.succeeded and "error from receiver" in outcome.text
+    if is_cancelled and shutil.disk_usage(folder).free < _LITTLE:
+        raise no_space(folder)
     if outcome.succeeded:
         return None
-    for line in shown_words(outcome.text):
-        report("  " + line)
     return outcome.text
 
 

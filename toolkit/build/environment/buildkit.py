@@ -20,6 +20,11 @@ TIME_LIMIT = 30 * 60
 """Seconds that the build of an environment may take."""
 _LAST_WITH_BUILTIN = 23
 """The last version of the CLI that uses the engine's BuildKit by itself. Later ones need the buildx plugin."""
+_OWN_STEP = re.compile(r'#\d+ \[.*: "step: ([^"]+)"')
+"""A step of the templates, which name what they do."""
+_ANY_STEP = re.compile(r"#\d+ (\[(?!internal)[^\]]*\d+/\d+\] .+)")
+_WIDEST = 120
+"""Characters of a step that are shown."""
 _GRACE = 10
 """Seconds between asking the CLI to stop and killing it."""
 
@@ -52,6 +57,8 @@ class BuildRequest:
         passed_on: names of this process's environment variables that the build gets (proxies). The image does not show them.
         secrets: files that are mounted during the build, by the secret's id. The image does not show them.
         anew: whether nothing is taken from BuildKit's cache.
+        target: the stage that is built; "" is the last one.
+        shows_steps: whether each step is reported by its instruction, as a Dockerfile of the user's own wants it.
         files: an absolute path of the folder that gets the files of the build's last stage; None where an image is made of it.
     """
 
@@ -64,6 +71,8 @@ class BuildRequest:
     secrets: dict[str, Path] = field(default_factory=dict)
     files: Path | None = None
     anew: bool = False
+    target: str = ""
+    shows_steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,8 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         command += ["--output", f"type=local,dest={request.files}"]
     else:
         command += [*client.to_engine, "--tag", request.tag]
+    if request.target:
+        command += ["--target", request.target]
     if request.anew:
         command.append("--no-cache")
     for name, value in request.arguments.items():
@@ -164,14 +175,16 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
             raise Infrastructure(f"{client.command[0]} cannot be started: {error.strerror}") from error
         try:
             with LiveLine(report, "starting the build") as progress:
-                _report_steps(child, request.output, progress)
+                _report_steps(child, request.output, progress, _ANY_STEP if request.shows_steps else _OWN_STEP)
         except BaseException:
             _stop(child)
             raise
     return BuildResult(child.returncode == 0, request.output.read_text("utf-8", "replace"))
 
 
-def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: LiveLine) -> None:
+def _report_steps(
+    child: subprocess.Popen[bytes], output: Path, progress: LiveLine, shown_step: re.Pattern[str]
+) -> None:
     """Waits for the build's end, and shows until then what it does."""
     deadline = time.monotonic() + TIME_LIMIT
     reported: set[str] = set()
@@ -188,10 +201,10 @@ def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: LiveLi
             *lines, rest = (rest + stream.read()).split(b"\n")
             for line in lines:
                 text = line.decode("utf-8", "replace")
-                step = re.match(r'#(\d+) \[.*: "step: ([^"]+)"', text)
-                if step and step[2] not in reported:
-                    reported.add(step[2])
-                    progress.begin(step[2])
+                step = shown_step.match(text)
+                if step and step[1] not in reported:
+                    reported.add(step[1])
+                    progress.begin(step[1] if len(step[1]) <= _WIDEST else f"{step[1][: _WIDEST - 3]}...")
                 detail = doing.read(text)
                 if detail is not None:
                     progress.detail(detail)

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from toolkit.build.environment.apt_file import AptFile
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.meaning.memory import VERSION, Memory
 from toolkit.config.settings import BuildNetwork
@@ -49,6 +50,10 @@ class EnvironmentDefinition:
         packages: the system packages.
         meaning: of the lock's files, as :class:`Memory` says it; None where it is worked out here.
         build_packages: the system packages that only the installation needs. They are not in the image.
+        made_of: what the base image is made of, where that is the project's own Dockerfile; in the form of :meth:`inputs`.
+        apt: the file that names some of the system packages.
+        commands: what is run once all is installed (``build.run``).
+        command_files: the files that they find, in the form of :meth:`inputs`; ``place_files`` copies them into a folder.
     """
 
     base: str
@@ -57,11 +62,16 @@ class EnvironmentDefinition:
     lock: Dependencies
     meaning: Mapping[str, str] | None = None
     build_packages: tuple[str, ...] = ()
+    made_of: Mapping[str, str] = field(default_factory=dict)
+    apt: AptFile | None = None
+    commands: tuple[str, ...] = ()
+    command_files: Mapping[str, str] = field(default_factory=dict)
+    place_files: Callable[[Path], None] | None = field(default=None, compare=False)
 
     @property
     def is_base(self) -> bool:
         """Whether the base image itself is the environment, because nothing is added."""
-        return self.lock.kind == "none" and not self.packages
+        return self.lock.kind == "none" and not self.packages and not self.commands
 
     @property
     def tool(self) -> Tool:
@@ -74,12 +84,22 @@ class EnvironmentDefinition:
 
     def inputs(self) -> dict[str, str]:
         """All that the image depends on, by names and with values as :mod:`toolkit.build.environment.meaning.parts` has them."""
+        inputs = {**self._own_inputs(), **self.made_of}
+        if self.apt is not None:
+            for name in self.apt.packages:
+                inputs[f"{self.apt.file}: {name}"] = inputs.pop(f"{SYSTEM_PACKAGES}: {name}", "")
+        return inputs
+
+    def _own_inputs(self) -> dict[str, str]:
+        """The same without what the base image is made of: another comment in a Dockerfile is the same environment."""
         inputs = {BASE_IMAGE: self.base_id, **{f"{SYSTEM_PACKAGES}: {name}": "" for name in set(self.packages)}}
         inputs |= Memory().of(self.lock.files, self.lock.reading) if self.meaning is None else self.meaning
         if not self.is_base:
             parts = [self.template(), *support().values(), *tool_files(self.tool).values(), str(VERSION).encode()]
             if self.packages:
                 parts.append(template("none"))
+            if self.commands:
+                parts.append(commands_template(1))
             if self.lock.environment:
                 parts.append(json.dumps(self.lock.environment, sort_keys=True).encode())
             inputs[TEMPLATE] = "\n" + hashlib.sha256(b"".join(parts)).hexdigest()
@@ -88,16 +108,25 @@ class EnvironmentDefinition:
                 inputs |= _option(name, value)
         if self.lock.kind != "none":
             inputs |= {f"{BUILD_PACKAGES}: {name}": "" for name in self.build_packages}
-        return inputs
+        for number, command in enumerate(self.commands):
+            name = f"build.run: {short_command(command)}"
+            name = f"{name} ({number})" if name in inputs else name
+            inputs[name] = "\n" + hashlib.sha256(f"{number} {command}".encode()).hexdigest()
+        return {**inputs, **self.command_files}
+
+    @property
+    def without_commands(self) -> EnvironmentDefinition:
+        """What the commands are run in."""
+        return replace(self, commands=(), command_files={}, place_files=None)
 
     @property
     def reference(self) -> str:
         """The environment image's own reference, or the base image's where nothing is added."""
         if self.is_base:
             return self.base
-        if self.lock.kind == "none":
+        if self.lock.kind == "none" and not self.commands:
             return system_reference(self.base_id, self.packages)
-        key = hashlib.sha256(json.dumps(self.inputs(), sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(self._own_inputs(), sort_keys=True).encode()).hexdigest()
         return f"{REPOSITORY}:{key}"
 
 
@@ -112,6 +141,18 @@ def _option(name: str, value: str) -> dict[str, str]:
 def template(kind: str) -> bytes:
     """The Dockerfile of a build: of an environment, by the kind of its dependencies, or of an ``export``."""
     return b"\n".join(data_path(f"dockerfiles/{part}.Dockerfile").read_bytes() for part in _PARTS[kind])
+
+
+def commands_template(count: int) -> bytes:
+    """The Dockerfile of this many commands of ``build.run``."""
+    head, _, each = data_path("dockerfiles/run.Dockerfile").read_text().partition("RUN ")
+    return (head + "\n".join(f"RUN {each.replace('NUMBER', str(number))}" for number in range(count))).encode()
+
+
+def short_command(command: str) -> str:
+    """A command as a sentence names it."""
+    words = " ".join(command.split())
+    return words if len(words) <= 60 else f"{words[:59]}…"
 
 
 def system_reference(base_id: str, packages: tuple[str, ...]) -> str:

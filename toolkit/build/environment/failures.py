@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 
+from toolkit.build.environment.base_image import is_absent
 from toolkit.build.environment.causes import BUILD_SETTING, CAUSES, PACKAGES, Cause
 from toolkit.build.environment.dependencies.found import foreign_distribution_error
 from toolkit.build.environment.dependencies.remedies import writing_again
+from toolkit.build.environment.dockerfile import Dockerfile, faulty_instruction
 from toolkit.build.environment.places import FaultyRequirement
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
@@ -123,6 +126,72 @@ def explain_failure(
         return BadInput(sentence)
     needed_by = re.search(r"was included because `([^`]+)`", words)
     return FaultyRequirement(sentence, location, named, needed_by[1] if needed_by else "")
+
+
+def explain_command(text: str, command: str, where: str | None, log: str) -> ToolkitError:
+    """The error of a command of the user's own that failed in a build: its own last words, or what is wrong with the machine.
+
+    Args:
+        text: the build's whole output. command: names it, for the sentence. log: the file with the whole output.
+    """
+    words = _final(text)
+    found = _cause(words)
+    if found is not None and found[0].kind != "input":
+        error = explain_failure(text, "", None, (), log)
+        return Infrastructure(f"{command} failed: {error.message}", where)
+    ended = re.search(r"^toolkit-exit: (\d+)", words, re.MULTILINE)
+    code = f" with exit code {ended[1]}" if ended else ""
+    return BadInput(f"{command} failed{code}: {_last_line(words)} (the whole log: {log})", where)
+
+
+def explain_own_dockerfile(
+    text: str, dockerfile: Dockerfile, file: str, log: str, added: bool = False, root: Path | None = None
+) -> ToolkitError:
+    """The error of a user's own Dockerfile that can't be built, with the line at fault.
+
+    Args:
+        text: the build's whole output. file: the Dockerfile, and ``root`` the project's root. log: as of :func:`explain_command`.
+        added: as of :func:`faulty_instruction`.
+    """
+    line, instruction, image = faulty_instruction(text, dockerfile, added)
+    where = f"{file}:{line}" if line is not None else file
+    said = re.search(r"^#\d+ ERROR:? (.*)", text, re.MULTILINE)
+    reason = said[1].strip() if said else _last_line(_final(text))
+    if image:
+        if is_absent(reason):
+            return BadInput(
+                f"the image {image} does not exist, or needs a login ({reason}): correct its name, or `docker login`",
+                where,
+            )
+        return Infrastructure(
+            f"the image {image} is not on this engine, and its registry cannot be reached ({_cut(reason)}): check the network, or "
+            f"start from an image that this engine has (the whole log: {log})",
+            where,
+        )
+    missing = re.search(r'"/?([^"]+)" not found|no source files were specified|lstat /?(\S+): no such file', text)
+    if missing and not instruction.startswith("FROM"):
+        name = missing[1] or missing[2] or ""
+        there = root is not None and name and (root / name).exists()
+        why = ".dockerignore or a rule of toolkit leaves it out" if there else "there is no such file"
+        return BadInput(f"{_shortened(instruction)}: {name or 'no file'} is not in the build's context: {why}", where)
+    if re.search(r"^#\d+ ERROR:? (?:executor failed|process )", text, re.MULTILINE) or not instruction:
+        command = _shortened(instruction) if instruction else "the build"
+        if line is not None and not said:
+            return BadInput(_without_prefix(_last_line(_final(text))), where)
+        return explain_command(text, command, where, log)
+    if line is not None and not said:
+        return BadInput(_without_prefix(_last_line(_final(text))), where)
+    return explain_command(text, _shortened(instruction), where, log)
+
+
+def _without_prefix(words: str) -> str:
+    """BuildKit's word on a line, without where it came from."""
+    return re.sub(r"^.*(?:parse error (?:on )?line \d+|failed to create LLB definition|failed to solve): ", "", words)
+
+
+def _shortened(instruction: str) -> str:
+    words = " ".join(re.sub(r"--mount=\S+ ", "", instruction).split())
+    return words if len(words) <= 80 else f"{words[:79]}…"
 
 
 def _final(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from toolkit.build.environment.apt_file import find_apt_file
 from toolkit.errors import BadInput
 from toolkit.project import Project
 
@@ -38,10 +39,21 @@ def placed(project: Project) -> Iterator[None]:
         raise BadInput(error.message, next((line for line in lines if line), file)) from error
     except BadInput as error:
         setting = re.match(r"build\.(\w+)", error.message)
+        if setting and setting[1] == "system_packages" and error.where is None:
+            _raise_of_apt_file(project.root, error)
         place = project.config.build_places.get(setting[1]) if setting and error.where is None else None
         if place is None:
             raise
         raise BadInput(error.message, place) from error
+
+
+def _raise_of_apt_file(root: Path, error: BadInput) -> None:
+    """Raises the error at the line of apt.txt, where it is about a package that stands there."""
+    found = find_apt_file(root)
+    for name, line in found.packages.items() if found else ():
+        bare = re.escape(re.split("[:=]", name)[0])
+        if re.search(rf"(?<![\w.+-]){bare}(?![\w+-])", error.message.partition(": ")[2].partition(" (")[0]):
+            raise BadInput(error.message.partition(": ")[2], f"{found.file}:{line}" if found else None) from error
 
 
 def line_of_requirement(root: Path, file: str, package: str, _seen: frozenset[str] = frozenset()) -> str | None:

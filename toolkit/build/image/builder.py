@@ -18,6 +18,7 @@ from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.index import CODE_INDEX, look_at
 from toolkit.build.code.layer import LayerEntry, code_digest, runtime_entries
 from toolkit.build.code.own_outputs import outputs_folder
+from toolkit.build.environment.apt_file import find_apt_file, with_apt_packages
 from toolkit.build.environment.base_image import (
     CONDA_PYTHON,
     DEFAULT_BASE,
@@ -102,8 +103,10 @@ def build(
     chosen = image or project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
-    job = _BuildJob(project, engine or EngineApi(), folder, report, anew)
     with placed(project), build_lock(folder, report):
+        # An existing image has the system packages that it has.
+        project = project if target.names_an_image else with_apt_packages(project, report)
+        job = _BuildJob(project, engine or EngineApi(), folder, report, anew)
         if target.names_an_image:
             return _build_on_existing(job, target, explain)
         return _build_on_environment(job, target, explain)
@@ -118,6 +121,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     from toolkit.build.environment.builder import ask_tool
 
     folder = build_folder(project)
+    project = with_apt_packages(project, report)
     job = _BuildJob(project, engine or EngineApi(), folder, report, anew=True)
     settings = project.config.build
     with placed(project), build_lock(folder, report):
@@ -127,7 +131,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
             raise BadInput(f"there is nothing to lock in this project: {there}")
         if found.tool != "uv":
             raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
-        base, image = _find_base(job)
+        base, image, _ = _find_base(job)
         base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
         network = network_files(settings.network, project.home)
@@ -160,7 +164,8 @@ def dependency_files(project: Project, engine: EngineApi) -> dict[str, bytes]:
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     if target.names_an_image:
         return {}
-    job = _BuildJob(project, engine, build_folder(project), lambda sentence: None)
+    project = with_apt_packages(project, lambda _: None)
+    job = _BuildJob(project, engine, build_folder(project), lambda _: None)
     return _definition(job, read_build_record(job.folder, target)).lock.files
 
 
@@ -176,7 +181,7 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     check_packages(settings.build_packages, "build.build_packages")
     memory = Memory(job.folder)
     found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
-    base, base_image = _find_base(job)
+    base, base_image, made_of = _find_base(job)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
         base_id = last.base_id  # the base was removed, but the environment that was built on it may still be there
@@ -187,7 +192,46 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     if found.kind == "uv":
         memory.accept(found.files, found.reading)
     meaning = memory.of(found.files, found.reading)
-    return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning, settings.build_packages)
+    definition = EnvironmentDefinition(
+        base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of
+    )
+    return with_commands(definition, job.project, job.folder)
+
+
+def with_commands(
+    definition: EnvironmentDefinition, project: Project, folder: Path, keep: bool = True
+) -> EnvironmentDefinition:
+    """The environment with what ``build.run`` and ``build.files`` say, and with the name of its apt.txt.
+
+    Raises:
+        BadInput: a file is not there, or is not one that a build may read.
+    """
+    settings = project.config.build
+    definition = replace(definition, apt=find_apt_file(project.root))
+    if not settings.run:
+        return definition
+    if not settings.files:
+        return replace(definition, commands=settings.run)
+    from toolkit.build.image.context import chosen_files, copier, inside_project, parts_of
+
+    network = network_files(settings.network, project.home)
+    walk = code_walk(project, network, lambda _: None)
+    names = [inside_project(name, "build.files") for name in settings.files]
+    files = chosen_files(walk, names)
+    there = {file.path for file in files}
+    for name in names:
+        if name not in there and name != ".":
+            why = (
+                ".dockerignore or a rule of toolkit leaves it out"
+                if (project.root / name).exists()
+                else "it is not there"
+            )
+            raise BadInput(f"build.files names {name!r}, which no command can read: {why}")
+    hashes = FileHashes(folder / "run-hashes.json")
+    parts = parts_of(files, hashes, "build.run")
+    if keep:
+        hashes.save()
+    return replace(definition, commands=settings.run, command_files=parts, place_files=copier(files))
 
 
 def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
@@ -213,10 +257,19 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     )
 
 
-def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None]:
+def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None, dict[str, str]]:
+    """The base image, as :func:`find_base_image` gives it, and what it is made of where the project has a Dockerfile of its own."""
     settings = job.project.config.build
+    if settings.dockerfile:
+        from toolkit.build.image.own_dockerfile import ensure_own_image, find_own_dockerfile
+
+        network = network_files(settings.network, job.project.home)
+        walk = code_walk(job.project, network, lambda _: None)
+        own = find_own_dockerfile(job.project, job.engine, walk, job.folder)
+        image = ensure_own_image(job.project, job.engine, own, network, job.folder, job.report, job.anew)
+        return own.reference, image, own.parts
     try:
-        return find_base_image(job.engine, settings.base_image, settings.python)
+        return *find_base_image(job.engine, settings.base_image, settings.python), {}
     except BadInput as error:
         raise BadInput(error.message, _place_of_base(job)) from error
 
@@ -301,14 +354,30 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
         return BuiltImage(
             reference, image_id, code, environment, identity, False, existing=True, id=image_id, content=content
         )
-    settings = job.project.config.build
-    if settings.system_packages or settings.lock not in (None, "none"):
-        job.report(
-            f"note: {reference} is an existing image, so build.system_packages and build.lock do not apply to it"
-        )
+    if sentence := nothing_installed(job.project, reference):
+        job.report(sentence)
     derived = Reference(f"{target.repository}-toolkit")
     definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
     return _build_code(job, derived, definition, read_build_record(job.folder, derived), explain)
+
+
+def nothing_installed(project: Project, reference: str) -> str | None:
+    """The line that says what is not installed into an existing image; None where the project declares nothing."""
+    from toolkit.build.environment.dependencies.search import declaring_file
+
+    settings = project.config.build
+    file = declaring_file(project.root, settings, pipeline_file(project))
+    apt = find_apt_file(project.root)
+    lock = "build.lock" if settings.lock not in (None, "none") else None
+    told = [name for name in (file or lock, apt.file if apt else None) if name]
+    told += [f"build.{name}" for name in ("system_packages", "dockerfile", "run") if getattr(settings, name)]
+    if not told:
+        return None
+    them = f"{', '.join(told[:-1])} and {told[-1]} do" if len(told) > 1 else f"{told[0]} does"
+    sentence = f"note: {reference} is an existing image, so nothing is installed into it: {them} not count"
+    if reference == project.config.executor.config.image and not settings.dockerfile:
+        sentence += f" (to have both, write it as build.base_image: {reference}, and image without tag and digest)"
+    return sentence
 
 
 def code_files(project: Project, report: Report) -> list[CodeFile]:

@@ -56,6 +56,7 @@ class Names:
         base: the base image's reference, and ``old_base`` that of the last build.
         settings: the configuration's file, in which the settings lie that begin with ``build.``.
         asked: the file whose meaning a tool was asked for, and the file that its answer is in.
+        made_of: the parts of what the base image is made of, where the project makes it itself.
         declaring: the files that the environment is read from, as far as they are code too.
     """
 
@@ -64,6 +65,7 @@ class Names:
     settings: str = ""
     asked: tuple[str, str] | None = None
     declaring: frozenset[str] = frozenset()
+    made_of: frozenset[str] = frozenset()
 
 
 def rebuild_reasons(
@@ -104,8 +106,10 @@ def environment_changes(old: Mapping[str, str], new: Mapping[str, str], names: N
     """One sentence for each part of the environment that differs; a file that came or went is one."""
     by_file: dict[str, list[str]] = {}
     old_files, new_files = (_files(one, names) for one in (old, new))
+    # Then the base image is another one because of that.
+    is_base_told = any(old.get(key) != new.get(key) for key in names.made_of)
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) == new.get(key):
+        if old.get(key) == new.get(key) or (key == BASE_IMAGE and is_base_told):
             continue
         if key.startswith(OPTION):
             shown = _OPTIONS.get(key[len(OPTION) :], key)

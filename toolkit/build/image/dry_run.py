@@ -9,6 +9,7 @@ from pathlib import Path
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.index import CODE_INDEX, look_at
 from toolkit.build.code.layer import code_digest, runtime_entries
+from toolkit.build.environment.apt_file import with_apt_packages
 from toolkit.build.environment.base_image import DEFAULT_BASE, OWN_BASE, find_base_image, find_tool_base
 from toolkit.build.environment.builder import kept_answer
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
@@ -17,9 +18,10 @@ from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.python_version import base_for, check_python
 from toolkit.build.image.build_record import PROTOCOL_LABEL, BuildRecord, read_build_record
-from toolkit.build.image.builder import code_walk, engine_id, pipeline_file
+from toolkit.build.image.builder import code_walk, engine_id, nothing_installed, pipeline_file, with_commands
 from toolkit.build.image.changes import BuildInputs, environment_changes
 from toolkit.build.image.explanation import explanation, names_of
+from toolkit.build.image.own_dockerfile import OwnDockerfile, find_own_dockerfile
 from toolkit.build.interpreter import known_interpreter
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.engine import EngineApi
@@ -64,6 +66,7 @@ def dry_run(
     """
     chosen = project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
+    project = project if target.names_an_image else with_apt_packages(project, report)
     foresight = _Foresight(project, engine or EngineApi(), report, explain, anew)
     return foresight.on_existing(target) if target.names_an_image else foresight.on_environment(target)
 
@@ -95,6 +98,8 @@ class _Foresight:
                 f"image: the runtime in {reference} has protocol {labels[PROTOCOL_LABEL]}, but this toolkit has {PROTOCOL}: build "
                 "the image again with this toolkit, or install the toolkit that built it"
             )
+        if sentence := nothing_installed(self._project, reference):
+            self._report(sentence)
         derived = Reference(f"{target.repository}-toolkit")
         definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
         return self._on(derived, definition, read_build_record(self._folder, derived))
@@ -107,14 +112,25 @@ class _Foresight:
         found = find_dependencies(
             self._project.root, settings, self._report, self._memory.accepted(), pipeline_file(self._project)
         )
-        if settings.python and not settings.base_image:
+        made_of: dict[str, str] = {}
+        if settings.dockerfile:
+            walk = code_walk(self._project, network_files(settings.network, self._project.home), lambda _: None)
+            own = find_own_dockerfile(self._project, self._engine, walk, self._folder, keep=False)
+            made_of = own.parts
+            if self._engine.image(own.reference) is None or self._anew:
+                self._report(f"the base image would be built from {own.file}{self._why(last, own)}")
+                self._report("what is installed on it follows from that")
+                return Foreseen(target.repository)
+            base, image = own.reference, self._engine.image(own.reference)
+        elif settings.python and not settings.base_image:
             unknown = self._unknown(OWN_BASE) if self._engine.image(base_for(settings.python)) is None else []
             if unknown:
                 self._report(
                     f"{OWN_BASE} would be asked whether its Python is {settings.python}: the rest follows from that"
                 )
                 return Foreseen(target.repository)
-        base, image = find_base_image(self._engine, settings.base_image, settings.python)
+        if not settings.dockerfile:
+            base, image = find_base_image(self._engine, settings.base_image, settings.python)
         base_id = str(image["Id"]) if image else ""
         if not base_id and last and last.base == base:
             base_id = last.base_id
@@ -142,9 +158,29 @@ class _Foresight:
             found = found.answered(answer)
         meaning = self._memory.of(found.files, found.reading)
         definition = EnvironmentDefinition(
-            base, base_id, settings.system_packages, found, meaning, settings.build_packages
+            base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of
         )
-        return self._on(target, definition, last)
+        return self._on(target, with_commands(definition, self._project, self._folder, keep=False), last)
+
+    def _why(self, last: BuildRecord | None, own: OwnDockerfile) -> str:
+        """Why the project's Dockerfile would be built."""
+        if self._anew:
+            return ", because everything is installed again (--no-cache)"
+        if last is None:
+            return ""
+        names = names_of(
+            self._project, EnvironmentDefinition("", "", (), Dependencies("none"), {}, (), own.parts), last
+        )
+        # Of the last build, what may be the Dockerfile's: other parts of it are not known yet.
+        of_it = ("build.args: ", "build.target")
+        old = {
+            key: value
+            for key, value in last.inputs.environment.items()
+            if key in own.parts or key.startswith(of_it) or key.endswith(f" (read by {own.file})")
+        }
+        why = environment_changes(old, own.parts, names)
+        more = f"; and {len(why) - _NAMED} more" if len(why) > _NAMED else ""
+        return f", because: {'; '.join(why[:_NAMED])}{more}" if why else ""
 
     def _unknown(self, *names: str) -> list[str]:
         """Those of these images whose Python would have to be asked, in a container."""

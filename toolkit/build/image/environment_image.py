@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from toolkit.build.code.layer import CodeLayer
-from toolkit.build.environment.builder import dependency_layer, ensure_system
+from toolkit.build.environment.builder import dependency_layer, ensure_system, run_commands
 from toolkit.build.environment.definition import EnvironmentDefinition
 from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, identity_of
 from toolkit.build.image.build_record import IDENTITY_LABEL
@@ -47,7 +47,12 @@ def ensure_environment(
         return base
     reference = definition.reference
     image = engine.image(reference)
-    if image is None or anew:
+    if (image is None or anew) and definition.commands:
+        inner = definition.without_commands
+        ensure_environment(engine, inner, secrets, folder, report, anew)
+        run_commands(engine, definition, inner.reference, reference, secrets, folder, report, anew)
+        image = engine.image(reference)
+    elif image is None or anew:
         _build(engine, definition, reference, secrets, folder, report, anew)
         image = engine.image(reference)
     if image is None:
@@ -69,6 +74,11 @@ def _build(
     )
     if definition.lock.kind == "none":
         return
+    if definition.made_of:
+        report(
+            f"note: {definition.lock.file} is installed into /opt/venv, so steps do not see Python packages that the "
+            "Dockerfile's own commands installed (build.lock: none takes the image as it is)"
+        )
     with dependency_layer(engine, definition, system, secrets, folder, report, anew) as made:
         if made.from_source:
             report(
