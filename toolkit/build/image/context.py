@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from toolkit.build.code.dockerignore import parse
 from toolkit.build.code.files import CodeFile, Folder, Walk, with_content
 from toolkit.build.code.hashes import FileHashes
+from toolkit.build.dockerignore import parse
 from toolkit.build.environment.dependencies.found import inside
 from toolkit.errors import BadInput, ChangedFile, Infrastructure, VanishedFile
 
