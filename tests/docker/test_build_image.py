@@ -188,7 +188,7 @@ def test_no_secret_and_no_history_is_in_the_image(bench: Bench) -> None:
     ):
         (bench.root / name).parent.mkdir(parents=True, exist_ok=True)
         (bench.root / name).write_text("CANARY-7431")
-    (bench.root / "sub" / "server.pem").write_text("-----BEGIN " + "PRIVATE KEY-----\nCANARY-7431\n")
+    (bench.root / "sub" / "server.pem").write_text("-----BEGIN " + "PRIVATE KEY-----\nbm90IGEga2V5\nCANARY-7431\n")
     executor = Executor(config=ExecutorConfig(image=bench.repository))
     config = Config(executor, RunLogStore(), CatalogStore(), Secrets(type="dotenv", location="passwords"), Build())
     image = build(Project(bench.root, bench.root, config), report=bench.said.append, engine=bench.raw)

@@ -33,6 +33,8 @@ _EXAMPLE = re.compile(
     r"(?:^|[._-])(?:example|examples|sample|template|dist|default|defaults|test|tests|dummy)(?:[._-]|$)"
 )
 """In the name of a file that shows which settings there are."""
+_SHOWN = re.compile(r"(?:^|[._-])(?:example|examples|sample|template)(?:[._-]|$)")
+"""In the name of one whose content is made up. A private key of a test is a private key."""
 
 _PROGRAMS = (
     ".py", ".pyi", ".ipynb", ".md", ".rst", ".html", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java", ".r", ".jl", ".sql",
@@ -42,12 +44,18 @@ _PROGRAMS = (
 )  # fmt: skip
 """Programs, prose and data, which may show a key without being one: their contents are not judged."""
 
-_PRIVATE_KEY = re.compile(rb"(?m)^[ \t]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
-_AWS = re.compile(rb"(?mi)^[ \t]*aws_secret_access_key\s*=\s*\S")
-_NPM = re.compile(rb"(?mi)(?:_authToken|_password|_auth|npmAuthToken)[\"']?\s*[=:]\s*[\"']?[^\s\"'$]")
-_ADDRESS = re.compile(rb"(?mi)^[ \t]*(?:index-url|extra-index-url|index|repository)\s*=.*?://[^/\s:@$]+:[^/\s@$]+@")
-_KUBECONFIG = re.compile(rb"(?m)^[\"']?kind[\"']?\s*:\s*[\"']?Config\b")
-_KUBE_SECRET = re.compile(rb"(?m)^[ \t]+[-\t ]*[\"']?(?:client-key-data|token|password)[\"']?\s*:\s*\S")
+# What follows is no placeholder, such as `<your key>`, `${KEY}` or three dots.
+_PRIVATE_KEY = re.compile(
+    rb"(?m)^[ \t]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*(?:[A-Za-z0-9+/=]{8}|[A-Z][A-Za-z-]*:)"
+)
+_VALUE = rb"[ \t]*[\"']?[A-Za-z0-9+/]"
+_AWS = re.compile(rb"(?mi)^[ \t]*aws_secret_access_key[ \t]*=" + _VALUE)
+_NPM = re.compile(rb"(?mi)(?:_authToken|_password|_auth|npmAuthToken)[\"']?[ \t]*[=:]" + _VALUE)
+_ADDRESS = re.compile(
+    rb"(?mi)^[ \t]*(?:index-url|extra-index-url|index|repository|url)[ \t]*=.*?://[^/\s:@$]+:[^/\s@$]+@"
+)
+_KUBECONFIG = re.compile(rb"(?m)^[\"']?kind[\"']?[ \t]*:[ \t]*[\"']?Config\b")
+_KUBE_SECRET = re.compile(rb"(?m)^[ \t]+[-\t ]*[\"']?(?:client-key-data|token|password)[\"']?[ \t]*:" + _VALUE)
 _PIP = frozenset({"pip.conf", "pip.ini", "uv.toml", ".condarc"})
 _NODE = frozenset({".npmrc", ".yarnrc", ".yarnrc.yml"})
 _JSON_WORDS = (b"service_account", b"refresh_token", b"client_secret", b'"auth"', b"ecretAccessKey", b'"users"')
@@ -72,7 +80,12 @@ def may_hold_credential(name: str, size: int) -> bool:
 
 
 def credential_in(name: str, content: bytes) -> str:
-    """What the content of such a file is, for a sentence: ``a private key``; empty where it is none."""
+    """What the content of such a file is, for a sentence: ``a private key``; empty where it is none, or an example."""
+    kind = _kind_of(name, content)
+    return "" if kind and _SHOWN.search(name.lower()) else kind
+
+
+def _kind_of(name: str, content: bytes) -> str:
     content = content.removeprefix(b"\xef\xbb\xbf")
     # A plain search is much faster than an expression, and most files have none of these words.
     if b"PRIVATE KEY" in content and _PRIVATE_KEY.search(content):
@@ -145,8 +158,10 @@ def _in_json(content: bytes) -> str:
         return "the logins of Docker"
     if found.get("kind") == "Config" and "users" in found and _KUBE_JSON.search(content):
         return "a kubeconfig"
-    if {"accessKeyId", "secretAccessKey"} <= found.keys() or {"AccessKeyId", "SecretAccessKey"} <= found.keys():
-        return "AWS credentials"
+    # The command line of AWS prints them one level down.
+    for one in (found, found.get("AccessKey"), found.get("Credentials")):
+        if isinstance(one, dict) and (one.get("secretAccessKey") or one.get("SecretAccessKey")):
+            return "AWS credentials"
     return ""
 
 
