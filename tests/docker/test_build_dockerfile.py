@@ -103,7 +103,7 @@ def test_an_error_names_the_line(bench: Bench, base: str, text: str, where: str,
 
 @pytest.mark.full(_MORE)
 def test_the_python_of_a_virtual_environment_is_the_one_that_is_used(bench: Bench, base: str) -> None:
-    write(bench, base, "RUN python3 -m venv /mine\nENV VIRTUAL_ENV=/mine PATH=/mine/bin:$PATH\nUSER 7\n")
+    write(bench, base, "RUN python3 -m venv /mine\nENV VIRTUAL_ENV=/mine PATH=/mine/bin:$PATH\nUSER 7\nSHELL [\"/mine/bin/python3\", \"-c\"]\n")
     settings = Build(dockerfile="Dockerfile", lock="none")
     assert bench.run(bench.build(settings).reference, "python3", "-c", "import sys; print(sys.prefix)") == "/mine\n"
     bench.write(requirements_txt="six==1.16.0\n")

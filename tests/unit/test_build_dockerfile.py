@@ -155,6 +155,10 @@ NO_REGISTRY = """\
 #3 sha256:8fd9
 #3 ERROR: failed to do request: Head "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host
 """
+NO_FRONTEND = NO_REGISTRY.replace(
+    "[internal] load metadata for docker.io/library/toolkit-base:bookworm",
+    "resolve image config for docker.io/docker/dockerfile:1",
+)
 NO_IMAGE = (
     NO_REGISTRY.partition("ERROR")[0]
     + "ERROR: pull access denied, repository does not exist or may require authorization\n"
@@ -167,14 +171,18 @@ NO_IMAGE = (
         (FAILED_RUN, "D:5", "RUN echo hi && false failed with exit code 1: hi (the whole log: LOG)", BadInput),
         (NEWER_RUN, "D:5", "RUN echo hi && false failed with exit code 1: hi (the whole log: LOG)", BadInput),
         (MISSING, "D:8", "COPY $PY /y: 3 is not in the build's context: there is no such file", BadInput),
+        (MISSING.replace('"/3" not', 'failed to calculate checksum of ref x::y: "/3": not'), "D:8", "3 is not in the", BadInput),
+        (FAILED_RUN.replace("616 hi", '616 "/gcc" not found'), "D:5", 'failed with exit code 1: "/gcc" not found', BadInput),
         (PARSE, "D:3", "unknown instruction: FOO", BadInput),
         (NO_REGISTRY, "D:2", "its registry cannot be reached", Infrastructure),
+        (NO_FRONTEND, "D:1", "the image docker.io/docker/dockerfile:1 is not on this engine", Infrastructure),
         (NO_IMAGE, "D:2", "does not exist, or needs a login", BadInput),
         (FAILED_RUN.replace("hi\n#8 ERROR", "No space left on device\n#8 ERROR"), "D:5", "disk is full", Infrastructure),
     ],
 )  # fmt: skip
 def test_the_line_that_failed(text: str, where: str, words: str, kind: type) -> None:
-    error = explain_own_dockerfile(text, read_dockerfile(DOCKERFILE, {}), "D", "LOG")
+    content = DOCKERFILE.replace(b"ARG PY=3", b"# syntax=docker/dockerfile:1") if text is NO_FRONTEND else DOCKERFILE
+    error = explain_own_dockerfile(text, read_dockerfile(content, {}), "D", "LOG")
     assert type(error) is kind and error.where == where and words in error.message, str(error)
 
 

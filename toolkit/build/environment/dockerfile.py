@@ -55,12 +55,14 @@ class Dockerfile:
     Attributes:
         sources: the patterns of the files that it can read of the context; None where that can't be told, and it may be any.
         arguments: the names that an ARG declares.
+        frontend: the image that a ``# syntax=`` line names, and the line.
     """
 
     instructions: tuple[Instruction, ...]
     stages: tuple[Stage, ...]
     sources: tuple[str, ...] | None
     arguments: frozenset[str]
+    frontend: tuple[str, int] | None = None
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -91,9 +93,10 @@ def read_dockerfile(content: bytes, arguments: Mapping[str, str]) -> Dockerfile:
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     lines = text.replace("\r\n", "\n").split("\n")
     directives = _directives(lines)
-    instructions = tuple(_instructions(lines, "`" if directives.get("escape") == "`" else "\\"))
+    instructions = tuple(_instructions(lines, "`" if directives.get("escape", ("", 0))[0] == "`" else "\\"))
     sources: list[str] | None = []
-    if "syntax" in directives and not _KNOWN_FRONTEND.fullmatch(directives["syntax"]):
+    frontend = directives.get("syntax")
+    if frontend is not None and not _KNOWN_FRONTEND.fullmatch(frontend[0]):
         sources = None  # another language, in which anything may read the context
     for instruction in instructions:
         found = _sources(instruction)
@@ -106,6 +109,7 @@ def read_dockerfile(content: bytes, arguments: Mapping[str, str]) -> Dockerfile:
         tuple(_stages(instructions, arguments)),
         None if sources is None or "" in sources else tuple(sorted(set(sources))),
         frozenset(declared),
+        frontend,
     )
 
 
@@ -140,7 +144,7 @@ def faulty_instruction(text: str, dockerfile: Dockerfile, added: bool = False) -
     failed = re.search(r"^#(\d+) ERROR", text, re.MULTILINE)
     step = re.search(rf"^#{failed[1]} (?!sha256:|ERROR|\d)(.+)$", text, re.MULTILINE) if failed else None
     name = step[1] if step else ""
-    wanted = re.search(r"(?:load metadata for|^(?:\[[^\]]*\] )?FROM) (\S+)", name)
+    wanted = re.search(r"(?:load metadata for|resolve image config for|^(?:\[[^\]]*\] )?FROM) (\S+)", name)
     image = wanted[1] if wanted else ""
     if line is None and image:
         line = _line_of_image(dockerfile, image)
@@ -161,6 +165,8 @@ def _line_of_image(dockerfile: Dockerfile, image: str) -> int | None:
         name = re.sub(r"^(?:docker\.io/)?(?:library/)?", "", name.partition("@")[0])
         return name.removesuffix(":latest")
 
+    if dockerfile.frontend and short(dockerfile.frontend[0]) == short(image):
+        return dockerfile.frontend[1]
     for stage in dockerfile.stages:
         if short(stage.image) == short(image):
             return stage.line
@@ -188,15 +194,15 @@ def _line_by_number(dockerfile: Dockerfile, step: str) -> int | None:
     return None
 
 
-def _directives(lines: list[str]) -> dict[str, str]:
-    """The directives at the top, which look like comments."""
-    found: dict[str, str] = {}
+def _directives(lines: list[str]) -> dict[str, tuple[str, int]]:
+    """The directives at the top, which look like comments, each with its line."""
+    found: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(lines):
         match = _DIRECTIVE.fullmatch(line.strip())
         if match is None and not (number == 0 and line.startswith("#!")):
             break
         if match is not None:
-            found.setdefault(match[1].lower(), match[2])
+            found.setdefault(match[1].lower(), (match[2], number + 1))
     return found
 
 
