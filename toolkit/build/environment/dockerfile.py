@@ -9,7 +9,7 @@ import json
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 REPOSITORY = "toolkit-dockerfile"
 """Of the images that are made of the users' own Dockerfiles."""
@@ -17,15 +17,14 @@ REPOSITORY = "toolkit-dockerfile"
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(.*?)\s*")
 _HEREDOC = re.compile(r"\d*<<(-?)(['\"]?)([A-Za-z_][\w.-]*)\2")
 """A word that begins a heredoc, as BuildKit finds it."""
-_KNOWN_FRONTEND = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
-_REMOTE = re.compile(r"(?:https?|git|ssh|ftp)://|git@")
-_PREDEFINED = re.compile(
+_KNOWN_FRONTEND = r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?"
+_REMOTE = r"(?:https?|git|ssh|ftp)://|git@"
+_PREDEFINED = (
     r"(?i:(?:https?|ftp|no|all)_proxy)|BUILDKIT_\w+|(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)|SOURCE_DATE_EPOCH"
 )
 
 
-@dataclass(frozen=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One instruction.
 
     Attributes:
@@ -39,8 +38,7 @@ class Instruction:
     end: int
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """One stage. ``image`` is what it starts from, with variables in it replaced as far as they are known."""
 
     name: str
@@ -48,8 +46,7 @@ class Stage:
     line: int
 
 
-@dataclass(frozen=True)
-class Dockerfile:
+class Dockerfile(NamedTuple):
     """What is known of a Dockerfile.
 
     Attributes:
@@ -81,7 +78,7 @@ class Dockerfile:
 
     def undeclared(self, names: Mapping[str, str]) -> list[str]:
         """Those of these arguments that no ARG declares, so that they have no effect."""
-        return sorted(name for name in names if name not in self.arguments and not _PREDEFINED.fullmatch(name))
+        return sorted(name for name in names if name not in self.arguments and not re.fullmatch(_PREDEFINED, name))
 
 
 def read_dockerfile(content: bytes, arguments: Mapping[str, str]) -> Dockerfile:
@@ -96,7 +93,7 @@ def read_dockerfile(content: bytes, arguments: Mapping[str, str]) -> Dockerfile:
     instructions = tuple(_instructions(lines, "`" if directives.get("escape", ("", 0))[0] == "`" else "\\"))
     sources: list[str] | None = []
     frontend = directives.get("syntax")
-    if frontend is not None and not _KNOWN_FRONTEND.fullmatch(frontend[0]):
+    if frontend is not None and not re.fullmatch(_KNOWN_FRONTEND, frontend[0]):
         sources = None  # another language, in which anything may read the context
     for instruction in instructions:
         found = _sources(instruction)
@@ -273,7 +270,7 @@ def _sources(instruction: Instruction) -> list[str] | None:
         return None  # a quoted or an escaped name
     found: list[str] = []
     for word in words[:-1]:
-        if _HEREDOC.fullmatch(word) or (instruction.keyword == "ADD" and _REMOTE.match(word)):
+        if _HEREDOC.fullmatch(word) or (instruction.keyword == "ADD" and re.match(_REMOTE, word)):
             continue
         if "$" in word:
             return None

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from toolkit.build.code.files import CodeFile, Walk
 from toolkit.build.code.hashes import FileHashes
@@ -23,8 +23,7 @@ _HASHES = "dockerfile-hashes.json"
 _OLDEST = (3, 9)
 
 
-@dataclass(frozen=True)
-class OwnDockerfile:
+class OwnDockerfile(NamedTuple):
     """What the image of a Dockerfile is made of.
 
     Attributes:
