@@ -49,6 +49,9 @@ def sources(text: str) -> tuple[str, ...] | None:
         ("RUN --mount=type=secret,id=netrc x --mount=type=bind,source=b", ()),
         ("COPY <<EOF /x\nCOPY a /x\nEOF\nCOPY b /x", ("b",)),
         ("RUN <<-'END' python\n\tCOPY a /x\n\tEND\nCOPY b /x", ("b",)),
+        ('RUN bash -c "cat <<EOF"\nCOPY b /x\nEOF', ("b",)),
+        ("RUN cat <<EOF\nCOPY b /x", ("b",)),
+        ("RUN cat <<EOF >/y && cat <<\"B\"\nCOPY a /x\nEOF\nCOPY c /x\nB\nCOPY b /x", ("b",)),
         ("RUN echo $((1<<2))\nCOPY b /x", ("b",)),
         ("RUN python <<EOF 3<<OTHER\none\nEOF\nCOPY a /x\nOTHER\nCOPY b /x", ("b",)),
         ("# syntax=docker/dockerfile:1\nFROM x\nCOPY a /x", ("a",)),
@@ -250,6 +253,11 @@ def test_many_files_are_one_part(root: Path) -> None:
         (root / f"src/{number}").touch()
     hashes = FileHashes(root / ".toolkit/hashes")
     assert list(parts_of(chosen_files(walk_of(root), ["src"]), hashes, "D")) == ["what D reads of the project"]
+    (root / "empty").mkdir()
+    assert list(parts_of(chosen_files(walk_of(root), ["empty", "other"]), hashes, "D")) == [
+        "empty (read by D)",
+        "other/three.py (read by D)",
+    ]
     assert "a.txt (read by D)" in parts_of(chosen_files(walk_of(root), ["a.txt"]), hashes, "D")
 
 

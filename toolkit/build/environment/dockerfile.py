@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import shlex
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -225,17 +226,20 @@ def _instructions(lines: list[str], escape: str) -> list[Instruction]:
         words = re.split(r"\s+", text.strip(), maxsplit=1)
         keyword, rest = words[0].upper(), words[1] if len(words) > 1 else ""
         if keyword in ("RUN", "COPY", "ADD", "ONBUILD"):
-            for word in rest.split():
-                heredoc = _HEREDOC.fullmatch(word)
-                if heredoc is None:
-                    continue
-                while at < len(lines):
-                    line = lines[at]
-                    at += 1
-                    if (line.lstrip("\t") if heredoc[1] else line) == heredoc[3]:
-                        break
+            for heredoc in _heredocs(rest):
+                ends = (line.lstrip("\t") if heredoc[1] else line for line in lines[at:])
+                # Without its end it is none, but a part of a longer word, as in a quoted script.
+                at += next((number for number, line in enumerate(ends, 1) if line == heredoc[3]), 0)
         found.append(Instruction(keyword, rest, first + 1, at))
     return found
+
+
+def _heredocs(text: str) -> list[re.Match[str]]:
+    try:
+        words = shlex.split(text, posix=False)
+    except ValueError:
+        words = text.split()
+    return [match for word in words for match in [_HEREDOC.fullmatch(word)] if match]
 
 
 def _flags(text: str) -> tuple[list[str], str]:
