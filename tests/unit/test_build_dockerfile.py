@@ -18,6 +18,8 @@ from toolkit.build.environment.dockerfile import (
     with_argument,
 )
 from toolkit.build.environment.failures import explain_own_dockerfile
+from toolkit.build.environment.places import FaultyRequirement, placed
+from toolkit.build.environment.python_version import check_python
 from toolkit.build.image.context import chosen_files, copier, parts_of, walk_by
 from toolkit.build.image.own_dockerfile import find_own_dockerfile
 from toolkit.config.load import load
@@ -343,3 +345,24 @@ def test_a_dockerfile_that_nothing_can_be_made_of(root: Path, settings: str, doc
     with pytest.raises(BadInput, match=r".*") as error:
         configured(root, settings, dockerfile)
     assert words in str(error.value)
+
+
+def test_a_remedy_names_the_from_where_no_setting_chooses_the_base(tmp_path: Path) -> None:
+    (tmp_path / "toolkit.yaml").write_text("build: {dockerfile: D}\n")
+    (tmp_path / "r.txt").write_text("\nnumpy\n")
+    project = load(tmp_path / "toolkit.yaml", tmp_path)
+    for error, expected in (
+        (BadInput("name one in build.base_image (python:3.12)", "p:1"), "p:1: name one in the FROM of D (python:3.12)"),
+        (BadInput("build.base_image: the Python of x has no venv: add it"), "D: the Python of x has no venv: add it"),
+        (
+            FaultyRequirement("name one in build.base_image or build.python, or another", "r.txt", "numpy"),
+            "r.txt:2: name one in the FROM of D, or another",
+        ),
+    ):
+        with pytest.raises(BadInput) as caught, placed(project):
+            raise error
+        assert str(caught.value) == expected
+    (tmp_path / ".python-version").write_text("3.10\n")
+    said: list[str] = []
+    check_python(tmp_path, "toolkit-dockerfile:1", "3.11.2", said.append)
+    assert "build.python" not in said[0] and "the FROM of the Dockerfile" in said[0]
