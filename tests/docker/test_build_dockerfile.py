@@ -92,6 +92,7 @@ def test_commands_run_in_the_environment_with_their_files(bench: Bench, base: st
         ("RUN echo so && \\\n  exit 3\n", "Dockerfile:3", "RUN echo so && exit 3 failed with exit code 3: so"),
         ("RUN true\nCOPY .env nope /x/\n", "Dockerfile:4", "is not in the build's context"),
         ("\n# c\nRUN true\nNOPE x\n", "Dockerfile:6", "unknown instruction"),
+        ("ONBUILD RUN make\n", "Dockerfile:3", "the image has ONBUILD RUN make"),
         ("FROM scratch\nCOPY app.py /x\n", "Dockerfile", "has no python3 that runs"),
     ],
 )
