@@ -8,6 +8,7 @@
 ARG BASE
 FROM ${BASE} AS system
 USER root
+SHELL ["/bin/sh", "-c"]
 ARG ANEW=""
 ARG SYSTEM_PACKAGES=""
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \

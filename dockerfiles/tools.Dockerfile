@@ -3,6 +3,7 @@
 ARG BASE
 FROM ${BASE} AS tools
 USER root
+SHELL ["/bin/sh", "-c"]
 COPY toolkit /toolkit
 ARG ANEW=""
 ARG GIT=""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.engine_builds import Bench
 from toolkit.build.environment.base_image import find_base_image
-from toolkit.config.settings import Build
+from toolkit.config.settings import Build, BuildNetwork
 from toolkit.errors import BadInput
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -91,6 +92,7 @@ def test_commands_run_in_the_environment_with_their_files(bench: Bench, base: st
         ("RUN echo so && \\\n  exit 3\n", "Dockerfile:3", "RUN echo so && exit 3 failed with exit code 3: so"),
         ("RUN true\nCOPY .env nope /x/\n", "Dockerfile:4", "is not in the build's context"),
         ("\n# c\nRUN true\nNOPE x\n", "Dockerfile:6", "unknown instruction"),
+        ("ONBUILD RUN make\n", "Dockerfile:3", "the image has ONBUILD RUN make"),
         ("FROM scratch\nCOPY app.py /x\n", "Dockerfile", "has no python3 that runs"),
     ],
 )
@@ -103,7 +105,11 @@ def test_an_error_names_the_line(bench: Bench, base: str, text: str, where: str,
 
 @pytest.mark.full(_MORE)
 def test_the_python_of_a_virtual_environment_is_the_one_that_is_used(bench: Bench, base: str) -> None:
-    write(bench, base, "RUN python3 -m venv /mine\nENV VIRTUAL_ENV=/mine PATH=/mine/bin:$PATH\nUSER 7\n")
+    write(
+        bench,
+        base,
+        'RUN python3 -m venv /mine\nENV VIRTUAL_ENV=/mine PATH=/mine/bin:$PATH\nUSER 7\nSHELL ["/mine/bin/python3", "-c"]\n',
+    )
     settings = Build(dockerfile="Dockerfile", lock="none")
     assert bench.run(bench.build(settings).reference, "python3", "-c", "import sys; print(sys.prefix)") == "/mine\n"
     bench.write(requirements_txt="six==1.16.0\n")
@@ -111,3 +117,34 @@ def test_the_python_of_a_virtual_environment_is_the_one_that_is_used(bench: Benc
     assert any("installed into /opt/venv" in sentence for sentence in bench.said)
     shown = bench.run(built.reference, "python3", "-c", "import sys, six; print(sys.prefix, six.__version__)")
     assert shown == "/opt/venv 1.16.0\n"
+
+
+@pytest.mark.full(_MORE)
+def test_the_context_is_code_and_secrets_come_by_their_mounts(bench: Bench, base: str) -> None:
+    for name in (
+        ".env",
+        ".git/config",
+        "keep.txt",
+        "skip.txt",
+        "netrc",
+        ".dockerignore",
+        "docker/Dockerfile.dockerignore",
+    ):
+        path = bench.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text({".dockerignore": "keep.txt\n", "docker/Dockerfile.dockerignore": "skip.txt\n"}.get(name, name))
+    text = "COPY . /all/\nRUN --mount=type=secret,id=netrc,target=/run/n sha256sum </run/n >/sum\n"
+    (bench.root / "docker/Dockerfile").write_text(f"FROM {base}\nENV TEST={bench.repository}\n{text}")
+    settings = Build(dockerfile="docker/Dockerfile", lock="none", network=BuildNetwork(netrc="netrc"))
+    built = bench.build(settings)
+    assert any("may read any file of the project" in sentence for sentence in bench.said)
+    assert bench.run(built.reference, "sh", "-c", "cd /all && find . -type f | sort; cat /sum").split() == [
+        "./.dockerignore",
+        "./app.py",
+        "./docker/Dockerfile",
+        "./docker/Dockerfile.dockerignore",
+        "./keep.txt",
+        "./this/test",
+        hashlib.sha256(b"netrc").hexdigest(),
+        "-",
+    ]

@@ -18,6 +18,8 @@ from toolkit.build.environment.dockerfile import (
     with_argument,
 )
 from toolkit.build.environment.failures import explain_own_dockerfile
+from toolkit.build.environment.places import FaultyRequirement, placed
+from toolkit.build.environment.python_version import check_python
 from toolkit.build.image.context import chosen_files, copier, parts_of, walk_by
 from toolkit.build.image.own_dockerfile import find_own_dockerfile
 from toolkit.config.load import load
@@ -49,6 +51,9 @@ def sources(text: str) -> tuple[str, ...] | None:
         ("RUN --mount=type=secret,id=netrc x --mount=type=bind,source=b", ()),
         ("COPY <<EOF /x\nCOPY a /x\nEOF\nCOPY b /x", ("b",)),
         ("RUN <<-'END' python\n\tCOPY a /x\n\tEND\nCOPY b /x", ("b",)),
+        ('RUN bash -c "cat <<EOF"\nCOPY b /x\nEOF', ("b",)),
+        ("RUN cat <<EOF\nCOPY b /x", ("b",)),
+        ("RUN cat <<EOF >/y && cat <<\"B\"\nCOPY a /x\nEOF\nCOPY c /x\nB\nCOPY b /x", ("b",)),
         ("RUN echo $((1<<2))\nCOPY b /x", ("b",)),
         ("RUN python <<EOF 3<<OTHER\none\nEOF\nCOPY a /x\nOTHER\nCOPY b /x", ("b",)),
         ("# syntax=docker/dockerfile:1\nFROM x\nCOPY a /x", ("a",)),
@@ -155,6 +160,10 @@ NO_REGISTRY = """\
 #3 sha256:8fd9
 #3 ERROR: failed to do request: Head "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host
 """
+NO_FRONTEND = NO_REGISTRY.replace(
+    "[internal] load metadata for docker.io/library/toolkit-base:bookworm",
+    "resolve image config for docker.io/docker/dockerfile:1",
+)
 NO_IMAGE = (
     NO_REGISTRY.partition("ERROR")[0]
     + "ERROR: pull access denied, repository does not exist or may require authorization\n"
@@ -167,14 +176,18 @@ NO_IMAGE = (
         (FAILED_RUN, "D:5", "RUN echo hi && false failed with exit code 1: hi (the whole log: LOG)", BadInput),
         (NEWER_RUN, "D:5", "RUN echo hi && false failed with exit code 1: hi (the whole log: LOG)", BadInput),
         (MISSING, "D:8", "COPY $PY /y: 3 is not in the build's context: there is no such file", BadInput),
+        (MISSING.replace('"/3" not', 'failed to calculate checksum of ref x::y: "/3": not'), "D:8", "3 is not in the", BadInput),
+        (FAILED_RUN.replace("616 hi", '616 "/gcc" not found'), "D:5", 'failed with exit code 1: "/gcc" not found', BadInput),
         (PARSE, "D:3", "unknown instruction: FOO", BadInput),
         (NO_REGISTRY, "D:2", "its registry cannot be reached", Infrastructure),
+        (NO_FRONTEND, "D:1", "the image docker.io/docker/dockerfile:1 is not on this engine", Infrastructure),
         (NO_IMAGE, "D:2", "does not exist, or needs a login", BadInput),
         (FAILED_RUN.replace("hi\n#8 ERROR", "No space left on device\n#8 ERROR"), "D:5", "disk is full", Infrastructure),
     ],
 )  # fmt: skip
 def test_the_line_that_failed(text: str, where: str, words: str, kind: type) -> None:
-    error = explain_own_dockerfile(text, read_dockerfile(DOCKERFILE, {}), "D", "LOG")
+    content = DOCKERFILE.replace(b"ARG PY=3", b"# syntax=docker/dockerfile:1") if text is NO_FRONTEND else DOCKERFILE
+    error = explain_own_dockerfile(text, read_dockerfile(content, {}), "D", "LOG")
     assert type(error) is kind and error.where == where and words in error.message, str(error)
 
 
@@ -242,6 +255,11 @@ def test_many_files_are_one_part(root: Path) -> None:
         (root / f"src/{number}").touch()
     hashes = FileHashes(root / ".toolkit/hashes")
     assert list(parts_of(chosen_files(walk_of(root), ["src"]), hashes, "D")) == ["what D reads of the project"]
+    (root / "empty").mkdir()
+    assert list(parts_of(chosen_files(walk_of(root), ["empty", "other"]), hashes, "D")) == [
+        "empty (read by D)",
+        "other/three.py (read by D)",
+    ]
     assert "a.txt (read by D)" in parts_of(chosen_files(walk_of(root), ["a.txt"]), hashes, "D")
 
 
@@ -327,3 +345,24 @@ def test_a_dockerfile_that_nothing_can_be_made_of(root: Path, settings: str, doc
     with pytest.raises(BadInput, match=r".*") as error:
         configured(root, settings, dockerfile)
     assert words in str(error.value)
+
+
+def test_a_remedy_names_the_from_where_no_setting_chooses_the_base(tmp_path: Path) -> None:
+    (tmp_path / "toolkit.yaml").write_text("build: {dockerfile: D}\n")
+    (tmp_path / "r.txt").write_text("\nnumpy\n")
+    project = load(tmp_path / "toolkit.yaml", tmp_path)
+    for error, expected in (
+        (BadInput("name one in build.base_image (python:3.12)", "p:1"), "p:1: name one in the FROM of D (python:3.12)"),
+        (BadInput("build.base_image: the Python of x has no venv: add it"), "D: the Python of x has no venv: add it"),
+        (
+            FaultyRequirement("name one in build.base_image or build.python, or another", "r.txt", "numpy"),
+            "r.txt:2: name one in the FROM of D, or another",
+        ),
+    ):
+        with pytest.raises(BadInput) as caught, placed(project):
+            raise error
+        assert str(caught.value) == expected
+    (tmp_path / ".python-version").write_text("3.10\n")
+    said: list[str] = []
+    check_python(tmp_path, "toolkit-dockerfile:1", "3.11.2", said.append)
+    assert "build.python" not in said[0] and "the FROM of the Dockerfile" in said[0]

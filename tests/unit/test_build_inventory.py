@@ -289,6 +289,11 @@ OLD = ["ADD rootfs", "RUN x : 'step: system packages'", "COPY /opt/venv /opt/ven
             1,
             ["base", "system packages", "dependencies", "runtime", "large files", "large files", "code"],
         ),
+        (
+            ["toolkit: base", "toolkit: dependencies", 'RUN : "step: build.run[0]"; sh', *["toolkit: code"] * 2],
+            1,
+            ["base", "dependencies", "build.run", "runtime", "code"],
+        ),
         (["ADD rootfs", "RUN pip install x"], None, ["", ""]),
     ],
 )

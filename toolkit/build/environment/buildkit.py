@@ -22,7 +22,7 @@ _LAST_WITH_BUILTIN = 23
 """The last version of the CLI that uses the engine's BuildKit by itself. Later ones need the buildx plugin."""
 _OWN_STEP = re.compile(r'#\d+ \[.*: "step: ([^"]+)"')
 """A step of the templates, which name what they do."""
-_ANY_STEP = re.compile(r"#\d+ (\[(?!internal)[^\]]*\d+/\d+\] .+)")
+_ANY_STEP = re.compile(r"#\d+ (\[(?!internal)[^\]]*\d+/\d+\] (?!FROM ).+)")
 _WIDEST = 120
 """Characters of a step that are shown."""
 _GRACE = 10

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 REPOSITORY = "toolkit-dockerfile"
 """Of the images that are made of the users' own Dockerfiles."""
@@ -17,15 +18,14 @@ REPOSITORY = "toolkit-dockerfile"
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(.*?)\s*")
 _HEREDOC = re.compile(r"\d*<<(-?)(['\"]?)([A-Za-z_][\w.-]*)\2")
 """A word that begins a heredoc, as BuildKit finds it."""
-_KNOWN_FRONTEND = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
-_REMOTE = re.compile(r"(?:https?|git|ssh|ftp)://|git@")
-_PREDEFINED = re.compile(
+_KNOWN_FRONTEND = r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?"
+_REMOTE = r"(?:https?|git|ssh|ftp)://|git@"
+_PREDEFINED = (
     r"(?i:(?:https?|ftp|no|all)_proxy)|BUILDKIT_\w+|(?:BUILD|TARGET)(?:PLATFORM|OS|ARCH|VARIANT)|SOURCE_DATE_EPOCH"
 )
 
 
-@dataclass(frozen=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One instruction.
 
     Attributes:
@@ -39,8 +39,7 @@ class Instruction:
     end: int
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """One stage. ``image`` is what it starts from, with variables in it replaced as far as they are known."""
 
     name: str
@@ -48,19 +47,20 @@ class Stage:
     line: int
 
 
-@dataclass(frozen=True)
-class Dockerfile:
+class Dockerfile(NamedTuple):
     """What is known of a Dockerfile.
 
     Attributes:
         sources: the patterns of the files that it can read of the context; None where that can't be told, and it may be any.
         arguments: the names that an ARG declares.
+        frontend: the image that a ``# syntax=`` line names, and the line.
     """
 
     instructions: tuple[Instruction, ...]
     stages: tuple[Stage, ...]
     sources: tuple[str, ...] | None
     arguments: frozenset[str]
+    frontend: tuple[str, int] | None = None
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ class Dockerfile:
 
     def undeclared(self, names: Mapping[str, str]) -> list[str]:
         """Those of these arguments that no ARG declares, so that they have no effect."""
-        return sorted(name for name in names if name not in self.arguments and not _PREDEFINED.fullmatch(name))
+        return sorted(name for name in names if name not in self.arguments and not re.fullmatch(_PREDEFINED, name))
 
 
 def read_dockerfile(content: bytes, arguments: Mapping[str, str]) -> Dockerfile:
@@ -91,9 +91,10 @@ def read_dockerfile(content: bytes, arguments: Mapping[str, str]) -> Dockerfile:
     text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
     lines = text.replace("\r\n", "\n").split("\n")
     directives = _directives(lines)
-    instructions = tuple(_instructions(lines, "`" if directives.get("escape") == "`" else "\\"))
+    instructions = tuple(_instructions(lines, "`" if directives.get("escape", ("", 0))[0] == "`" else "\\"))
     sources: list[str] | None = []
-    if "syntax" in directives and not _KNOWN_FRONTEND.fullmatch(directives["syntax"]):
+    frontend = directives.get("syntax")
+    if frontend is not None and not re.fullmatch(_KNOWN_FRONTEND, frontend[0]):
         sources = None  # another language, in which anything may read the context
     for instruction in instructions:
         found = _sources(instruction)
@@ -106,6 +107,7 @@ def read_dockerfile(content: bytes, arguments: Mapping[str, str]) -> Dockerfile:
         tuple(_stages(instructions, arguments)),
         None if sources is None or "" in sources else tuple(sorted(set(sources))),
         frozenset(declared),
+        frontend,
     )
 
 
@@ -140,7 +142,7 @@ def faulty_instruction(text: str, dockerfile: Dockerfile, added: bool = False) -
     failed = re.search(r"^#(\d+) ERROR", text, re.MULTILINE)
     step = re.search(rf"^#{failed[1]} (?!sha256:|ERROR|\d)(.+)$", text, re.MULTILINE) if failed else None
     name = step[1] if step else ""
-    wanted = re.search(r"(?:load metadata for|^(?:\[[^\]]*\] )?FROM) (\S+)", name)
+    wanted = re.search(r"(?:load metadata for|resolve image config for|^(?:\[[^\]]*\] )?FROM) (\S+)", name)
     image = wanted[1] if wanted else ""
     if line is None and image:
         line = _line_of_image(dockerfile, image)
@@ -161,6 +163,8 @@ def _line_of_image(dockerfile: Dockerfile, image: str) -> int | None:
         name = re.sub(r"^(?:docker\.io/)?(?:library/)?", "", name.partition("@")[0])
         return name.removesuffix(":latest")
 
+    if dockerfile.frontend and short(dockerfile.frontend[0]) == short(image):
+        return dockerfile.frontend[1]
     for stage in dockerfile.stages:
         if short(stage.image) == short(image):
             return stage.line
@@ -188,15 +192,15 @@ def _line_by_number(dockerfile: Dockerfile, step: str) -> int | None:
     return None
 
 
-def _directives(lines: list[str]) -> dict[str, str]:
-    """The directives at the top, which look like comments."""
-    found: dict[str, str] = {}
+def _directives(lines: list[str]) -> dict[str, tuple[str, int]]:
+    """The directives at the top, which look like comments, each with its line."""
+    found: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(lines):
         match = _DIRECTIVE.fullmatch(line.strip())
         if match is None and not (number == 0 and line.startswith("#!")):
             break
         if match is not None:
-            found.setdefault(match[1].lower(), match[2])
+            found.setdefault(match[1].lower(), (match[2], number + 1))
     return found
 
 
@@ -222,17 +226,20 @@ def _instructions(lines: list[str], escape: str) -> list[Instruction]:
         words = re.split(r"\s+", text.strip(), maxsplit=1)
         keyword, rest = words[0].upper(), words[1] if len(words) > 1 else ""
         if keyword in ("RUN", "COPY", "ADD", "ONBUILD"):
-            for word in rest.split():
-                heredoc = _HEREDOC.fullmatch(word)
-                if heredoc is None:
-                    continue
-                while at < len(lines):
-                    line = lines[at]
-                    at += 1
-                    if (line.lstrip("\t") if heredoc[1] else line) == heredoc[3]:
-                        break
+            for heredoc in _heredocs(rest):
+                ends = (line.lstrip("\t") if heredoc[1] else line for line in lines[at:])
+                # Without its end it is none, but a part of a longer word, as in a quoted script.
+                at += next((number for number, line in enumerate(ends, 1) if line == heredoc[3]), 0)
         found.append(Instruction(keyword, rest, first + 1, at))
     return found
+
+
+def _heredocs(text: str) -> list[re.Match[str]]:
+    try:
+        words = shlex.split(text, posix=False)
+    except ValueError:
+        words = text.split()
+    return [match for word in words for match in [_HEREDOC.fullmatch(word)] if match]
 
 
 def _flags(text: str) -> tuple[list[str], str]:
@@ -267,7 +274,7 @@ def _sources(instruction: Instruction) -> list[str] | None:
         return None  # a quoted or an escaped name
     found: list[str] = []
     for word in words[:-1]:
-        if _HEREDOC.fullmatch(word) or (instruction.keyword == "ADD" and _REMOTE.match(word)):
+        if _HEREDOC.fullmatch(word) or (instruction.keyword == "ADD" and re.match(_REMOTE, word)):
             continue
         if "$" in word:
             return None

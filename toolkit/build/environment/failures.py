@@ -168,12 +168,14 @@ def explain_own_dockerfile(
             f"start from an image that this engine has (the whole log: {log})",
             where,
         )
-    missing = re.search(r'"/?([^"]+)" not found|no source files were specified|lstat /?(\S+): no such file', text)
-    if missing and not instruction.startswith("FROM"):
-        name = missing[1] or missing[2] or ""
-        there = root is not None and name and (root / name).exists()
+    missing = re.search(
+        r'"/?([^"]+)":? not found|no source files were specified|lstat (?:\S*/)?(\S+): no such file', reason
+    )
+    if missing:
+        name = missing[1] or missing[2] or "what it names"
+        there = root is not None and (root / name).exists()
         why = ".dockerignore or a rule of toolkit leaves it out" if there else "there is no such file"
-        return BadInput(f"{_shortened(instruction)}: {name or 'no file'} is not in the build's context: {why}", where)
+        return BadInput(f"{_shortened(instruction)}: {name} is not in the build's context: {why}", where)
     if re.search(r"^#\d+ ERROR:? (?:executor failed|process )", text, re.MULTILINE) or not instruction:
         command = _shortened(instruction) if instruction else "the build"
         if line is not None and not said:

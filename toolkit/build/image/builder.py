@@ -131,7 +131,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
             raise BadInput(f"there is nothing to lock in this project: {there}")
         if found.tool != "uv":
             raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
-        base, image, _ = _find_base(job)
+        base, image, _ = _find_base(replace(job, anew=False))  # versions are chosen anew, for the base that builds have
         base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
         network = network_files(settings.network, project.home)
@@ -354,11 +354,14 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
         return BuiltImage(
             reference, image_id, code, environment, identity, False, existing=True, id=image_id, content=content
         )
-    if sentence := nothing_installed(job.project, reference):
-        job.report(sentence)
     derived = Reference(f"{target.repository}-toolkit")
     definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
-    return _build_code(job, derived, definition, read_build_record(job.folder, derived), explain)
+    last = read_build_record(job.folder, derived)
+    built = _build_code(job, derived, definition, last, explain)
+    # An unchanged build does not read what no image is made of.
+    if (last is None or built.changed) and (sentence := nothing_installed(job.project, reference)):
+        job.report(sentence)
+    return built
 
 
 def nothing_installed(project: Project, reference: str) -> str | None:

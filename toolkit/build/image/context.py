@@ -99,7 +99,10 @@ def parts_of(files: list[CodeFile], hashes: FileHashes, reader: str) -> dict[str
     import hashlib
 
     parts = {}
+    implied = {os.path.dirname(file.path) for file in files}
     for file in files:
+        if file.path in implied and file.kind == "dir":
+            continue
         content = hashes.of(file) if file.kind == "file" else file.target
         kind = hashlib.sha256(f"{file.kind} {file.executable} {content}".encode()).hexdigest()
         parts[f"{file.path} (read by {reader})"] = f"\n{kind}"

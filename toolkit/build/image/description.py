@@ -16,6 +16,7 @@ from toolkit.project import Project
 
 _OWN = "toolkit: "
 """How the history of an image that toolkit built begins for each of its layers; what follows says what the layer is."""
+_COMMAND_STEP = '"step: build.run['
 _SYSTEM_STEP = "step: system packages"
 """What the part of the template that installs system packages says while it runs."""
 _NO_LAYER = re.compile(
@@ -175,7 +176,7 @@ def what_layers_hold(made_by: Sequence[str], of_base: int | None) -> list[str]:
         for number in range(of_base, own[0]):
             if holds[number] in ("", "base"):
                 holds[number] = "system packages" if system in (None, number) else "dependencies"
-    return holds
+    return ["build.run" if _COMMAND_STEP in made else what for what, made in zip(holds, made_by, strict=True)]
 
 
 def _history(engine: EngineApi, image: str, layers: int) -> list[tuple[str, int]]:

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from toolkit.build.code.files import CodeFile, Walk
 from toolkit.build.code.hashes import FileHashes
@@ -23,8 +23,7 @@ _HASHES = "dockerfile-hashes.json"
 _OLDEST = (3, 9)
 
 
-@dataclass(frozen=True)
-class OwnDockerfile:
+class OwnDockerfile(NamedTuple):
     """What the image of a Dockerfile is made of.
 
     Attributes:
@@ -109,6 +108,14 @@ def ensure_own_image(
         image = engine.image(own.reference)
     if image is None:
         raise Infrastructure(f"the engine reported no error, but does not have {own.reference}: see the engine's log")
+    triggers = (image.get("Config") or {}).get("OnBuild")
+    if triggers:
+        line = max((one.line for one in own.read.instructions if one.keyword == "ONBUILD"), default=1)
+        raise BadInput(
+            f"the image has ONBUILD {' '.join(str(triggers[0]).split())[:60]}, which would be run in toolkit's own stages on it: "
+            "remove it, or name a stage without it in build.target",
+            f"{own.file}:{line}",
+        )
     remedy = "install python3 in it, or start it from an image that has one"
     try:
         version = interpreter_of(engine, str(image["Id"]), own.reference).version
