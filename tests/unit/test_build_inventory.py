@@ -289,6 +289,11 @@ OLD = ["ADD rootfs", "RUN x : 'step: system packages'", "COPY /opt/venv /opt/ven
             1,
             ["base", "system packages", "dependencies", "runtime", "large files", "large files", "code"],
         ),
+        (
+            ["toolkit: base", "toolkit: runtime", *["toolkit: data"] * 2, "toolkit: programs", "toolkit: code"],
+            1,
+            ["base", "runtime", "data", "data", "programs", "code"],
+        ),
         (["ADD rootfs", "RUN pip install x"], None, ["", ""]),
     ],
 )

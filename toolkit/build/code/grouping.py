@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -152,9 +151,9 @@ def grouped(folders: Folders, most: int) -> tuple[list[Group], Group]:
     room = min(MOST_PROGRAMS, most - len(large) - len(data))
     programs, left_programs = _spread(folders, PROGRAM, "programs", room)
     below = [*large, *data, *programs]
-    covered = {""}.union(*(group.folders() for group in below))
-    left = sorted((*left_large, *left_data, *left_programs))
-    return below, Group("code", tuple(left), tuple(folder for folder in folders if folder not in covered))
+    rest = Group("code", tuple(sorted((*left_large, *left_data, *left_programs))))
+    covered = rest.folders().union(*(group.folders() for group in below))
+    return below, replace(rest, empty=tuple(folder for folder in folders if folder not in covered))
 
 
 _Left: TypeAlias = "list[tuple[str, Part]]"
@@ -187,8 +186,7 @@ def _spread(folders: Folders, kind: int, holds: str, layers: int) -> tuple[list[
 
 
 def _hash(path: str) -> int:
-    # A checksum is linear: names that differ in their numbers alone would not spread evenly.
-    return zlib.crc32(path.encode()) * 0x9E3779B1 >> 13 & 0xFFFF
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=4).digest(), "big")
 
 
 def _large(folders: Folders, layers: int) -> tuple[list[Group], _Left]:

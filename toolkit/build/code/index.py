@@ -24,10 +24,8 @@ from toolkit.build.code import dockerignore, files, kinds
 from toolkit.build.code.files import CodeFile, EntryKind, Walk, with_content
 from toolkit.build.code.hashes import RACY_NS, read_hash
 from toolkit.build.code.kinds import FORMAT, LARGE, NOTHING, Own, Part, Parts, part_of, parts_of
-from toolkit.build.code.layer import LayerEntry
 from toolkit.build.code.links import warn_of_links
 from toolkit.errors import VanishedFile
-from toolkit.runtime.shared.protocol import WORKSPACE
 from toolkit.runtime.shared.whole_files import write_whole
 
 CODE_INDEX = "code.index"
@@ -71,7 +69,8 @@ class Code:
     """The user's code as one look found it.
 
     Attributes:
-        digest: a SHA-256, in hex, of all that :meth:`entries` gives but the sources. It is the same from every checkout.
+        digest: a SHA-256, in hex, of the code. It is the same from every checkout.
+        folders: its folders with the files and links of each, in order.
         pointers: files that are Git LFS pointers, with the size that is missing, in bytes.
     """
 
@@ -94,19 +93,6 @@ class Code:
     def size(self) -> int:
         """The bytes of all files."""
         return sum(part[1] for parts in self.folders.values() for part in parts)
-
-    def entries(self) -> list[LayerEntry]:
-        """The entries of the code layer, below the working folder."""
-        entries = [LayerEntry(WORKSPACE, "dir", 0o777)]
-        entries += [LayerEntry(f"{WORKSPACE}/{prefix[:-1]}", "dir", 0o777) for prefix in self.folders if prefix]
-        for path, kind, executable, size, digest in self._own():
-            if kind == "file":
-                mode = 0o777 if executable else 0o666
-                source = self._walk.source(path)
-                entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, mode, digest, source, size=size))
-            else:
-                entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, 0o777, digest))
-        return entries
 
     def without_vanished(self) -> Code:
         """The code without the files and links that are gone by now."""

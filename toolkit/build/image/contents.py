@@ -58,7 +58,7 @@ def keep_contents(folder: Path, image: ComposedImage) -> None:
     kept = made_folder(folder)
     name = image.config_digest.partition(":")[2]
     write_whole(str(kept / f"{name}.json"), image.config)
-    sources = [_keep_source(layer, kept) for layer in image.layers[:-1]]
+    sources = [keep_source(layer, kept) for layer in image.layers[:-1]]
     write_whole(str(kept / f"{name}.layers"), json.dumps(sources).encode())
     os.replace(image.code.file, kept / f"{name}.tar")
     for suffix in (".json", ".layers", ".tar", ".layer"):
@@ -71,7 +71,7 @@ def keep_contents(folder: Path, image: ComposedImage) -> None:
             file.unlink(missing_ok=True)
 
 
-def _keep_source(layer: Blob, kept: Path) -> dict[str, object]:
+def keep_source(layer: Blob, kept: Path) -> dict[str, object]:
     """Keeps where a layer's content comes from, and says it for :func:`_own_layer`."""
     content = layer.content
     if isinstance(content, GroupTar):
