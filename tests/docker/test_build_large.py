@@ -155,10 +155,10 @@ def test_a_changed_file_among_many_small_ones_sends_few_of_them(bench: Bench, se
     # What is delivered is what was built.
     contents = ImageContents(bench.raw, bench.root / ".toolkit" / "build", third).own_layers()
     assert list(contents) == layers(bench, third)[-len(contents) :] and len(contents) > 10
-    for digest, layer in contents.items():
-        assert layer.content is not None
-        content = b"".join(layer.content.read())
-        assert digest == f"sha256:{hashlib.sha256(content).hexdigest()}" and len(content) == layer.size
+    for digest, blob in contents.items():
+        assert blob.content is not None
+        content = b"".join(blob.content.read())
+        assert digest == f"sha256:{hashlib.sha256(content).hexdigest()}" and len(content) == blob.size
     # Another state of the code that was built before is there already, and a layer that is known is not read.
     (bench.root / "data" / "day_1" / "sample_121.json").write_text("VALUE = 121\n")
     sent.clear()
