@@ -43,7 +43,7 @@ _PATHS = st.builds(
 )
 _SIZES = st.sampled_from([1, LARGE_SIZE - 1, LARGE_SIZE, *(number * LARGE_SIZE for number in (5, 20, 99, 100, 4000))])
 _FILES = st.dictionaries(_PATHS, _SIZES, max_size=60)
-_FEW = {"MANY_DATA": 8, "MANY_PROGRAMS": 6, "_CROWDED": 5, "TOGETHER": 10_000_000}
+_FEW = {"MANY_DATA": 8, "MANY_PROGRAMS": 6, "_CROWDED": 5, "_A_LAYER": 1}
 """The limits of the tests with small files."""
 _SMALL = st.dictionaries(
     st.builds(lambda path, ending: path + ending, _PATHS, st.sampled_from([".py", ".json", ".png", "", ".yaml"])),
@@ -146,7 +146,8 @@ def test_a_small_file_that_comes_changes_one_layer_while_its_folder_is_not_crowd
         **{f"many/f{number}.png": 1 for number in range(9)},
         **files,
     }
-    with limits(**{**_FEW, "_CROWDED": 1000}):
+    with limits(**{**_FEW, "_CROWDED": 1000}), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grouping, "_number_of_shares", lambda files, most: most)
         before, after = (
             [group.key for group in (*below, rest)]
             for below, rest in (grouped(folders_of(one), 100) for one in (files, {**files, path: 1}))
@@ -156,21 +157,28 @@ def test_a_small_file_that_comes_changes_one_layer_while_its_folder_is_not_crowd
 
 
 def test_a_crowded_folder_is_spread_evenly_and_by_names_alone() -> None:
-    files = {f"images/{number:05}.png": 1 for number in range(6_000)}
+    files = {f"images/{number:05}.png": 1 for number in range(9_000)}
     below, rest = grouped(folders_of(files), 100)
-    assert [group.holds for group in below] == ["data"] * MOST_DATA and not rest.count
-    assert all(400 <= group.count <= 600 for group in below)
+    assert [group.holds for group in below] == ["data"] * 4 and not rest.count
+    assert all(2_000 <= group.count <= 2_500 for group in below)
     more, _ = grouped(folders_of({**files, "images/x.png": 1, "images/y/z.png": 1}), 100)
     assert sum(one.key != other.key for one, other in zip(below, more, strict=True)) <= 2
 
 
 def test_many_programs_are_shared_and_those_in_the_root_stay_in_the_code_layer() -> None:
-    files = {f"package_{number % 500}/module_{number}.py": 1 for number in range(8_000)}
+    files = {f"package_{number % 500}/module_{number}.py": 1 for number in range(9_000)}
     below, rest = grouped(folders_of({**files, "pipeline.py": 1, "one.json": 1}), 100)
-    assert [group.holds for group in below] == ["programs"] * MOST_PROGRAMS
+    assert [group.holds for group in below] == ["programs"] * 3
     paths = {entry.path for entry in rest.entries(ROOT)}
     assert {"/workspace/pipeline.py", "/workspace/one.json"} <= paths
-    assert all(600 <= group.count <= 1400 for group in (*below, rest))
+    assert all(1_800 <= group.count <= 2_700 for group in (*below, rest))
+
+
+@pytest.mark.parametrize(
+    ("files", "shares"), [(100, 1), (2_001, 2), (7_999, 2), (8_000, 4), (31_999, 4), (98_000, 8), (200_000, 12)]
+)
+def test_the_more_files_the_more_layers_share_them(files: int, shares: int) -> None:
+    assert grouping._number_of_shares(files, MOST_DATA) == shares
 
 
 def test_few_files_lie_in_the_code_layer_alone() -> None:
