@@ -23,7 +23,7 @@ from toolkit.build import left_out
 from toolkit.build.code import dockerignore, files, kinds
 from toolkit.build.code.files import CodeFile, EntryKind, Walk, with_content
 from toolkit.build.code.hashes import RACY_NS, read_hash
-from toolkit.build.code.kinds import FORMAT, LARGE, NOTHING, Own, Part, Parts, part_of, parts_of
+from toolkit.build.code.kinds import FORMAT, LARGE, LARGE_SIZE, NOTHING, Own, Part, Parts, part_of, parts_of
 from toolkit.build.code.links import warn_of_links
 from toolkit.errors import VanishedFile
 from toolkit.runtime.shared.whole_files import write_whole
@@ -38,8 +38,6 @@ _Row: TypeAlias = list["str | _Facts | None"]
 """The entries of a folder, in the order of the listing: a name, which the facts follow unless it is a folder. They are None
 where they do not settle what the entry is; they then differ from those of the next look."""
 
-_LARGE = 1_000_000
-"""Bytes of a file that takes a while to read."""
 _CODE, _IGNORED, _OUT = 0, 1, 2
 
 
@@ -284,7 +282,7 @@ class _Look:
 
     def _read(self, file: CodeFile) -> tuple[str, int | None]:
         """The same as :func:`read_hash`, with progress from the first large file on."""
-        if file.size >= _LARGE and self._count is iter and self._report is not None:
+        if file.size >= LARGE_SIZE and self._count is iter and self._report is not None:
             from toolkit.build.progress import byte_progress
 
             self._count = self.progress.enter_context(byte_progress(None, "reading the code", self._report))

@@ -50,11 +50,12 @@ def kind_of(name: str, size: int, is_executable: bool) -> int:
     """
     if size >= LARGE_SIZE:
         return LARGE
-    if is_executable or name.lower() in _PROGRAM_NAMES:
+    if name.lower() in _PROGRAM_NAMES:
         return PROGRAM
     stem, dot, ending = name.rpartition(".")
     if not stem:
-        return PROGRAM if dot else DATA  # a file such as .gitignore is a setting
+        # A file such as .gitignore is a setting, and a script needs no ending. Some file systems set the bit of every file.
+        return PROGRAM if dot or is_executable else DATA
     return PROGRAM if ending.lower() in _PROGRAM_ENDINGS else DATA
 
 
