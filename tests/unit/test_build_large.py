@@ -194,7 +194,8 @@ def test_few_files_lie_in_the_code_layer_alone() -> None:
         ("a.py", False, PROGRAM), ("A.PY", False, PROGRAM), ("toolkit.yaml", False, PROGRAM), (".gitignore", False, PROGRAM),
         ("Makefile", False, PROGRAM), ("run", True, PROGRAM), ("requirements.txt", False, PROGRAM),
         ("page.html.j2", False, PROGRAM),
-        ("a.json", False, DATA), ("a.json", True, DATA), ("a.csv", False, DATA), ("part-00001", False, DATA), ("a.py.gz", False, DATA), ("x.", False, DATA),
+        ("a.json", True, DATA),
+        ("a.json", False, DATA), ("a.csv", False, DATA), ("part-00001", False, DATA), ("a.py.gz", False, DATA), ("x.", False, DATA),
     ],
 )  # fmt: skip
 def test_a_file_is_a_program_by_its_name_or_its_executable_bit(name: str, is_executable: bool, kind: int) -> None:
