@@ -132,12 +132,12 @@ def test_a_large_file_is_sent_once_from_the_project_or_else_from_the_engine(stan
 
     contents, engine = project.build("three", large=b"y" * 5000)
     sent = load_into_node(stand_in.node, contents, ignore).sent
-    assert sorted(sent.values()) == [500, 6656] and engine.saves == 0
+    assert sorted(sent.values()) == [500, 7168] and engine.saves == 0
 
     contents, engine = project.build("four", large=b"z" * 5000)
     project.large_file.write_bytes(b"changed since the build")
     sent = load_into_node(stand_in.node, contents, ignore).sent
-    assert sorted(sent.values()) == [400, 6656] and engine.saves == 1
+    assert sorted(sent.values()) == [400, 7168] and engine.saves == 1
 
 
 def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_replaced(

@@ -314,7 +314,7 @@ class Walk:
 
     def source(self, path: str) -> str:
         """Where a path below the root lies on this machine."""
-        return os.path.join(self.root, path if _IS_UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape")))
+        return source_below(self.root, path)
 
     def folder_source(self, prefix: str) -> str:
         """The same for a folder."""
@@ -435,6 +435,15 @@ class Walk:
         return target
 
 
+def source_below(root: str, path: str) -> str:
+    """Where a path below the project's root lies on this machine."""
+    return os.path.join(root, path if _IS_UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape")))
+
+
+OPENED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""How a file of the code is opened: a link is not followed, and no writer is waited for, where one has replaced it by a pipe."""
+
+
 def open_file(source: str) -> BinaryIO:
     """A file of the code, opened. A link that has replaced it is not followed.
 
@@ -442,8 +451,7 @@ def open_file(source: str) -> BinaryIO:
         BadInput, ChangedFile: as of :func:`unreadable`.
     """
     try:
-        # Without waiting for a writer, where a pipe has replaced it.
-        return open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        return open(os.open(source, OPENED), "rb")
     except OSError as error:
         raise unreadable(error, source) from error
 

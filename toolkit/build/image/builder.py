@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from toolkit.build.code.checkout import ignored_by_git, warn_of_missing
 from toolkit.build.code.files import CodeFile, Walk, is_project_file, open_file, project_files, walk_of
 from toolkit.build.code.hashes import FileHashes
-from toolkit.build.code.index import CODE_INDEX, look_at
+from toolkit.build.code.index import CODE_INDEX, Code, look_at
 from toolkit.build.code.layer import LayerEntry, code_digest, runtime_entries
 from toolkit.build.code.own_outputs import outputs_folder
 from toolkit.build.environment.apt_file import find_apt_file, with_apt_packages
@@ -473,7 +473,7 @@ def _look_and_build(
     )
     runtime = runtime_entries(hashes)
     hashes.save()
-    warn_of_missing(job.project.root, code.folders(), code.pointers, _warning(job.report))
+    warn_of_missing(job.project.root, code.below(), code.pointers, _warning(job.report))
     inputs = BuildInputs(target.repository, definition.inputs(), code.digest, code_digest(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
@@ -486,18 +486,16 @@ def _look_and_build(
         ) or ["nothing changed"]:
             job.report(reason)
     is_done = last is not None and image_id is not None and not job.anew
-    files = code.files() if explain or not is_done else []
-    if files and not without_vanished:
-        _report_size(job, files)
+    if (explain or not is_done) and not without_vanished:
+        _report_size(job, code)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
-    if sentence := ignored_by_git(job.project.root, files):
+    if sentence := ignored_by_git(job.project.root, code.large()):
         job.report(sentence)
     definition, environment = _environment(job, definition, network)
     if last is None or last.base != definition.base:
         job.report(f"the base image is {definition.base}")
-    user = code.entries()
     while True:
         inputs = replace(inputs, environment=definition.inputs(), code=code.digest)
         try:
@@ -508,26 +506,25 @@ def _look_and_build(
 
                 about = base_labels(definition.base, job.engine.image(definition.base_id))
                 built = assemble(
-                    job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
+                    job.engine, str(environment["Id"]), environment, code, runtime, target, job.folder, job.report, upload,
                     partial(_installed, job, definition), about, last.result.id if last is not None else "",
                 )  # fmt: skip
             break
         except VanishedFile:
-            code = code.without_vanished()
-            left = code.entries()
-            if not without_vanished or len(left) == len(user):
+            left = code.without_vanished()
+            if not without_vanished or left.digest == code.digest:
                 raise
-            user = left
+            code = left
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     code.keep(code_file(job.folder, target))
     write_build_record(job.folder, target, record)
     return built
 
 
-def _report_size(job: _BuildJob, files: list[CodeFile]) -> None:
-    from toolkit.build.code.large import size_warning
+def _report_size(job: _BuildJob, code: Code) -> None:
+    from toolkit.build.code.grouping import size_warning
 
-    warning = size_warning(files)
+    warning = size_warning(code)
     if warning is not None:
         job.report(f"warning: {warning}")
 
