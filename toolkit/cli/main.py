@@ -246,6 +246,11 @@ def _add_build(commands: _Commands) -> None:
         metavar="FILE",
         help="write a bill of materials (CycloneDX JSON); with --push it is attached to the image",
     )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the image as an OCI archive; into a folder (DIR/), only the blobs that it lacks",
+    )
     parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")
 
