@@ -155,6 +155,57 @@ def test_a_push_that_was_broken_off_goes_on_where_it_was(stand_in: StandIn, proj
     assert push_to(stand_in, project.build("one")[0]).layers == 2
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_layers_of_a_repository_that_may_not_be_read_are_sent(stand_in: StandIn, project: Builds, status: int) -> None:
+    original = stand_in.work
+
+    def work(request: Request) -> None:
+        return request.answer(status, b"{}") if "from=" in request.path else original(request)
+
+    stand_in.work = work  # type: ignore[method-assign]
+    assert push_to(stand_in, project.build("one")[0], mount="theirs/name").layers == 3
+
+
+def test_a_token_that_ends_is_fetched_again_each_time(stand_in: StandIn, project: Builds, tmp_path: Path) -> None:
+    login(tmp_path / "docker", stand_in.host, PASSWORD)
+    original, tokens = stand_in.work, iter(range(100))
+    valid = [""]
+
+    def work(request: Request) -> None:
+        """Each token is good for two requests, and begins to be bad at an upload's second request as well as at its first."""
+        if request.path.startswith("/token"):
+            valid[:] = [f"Bearer {next(tokens)}"] * 2
+            return request.answer(200, json.dumps({"token": valid[0][7:]}).encode())
+        if valid and request.headers.get("Authorization") == valid[-1]:
+            valid.pop()
+            return original(request)
+        request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        return request.answer(401, b"{}", WWW_Authenticate=f'Bearer realm="http://{stand_in.host}/token",service="s"')
+
+    stand_in.work = work  # type: ignore[method-assign]
+    assert push_to(stand_in, project.build("one")[0]).layers == 3
+    assert next(tokens) >= 5
+
+
+def test_a_registry_says_how_long_to_wait_by_a_number_or_a_time(
+    stand_in: StandIn, project: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(registry_module.time, "sleep", waits.append)
+    past, future = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT"
+    answers = iter(["7", past, future, "nonsense, 3"])
+    original = stand_in.work
+
+    def work(request: Request) -> None:
+        answer = next(answers, None) if request.command == "HEAD" else None
+        return request.answer(429, b"{}", Retry_After=answer) if answer is not None else original(request)
+
+    stand_in.work = work  # type: ignore[method-assign]
+    monkeypatch.setattr(registry_module, "_WAITS", (0.0,) * 4)
+    push_to(stand_in, project.build("one")[0])
+    assert waits == [7.0, 0.0, registry_module._LONGEST_WAIT, 0.0]
+
+
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
 def test_the_credentials_of_docker_login_are_used(
     stand_in: StandIn, project: Builds, tmp_path: Path, auth: str
