@@ -191,7 +191,7 @@ def test_a_registry_says_how_long_to_wait_by_a_number_or_a_time(
     stand_in: StandIn, project: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(registry_module.time, "sleep", waits.append)
+    monkeypatch.setattr("toolkit.build.delivery.registry.time.sleep", waits.append)
     past, future = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT"
     answers = iter(["7", past, future, "nonsense, 3"])
     original = stand_in.work

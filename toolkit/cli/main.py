@@ -231,7 +231,9 @@ def _add_build(commands: _Commands) -> None:
         "--push", action="store_true", help="push the layers that the registry lacks; the reference then has the digest"
     )
     parser.add_argument(
-        "--load", action="store_true", help="load the layers that a containerd or kind node lacks into that node"
+        "--load",
+        action="store_true",
+        help="load the layers that a node lacks (containerd, kind, k3d, minikube) into it",
     )
     parser.add_argument(
         "--no-cache", action="store_true", help="install everything again, and choose again what nothing locks"
