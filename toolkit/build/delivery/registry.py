@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from toolkit.build.delivery.credentials import DOCKER_HUB, Credentials, credentials_for
 from toolkit.build.delivery.transport import (
     Body,
     Response,
@@ -31,6 +30,7 @@ from toolkit.build.delivery.transport import (
 from toolkit.build.image.archive import MANIFEST, Blob, digest_of, oci_manifest
 from toolkit.build.image.contents import ImageContents, diff_ids
 from toolkit.build.progress import byte_progress
+from toolkit.build.registry_login import DOCKER_HUB, Credentials, credentials_for
 from toolkit.errors import ChangedFile, Infrastructure
 
 _INDEX = "application/vnd.oci.image.index.v1+json"

@@ -90,8 +90,8 @@ def pull(
     client = connect(engine.endpoint)
     import docker.errors
 
-    from toolkit.build.delivery.credentials import credentials_for_engine
     from toolkit.build.progress import LiveLine
+    from toolkit.build.registry_login import credentials_for_engine
 
     # docker-py's own look into config.json fails for a helper that is not installed, and waits for one without a limit.
     credentials = credentials_for_engine(reference)

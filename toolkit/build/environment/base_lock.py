@@ -115,7 +115,7 @@ def _digest_in_registry(engine: EngineApi, reference: str) -> str:
     client = connect(engine.endpoint)
     import docker.errors
 
-    from toolkit.build.delivery.credentials import credentials_for_engine
+    from toolkit.build.registry_login import credentials_for_engine
 
     try:
         return str(client.images.get_registry_data(reference, credentials_for_engine(reference)).id)
