@@ -6,8 +6,11 @@ The registry is a stand-in; tests/argo has a real one.
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import json
+import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,9 @@ from tests.support.builds import Builds
 from tests.support.registry import PASSWORD, Request, StandIn, digest_of
 from toolkit.build.delivery import registry as registry_module
 from toolkit.build.delivery.registry import PushResult, RemoteRepository, push_image
-from toolkit.build.image.archive import Blob
+from toolkit.build.image.archive import Blob, Slice
 from toolkit.build.image.contents import ImageContents
+from toolkit.build.state import unwritable
 from toolkit.errors import Infrastructure
 
 
@@ -383,4 +387,27 @@ def test_an_engine_with_another_image_under_the_name_pushes_nothing(stand_in: St
     contents._engine = project.build("two", kept=False)[1]  # type: ignore[assignment]
     with pytest.raises(Infrastructure, match="another image"):
         push_to(stand_in, contents)
+    assert not stand_in.manifests
+
+
+def test_a_disk_on_which_a_layer_finds_no_space_is_one_sentence(stand_in: StandIn, project: Builds) -> None:
+    # A real limit, which stands for a full disk: no file of this process gets larger.
+    contents, _ = project.build("one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    said = "where the build puts what it made, cannot be written: File too large"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(Infrastructure, match=said):
+            push_to(stand_in, contents)
+        # What the engine exports may be there when what is made of it finds no space.
+        large = Blob("sha256:1", 500_000, content=Slice(project.folder / "large", 0, 500_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        project.large_file.write_bytes(os.urandom(500_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        with pytest.raises(Infrastructure, match=said), contents.compress(large, "", print):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    left = [path.name for path in project.folder.rglob("*") if path.name.startswith(("save-", "packed-"))]
+    assert left == [] and "no space left" in str(unwritable(project.folder, OSError(errno.ENOSPC, "full")))
     assert not stand_in.manifests

@@ -146,7 +146,7 @@ def _attempts(destination: Destination, contents: ImageContents, report: Report)
         if all(layer.content is not None or layer.digest in there for layer in known):
             yield _as_they_are(known)
     report("the image is exported from the Docker engine, which takes a while where it is large")
-    yield contents.exported()
+    yield contents.exported(report)
 
 
 @contextmanager

@@ -178,7 +178,7 @@ def _load_all(
 ) -> LoadResult:
     """Exports the image from the engine and sends the layers that the node lacks, since the code alone was not enough."""
     report(f"{node.name} lacks more than the code, so the image is exported from the Docker engine, which takes longer")
-    with contents.exported() as layers:
+    with contents.exported(report) as layers:
         assert contents.config is not None
         loaded.total = len(layers)
         query = _ImageQuery(query.names, digest_of(contents.config), digest_of(oci_manifest(contents.config, layers)))

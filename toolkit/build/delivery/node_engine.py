@@ -43,7 +43,7 @@ def load_into_engine(node: Node, contents: ImageContents, report: Callable[[str]
             if _docker_load(node, contents, known, present, loaded, report) is None and is_there():
                 return loaded
     report(f"{node.name} lacks more than the code, so the image is exported from the Docker engine, which takes longer")
-    with contents.exported() as layers:
+    with contents.exported(report) as layers:
         refusal: str | None = None
         for left_out in dict.fromkeys((_layers_in_docker(node, contents), 0)):
             refusal = _docker_load(node, contents, layers, left_out, loaded, report)

@@ -397,7 +397,7 @@ def _push_layers(
     report(
         f"{repository.host} lacks more than the code, so the image is exported from the Docker engine, which takes longer"
     )
-    with contents.exported() as layers:
+    with contents.exported(report) as layers:
         assert contents.config is not None
         result.total = len(layers)
         return tuple(
