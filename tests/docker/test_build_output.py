@@ -37,8 +37,17 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_an_archive_in_the_project_is_the_same_image_for_the_engine_and_no_code(bench: Bench, scratch: Scratch) -> None:
-    # When the image is written into the project, twice,
+def test_an_archive_in_the_project_is_the_same_image_for_the_engine_and_no_code(
+    bench: Bench, scratch: Scratch, tmp_path: Path
+) -> None:
+    # Given an environment of one small layer, which no other image has,
+    (tmp_path / "unique").write_bytes(os.urandom(300_000))
+    with tarfile.open(tmp_path / "base.tar", "w") as tar:
+        tar.add(tmp_path / "unique", "unique")
+    base = f"{bench.repository}:base"
+    subprocess.run(["docker", "import", str(tmp_path / "base.tar"), base], check=True, stdout=subprocess.DEVNULL)
+    scratch.write({"toolkit.yaml": f"executor: {{config: {{image: '{base}'}}}}\n"})
+    # when the image is written into the project, twice,
     archive = bench.root / "image.tar"
     reference = write(scratch, "--output", "image.tar")
     first = sha256(archive)
@@ -49,10 +58,13 @@ def test_an_archive_in_the_project_is_the_same_image_for_the_engine_and_no_code(
     # The engine, which may be older than OCI's layout, loads the image that was built.
     built = bench.raw.image(reference)
     assert built is not None
-    bench.raw.call("DELETE", f"/images/{reference}?force=true")
+    for name in (reference, base):
+        bench.raw.call("DELETE", f"/images/{name}?force=true")
+    assert bench.raw.image(reference) is None
     subprocess.run(["docker", "load", "--quiet", "--input", str(archive)], check=True, stdout=subprocess.DEVNULL)
     loaded = bench.raw.image(reference)
     assert loaded is not None and loaded["Id"] == built["Id"]
+    subprocess.run(["docker", "save", reference], check=True, stdout=subprocess.DEVNULL)
     # Once it is edited it is a file like others, which is not replaced.
     archive.write_bytes(b"mine")
     refused = scratch.toolkit("build", "--output", "image.tar")

@@ -252,6 +252,7 @@ class RemoteRepository:
         url = path if "://" in path else f"{self._base}/v2/{self.name}/{path}"
         response = self._transport.request(method, url, self._with_authorization(url, headers), body)
         self._reached = True
+        self._writes = self._writes or method not in ("GET", "HEAD")
         if response.status == 401 and same_host(url, self._base) and self._authorize(response):
             response = self._transport.request(method, url, self._with_authorization(url, headers), body)
         if response.status in _TRANSIENT_STATUS:
@@ -290,9 +291,9 @@ class RemoteRepository:
         credentials = self._credentials
         repository = f"repository:{self.name}"
         # A token server may refuse a reader who asks for more. Once something is written, each further token is for that, too.
-        self._writes = self._writes or challenge.get("scope") != f"{repository}:pull"
-        scopes = [f"{repository}:{'pull,push' if self._writes else 'pull'}"]
-        if self._mount_from and self._writes:
+        is_reader = not self._writes and challenge.get("scope") == f"{repository}:pull"
+        scopes = [f"{repository}:{'pull' if is_reader else 'pull,push'}"]
+        if self._mount_from and not is_reader:
             scopes.append(f"repository:{self._mount_from}:pull")
         fields = {"service": challenge["service"]} if challenge.get("service") else {}
         if credentials and credentials.token:
