@@ -279,7 +279,7 @@ def test_the_nodes_of_a_k3d_cluster_have_the_containerd_of_k3s(places: Places, m
     found = find_nodes(places)  # type: ignore[arg-type]
     assert [node.name for node in found] == ["k3d node k3d-two-agent", "k3d node k3d-two-server"]
     assert found[0].ctr[1:3] == ("--address", "/run/k3s/containerd/containerd.sock")
-    assert "k3d.cluster%3Dtwo" in places.asked[0] and node_module.names_node(None)
+    assert "k3d.cluster%3Dtwo" in places.asked[0] and node_module.names_node(places, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -319,9 +319,12 @@ def test_what_a_node_of_minikube_is_loaded_into_its_kubelet_says(
         with pytest.raises(BadInput, match=expected):
             names(places)
     assert "name.minikube.sigs.k8s.io%3Dprofile" in places.asked[0]
+    # A run that asks for no load names the image as it is named otherwise.
+    assert node_module.names_node(places, None) == (expected in ("containerd", "docker"))  # type: ignore[arg-type]
     places.containers = []
     with pytest.raises(BadInput, match=r"minikube cluster 'profile' has no running node.*minikube image load"):
         names(places)
+    assert not node_module.names_node(places, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("source", ["option", "variable", "extension"])

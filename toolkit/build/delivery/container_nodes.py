@@ -27,6 +27,10 @@ _ENDPOINT = re.compile(r"(?:container-runtime-endpoint=|containerRuntimeEndpoint
 _BY_MINIKUBE = "`toolkit build --output image.tar` and `minikube image load image.tar`"
 
 
+class NotLoadable(BadInput):
+    """A cluster into which nothing can be loaded from here, however it is started: another way brings images there."""
+
+
 @dataclass(frozen=True)
 class ContainerNode:
     """A node that is a container.
@@ -78,7 +82,8 @@ def container_nodes(engine: EngineApi, tool: _Tool, cluster: str) -> list[Contai
     """All running nodes of a cluster.
 
     Raises:
-        BadInput: none runs, or what they run images with is not supported.
+        NotLoadable: they are virtual machines, as far as can be told, or what they run images with is not supported.
+        BadInput: none runs.
         Infrastructure: a node gives no answer.
     """
     filters = quote(json.dumps({"label": [f"{tool.label}={cluster}"]}))
@@ -92,7 +97,8 @@ def container_nodes(engine: EngineApi, tool: _Tool, cluster: str) -> list[Contai
         remedy = "start it"
         if tool is _MINIKUBE:
             remedy += f"; where its nodes are virtual machines, {_BY_MINIKUBE}"
-        raise BadInput(f"the {tool.name} cluster {cluster!r} has no running node on this Docker engine: {remedy}")
+        error = NotLoadable if tool is _MINIKUBE else BadInput
+        raise error(f"the {tool.name} cluster {cluster!r} has no running node on this Docker engine: {remedy}")
     docker = shutil.which("docker")
     if docker is None:
         raise BadInput(f"loading into a {tool.name} node needs the `docker` program: install it, or use --push")
@@ -117,4 +123,4 @@ def _node(tool: _Tool, name: str, within: tuple[str, ...]) -> ContainerNode:
     if "containerd" in endpoint:
         return ContainerNode(shown, within, endpoint.removeprefix("unix://"))
     runtime = "CRI-O" if "crio" in endpoint else endpoint or "a container runtime that its kubelet does not tell"
-    raise BadInput(f"{shown} runs {runtime}, into which an image can't be loaded: use --push, or {_BY_MINIKUBE}")
+    raise NotLoadable(f"{shown} runs {runtime}, into which an image can't be loaded: use --push, or {_BY_MINIKUBE}")

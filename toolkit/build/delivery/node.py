@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from toolkit.build.delivery.container_nodes import ContainerNode, container_nodes, tool_of
+from toolkit.build.delivery.container_nodes import ContainerNode, NotLoadable, container_nodes, tool_of
 from toolkit.build.delivery.kubeconfig import EXTENSION, find_context
 from toolkit.build.image.archive import (
     Blob,
@@ -119,15 +119,24 @@ def find_nodes(
     )
 
 
-def names_node(context: str | None) -> bool:
-    """Whether :func:`find_nodes` would look for a node without ``well_known``; it is not looked whether that node is there."""
+def names_node(engine: EngineApi, context: str | None) -> bool:
+    """Whether :func:`find_nodes` would look for a node without ``well_known``; it is not looked whether that node is there.
+
+    Of minikube it is, because its nodes may be virtual machines, to which images come in another way.
+    """
     if os.environ.get("CONTAINERD_ADDRESS"):
         return True
     try:
         entry = find_context(context)
     except BadInput:
         return False
-    return entry is not None and (bool(entry.containerd) or tool_of(entry) is not None)
+    if entry is None or entry.containerd:
+        return entry is not None
+    tool = tool_of(entry)
+    try:
+        return tool is not None and (not entry.provider or bool(container_nodes(engine, *tool)))
+    except NotLoadable:
+        return False
 
 
 def load_into_node(node: Node, contents: ImageContents, report: Callable[[str], None]) -> LoadResult:
