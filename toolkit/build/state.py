@@ -47,6 +47,15 @@ def make_state(state: Path) -> None:
         write_whole(str(ignore), b"*\n")
 
 
+def unwritable(folder: Path, error: OSError) -> Infrastructure:
+    """What is said where a file of the build's can't be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Infrastructure(
+            f"there is no space left in {folder}, where the build puts what it made: free some, or move the project"
+        )
+    return Infrastructure(f"{folder}, where the build puts what it made, cannot be written: {error.strerror or error}")
+
+
 def remove_stale(folder: Path, *patterns: str) -> None:
     """Removes what killed commands left: files and folders of these names that are hours old, so nobody writes them any more."""
     import shutil

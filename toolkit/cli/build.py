@@ -18,7 +18,8 @@ def build(options: argparse.Namespace) -> int:
     # A context or a node says where the image is loaded into.
     load = options.load or bool(options.node) or (bool(options.context) and not options.push)
     if options.dry_run:
-        writes = next((f"--{name}" for name in ("lock-base", "sbom") if getattr(options, name.replace("-", "_"))), None)
+        named = {"--lock-base": options.lock_base, "--sbom": options.sbom, "--output": options.output}
+        writes = next((name for name, value in named.items() if value), None)
         if writes:
             raise BadInput(f"{writes} writes a file, which --dry-run never does: name one of them")
         return _dry_run(project, options, load)
@@ -32,6 +33,11 @@ def build(options: argparse.Namespace) -> int:
         from toolkit.build.image.materials import check_destination
 
         file = check_destination(project, options.sbom)
+    destination = None
+    if options.output is not None:
+        from toolkit.build.delivery.layout import check_output
+
+        destination = check_output(project, options.output)
     built = build_image(project, report=note, explain=options.explain, anew=options.no_cache)
     reference = built.reference
     materials = None
@@ -41,6 +47,10 @@ def build(options: argparse.Namespace) -> int:
 
         materials = materials_of(project, built, EngineApi())
         write_materials(file, materials)
+    if destination is not None:
+        from toolkit.build.delivery.layout import write_image
+
+        write_image(project, destination, built, note)
     if options.push or load:
         from toolkit.build.delivery.deliver import deliver
 

@@ -121,8 +121,10 @@ def _digest_in_registry(engine: EngineApi, reference: str) -> str:
     client = connect(engine.endpoint)
     import docker.errors
 
+    from toolkit.build.registry_login import credentials_for_engine
+
     try:
-        return str(client.images.get_registry_data(reference).id)
+        return str(client.images.get_registry_data(reference, credentials_for_engine(reference)).id)
     except (docker.errors.APIError, OSError) as error:
         explanation = getattr(error, "explanation", None)
         reason = " ".join(str(explanation or error).split())

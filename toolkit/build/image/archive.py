@@ -250,8 +250,24 @@ def oci_members(config: bytes, references: tuple[str, ...], blobs: tuple[Blob, .
     return files + _oci(config, references, blobs)
 
 
-def _oci(config: bytes, references: tuple[str, ...], blobs: tuple[Blob, ...]) -> list[Member]:
-    manifest = oci_manifest(config, blobs)
+def layout_members(
+    config: bytes, reference: str, blobs: tuple[Blob, ...], annotations: Mapping[str, str]
+) -> list[Member]:
+    """The files of a whole image in both layouts, for engines, nodes and tools of registries. What is read first comes first."""
+    oci = _oci(config, (reference,), blobs, annotations)
+    docker = {
+        "Config": _path(digest_of(config)),
+        "RepoTags": [reference],
+        "Layers": [_path(blob.digest) for blob in blobs],
+    }
+    contents = [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
+    return [*reversed(oci), ("manifest.json", _json([docker])), (_path(digest_of(config)), config), *contents]
+
+
+def _oci(
+    config: bytes, references: tuple[str, ...], blobs: tuple[Blob, ...], annotations: Mapping[str, str] | None = None
+) -> list[Member]:
+    manifest = oci_manifest(config, blobs, annotations)
     descriptors = [
         {
             "mediaType": MANIFEST,

@@ -22,7 +22,7 @@ from toolkit.build.code.layer import DigestWriter
 from toolkit.build.image.archive import Blob, ComposedImage, Slice, digest_of
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.progress import byte_progress
-from toolkit.build.state import remove_stale
+from toolkit.build.state import remove_stale, unwritable
 from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.whole_files import write_whole
@@ -155,17 +155,21 @@ class ImageContents:
         return Blob(self.image.code, size, content=Slice(file, 0, size))
 
     @contextmanager
-    def exported(self) -> Iterator[tuple[Blob, ...]]:
+    def exported(self, report: Callable[[str], None] = lambda _: None) -> Iterator[tuple[Blob, ...]]:
         """All layers with their contents, exported from the engine, until the end of the block; sets ``config``.
 
+        Args:
+            report: gets progress.
+
         Raises:
-            Infrastructure: the engine no longer has the image, or gave another one.
+            Infrastructure: the engine no longer has the image, or gave another one, or the disk is full.
         """
         from toolkit.build.image.engine_images import exported_image
 
         remove_stale(self._folder, "packed-*.gz", "layer-*.tar")
         # By the id, because the name may have been given to another image.
-        with exported_image(self._engine, self.image.id, self._folder, self.image.reference) as (config, layers):
+        exported = exported_image(self._engine, self.image.id, self._folder, self.image.reference, report)
+        with exported as (config, layers):
             if not self.image.existing and digest_of(config) != self.image.digest:
                 raise Infrastructure(
                     f"the Docker engine gave another image as {self.image.reference} than the one that was built: build again"
@@ -185,6 +189,7 @@ class ImageContents:
 
         Raises:
             ChangedFile: a file of the layer changed since the build.
+            Infrastructure: the disk is full.
         """
         if layer.content is None or not layer.media_type.endswith(".tar"):
             if diff_id:
@@ -193,8 +198,11 @@ class ImageContents:
             return
         file = self._folder / f"packed-{os.getpid()}-{os.urandom(4).hex()}.gz"
         try:
-            with byte_progress(layer.content.size, "compressing {} for the registry", report) as counted:
-                digest, size = _compress(counted(layer.content.read()), file)
+            try:
+                with byte_progress(layer.content.size, "compressing {} for the registry", report) as counted:
+                    digest, size = _compress(counted(layer.content.read()), file)
+            except OSError as error:
+                raise unwritable(self._folder, error) from error
             compressed = Blob(digest, size, f"{layer.media_type}+gzip", Slice(file, 0, size))
             if diff_id:
                 self._layer_blobs.add({diff_id: compressed}, "packed")
