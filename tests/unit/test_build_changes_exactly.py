@@ -22,11 +22,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from toolkit.build.code import large, own_outputs
+from toolkit.build.code import grouping, kinds, own_outputs
+from toolkit.build.code.grouping import LARGE_FILES, grouped
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.index import CODE_INDEX, look_at
 from toolkit.build.code.installed import declared_distribution, installed_entries
-from toolkit.build.code.layer import Tar, runtime_entries, write_code_layer
+from toolkit.build.code.layer import Tar, code_digest, runtime_entries, write_code_layer
 from toolkit.build.environment.definition import EnvironmentDefinition, network_files
 from toolkit.build.environment.dependencies.found import Export
 from toolkit.build.environment.dependencies.search import find_dependencies
@@ -464,23 +465,20 @@ def image_of(root: Path, world: World, scratch: Path) -> Image:
     runtime = runtime_entries(hashes)
     hashes.save()
 
-    user = code.entries()
-    layers = large.large_layers(user)
-    apart = {entry.path for entries in layers for entry in entries if entry.kind == "file"}
-    tars = [b"".join(Tar(tuple(entries)).read()) for entries in layers]
+    groups, own = grouped(code.folders, 100)
+    tars = [b"".join(Tar(tuple(group.entries(code.root))).read()) for group in groups]
     found = declared_distribution(root)
     derived = installed_entries([found], PYTHON, lambda one: "0.0.0") if found is not None else []
-    small = [entry for entry in user if entry.path not in apart]
-    rest = [*runtime, *(entry for entry in user if entry.path in apart)]
+    content = digest_of(f"{code.digest} {code_digest(runtime)}".encode())
     key = digest_of(definition.reference.encode())
-    layer = write_code_layer(small, key, scratch, derived, rest)
+    layer = write_code_layer(list(own.entries(code.root)), key, scratch, derived, content)
     below = [Blob(digest_of(tar), len(tar)) for tar in tars]
     stand_in = EnvironmentImage({"Architecture": "amd64", "Os": "linux", "RootFS": {"Layers": [key]}}, key, ())
     composed = compose_image(stand_in, layer, below, base_labels(definition.base, None))
     return Image(
         definition.reference,
         code.digest,
-        frozenset(blob.digest for blob in below),
+        frozenset(blob.digest for blob, group in zip(below, groups, strict=True) if group.holds == LARGE_FILES),
         composed.config_digest,
         frozenset(code.lines()),
     )
@@ -514,8 +512,8 @@ def _remember(root: Path, written: bytes) -> None:
 @contextmanager
 def _small_limits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(large, "LARGE", LARGE)
-        patch.setattr(large, "TOGETHER", TOGETHER)
+        patch.setattr(kinds, "LARGE_SIZE", LARGE)
+        patch.setattr(grouping, "TOGETHER", TOGETHER)
         yield
 
 

@@ -215,7 +215,7 @@ def look_at(
         {
             prefix + name: kind
             for prefix, one in folders.items() if one.credentials
-            for name, kind in one.credentials if name not in {own[0] for own in marshal.loads(one.own)}
+            for name, kind in one.credentials if name not in {own[0] for own in _own(one.own)}
         },
         walk.warn,
     )  # fmt: skip
