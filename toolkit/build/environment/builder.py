@@ -27,7 +27,7 @@ from toolkit.build.progress import LiveLine
 from toolkit.build.state import no_space
 from toolkit.config.located import shown
 from toolkit.engine import EngineApi
-from toolkit.errors import BadInput, Infrastructure
+from toolkit.errors import BadInput
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
 
