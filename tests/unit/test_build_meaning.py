@@ -31,7 +31,9 @@ from toolkit.build.image.build_record import (
     write_build_record,
 )
 from toolkit.build.image.changes import BuildInputs, CodeLines, Names, rebuild_reasons
+from toolkit.build.image.dry_run import _Foresight
 from toolkit.build.reference import Reference
+from toolkit.config.load import load
 from toolkit.config.settings import Build
 
 HASHES = [f"sha256:{digit * 64}" for digit in "0123456789abcdef"]
@@ -728,3 +730,24 @@ def test_each_option_of_a_template_has_a_name_for_a_user() -> None:
         for name in re.findall(r"(?m)^ARG ([A-Z_]+)", template(kind).decode())
     }
     assert given - {"BASE", "ANEW", "BUILD_PACKAGES", "TOOL"} <= set(changes._OPTIONS)
+
+
+@pytest.mark.parametrize("was_built", [True, False])
+def test_a_dry_run_says_that_an_environment_is_gone(tmp_path: Path, was_built: bool) -> None:
+    class Emptied:
+        """A stand-in for an engine that has the base image alone."""
+
+        def image(self, reference: str) -> dict[str, str] | None:
+            return {"Id": "id"} if reference == "base" else None
+
+    write_project(tmp_path, {"requirements.txt": "six==1.17.0\n"})
+    found = find_dependencies(tmp_path, Build(), lambda _: None)
+    assert isinstance(found, Dependencies)
+    definition = EnvironmentDefinition("base", "id", (), found)
+    inputs = BuildInputs("name", definition.inputs())
+    last = BuildRecord(inputs, "base", "id", BuiltImage("name:tag", "", "", "", "", False)) if was_built else None
+    said: list[str] = []
+    foresight = _Foresight(load(None, tmp_path, {}), Emptied(), said.append, False, False)  # type: ignore[arg-type]
+    foresight._say_environment(definition, last)
+    (sentence,) = said
+    assert sentence.endswith(f"because: the engine {'no longer has' if was_built else 'does not have'} it")

@@ -248,7 +248,10 @@ class _Foresight:
                 last.inputs.environment, definition.inputs(), names_of(self._project, definition, last)
             )
         more = f"; and {len(why) - _NAMED} more" if len(why) > _NAMED else ""
-        because = "; ".join(why[:_NAMED]) + more or "the engine has none of these inputs"
+        because = (
+            "; ".join(why[:_NAMED]) + more
+            or f"the engine {'no longer has' if last is not None else 'does not have'} it"
+        )
         self._report(
             f"the environment would be built from {definition.lock.file or 'system packages'} on {definition.base}, because: "
             f"{because}"

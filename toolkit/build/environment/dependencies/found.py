@@ -153,7 +153,8 @@ def read_input(root: Path, name: str, referrer: str) -> bytes:
             raise BadInput(f"{name} lies outside of the project, so no other checkout has it: move it inside", referrer)
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{name} cannot be read: {error.strerror}", referrer) from error
+        what = "it" if name == referrer else name
+        raise BadInput(f"{what} cannot be read: {error.strerror}", referrer) from error
 
 
 def read_folder(root: Path, name: str, referrer: str) -> dict[str, bytes]:
