@@ -3,6 +3,7 @@ FROM tool AS builder
 ARG LOCK
 ARG CATEGORIES=""
 ARG REQUIREMENTS=""
+ARG INDEXES=""
 COPY project /build
 WORKDIR /build
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \

@@ -2,6 +2,7 @@
 FROM tool AS exporter
 ARG COMMAND
 ARG ANSWER="pylock.toml"
+ARG INDEXES=""
 COPY project /build
 WORKDIR /build
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \

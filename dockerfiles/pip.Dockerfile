@@ -4,6 +4,7 @@ RUN python3 -m venv /opt/venv
 ARG REQUIREMENTS
 ARG PIP_OPTIONS=""
 ARG INSTALLER=""
+ARG INDEXES=""
 COPY project /build
 WORKDIR /build
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
@@ -21,6 +22,7 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
             set -- --report /tmp/report.json; \
         fi; \
         /opt/venv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off --no-compile "$@" ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
+        python3 /toolkit/why.py /tmp/toolkit-pip.log refused; \
         mkdir -p /packed; \
         if [ -s /tmp/report.json ]; then \
             python3 /toolkit/layer.py report /tmp/report.json >/packed/from-source.txt; \

@@ -2,6 +2,7 @@
 FROM tools AS builder
 ARG LOCK
 ARG SYNC_OPTIONS=""
+ARG INDEXES=""
 COPY project /build
 WORKDIR /build
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \

@@ -29,5 +29,5 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     if [ "${INSTALLER}" = uv ]; then \
         python3 -m venv /opt/uv; \
         if [ -n "${UV_REQUIREMENT}" ]; then set -- "${UV_REQUIREMENT}"; else set -- --require-hashes -r /toolkit/tools/uv.txt; fi; \
-        /opt/uv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off "$@"; \
+        fetch /opt/uv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off "$@"; \
     fi

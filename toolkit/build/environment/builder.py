@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,15 @@ from toolkit.build.environment.definition import (
 )
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
+from toolkit.build.environment.installer_settings import (
+    InstallerSettings,
+    check_variables,
+    installer_settings,
+    origins_in_files,
+    refuse_own_hosts,
+    secret_values,
+    variables_script,
+)
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.progress import LiveLine
 from toolkit.config.located import shown
@@ -111,13 +121,15 @@ def dependency_layer(
         Infrastructure: as of :func:`ensure_system`.
     """
     lock = definition.lock
+    own = _own_settings(lock, secrets, None if lock.unlocked else report)
+    options = {**lock.options, "INSTALLER": "pip"} if own.reader == "pip" else lock.options
     report(f"building the environment from {lock.file} on {definition.base} (output: {shown(folder / LOG)})")
     with temporary_folder(folder, "exported-") as exported:
         failed = _run(
             engine,
             definition.template(),
             lock.files,
-            _arguments(base, definition.build_packages, lock.options),
+            _arguments(base, definition.build_packages, options),
             lock.variables,
             secrets,
             folder,
@@ -125,9 +137,11 @@ def dependency_layer(
             files_to=exported / "made",
             anew=anew,
             tool=definition.tool,
+            own=own,
         )
         if failed is not None:
-            raise explain_failure(failed, definition.base, lock.file, definition.packages, shown(folder / LOG))
+            origins = {**own.origins, **origins_in_files(lock)}
+            raise explain_failure(failed, definition.base, lock.file, definition.packages, shown(folder / LOG), origins)
         names = (exported / "made" / "from-source.txt").read_text("utf-8").split()
         yield DependencyLayer(exported / "made" / "layer.tar", tuple(names))
 
@@ -158,6 +172,7 @@ def ask_tool(
     """
     kept = kept_answer(export, base_id, packages, build_packages, folder)
     if anew or not kept.is_file():
+        own = _own_settings(export, secrets, report)
         system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -178,9 +193,11 @@ def ask_tool(
                 report,
                 files_to=exported,
                 tool=export.tool,
+                own=own,
             )
             if failed is not None:
-                raise explain_failure(failed, base, export.file, packages, shown(folder / LOG))
+                origins = {**own.origins, **origins_in_files(export)}
+                raise explain_failure(failed, base, export.file, packages, shown(folder / LOG), origins)
             answer = (exported / export.answer).read_bytes()
             write_whole(str(kept), export.checked(answer) if export.checked else answer)
     if export.unlocked:
@@ -234,10 +251,11 @@ def ask_backend(
         system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report("asking the project's build backend for its metadata")
         kept.parent.mkdir(parents=True, exist_ok=True)
+        own = installer_settings(Dependencies("uv", "the build backend"), of_backend=True)
         with temporary_folder(folder, "exported-") as exported:
             failed = _run(
                 engine, template("editable"), files, _arguments(system, build_packages, arguments), (), secrets, folder, report,
-                files_to=exported / "made",
+                files_to=exported / "made", own=own,
             )  # fmt: skip
             if failed is not None:
                 error = explain_failure(failed, base, "pyproject.toml" if "pyproject.toml" in files else "setup.py")
@@ -262,6 +280,7 @@ def _run(
     files_to: Path | None = None,
     anew: bool = False,
     tool: Tool = "uv",
+    own: InstallerSettings | None = None,
 ) -> str | None:
     """Runs a build; returns its output where it failed.
 
@@ -270,7 +289,9 @@ def _run(
         tool: what is installed beside uv.
         tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
         anew: whether nothing is taken from BuildKit's cache.
+        own: the settings of pip and uv that it gets.
     """
+    own = own or InstallerSettings()
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
         context = made / "context"
@@ -290,6 +311,11 @@ def _run(
             arguments = {"TOOL": tool, **arguments}
         if anew:
             arguments = {"ANEW": os.urandom(16).hex(), **arguments}
+        if own.parts:
+            # What a secret holds is no part of BuildKit's cache, and another index may have other packages.
+            parts = json.dumps(dict(own.parts), sort_keys=True)
+            arguments = {"INDEXES": hashlib.sha256(parts.encode()).hexdigest(), **arguments}
+        texts = {"variables": variables_script(variables, own), "pip_config": own.pip_config}
         request = buildkit.BuildRequest(
             dockerfile=dockerfile,
             context=context,
@@ -297,7 +323,9 @@ def _run(
             output=folder / LOG,
             arguments=arguments,
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
-            secrets={**secrets, **_variables(made, variables)},
+            secrets=secrets,
+            secret_texts={name: text for name, text in texts.items() if text},
+            hidden=secret_values(variables, own),
             files=files_to,
         )
         outcome = buildkit.run_build(client, request, report)
@@ -321,15 +349,24 @@ def _run(
     return outcome.text
 
 
-def _variables(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """A secret that sets the environment variables which addresses name, as far as they are set here."""
-    lines = [f"export {name}={shlex.quote(os.environ[name])}\n" for name in names if name in os.environ]
-    if not lines:
-        return {}
-    file = folder / "variables.sh"
-    file.touch(mode=0o600)
-    file.write_text("".join(lines))
-    return {"variables": file}
+def _own_settings(
+    found: Dependencies | Export, secrets: Mapping[str, Path], report: Callable[[str], None] | None
+) -> InstallerSettings:
+    """The settings of pip and uv that an installation gets, checked.
+
+    Args:
+        report: gets what is said of them; None where it was said.
+
+    Raises:
+        BadInput: a variable that an address names is not set, or an index can't be reached from a build.
+    """
+    check_variables(found)
+    refuse_own_hosts(found)
+    own = installer_settings(found, secrets.get("pip_config"))
+    if report is not None:
+        for note in own.notes:
+            report(note)
+    return own
 
 
 def _arguments(base: str, build_packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:

@@ -51,6 +51,9 @@ class BuildRequest:
         arguments: ARG values, which the image's history shows.
         passed_on: names of this process's environment variables that the build gets (proxies). The image does not show them.
         secrets: files that are mounted during the build, by the secret's id. The image does not show them.
+        secret_texts: the same, of what is in no file. It reaches the CLI by its environment.
+        ssh: what BuildKit's mounts of SSH lead to, as its option has it (``default``, ``default=PATH``).
+        hidden: texts that are replaced in the output: a tool may print an address with a token.
         anew: whether nothing is taken from BuildKit's cache.
         files: an absolute path of the folder that gets the files of the build's last stage; None where an image is made of it.
     """
@@ -62,6 +65,9 @@ class BuildRequest:
     arguments: dict[str, str] = field(default_factory=dict)
     passed_on: tuple[str, ...] = ()
     secrets: dict[str, Path] = field(default_factory=dict)
+    secret_texts: dict[str, str] = field(default_factory=dict)
+    ssh: str = ""
+    hidden: frozenset[str] = frozenset()
     files: Path | None = None
     anew: bool = False
 
@@ -149,6 +155,11 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         ]  # the CLI takes the value from its environment, so no list of processes shows it
     for name, path in request.secrets.items():
         command += ["--secret", f"id={name},src={path}"]
+    texts = {f"TOOLKIT_SECRET_{name.upper()}": text for name, text in request.secret_texts.items()}
+    for name in request.secret_texts:
+        command += ["--secret", f"id={name},env=TOOLKIT_SECRET_{name.upper()}"]
+    if request.ssh:
+        command += ["--ssh", request.ssh]
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -158,20 +169,39 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         try:
             child = subprocess.Popen(
                 [*command, str(request.context)], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env=environment | client.settings, start_new_session=True,
+                env=environment | client.settings | texts, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise Infrastructure(f"{client.command[0]} cannot be started: {error.strerror}") from error
         try:
             with LiveLine(report, "starting the build") as progress:
-                _report_steps(child, request.output, progress)
+                _report_steps(child, request.output, progress, request.hidden)
         except BaseException:
             _stop(child)
             raise
+        finally:
+            _hide(request.output, request.hidden)
     return BuildResult(child.returncode == 0, request.output.read_text("utf-8", "replace"))
 
 
-def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: LiveLine) -> None:
+def _hide(output: Path, hidden: frozenset[str]) -> None:
+    """Takes what is secret out of a build's output."""
+    content = output.read_bytes()
+    text = without_secrets(content.decode("utf-8", "surrogateescape"), hidden).encode("utf-8", "surrogateescape")
+    if text != content:
+        output.write_bytes(text)
+
+
+def without_secrets(text: str, hidden: frozenset[str]) -> str:
+    """A text without these values, and without what stands before ``@`` in addresses."""
+    for value in sorted(hidden, key=len, reverse=True):
+        text = text.replace(value, "***")
+    return re.sub(r"(?<=://)(?!git@)[^/\s@\"'`]+@", "***@", text)
+
+
+def _report_steps(
+    child: subprocess.Popen[bytes], output: Path, progress: LiveLine, hidden: frozenset[str] = frozenset()
+) -> None:
     """Waits for the build's end, and shows until then what it does."""
     deadline = time.monotonic() + TIME_LIMIT
     reported: set[str] = set()
@@ -187,7 +217,7 @@ def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: LiveLi
                 pass
             *lines, rest = (rest + stream.read()).split(b"\n")
             for line in lines:
-                text = line.decode("utf-8", "replace")
+                text = without_secrets(line.decode("utf-8", "replace"), hidden)
                 step = re.match(r'#(\d+) \[.*: "step: ([^"]+)"', text)
                 if step and step[2] not in reported:
                     reported.add(step[2])

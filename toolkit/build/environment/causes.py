@@ -495,6 +495,11 @@ CAUSES: tuple[Cause, ...] = (
         "fault",
     ),
     Cause(
+        r"The repository located at (?P<words>\S+) is not a trusted or secure host and is being ignored",
+        "pip does not ask the index at {words}, whose address is http: name the host in PIP_TRUSTED_HOST, or by --trusted-host "
+        "in {file}, or use https",
+    ),
+    Cause(
         _any(
             r"^toolkit-index: (?P<code>40[13]) (?P<words>\S+)",
             r"401 Error, Credentials not correct for (?P<words>\S+)",
@@ -502,8 +507,7 @@ CAUSES: tuple[Cause, ...] = (
             r"HTTP status client error \(40[13][^)]*\) for url \((?P<words>[^)]+)\)",
             r"40[13] Client Error[^\n]* for url: (?P<words>\S+)",
         ),
-        "the {index} refuses the build's credentials, or gets none ({words}): put them into the file that "
-        "build.network.netrc names",
+        "the {index} refuses the build's credentials, or gets none ({words}), and no other index is asked then: {login}",
     ),
     Cause(
         _any(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
+from toolkit.build.environment.installer_settings import installer_settings
 from toolkit.build.environment.meaning.memory import VERSION, Memory
 from toolkit.config.settings import BuildNetwork
 from toolkit.data import data_path
@@ -47,6 +48,7 @@ class EnvironmentDefinition:
         packages: the system packages.
         meaning: of the lock's files, as :class:`Memory` says it; None where it is worked out here.
         build_packages: the system packages that only the installation needs. They are not in the image.
+        pip_config: the file that build.network.pip_config names.
     """
 
     base: str
@@ -55,6 +57,7 @@ class EnvironmentDefinition:
     lock: Dependencies
     meaning: Mapping[str, str] | None = None
     build_packages: tuple[str, ...] = ()
+    pip_config: Path | None = None
 
     @property
     def is_base(self) -> bool:
@@ -84,6 +87,7 @@ class EnvironmentDefinition:
             inputs["the kind of installation"] = self.lock.kind
             for name, value in self.lock.options.items():
                 inputs |= _option(name, value)
+            inputs |= installer_settings(self.lock, self.pip_config).parts
         if self.lock.kind != "none":
             inputs |= {f"{BUILD_PACKAGES}: {name}": "" for name in self.build_packages}
         return inputs
@@ -143,6 +147,8 @@ def export_key(
     ).hexdigest()
     meaning = (memory or Memory()).of(export.files, export.reading)
     others = [" ".join(sorted(set(names))) for names in (packages, build_packages)]
+    settings = installer_settings(export).parts
+    others += [json.dumps(dict(settings), sort_keys=True)] if settings else []
     return export.key(meaning, base_id, *others, parts, str(VERSION))
 
 
@@ -181,4 +187,8 @@ def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
             if file and os.path.isfile(file):
                 secrets["ca"] = Path(file)
                 break
+    if "netrc" not in secrets:
+        # As uv, pip and curl find it.
+        own = [Path(os.environ["NETRC"])] if os.environ.get("NETRC") else [Path.home() / n for n in (".netrc", "_netrc")]
+        secrets |= {"netrc": path for path in own[::-1] if os.access(path, os.R_OK) and path.is_file()}
     return secrets

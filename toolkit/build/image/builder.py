@@ -187,7 +187,10 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     if found.kind == "uv":
         memory.accept(found.files, found.reading)
     meaning = memory.of(found.files, found.reading)
-    return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning, settings.build_packages)
+    pip_config = network_files(settings.network, job.project.home).get("pip_config")
+    return EnvironmentDefinition(
+        base, base_id, settings.system_packages, found, meaning, settings.build_packages, pip_config
+    )
 
 
 def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Dependencies:
