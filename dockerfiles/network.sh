@@ -2,6 +2,15 @@
 export RES_OPTIONS="timeout:3 attempts:5"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_LOG=/tmp/toolkit-pip.log
 export GIT_TERMINAL_PROMPT=0 GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -o BatchMode=yes}"
+# The host's key is asked for nowhere else: an unknown one ends the build.
+if [ -s /dev/shm/toolkit-known-hosts ]; then
+    export GIT_SSH_COMMAND="ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/dev/shm/toolkit-known-hosts"
+fi
+if [ -s /dev/shm/toolkit-git ] && command -v git >/dev/null; then
+    # Git's own store would also write to the file.
+    git config --system credential.helper \
+        '!f() { if [ "$1" = get ]; then git credential-store --file=/dev/shm/toolkit-git get; fi; }; f'
+fi
 # pip tells its log alone what it passed over. No layer of BuildKit's cache keeps the log, which has addresses.
 trap 'code=$?; if [ $code != 0 ]; then python3 /toolkit/why.py /tmp/toolkit-pip.log || true; fi; rm -f /tmp/toolkit-pip.log; exit $code' EXIT
 export UV_LINK_MODE=copy UV_COMPILE_BYTECODE=0 UV_NO_PROGRESS=1 UV_HTTP_RETRIES=5 UV_PYTHON_DOWNLOADS=never

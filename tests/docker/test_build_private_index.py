@@ -37,8 +37,10 @@ def in_build_caches(text: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "Dockerfile")
         mounts = " ".join(f"--mount=type=cache,id=toolkit-{one},target=/c/{one}" for one in ("pip", "uv"))
-        path.write_text(f"FROM toolkit-base:bookworm\nARG NOW\nRUN {mounts} find /c -type f -mmin -15 -exec grep -l {text} {{}} + > /found || true\n"
-                        "FROM scratch\nCOPY --from=0 /found /found\n")  # fmt: skip
+        look = f"find /c -type f -mmin -15 -exec grep -l {text} {{}} + > /found || true"
+        path.write_text(
+            f"FROM toolkit-base:bookworm\nARG NOW\nRUN {mounts} {look}\nFROM scratch\nCOPY --from=0 /found /found\n"
+        )
         command = [*client.command, "--build-arg", f"NOW={folder}", "--output", f"type=local,dest={folder}/out", folder]
         subprocess.run(command, env={"PATH": "/usr/bin:/bin", **client.settings}, check=True, capture_output=True)
         return Path(folder, "out", "found").read_text()
@@ -72,7 +74,9 @@ def test_an_index_of_a_variable_is_used_without_a_trace_and_never_passed_by(
     # One that is refused does not lead to the public package of that name.
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.address("other:CANARY-4471-wrong"))
     bench.write(requirements_txt="six>=1.0\n")
-    with pytest.raises(BadInput, match=r"refuses the build's credentials.*\(http://\*\*\*@.*: correct PIP_EXTRA") as raised:
+    with pytest.raises(
+        BadInput, match=r"refuses the build's credentials.*\(http://\*\*\*@.*: correct PIP_EXTRA"
+    ) as raised:
         bench.build()
     log = (bench.root / ".toolkit" / "build" / "environment.log").read_bytes()
     assert CANARY not in log + str(raised.value).encode() + json.dumps(bench.said).encode()
@@ -123,7 +127,8 @@ def test_each_tool_reads_its_files(
         bench.write(requirements_txt=f"--index-url {index.address()}\n--trusted-host {index.host}\n{requirement}\n")
     elif way == "pip.conf":
         (home / ".pip").mkdir()
-        (home / ".pip" / "pip.conf").write_text(f"[global]\nindex-url = {index.address(login)}\ntrusted-host = {index.host}\n")
+        config = f"[global]\nindex-url = {index.address(login)}\ntrusted-host = {index.host}\n"
+        (home / ".pip" / "pip.conf").write_text(config)
         bench.write(requirements_txt=f"{requirement}\n")
     else:
         monkeypatch.setenv("UV_DEFAULT_INDEX", index.address(login))
@@ -148,3 +153,31 @@ def test_a_login_that_an_index_forbids_does_not_lead_elsewhere(
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.address())
     image = bench.build()
     assert "1." in bench.run(image.reference, "python3", "-c", "import six; print(six.__version__)")
+
+
+@pytest.mark.full("a real build of 10 seconds, with git installed for it")
+def test_git_has_the_login_of_whoever_builds(bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "six.py").write_text('FROM = "the private index"\n')
+    (source / "pyproject.toml").write_text(
+        '[project]\nname = "six"\nversion = "99.0"\n[tool.setuptools]\npy-modules = ["six"]\n'
+    )
+    commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "one"]
+    for command in (["init", "-q"], ["add", "."], commit, ["clone", "-q", "--bare", ".", "../six.git"]):
+        subprocess.run(["git", *command], cwd=source, check=True)
+    subprocess.run(["git", "update-server-info"], cwd=tmp_path / "six.git", check=True)
+    with private_index() as index:
+        index.folder = tmp_path
+        store = home / "store"
+        store.write_text(f"http://{USER}:{PASSWORD}@{index.host}:{index.port}\n")
+        (home / ".gitconfig").write_text(f"[credential]\n    helper = store --file={store}\n")
+        bench.write(requirements_txt=f"git+http://{index.host}:{index.port}/six.git\n")
+        image = bench.build()
+        assert f"{USER}:{PASSWORD}" in index.asked
+    assert bench.run(image.reference, *ORIGIN) == "the private index\n"
+    assert any("this machine's login for the Git repositories of" in line for line in bench.said)
+    assert_no_trace(bench, image.reference)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from toolkit.engine import EngineApi
 
@@ -48,6 +49,7 @@ class PrivateIndex:
         host: its address without the port. port: where it listens.
         logins: what it accepts, as ``user:password``. refusal: the status of its answer to all others.
         asked: the logins that it was sent; empty where there was none.
+        folder: one whose files it has as well, as a bare Git repository.
     """
 
     host: str
@@ -56,6 +58,7 @@ class PrivateIndex:
     refusal: int = 401
     asked: list[str] = field(default_factory=list)
     packages: dict[str, bytes] = field(default_factory=dict)
+    folder: Path | None = None
 
     def add(self, name: str, version: str) -> str:
         """Adds a package; returns the hash of its wheel."""
@@ -70,6 +73,9 @@ class PrivateIndex:
         self.asked.append(login)
         if login not in self.logins:
             return self.refusal, b""
+        file = self.folder / path.partition("?")[0].lstrip("/") if self.folder is not None else None
+        if file is not None and file.is_file():
+            return 200, file.read_bytes()
         *_, folder, name = path.rstrip("/").split("/")
         if folder == "files":
             return (200, self.packages[name]) if name in self.packages else (404, b"")

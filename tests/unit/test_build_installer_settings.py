@@ -199,9 +199,14 @@ def test_a_script_sets_what_was_set_and_a_log_keeps_none_of_it(password: str) ->
     settings = installer_settings(UV_LOCK)
     settings = type(settings)("uv", {"UV_INDEX_CORP_PASSWORD": password})
     script = variables_script((), settings)
-    done = subprocess.run(["sh", "-c", f"{script}\nprintf %s \"$UV_INDEX_CORP_PASSWORD\""], capture_output=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", f'{script}\nprintf %s "$UV_INDEX_CORP_PASSWORD"'], capture_output=True, check=True
+    )
     assert done.stdout.decode() == password
-    assert password not in without_secrets(f"said {password} and {password}", secret_values((), settings)) or password in "said *** and ***"
+    assert (
+        password not in without_secrets(f"said {password} and {password}", secret_values((), settings))
+        or password in "said *** and ***"
+    )
 
 
 def test_what_is_before_an_at_is_no_part_of_a_log() -> None:
@@ -225,7 +230,9 @@ def test_the_sentence_of_a_refused_login_names_what_to_correct() -> None:
     assert error.exit_code == 2
 
 
-def test_the_netrc_of_the_machine_is_found_as_the_tools_find_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_netrc_of_the_machine_is_found_as_the_tools_find_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert "netrc" not in network_files(BuildNetwork(), tmp_path)
     own = tmp_path / "home" / ".netrc"
     own.write_text("machine a login b password c\n")

@@ -33,6 +33,7 @@ from toolkit.build.environment.installer_settings import (
     variables_script,
 )
 from toolkit.build.environment.meaning.memory import Memory
+from toolkit.build.environment.repositories import RepositoryAccess, repository_access
 from toolkit.build.progress import LiveLine
 from toolkit.config.located import shown
 from toolkit.engine import EngineApi
@@ -122,7 +123,9 @@ def dependency_layer(
     """
     lock = definition.lock
     own = _own_settings(lock, secrets, None if lock.unlocked else report)
-    options = {**lock.options, "INSTALLER": "pip"} if own.reader == "pip" else lock.options
+    access = _access(lock, secrets, None if lock.unlocked else report)
+    options = {**lock.options, **({"INSTALLER": "pip"} if own.reader == "pip" else {})}
+    options |= {"GIT": "ssh"} if access.has_ssh else {}
     report(f"building the environment from {lock.file} on {definition.base} (output: {shown(folder / LOG)})")
     with temporary_folder(folder, "exported-") as exported:
         failed = _run(
@@ -138,6 +141,7 @@ def dependency_layer(
             anew=anew,
             tool=definition.tool,
             own=own,
+            access=access,
         )
         if failed is not None:
             origins = {**own.origins, **origins_in_files(lock)}
@@ -173,6 +177,7 @@ def ask_tool(
     kept = kept_answer(export, base_id, packages, build_packages, folder)
     if anew or not kept.is_file():
         own = _own_settings(export, secrets, report)
+        access = _access(export, secrets, report)
         system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +185,7 @@ def ask_tool(
             arguments = {
                 "COMMAND": export.command,
                 "ANSWER": export.answer,
-                **_arguments(system, build_packages, export.options),
+                **_arguments(system, build_packages, {**export.options, **({"GIT": "ssh"} if access.has_ssh else {})}),
             }
             failed = _run(
                 engine,
@@ -194,6 +199,7 @@ def ask_tool(
                 files_to=exported,
                 tool=export.tool,
                 own=own,
+                access=access,
             )
             if failed is not None:
                 origins = {**own.origins, **origins_in_files(export)}
@@ -281,6 +287,7 @@ def _run(
     anew: bool = False,
     tool: Tool = "uv",
     own: InstallerSettings | None = None,
+    access: RepositoryAccess | None = None,
 ) -> str | None:
     """Runs a build; returns its output where it failed.
 
@@ -289,9 +296,9 @@ def _run(
         tool: what is installed beside uv.
         tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
         anew: whether nothing is taken from BuildKit's cache.
-        own: the settings of pip and uv that it gets.
+        own: the settings of pip and uv that it gets. access: the logins for Git.
     """
-    own = own or InstallerSettings()
+    own, access = own or InstallerSettings(), access or RepositoryAccess()
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
         context = made / "context"
@@ -315,7 +322,7 @@ def _run(
             # What a secret holds is no part of BuildKit's cache, and another index may have other packages.
             parts = json.dumps(dict(own.parts), sort_keys=True)
             arguments = {"INDEXES": hashlib.sha256(parts.encode()).hexdigest(), **arguments}
-        texts = {"variables": variables_script(variables, own), "pip_config": own.pip_config}
+        texts = {"variables": variables_script(variables, own), "pip_config": own.pip_config, **access.secrets}
         request = buildkit.BuildRequest(
             dockerfile=dockerfile,
             context=context,
@@ -323,9 +330,10 @@ def _run(
             output=folder / LOG,
             arguments=arguments,
             passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
-            secrets=secrets,
+            secrets={name: path for name, path in secrets.items() if name != "ssh"},
+            ssh=access.ssh,
             secret_texts={name: text for name, text in texts.items() if text},
-            hidden=secret_values(variables, own),
+            hidden=secret_values(variables, own) | access.hidden,
             files=files_to,
         )
         outcome = buildkit.run_build(client, request, report)
@@ -367,6 +375,17 @@ def _own_settings(
         for note in own.notes:
             report(note)
     return own
+
+
+def _access(
+    found: Dependencies | Export, secrets: Mapping[str, Path], report: Callable[[str], None] | None
+) -> RepositoryAccess:
+    """The logins for the Git repositories of an installation. report: as of :func:`_own_settings`."""
+    access = repository_access(found, secrets.get("netrc"), secrets.get("ssh"))
+    if report is not None:
+        for note in access.notes:
+            report(note)
+    return access
 
 
 def _arguments(base: str, build_packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:

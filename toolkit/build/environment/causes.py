@@ -354,12 +354,19 @@ CAUSES: tuple[Cause, ...] = (
         _any(
             r"could not read Username for '(?P<words>[^']+)'",
             r"Authentication failed for '(?P<words>[^']+)'",
-            r"(?P<words>Permission denied \(publickey[^\n]*)",
             r"unable to access '(?P<words>[^']+)': The requested URL returned error: 40[13]",
-            r"(?P<words>Host key verification failed)",
         ),
-        "the Git repository of {package} asks for a login ({words}): put the credentials into the file that "
-        "build.network.netrc names, or ${NAME} into the address",
+        "the Git repository of {package} asks for a login ({words}): let Git on this machine have one (a credential helper, or "
+        "~/.netrc), or put ${NAME} into the address",
+    ),
+    Cause(
+        r"Host key verification failed",
+        "the SSH key of {package}'s Git host is in no known_hosts of this machine: connect to it once by ssh, and compare the key",
+    ),
+    Cause(
+        r"(?P<words>Permission denied \(publickey[^\n]*)",
+        "the Git repository of {package} asks for an SSH key ({words}): let an agent of this machine have one (ssh-add; it is "
+        "found by SSH_AUTH_SOCK), or name a key without a passphrase in build.network.ssh",
     ),
     Cause(
         _any(

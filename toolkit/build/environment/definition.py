@@ -166,7 +166,7 @@ def check_packages(packages: tuple[str, ...], setting: str = "build.system_packa
 
 
 def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
-    """The files that BuildKit mounts as secrets, by the secret's id.
+    """The files that BuildKit mounts as secrets, by the secret's id; ``ssh`` is the key or socket for its mounts of SSH.
 
     Args:
         home: the configuration file's folder, which relative paths start from.
@@ -175,10 +175,15 @@ def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
         BadInput: a file is set but missing.
     """
     secrets: dict[str, Path] = {}
-    for name, value in (("ca", network.ca_bundle), ("pip_config", network.pip_config), ("netrc", network.netrc)):
+    for name, value in (
+        ("ca", network.ca_bundle),
+        ("pip_config", network.pip_config),
+        ("netrc", network.netrc),
+        ("ssh", network.ssh),
+    ):
         if value is not None:
             path = home / Path(value).expanduser()
-            if not path.is_file():
+            if not (path.is_file() or (name == "ssh" and path.is_socket())):
                 raise BadInput(f"build.network names {value!r}, which is not a file")
             secrets[name] = path
     if "ca" not in secrets:
@@ -189,6 +194,9 @@ def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
                 break
     if "netrc" not in secrets:
         # As uv, pip and curl find it.
-        own = [Path(os.environ["NETRC"])] if os.environ.get("NETRC") else [Path.home() / n for n in (".netrc", "_netrc")]
-        secrets |= {"netrc": path for path in own[::-1] if os.access(path, os.R_OK) and path.is_file()}
+        named = os.environ.get("NETRC")
+        for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+            if os.access(path, os.R_OK) and path.is_file():
+                secrets["netrc"] = path
+                break
     return secrets

@@ -85,7 +85,9 @@ def installer_settings(
         is_address = name in ADDRESSES[reader]
         kept, local = _addresses(value, name) if is_address else ([value], [])
         if local:
-            notes.append(f"warning: {name} is not used in the build, which has no {' and no '.join(local)} of this machine")
+            notes.append(
+                f"warning: {name} is not used in the build, which has no {' and no '.join(local)} of this machine"
+            )
         if kept:
             variables[name] = " ".join(kept) if name != "UV_FIND_LINKS" else ",".join(kept)
             counted[name] = variables[name]
@@ -115,7 +117,9 @@ def installer_settings(
 
         parts = {name: of_value(without_credentials(value)) for name, value in counted.items()}
     own_config = config.text if reader == "pip" and pip_config is None else ""
-    return InstallerSettings(reader, variables, own_config, parts, origins, tuple(notes), _mirror(config) if reader else "")
+    return InstallerSettings(
+        reader, variables, own_config, parts, origins, tuple(notes), _mirror(config) if reader else ""
+    )
 
 
 def _reader(found: Dependencies | Export, has_config: bool) -> str:
@@ -189,7 +193,9 @@ def _passed_over(other: str, reader: str, found: Dependencies | Export) -> list[
         return []
     verb = "is" if len(names) == 1 else "are"
     what = found.file or "the project"
-    return [f"warning: {', '.join(names)} {verb} not used, because {reader} installs {what}: it reads {ADDRESSES[reader][0]}"]
+    return [
+        f"warning: {', '.join(names)} {verb} not used, because {reader} installs {what}: it reads {ADDRESSES[reader][0]}"
+    ]
 
 
 # --- pip.conf ---------------------------------------------------------------------------------------------------------
@@ -315,7 +321,9 @@ def check_variables(found: Dependencies | Export) -> None:
             if match:
                 # What a tool answered is no file of the project.
                 place = f"{path}:{text[: match.end()].count(chr(10)) + 1}" if _is_own(found, path) else found.file
-                raise BadInput(f"the address has ${{{name}}}, and the environment variable {name} is not set: set it", place)
+                raise BadInput(
+                    f"the address has ${{{name}}}, and the environment variable {name} is not set: set it", place
+                )
 
 
 def _is_own(found: Dependencies | Export, path: str) -> bool:
