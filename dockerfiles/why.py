@@ -22,7 +22,7 @@ def main(path, only_refused=False):
         return 0
     logins = refused_logins(lines)
     for one in logins:
-        print(f"toolkit-index: {one}")
+        print(f"toolkit-{one}")
     if logins or only_refused:
         return 1 if logins else 0
     tell(lines)
@@ -30,7 +30,10 @@ def main(path, only_refused=False):
 
 
 def refused_logins(lines):
-    """The indexes that refused the credentials which they were sent, or that ask for some and were sent none."""
+    """The indexes that refused the credentials which they were sent, or that ask for some and were sent none.
+
+    One with credentials that did not answer is among them: what it has may not come from elsewhere either.
+    """
     sent = [
         match.group(1)
         for line in lines
@@ -39,12 +42,15 @@ def refused_logins(lines):
     ]
     refused = set()
     for line in lines:
-        match = re.search(r"Could not fetch URL (\S+): (40[13]) ", line)
+        match = re.search(r"Could not fetch URL (\S+): (?:.*too many )?(\S+) ", line)
         if match:
             login, _, host = re.sub(r"^\w+://", "", match.group(1)).split("/")[0].rpartition("@")
+            is_login = bool(login) or host in sent
             # An index that knows no login answers with 403 for what it does not have, as stores of files do.
-            if match.group(2) == "401" or login or host in sent:
-                refused.add(match.group(2) + " " + shown(match.group(1)))
+            if match.group(2) == "401" or (match.group(2) == "403" and is_login):
+                refused.add("index: " + match.group(2) + " " + shown(match.group(1)))
+            elif is_login and match.group(2) not in ("404", "410"):
+                refused.add("unreached: " + shown(match.group(1)))
     return sorted(refused)
 
 

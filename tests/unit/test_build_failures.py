@@ -242,9 +242,15 @@ def test_what_pip_tells_its_log_alone(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("log", "said"),
     [
-        ("T Could not fetch URL https://me:****@h/s/six/: 401 Client Error: x\n", "toolkit-index: 401 https://***@h/s/six/\n"),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 401 Client Error: x\n",
+            "toolkit-index: 401 https://***@h/s/six/\n",
+        ),
         ("T Could not fetch URL https://h:8/s/six/: 401 Client Error: x\n", "toolkit-index: 401 https://h:8/s/six/\n"),
-        ("T Could not fetch URL https://me:****@h/s/six/: 403 Client Error: x\n", "toolkit-index: 403 https://***@h/s/six/\n"),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 403 Client Error: x\n",
+            "toolkit-index: 403 https://***@h/s/six/\n",
+        ),
         (
             "T Found credentials in netrc for h\nT Could not fetch URL https://h/s/six/: 403 Client Error: x\n",
             "toolkit-index: 403 https://h/s/six/\n",
@@ -252,6 +258,15 @@ def test_what_pip_tells_its_log_alone(tmp_path: Path, capsys: pytest.CaptureFixt
         # A store of files answers so for what it does not have.
         ("T Could not fetch URL https://h/s/six/: 403 Client Error: x\n", ""),
         ("T Could not fetch URL https://me:****@h/s/six/: 404 Client Error: x\n", ""),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: connection error: x - skipping\n",
+            "toolkit-unreached: https://***@h/s/six/\n",
+        ),
+        ("T Could not fetch URL https://h/s/six/: connection error: x - skipping\n", ""),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 503 Server Error: x\n",
+            "toolkit-unreached: https://***@h/s/six/\n",
+        ),
     ],
 )
 def test_an_index_that_refuses_a_login_ends_an_installation(

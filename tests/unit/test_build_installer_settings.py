@@ -242,3 +242,13 @@ def test_the_netrc_of_the_machine_is_found_as_the_tools_find_it(
     monkeypatch.setenv("NETRC", str(other))
     assert network_files(BuildNetwork(), tmp_path)["netrc"] == other
     assert network_files(BuildNetwork(netrc=str(own)), tmp_path)["netrc"] == own
+
+
+def test_uvs_settings_of_the_user_are_named_where_they_have_an_index(tmp_path: Path) -> None:
+    own = tmp_path / "home" / ".config" / "uv" / "uv.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("native-tls = true\n")
+    assert not installer_settings(QUESTION).notes
+    own.write_text(f'[[index]]\nurl = "{INDEX}"\n')
+    assert installer_settings(QUESTION).notes[0].startswith(f"warning: {own} names an index, and is not used")
+    assert not installer_settings(requirements()).notes

@@ -9,6 +9,7 @@ import pytest
 
 from toolkit.build.environment.dependencies.found import Dependencies
 from toolkit.build.environment.repositories import https_hosts, repository_access
+from toolkit.cli.main import run
 
 
 def found(text: str) -> Dependencies:
@@ -70,3 +71,14 @@ def test_an_agent_or_a_key_logs_in_by_ssh(home: Path, monkeypatch: pytest.Monkey
         assert "a.example.org ssh-ed25519" in access.secrets["known_hosts"]
         assert repository_access(found(ssh), None, home / "key").ssh == f"default={home / 'key'}"
         assert repository_access(found("git+https://a.example.org/x\n"), None, None).ssh == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [("default", "no SSH agent runs here"), ("default=no/key", "no/key does not exist")]
+)
+def test_an_option_without_an_agent_says_what_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str, words: str
+) -> None:
+    monkeypatch.chdir(home)
+    assert run(["build", "--ssh", given]) == 2
+    assert words in capsys.readouterr().err

@@ -517,6 +517,11 @@ CAUSES: tuple[Cause, ...] = (
         "the {index} refuses the build's credentials, or gets none ({words}), and no other index is asked then: {login}",
     ),
     Cause(
+        r"^toolkit-unreached: (?P<words>\S+)",
+        "the {index} that has a login does not answer ({words}), and no other index is asked then: check the connection",
+        "passing",
+    ),
+    Cause(
         _any(
             r"^toolkit-index: (?P<words>(?:5\d\d|429) \S+)",
             r"HTTP status (?:server|client) error \((?P<words>(?:5\d\d|429)[^)\n]*)\)",

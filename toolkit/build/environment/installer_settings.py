@@ -109,6 +109,7 @@ def installer_settings(
     if reader == "uv":
         logins = {name: value for name, value in os.environ.items() if re.fullmatch(_UV_LOGIN, name) and value}
         variables |= logins
+        notes += _unread_uv_settings()
         if logins:
             notes.append(f"note: {', '.join(sorted(logins))} {'is' if len(logins) == 1 else 'are'} used in this build")
     parts: dict[str, str] = {}
@@ -196,6 +197,23 @@ def _passed_over(other: str, reader: str, found: Dependencies | Export) -> list[
     return [
         f"warning: {', '.join(names)} {verb} not used, because {reader} installs {what}: it reads {ADDRESSES[reader][0]}"
     ]
+
+
+def _unread_uv_settings() -> list[str]:
+    """What is said of uv's settings outside of the project, where they name an index."""
+    own = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
+    notes = []
+    for path in (Path(os.environ.get("UV_CONFIG_FILE") or own), Path("/etc/uv/uv.toml")):
+        try:
+            content = path.read_bytes()
+        except OSError:
+            continue
+        if re.search(rb"(?m)^\s*(?:\[\[index\]\]|(?:extra-)?index-url|find-links|index)\b", content):
+            notes.append(
+                f"warning: {path} names an index, and is not used in the build: name it in the project's own settings of uv, or in "
+                "UV_DEFAULT_INDEX or UV_INDEX"
+            )
+    return notes
 
 
 # --- pip.conf ---------------------------------------------------------------------------------------------------------
