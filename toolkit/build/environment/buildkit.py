@@ -196,7 +196,8 @@ def without_secrets(text: str, hidden: frozenset[str]) -> str:
     """A text without these values, and without what stands before ``@`` in addresses."""
     for value in sorted(hidden, key=len, reverse=True):
         text = text.replace(value, "***")
-    return re.sub(r"(?<=://)(?!git@)[^/\s@\"'`]+@", "***@", text)
+    # A user's name before an address of SSH is no secret.
+    return re.sub(r"(?<!ssh)(://)[^/\s@\"'`]+@", r"\1***@", text)
 
 
 def _report_steps(

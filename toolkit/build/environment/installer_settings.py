@@ -208,7 +208,7 @@ def _unread_uv_settings() -> list[str]:
             content = path.read_bytes()
         except OSError:
             continue
-        if re.search(rb"(?m)^\s*(?:\[\[index\]\]|(?:extra-)?index-url|find-links|index)\b", content):
+        if re.search(rb"(?m)^\s*(?:\[\[index\]\]|(?:extra-index-url|index-url|find-links|index)\s*=)", content):
             notes.append(
                 f"warning: {path} names an index, and is not used in the build: name it in the project's own settings of uv, or in "
                 "UV_DEFAULT_INDEX or UV_INDEX"
