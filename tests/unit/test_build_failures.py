@@ -242,6 +242,46 @@ def test_what_pip_tells_its_log_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     why["main"](str(tmp_path / "missing"))
 
 
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 401 Client Error: x\n",
+            "toolkit-index: 401 https://***@h/s/six/\n",
+        ),
+        ("T Could not fetch URL https://h:8/s/six/: 401 Client Error: x\n", "toolkit-index: 401 https://h:8/s/six/\n"),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 403 Client Error: x\n",
+            "toolkit-index: 403 https://***@h/s/six/\n",
+        ),
+        (
+            "T Found credentials in netrc for h\nT Could not fetch URL https://h/s/six/: 403 Client Error: x\n",
+            "toolkit-index: 403 https://h/s/six/\n",
+        ),
+        # A store of files answers so for what it does not have.
+        ("T Could not fetch URL https://h/s/six/: 403 Client Error: x\n", ""),
+        ("T Could not fetch URL https://me:****@h/s/six/: 404 Client Error: x\n", ""),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: connection error: x - skipping\n",
+            "toolkit-unreached: https://***@h/s/six/\n",
+        ),
+        ("T Could not fetch URL https://h/s/six/: connection error: x - skipping\n", ""),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 503 Server Error: x\n",
+            "toolkit-unreached: https://***@h/s/six/\n",
+        ),
+    ],
+)
+def test_an_index_that_refuses_a_login_ends_an_installation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str, said: str
+) -> None:
+    path = tmp_path / "pip.log"
+    path.write_text(log)
+    why = runpy.run_path(str(data_path("dockerfiles/why.py")))
+    assert why["main"](str(path), only_refused=True) == (1 if said else 0)
+    assert capsys.readouterr().out == said
+
+
 def spelled(text: str) -> set[str]:
     """The commands in backticks of a message, with {} for each name that is filled in."""
     return {re.sub(r"\{[^}]*\}", "{}", one) for one in re.findall(r"`([^`]+)`", text)}

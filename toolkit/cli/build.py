@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from toolkit.build.image.builder import build as build_image
@@ -14,7 +16,7 @@ from toolkit.project import Project
 
 def build(options: argparse.Namespace) -> int:
     """Builds the image, delivers it where an option says so, and prints its reference, and nothing else, on standard output."""
-    project = project_at(options.config, Path.cwd())
+    project = _project(options)
     # A context or a node says where the image is loaded into.
     load = options.load or bool(options.node) or (bool(options.context) and not options.push)
     if options.dry_run:
@@ -27,7 +29,7 @@ def build(options: argparse.Namespace) -> int:
         from toolkit.build.environment.base_lock import lock_base
 
         lock_base(project, note)
-        project = project_at(options.config, Path.cwd())
+        project = _project(options)
     file = None
     if options.sbom is not None:
         from toolkit.build.image.materials import check_destination
@@ -60,6 +62,27 @@ def build(options: argparse.Namespace) -> int:
         ).reference
     print(reference)
     return 0
+
+
+def _project(options: argparse.Namespace) -> Project:
+    """The project, with what ``--ssh`` says in the place of its setting.
+
+    Raises:
+        BadInput: there is no agent, or no such file.
+    """
+    project = project_at(options.config, Path.cwd())
+    if options.ssh is None:
+        return project
+    name, _, path = options.ssh.partition("=")
+    path = path or ("" if name == "default" else name) or os.environ.get("SSH_AUTH_SOCK", "")
+    if not path or not os.path.exists(os.path.expanduser(path)):
+        what = f"{path} does not exist" if path else "no SSH agent runs here (SSH_AUTH_SOCK is not set)"
+        raise BadInput(
+            f"--ssh: {what}: start one (ssh-agent, ssh-add), or name a key without a passphrase (--ssh default=PATH)"
+        )
+    build = project.config.build
+    network = build.network._replace(ssh=os.path.abspath(os.path.expanduser(path)))
+    return replace(project, config=project.config._replace(build=build._replace(network=network)))
 
 
 def _dry_run(project: Project, options: argparse.Namespace, load: bool) -> int:

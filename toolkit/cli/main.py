@@ -239,6 +239,11 @@ def _add_build(commands: _Commands) -> None:
         "--no-cache", action="store_true", help="install everything again, and choose again what nothing locks"
     )
     parser.add_argument(
+        "--ssh",
+        metavar="default[=PATH]",
+        help="log in to Git repositories by this machine's SSH agent, or by the key or socket PATH (build.network.ssh)",
+    )
+    parser.add_argument(
         "--lock-base",
         action="store_true",
         help="write the base image's digest into the configuration file, and build on it",

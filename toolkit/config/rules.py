@@ -258,6 +258,7 @@ def _rules() -> Rules:
             (s.BuildNetwork, "ca_bundle"): check_line,
             (s.BuildNetwork, "pip_config"): check_line,
             (s.BuildNetwork, "netrc"): check_line,
+            (s.BuildNetwork, "ssh"): check_line,
             (s.Build, "base_image"): check_image,
             (s.Build, "python"): check_python_version,
             (s.Build, "system_packages"): check_word,

@@ -199,6 +199,9 @@ class BuildNetwork(NamedTuple):
     pip_config: str | None = None
     """A pip.conf with index addresses and credentials."""
     netrc: str | None = None
+    """None takes the host's, which NETRC names or which is ~/.netrc."""
+    ssh: str | None = None
+    """A private key without a passphrase, or the socket of an agent, for Git; None takes the agent of SSH_AUTH_SOCK."""
 
 
 class Build(NamedTuple):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,17 @@ from toolkit.build.environment.definition import (
 )
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
 from toolkit.build.environment.failures import explain_command, explain_failure, is_transient_failure, shown_words
+from toolkit.build.environment.installer_settings import (
+    InstallerSettings,
+    check_variables,
+    installer_settings,
+    origins_in_files,
+    refuse_own_hosts,
+    secret_values,
+    variables_script,
+)
 from toolkit.build.environment.meaning.memory import Memory
+from toolkit.build.environment.repositories import RepositoryAccess, repository_access
 from toolkit.build.progress import LiveLine
 from toolkit.build.state import no_space
 from toolkit.config.located import shown
@@ -150,13 +161,17 @@ def dependency_layer(
         Infrastructure: as of :func:`ensure_system`.
     """
     lock = definition.lock
+    own = _own_settings(lock, secrets, None if lock.unlocked else report)
+    access = _access(lock, secrets, None if lock.unlocked else report)
+    options = {**lock.options, **({"INSTALLER": "pip"} if own.reader == "pip" else {})}
+    options |= {"GIT": "ssh"} if access.has_ssh else {}
     report(f"building the environment from {lock.file} on {definition.base} (output: {shown(folder / LOG)})")
     with temporary_folder(folder, "exported-") as exported:
         failed = _run(
             engine,
             definition.template(),
             lock.files,
-            _arguments(base, definition.build_packages, lock.options),
+            _arguments(base, definition.build_packages, options),
             lock.variables,
             secrets,
             folder,
@@ -164,9 +179,12 @@ def dependency_layer(
             files_to=exported / "made",
             anew=anew,
             tool=definition.tool,
+            own=own,
+            access=access,
         )
         if failed is not None:
-            raise explain_failure(failed, definition.base, lock.file, definition.packages, shown(folder / LOG))
+            origins = {**own.origins, **origins_in_files(lock)}
+            raise explain_failure(failed, definition.base, lock.file, definition.packages, shown(folder / LOG), origins)
         names = (exported / "made" / "from-source.txt").read_text("utf-8").split()
         yield DependencyLayer(exported / "made" / "layer.tar", tuple(names))
 
@@ -197,6 +215,8 @@ def ask_tool(
     """
     kept = kept_answer(export, base_id, packages, build_packages, folder)
     if anew or not kept.is_file():
+        own = _own_settings(export, secrets, report)
+        access = _access(export, secrets, report)
         system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +224,7 @@ def ask_tool(
             arguments = {
                 "COMMAND": export.command,
                 "ANSWER": export.answer,
-                **_arguments(system, build_packages, export.options),
+                **_arguments(system, build_packages, {**export.options, **({"GIT": "ssh"} if access.has_ssh else {})}),
             }
             failed = _run(
                 engine,
@@ -217,9 +237,12 @@ def ask_tool(
                 report,
                 files_to=exported,
                 tool=export.tool,
+                own=own,
+                access=access,
             )
             if failed is not None:
-                raise explain_failure(failed, base, export.file, packages, shown(folder / LOG))
+                origins = {**own.origins, **origins_in_files(export)}
+                raise explain_failure(failed, base, export.file, packages, shown(folder / LOG), origins)
             answer = (exported / export.answer).read_bytes()
             write_whole(str(kept), export.checked(answer) if export.checked else answer)
     if export.unlocked:
@@ -273,10 +296,11 @@ def ask_backend(
         system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report("asking the project's build backend for its metadata")
         kept.parent.mkdir(parents=True, exist_ok=True)
+        own = installer_settings(Dependencies("uv", "the build backend"), of_backend=True)
         with temporary_folder(folder, "exported-") as exported:
             failed = _run(
                 engine, template("editable"), files, _arguments(system, build_packages, arguments), (), secrets, folder, report,
-                files_to=exported / "made",
+                files_to=exported / "made", own=own,
             )  # fmt: skip
             if failed is not None:
                 error = explain_failure(failed, base, "pyproject.toml" if "pyproject.toml" in files else "setup.py")
@@ -303,6 +327,8 @@ def _run(
     tool: Tool = "uv",
     scripts: Mapping[str, bytes] | None = None,
     place: Callable[[Path], None] | None = None,
+    own: InstallerSettings | None = None,
+    access: RepositoryAccess | None = None,
 ) -> str | None:
     """Runs a build; returns its output where it failed.
 
@@ -312,7 +338,9 @@ def _run(
         tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
         anew: whether nothing is taken from BuildKit's cache.
         scripts: further files beside toolkit's own. place: puts further files of the project into a folder.
+        own: the settings of pip and uv that it gets. access: the logins for Git.
     """
+    own, access = own or InstallerSettings(), access or RepositoryAccess()
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
         context = made / "context"
@@ -334,6 +362,11 @@ def _run(
             arguments = {"TOOL": tool, **arguments}
         if anew:
             arguments = {"ANEW": os.urandom(16).hex(), **arguments}
+        if own.parts:
+            # What a secret holds is no part of BuildKit's cache, and another index may have other packages.
+            parts = json.dumps(dict(own.parts), sort_keys=True)
+            arguments = {"INDEXES": hashlib.sha256(parts.encode()).hexdigest(), **arguments}
+        texts = {"variables": variables_script(variables, own), "pip_config": own.pip_config, **access.secrets}
         request = buildkit.BuildRequest(
             dockerfile=dockerfile,
             context=context,
@@ -341,7 +374,10 @@ def _run(
             output=folder / LOG,
             arguments=arguments,
             passed_on=passed_on(),
-            secrets={**secrets, **_variables(made, variables)},
+            secrets={name: path for name, path in secrets.items() if name != "ssh"},
+            ssh=access.ssh,
+            secret_texts={name: text for name, text in texts.items() if text},
+            hidden=secret_values(variables, own) | access.hidden,
             files=files_to,
         )
         failed = attempt(client, request, folder, report)
@@ -380,15 +416,35 @@ def attempt(
     return outcome.text
 
 
-def _variables(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """A secret that sets the environment variables which addresses name, as far as they are set here."""
-    lines = [f"export {name}={shlex.quote(os.environ[name])}\n" for name in names if name in os.environ]
-    if not lines:
-        return {}
-    file = folder / "variables.sh"
-    file.touch(mode=0o600)
-    file.write_text("".join(lines))
-    return {"variables": file}
+def _own_settings(
+    found: Dependencies | Export, secrets: Mapping[str, Path], report: Callable[[str], None] | None
+) -> InstallerSettings:
+    """The settings of pip and uv that an installation gets, checked.
+
+    Args:
+        report: gets what is said of them; None where it was said.
+
+    Raises:
+        BadInput: a variable that an address names is not set, or an index can't be reached from a build.
+    """
+    check_variables(found)
+    refuse_own_hosts(found)
+    own = installer_settings(found, secrets.get("pip_config"))
+    if report is not None:
+        for note in own.notes:
+            report(note)
+    return own
+
+
+def _access(
+    found: Dependencies | Export, secrets: Mapping[str, Path], report: Callable[[str], None] | None
+) -> RepositoryAccess:
+    """The logins for the Git repositories of an installation. report: as of :func:`_own_settings`."""
+    access = repository_access(found, secrets.get("netrc"), secrets.get("ssh"))
+    if report is not None:
+        for note in access.notes:
+            report(note)
+    return access
 
 
 def _arguments(base: str, build_packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:

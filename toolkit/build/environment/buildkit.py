@@ -56,6 +56,9 @@ class BuildRequest:
         arguments: ARG values, which the image's history shows.
         passed_on: names of this process's environment variables that the build gets (proxies). The image does not show them.
         secrets: files that are mounted during the build, by the secret's id. The image does not show them.
+        secret_texts: the same, of what is in no file. It reaches the CLI by its environment.
+        ssh: what BuildKit's mounts of SSH lead to, as its option has it (``default``, ``default=PATH``).
+        hidden: texts that are replaced in the output: a tool may print an address with a token.
         anew: whether nothing is taken from BuildKit's cache.
         target: the stage that is built; "" is the last one.
         shows_steps: whether each step is reported by its instruction, as a Dockerfile of the user's own wants it.
@@ -69,6 +72,9 @@ class BuildRequest:
     arguments: dict[str, str] = field(default_factory=dict)
     passed_on: tuple[str, ...] = ()
     secrets: dict[str, Path] = field(default_factory=dict)
+    secret_texts: dict[str, str] = field(default_factory=dict)
+    ssh: str = ""
+    hidden: frozenset[str] = frozenset()
     files: Path | None = None
     anew: bool = False
     target: str = ""
@@ -160,6 +166,11 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         ]  # the CLI takes the value from its environment, so no list of processes shows it
     for name, path in request.secrets.items():
         command += ["--secret", f"id={name},src={path}"]
+    texts = {f"TOOLKIT_SECRET_{name.upper()}": text for name, text in request.secret_texts.items()}
+    for name in request.secret_texts:
+        command += ["--secret", f"id={name},env=TOOLKIT_SECRET_{name.upper()}"]
+    if request.ssh:
+        command += ["--ssh", request.ssh]
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -169,21 +180,44 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         try:
             child = subprocess.Popen(
                 [*command, str(request.context)], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env=environment | client.settings, start_new_session=True,
+                env=environment | client.settings | texts, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise Infrastructure(f"{client.command[0]} cannot be started: {error.strerror}") from error
         try:
             with LiveLine(report, "starting the build") as progress:
-                _report_steps(child, request.output, progress, _ANY_STEP if request.shows_steps else _OWN_STEP)
+                steps = _ANY_STEP if request.shows_steps else _OWN_STEP
+                _report_steps(child, request.output, progress, steps, request.hidden)
         except BaseException:
             _stop(child)
             raise
+        finally:
+            _hide(request.output, request.hidden)
     return BuildResult(child.returncode == 0, request.output.read_text("utf-8", "replace"))
 
 
+def _hide(output: Path, hidden: frozenset[str]) -> None:
+    """Takes what is secret out of a build's output."""
+    content = output.read_bytes()
+    text = without_secrets(content.decode("utf-8", "surrogateescape"), hidden).encode("utf-8", "surrogateescape")
+    if text != content:
+        output.write_bytes(text)
+
+
+def without_secrets(text: str, hidden: frozenset[str]) -> str:
+    """A text without these values, and without what stands before ``@`` in addresses."""
+    for value in sorted(hidden, key=len, reverse=True):
+        text = text.replace(value, "***")
+    # A user's name before an address of SSH is no secret.
+    return re.sub(r"(?<!ssh)(://)[^/\s@\"'`]+@", r"\1***@", text)
+
+
 def _report_steps(
-    child: subprocess.Popen[bytes], output: Path, progress: LiveLine, shown_step: re.Pattern[str]
+    child: subprocess.Popen[bytes],
+    output: Path,
+    progress: LiveLine,
+    shown_step: re.Pattern[str],
+    hidden: frozenset[str] = frozenset(),
 ) -> None:
     """Waits for the build's end, and shows until then what it does."""
     deadline = time.monotonic() + TIME_LIMIT
@@ -200,7 +234,7 @@ def _report_steps(
                 pass
             *lines, rest = (rest + stream.read()).split(b"\n")
             for line in lines:
-                text = line.decode("utf-8", "replace")
+                text = without_secrets(line.decode("utf-8", "replace"), hidden)
                 step = shown_step.match(text)
                 if step and step[1] not in reported:
                     reported.add(step[1])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from toolkit.build.environment.apt_file import AptFile
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
+from toolkit.build.environment.installer_settings import installer_settings
 from toolkit.build.environment.meaning.memory import VERSION, Memory
 from toolkit.config.settings import BuildNetwork
 from toolkit.data import data_path
@@ -54,6 +55,7 @@ class EnvironmentDefinition:
         apt: the file that names some of the system packages.
         commands: what is run once all is installed (``build.run``).
         command_files: the files that they find, in the form of :meth:`inputs`; ``place_files`` copies them into a folder.
+        pip_config: the file that build.network.pip_config names.
     """
 
     base: str
@@ -63,6 +65,7 @@ class EnvironmentDefinition:
     meaning: Mapping[str, str] | None = None
     build_packages: tuple[str, ...] = ()
     made_of: Mapping[str, str] = field(default_factory=dict)
+    pip_config: Path | None = None
     apt: AptFile | None = None
     commands: tuple[str, ...] = ()
     command_files: Mapping[str, str] = field(default_factory=dict)
@@ -106,6 +109,7 @@ class EnvironmentDefinition:
             inputs["the kind of installation"] = self.lock.kind
             for name, value in self.lock.options.items():
                 inputs |= _option(name, value)
+            inputs |= installer_settings(self.lock, self.pip_config).parts
         if self.lock.kind != "none":
             inputs |= {f"{BUILD_PACKAGES}: {name}": "" for name in self.build_packages}
         for number, command in enumerate(self.commands):
@@ -186,6 +190,8 @@ def export_key(
     ).hexdigest()
     meaning = (memory or Memory()).of(export.files, export.reading)
     others = [" ".join(sorted(set(names))) for names in (packages, build_packages)]
+    settings = installer_settings(export).parts
+    others += [json.dumps(dict(settings), sort_keys=True)] if settings else []
     return export.key(meaning, base_id, *others, parts, str(VERSION))
 
 
@@ -203,7 +209,7 @@ def check_packages(packages: tuple[str, ...], setting: str = "build.system_packa
 
 
 def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
-    """The files that BuildKit mounts as secrets, by the secret's id.
+    """The files that BuildKit mounts as secrets, by the secret's id; ``ssh`` is the key or socket for its mounts of SSH.
 
     Args:
         home: the configuration file's folder, which relative paths start from.
@@ -212,10 +218,15 @@ def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
         BadInput: a file is set but missing.
     """
     secrets: dict[str, Path] = {}
-    for name, value in (("ca", network.ca_bundle), ("pip_config", network.pip_config), ("netrc", network.netrc)):
+    for name, value in (
+        ("ca", network.ca_bundle),
+        ("pip_config", network.pip_config),
+        ("netrc", network.netrc),
+        ("ssh", network.ssh),
+    ):
         if value is not None:
             path = home / Path(value).expanduser()
-            if not path.is_file():
+            if not (path.is_file() or (name == "ssh" and path.is_socket())):
                 raise BadInput(f"build.network names {value!r}, which is not a file")
             secrets[name] = path
     if "ca" not in secrets:
@@ -223,5 +234,12 @@ def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
             file = os.environ.get(variable)
             if file and os.path.isfile(file):
                 secrets["ca"] = Path(file)
+                break
+    if "netrc" not in secrets:
+        # As uv, pip and curl find it.
+        named = os.environ.get("NETRC")
+        for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+            if os.access(path, os.R_OK) and path.is_file():
+                secrets["netrc"] = path
                 break
     return secrets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -85,13 +86,19 @@ def is_transient_failure(text: str) -> bool:
 
 
 def explain_failure(
-    text: str, base: str, lock: str | None, packages: tuple[str, ...] = (), log: str = ""
+    text: str,
+    base: str,
+    lock: str | None,
+    packages: tuple[str, ...] = (),
+    log: str = "",
+    origins: Mapping[str, str] | None = None,
 ) -> ToolkitError:
     """The error of a failed build, from its output: one sentence that names the file and what to do.
 
     Args:
         base: the base image's reference. lock: the file that the dependencies are declared in.
         packages: those of ``build.system_packages``. log: the file with the whole output.
+        origins: what names an index or its credentials, by the index's host.
     """
     location = lock or base
     whole = f" (the whole log: {log})" if log else ""
@@ -118,6 +125,7 @@ def explain_failure(
     values["index"] = "channel" if re.search(r"\brattler\b", words) else "package index"
     values["rewrite"] = writing_again(lock or "", named)
     values |= _derived(values, named, words, packages)
+    values["login"] = _login(values["words"], origins or {})
     # A name in braces that is none of these is meant as it is: a variable in an address.
     sentence = re.sub(r"\{(\w+)\}", lambda key: values.get(key[1], key[0]), cause.sentence) + whole
     if cause.kind != "input":
@@ -264,6 +272,17 @@ def _derived(values: dict[str, str], named: str, words: str, packages: tuple[str
     derived["no_version"] = _no_version(named, values.get("versions", ""))
     derived["exception"] = _exception(words)
     return derived
+
+
+def _login(address: str, origins: Mapping[str, str]) -> str:
+    """What to do about the credentials of an index, whose address stands in a text."""
+    named = next((name for host, name in origins.items() if host and host in address), "")
+    if named:
+        return f"correct {named}"
+    return (
+        "put them into ~/.netrc, into the address as ${NAME}, or, for an index NAME of uv's, into UV_INDEX_NAME_USERNAME and "
+        "UV_INDEX_NAME_PASSWORD"
+    )
 
 
 def _names(package: str, packages: tuple[str, ...]) -> bool:

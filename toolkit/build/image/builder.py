@@ -192,8 +192,9 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     if found.kind == "uv":
         memory.accept(found.files, found.reading)
     meaning = memory.of(found.files, found.reading)
+    pip_config = network_files(settings.network, job.project.home).get("pip_config")
     definition = EnvironmentDefinition(
-        base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of
+        base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of, pip_config
     )
     return with_commands(definition, job.project, job.folder)
 

@@ -157,8 +157,9 @@ class _Foresight:
                 self._report(f"warning: {found.unlocked}")
             found = found.answered(answer)
         meaning = self._memory.of(found.files, found.reading)
+        pip_config = network_files(settings.network, self._project.home).get("pip_config")
         definition = EnvironmentDefinition(
-            base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of
+            base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of, pip_config
         )
         return self._on(target, with_commands(definition, self._project, self._folder, keep=False), last)
 
