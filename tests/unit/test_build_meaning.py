@@ -729,7 +729,7 @@ def test_each_option_of_a_template_has_a_name_for_a_user() -> None:
         for kind in ("uv", "sync", "pip", "conda")
         for name in re.findall(r"(?m)^ARG ([A-Z_]+)", template(kind).decode())
     }
-    assert given - {"BASE", "ANEW", "BUILD_PACKAGES", "TOOL"} <= set(changes._OPTIONS)
+    assert given - {"BASE", "ANEW", "BUILD_PACKAGES", "INDEXES", "TOOL"} <= set(changes._OPTIONS)
 
 
 @pytest.mark.parametrize("was_built", [True, False])

@@ -178,7 +178,8 @@ def _build(
             output=folder / LOG,
             arguments=dict(settings.args),
             passed_on=tuple(name for name in passed_on() if name not in settings.args),
-            secrets=secrets,
+            secrets={name: path for name, path in secrets.items() if name != "ssh"},
+            ssh=f"default={secrets['ssh']}" if "ssh" in secrets else "",
             target=settings.target or "",
             shows_steps=True,
         )
