@@ -6,8 +6,9 @@ nothing fails.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
@@ -35,15 +36,18 @@ def main(pairs: int) -> None:
         beside = stack.enter_context(_with_data())
         counter = iter(range(1, 10_000))
 
-        def changed(root: Path) -> float:
+        def change(root: Path) -> None:
             (root / "app.py").write_text(f"VALUE = {next(counter)}\n")
+
+        def changed(root: Path) -> float:
+            change(root)
             return seconds(build, root)
 
         first = {root: seconds(build, root) for root in (plain, beside)}
         sides = [
             Side("build, one changed line", lambda: changed(plain)),
             Side("build, one changed line beside 300 MB", lambda: changed(beside)),
-            _buildkit("BuildKit FROM + COPY, the same beside 300 MB", beside, build, counter),
+            buildkit_side("BuildKit FROM + COPY, the same beside 300 MB", beside, build, lambda: change(beside)),
         ]
         in_turn(sides, 1)
         show("a changed line beside 300 MB of data", pairs)
@@ -65,8 +69,12 @@ def _with_data() -> Iterator[Path]:
         yield root
 
 
-def _buildkit(name: str, root: Path, build: list[str], counter: Iterator[int]) -> Side:
-    """A rebuild without toolkit, of the same files on the same environment, with the engine's own cache."""
+def buildkit_side(name: str, root: Path, build: list[str], change: Callable[[], None]) -> Side:
+    """A rebuild without toolkit, of the same files on the same environment, with the engine's own cache.
+
+    Args:
+        build: the command that builds the project's image. change: changes a file.
+    """
     api = EngineApi()
     image = run(build, root).strip()
     digest = (api.image(image) or {})["Config"]["Labels"]["dev.toolkit.environment"]
@@ -76,13 +84,12 @@ def _buildkit(name: str, root: Path, build: list[str], counter: Iterator[int]) -
     dockerfile = root.parent / "Dockerfile"
     dockerfile.write_text(f"FROM {below}\nCOPY . /workspace\n")
     (root.parent / "Dockerfile.dockerignore").write_text(".toolkit\n")
-    repository = image.rpartition(":")[0]
+    repository, numbers = image.rpartition(":")[0], itertools.count(1)
     variables = environment(**client.settings, PATH=os.environ["PATH"])
 
     def rebuild() -> float:
-        number = next(counter)
-        (root / "app.py").write_text(f"VALUE = {number}\n")
-        tag = f"{repository}:buildkit-{number}"
+        change()
+        tag = f"{repository}:buildkit-{next(numbers)}"
         command = [*client.command, "--quiet", "--file", str(dockerfile), "--tag", tag, str(root)]
         return seconds(command, root, variables)
 

@@ -1,9 +1,10 @@
-"""A project of 100,000 small files in 2,000 folders: `toolkit build` unchanged and with one changed file, beside `git status`.
+"""A project of 100,000 small files, 2,000 of them programs: `toolkit build` unchanged and with one changed file; and `git status`.
 
-Targets: unchanged at most three times `git status` of the same tree, and with one changed file six times. A target that is
-missed is printed, and nothing fails. What an unchanged and a changed build spend their time on is printed as well.
+Targets: unchanged at most three times `git status` of the same tree, and with one changed program six times. A target that is
+missed is printed, and nothing fails. What the builds spend their time on is printed as well.
 
-The load of a changed build is the engine's own time: it unpacks all files of the code layer anew, whichever one changed.
+A changed file of data has no target. With a graph driver, an engine unpacks its layer anew and all layers above it: half of the
+data and all programs, on average. BuildKit's own COPY, which unpacks all files anew, is measured beside it once.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.large import buildkit_side
 from bench.projects import console, project
 from bench.turns import Side, in_turn, run, seconds, show, show_ratio, show_times
 
 FILES = 100_000
+PROGRAMS = 2_000
 FOLDERS = 2_000
 UNCHANGED = 3.0
 CHANGED = 6.0
@@ -71,6 +74,7 @@ if "changed" in sys.argv:
     from toolkit.build.image import assembly
     from toolkit.build.code import layer
     patch("the rest of the assembly", assembly, "assemble")
+    patch("groups of files", assembly, "grouped", "_group_blobs")
     patch("archive", assembly, "write_code_layer")
     patch("load", assembly, "load_image")
     patch("kept for a delivery", assembly, "keep_contents")
@@ -91,17 +95,18 @@ def main(pairs: int) -> None:
         _commit(copy)
         numbers = itertools.count(1)
 
-        def change() -> None:
+        def change(kind: str) -> None:
             number = next(numbers)
+            place = number * 7919 % PROGRAMS if kind == "program" else PROGRAMS + number * 7919 % (FILES - PROGRAMS)
             for folder in (root, copy):
-                (folder / _file(number * 7919 % FILES)).write_text(f"CHANGED = {number}\n")
+                (folder / _file(place)).write_text(f"CHANGED = {number}\n")
 
-        def changed_build() -> float:
-            change()
+        def changed_build(kind: str) -> float:
+            change(kind)
             return seconds(_BUILD, root)
 
         def changed_status() -> float:
-            change()
+            change("program")
             taken = seconds([*_GIT, "status", "--porcelain"], copy)
             _commit(copy)
             return taken
@@ -111,42 +116,51 @@ def main(pairs: int) -> None:
             Side("git status, unchanged", lambda: seconds([*_GIT, "status", "--porcelain"], copy)),
         ]
         changed = [
-            Side("toolkit build, one changed file", changed_build),
+            Side("toolkit build, one changed program", lambda: changed_build("program")),
+            Side("toolkit build, one changed file of data", lambda: changed_build("data")),
             Side("git status, one changed file", changed_status),
         ]
-        run(_BUILD, root)
+        first = seconds(_BUILD, root)
         in_turn(unchanged, 1)
         own, git = in_turn(unchanged, pairs)
-        show(f"tree: {FILES:,} files in {FOLDERS:,} folders", pairs)
+        show(f"tree: {FILES:,} files, {PROGRAMS:,} of them programs, in {FOLDERS:,} folders", pairs)
+        print(f"  the first build: {first:.1f} s", flush=True)
         show_times(unchanged[0].name, own)
         show_times(unchanged[1].name, git)
         show_ratio("unchanged / git status", own, git, UNCHANGED)
         _show_parts("of an unchanged build", [_parts(root, "unchanged") for _ in range(pairs)])
-        own, git = in_turn(changed, pairs)
-        show_times(changed[0].name, own)
-        show_times(changed[1].name, git)
-        show_ratio("one changed file / git status", own, git, CHANGED)
-        parts = []
-        for _ in range(pairs):
-            change()
-            parts.append(_parts(root, "changed"))
-        _show_parts("of a build with one changed file", parts)
+        program, data, git = in_turn(changed, pairs)
+        for side, times in zip(changed, (program, data, git), strict=True):
+            show_times(side.name, times)
+        show_ratio("one changed program / git status", program, git, CHANGED)
+        show_ratio("one changed file of data / git status", data, git, None)
+        for kind in ("program", "data"):
+            parts = []
+            for _ in range(pairs):
+                change(kind)
+                parts.append(_parts(root, "changed"))
+            _show_parts(f"of a build with one changed {'program' if kind == 'program' else 'file of data'}", parts)
+        peer = buildkit_side("BuildKit FROM + COPY, one changed program", root, list(_BUILD), lambda: change("program"))
+        peer.measure()  # it sends all files to its own store
+        print(f"  {peer.name}, once: {peer.measure():.2f} s", flush=True)
         start = [seconds([sys.executable, "-c", "pass"], root) for _ in range(pairs)]
         show_times("Python's start", start)
 
 
 def _file(number: int) -> Path:
+    """The programs come first, in folders of their own."""
     folder, place = divmod(number, FILES // FOLDERS)
     package, module = divmod(folder, _IN_A_PACKAGE)
-    return Path(f"package_{package:02}", f"module_{module:02}", f"part_{place:02}.py")
+    if number < PROGRAMS:
+        return Path("package", f"module_{folder:02}", f"part_{place:02}.py")
+    return Path("data", f"set_{package:02}", f"day_{module:02}", f"sample_{place:02}.json")
 
 
 def _write_files(root: Path) -> None:
     for number in range(FILES):
         file = root / _file(number)
-        if number % (FILES // FOLDERS) == 0:
-            file.parent.mkdir(parents=True)
-        file.write_text(f"VALUE = {number}\n")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"VALUE = {number}\n" if number < PROGRAMS else f'{{"value": {number}}}\n')
 
 
 def _commit(repository: Path) -> None:

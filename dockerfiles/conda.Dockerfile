@@ -3,12 +3,16 @@ FROM tool AS builder
 ARG LOCK
 ARG CATEGORIES=""
 ARG REQUIREMENTS=""
+ARG INDEXES=""
 COPY project /build
 WORKDIR /build
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=secret,id=pip_config,target=/dev/shm/toolkit-pip.conf \
     --mount=type=secret,id=netrc,target=/dev/shm/toolkit-netrc \
     --mount=type=secret,id=variables,target=/dev/shm/toolkit-variables.sh \
+    --mount=type=secret,id=git,target=/dev/shm/toolkit-git \
+    --mount=type=secret,id=known_hosts,target=/dev/shm/toolkit-known-hosts \
+    --mount=type=ssh \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     --mount=type=cache,id=toolkit-conda,target=/root/.cache/rattler,sharing=locked \
     : "step: installing the dependencies"; set -e; . /toolkit/network.sh; \

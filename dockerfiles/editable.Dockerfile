@@ -7,6 +7,7 @@ WORKDIR /workspace/${FOLDER}
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=secret,id=pip_config,target=/dev/shm/toolkit-pip.conf \
     --mount=type=secret,id=netrc,target=/dev/shm/toolkit-netrc \
+    --mount=type=secret,id=variables,target=/dev/shm/toolkit-variables.sh \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: asking the project's build backend"; set -e; . /toolkit/network.sh; \
     export SETUPTOOLS_SCM_PRETEND_VERSION="${PROJECT_VERSION}" PDM_BUILD_SCM_VERSION="${PROJECT_VERSION}"; \

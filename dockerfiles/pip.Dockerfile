@@ -6,12 +6,16 @@ ARG PIP_OPTIONS=""
 ARG INSTALLER=""
 ARG UV_PIP_OPTIONS=""
 ARG PIP="-m pip"
+ARG INDEXES=""
 COPY project /build
 WORKDIR /build
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=secret,id=pip_config,target=/dev/shm/toolkit-pip.conf \
     --mount=type=secret,id=netrc,target=/dev/shm/toolkit-netrc \
     --mount=type=secret,id=variables,target=/dev/shm/toolkit-variables.sh \
+    --mount=type=secret,id=git,target=/dev/shm/toolkit-git \
+    --mount=type=secret,id=known_hosts,target=/dev/shm/toolkit-known-hosts \
+    --mount=type=ssh \
     --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: installing the dependencies"; set -e; . /toolkit/network.sh; \
@@ -23,6 +27,7 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
             set -- --report /tmp/report.json; \
         fi; \
         /opt/venv/bin/python3 ${PIP} install --disable-pip-version-check --progress-bar off --no-compile "$@" ${PIP_OPTIONS} -r "${REQUIREMENTS}"; \
+        python3 /toolkit/why.py /tmp/toolkit-pip.log refused; \
         mkdir -p /packed; \
         if [ -s /tmp/report.json ]; then \
             python3 /toolkit/layer.py report /tmp/report.json >/packed/from-source.txt; \

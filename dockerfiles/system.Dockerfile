@@ -1,13 +1,14 @@
 # The base image and its system packages: an image of its own, which environments with the same packages begin with.
 #
 # The secrets are mounted below /dev/shm, which is memory, so that not even an empty file of theirs stays in a layer; what
-# they hold is no part of the cache's key. A "step:" is what toolkit shows while it runs. There is no `# syntax=` line, since
+# they hold is no part of the cache's key: INDEXES is what counts of it. A "step:" is what toolkit shows while it runs. There is no `# syntax=` line, since
 # it would have to be pulled. A resolver that loses single answers is asked more often than by default (RES_OPTIONS).
 # ANEW is another text each time that nothing is to be taken from BuildKit's cache: `--no-cache` beside a build of the same steps
 # without it can end the engine of Docker 20.10 ("failed to get edge").
 ARG BASE
 FROM ${BASE} AS system
 USER root
+SHELL ["/bin/sh", "-c"]
 ARG ANEW=""
 ARG SYSTEM_PACKAGES=""
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \

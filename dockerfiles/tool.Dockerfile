@@ -5,6 +5,7 @@ COPY tool /tool
 RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=secret,id=pip_config,target=/dev/shm/toolkit-pip.conf \
     --mount=type=secret,id=netrc,target=/dev/shm/toolkit-netrc \
+    --mount=type=secret,id=variables,target=/dev/shm/toolkit-variables.sh \
     --mount=type=cache,id=toolkit-pip,target=/root/.cache/pip \
     --mount=type=cache,id=toolkit-uv,target=/root/.cache/uv \
     : "step: installing what reads the lock"; set -e; . /toolkit/network.sh; \
@@ -12,8 +13,8 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
         set -- --require-hashes -r /tool/requirements.txt; \
         python3 -m venv /opt/tool; \
         if [ -s /dev/shm/toolkit-pip.conf ]; then \
-            /opt/tool/bin/python3 -m pip install --disable-pip-version-check --progress-bar off "$@"; \
+            fetch /opt/tool/bin/python3 -m pip install --disable-pip-version-check --progress-bar off "$@"; \
         else \
-            /opt/uv/bin/uv pip install --python /opt/tool/bin/python3 "$@"; \
+            fetch /opt/uv/bin/uv pip install --python /opt/tool/bin/python3 "$@"; \
         fi; \
     fi

@@ -3,6 +3,7 @@
 ARG BASE
 FROM ${BASE} AS tools
 USER root
+SHELL ["/bin/sh", "-c"]
 COPY toolkit /toolkit
 ARG ANEW=""
 ARG GIT=""
@@ -11,6 +12,7 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     --mount=type=cache,id=toolkit-apt,target=/var/cache/apt,sharing=locked \
     : "step: preparing the installation"; set -e; . /toolkit/network.sh; packages="${BUILD_PACKAGES}"; \
     if [ -n "${GIT}" ] && ! command -v git >/dev/null; then packages="$packages git ca-certificates"; fi; \
+    if [ "${GIT}" = ssh ] && ! command -v ssh >/dev/null; then packages="$packages openssh-client"; fi; \
     if [ -n "$packages" ]; then \
         export DEBIAN_FRONTEND=noninteractive; \
         if [ -s /dev/shm/toolkit-ca.pem ]; then set -- -o Acquire::https::CaInfo=/dev/shm/toolkit-ca.pem; fi; \
@@ -29,5 +31,5 @@ RUN --mount=type=secret,id=ca,target=/dev/shm/toolkit-ca.pem \
     if [ "${INSTALLER}" = uv ]; then \
         python3 -m venv /opt/uv; \
         if [ -n "${UV_REQUIREMENT}" ]; then set -- "${UV_REQUIREMENT}"; else set -- --require-hashes -r /toolkit/tools/uv.txt; fi; \
-        /opt/uv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off "$@"; \
+        fetch /opt/uv/bin/python3 -m pip install --disable-pip-version-check --progress-bar off "$@"; \
     fi

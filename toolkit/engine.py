@@ -6,6 +6,7 @@ Everything else, and every engine that is not behind a Unix socket, goes through
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -304,7 +305,12 @@ class Upload:
             with self._connection.makefile("rb") as stream:
                 status, chunked = _read_head(stream)
                 return Reply(status, _read_chunks(stream) if chunked else stream.read())
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise Infrastructure(
+                f"the Docker engine at {self._endpoint} ended the connection before it had answered ({_reason(error)}): see "
+                "whether it still runs, and try again"
+            ) from error
+        except ValueError as error:
             raise unreachable(self._endpoint, error) from error
 
 
@@ -312,9 +318,10 @@ def _read_head(stream: BinaryIO) -> tuple[int, bool]:
     """Reads the head of a reply: its status, and whether its body is chunked.
 
     Raises:
+        OSError: the connection was closed before it.
         ValueError: it is not HTTP.
     """
-    first = stream.readline().split(None, 2)
+    first = _read_line(stream).split(None, 2)
     if len(first) < 2 or not first[0].startswith(b"HTTP/"):
         raise ValueError("what answers there does not speak HTTP")
     chunked = False
@@ -323,9 +330,17 @@ def _read_head(stream: BinaryIO) -> tuple[int, bool]:
     return int(first[1]), chunked
 
 
+def _read_line(stream: BinaryIO) -> bytes:
+    """A line of a reply. An engine that ended meanwhile has sent none."""
+    line = stream.readline()
+    if not line:
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    return line
+
+
 def _read_chunks(stream: BinaryIO) -> bytes:
     parts: list[bytes] = []
-    while size := int(stream.readline().split(b";")[0], 16):
+    while size := int(_read_line(stream).split(b";")[0], 16):
         parts.append(stream.read(size))
         stream.readline()
     return b"".join(parts)

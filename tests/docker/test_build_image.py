@@ -176,9 +176,19 @@ def test_any_user_can_write_in_the_working_folder(bench: Bench) -> None:
 
 def test_no_secret_and_no_history_is_in_the_image(bench: Bench) -> None:
     bench.write(sub__app_py="")
-    for name in (".env", "sub/.env.prod", ".git/config", ".venv/x", "sub/__pycache__/x.pyc", "passwords"):
+    for name in (
+        ".env",
+        "sub/.env.prod",
+        ".git/config",
+        ".venv/x",
+        "sub/__pycache__/x.pyc",
+        "passwords",
+        ".aws/x",
+        "sub/id_rsa",
+    ):
         (bench.root / name).parent.mkdir(parents=True, exist_ok=True)
         (bench.root / name).write_text("CANARY-7431")
+    (bench.root / "sub" / "server.pem").write_text("-----BEGIN " + "PRIVATE KEY-----\nbm90IGEga2V5\nCANARY-7431\n")
     executor = Executor(config=ExecutorConfig(image=bench.repository))
     config = Config(executor, RunLogStore(), CatalogStore(), Secrets(type="dotenv", location="passwords"), Build())
     image = build(Project(bench.root, bench.root, config), report=bench.said.append, engine=bench.raw)
@@ -187,6 +197,7 @@ def test_no_secret_and_no_history_is_in_the_image(bench: Bench) -> None:
     assert sorted(found.split()) == [f"/workspace/{name}" for name in kept]
     archive = subprocess.run(["docker", "save", image.reference], capture_output=True, check=True).stdout
     assert b"CANARY-7431" not in archive
+    assert any(".aws, sub/id_rsa, sub/server.pem (a private key) look like" in sentence for sentence in bench.said)
 
 
 def test_what_is_no_code_makes_no_other_image_and_what_a_checkout_lacks_is_said_each_time(bench: Bench) -> None:

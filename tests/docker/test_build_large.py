@@ -122,6 +122,49 @@ def test_a_changed_line_sends_no_large_file_and_a_changed_large_file_few_others(
     assert len(sent) == 1 and sent[0] < 100_000
 
 
+@pytest.mark.full("6,000 files in four builds; tests/unit/test_build_large.py has which files share a layer")
+def test_a_changed_file_among_many_small_ones_sends_few_of_them(bench: Bench, sent: list[int]) -> None:
+    # Given 6,000 files, 100 of them programs,
+    for number in range(6_000):
+        name = f"package/module_{number}.py" if number < 100 else f"data/day_{number % 60}/sample_{number}.json"
+        file = bench.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"VALUE = {number}\n")
+    (bench.root / "empty").mkdir()
+    first = bench.build()
+    whole = sum(sent)
+    assert whole > 6_000 * 1024 and sums(bench, first) == project_sums(bench.root)
+    # when a program changes, then the programs are sent and no data;
+    sent.clear()
+    (bench.root / "package" / "module_1.py").write_text("VALUE = 'changed'\n")
+    second = bench.build()
+    assert len(sent) == 1 and sent[0] < 300_000
+    assert sums(bench, second) == project_sums(bench.root)
+    assert layers(bench, second)[:-1] == layers(bench, first)[:-1]
+    assert bench.run(second.id, "sh", "-c", "stat -c '%a %n' . empty data data/day_1").split() == [
+        *("777", "."), *("777", "empty"), *("777", "data"), *("777", "data/day_1"),
+    ]  # fmt: skip
+    # when a file of data changes, then one layer differs beside the code's, and those below it are not sent.
+    sent.clear()
+    (bench.root / "data" / "day_1" / "sample_121.json").write_text("VALUE = 'changed'\n")
+    third = bench.build()
+    assert len(sent) == 1 and sent[0] < whole
+    assert sums(bench, third) == project_sums(bench.root)
+    differing = [one for one, other in zip(layers(bench, third), layers(bench, second), strict=True) if one != other]
+    assert len(differing) == 2 and differing[-1] == third.code
+    # What is delivered is what was built.
+    contents = ImageContents(bench.raw, bench.root / ".toolkit" / "build", third).own_layers()
+    assert list(contents) == layers(bench, third)[-len(contents) :] and len(contents) == 4
+    for digest, blob in contents.items():
+        assert blob.content is not None
+        content = b"".join(blob.content.read())
+        assert digest == f"sha256:{hashlib.sha256(content).hexdigest()}" and len(content) == blob.size
+    # Another state of the code that was built before is there already, and a layer that is known is not read.
+    (bench.root / "data" / "day_1" / "sample_121.json").write_text("VALUE = 121\n")
+    sent.clear()
+    assert bench.build().digest == second.digest and sent == []
+
+
 @pytest.mark.full("an engine that lost layers, in three loads")
 def test_an_engine_that_lost_the_layers_gets_them_again(project: Bench, sent: list[int]) -> None:
     first = project.build()

@@ -138,6 +138,54 @@ def test_system_packages_need_an_emulator(bench: Bench, unrunnable: str) -> None
 
 
 @FULL
+def test_the_commands_of_a_build_need_an_emulator(bench: Bench, unrunnable: str, runnable: str) -> None:
+    commands = ("touch /made",)
+    with pytest.raises(
+        BadInput, match=r"build\.run: 'touch /made' has to run on linux/arm64, which this engine can't do"
+    ):
+        bench.build(Build(base_image=unrunnable, platform="arm64", run=commands))
+    built = bench.build(Build(base_image=runnable, platform="arm64", run=commands))
+    assert (bench.raw.image(built.id) or {})["Architecture"] == "arm64" and built.platform == "linux/arm64"
+
+
+@FULL
+def test_the_users_dockerfile_is_built_for_the_platform(
+    bench: Bench, unrunnable: str, runnable: str, tmp_path: Path
+) -> None:
+    settings = Build(dockerfile="Dockerfile", platform="arm64")
+    bench.write(
+        Dockerfile=f'FROM {unrunnable}\nENV A=b\nRUN ["/usr/bin/python3"]\n', requirements_txt="markupsafe==2.1.5\n"
+    )
+    with pytest.raises(
+        BadInput, match=r"RUN .*python3.* has to run on linux/arm64, which this engine can't do"
+    ) as caught:
+        bench.build(settings)
+    assert caught.value.where == "Dockerfile:3"
+
+    bench.write(
+        Dockerfile=f"FROM --platform=$BUILDPLATFORM toolkit-base:bookworm AS made\nRUN echo made >/made\n"
+        f"FROM {unrunnable}\nENV A=b\nCOPY --from=made /made /made\n"
+    )
+    assert bench.dry_run(settings) is None
+    built = bench.build(settings)
+    image = bench.raw.image(built.id) or {}
+    assert image["Architecture"] == "arm64" and "A=b" in image["Config"]["Env"]
+    files = entries(bench.raw, built.reference, tmp_path)
+    assert files["made"] == b"made\n"
+    compiled = [content for name, content in files.items() if name.endswith(".so")]
+    assert {int.from_bytes(content[18:20], "little") for content in compiled} == {ARM64}
+    bench.build(settings)
+    assert bench.said == ["nothing changed"]
+    assert bench.dry_run(settings) == built.reference
+
+    bench.write(Dockerfile=f"FROM {runnable}\nRUN true\n")
+    assert bench.build(settings).platform == "linux/arm64"
+    bench.write(Dockerfile="FROM --platform=$BUILDPLATFORM toolkit-base:bookworm AS one\nFROM one\n")
+    with pytest.raises(BadInput, match=r"the image that it makes is linux/\w+, and it has to be linux/arm64"):
+        bench.build(settings)
+
+
+@FULL
 def test_an_image_of_another_platform_is_not_taken_for_the_right_one(bench: Bench, unrunnable: str) -> None:
     bench.write(requirements_txt="six==1.16.0\n")
     with pytest.raises(

@@ -499,3 +499,17 @@ def test_a_secrets_file_of_another_name_is_no_code_here_either(scratch: Scratch)
     scratch.steps(look="assert not os.path.exists('keys.txt') and os.path.exists('functions.py')")
     result = scratch.toolkit("run", "pipeline.py")
     assert result.code == 0, result.err
+
+
+def test_ctrl_c_while_modules_are_loaded_is_no_traceback() -> None:
+    script = (
+        "import sys, types\n"
+        "def run(arguments): raise KeyboardInterrupt\n"
+        "main = types.ModuleType('toolkit.cli.main')\n"
+        "main.run = run\n"
+        "sys.modules['toolkit.cli.main'] = main\n"
+        "from toolkit.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "toolkit: cancelled\n")

@@ -56,6 +56,18 @@ def project(tmp_path: Path) -> LocalProject:
     return LocalProject(tmp_path)
 
 
+def test_a_key_is_in_no_step_and_is_named_once(project: LocalProject) -> None:
+    key = "-----BEGIN " + "PRIVATE KEY-----\nbm90IGEga2V5\n"
+    for name in ("server.pem", "kept.pem", "id_rsa"):
+        project.write(name, key)
+    project.write(".dockerignore", "!kept.pem\n")
+    project.write("p.yaml", steps("export a0=$(ls | tr '\\n' ' ')", returns="a"))
+    assert project.run("p.yaml") == 0, project.err
+    named = [line for line in project.err.splitlines() if "server.pem" in line]
+    assert project.show()["parameters"]["a0"].split() == ["kept.pem", "p.yaml"]
+    assert len(named) == 1 and "id_rsa, server.pem (a private key) look like credentials" in named[0]
+
+
 def steps(*commands: str, returns: str = "") -> str:
     """A pipeline of shell steps; each exports the variable ``returns``, if there is one, with its number."""
     rows = {}

@@ -6,14 +6,16 @@ import hashlib
 import io
 import json
 import tarfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
 from tests.support.registry import digest_of
-from toolkit.build.code.layer import LayerEntry, Tar
+from toolkit.build.code.grouping import Group, GroupTar
+from toolkit.build.code.kinds import part_of
+from toolkit.build.code.layer import Tar
+from toolkit.build.image.archive import Blob
 from toolkit.build.image.build_record import BuiltImage
-from toolkit.build.image.contents import ImageContents
+from toolkit.build.image.contents import ImageContents, keep_source, made_folder
 
 
 class SavingEngine:
@@ -56,15 +58,15 @@ class Builds:
         if large is not None:
             self.large_file.write_bytes(large)
             digest = hashlib.sha256(large).hexdigest()
-            entry = LayerEntry("/workspace/large", "file", 0o666, digest, str(self.large_file), size=len(large))
-            tar = b"".join(Tar((entry,)).read())
+            group = Group("large files", (("", part_of([(self.large_file.name, "file", False, len(large), digest)])),))
+            tar = b"".join(Tar(tuple(group.entries(str(self.folder)))).read())
             layers.insert(2, tar)
-            sources = [{"digest": digest_of(tar), "size": len(tar), "entries": [asdict(entry)]}]
+            blob = Blob(digest_of(tar), len(tar), content=GroupTar(group, str(self.folder), len(tar)))
+            sources = [keep_source(blob, made_folder(self.folder))]
         config = json.dumps({"line": line, "rootfs": {"diff_ids": [digest_of(layer) for layer in layers]}}).encode()
         image = BuiltImage("name:tag", digest_of(config), digest_of(code), "", "", changed)
         if kept:
-            made = self.folder / "made"
-            made.mkdir(exist_ok=True)
+            made = made_folder(self.folder)
             (made / f"{image.digest[7:]}.json").write_bytes(config)
             (made / f"{image.digest[7:]}.tar").write_bytes(code)
             (made / f"{image.digest[7:]}.layers").write_text(json.dumps(sources))

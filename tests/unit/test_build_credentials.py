@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from toolkit.build.code.credentials import credential_in, may_hold_credential, named_credential
+from toolkit.build.credentials import credential_in, may_hold_credential, named_credential
 
 
 def _key(kind: str = "") -> bytes:
@@ -52,7 +52,15 @@ def test_a_folder_of_credentials_is_told_by_its_name(name: str) -> None:
         ("client.json", json.dumps({"installed": {"client_secret": "x"}}).encode(), "an OAuth client's secret"),
         ("config.json", json.dumps({"auths": {"h": {"auth": "eDp5"}}}).encode(), "the logins of Docker"),
         ("staging.yaml", b"apiVersion: v1\nkind: Config\nusers:\n- user:\n    token: abc\n", "a kubeconfig"),
+        (
+            "key.json",
+            json.dumps({"AccessKey": {"AccessKeyId": "a", "SecretAccessKey": "b"}}).encode(),
+            "AWS credentials",
+        ),
         (".npmrc", b"//host/:_authToken=abc\n", "a token of a package registry"),
+        ("uv.toml", b'[[index]]\nurl = "https://me:secret@host/simple"\n', "an index address with a password"),
+        ("bom.pem", b"\xef\xbb\xbf" + _key().replace(b"\n", b"\r\n"), "a private key"),
+        ("old.pem", _key("RSA ").replace(b"bm90", b"Proc-Type: 4,ENCRYPTED\n\nbm90"), "a private key"),
         ("pip.conf", b"[global]\nindex-url = https://me:secret@host/simple\n", "an index address with a password"),
     ],
 )
@@ -75,6 +83,23 @@ def test_a_content_tells_a_credential(name: str, content: bytes, kind: str) -> N
     ],
 )
 def test_other_contents_tell_none(name: str, content: bytes) -> None:
+    assert credential_in(name, content) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("server.pem", _key().replace(b"bm90IGEga2V5", b"<your key>")),
+        ("notes", _key().replace(b"bm90IGEga2V5", b"...")),
+        ("server.example.pem", _key()),
+        ("credentials", b"[default]\naws_secret_access_key =\nregion = eu\n"),
+        ("credentials", b"aws_secret_access_key = ${SECRET}\naws_secret_access_key = <yours>\n"),
+        ("keys.json", json.dumps({"accessKeyId": "", "secretAccessKey": ""}).encode()),
+        ("config.yaml", b'kind: Config\nusers:\n- user:\n    token:\n    password: ""\n'),
+        (".npmrc", b"_authToken =\nalways-auth=true\n"),
+    ],
+)
+def test_what_has_a_place_for_a_credential_is_none(name: str, content: bytes) -> None:
     assert credential_in(name, content) == ""
 
 

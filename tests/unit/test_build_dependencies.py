@@ -16,7 +16,7 @@ from toolkit.build.environment.dependencies.declared import (
     poetry_specifier,
     script_requirements,
 )
-from toolkit.build.environment.dependencies.found import Dependencies, Export
+from toolkit.build.environment.dependencies.found import Dependencies, Export, read_input
 from toolkit.build.environment.dependencies.requirements import read_lines
 from toolkit.build.environment.dependencies.search import Found, find_dependencies
 from toolkit.build.environment.failures import explain_failure, is_transient_failure
@@ -86,7 +86,7 @@ def installed(root: Path, lock: str | None = None) -> Dependencies:
         ({"Pipfile": '[packages]\nsix = "*"\n'}, "export", "Pipfile", ""),
         ({"requirements.in": "six\n"}, "export", "requirements.in", ""),
         ({"job.py": '# /// script\n# dependencies = ["six"]\n# ///\n'}, "export", "job.py", ""),
-        ({"apt.txt": "tree\n"}, "none", None, "apt.txt is not read"),
+        ({"postBuild": "tree\n"}, "none", None, "postBuild is not read"),
     ],
     ids=lambda value: "+".join(value) or "nothing" if isinstance(value, dict) else None,
 )
@@ -684,3 +684,9 @@ def test_a_file_of_comments_does_not_hide_what_another_declares(tmp_path: Path) 
     (tmp_path / "requirements.txt").write_text("./six.whl\n")
     (tmp_path / "six.whl").write_bytes(b"PK\xff\xfe")
     assert installed(tmp_path).file == "requirements.txt"
+
+
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_input(tmp_path, "gone.txt", "gone.txt")
+    assert str(caught.value) == "gone.txt: it cannot be read: No such file or directory"

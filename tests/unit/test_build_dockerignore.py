@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toolkit.build.code.dockerignore import Patterns, parse
+from toolkit.build.dockerignore import Patterns, parse
 from toolkit.errors import BadInput
 
 TABLE: list[tuple[str, str, bool]] = [

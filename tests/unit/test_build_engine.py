@@ -141,6 +141,31 @@ def test_an_engines_fault_is_told_in_its_own_words(
         EngineApi(engine.endpoint).image("a")
 
 
+@pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])
+def test_an_engine_that_dies_during_a_load_is_said_to_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("e.sock")
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while not connection.recv(1 << 16).endswith(b"0\r\n\r\n"):
+                    pass
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        engine = EngineApi(Endpoint("unix://e.sock", "a test"))
+        with pytest.raises(Infrastructure) as caught, engine.upload("/images/load") as upload:
+            upload.send([b"x" * 100])
+        thread.join(60)
+    assert "ended the connection before it had answered (Connection reset by peer)" in caught.value.message
+
+
 class ContainerdStore:
     """Answers as an engine with containerd's image store whose base lies there compressed, and is missing a blob."""
 

@@ -11,7 +11,8 @@ import pytest
 from tests.support.builds import write_project
 from tests.support.examples import EXAMPLES
 from toolkit.build.environment.base_image import find_tool_base
-from toolkit.build.environment.dependencies.exported import Locked, compared, installation
+from toolkit.build.environment.definition import EnvironmentDefinition
+from toolkit.build.environment.dependencies.exported import ANSWER, Locked, compared, installation
 from toolkit.build.environment.dependencies.exporters import (
     pdm_packages,
     pipenv_packages,
@@ -21,6 +22,7 @@ from toolkit.build.environment.dependencies.exporters import (
 from toolkit.build.environment.dependencies.found import Tool
 from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.failures import explain_failure
+from toolkit.build.environment.installer_settings import installer_settings, variables_script
 from toolkit.config.settings import Build
 from toolkit.errors import BadInput
 
@@ -310,3 +312,23 @@ def test_a_tool_runs_on_a_base_whose_python_it_supports(monkeypatch: pytest.Monk
     assert find_tool_base(engine, "old", "old", "3.10") == ("toolkit-base:bookworm",) * 2  # type: ignore[arg-type]
     assert find_tool_base(engine, "old", "old", "3.9") == ("old", "old")  # type: ignore[arg-type]
     assert find_tool_base(engine, "old", "old", "3.12") is None  # type: ignore[arg-type]
+
+
+def test_poetrys_own_variables_log_in_to_its_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[[tool.poetry.source]]\nname = "my-corp"\nurl = "https://index.example.org/simple/"\n'
+    )
+    answer = b"--extra-index-url https://index.example.org/simple\nsix==1.16.0 --hash=sha256:1\n"
+    without = installation(tmp_path, "poetry.lock", "", answer)
+    monkeypatch.setenv("POETRY_HTTP_BASIC_MY_CORP_USERNAME", "me")
+    monkeypatch.setenv("POETRY_HTTP_BASIC_MY_CORP_PASSWORD", "a@b c")
+    found = installation(tmp_path, "poetry.lock", "", answer)
+    assert found.variables == ("POETRY_HTTP_BASIC_MY_CORP_PASSWORD", "POETRY_HTTP_BASIC_MY_CORP_USERNAME")
+    assert (
+        b"https://${POETRY_HTTP_BASIC_MY_CORP_USERNAME}:${POETRY_HTTP_BASIC_MY_CORP_PASSWORD}@index."
+        in found.files[ANSWER]
+    )
+    assert "PASSWORD=a%40b%20c\n" in variables_script(found.variables, installer_settings(found))
+    # The login is no part of the environment.
+    keys = {EnvironmentDefinition("base", "id", (), one).reference for one in (without, found)}
+    assert len(keys) == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
+import os
 import re
 import runpy
 from pathlib import Path
@@ -19,10 +21,11 @@ from toolkit.build.environment.dependencies.remedies import COMMANDS, writing_ag
 from toolkit.build.environment.dependencies.search import _WRITES
 from toolkit.build.environment.failures import explain_failure, is_transient_failure, own_words, shown_words
 from toolkit.build.environment.places import FaultyRequirement, line_of_requirement, placed
+from toolkit.build.state import build_lock
 from toolkit.config.load import load
 from toolkit.config.settings import Build
 from toolkit.data import data_path
-from toolkit.errors import BadInput, ToolkitError
+from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
 DATA = Path(__file__).parent / "data" / "build_failures"
 """What pip, uv, apt, Git, compilers and build backends printed in a container of Debian 12, and the sentences that follow."""
@@ -239,6 +242,46 @@ def test_what_pip_tells_its_log_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     why["main"](str(tmp_path / "missing"))
 
 
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 401 Client Error: x\n",
+            "toolkit-index: 401 https://***@h/s/six/\n",
+        ),
+        ("T Could not fetch URL https://h:8/s/six/: 401 Client Error: x\n", "toolkit-index: 401 https://h:8/s/six/\n"),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 403 Client Error: x\n",
+            "toolkit-index: 403 https://***@h/s/six/\n",
+        ),
+        (
+            "T Found credentials in netrc for h\nT Could not fetch URL https://h/s/six/: 403 Client Error: x\n",
+            "toolkit-index: 403 https://h/s/six/\n",
+        ),
+        # A store of files answers so for what it does not have.
+        ("T Could not fetch URL https://h/s/six/: 403 Client Error: x\n", ""),
+        ("T Could not fetch URL https://me:****@h/s/six/: 404 Client Error: x\n", ""),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: connection error: x - skipping\n",
+            "toolkit-unreached: https://***@h/s/six/\n",
+        ),
+        ("T Could not fetch URL https://h/s/six/: connection error: x - skipping\n", ""),
+        (
+            "T Could not fetch URL https://me:****@h/s/six/: 503 Server Error: x\n",
+            "toolkit-unreached: https://***@h/s/six/\n",
+        ),
+    ],
+)
+def test_an_index_that_refuses_a_login_ends_an_installation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: str, said: str
+) -> None:
+    path = tmp_path / "pip.log"
+    path.write_text(log)
+    why = runpy.run_path(str(data_path("dockerfiles/why.py")))
+    assert why["main"](str(path), only_refused=True) == (1 if said else 0)
+    assert capsys.readouterr().out == said
+
+
 def spelled(text: str) -> set[str]:
     """The commands in backticks of a message, with {} for each name that is filled in."""
     return {re.sub(r"\{[^}]*\}", "{}", one) for one in re.findall(r"`([^`]+)`", text)}
@@ -297,3 +340,13 @@ def test_a_message_names_no_command_that_is_not_in_the_list() -> None:
 )
 def test_a_wrong_hash_is_written_again_by_what_wrote_it(file: str, package: str, written: str) -> None:
     assert writing_again(file, package) == written
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_with_its_place_whatever_was_written(tmp_path: Path, number: int) -> None:
+    # A stand-in for the disk: what a write says when there is no space. It names no file.
+    with pytest.raises(Infrastructure) as caught, build_lock(tmp_path, print):
+        raise OSError(number, os.strerror(number))
+    assert str(tmp_path) in caught.value.message and "no space left" in caught.value.message
+    with build_lock(tmp_path, print):
+        pass  # the lock was released

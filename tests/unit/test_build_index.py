@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolkit.build import credentials
 from toolkit.build.code import index
 from toolkit.build.code.files import COMPOSE_TOP, CodeFile, project_files, walk_of
-from toolkit.build.code.hashes import FileHashes, read_hash
+from toolkit.build.code.grouping import grouped
+from toolkit.build.code.hashes import FileContent, FileHashes, read_hash
 from toolkit.build.code.index import Code, kept_lines, look_at
 from toolkit.build.code.layer import LayerEntry, user_entries
 from toolkit.build.code.own_outputs import Redirected
@@ -37,11 +39,14 @@ _NAMES = (
     ".dockerignore",
     "pyvenv.cfg",
     ".coverage",
+    "id_rsa",
+    "k.json",
 )
-_FOLDERS = ("", "d/", "d/e/", "D/", "d-e/", "x/", "d/x/", "d/.tox/")
+_FOLDERS = ("", "d/", "d/e/", "D/", "d-e/", "x/", "d/x/", "d/.tox/", "d/.aws/")
 _paths = st.builds(str.__add__, st.sampled_from(_FOLDERS), st.sampled_from(_NAMES))
+KEY = b"-----BEGIN " + b"PRIVATE KEY-----\nbm90IGEga2V5\n"
 _POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n"
-_contents = st.sampled_from([b"one", b"two", b"three", COMPOSE_TOP, _POINTER])
+_contents = st.sampled_from([b"one", b"two", b"three", COMPOSE_TOP, _POINTER, KEY, KEY])
 _ignores = st.sampled_from(
     [
         b"",
@@ -54,6 +59,8 @@ _ignores = st.sampled_from(
         b"d/*\n!d/x",
         b"!d/.tox/e\n",
         b"!d\n",
+        b"!**/k.json\n!d/.aws\n",
+        b"!d/id_rsa\n!d/.aws/b.txt\n!x/**\n",
     ]
 )
 _edits = st.one_of(
@@ -130,6 +137,10 @@ def from_nothing(root: Path) -> tuple[list[LayerEntry], dict[str, int], list[str
     return by_path(user_entries(project_files(root, warn=said.append), hashes)), hashes.pointers, said
 
 
+def entries_of(code: Code) -> list[LayerEntry]:
+    return list(grouped(code.folders, 0)[1].entries(code.root))
+
+
 def by_path(entries: list[LayerEntry]) -> list[LayerEntry]:
     return sorted(entries, key=lambda entry: entry.path)
 
@@ -160,7 +171,7 @@ def test_a_look_that_knows_the_last_one_finds_what_a_look_from_nothing_finds(
             said: list[str] = []
             found = look(root, store, said)
             fresh = look(root, Path(folder, f"fresh-{number}"))
-            assert (by_path(found.entries()), found.pointers, said) == from_nothing(root)
+            assert (by_path(entries_of(found)), found.pointers, said) == from_nothing(root)
             assert (found.digest, found.lines()) == (fresh.digest, fresh.lines())
 
 
@@ -181,7 +192,7 @@ def read_by(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that a look reads."""
     read: list[str] = []
 
-    def read_one(file: CodeFile, *more: Any) -> tuple[str, int | None]:
+    def read_one(file: CodeFile, *more: Any) -> FileContent:
         read.append(file.path)
         return read_hash(file, *more)
 
@@ -233,7 +244,7 @@ def test_an_index_that_is_damaged_is_as_none(settled: Path, damage: str) -> None
         "cut": content[:half],
         "one byte": content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :],
         "empty": b"",
-        "another version": content.replace(b"index 2", b"index 0"),
+        "another version": content.replace(b"index 3", b"index 0"),
         "no marshal": b"{}",
     }[damage]
     store.write_bytes(damaged)
@@ -263,8 +274,35 @@ def test_what_is_said_of_an_entry_is_said_each_time(settled: Path) -> None:
         assert len(said) == 2
 
 
+def test_the_content_of_a_credential_is_judged_once(settled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (settled / "a" / "server.pem").write_bytes(KEY)
+    time.sleep(SHORT_NS / 1e9)
+    assert read_by(settled, monkeypatch) == ["a/server.pem"]
+    # It is not read again when another file of its folder changes.
+    (settled / "a" / "new.py").write_text("new")
+    time.sleep(SHORT_NS / 1e9)
+    assert read_by(settled, monkeypatch) == ["a/new.py"]
+    for line, read, is_code in (("!a/server.pem\n", ["a/server.pem"], True), ("", [], False)):
+        (settled / ".dockerignore").write_text(line + ".dockerignore\n")
+        time.sleep(SHORT_NS / 1e9)
+        assert read_by(settled, monkeypatch) == read
+        assert ("a/server.pem" in look(settled, settled.parent / "code.index").lines()) == is_code
+
+
+def test_other_rules_of_judging_judge_anew_without_hashing_what_needs_none(
+    settled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settled / "a" / "notes").write_text("a text that was no credential")
+    time.sleep(SHORT_NS / 1e9)
+    look(settled, settled.parent / "code.index")
+    stamp = index._stamp
+    monkeypatch.setattr(index, "_stamp", lambda module: (1, 1) if module is credentials else stamp(module))
+    with monkeypatch.context() as patch:
+        assert read_by(settled, patch) == ["a/notes"]
+
+
 def test_an_unreadable_file_is_named_and_nothing_is_kept_of_it(settled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(file: CodeFile, *_: Any) -> tuple[str, int | None]:
+    def refuse(file: CodeFile, *_: Any) -> FileContent:
         raise BadInput("it cannot be read: Permission denied", file.source)
 
     store = settled.parent / "code.index"

@@ -289,6 +289,16 @@ OLD = ["ADD rootfs", "RUN x : 'step: system packages'", "COPY /opt/venv /opt/ven
             1,
             ["base", "system packages", "dependencies", "runtime", "large files", "large files", "code"],
         ),
+        (
+            ["toolkit: base", "toolkit: dependencies", 'RUN : "step: build.run[0]"; sh', *["toolkit: code"] * 2],
+            1,
+            ["base", "dependencies", "build.run", "runtime", "code"],
+        ),
+        (
+            ["toolkit: base", "toolkit: runtime", *["toolkit: data"] * 2, "toolkit: programs", "toolkit: code"],
+            1,
+            ["base", "runtime", "data", "data", "programs", "code"],
+        ),
         (["ADD rootfs", "RUN pip install x"], None, ["", ""]),
     ],
 )

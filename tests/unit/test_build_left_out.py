@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.builds import write_project as write
-from toolkit.build.code.dockerignore import parse
 from toolkit.build.code.files import is_left_out, is_project_file, project_files
 from toolkit.build.code.installed import extension_module
+from toolkit.build.dockerignore import parse
 from toolkit.build.environment.dependencies.found import read_folder
 from toolkit.build.left_out import MACHINES_OWN
 from toolkit.run.repeatable.modules import ProjectModules

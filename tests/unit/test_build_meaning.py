@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.builds import write_project
-from toolkit.build.environment.definition import EnvironmentDefinition, export_key
+from toolkit.build.environment.definition import EnvironmentDefinition, export_key, template
 from toolkit.build.environment.dependencies.found import Dependencies, Export, ReadAs
 from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.files import meaning_of
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.meaning.parts import without_credentials
+from toolkit.build.image import changes
 from toolkit.build.image.build_record import (
     BuildRecord,
     BuiltImage,
@@ -29,7 +31,9 @@ from toolkit.build.image.build_record import (
     write_build_record,
 )
 from toolkit.build.image.changes import BuildInputs, CodeLines, Names, rebuild_reasons
+from toolkit.build.image.dry_run import _Foresight
 from toolkit.build.reference import Reference
+from toolkit.config.load import load
 from toolkit.config.settings import Build
 
 HASHES = [f"sha256:{digit * 64}" for digit in "0123456789abcdef"]
@@ -702,3 +706,50 @@ def test_changes_are_bounded_and_a_file_that_came_or_went_is_one() -> None:
     assert rebuild_reasons(BuildInputs("t", old), BuildInputs("t", new), False, _no_lines, answered) == [
         "poetry.lock: six changed from ==1 to ==2"
     ]
+
+
+def test_a_sentence_names_no_option_of_a_template_and_is_one_line_whatever_a_file_is_called() -> None:
+    def inputs(code: str, **options: str) -> BuildInputs:
+        return BuildInputs("name", {f"the option {key}": value for key, value in options.items()}, code)
+
+    old = inputs("1", INSTALLER="uv", REQUIREMENTS="a.txt")
+    new = inputs("2", INSTALLER="pip", REQUIREMENTS="b.txt", GIT="1")
+    said = rebuild_reasons(old, new, False, lambda: ({}, {"a\nb": "x"}))
+    assert said == [
+        "whether Git is needed changed",
+        "what installs the packages changed from uv to pip",
+        "the file that is installed from changed from a.txt to b.txt",
+        "a\ufffdb was added",
+    ]
+
+
+def test_each_option_of_a_template_has_a_name_for_a_user() -> None:
+    given = {
+        name
+        for kind in ("uv", "sync", "pip", "conda")
+        for name in re.findall(r"(?m)^ARG ([A-Z_]+)", template(kind).decode())
+    }
+    # The last two follow from the platform, which the base image has.
+    others = {"BASE", "ANEW", "BUILD_PACKAGES", "INDEXES", "TOOL", "PIP", "UV_PIP_OPTIONS"}
+    assert given - others <= set(changes._OPTIONS)
+
+
+@pytest.mark.parametrize("was_built", [True, False])
+def test_a_dry_run_says_that_an_environment_is_gone(tmp_path: Path, was_built: bool) -> None:
+    class Emptied:
+        """A stand-in for an engine that has the base image alone."""
+
+        def image(self, reference: str) -> dict[str, str] | None:
+            return {"Id": "id"} if reference == "base" else None
+
+    write_project(tmp_path, {"requirements.txt": "six==1.17.0\n"})
+    found = find_dependencies(tmp_path, Build(), lambda _: None)
+    assert isinstance(found, Dependencies)
+    definition = EnvironmentDefinition("base", "id", (), found)
+    inputs = BuildInputs("name", definition.inputs())
+    last = BuildRecord(inputs, "base", "id", BuiltImage("name:tag", "", "", "", "", False)) if was_built else None
+    said: list[str] = []
+    foresight = _Foresight(load(None, tmp_path, {}), Emptied(), said.append, False, False)  # type: ignore[arg-type]
+    foresight._say_environment(definition, last)
+    (sentence,) = said
+    assert sentence.endswith(f"because: the engine {'no longer has' if was_built else 'does not have'} it")

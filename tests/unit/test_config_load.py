@@ -504,6 +504,7 @@ def test_the_page_names_every_setting() -> None:
         "patch_places",
         "host_path_places",
         "build_places",
+        "hidden_arguments",
     }
 
     assert fields - named == set()

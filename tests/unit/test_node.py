@@ -132,12 +132,12 @@ def test_a_large_file_is_sent_once_from_the_project_or_else_from_the_engine(stan
 
     contents, engine = project.build("three", large=b"y" * 5000)
     sent = load_into_node(stand_in.node, contents, ignore).sent
-    assert sorted(sent.values()) == [500, 6656] and engine.saves == 0
+    assert sorted(sent.values()) == [500, 7168] and engine.saves == 0
 
     contents, engine = project.build("four", large=b"z" * 5000)
     project.large_file.write_bytes(b"changed since the build")
     sent = load_into_node(stand_in.node, contents, ignore).sent
-    assert sorted(sent.values()) == [400, 6656] and engine.saves == 1
+    assert sorted(sent.values()) == [400, 7168] and engine.saves == 1
 
 
 def test_the_name_is_the_one_that_a_kubelet_asks_for_and_another_image_of_it_is_replaced(
@@ -175,8 +175,8 @@ def test_a_node_that_is_gone_is_one_sentence(stand_in: StandIn, project: Builds,
 
 
 def test_a_node_that_hangs_is_given_up(project: Builds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "_IMPORT_TIMEOUT", 0.5)
-    monkeypatch.setattr(node_module, "_QUERY_TIMEOUT", 0.5)
+    monkeypatch.setattr(node_module, "IMPORT_TIMEOUT", 0.5)
+    monkeypatch.setattr(node_module, "QUERY_TIMEOUT", 0.5)
     program = tmp_path / "ctr"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
@@ -268,6 +268,63 @@ def test_all_nodes_of_a_kind_cluster_are_loaded_into(places: Places, monkeypatch
     places.containers = []
     with pytest.raises(BadInput, match="kind cluster 'two' has no running node"):
         names(places)
+
+
+def test_the_nodes_of_a_k3d_cluster_have_the_containerd_of_k3s(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", places.kubeconfig("config", "k3d-two", k3d_two=None))
+    places.containers = [
+        {"Names": [f"/k3d-two-{role}"], "Labels": {"k3d.cluster": "two", "k3d.role": role}}
+        for role in ("server", "agent", "loadbalancer", "registry")
+    ]
+    found = find_nodes(places)  # type: ignore[arg-type]
+    assert [node.name for node in found] == ["k3d node k3d-two-agent", "k3d node k3d-two-server"]
+    assert found[0].ctr[1:3] == ("--address", "/run/k3s/containerd/containerd.sock")
+    assert "k3d.cluster%3Dtwo" in places.asked[0] and node_module.names_node(places, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "expected"),
+    [
+        ('A="--x --container-runtime-endpoint=unix:///run/containerd/containerd.sock --y"', "containerd"),
+        ("containerRuntimeEndpoint: unix:///var/run/cri-dockerd.sock", "docker"),
+        ('containerRuntimeEndpoint: "unix:///var/run/crio/crio.sock"', "runs CRI-O, into which an image can't be"),
+        ("", "runs a container runtime that its kubelet does not tell"),
+    ],
+)
+def test_what_a_node_of_minikube_is_loaded_into_its_kubelet_says(
+    places: Places, monkeypatch: pytest.MonkeyPatch, stand_in: StandIn, kubelet: str, expected: str
+) -> None:
+    docker = stand_in.home / "bin" / "docker"
+    docker.unlink()
+    docker.write_text(f"#!/bin/sh\ncat <<'END'\n{kubelet}\nEND\n")
+    docker.chmod(0o755)
+    extension = {"name": "cluster_info", "extension": {"provider": "minikube.sigs.k8s.io"}}
+    config = {
+        "current-context": "mine",
+        "contexts": [{"name": "mine", "context": {"cluster": "profile"}}],
+        "clusters": [{"name": "profile", "cluster": {"extensions": [extension]}}],
+    }
+    (places.folder / "config").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(places.folder / "config"))
+    label, node = "name.minikube.sigs.k8s.io", "mode.minikube.sigs.k8s.io"
+    places.containers = [
+        {"Names": ["/profile"], "Labels": {label: "profile", node: "profile"}},
+        {"Names": ["/profile-preload-sidecar"], "Labels": {label: "profile"}},
+    ]
+    if expected in ("containerd", "docker"):
+        (found,) = find_nodes(places)  # type: ignore[arg-type]
+        assert found.name == "minikube node profile" and found.has_docker == (expected == "docker")
+        assert found.has_docker or found.ctr[1:3] == ("--address", "/run/containerd/containerd.sock")
+    else:
+        with pytest.raises(BadInput, match=expected):
+            names(places)
+    assert "name.minikube.sigs.k8s.io%3Dprofile" in places.asked[0]
+    # A run that asks for no load names the image as it is named otherwise.
+    assert node_module.names_node(places, None) == (expected in ("containerd", "docker"))  # type: ignore[arg-type]
+    places.containers = []
+    with pytest.raises(BadInput, match=r"minikube cluster 'profile' has no running node.*minikube image load"):
+        names(places)
+    assert not node_module.names_node(places, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("source", ["option", "variable", "extension"])

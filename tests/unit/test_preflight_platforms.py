@@ -7,12 +7,39 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_preflight import DENIED, FACTS
-from toolkit.backends.argo.preflight import Finding, Needs, SimilarSteps, judge, require
+from toolkit.backends.argo.compile.workflow import DEFAULT_ACCOUNT
+from toolkit.backends.argo.preflight import (
+    Account,
+    Controllers,
+    Denied,
+    Facts,
+    Finding,
+    Needs,
+    SimilarSteps,
+    judge,
+    require,
+)
 from toolkit.config.settings import Toleration
 from toolkit.errors import BadInput
 
 Node = dict[str, Any]
+DENIED = Denied('nodes is forbidden: User "ann" cannot list resource "nodes"')
+FACTS = Facts(
+    context="test",
+    namespace_name="team",
+    server="https://api",
+    version="v1.34.4",
+    user="ann@example.org",
+    namespace={"metadata": {"name": "team"}, "status": {"phase": "Active"}},
+    api={"resources": []},
+    controllers=Controllers((), everywhere=True),
+    lacking=(),
+    accounts={DEFAULT_ACCOUNT: Account(None, "", None, ())},
+    claims={},
+    secrets={},
+    nodes=(),
+)
+"""Of a cluster of which only the nodes matter here."""
 
 
 def node(name: str, architecture: str, **spec: Any) -> Node:

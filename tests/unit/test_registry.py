@@ -6,8 +6,11 @@ The registry is a stand-in; tests/argo has a real one.
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import json
+import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,9 @@ from tests.support.builds import Builds
 from tests.support.registry import PASSWORD, Request, StandIn, digest_of
 from toolkit.build.delivery import registry as registry_module
 from toolkit.build.delivery.registry import PushResult, RemoteRepository, push_image
-from toolkit.build.image.archive import Blob
+from toolkit.build.image.archive import Blob, Slice
 from toolkit.build.image.contents import ImageContents
+from toolkit.build.state import unwritable
 from toolkit.errors import Infrastructure
 
 
@@ -153,6 +157,57 @@ def test_a_push_that_was_broken_off_goes_on_where_it_was(stand_in: StandIn, proj
     assert len(stand_in.blobs) == 1 and not stand_in.manifests  # nobody sees half an image
     # then what it has is not sent again.
     assert push_to(stand_in, project.build("one")[0]).layers == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_layers_of_a_repository_that_may_not_be_read_are_sent(stand_in: StandIn, project: Builds, status: int) -> None:
+    original = stand_in.work
+
+    def work(request: Request) -> None:
+        return request.answer(status, b"{}") if "from=" in request.path else original(request)
+
+    stand_in.work = work  # type: ignore[method-assign]
+    assert push_to(stand_in, project.build("one")[0], mount="theirs/name").layers == 3
+
+
+def test_a_token_that_ends_is_fetched_again_each_time(stand_in: StandIn, project: Builds, tmp_path: Path) -> None:
+    login(tmp_path / "docker", stand_in.host, PASSWORD)
+    original, tokens = stand_in.work, iter(range(100))
+    valid = [""]
+
+    def work(request: Request) -> None:
+        """Each token is good for two requests, and begins to be bad at an upload's second request as well as at its first."""
+        if request.path.startswith("/token"):
+            valid[:] = [f"Bearer {next(tokens)}"] * 2
+            return request.answer(200, json.dumps({"token": valid[0][7:]}).encode())
+        if valid and request.headers.get("Authorization") == valid[-1]:
+            valid.pop()
+            return original(request)
+        request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        return request.answer(401, b"{}", WWW_Authenticate=f'Bearer realm="http://{stand_in.host}/token",service="s"')
+
+    stand_in.work = work  # type: ignore[method-assign]
+    assert push_to(stand_in, project.build("one")[0]).layers == 3
+    assert next(tokens) >= 5
+
+
+def test_a_registry_says_how_long_to_wait_by_a_number_or_a_time(
+    stand_in: StandIn, project: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("toolkit.build.delivery.registry.time.sleep", waits.append)
+    past, future = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2099 07:28:00 GMT"
+    answers = iter(["7", past, future, "nonsense, 3"])
+    original = stand_in.work
+
+    def work(request: Request) -> None:
+        answer = next(answers, None) if request.command == "HEAD" else None
+        return request.answer(429, b"{}", Retry_After=answer) if answer is not None else original(request)
+
+    stand_in.work = work  # type: ignore[method-assign]
+    monkeypatch.setattr(registry_module, "_WAITS", (0.0,) * 4)
+    push_to(stand_in, project.build("one")[0])
+    assert waits == [7.0, 0.0, registry_module._LONGEST_WAIT, 0.0]
 
 
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
@@ -332,4 +387,27 @@ def test_an_engine_with_another_image_under_the_name_pushes_nothing(stand_in: St
     contents._engine = project.build("two", kept=False)[1]  # type: ignore[assignment]
     with pytest.raises(Infrastructure, match="another image"):
         push_to(stand_in, contents)
+    assert not stand_in.manifests
+
+
+def test_a_disk_on_which_a_layer_finds_no_space_is_one_sentence(stand_in: StandIn, project: Builds) -> None:
+    # A real limit, which stands for a full disk: no file of this process gets larger.
+    contents, _ = project.build("one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    said = "where the build puts what it made, cannot be written: File too large"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(Infrastructure, match=said):
+            push_to(stand_in, contents)
+        # What the engine exports may be there when what is made of it finds no space.
+        large = Blob("sha256:1", 500_000, content=Slice(project.folder / "large", 0, 500_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        project.large_file.write_bytes(os.urandom(500_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        with pytest.raises(Infrastructure, match=said), contents.compress(large, "", print):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    left = [path.name for path in project.folder.rglob("*") if path.name.startswith(("save-", "packed-"))]
+    assert left == [] and "no space left" in str(unwritable(project.folder, OSError(errno.ENOSPC, "full")))
     assert not stand_in.manifests

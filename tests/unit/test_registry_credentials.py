@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.build.delivery import credentials as credentials_module
-from toolkit.build.delivery.credentials import Credentials, credentials_for
+from toolkit.build import registry_login as credentials_module
+from toolkit.build.registry_login import Credentials, credentials_for
 from toolkit.errors import Infrastructure
 
 

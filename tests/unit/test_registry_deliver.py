@@ -157,6 +157,24 @@ def test_with_neither_nothing_is_sent_and_never_pulled(deliver_to: Deliver, said
     assert said == [found.how] and "neither pushed nor loaded" in found.how
 
 
+def test_a_run_sends_nothing_to_a_minikube_whose_nodes_are_no_containers(
+    deliver_to: Deliver, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extension = {"name": "cluster_info", "extension": {"provider": "minikube.sigs.k8s.io"}}
+    config = {
+        "current-context": "minikube",
+        "contexts": [{"name": "minikube", "context": {"cluster": "minikube"}}],
+        "clusters": [{"name": "minikube", "cluster": {"extensions": [extension]}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    found = deliver_to("name:tag")
+    assert (found.name_in_pods, found.pull_policy_never) == ("name:tag", True) and "neither pushed" in found.how
+    assert deliver_to("name:tag", **NAME_ONLY).name_in_pods == "name:tag"
+    with pytest.raises(BadInput, match=r"no running node.*minikube image load"):
+        deliver_to("name:tag", load=True)
+
+
 def test_what_is_asked_for_is_done_or_refused(deliver_to: Deliver, stand_in: StandIn, said: list[str]) -> None:
     with pytest.raises(BadInput, match="--push needs a registry, and the name name has none"):
         deliver_to("name:tag", push=True)

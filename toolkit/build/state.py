@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -46,6 +47,15 @@ def make_state(state: Path) -> None:
         write_whole(str(ignore), b"*\n")
 
 
+def unwritable(folder: Path, error: OSError) -> Infrastructure:
+    """What is said where a file of the build's can't be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Infrastructure(
+            f"there is no space left in {folder}, where the build puts what it made: free some, or move the project"
+        )
+    return Infrastructure(f"{folder}, where the build puts what it made, cannot be written: {error.strerror or error}")
+
+
 def remove_stale(folder: Path, *patterns: str) -> None:
     """Removes what killed commands left: files and folders of these names that are hours old, so nobody writes them any more."""
     import shutil
@@ -61,7 +71,11 @@ def remove_stale(folder: Path, *patterns: str) -> None:
 
 @contextmanager
 def build_lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
-    """Lets one build of a project run at a time. The kernel releases the lock of a build that was killed."""
+    """Lets one build of a project run at a time. The kernel releases the lock of a build that was killed.
+
+    Raises:
+        Infrastructure: the folder's disk is full.
+    """
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
@@ -73,5 +87,16 @@ def build_lock(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
             with LiveLine(report, "waiting"):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise no_space(folder) from error
+        raise
     finally:
         os.close(descriptor)
+
+
+def no_space(folder: Path) -> Infrastructure:
+    """The error of a full disk."""
+    return Infrastructure(
+        f"there is no space left in {folder}, where the build puts what it made: free some, or move the project"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,18 +21,15 @@ if TYPE_CHECKING:
 
 def build(options: argparse.Namespace) -> int:
     """Builds the image, delivers it where an option says so, and prints its reference, and nothing else, on standard output."""
-    project = project_at(options.config, Path.cwd())
-    if options.platform is not None:
-        from toolkit.platforms import parse_platform
-
-        platforms = [parse_platform(one, "--platform") for one in options.platform.split(",")]
-        if len(set(platforms)) > 1:
-            return _for_several(project, options, list(dict.fromkeys(platforms)))
-        project = with_platform(project, platforms[0])
+    platforms = _platforms(options)
+    if len(platforms) > 1:
+        return _for_several(_project(options), options, platforms)
+    project = _project(options, *platforms)
     # A context or a node says where the image is loaded into.
     load = options.load or bool(options.node) or (bool(options.context) and not options.push)
     if options.dry_run:
-        writes = next((f"--{name}" for name in ("lock-base", "sbom") if getattr(options, name.replace("-", "_"))), None)
+        named = {"--lock-base": options.lock_base, "--sbom": options.sbom, "--output": options.output}
+        writes = next((name for name, value in named.items() if value), None)
         if writes:
             raise BadInput(f"{writes} writes a file, which --dry-run never does: name one of them")
         return _dry_run(project, options, load)
@@ -39,14 +37,17 @@ def build(options: argparse.Namespace) -> int:
         from toolkit.build.environment.base_lock import lock_base
 
         lock_base(project, note)
-        platform = project.config.build.platform
-        project = project_at(options.config, Path.cwd())
-        project = with_platform(project, platform) if platform else project
+        project = _project(options, *platforms)
     file = None
     if options.sbom is not None:
         from toolkit.build.image.materials import check_destination
 
         file = check_destination(project, options.sbom)
+    destination = None
+    if options.output is not None:
+        from toolkit.build.delivery.layout import check_output
+
+        destination = check_output(project, options.output)
     built = build_image(project, report=note, explain=options.explain, anew=options.no_cache)
     reference = built.reference
     materials = None
@@ -56,6 +57,10 @@ def build(options: argparse.Namespace) -> int:
 
         materials = materials_of(project, built, EngineApi())
         write_materials(file, materials)
+    if destination is not None:
+        from toolkit.build.delivery.layout import write_image
+
+        write_image(project, destination, built, note)
     if options.push or load:
         from toolkit.build.delivery.deliver import deliver
 
@@ -67,7 +72,7 @@ def build(options: argparse.Namespace) -> int:
     return 0
 
 
-def with_platform(project: Project, platform: Platform | str) -> Project:
+def with_platform(project: Project, platform: Platform) -> Project:
     """The project, whose image is to be for this platform."""
     config = project.config
     return replace(project, config=config._replace(build=config.build._replace(platform=str(platform))))
@@ -81,7 +86,7 @@ def _for_several(project: Project, options: argparse.Namespace, platforms: list[
             "under one name, or build them one by one"
         )
     alone = ["--load"] if options.load else []
-    alone += [f"--{name}" for name in ("node", "context", "sbom") if getattr(options, name)]
+    alone += [f"--{name}" for name in ("node", "context", "sbom", "output") if getattr(options, name)]
     alone += ["--lock-base"] if options.lock_base else []
     if alone:
         raise BadInput(f"{alone[0]} is about one image: name one platform with it")
@@ -104,6 +109,41 @@ def _for_several(project: Project, options: argparse.Namespace, platforms: list[
         pushed.append((platform, built, deliver(one, built, note, push=True, load=False).reference))
     print(push_index(project, pushed, note))
     return 0
+
+
+def _platforms(options: argparse.Namespace) -> list[Platform]:
+    """What ``--platform`` names, each once.
+
+    Raises:
+        BadInput: one is no platform.
+    """
+    if options.platform is None:
+        return []
+    from toolkit.platforms import parse_platform
+
+    return list(dict.fromkeys(parse_platform(one, "--platform") for one in options.platform.split(",")))
+
+
+def _project(options: argparse.Namespace, platform: Platform | None = None) -> Project:
+    """The project, with what ``--ssh`` and ``--platform`` say in the place of its settings.
+
+    Raises:
+        BadInput: there is no agent, or no such file.
+    """
+    project = project_at(options.config, Path.cwd())
+    project = with_platform(project, platform) if platform is not None else project
+    if options.ssh is None:
+        return project
+    name, _, path = options.ssh.partition("=")
+    path = path or ("" if name == "default" else name) or os.environ.get("SSH_AUTH_SOCK", "")
+    if not path or not os.path.exists(os.path.expanduser(path)):
+        what = f"{path} does not exist" if path else "no SSH agent runs here (SSH_AUTH_SOCK is not set)"
+        raise BadInput(
+            f"--ssh: {what}: start one (ssh-agent, ssh-add), or name a key without a passphrase (--ssh default=PATH)"
+        )
+    build = project.config.build
+    network = build.network._replace(ssh=os.path.abspath(os.path.expanduser(path)))
+    return replace(project, config=project.config._replace(build=build._replace(network=network)))
 
 
 def _dry_run(project: Project, options: argparse.Namespace, load: bool) -> int:

@@ -236,10 +236,17 @@ def _add_build(commands: _Commands) -> None:
         "--push", action="store_true", help="push the layers that the registry lacks; the reference then has the digest"
     )
     parser.add_argument(
-        "--load", action="store_true", help="load the layers that a containerd or kind node lacks into that node"
+        "--load",
+        action="store_true",
+        help="load the layers that a node lacks (containerd, kind, k3d, minikube) into it",
     )
     parser.add_argument(
         "--no-cache", action="store_true", help="install everything again, and choose again what nothing locks"
+    )
+    parser.add_argument(
+        "--ssh",
+        metavar="default[=PATH]",
+        help="log in to Git repositories by this machine's SSH agent, or by the key or socket PATH (build.network.ssh)",
     )
     parser.add_argument(
         "--lock-base",
@@ -250,6 +257,11 @@ def _add_build(commands: _Commands) -> None:
         "--sbom",
         metavar="FILE",
         help="write a bill of materials (CycloneDX JSON); with --push it is attached to the image",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the image as an OCI archive; into a folder (DIR/), only the blobs that it lacks",
     )
     parser.add_argument("--context", metavar="NAME", help="the node's context in the kubeconfig (default: the current)")
     parser.add_argument("--node", metavar="SOCKET", help="the node's containerd socket (default: CONTAINERD_ADDRESS)")

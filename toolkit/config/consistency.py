@@ -60,6 +60,7 @@ def check_consistency(config: Config, locations: SettingLocations) -> None:
     _check_volumes(executor, locations)
     _check_stores(config, locations)
     _check_secrets(executor, locations)
+    _check_dockerfile(config)
     _check_resources(executor.resources, locations, "resources")
     for name, override in executor.overrides.items():
         if override.resources is not None:
@@ -154,6 +155,24 @@ def _check_secrets(executor: ExecutorConfig, locations: SettingLocations) -> Non
         seen.add(name)
         if name in other_settings:
             raise BadInput(f"{name} is both in secrets_from_k8s and in {other_settings[name]}; keep one", where)
+
+
+def _check_dockerfile(config: Config) -> None:
+    build, places = config.build, config.build_places
+    if build.dockerfile is None:
+        for key in ("target", "args"):
+            if getattr(build, key):
+                raise BadInput(f"build.{key} is for a Dockerfile: name it in build.dockerfile", places.get(key))
+    else:
+        for key in ("base_image", "base", "python"):
+            if key in places and getattr(build, "base_image" if key == "base" else key) is not None:
+                raise BadInput(
+                    f"build.{key} chooses the base image, and what {build.dockerfile} makes takes its place "
+                    f"(build.dockerfile, {places.get('dockerfile')}): keep one",
+                    places[key],
+                )
+    if build.files and not build.run:
+        raise BadInput("build.files are for the commands of build.run, and there are none", places.get("files"))
 
 
 def _check_resources(resources: Resources, locations: SettingLocations, *path: str) -> None:

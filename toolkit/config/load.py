@@ -188,6 +188,7 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
         pipeline=_pipeline(entries.get("pipeline")),
         source=source,
         build_places=_places(entries.get("build")),
+        hidden_arguments=_hidden_arguments(entries.get("build")),
     )
     check_consistency(config, locations)
     return config
@@ -204,6 +205,12 @@ def _patch_locations(executor: Located | None) -> dict[str, str]:
 def _places(tree: Located | None) -> dict[str, str]:
     """Where each key of a mapping stands, as ``file:line``."""
     return {key: tree.key_where(key) for key in tree.value} if tree is not None and isinstance(tree.value, dict) else {}
+
+
+def _hidden_arguments(build: Located | None) -> tuple[str, ...]:
+    args = build.value.get("args") if build is not None and isinstance(build.value, dict) else None
+    entries = args.value if args is not None and isinstance(args.value, dict) else {}
+    return tuple(name for name, item in entries.items() if item.variable)
 
 
 def _host_path_locations(volumes: tuple[PersistentVolume, ...], locations: SettingLocations) -> dict[str, str]:

@@ -146,6 +146,12 @@ def check_variable(name: str) -> None:
             raise ValueError(f"can't be set: names that begin with {prefix} belong to {owner}")
 
 
+def check_argument(name: str) -> None:
+    """The name of an ARG of a Dockerfile."""
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("is not the name of an ARG (letters, digits and _, without a digit at the beginning)")
+
+
 def check_path(path: str) -> None:
     """An absolute, normalised path in a container."""
     if not path.startswith("/"):
@@ -258,11 +264,16 @@ def _rules() -> Rules:
             (s.BuildNetwork, "ca_bundle"): check_line,
             (s.BuildNetwork, "pip_config"): check_line,
             (s.BuildNetwork, "netrc"): check_line,
+            (s.BuildNetwork, "ssh"): check_line,
             (s.Build, "base_image"): check_image,
             (s.Build, "python"): check_python_version,
             (s.Build, "platform"): check_platform,
             (s.Build, "system_packages"): check_word,
             (s.Build, "build_packages"): check_word,
+            (s.Build, "dockerfile"): check_line,
+            (s.Build, "target"): check_word,
+            (s.Build, "run"): check_patch,
+            (s.Build, "files"): check_line,
             (s.Build, "lock"): check_line,
             (s.Build, "extras"): check_word,
             (s.Build, "groups"): check_word,
@@ -278,8 +289,10 @@ def _rules() -> Rules:
     )
     key_checks.update({(cls, "environment"): check_variable for cls in (s.ExecutorConfig, s.Override)})
     key_checks[(s.ExecutorConfig, "overrides")] = check_line
+    key_checks[(s.Build, "args")] = check_argument
     key_checks[(s.ExecutorConfig, "patches")] = check_line
     amounts: set[tuple[type, str]] = {(s.ResourceList, "cpu"), (s.ResourceList, "memory")}
+    amounts.add((s.Build, "args"))  # as docker-compose takes PY: 3.10
     amounts |= {(cls, key) for cls in (s.ExecutorConfig, s.Override) for key in ("shm_size", "scratch_size")}
     return Rules(
         checks=checks,

@@ -199,6 +199,9 @@ class BuildNetwork(NamedTuple):
     pip_config: str | None = None
     """A pip.conf with index addresses and credentials."""
     netrc: str | None = None
+    """None takes the host's, which NETRC names or which is ~/.netrc."""
+    ssh: str | None = None
+    """A private key without a passphrase, or the socket of an agent, for Git; None takes the agent of SSH_AUTH_SOCK."""
 
 
 class Build(NamedTuple):
@@ -213,6 +216,16 @@ class Build(NamedTuple):
     """The platform of the image, as ``linux/arm64``; None is the engine's own."""
     system_packages: tuple[str, ...] = ()
     """Debian packages to install into the environment."""
+    dockerfile: str | None = None
+    """The project's own Dockerfile, relative to its root. What it makes takes the place of the base image."""
+    target: str | None = None
+    """The stage of the Dockerfile; None is the last one."""
+    args: dict[str, str] = _NOTHING
+    """The values of the Dockerfile's ``ARG``."""
+    run: tuple[str, ...] = ()
+    """Shell commands that are run as root once the dependencies are installed. What they change is in the image."""
+    files: tuple[str, ...] = ()
+    """Files and folders of the project, relative to its root, that lie in the working folder of the commands of ``run``."""
     build_packages: tuple[str, ...] = ()
     """Debian packages that only the installation of the dependencies needs. They are not in the image."""
     lock: str | None = None
@@ -241,6 +254,7 @@ class Config(NamedTuple):
         source: the file that it was read from; None when there was none, and all settings are defaults.
         pipeline: the pipeline to run when the command names none: ``file.py``, ``file.py:name`` or ``file.yaml``.
         build_places: where each setting of ``build`` stands that the file has, as ``file:line``, by its name.
+        hidden_arguments: the names in ``build.args`` whose value comes from a variable of the environment. It is never shown.
     """
 
     executor: Executor
@@ -251,3 +265,4 @@ class Config(NamedTuple):
     pipeline: str | None = None
     source: Path | None = None
     build_places: dict[str, str] = _NOTHING
+    hidden_arguments: tuple[str, ...] = ()

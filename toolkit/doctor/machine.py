@@ -71,8 +71,16 @@ def _engine(project: Project) -> Iterator[Finding]:
     if missing:
         sentence = f"the engine can't limit {' and '.join(missing)}, so resources.limits would have no effect"
         yield Finding("warning", sentence, "enable these cgroups on the kernel's command line")
-    base, image = find_base_image(raw, project.config.build.base_image, project.config.build.python)
-    if image is not None:
+    own = project.config.build.dockerfile
+    base, image = (
+        ("", None) if own else find_base_image(raw, project.config.build.base_image, project.config.build.python)
+    )
+    if own and (project.root / own).is_file():
+        yield Finding("ok", f"the base image is what {own} makes")
+    elif own:
+        sentence = f"build.dockerfile names {own!r}, which is not a file below {project.root}"
+        yield Finding("error", sentence, "correct the name")
+    elif image is not None:
         yield Finding("ok", f"the engine has the base image {base}")
     else:
         pull = f"docker pull {base}" + (

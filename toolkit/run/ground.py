@@ -46,27 +46,42 @@ class Ground:
     mounts: Mapping[str, str]
 
 
-def prepare_ground(preparation: Preparation, run_id: str) -> Ground:
+def prepare_ground(preparation: Preparation) -> Ground:
     """Decides it, and reports what a step will not have.
+
+    Nothing of a run is touched: another command may be about to have a run of the same name.
 
     Raises:
         BadInput: the project's files can't be read, or a variable of the configuration is a path that would lead elsewhere.
-        Infrastructure: the run's folder can't be made.
+        Infrastructure: no folder can be made beside those of the steps.
     """
     project = preparation.request.project
     files = tuple(code_files(project, preparation.note))
+    folder = project.state / "work" / f"ground-{os.urandom(8).hex()}"
+    _make(folder)
+    try:
+        return _decide(preparation, files, folder)
+    finally:
+        process.remove(folder)
+
+
+def make_work_folder(project: Project, run_id: str) -> None:
+    """Makes the folder of the steps' working folders; to be called by whoever holds the run's lock.
+
+    Raises:
+        Infrastructure: it can't be made.
+    """
     folder = project.state / "work" / run_id
     # A run that is retried has one, perhaps.
     process.remove(folder)
+    _make(folder)
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise Infrastructure(f"{folder} can't be created: {error.strerror}") from None
-    try:
-        return _decide(preparation, files, folder)
-    except BaseException:
-        process.remove(folder)
-        raise
 
 
 def _decide(preparation: Preparation, files: tuple[CodeFile, ...], folder: Path) -> Ground:
@@ -146,8 +161,6 @@ def _ask(
         answer: dict[str, str] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         answer = dict.fromkeys(("overlay", "volumes"), f"it can't be tried ({type(error).__name__})")
-    for path in folder.iterdir():
-        process.remove(path)
     return answer
 
 

@@ -18,7 +18,7 @@ from toolkit.plan.plan import PlannedStep
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
 from toolkit.report.side_by_side import put_side_by_side
-from toolkit.run.ground import prepare_ground
+from toolkit.run.ground import make_work_folder, prepare_ground
 from toolkit.run.kept import keep_request
 from toolkit.run.launch import make_launcher, prepare_volumes
 from toolkit.run.preparation import prepare
@@ -69,7 +69,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     # What can't be built is found before there is a record of the run.
     preparation.images()
     prepare_volumes(preparation)
-    ground = prepare_ground(preparation, run_id) if preparation.image is None else None
+    ground = prepare_ground(preparation) if preparation.image is None else None
     record = run_record(preparation, run_id, preparation.image_record())
 
     def secrets_of(step: PlannedStep) -> dict[str, str]:
@@ -97,6 +97,8 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
         outcome = Outcome("failed", "the client failed", fault=True)
         try:
             # Before any step runs: from then on a record is a step's word as well.
+            if ground is not None:
+                make_work_folder(project, run_id)
             keep_request(project.state, record)
             write_plan(private, preparation)
             reporter.began(run_id, preparation.name, plan, run_folder)

@@ -74,8 +74,8 @@ def read_parameters_file(project: Project, named: NamedFile) -> ParametersFile:
         raise BadInput(f"parameters_file: {path} is a link to a file outside of the project", where)
     if not is_code(project, path):
         raise BadInput(
-            f"parameters_file: {path} is not part of the code that steps see: .dockerignore leaves it out, or it is among what "
-            "always is (docs/build.md)",
+            f"parameters_file: {path} is not part of the code that steps see: .dockerignore leaves it out, it looks like a "
+            "credential, or it is among what always is left out (docs/build.md)",
             where,
         )
     text, content = read_file(file)

@@ -15,9 +15,18 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from toolkit.build import left_out
-from toolkit.build.code.dockerignore import NAME, Patterns, parse
 from toolkit.build.code.links import warn_of_links
 from toolkit.build.code.own_outputs import OwnOutput, holds_still, known_outputs, redirected
+from toolkit.build.credentials import (
+    FOLDERS,
+    LARGEST,
+    credential_in,
+    keeps_credential,
+    may_hold_credential,
+    named_credential,
+    warn_of_credentials,
+)
+from toolkit.build.dockerignore import Patterns, read_patterns
 from toolkit.errors import BadInput, ChangedFile, VanishedFile
 
 EntryKind = Literal["file", "dir", "symlink"]
@@ -67,6 +76,7 @@ class Folder:
         is_machines_own: whether it lies in what tools keep for themselves, which an exception brings back.
         unsettled: the names of entries about which more decides than what :func:`os.lstat` says of them, or about which something
             is said each time.
+        credentials: the names of entries that are left out because they name credentials.
     """
 
     files: list[CodeFile]
@@ -74,6 +84,7 @@ class Folder:
     is_ignored: bool
     is_machines_own: bool
     unsettled: set[str]
+    credentials: list[str]
 
 
 def is_never_code(name: str) -> bool:
@@ -95,13 +106,15 @@ def is_left_out(root: Path, folder: Path) -> bool:
         return False
     if not inside.startswith(top.rstrip(os.sep) + os.sep):
         return True
-    patterns = _patterns(root)
+    patterns = read_patterns(root)
     path = os.path.relpath(inside, top)
-    verdict = _verdict(top, path, patterns)
+    verdict = _verdict(top, path, patterns, is_folder=True)
     return verdict == "never" or (verdict == "ignored" and not patterns.may_keep_below(path))
 
 
-def _verdict(root: str, path: str, patterns: Patterns) -> Literal["code", "ignored", "never"]:
+def _verdict(
+    root: str, path: str, patterns: Patterns, *, is_folder: bool = False
+) -> Literal["code", "ignored", "never"]:
     """What the rules say of one path, relative to the root; "ignored" is what an exception may bring back."""
     so_far, matched, is_machines_own = "", (), False  # type: tuple[str, tuple[bool, ...], bool]
     for name in path.split("/"):
@@ -115,15 +128,16 @@ def _verdict(root: str, path: str, patterns: Patterns) -> Literal["code", "ignor
         )
         matched = patterns.matches(so_far, matched)
         so_far += "/"
-    return "ignored" if patterns.verdict(matched, is_machines_own) else "code"
+    if patterns.verdict(matched, is_machines_own):
+        return "ignored"
+    folder, _, name = path.rpartition("/")
+    is_credential = named_credential(name, is_folder) or _is_below_credentials(folder)
+    return "ignored" if is_credential and not keeps_credential(patterns, path) else "code"
 
 
-def _patterns(root: Path) -> Patterns:
-    ignore = root / NAME
-    try:
-        return parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
-    except OSError as error:
-        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
+def _is_below_credentials(folder: str) -> bool:
+    """Whether a folder, by its path, is one of credentials or lies in one."""
+    return not FOLDERS.isdisjoint(folder.split("/"))
 
 
 def project_files(
@@ -132,6 +146,7 @@ def project_files(
     without: Collection[Path] = (),
     outputs: Path | None = None,
     warn: Callable[[str], None] | None = None,
+    judge: Callable[[CodeFile], str] | None = None,
 ) -> list[CodeFile]:
     """The user's code below ``root``, sorted by the bytes of the path.
 
@@ -139,12 +154,14 @@ def project_files(
         without: absolute paths of further files that must not leave this machine (a secrets file of another name).
         outputs: the folder in which is recorded what commands have written (:func:`outputs_folder`).
         warn: gets a sentence for each entry that is left out or may not work elsewhere; None prints them.
+        judge: says what the content of a small file is, as :func:`credential_of`; None reads each of them.
 
     Raises:
         BadInput: the root or an entry cannot be read, or a name is not UTF-8.
     """
     walk = walk_of(root, without=without, outputs=outputs, warn=warn)
     folders: dict[str, Folder] = {}
+    credentials: dict[str, str] = {}
     todo = [("", False)]
     while todo:
         prefix, is_below_machines_own = todo.pop()
@@ -156,6 +173,8 @@ def project_files(
             continue  # it was removed just now
         found = walk.folder(prefix, entries, is_below_machines_own)
         if found is not None:
+            credentials |= {prefix + name: "" for name in found.credentials}
+            credentials |= _without_credentials(found, walk.patterns, judge or credential_of)
             folders[prefix] = found
             todo += [(f"{prefix}{name}/", found.is_machines_own) for name in found.below]
     shown = with_content((prefix, found.is_ignored, bool(found.files)) for prefix, found in folders.items())
@@ -164,7 +183,35 @@ def project_files(
     files.sort(key=lambda file: file.path.encode("utf-8"))
     if links := [file for file in files if file.kind == "symlink"]:
         warn_of_links(links, {file.path for file in files}, walk.warn)
+    warn_of_credentials(credentials, walk.warn)
     return files
+
+
+def _without_credentials(folder: Folder, patterns: Patterns, judge: Callable[[CodeFile], str]) -> dict[str, str]:
+    """Takes the files out of a folder whose content is a credential; returns what each of them is, by its path."""
+    found = {}
+    for file in folder.files:
+        name = file.path.rpartition("/")[2]
+        if file.kind == "file" and may_hold_credential(name, file.size):
+            kind = judge(file)
+            if kind and not keeps_credential(patterns, file.path):
+                found[file.path] = kind
+    if found:
+        folder.files[:] = [file for file in folder.files if file.path not in found]
+    return found
+
+
+def credential_of(file: CodeFile) -> str:
+    """What the content of a file is; empty where it is no credential, or can't be read: who needs it says so."""
+    try:
+        descriptor = os.open(file.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            content = os.read(descriptor, LARGEST + 1)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return ""
+    return credential_in(file.path.rpartition("/")[2], content)
 
 
 def walk_of(
@@ -178,7 +225,7 @@ def walk_of(
     private = frozenset(os.path.abspath(path) for path in without)
     own = frozenset((file.device, file.inode) for file in redirected())
     known = known_outputs(outputs) if outputs is not None else {}
-    return Walk(str(root), os.path.realpath(root), _patterns(root), private, warn or _print, own, known)
+    return Walk(str(root), os.path.realpath(root), read_patterns(root), private, warn or _print, own, known)
 
 
 def with_content(folders: Iterable[tuple[str, bool, bool]]) -> set[str]:
@@ -207,7 +254,7 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), ou
     whole = os.path.abspath(root / path)
     if any(whole == each or whole.startswith(each + os.sep) for each in private):
         return False
-    patterns = _patterns(root)
+    patterns = read_patterns(root)
     if _verdict(str(root), path, patterns) != "code":
         return False
     try:
@@ -221,7 +268,10 @@ def is_project_file(root: Path, path: str, *, without: Collection[Path] = (), ou
     if stat.S_ISREG(status.st_mode) and path.endswith(BILL_NAMES) and _is_bill_of_materials(whole):
         return False
     output = known_outputs(outputs).get(path) if outputs is not None else None
-    return output is None or patterns.names(path) or not holds_still(output, whole, status)
+    if output is not None and not patterns.names(path) and holds_still(output, whole, status):
+        return False
+    is_judged = stat.S_ISREG(status.st_mode) and may_hold_credential(path.rpartition("/")[2], status.st_size)
+    return not is_judged or not credential_of(CodeFile(path, "file", whole)) or keeps_credential(patterns, path)
 
 
 def _is_compose_file(source: str) -> bool:
@@ -264,7 +314,7 @@ class Walk:
 
     def source(self, path: str) -> str:
         """Where a path below the root lies on this machine."""
-        return os.path.join(self.root, path if _IS_UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape")))
+        return source_below(self.root, path)
 
     def folder_source(self, prefix: str) -> str:
         """The same for a folder."""
@@ -304,10 +354,13 @@ class Walk:
                 or left_out.is_machines_own(name, f"{outer}/" if outer else "")
                 or left_out.is_environment(names)
             )
-            is_ignored = self.patterns.verdict(above, is_machines_own)
+            is_ignored = self.patterns.verdict(above, is_machines_own) or (
+                _is_below_credentials(prefix) and not keeps_credential(self.patterns, prefix[:-1])
+            )
             if is_ignored and not self.patterns.may_keep_below(prefix[:-1]):
                 return None
-        found = Folder([], [], is_ignored, is_machines_own, set())
+        is_below_credentials = _is_below_credentials(prefix)
+        found = Folder([], [], is_ignored, is_machines_own, set(), [])
         for entry in entries:
             name = os.fsencode(entry.name).decode("utf-8", "surrogateescape")
             if is_never_code(entry.name) or (self.without and os.path.abspath(entry.path) in self.without):
@@ -324,7 +377,13 @@ class Walk:
                 continue  # it was removed just now, such as an editor's temporary file
             except OSError as error:
                 raise BadInput(f"it cannot be read: {error.strerror}", entry.path) from error
-            if stat.S_ISDIR(status.st_mode):
+            is_folder = stat.S_ISDIR(status.st_mode)
+            is_credential = not is_ignored and (is_below_credentials or named_credential(name, is_folder))
+            if is_credential and not keeps_credential(self.patterns, path):
+                is_ignored = True
+                if not is_folder or not self.patterns.may_keep_below(path):
+                    found.credentials.append(name)
+            if is_folder:
                 if not is_ignored or self.patterns.may_keep_below(path):
                     found.below.append(name)
             elif not is_ignored:
@@ -376,6 +435,15 @@ class Walk:
         return target
 
 
+def source_below(root: str, path: str) -> str:
+    """Where a path below the project's root lies on this machine."""
+    return os.path.join(root, path if _IS_UTF8 else os.fsdecode(path.encode("utf-8", "surrogateescape")))
+
+
+OPENED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""How a file of the code is opened: a link is not followed, and no writer is waited for, where one has replaced it by a pipe."""
+
+
 def open_file(source: str) -> BinaryIO:
     """A file of the code, opened. A link that has replaced it is not followed.
 
@@ -383,8 +451,7 @@ def open_file(source: str) -> BinaryIO:
         BadInput, ChangedFile: as of :func:`unreadable`.
     """
     try:
-        # Without waiting for a writer, where a pipe has replaced it.
-        return open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        return open(os.open(source, OPENED), "rb")
     except OSError as error:
         raise unreadable(error, source) from error
 

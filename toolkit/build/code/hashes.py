@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from toolkit.build.code.checkout import LARGEST_POINTER, missing_size
 from toolkit.build.code.files import CodeFile, open_file, unreadable
+from toolkit.build.credentials import credential_in, may_hold_credential
 from toolkit.errors import ChangedFile
 from toolkit.runtime.shared.whole_files import write_whole
 
@@ -23,6 +25,20 @@ _CHUNK = 1 << 20
 _Entry = list[int | str]
 """Size, mtime, ctime, inode and SHA-256 of a file, and of a Git LFS pointer the size that is missing, as JSON holds them. An object
 for each would slow down a large project."""
+
+
+class FileContent(NamedTuple):
+    """What is known of a file's content.
+
+    Attributes:
+        digest: its SHA-256, in hex.
+        missing: of a Git LFS pointer, the size that is missing, in bytes.
+        credential: of a credential, what it is.
+    """
+
+    digest: str
+    missing: int | None
+    credential: str
 
 
 class FileHashes:
@@ -58,7 +74,7 @@ class FileHashes:
             if len(known) > 5:
                 self.pointers[file.path] = int(known[5])
             return str(known[4])
-        digest, missing = read_hash(file)
+        digest, missing, _ = read_hash(file)
         entry: _Entry = [*state, digest]
         if missing is not None:
             self.pointers[file.path] = missing
@@ -78,8 +94,8 @@ def _is_racy(file: CodeFile) -> bool:
     return max(file.stamp[0], file.stamp[1]) > time.time_ns() - RACY_NS
 
 
-def read_hash(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter) -> tuple[str, int | None]:
-    """The SHA-256 of a file's content, in hex, and of a Git LFS pointer the size that is missing, in bytes.
+def read_hash(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter) -> FileContent:
+    """What a file holds, read once.
 
     Args:
         count: what is read goes through it, so that progress can be shown.
@@ -93,7 +109,7 @@ def read_hash(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]
         try:
             for chunk in count(iter(partial(stream.read, _CHUNK), b"")):
                 digest.update(chunk)
-                beginning = beginning or chunk[:LARGEST_POINTER]
+                beginning = beginning or chunk
                 size += len(chunk)
                 if size > file.size:
                     break  # one that is written faster than it is read would have no end
@@ -103,7 +119,12 @@ def read_hash(file: CodeFile, count: Callable[[Iterable[bytes]], Iterable[bytes]
         raise ChangedFile(
             "it changed while it was read: name it in .dockerignore if it changes all the time", file.source
         )
-    return digest.hexdigest(), missing_size(beginning) if file.size < LARGEST_POINTER else None
+    name = file.path.rpartition("/")[2]
+    return FileContent(
+        digest.hexdigest(),
+        missing_size(beginning) if file.size < LARGEST_POINTER else None,
+        credential_in(name, beginning) if may_hold_credential(name, file.size) else "",
+    )
 
 
 def _load(store: Path) -> dict[str, _Entry]:

@@ -17,35 +17,29 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from toolkit.build import left_out
-from toolkit.build.code import dockerignore, files
+from toolkit.build import credentials, dockerignore, left_out
+from toolkit.build.code import files, kinds
 from toolkit.build.code.files import CodeFile, EntryKind, Walk, with_content
-from toolkit.build.code.hashes import RACY_NS, read_hash
-from toolkit.build.code.layer import LayerEntry
+from toolkit.build.code.hashes import RACY_NS, FileContent, read_hash
+from toolkit.build.code.kinds import FORMAT, LARGE, LARGE_SIZE, NOTHING, Own, Part, Parts, part_of, parts_of
 from toolkit.build.code.links import warn_of_links
 from toolkit.errors import VanishedFile
-from toolkit.runtime.shared.protocol import WORKSPACE
 from toolkit.runtime.shared.whole_files import write_whole
 
 CODE_INDEX = "code.index"
 """The name of its file in the build's folder."""
-_MAGIC = b"toolkit code index 2\n"
-_FORMAT = 2
-"""Of marshal: the last one that writes equal values as equal bytes. A later one marks what is referred to twice."""
+_MAGIC = b"toolkit code index 4\n"
 _facts = attrgetter("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
 
 _Facts: TypeAlias = tuple[int, int, int, int, int]
 _Row: TypeAlias = list["str | _Facts | None"]
 """The entries of a folder, in the order of the listing: a name, which the facts follow unless it is a folder. They are None
 where they do not settle what the entry is; they then differ from those of the next look."""
-_Own: TypeAlias = tuple[str, EntryKind, bool, int, str]
-"""A file or link that is code: its name, kind, executable bit, size, and SHA-256 in hex or target."""
 
-_LARGE = 1_000_000
-"""Bytes of a file that takes a while to read."""
-_NOTHING = marshal.dumps([], _FORMAT)
+_UNREAD = FileContent("", None, "")
 _CODE, _IGNORED, _OUT = 0, 1, 2
 
 
@@ -57,8 +51,10 @@ class _Known(NamedTuple):
         state: whether it is code, ignored, or out with all in it.
         above: whether the folder above it is the machine's own; ``machines_own``: whether it is itself (:class:`Folder`).
         below: the names of folders in it that may hold code.
-        own: its files and links, as a list of :data:`_Own`.
+        own: its files and links.
         special: by name, the targets of its links, and the sizes that its Git LFS pointers lack.
+        credentials: by name, what looks like a credential: what its content is, or nothing where its name tells it. Those that are
+            among ``own`` are kept by .dockerignore.
     """
 
     row: bytes
@@ -66,8 +62,9 @@ class _Known(NamedTuple):
     above: bool
     machines_own: bool
     below: tuple[str, ...]
-    own: bytes
+    own: Parts
     special: tuple[tuple[str, int | str], ...]
+    credentials: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -75,68 +72,79 @@ class Code:
     """The user's code as one look found it.
 
     Attributes:
-        digest: a SHA-256, in hex, of all that :meth:`entries` gives. It can be compared with those of this machine only.
+        digest: a SHA-256, in hex, of the code. It is the same from every checkout.
+        folders: its folders with the files and links of each, in order.
         pointers: files that are Git LFS pointers, with the size that is missing, in bytes.
     """
 
     digest: str
     pointers: dict[str, int]
+    folders: dict[str, Parts]
     _walk: Walk
-    _folders: dict[str, bytes]
 
-    def entries(self) -> list[LayerEntry]:
-        """The entries of the code layer, below the working folder."""
-        entries = [LayerEntry(WORKSPACE, "dir", 0o777)]
-        entries += [LayerEntry(f"{WORKSPACE}/{prefix[:-1]}", "dir", 0o777) for prefix in self._folders if prefix]
-        for path, kind, executable, size, digest in self._own():
-            if kind == "file":
-                mode = 0o777 if executable else 0o666
-                source = self._walk.source(path)
-                entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, mode, digest, source, size=size))
-            else:
-                entries.append(LayerEntry(f"{WORKSPACE}/{path}", kind, 0o777, digest))
-        return entries
+    @property
+    def root(self) -> str:
+        """The project's folder on this machine."""
+        return self._walk.root
+
+    @property
+    def count(self) -> int:
+        """How many files and links there are."""
+        return sum(part[0] for parts in self.folders.values() for part in parts)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(part[1] for parts in self.folders.values() for part in parts)
 
     def without_vanished(self) -> Code:
         """The code without the files and links that are gone by now."""
         left = {}
-        for prefix, content in self._folders.items():
-            own = marshal.loads(content)
-            there = [one for one in own if os.path.lexists(self._walk.source(prefix + one[0]))]
-            left[prefix] = content if len(there) == len(own) else marshal.dumps(there, _FORMAT)
-        return Code(_digest(left), self.pointers, self._walk, left)
+        for prefix, parts in self.folders.items():
+            left[prefix] = tuple(self._there(prefix, part) for part in parts)
+        return Code(_digest(left), self.pointers, left, self._walk)
 
-    def folders(self) -> Iterator[CodeFile]:
+    def _there(self, prefix: str, part: Part) -> Part:
+        own = marshal.loads(part[2])
+        there = [one for one in own if os.path.lexists(self._walk.source(prefix + one[0]))]
+        return part if len(there) == len(own) else part_of(there)
+
+    def below(self) -> Iterator[CodeFile]:
         """The folders."""
-        return (CodeFile(prefix[:-1], "dir", self._walk.folder_source(prefix)) for prefix in self._folders if prefix)
+        return (CodeFile(prefix[:-1], "dir", self._walk.folder_source(prefix)) for prefix in self.folders if prefix)
 
     def files(self) -> list[CodeFile]:
         """The files and links, without their stamps."""
-        return [
-            CodeFile(path, kind, self._walk.source(path), executable, digest if kind == "symlink" else "", size)
-            for path, kind, executable, size, digest in self._own()
-        ]
+        return [self._file(*one) for one in self._own()]
 
-    def _own(self) -> Iterator[_Own]:
-        for prefix, content in self._folders.items():
-            for name, *rest in marshal.loads(content):
-                yield (prefix + name, *rest)
+    def large(self) -> list[CodeFile]:
+        """The large files, without their stamps."""
+        contents = ((prefix, parts[LARGE]) for prefix, parts in self.folders.items() if parts[LARGE][0])
+        return [self._file(prefix + name, *rest) for prefix, part in contents for name, *rest in marshal.loads(part[2])]
+
+    def _file(self, path: str, kind: EntryKind, executable: bool, size: int, digest: str) -> CodeFile:
+        return CodeFile(path, kind, self._walk.source(path), executable, digest if kind == "symlink" else "", size)
+
+    def _own(self) -> Iterator[Own]:
+        for prefix, parts in self.folders.items():
+            for name, kind, executable, size, digest in _own(parts):
+                yield prefix + name, kind, executable, size, digest
 
     def keep(self, file: Path) -> None:
         """Writes it for :func:`kept_lines`."""
-        _write(file, (self.digest, self._folders))
+        _write(file, (self.digest, self.folders))
 
     def lines(self) -> dict[str, str]:
         """One line for each entry, by its path in the project."""
-        return _lines(self._folders)
+        return _lines(self.folders)
 
     def __contains__(self, path: object) -> bool:
         """Whether a path in the project is code. This is quick for some paths of few folders only."""
         assert isinstance(path, str)
         folder, slash, name = path.rpartition("/")
-        content = self._folders.get(folder + slash)
-        is_folder = f"{path}/" in self._folders
-        return is_folder or (content is not None and name in {one[0] for one in marshal.loads(content)})
+        parts = self.folders.get(folder + slash)
+        is_folder = f"{path}/" in self.folders
+        return is_folder or (parts is not None and name in {one[0] for one in _own(parts)})
 
 
 def kept_lines(file: Path, digest: str) -> dict[str, str] | None:
@@ -147,10 +155,16 @@ def kept_lines(file: Path, digest: str) -> dict[str, str] | None:
     return _lines(content[1])
 
 
-def _lines(folders: dict[str, bytes]) -> dict[str, str]:
+def _own(parts: Parts) -> Iterator[Own]:
+    for count, _, content in parts:
+        if count:
+            yield from marshal.loads(content)
+
+
+def _lines(folders: dict[str, Parts]) -> dict[str, str]:
     lines = {prefix[:-1]: "dir" for prefix in folders if prefix}
-    for prefix, content in folders.items():
-        for name, *line in marshal.loads(content):
+    for prefix, parts in folders.items():
+        for name, *line in _own(parts):
             lines[prefix + name] = str(line)
     return lines
 
@@ -176,34 +190,42 @@ def look_at(
         ChangedFile: a file changed while it was read, or vanished.
     """
     content = _read(store)
-    key = _key(walk)
+    key, judge = _key(walk), _stamp(credentials)
     known: dict[str, tuple[Any, ...]] = {}
-    old_key = ""
+    old_key, old_judge = "", judge
     if isinstance(content, tuple):
-        old_key, known = content
-    look = _Look(walk, known, old_key == key, without_vanished, report)
+        old_key, old_judge, known = content
+    look = _Look(walk, known, old_key == key, old_judge == judge, without_vanished, report)
     with look.progress:
         folders = look.folders()
     if keep and (look.is_changed or len(folders) != len(known)):
-        _write(store, (key, {prefix: tuple(one) for prefix, one in folders.items()}))
+        _write(store, (key, judge, {prefix: tuple(one) for prefix, one in folders.items()}))
     shown = with_content(
-        (prefix, one.state != _CODE, one.own != _NOTHING) for prefix, one in folders.items() if one.state != _OUT
+        (prefix, one.state != _CODE, one.own != NOTHING) for prefix, one in folders.items() if one.state != _OUT
     )
     found = {prefix: folders[prefix].own for prefix in sorted(shown)}
     special = [(prefix + name, what) for prefix in found for name, what in folders[prefix].special]
     pointers = {path: what for path, what in special if isinstance(what, int)}
-    code = Code(_digest(found), pointers, walk, found)
+    code = Code(_digest(found), pointers, found, walk)
     links = [CodeFile(path, "symlink", walk.source(path), target=to) for path, to in special if isinstance(to, str)]
     if links:
         links.sort(key=lambda link: link.path.encode("utf-8"))
         warn_of_links(links, code, walk.warn)
+    credentials.warn_of_credentials(
+        {
+            prefix + name: kind
+            for prefix, one in folders.items() if one.credentials
+            for name, kind in one.credentials if name not in {own[0] for own in _own(one.own)}
+        },
+        walk.warn,
+    )  # fmt: skip
     return code
 
 
-def _digest(folders: dict[str, bytes]) -> str:
+def _digest(folders: dict[str, Parts]) -> str:
     digest = hashlib.sha256()
     for prefix, own in folders.items():
-        digest.update(marshal.dumps((prefix, own), _FORMAT))
+        digest.update(marshal.dumps((prefix, own), FORMAT))
     return digest.hexdigest()
 
 
@@ -216,8 +238,8 @@ class _Look:
     """
 
     def __init__(
-        self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool, without_vanished: bool,
-        report: Callable[[str], None] | None,
+        self, walk: Walk, known: dict[str, tuple[Any, ...]], has_same_rules: bool, has_same_judge: bool,
+        without_vanished: bool, report: Callable[[str], None] | None,
     ) -> None:  # fmt: skip
         self._walk = walk
         self._report = report
@@ -225,12 +247,13 @@ class _Look:
         self.progress = ExitStack()
         self._without_vanished = without_vanished
         self._known = known
-        self._has_same_rules = has_same_rules
+        self._has_same_rules = has_same_rules and has_same_judge
+        self._has_same_judge = has_same_judge
         self._own_output = frozenset(inode for _, inode in walk.own_output)
         # What is recorded of outputs changes without them.
         self._outputs = {path[: path.rfind("/") + 1] for path in walk.outputs}
         self._racy = time.time_ns() - RACY_NS  # before anything is looked at
-        self.is_changed = not has_same_rules
+        self.is_changed = not self._has_same_rules
 
     def folders(self) -> dict[str, _Known]:
         folders: dict[str, _Known] = {}
@@ -269,11 +292,11 @@ class _Look:
             return False  # the look from nothing says what is wrong
         if self._own_output and not self._own_output.isdisjoint(one[4] for one in row if isinstance(one, tuple)):
             return False
-        return marshal.dumps(row, _FORMAT) == known.row
+        return marshal.dumps(row, FORMAT) == known.row
 
-    def _read(self, file: CodeFile) -> tuple[str, int | None]:
+    def _read(self, file: CodeFile) -> FileContent:
         """The same as :func:`read_hash`, with progress from the first large file on."""
-        if file.size >= _LARGE and self._count is iter and self._report is not None:
+        if file.size >= LARGE_SIZE and self._count is iter and self._report is not None:
             from toolkit.build.progress import byte_progress
 
             self._count = self.progress.enter_context(byte_progress(None, "reading the code", self._report))
@@ -283,30 +306,39 @@ class _Look:
         """A folder as it is found without the index, which still says the hashes of files that are as they were."""
         found = self._walk.folder(prefix, entries, above)
         if found is None:
-            return _Known(marshal.dumps(_row(entries, True), _FORMAT), _OUT, above, False, (), _NOTHING, ())
+            return _Known(marshal.dumps(_row(entries, True), FORMAT), _OUT, above, False, (), NOTHING, (), ())
         facts = _facts_by_name(entries)
         hashes = _hashes(known) if known else {}
-        own: list[_Own] = []
+        own: list[Own] = []
         special: list[tuple[str, int | str]] = []
+        judged: list[tuple[str, str]] = [(name, "") for name in found.credentials]
         for file in found.files:
             name = file.path[len(prefix) :]
             if file.kind == "file":
-                before, digest, missing = hashes.get(name, (None, "", None))
-                if before is None or before != facts[os.path.basename(file.source)]:
+                before, content = hashes.get(name, (None, _UNREAD))
+                is_known = before is not None and before == facts[os.path.basename(file.source)]
+                if is_known and not self._has_same_judge:
+                    is_known = not credentials.may_hold_credential(name, file.size)
+                if is_known and not content.digest:
+                    is_known = not credentials.keeps_credential(self._walk.patterns, file.path)
+                if not is_known:
                     try:
-                        digest, missing = self._read(file)
+                        content = self._read(file)
                     except VanishedFile:
                         if not self._without_vanished:
                             raise
                         found.unsettled.add(os.path.basename(file.source))
                         continue
-                if missing is not None:
-                    special.append((name, missing))
-                own.append((name, "file", file.executable, file.size, digest))
+                if content.credential:
+                    judged.append((name, content.credential))
+                    if not credentials.keeps_credential(self._walk.patterns, file.path):
+                        continue
+                if content.missing is not None:
+                    special.append((name, content.missing))
+                own.append((name, "file", file.executable, file.size, content.digest))
             else:
                 special.append((name, file.target))
                 own.append((name, file.kind, False, 0, file.target))
-        own.sort()
         row: _Row = []
         for entry in entries:
             row.append(entry.name)
@@ -315,9 +347,10 @@ class _Look:
                 is_settled = one is not None and entry.name not in found.unsettled and max(one[2], one[3]) <= self._racy
                 row.append(one if is_settled else None)
         state = _IGNORED if found.is_ignored else _CODE
-        content = marshal.dumps(own, _FORMAT)
-        below, own_row = tuple(found.below), marshal.dumps(row, _FORMAT)
-        return _Known(own_row, state, above, found.is_machines_own, below, content, tuple(special))
+        return _Known(
+            marshal.dumps(row, FORMAT), state, above, found.is_machines_own, tuple(found.below), parts_of(own),
+            tuple(special), tuple(judged),
+        )  # fmt: skip
 
 
 def _row(entries: Iterable[os.DirEntry[str]], names_only: bool) -> _Row:
@@ -343,32 +376,45 @@ def _facts_by_name(entries: list[os.DirEntry[str]]) -> dict[str, _Facts | None]:
     return facts
 
 
-def _hashes(known: _Known) -> dict[str, tuple[_Facts, str, int | None]]:
-    """The SHA-256 of a folder's files, each with the facts for which it holds, and the size that a Git LFS pointer lacks."""
-    digests = {name: digest for name, kind, *_, digest in marshal.loads(known.own) if kind == "file"}
+def _hashes(known: _Known) -> dict[str, tuple[_Facts, FileContent]]:
+    """What is known of the contents of a folder's files, each with the facts for which it holds.
+
+    Of a credential that is left out there is no SHA-256.
+    """
     missing = {name: what for name, what in known.special if isinstance(what, int)}
+    judged = {name: kind for name, kind in known.credentials if kind}
+    contents = {name: FileContent("", None, kind) for name, kind in judged.items()}
+    for name, kind, *_, digest in _own(known.own):
+        if kind == "file":
+            contents[name] = FileContent(digest, missing.get(name), judged.get(name, ""))
     hashes = {}
     name = ""
     for one in marshal.loads(known.row):
         if isinstance(one, str):
             name = os.fsencode(one).decode("utf-8", "surrogateescape")
-        elif one is not None and name in digests:
-            hashes[name] = (one, digests[name], missing.get(name))
+        elif one is not None and name in contents:
+            hashes[name] = (one, contents[name])
     return hashes
 
 
 def _key(walk: Walk) -> str:
     """A digest of what decides, beside the entries, which of them are code."""
     patterns = [(one.regex.pattern, one.exception, one.literal) for one in walk.patterns.patterns]
-    rules = [os.stat(str(module.__file__)) for module in (files, left_out, dockerignore)]
+    rules = [_stamp(module) for module in (files, left_out, dockerignore, kinds)]
     decisive = (
         patterns,
         sorted(walk.without),
         walk.root,
-        [(one.st_mtime_ns, one.st_size) for one in rules],
+        rules,
         sys.getfilesystemencoding(),
     )
     return hashlib.sha256(repr(decisive).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _stamp(module: ModuleType) -> tuple[int, int]:
+    """What changes when a module does."""
+    status = os.stat(str(module.__file__))
+    return status.st_mtime_ns, status.st_size
 
 
 def _read(file: Path) -> object:
@@ -388,5 +434,5 @@ def _read(file: Path) -> object:
 
 
 def _write(file: Path, value: Any) -> None:
-    body = marshal.dumps(value, _FORMAT)
+    body = marshal.dumps(value, FORMAT)
     write_whole(str(file), _MAGIC + zlib.crc32(body).to_bytes(4, "big") + body)

@@ -1,4 +1,4 @@
-"""The layers that toolkit makes itself, as tars that are the same from any checkout: the code's, the runtime's, large files'.
+"""The layers that toolkit makes itself, as tars that are the same from any checkout: the code's, the runtime's, those of groups.
 
 Their bytes depend on paths, kinds, executable bits and contents. They do not depend on times, owners, the umask or the
 checkout's location.
@@ -10,13 +10,14 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from toolkit.build.code.files import CodeFile, EntryKind, open_file, unreadable
+from toolkit.build.code.files import OPENED, CodeFile, EntryKind, open_file, unreadable
 from toolkit.build.code.hashes import FileHashes
 from toolkit.errors import ChangedFile, VanishedFile
 from toolkit.runtime.shared.protocol import IMAGE_FILE, PROTOCOL, SDK_FOLDER, WORKSPACE
@@ -57,7 +58,7 @@ class CodeLayer:
         file: the tar, uncompressed.
         digest: the tar's, ``sha256:…``; it is the layer's diff id as well.
         size: bytes.
-        content: what the id file says of the code (:func:`code_digest`).
+        content: what the id file says of the code.
     """
 
     file: Path
@@ -134,7 +135,7 @@ def id_file_content(code: str, environment: str) -> bytes:
     """The content of the image's id file, which tells a runtime in which image it runs.
 
     Args:
-        code: see :func:`code_digest`. environment: the config digest of the environment image.
+        code: a digest of all code, the runtime and the SDK. environment: the config digest of the environment image.
     """
     content = {"protocol": PROTOCOL, "environment": environment, "code": code}
     return json.dumps(content, sort_keys=True).encode() + b"\n"
@@ -142,21 +143,21 @@ def id_file_content(code: str, environment: str) -> bytes:
 
 def write_code_layer(
     entries: list[LayerEntry], environment: str, destination: Path, derived: Sequence[LayerEntry] = (),
-    below: Sequence[LayerEntry] = (), count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
+    content: str = "", count: Callable[[Iterable[bytes]], Iterable[bytes]] = iter,
 ) -> CodeLayer:  # fmt: skip
     """Writes the layer's tar.
 
     Args:
         environment: the config digest of the environment image, which the id file names.
         derived: entries that follow from the others (the installed project's). The id file's digest of the code leaves them out.
-        below: code that lies in layers below this one. The id file's digest counts it.
+        content: what the id file says of the code, of which some lies in layers below this one; "" is the digest of the entries.
         count: what is written goes through it, so that progress can be shown.
 
     Raises:
         BadInput: a file cannot be read.
         ChangedFile: a file changed since it was hashed, or is gone.
     """
-    code = code_digest([*entries, *below])
+    code = content or code_digest(entries)
     id_file = LayerEntry(IMAGE_FILE, "file", 0o644, content=id_file_content(code, environment))
     # An engine makes a folder that a layer does not name with a mode of its own.
     folder = (
@@ -197,18 +198,27 @@ class Tar:
             BadInput: a file cannot be read.
             ChangedFile: a file changed since it was hashed, or is gone.
         """
+        held: list[bytes] = []  # Small files go on together: each piece has its price wherever it comes by.
+        length = 0
         for entry, header, size in self._members():
-            if entry.source is not None:
-                with open_file(entry.source) as content:
-                    yield header
-                    yield from _checked(content, entry)
+            held.append(header)
+            if entry.source is None:
+                content = entry.content or b""
+            elif size <= _SMALL:
+                content = _small_file(entry)
             else:
-                yield header
-                if entry.content:
-                    yield entry.content
+                with open_file(entry.source) as stream:
+                    yield b"".join(held)
+                    yield from _checked(stream, entry)
+                held, length, content = [], 0, b""
+            held.append(content)
             if size % _BLOCK:
-                yield b"\0" * (-size % _BLOCK)
-        yield _END
+                held.append(_PADDING[size % _BLOCK :])
+            length += len(header) + len(content)
+            if length >= _TOGETHER:
+                yield b"".join(held)
+                held, length = [], 0
+        yield b"".join(held) + _END
 
     def _members(self) -> Iterator[tuple[LayerEntry, bytes, int]]:
         """Each entry, its header and the size of its content."""
@@ -256,7 +266,31 @@ class _PlainHeader:
 
 
 _BLOCK = 512
+_PADDING = b"\0" * _BLOCK
 _END = b"\0" * (2 * _BLOCK)
+_SMALL = 1 << 16
+"""Bytes of a file that is read at once."""
+_TOGETHER = 1 << 18
+"""Bytes that are gathered from small files."""
+
+
+def _small_file(entry: LayerEntry) -> bytes:
+    """The content of a small file, which must be what was hashed."""
+    assert entry.source is not None
+    try:
+        # As of open_file, without an object for each file.
+        descriptor = os.open(entry.source, OPENED)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ChangedFile(_CHANGED, entry.source)
+            content = os.read(descriptor, entry.size + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise unreadable(error, entry.source) from error
+    if hashlib.sha256(content).hexdigest() != entry.digest or len(content) != entry.size:
+        raise ChangedFile(_CHANGED, entry.source)
+    return content
 
 
 def _checked(content: IO[bytes], entry: LayerEntry) -> Iterator[bytes]:

@@ -186,6 +186,27 @@ class CommandOutputs:
             _write(folder, path, OwnOutput(status.st_size, stamp, whole))
 
 
+def record_output(project: Project, path: str, source: Path, size: int, sha256: str) -> None:
+    """Remembers a file that a command wrote by its name (``--output image.tar``), by its path relative to the project's root.
+
+    Where that can't be written, it is code like others.
+
+    Args:
+        source: where the content lies now. size: of all of it, in bytes. sha256: in hex.
+    """
+    folder = _made_folder(project.state, anew=True)
+    if folder is None:
+        return
+    try:
+        status = source.stat()
+        with _one_at_a_time(folder):
+            stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            _write(folder, path, OwnOutput(size, stamp, sha256))
+            _remove_old(folder)
+    except OSError:
+        pass
+
+
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Keeps a command that looked at a file earlier from writing later what it saw. One that takes long is not waited for."""

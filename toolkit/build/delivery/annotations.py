@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from toolkit.build.environment.dockerfile import REPOSITORY
 from toolkit.build.image.build_record import BuiltImage, read_build_record
 from toolkit.build.image.builder import is_code
 from toolkit.build.reference import Reference, full_name, parse_reference
@@ -64,8 +65,8 @@ def _base(project: Project, built: BuiltImage, engine: EngineApi) -> dict[str, s
     """Name and digest of the image that the environment started from."""
     target = Reference(built.reference.rpartition(":")[0])
     record = read_build_record(build_folder(project), target, project.config.build.platform or "")
-    if record is None or record.result.digest != built.digest:
-        return {}
+    if record is None or record.result.digest != built.digest or record.base.startswith(f"{REPOSITORY}:"):
+        return {}  # what a Dockerfile of the project made has a name on this engine alone
     try:
         base = parse_reference(record.base, "build.base_image")
         image = engine.image(record.base_id) or {}

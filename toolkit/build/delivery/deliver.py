@@ -237,7 +237,7 @@ class _Delivery:
         """
         from toolkit.build.delivery.node import names_node
 
-        return self._built.name_by_digest if self._final and names_node(self._context) else ""
+        return self._built.name_by_digest if self._final and names_node(self._engine, self._context) else ""
 
     def _ask_for_digest(self, target: _PushTarget, tag: str, last_digest: str | None) -> str:
         """The digest by which the registry has an image that was built here.
@@ -428,9 +428,15 @@ class _Delivery:
         """The nodes to load into: when that is requested, or, if ``or_named``, when the environment names them."""
         if load is False or not (load or or_named):
             return []
+        from toolkit.build.delivery.container_nodes import NotLoadable
         from toolkit.build.delivery.node import find_nodes
 
-        return find_nodes(self._engine, None, self._context, self._node, well_known=bool(load))
+        try:
+            return find_nodes(self._engine, None, self._context, self._node, well_known=bool(load))
+        except NotLoadable:
+            if load:
+                raise
+            return []
 
     def _load(self, nodes: list[Node]) -> DeliveredImage:
         from toolkit.build.delivery.node import LoadResult, load_into_node

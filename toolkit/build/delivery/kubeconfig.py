@@ -21,10 +21,14 @@ class Context:
 
     Attributes:
         containerd: the socket of its node's containerd; None when the cluster's entry names none.
+        cluster: the name of the cluster's entry.
+        provider: of the cluster, where its entry says one: minikube does.
     """
 
     name: str
     containerd: str | None
+    cluster: str = ""
+    provider: str = ""
 
 
 def find_context(chosen: str | None, files: str | None = None) -> Context | None:
@@ -64,7 +68,9 @@ def find_context(chosen: str | None, files: str | None = None) -> Context | None
             return None
         names = ", ".join(sorted(contexts)) or "none"
         raise BadInput(f"the kubeconfig has no context {name[:60]!r} (it has {names})", paths)
-    return Context(name, _containerd(clusters.get(str(contexts[name].get("cluster"))) or {}))
+    cluster = str(contexts[name].get("cluster"))
+    entry = clusters.get(cluster) or {}
+    return Context(name, _said(entry, EXTENSION, "address") or None, cluster, _said(entry, "cluster_info", "provider"))
 
 
 def _by_name(content: dict[str, object], plural: str, singular: str) -> dict[str, dict[str, object]]:
@@ -76,9 +82,10 @@ def _by_name(content: dict[str, object], plural: str, singular: str) -> dict[str
     }
 
 
-def _containerd(cluster: dict[str, object]) -> str | None:
+def _said(cluster: dict[str, object], name: str, key: str) -> str:
+    """What an extension of a cluster's entry says; "" where it says nothing."""
     extensions = cluster.get("extensions")
     for entry in extensions if isinstance(extensions, list) else []:
-        if isinstance(entry, dict) and entry.get("name") == EXTENSION and isinstance(entry.get("extension"), dict):
-            return str(entry["extension"].get("address") or "") or None
-    return None
+        if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get("extension"), dict):
+            return str(entry["extension"].get(key) or "")
+    return ""

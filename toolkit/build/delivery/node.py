@@ -1,6 +1,6 @@
 """Loads an image into the containerd of a Kubernetes node that runs on this machine, sending only what the node lacks.
 
-The node's own `ctr` imports it, on this machine or inside a kind node's container. `ctr images check` decides whether the image
+The node's own `ctr` imports it, on this machine or inside a node's container. `ctr images check` decides whether the image
 is complete, because `ctr images import` accepts an archive that lacks layers, whether the node has them or not.
 """
 
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from toolkit.build.delivery.container_nodes import ContainerNode, NotLoadable, container_nodes, tool_of
 from toolkit.build.delivery.kubeconfig import EXTENSION, find_context
 from toolkit.build.image.archive import (
     Blob,
@@ -36,17 +37,16 @@ if TYPE_CHECKING:
 
 _NAMESPACE = "k8s.io"
 _SOCKETS = ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock")
-_QUERY_TIMEOUT = 60.0
+QUERY_TIMEOUT = 60.0
 """Seconds for a question to the node."""
-_IMPORT_TIMEOUT = 900.0
+IMPORT_TIMEOUT = 900.0
 """Seconds for the import of a whole image."""
-_KIND_LABEL = "io.x-k8s.kind.cluster"
 
 _IMPORT_AND_CHECK = (
     'name=$1 by_digest=$2 id=$3 option=$4; shift 4; "$@" images import $option - >&2; '
     'exec "$@" images check "$name" "$by_digest" "$id"'
 )
-"""One shell and not two commands, because each `docker exec` into a kind node takes as long as the rest together."""
+"""One shell and not two commands, because each `docker exec` into a node's container takes as long as the rest together."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class Node:
         name: as messages show it.
         ctr: the `ctr` command that reaches it, including the namespace.
         within: the command that runs another one inside the node's container; empty for a node of this machine itself.
+        has_docker: its kubelet runs containers with a Docker engine of the node's own.
     """
 
     name: str
     ctr: tuple[str, ...]
     within: tuple[str, ...] = ()
+    has_docker: bool = False
 
 
 @dataclass
@@ -99,32 +101,42 @@ def find_nodes(
     entry = find_context(context, kubeconfig)
     if entry is not None and entry.containerd:
         return [_on_socket(entry.containerd, f"the kubeconfig's context {entry.name}")]
-    if entry is not None and entry.name.startswith("kind-"):
-        return _kind_nodes(engine, entry.name.removeprefix("kind-"))
+    tool = tool_of(entry) if entry is not None else None
+    if tool is not None:
+        return [_in_container(node) for node in container_nodes(engine, *tool)]
     if not well_known:
         return []
     for socket in _SOCKETS:
         if _is_socket(socket):
             node = _on_socket(socket, "")
-            if _NAMESPACE in _query(node, (*node.ctr[:-2], "namespaces", "ls", "-q")).split():
+            if _NAMESPACE in query_node(node, (*node.ctr[:-2], "namespaces", "ls", "-q")).split():
                 return [node]
     reason = f"the context {entry.name} names none" if entry else "there is no kubeconfig with a current context"
     raise BadInput(
         f"no containerd node is found to load the image into ({reason}): give its socket with --node or "
-        f"CONTAINERD_ADDRESS, name a kind cluster's context with --context, put the extension {EXTENSION} into the "
-        "kubeconfig, or use --push"
+        f"CONTAINERD_ADDRESS, name the context of a cluster of kind, k3d or minikube with --context, put the extension {EXTENSION} "
+        "into the kubeconfig, or use --push"
     )
 
 
-def names_node(context: str | None) -> bool:
-    """Whether :func:`find_nodes` would look for a node without ``well_known``; it is not looked whether that node is there."""
+def names_node(engine: EngineApi, context: str | None) -> bool:
+    """Whether :func:`find_nodes` would look for a node without ``well_known``; it is not looked whether that node is there.
+
+    Of minikube it is, because its nodes may be virtual machines, to which images come in another way.
+    """
     if os.environ.get("CONTAINERD_ADDRESS"):
         return True
     try:
         entry = find_context(context)
     except BadInput:
         return False
-    return entry is not None and (bool(entry.containerd) or entry.name.startswith("kind-"))
+    if entry is None or entry.containerd:
+        return entry is not None
+    tool = tool_of(entry)
+    try:
+        return tool is not None and (not entry.provider or bool(container_nodes(engine, *tool)))
+    except NotLoadable:
+        return False
 
 
 def load_into_node(node: Node, contents: ImageContents, report: Callable[[str], None]) -> LoadResult:
@@ -135,6 +147,10 @@ def load_into_node(node: Node, contents: ImageContents, report: Callable[[str], 
     Raises:
         Infrastructure: the node does not accept the image, or cannot be reached.
     """
+    if node.has_docker:
+        from toolkit.build.delivery.node_engine import load_into_engine
+
+        return load_into_engine(node, contents, report)
     names, image_id = _names(contents), contents.image.digest
     layers = contents.stored_layers()
     manifest = digest_of(oci_manifest(contents.config, layers)) if contents.config is not None and layers else ""
@@ -142,7 +158,7 @@ def load_into_node(node: Node, contents: ImageContents, report: Callable[[str], 
     loaded = LoadResult(total=len(layers or ()))
     is_incomplete = False
     if not contents.image.changed:  # an image that was built just now is not on the node yet
-        listing = _query(node, (*node.ctr, "images", "check", *query.filters))
+        listing = query_node(node, (*node.ctr, "images", "check", *query.filters))
         if query.is_complete(listing):
             return loaded
         is_incomplete = query.is_incomplete(listing)
@@ -163,7 +179,7 @@ def load_into_node(node: Node, contents: ImageContents, report: Callable[[str], 
 
 def _present(node: Node) -> set[str]:
     """The digests of the blobs that a node has."""
-    return set(_query(node, (*node.ctr, "content", "ls", "-q")).split())
+    return set(query_node(node, (*node.ctr, "content", "ls", "-q")).split())
 
 
 def _load_all(
@@ -171,7 +187,7 @@ def _load_all(
 ) -> LoadResult:
     """Exports the image from the engine and sends the layers that the node lacks, since the code alone was not enough."""
     report(f"{node.name} lacks more than the code, so the image is exported from the Docker engine, which takes longer")
-    with contents.exported() as layers:
+    with contents.exported(report) as layers:
         assert contents.config is not None
         loaded.total = len(layers)
         query = _ImageQuery(query.names, digest_of(contents.config), digest_of(oci_manifest(contents.config, layers)))
@@ -181,7 +197,7 @@ def _load_all(
                 return loaded
     for name in query.names:
         with suppress(Infrastructure):  # an incomplete image must not be found under its name
-            _query(node, (*node.ctr, "images", "rm", name))
+            query_node(node, (*node.ctr, "images", "rm", name))
     raise Infrastructure(
         f"{node.name} does not accept the image {contents.image.reference}"
         f"{': ' + query.error if query.error else ''}; see its log, or use --push"
@@ -243,7 +259,7 @@ def _import(
     """
     files = oci_members(config, query.names, layers)
     command = (*node.within, "sh", "-c", _IMPORT_AND_CHECK, "sh", *query.filters, option, *node.ctr)
-    listing, query.error = _run(node, command, _IMPORT_TIMEOUT, files, report)
+    listing, query.error = run_in_node(node, command, IMPORT_TIMEOUT, files, report)
     loaded.sent |= {layer.digest: layer.content.size for layer in layers if layer.content is not None}
     return query.is_complete(listing)
 
@@ -268,34 +284,17 @@ def _is_socket(path: str) -> bool:
         return False
 
 
-def _kind_nodes(engine: EngineApi, cluster: str) -> list[Node]:
-    import json
-    from urllib.parse import quote
-
-    filters = quote(json.dumps({"label": [f"{_KIND_LABEL}={cluster}"]}))
-    containers = engine.json(f"/containers/json?filters={filters}") or []
-    names = sorted(
-        str(container["Names"][0]).lstrip("/")
-        for container in containers
-        if container.get("Labels", {}).get("io.x-k8s.kind.role") != "external-load-balancer"
-    )
-    if not names:
-        raise BadInput(f"the kind cluster {cluster!r} has no running node on this Docker engine: start it")
-    docker = shutil.which("docker")
-    if docker is None:
-        raise BadInput("loading into a kind node needs the `docker` program: install it, or use --push")
-    return [
-        Node(f"kind node {name}", ("ctr", "--namespace", _NAMESPACE), (docker, "exec", "--interactive", name))
-        for name in names
-    ]
+def _in_container(node: ContainerNode) -> Node:
+    address = ("--address", node.address) if node.address else ()
+    return Node(node.name, ("ctr", *address, "--namespace", _NAMESPACE), node.within, node.has_docker)
 
 
-def _query(node: Node, command: tuple[str, ...]) -> str:
-    output, _ = _run(node, (*node.within, *command), _QUERY_TIMEOUT)
+def query_node(node: Node, command: tuple[str, ...]) -> str:
+    output, _ = run_in_node(node, (*node.within, *command), QUERY_TIMEOUT)
     return output
 
 
-def _run(
+def run_in_node(
     node: Node, command: tuple[str, ...], timeout: float, files: list[Member] | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[str, str]:  # fmt: skip
@@ -365,9 +364,22 @@ def _feed(process: subprocess.Popen[bytes], chunks: Iterable[bytes] | None) -> b
     return process.stdout.read()
 
 
-def _unusable(node: Node, reason: str) -> Infrastructure:
+class Refused(Infrastructure):
+    """A node's command failed.
+
+    Attributes:
+        reason: what it said last.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _unusable(node: Node, reason: str) -> Refused:
     if "permission denied" in reason:
-        return Infrastructure(
-            f"{node.name} denies access to this user ({reason}): run as a user who has access, such as root, or use --push"
+        return Refused(
+            f"{node.name} denies access to this user ({reason}): run as a user who has access, such as root, or use --push",
+            reason,
         )
-    return Infrastructure(f"{node.name} cannot be used ({reason or 'it gave no reason'}): check that it is running")
+    return Refused(f"{node.name} cannot be used ({reason or 'it gave no reason'}): check that it is running", reason)

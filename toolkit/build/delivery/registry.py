@@ -13,11 +13,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NoReturn, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from toolkit.build.delivery.credentials import DOCKER_HUB, Credentials, credentials_for
 from toolkit.build.delivery.transport import (
     Body,
     Response,
@@ -30,6 +30,7 @@ from toolkit.build.delivery.transport import (
 from toolkit.build.image.archive import MANIFEST, Blob, digest_of, oci_manifest
 from toolkit.build.image.contents import ImageContents, diff_ids
 from toolkit.build.progress import byte_progress
+from toolkit.build.registry_login import DOCKER_HUB, Credentials, credentials_for
 from toolkit.errors import ChangedFile, Infrastructure
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -107,6 +108,7 @@ class RemoteRepository:
         self._authorization: str | None = None
         self._credentials: Credentials | None = None
         self._credentials_read = False
+        self._writes = False
         self._reached = False
 
     def __enter__(self) -> RemoteRepository:
@@ -158,10 +160,14 @@ class RemoteRepository:
 
     def upload_blob(self, digest: str, body: Body) -> int:
         """Puts a blob into the repository, all of it or nothing; returns the bytes sent, 0 when it was mounted."""
-        query = {"mount": digest, "from": self._mount_from} if self._mount_from else {}
 
         def attempt() -> int:
-            started = self._request("POST", f"blobs/uploads/?{urlencode(query)}".rstrip("?"), {})
+            mount = urlencode({"mount": digest, "from": self._mount_from}) if self._mount_from else ""
+            started = self._request("POST", f"blobs/uploads/?{mount}".rstrip("?"), {})
+            if mount and started.status in (400, 401, 403, 404):
+                # This user may not read the other repository any more, or it is gone: then the layer is sent.
+                self._mount_from = None
+                started = self._request("POST", "blobs/uploads/", {})
             if started.status == 201:
                 return 0
             if started.status != 202 or not started.headers.get("location"):
@@ -251,11 +257,11 @@ class RemoteRepository:
         url = path if "://" in path else f"{self._base}/v2/{self.name}/{path}"
         response = self._transport.request(method, url, self._with_authorization(url, headers), body)
         self._reached = True
+        self._writes = self._writes or method not in ("GET", "HEAD")
         if response.status == 401 and same_host(url, self._base) and self._authorize(response):
             response = self._transport.request(method, url, self._with_authorization(url, headers), body)
         if response.status in _TRANSIENT_STATUS:
-            retry_after = response.headers.get("retry-after", "")
-            raise _TransientFault(_error_text(response), float(retry_after) if retry_after.isdecimal() else 0.0)
+            raise _TransientFault(_error_text(response), _retry_after(response))
         return response
 
     def _with_authorization(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
@@ -288,8 +294,11 @@ class RemoteRepository:
         realm = urljoin(url, challenge.get("realm", ""))
         check_redirect(url, realm)
         credentials = self._credentials
-        scopes = [f"repository:{self.name}:pull,push"]
-        if self._mount_from:
+        repository = f"repository:{self.name}"
+        # A token server may refuse a reader who asks for more. Once something is written, each further token is for that, too.
+        is_reader = not self._writes and challenge.get("scope") == f"{repository}:pull"
+        scopes = [f"{repository}:{'pull' if is_reader else 'pull,push'}"]
+        if self._mount_from and not is_reader:
             scopes.append(f"repository:{self._mount_from}:pull")
         fields = {"service": challenge["service"]} if challenge.get("service") else {}
         if credentials and credentials.token:
@@ -304,7 +313,7 @@ class RemoteRepository:
             query = urlencode([*fields.items(), *(("scope", scope) for scope in scopes)])
             response = self._transport.request("GET", f"{realm}{joint}{query}", headers)
         if response.status in _TRANSIENT_STATUS:
-            raise _TransientFault(_error_text(response))
+            raise _TransientFault(_error_text(response), _retry_after(response))
         try:
             answer = json.loads(response.body) if response.status == 200 else {}
             token = answer.get("token") or answer.get("access_token")
@@ -394,7 +403,7 @@ def _push_layers(
     report(
         f"{repository.host} lacks more than the code, so the image is exported from the Docker engine, which takes longer"
     )
-    with contents.exported() as layers:
+    with contents.exported(report) as layers:
         assert contents.config is not None
         result.total = len(layers)
         return tuple(
@@ -430,6 +439,18 @@ def _error_text(response: Response) -> str:
         pass
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]
     return f"{text}, status {response.status}" if text else f"status {response.status}"
+
+
+def _retry_after(response: Response) -> float:
+    """The seconds that a server asks to wait, as a number or until a time; 0 where it asks for none."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max(until.timestamp() - time.time(), 0.0)
 
 
 def _reason(error: BaseException) -> str:

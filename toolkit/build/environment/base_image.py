@@ -93,11 +93,14 @@ def pull(
     import docker.errors
 
     from toolkit.build.progress import LiveLine
+    from toolkit.build.registry_login import credentials_for_engine
 
+    # docker-py's own look into config.json fails for a helper that is not installed, and waits for one without a limit.
+    credentials = credentials_for_engine(reference)
     try:
         repository, tag = _split(reference)
         with LiveLine(report, f"pulling {reference}"):
-            client.images.pull(repository, tag=tag, platform=platform)
+            client.images.pull(repository, tag=tag, platform=platform, auth_config=credentials)
     except docker.errors.APIError as error:
         reason = " ".join(str(error.explanation or error).split())
         if setting and is_absent(reason):

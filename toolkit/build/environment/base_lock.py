@@ -39,6 +39,12 @@ def lock_base(project: Project, report: Callable[[str], None], engine: EngineApi
             "after its name (@sha256:…)",
             place_of(project.config, ("image", "docker_image"), used),
         )
+    if settings.dockerfile:
+        raise BadInput(
+            f"--lock-base writes build.base_image, and the base is what {settings.dockerfile} makes: write the digest into its "
+            "FROM (FROM NAME:TAG@sha256:…)",
+            project.config.build_places.get("dockerfile"),
+        )
     try:
         name, image = find_base_image(engine, settings.base_image, settings.python)
         base = parse_reference(name, _SETTING)
@@ -115,8 +121,10 @@ def _digest_in_registry(engine: EngineApi, reference: str) -> str:
     client = connect(engine.endpoint)
     import docker.errors
 
+    from toolkit.build.registry_login import credentials_for_engine
+
     try:
-        return str(client.images.get_registry_data(reference).id)
+        return str(client.images.get_registry_data(reference, credentials_for_engine(reference)).id)
     except (docker.errors.APIError, OSError) as error:
         explanation = getattr(error, "explanation", None)
         reason = " ".join(str(explanation or error).split())

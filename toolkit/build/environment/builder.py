@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import shlex
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,19 +17,32 @@ from typing import TYPE_CHECKING
 from toolkit.build.environment import buildkit
 from toolkit.build.environment.definition import (
     EnvironmentDefinition,
+    commands_template,
     export_key,
+    short_command,
     support,
     system_reference,
     template,
     tool_files,
 )
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
-from toolkit.build.environment.failures import explain_failure, is_transient_failure, shown_words
+from toolkit.build.environment.failures import explain_command, explain_failure, is_transient_failure, shown_words
+from toolkit.build.environment.installer_settings import (
+    InstallerSettings,
+    check_variables,
+    installer_settings,
+    origins_in_files,
+    refuse_own_hosts,
+    secret_values,
+    variables_script,
+)
 from toolkit.build.environment.meaning.memory import Memory
+from toolkit.build.environment.repositories import RepositoryAccess, repository_access
 from toolkit.build.progress import LiveLine
+from toolkit.build.state import no_space
 from toolkit.config.located import shown
 from toolkit.engine import EngineApi
-from toolkit.errors import BadInput, Infrastructure
+from toolkit.errors import BadInput
 from toolkit.runtime.shared.whole_files import write_whole
 from toolkit.temporary import temporary_folder
 
@@ -120,6 +135,41 @@ def ensure_system(
     return reference
 
 
+def run_commands(
+    engine: EngineApi,
+    definition: EnvironmentDefinition,
+    base: str,
+    reference: str,
+    secrets: dict[str, Path],
+    folder: Path,
+    report: Callable[[str], None],
+    anew: bool = False,
+) -> None:
+    """Runs the commands of ``build.run`` in an environment, and tags what it is then.
+
+    Args:
+        base: the reference of the environment. reference: that of the result.
+        secrets, folder, report, anew: as of :func:`ensure_system`.
+
+    Raises:
+        BadInput: a command fails. Infrastructure: as of :func:`ensure_system`.
+    """
+    commands = definition.commands
+    report(f"running the commands of build.run (output: {shown(folder / LOG)})")
+    scripts = {f"run/{number}.sh": f"{command}\n".encode() for number, command in enumerate(commands)}
+    failed = _run(
+        engine, commands_template(len(commands)), {}, {"BASE": base}, (), secrets, folder, report, reference, anew=anew,
+        scripts=scripts, place=definition.place_files, platform=definition.platform,
+    )  # fmt: skip
+    if failed is not None:
+        numbers = [int(one) for one in re.findall(r'^ > .*"step: build\.run\[(\d+)\]', failed, re.MULTILINE)]
+        number = numbers[-1] if numbers else 0
+        raise explain_command(
+            failed, f"build.run[{number}]: {short_command(commands[number])}", None, shown(folder / LOG)
+        )
+    report("note: what the commands of build.run leave may differ in an image built on another day or machine")
+
+
 @contextmanager
 def dependency_layer(
     engine: EngineApi,
@@ -144,10 +194,14 @@ def dependency_layer(
         Infrastructure: as of :func:`ensure_system`.
     """
     lock = definition.lock
+    own = _own_settings(lock, secrets, None if lock.unlocked else report)
+    access = _access(lock, secrets, None if lock.unlocked else report)
+    options = {**lock.options, **({"INSTALLER": "pip"} if own.reader == "pip" else {})}
+    options |= {"GIT": "ssh"} if access.has_ssh else {}
     report(f"building the environment from {lock.file} on {definition.shown_base} (output: {shown(folder / LOG)})")
-    arguments = _arguments(base, definition.build_packages, lock.options)
+    arguments = _arguments(base, definition.build_packages, options)
     if foreign is not None:
-        arguments = {**_arguments(foreign.base, (), lock.options), **foreign.arguments}
+        arguments = {**_arguments(foreign.base, (), options), **foreign.arguments}
     with temporary_folder(folder, "exported-") as exported:
         failed = _run(
             engine,
@@ -163,11 +217,16 @@ def dependency_layer(
             tool=definition.tool,
             platform=definition.platform if foreign is None else "",
             quiet=foreign is not None,
+            own=own,
+            access=access,
         )
         if failed is not None:
             if foreign is not None:
                 _raise_no_wheel(failed, lock.file, report)
-            raise explain_failure(failed, definition.shown_base, lock.file, definition.packages, shown(folder / LOG))
+            origins = {**own.origins, **origins_in_files(lock)}
+            raise explain_failure(
+                failed, definition.shown_base, lock.file, definition.packages, shown(folder / LOG), origins
+            )
         names = (exported / "made" / "from-source.txt").read_text("utf-8").split()
         yield DependencyLayer(exported / "made" / "layer.tar", tuple(names))
 
@@ -198,6 +257,8 @@ def ask_tool(
     """
     kept = kept_answer(export, base_id, packages, build_packages, folder)
     if anew or not kept.is_file():
+        own = _own_settings(export, secrets, report)
+        access = _access(export, secrets, report)
         system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report(f"asking {export.tool} which packages {export.file} means on {base}")
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +266,7 @@ def ask_tool(
             arguments = {
                 "COMMAND": export.command,
                 "ANSWER": export.answer,
-                **_arguments(system, build_packages, export.options),
+                **_arguments(system, build_packages, {**export.options, **({"GIT": "ssh"} if access.has_ssh else {})}),
             }
             failed = _run(
                 engine,
@@ -218,9 +279,12 @@ def ask_tool(
                 report,
                 files_to=exported,
                 tool=export.tool,
+                own=own,
+                access=access,
             )
             if failed is not None:
-                raise explain_failure(failed, base, export.file, packages, shown(folder / LOG))
+                origins = {**own.origins, **origins_in_files(export)}
+                raise explain_failure(failed, base, export.file, packages, shown(folder / LOG), origins)
             answer = (exported / export.answer).read_bytes()
             write_whole(str(kept), export.checked(answer) if export.checked else answer)
     if export.unlocked:
@@ -274,10 +338,11 @@ def ask_backend(
         system = ensure_system(engine, base, base_id, packages, secrets, folder, report)
         report("asking the project's build backend for its metadata")
         kept.parent.mkdir(parents=True, exist_ok=True)
+        own = installer_settings(Dependencies("uv", "the build backend"), of_backend=True)
         with temporary_folder(folder, "exported-") as exported:
             failed = _run(
                 engine, template("editable"), files, _arguments(system, build_packages, arguments), (), secrets, folder, report,
-                files_to=exported / "made",
+                files_to=exported / "made", own=own,
             )  # fmt: skip
             if failed is not None:
                 error = explain_failure(failed, base, "pyproject.toml" if "pyproject.toml" in files else "setup.py")
@@ -302,6 +367,10 @@ def _run(
     files_to: Path | None = None,
     anew: bool = False,
     tool: Tool = "uv",
+    scripts: Mapping[str, bytes] | None = None,
+    place: Callable[[Path], None] | None = None,
+    own: InstallerSettings | None = None,
+    access: RepositoryAccess | None = None,
     platform: str = "",
     quiet: bool = False,
 ) -> str | None:
@@ -312,15 +381,18 @@ def _run(
         tool: what is installed beside uv.
         tag, files_to: as ``tag`` and ``files`` of :class:`buildkit.BuildRequest`.
         anew: whether nothing is taken from BuildKit's cache.
+        scripts: further files beside toolkit's own. place: puts further files of the project into a folder.
+        own: the settings of pip and uv that it gets. access: the logins for Git.
         platform: as of :class:`buildkit.BuildRequest`.
         quiet: whether the last words of a build that failed are left to the caller.
     """
+    own, access = own or InstallerSettings(), access or RepositoryAccess()
     client = buildkit.find_build_client(engine.endpoint)
     with temporary_folder(folder, "context-") as made:
         context = made / "context"
         for name, content in [
             *((f"project/{name}", content) for name, content in files.items()),
-            *((f"toolkit/{name}", content) for name, content in support().items()),
+            *((f"toolkit/{name}", content) for name, content in {**support(), **(scripts or {})}.items()),
             *((f"tool/{name}", content) for name, content in tool_files(tool).items()),
         ]:
             path = context / name
@@ -328,42 +400,37 @@ def _run(
             path.write_bytes(content)
         for name in ("project", "tool"):
             (context / name).mkdir(exist_ok=True)
+        if place is not None:
+            place(context / "project")
         dockerfile = made / "Dockerfile"
         dockerfile.write_bytes(dockerfile_text)
         if tool != "uv":
             arguments = {"TOOL": tool, **arguments}
         if anew:
             arguments = {"ANEW": os.urandom(16).hex(), **arguments}
+        if own.parts:
+            # What a secret holds is no part of BuildKit's cache, and another index may have other packages.
+            parts = json.dumps(dict(own.parts), sort_keys=True)
+            arguments = {"INDEXES": hashlib.sha256(parts.encode()).hexdigest(), **arguments}
+        texts = {"variables": variables_script(variables, own), "pip_config": own.pip_config, **access.secrets}
         request = buildkit.BuildRequest(
             dockerfile=dockerfile,
             context=context,
             tag=tag,
             output=folder / LOG,
             arguments=arguments,
-            passed_on=tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name)),
-            secrets={**secrets, **_variables(made, variables)},
+            passed_on=passed_on(),
+            secrets={name: path for name, path in secrets.items() if name != "ssh"},
+            ssh=access.ssh,
+            secret_texts={name: text for name, text in texts.items() if text},
+            hidden=secret_values(variables, own) | access.hidden,
             files=files_to,
             platform=platform,
         )
-        outcome = buildkit.run_build(client, request, report)
-        for pause in _PAUSES:
-            if outcome.succeeded or not is_transient_failure(outcome.text):
-                break
-            report(f"the build failed because of the network: trying again in {pause} s")
-            with LiveLine(report, "waiting"):
-                time.sleep(pause)
-            outcome = buildkit.run_build(client, request, report)
-        # The command line says only that it was cancelled.
-        is_cancelled = not outcome.succeeded and "error from receiver" in outcome.text
-        if is_cancelled and shutil.disk_usage(folder).free < _LITTLE:
-            raise Infrastructure(
-                f"there is no space left in {folder}, where the build puts what it made: free some, or move the project"
-            )
-    if outcome.succeeded:
-        return None
-    if not quiet:
-        _show_words(outcome.text, report)
-    return outcome.text
+        failed = attempt(client, request, folder, report)
+    if failed is not None and not quiet:
+        _show_words(failed, report)
+    return failed
 
 
 def _show_words(output: str, report: Callable[[str], None]) -> None:
@@ -380,15 +447,65 @@ def _raise_no_wheel(output: str, file: str | None, report: Callable[[str], None]
     _show_words(output, report)
 
 
-def _variables(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """A secret that sets the environment variables which addresses name, as far as they are set here."""
-    lines = [f"export {name}={shlex.quote(os.environ[name])}\n" for name in names if name in os.environ]
-    if not lines:
-        return {}
-    file = folder / "variables.sh"
-    file.touch(mode=0o600)
-    file.write_text("".join(lines))
-    return {"variables": file}
+def passed_on() -> tuple[str, ...]:
+    """The names of the variables of proxies that are set here."""
+    return tuple(name for proxy in _PROXIES for name in (proxy, proxy.lower()) if os.environ.get(name))
+
+
+def attempt(
+    client: buildkit.BuildClient, request: buildkit.BuildRequest, folder: Path, report: Callable[[str], None]
+) -> str | None:
+    """Runs a build, again where the network failed it; returns its output where it failed for good.
+
+    Raises:
+        Infrastructure: as of :func:`buildkit.run_build`, or there is no space in ``folder``.
+    """
+    outcome = buildkit.run_build(client, request, report)
+    for pause in _PAUSES:
+        if outcome.succeeded or not is_transient_failure(outcome.text):
+            break
+        report(f"the build failed because of the network: trying again in {pause} s")
+        with LiveLine(report, "waiting"):
+            time.sleep(pause)
+        outcome = buildkit.run_build(client, request, report)
+    # The command line says only that it was cancelled.
+    is_cancelled = not outcome.succeeded and "error from receiver" in outcome.text
+    if is_cancelled and shutil.disk_usage(folder).free < _LITTLE:
+        raise no_space(folder)
+    if outcome.succeeded:
+        return None
+    return outcome.text
+
+
+def _own_settings(
+    found: Dependencies | Export, secrets: Mapping[str, Path], report: Callable[[str], None] | None
+) -> InstallerSettings:
+    """The settings of pip and uv that an installation gets, checked.
+
+    Args:
+        report: gets what is said of them; None where it was said.
+
+    Raises:
+        BadInput: a variable that an address names is not set, or an index can't be reached from a build.
+    """
+    check_variables(found)
+    refuse_own_hosts(found)
+    own = installer_settings(found, secrets.get("pip_config"))
+    if report is not None:
+        for note in own.notes:
+            report(note)
+    return own
+
+
+def _access(
+    found: Dependencies | Export, secrets: Mapping[str, Path], report: Callable[[str], None] | None
+) -> RepositoryAccess:
+    """The logins for the Git repositories of an installation. report: as of :func:`_own_settings`."""
+    access = repository_access(found, secrets.get("netrc"), secrets.get("ssh"))
+    if report is not None:
+        for note in access.notes:
+            report(note)
+    return access
 
 
 def _arguments(base: str, build_packages: tuple[str, ...], options: Mapping[str, str]) -> dict[str, str]:

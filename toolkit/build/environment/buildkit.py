@@ -20,6 +20,11 @@ TIME_LIMIT = 30 * 60
 """Seconds that the build of an environment may take."""
 _LAST_WITH_BUILTIN = 23
 """The last version of the CLI that uses the engine's BuildKit by itself. Later ones need the buildx plugin."""
+_OWN_STEP = re.compile(r'#\d+ \[.*: "step: ([^"]+)"')
+"""A step of the templates, which name what they do."""
+_ANY_STEP = re.compile(r"#\d+ (\[(?!internal)[^\]]*\d+/\d+\] (?!FROM ).+)")
+_WIDEST = 120
+"""Characters of a step that are shown."""
 _GRACE = 10
 """Seconds between asking the CLI to stop and killing it."""
 
@@ -51,7 +56,12 @@ class BuildRequest:
         arguments: ARG values, which the image's history shows.
         passed_on: names of this process's environment variables that the build gets (proxies). The image does not show them.
         secrets: files that are mounted during the build, by the secret's id. The image does not show them.
+        secret_texts: the same, of what is in no file. It reaches the CLI by its environment.
+        ssh: what BuildKit's mounts of SSH lead to, as its option has it (``default``, ``default=PATH``).
+        hidden: texts that are replaced in the output: a tool may print an address with a token.
         anew: whether nothing is taken from BuildKit's cache.
+        target: the stage that is built; "" is the last one.
+        shows_steps: whether each step is reported by its instruction, as a Dockerfile of the user's own wants it.
         files: an absolute path of the folder that gets the files of the build's last stage; None where an image is made of it.
         platform: of the base images and of what runs; "" is the engine's.
     """
@@ -63,8 +73,13 @@ class BuildRequest:
     arguments: dict[str, str] = field(default_factory=dict)
     passed_on: tuple[str, ...] = ()
     secrets: dict[str, Path] = field(default_factory=dict)
+    secret_texts: dict[str, str] = field(default_factory=dict)
+    ssh: str = ""
+    hidden: frozenset[str] = frozenset()
     files: Path | None = None
     anew: bool = False
+    target: str = ""
+    shows_steps: bool = False
     platform: str = ""
 
 
@@ -140,6 +155,8 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         command += ["--output", f"type=local,dest={request.files}"]
     else:
         command += [*client.to_engine, "--tag", request.tag]
+    if request.target:
+        command += ["--target", request.target]
     if request.platform:
         command += ["--platform", request.platform]
     if request.anew:
@@ -153,6 +170,11 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         ]  # the CLI takes the value from its environment, so no list of processes shows it
     for name, path in request.secrets.items():
         command += ["--secret", f"id={name},src={path}"]
+    texts = {f"TOOLKIT_SECRET_{name.upper()}": text for name, text in request.secret_texts.items()}
+    for name in request.secret_texts:
+        command += ["--secret", f"id={name},env=TOOLKIT_SECRET_{name.upper()}"]
+    if request.ssh:
+        command += ["--ssh", request.ssh]
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -162,20 +184,45 @@ def run_build(client: BuildClient, request: BuildRequest, report: Callable[[str]
         try:
             child = subprocess.Popen(
                 [*command, str(request.context)], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env=environment | client.settings, start_new_session=True,
+                env=environment | client.settings | texts, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise Infrastructure(f"{client.command[0]} cannot be started: {error.strerror}") from error
         try:
             with LiveLine(report, "starting the build") as progress:
-                _report_steps(child, request.output, progress)
+                steps = _ANY_STEP if request.shows_steps else _OWN_STEP
+                _report_steps(child, request.output, progress, steps, request.hidden)
         except BaseException:
             _stop(child)
             raise
+        finally:
+            _hide(request.output, request.hidden)
     return BuildResult(child.returncode == 0, request.output.read_text("utf-8", "replace"))
 
 
-def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: LiveLine) -> None:
+def _hide(output: Path, hidden: frozenset[str]) -> None:
+    """Takes what is secret out of a build's output."""
+    content = output.read_bytes()
+    text = without_secrets(content.decode("utf-8", "surrogateescape"), hidden).encode("utf-8", "surrogateescape")
+    if text != content:
+        output.write_bytes(text)
+
+
+def without_secrets(text: str, hidden: frozenset[str]) -> str:
+    """A text without these values, and without what stands before ``@`` in addresses."""
+    for value in sorted(hidden, key=len, reverse=True):
+        text = text.replace(value, "***")
+    # A user's name before an address of SSH is no secret.
+    return re.sub(r"(?<!ssh)(://)[^/\s@\"'`]+@", r"\1***@", text)
+
+
+def _report_steps(
+    child: subprocess.Popen[bytes],
+    output: Path,
+    progress: LiveLine,
+    shown_step: re.Pattern[str],
+    hidden: frozenset[str] = frozenset(),
+) -> None:
     """Waits for the build's end, and shows until then what it does."""
     deadline = time.monotonic() + TIME_LIMIT
     reported: set[str] = set()
@@ -191,11 +238,11 @@ def _report_steps(child: subprocess.Popen[bytes], output: Path, progress: LiveLi
                 pass
             *lines, rest = (rest + stream.read()).split(b"\n")
             for line in lines:
-                text = line.decode("utf-8", "replace")
-                step = re.match(r'#(\d+) \[.*: "step: ([^"]+)"', text)
-                if step and step[2] not in reported:
-                    reported.add(step[2])
-                    progress.begin(step[2])
+                text = without_secrets(line.decode("utf-8", "replace"), hidden)
+                step = shown_step.match(text)
+                if step and step[1] not in reported:
+                    reported.add(step[1])
+                    progress.begin(step[1] if len(step[1]) <= _WIDEST else f"{step[1][: _WIDEST - 3]}...")
                 detail = doing.read(text)
                 if detail is not None:
                     progress.detail(detail)

@@ -354,12 +354,19 @@ CAUSES: tuple[Cause, ...] = (
         _any(
             r"could not read Username for '(?P<words>[^']+)'",
             r"Authentication failed for '(?P<words>[^']+)'",
-            r"(?P<words>Permission denied \(publickey[^\n]*)",
             r"unable to access '(?P<words>[^']+)': The requested URL returned error: 40[13]",
-            r"(?P<words>Host key verification failed)",
         ),
-        "the Git repository of {package} asks for a login ({words}): put the credentials into the file that "
-        "build.network.netrc names, or ${NAME} into the address",
+        "the Git repository of {package} asks for a login ({words}): let Git on this machine have one (a credential helper, or "
+        "~/.netrc), or put ${NAME} into the address",
+    ),
+    Cause(
+        r"Host key verification failed",
+        "the SSH key of {package}'s Git host is in no known_hosts of this machine: connect to it once by ssh, and compare the key",
+    ),
+    Cause(
+        r"(?P<words>Permission denied \(publickey[^\n]*)",
+        "the Git repository of {package} asks for an SSH key ({words}): let an agent of this machine have one (ssh-add; it is "
+        "found by SSH_AUTH_SOCK), or name a key without a passphrase in build.network.ssh",
     ),
     Cause(
         _any(
@@ -495,6 +502,11 @@ CAUSES: tuple[Cause, ...] = (
         "fault",
     ),
     Cause(
+        r"The repository located at (?P<words>\S+) is not a trusted or secure host and is being ignored",
+        "pip does not ask the index at {words}, whose address is http: name the host in PIP_TRUSTED_HOST, or by --trusted-host "
+        "in {file}, or use https",
+    ),
+    Cause(
         _any(
             r"^toolkit-index: (?P<code>40[13]) (?P<words>\S+)",
             r"401 Error, Credentials not correct for (?P<words>\S+)",
@@ -502,8 +514,12 @@ CAUSES: tuple[Cause, ...] = (
             r"HTTP status client error \(40[13][^)]*\) for url \((?P<words>[^)]+)\)",
             r"40[13] Client Error[^\n]* for url: (?P<words>\S+)",
         ),
-        "the {index} refuses the build's credentials, or gets none ({words}): put them into the file that "
-        "build.network.netrc names",
+        "the {index} refuses the build's credentials, or gets none ({words}), and no other index is asked then: {login}",
+    ),
+    Cause(
+        r"^toolkit-unreached: (?P<words>\S+)",
+        "the {index} that has a login does not answer ({words}), and no other index is asked then: check the connection",
+        "passing",
     ),
     Cause(
         _any(

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from toolkit.build.environment.apt_file import AptFile
 from toolkit.build.environment.dependencies.found import Dependencies, Export, Tool
+from toolkit.build.environment.installer_settings import installer_settings
 from toolkit.build.environment.meaning.memory import VERSION, Memory
 from toolkit.config.settings import BuildNetwork
 from toolkit.data import data_path
@@ -21,6 +23,8 @@ SYSTEM_REPOSITORY = "toolkit-system"
 BASE_IMAGE = "the base image"
 SYSTEM_PACKAGES = "build.system_packages"
 BUILD_PACKAGES = "build.build_packages"
+OPTION = "the option "
+"""What the name of an option of a template begins with."""
 TEMPLATE = "toolkit's own template of the environment"
 _PARTS = {
     "none": ("system",),
@@ -47,6 +51,11 @@ class EnvironmentDefinition:
         packages: the system packages.
         meaning: of the lock's files, as :class:`Memory` says it; None where it is worked out here.
         build_packages: the system packages that only the installation needs. They are not in the image.
+        made_of: what the base image is made of, where that is the project's own Dockerfile; in the form of :meth:`inputs`.
+        apt: the file that names some of the system packages.
+        commands: what is run once all is installed (``build.run``).
+        command_files: the files that they find, in the form of :meth:`inputs`; ``place_files`` copies them into a folder.
+        pip_config: the file that build.network.pip_config names.
         platform: that of the image, where it is not the engine's; "" else. The base image's id counts for it.
         named: the base image's reference as configured, where the engine has it by another name; "" else.
     """
@@ -57,6 +66,12 @@ class EnvironmentDefinition:
     lock: Dependencies
     meaning: Mapping[str, str] | None = None
     build_packages: tuple[str, ...] = ()
+    made_of: Mapping[str, str] = field(default_factory=dict)
+    pip_config: Path | None = None
+    apt: AptFile | None = None
+    commands: tuple[str, ...] = ()
+    command_files: Mapping[str, str] = field(default_factory=dict)
+    place_files: Callable[[Path], None] | None = field(default=None, compare=False)
     platform: str = ""
     named: str = ""
 
@@ -68,7 +83,7 @@ class EnvironmentDefinition:
     @property
     def is_base(self) -> bool:
         """Whether the base image itself is the environment, because nothing is added."""
-        return self.lock.kind == "none" and not self.packages
+        return self.lock.kind == "none" and not self.packages and not self.commands
 
     @property
     def tool(self) -> Tool:
@@ -81,30 +96,50 @@ class EnvironmentDefinition:
 
     def inputs(self) -> dict[str, str]:
         """All that the image depends on, by names and with values as :mod:`toolkit.build.environment.meaning.parts` has them."""
+        inputs = {**self._own_inputs(), **self.made_of}
+        if self.apt is not None:
+            for name in self.apt.packages:
+                inputs[f"{self.apt.file}: {name}"] = inputs.pop(f"{SYSTEM_PACKAGES}: {name}", "")
+        return inputs
+
+    def _own_inputs(self) -> dict[str, str]:
+        """The same without what the base image is made of: another comment in a Dockerfile is the same environment."""
         inputs = {BASE_IMAGE: self.base_id, **{f"{SYSTEM_PACKAGES}: {name}": "" for name in set(self.packages)}}
         inputs |= Memory().of(self.lock.files, self.lock.reading) if self.meaning is None else self.meaning
         if not self.is_base:
             parts = [self.template(), *support().values(), *tool_files(self.tool).values(), str(VERSION).encode()]
             if self.packages:
                 parts.append(template("none"))
+            if self.commands:
+                parts.append(commands_template(1))
             if self.lock.environment:
                 parts.append(json.dumps(self.lock.environment, sort_keys=True).encode())
             inputs[TEMPLATE] = "\n" + hashlib.sha256(b"".join(parts)).hexdigest()
             inputs["the kind of installation"] = self.lock.kind
             for name, value in self.lock.options.items():
                 inputs |= _option(name, value)
+            inputs |= installer_settings(self.lock, self.pip_config).parts
         if self.lock.kind != "none":
             inputs |= {f"{BUILD_PACKAGES}: {name}": "" for name in self.build_packages}
-        return inputs
+        for number, command in enumerate(self.commands):
+            name = f"build.run: {short_command(command)}"
+            name = f"{name} ({number})" if name in inputs else name
+            inputs[name] = "\n" + hashlib.sha256(f"{number} {command}".encode()).hexdigest()
+        return {**inputs, **self.command_files}
+
+    @property
+    def without_commands(self) -> EnvironmentDefinition:
+        """What the commands are run in."""
+        return replace(self, commands=(), command_files={}, place_files=None)
 
     @property
     def reference(self) -> str:
         """The environment image's own reference, or the base image's where nothing is added."""
         if self.is_base:
             return self.base
-        if self.lock.kind == "none":
+        if self.lock.kind == "none" and not self.commands:
             return system_reference(self.base_id, self.packages)
-        key = hashlib.sha256(json.dumps(self.inputs(), sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(self._own_inputs(), sort_keys=True).encode()).hexdigest()
         return f"{REPOSITORY}:{key}"
 
 
@@ -113,7 +148,7 @@ def _option(name: str, value: str) -> dict[str, str]:
     chosen = re.findall(r"--(extra|group)=(\S+)", value)
     parts = {f"build.{kind}s: {one}": "" for kind, one in chosen}
     rest = " ".join(re.sub(r"--(extra|group)=\S+", "", value).split())
-    return {**parts, f"the option {name}": rest}
+    return {**parts, f"{OPTION}{name}": rest}
 
 
 def template(kind: str, foreign: bool = False) -> bytes:
@@ -124,6 +159,18 @@ def template(kind: str, foreign: bool = False) -> bytes:
     """
     parts = ["foreign" if foreign and part == "result" else part for part in _PARTS[kind]]
     return b"\n".join(data_path(f"dockerfiles/{part}.Dockerfile").read_bytes() for part in parts)
+
+
+def commands_template(count: int) -> bytes:
+    """The Dockerfile of this many commands of ``build.run``."""
+    head, _, each = data_path("dockerfiles/run.Dockerfile").read_text().partition("RUN ")
+    return (head + "\n".join(f"RUN {each.replace('NUMBER', str(number))}" for number in range(count))).encode()
+
+
+def short_command(command: str) -> str:
+    """A command as a sentence names it."""
+    words = " ".join(command.split())
+    return words if len(words) <= 60 else f"{words[:59]}…"
 
 
 def system_reference(base_id: str, packages: tuple[str, ...]) -> str:
@@ -157,6 +204,8 @@ def export_key(
     ).hexdigest()
     meaning = (memory or Memory()).of(export.files, export.reading)
     others = [" ".join(sorted(set(names))) for names in (packages, build_packages)]
+    settings = installer_settings(export).parts
+    others += [json.dumps(dict(settings), sort_keys=True)] if settings else []
     return export.key(meaning, base_id, *others, parts, str(VERSION))
 
 
@@ -174,7 +223,7 @@ def check_packages(packages: tuple[str, ...], setting: str = "build.system_packa
 
 
 def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
-    """The files that BuildKit mounts as secrets, by the secret's id.
+    """The files that BuildKit mounts as secrets, by the secret's id; ``ssh`` is the key or socket for its mounts of SSH.
 
     Args:
         home: the configuration file's folder, which relative paths start from.
@@ -183,10 +232,15 @@ def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
         BadInput: a file is set but missing.
     """
     secrets: dict[str, Path] = {}
-    for name, value in (("ca", network.ca_bundle), ("pip_config", network.pip_config), ("netrc", network.netrc)):
+    for name, value in (
+        ("ca", network.ca_bundle),
+        ("pip_config", network.pip_config),
+        ("netrc", network.netrc),
+        ("ssh", network.ssh),
+    ):
         if value is not None:
             path = home / Path(value).expanduser()
-            if not path.is_file():
+            if not (path.is_file() or (name == "ssh" and path.is_socket())):
                 raise BadInput(f"build.network names {value!r}, which is not a file")
             secrets[name] = path
     if "ca" not in secrets:
@@ -194,5 +248,12 @@ def network_files(network: BuildNetwork, home: Path) -> dict[str, Path]:
             file = os.environ.get(variable)
             if file and os.path.isfile(file):
                 secrets["ca"] = Path(file)
+                break
+    if "netrc" not in secrets:
+        # As uv, pip and curl find it.
+        named = os.environ.get("NETRC")
+        for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+            if os.access(path, os.R_OK) and path.is_file():
+                secrets["netrc"] = path
                 break
     return secrets

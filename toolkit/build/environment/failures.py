@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
+from toolkit.build.environment.base_image import is_absent
 from toolkit.build.environment.causes import BUILD_SETTING, CAUSES, PACKAGES, Cause
 from toolkit.build.environment.dependencies.found import foreign_distribution_error
 from toolkit.build.environment.dependencies.remedies import writing_again
+from toolkit.build.environment.dockerfile import Dockerfile, faulty_instruction
 from toolkit.build.environment.places import FaultyRequirement
 from toolkit.errors import BadInput, Infrastructure, ToolkitError
 
@@ -82,13 +86,19 @@ def is_transient_failure(text: str) -> bool:
 
 
 def explain_failure(
-    text: str, base: str, lock: str | None, packages: tuple[str, ...] = (), log: str = ""
+    text: str,
+    base: str,
+    lock: str | None,
+    packages: tuple[str, ...] = (),
+    log: str = "",
+    origins: Mapping[str, str] | None = None,
 ) -> ToolkitError:
     """The error of a failed build, from its output: one sentence that names the file and what to do.
 
     Args:
         base: the base image's reference. lock: the file that the dependencies are declared in.
         packages: those of ``build.system_packages``. log: the file with the whole output.
+        origins: what names an index or its credentials, by the index's host.
     """
     location = lock or base
     whole = f" (the whole log: {log})" if log else ""
@@ -115,6 +125,7 @@ def explain_failure(
     values["index"] = "channel" if re.search(r"\brattler\b", words) else "package index"
     values["rewrite"] = writing_again(lock or "", named)
     values |= _derived(values, named, words, packages)
+    values["login"] = _login(values["words"], origins or {})
     # A name in braces that is none of these is meant as it is: a variable in an address.
     sentence = re.sub(r"\{(\w+)\}", lambda key: values.get(key[1], key[0]), cause.sentence) + whole
     if cause.kind != "input":
@@ -123,6 +134,74 @@ def explain_failure(
         return BadInput(sentence)
     needed_by = re.search(r"was included because `([^`]+)`", words)
     return FaultyRequirement(sentence, location, named, needed_by[1] if needed_by else "")
+
+
+def explain_command(text: str, command: str, where: str | None, log: str) -> ToolkitError:
+    """The error of a command of the user's own that failed in a build: its own last words, or what is wrong with the machine.
+
+    Args:
+        text: the build's whole output. command: names it, for the sentence. log: the file with the whole output.
+    """
+    words = _final(text)
+    found = _cause(words)
+    if found is not None and found[0].kind != "input":
+        error = explain_failure(text, "", None, (), log)
+        return Infrastructure(f"{command} failed: {error.message}", where)
+    ended = re.search(r"^toolkit-exit: (\d+)", words, re.MULTILINE)
+    code = f" with exit code {ended[1]}" if ended else ""
+    return BadInput(f"{command} failed{code}: {_last_line(words)} (the whole log: {log})", where)
+
+
+def explain_own_dockerfile(
+    text: str, dockerfile: Dockerfile, file: str, log: str, added: bool = False, root: Path | None = None
+) -> ToolkitError:
+    """The error of a user's own Dockerfile that can't be built, with the line at fault.
+
+    Args:
+        text: the build's whole output. file: the Dockerfile, and ``root`` the project's root. log: as of :func:`explain_command`.
+        added: as of :func:`faulty_instruction`.
+    """
+    line, instruction, image = faulty_instruction(text, dockerfile, added)
+    where = f"{file}:{line}" if line is not None else file
+    said = re.search(r"^#\d+ ERROR:? (.*)", text, re.MULTILINE)
+    reason = said[1].strip() if said else _last_line(_final(text))
+    if image:
+        if is_absent(reason):
+            return BadInput(
+                f"the image {image} does not exist, or needs a login ({reason}): correct its name, or `docker login`",
+                where,
+            )
+        return Infrastructure(
+            f"the image {image} is not on this engine, and its registry cannot be reached ({_cut(reason)}): check the network, or "
+            f"start from an image that this engine has (the whole log: {log})",
+            where,
+        )
+    missing = re.search(
+        r'"/?([^"]+)":? not found|no source files were specified|lstat (?:\S*/)?(\S+): no such file', reason
+    )
+    if missing:
+        name = missing[1] or missing[2] or "what it names"
+        there = root is not None and (root / name).exists()
+        why = ".dockerignore or a rule of toolkit leaves it out" if there else "there is no such file"
+        return BadInput(f"{_shortened(instruction)}: {name} is not in the build's context: {why}", where)
+    if re.search(r"^#\d+ ERROR:? (?:executor failed|process )", text, re.MULTILINE) or not instruction:
+        command = _shortened(instruction) if instruction else "the build"
+        if line is not None and not said:
+            return BadInput(_without_prefix(_last_line(_final(text))), where)
+        return explain_command(text, command, where, log)
+    if line is not None and not said:
+        return BadInput(_without_prefix(_last_line(_final(text))), where)
+    return explain_command(text, _shortened(instruction), where, log)
+
+
+def _without_prefix(words: str) -> str:
+    """BuildKit's word on a line, without where it came from."""
+    return re.sub(r"^.*(?:parse error (?:on )?line \d+|failed to create LLB definition|failed to solve): ", "", words)
+
+
+def _shortened(instruction: str) -> str:
+    words = " ".join(re.sub(r"--mount=\S+ ", "", instruction).split())
+    return words if len(words) <= 80 else f"{words[:79]}…"
 
 
 def _final(text: str) -> str:
@@ -193,6 +272,17 @@ def _derived(values: dict[str, str], named: str, words: str, packages: tuple[str
     derived["no_version"] = _no_version(named, values.get("versions", ""))
     derived["exception"] = _exception(words)
     return derived
+
+
+def _login(address: str, origins: Mapping[str, str]) -> str:
+    """What to do about the credentials of an index, whose address stands in a text."""
+    named = next((name for host, name in origins.items() if host and host in address), "")
+    if named:
+        return f"correct {named}"
+    return (
+        "put them into ~/.netrc, into the address as ${NAME}, or, for an index NAME of uv's, into UV_INDEX_NAME_USERNAME and "
+        "UV_INDEX_NAME_PASSWORD"
+    )
 
 
 def _names(package: str, packages: tuple[str, ...]) -> bool:

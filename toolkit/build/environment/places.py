@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from toolkit.build.environment.apt_file import find_apt_file
 from toolkit.errors import BadInput
 from toolkit.project import Project
 
@@ -35,13 +36,37 @@ def placed(project: Project) -> Iterator[None]:
         file = error.where or ""
         named = (error.package, error.needed_by)
         lines = (line_of_requirement(project.root, file, one) for one in named if one)
-        raise BadInput(error.message, next((line for line in lines if line), file)) from error
+        message = _with_its_base(project, error.message)
+        raise BadInput(message, next((line for line in lines if line), file)) from error
     except BadInput as error:
+        message = _with_its_base(project, error.message)
+        if message != error.message:
+            raise BadInput(message, error.where or project.config.build.dockerfile) from error
         setting = re.match(r"build\.(\w+)", error.message)
+        if setting and setting[1] == "system_packages" and error.where is None:
+            _raise_of_apt_file(project.root, error)
         place = project.config.build_places.get(setting[1]) if setting and error.where is None else None
         if place is None:
             raise
         raise BadInput(error.message, place) from error
+
+
+def _with_its_base(project: Project, message: str) -> str:
+    """A sentence with a remedy that the project can follow: the base of its own Dockerfile is no setting."""
+    dockerfile = project.config.build.dockerfile
+    if not dockerfile:
+        return message
+    message = message.removeprefix("build.base_image: ")
+    return re.sub(r"\bin build\.base_image(?: or build\.python)?", f"in the FROM of {dockerfile}", message)
+
+
+def _raise_of_apt_file(root: Path, error: BadInput) -> None:
+    """Raises the error at the line of apt.txt, where it is about a package that stands there."""
+    found = find_apt_file(root)
+    for name, line in found.packages.items() if found else ():
+        bare = re.escape(re.split("[:=]", name)[0])
+        if re.search(rf"(?<![\w.+-]){bare}(?![\w+-])", error.message.partition(": ")[2].partition(" (")[0]):
+            raise BadInput(error.message.partition(": ")[2], f"{found.file}:{line}" if found else None) from error
 
 
 def line_of_requirement(root: Path, file: str, package: str, _seen: frozenset[str] = frozenset()) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from toolkit.build.environment.dockerfile import REPOSITORY
 from toolkit.errors import BadInput
 
 _REPOSITORY = "python"
@@ -44,9 +45,11 @@ def check_python(root: Path, base: str, version: str, report: Callable[[str], No
             )
     for where, pinned in _pinned(root):
         if not (version + ".").startswith(pinned + "."):
+            chooses = f"build.python: '{'.'.join(pinned.split('.')[:2])}' chooses another base"
+            if base.startswith(f"{REPOSITORY}:"):
+                chooses = "the FROM of the Dockerfile chooses it"
             report(
-                f"warning: {where} names Python {pinned}, and the base image {base} has Python {version} "
-                f"(build.python: '{'.'.join(pinned.split('.')[:2])}' chooses another base)"
+                f"warning: {where} names Python {pinned}, and the base image {base} has Python {version} ({chooses})"
             )
 
 

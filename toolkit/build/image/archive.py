@@ -111,7 +111,7 @@ class ComposedImage:
         identity: a digest of the environment and of all layers on top of it, which does not depend on the store that they are in.
         diff_ids: of all layers, the code layer's last.
         code: the code layer.
-        layers: those on top of the environment, from the bottom up, with their contents: the runtime's, those of large files,
+        layers: those on top of the environment, from the bottom up, with their contents: the runtime's, those of groups of files,
             and the code layer. They are not compressed, so their digests are their diff ids.
     """
 
@@ -132,8 +132,9 @@ def identity_of(environment: str, layers: Sequence[str]) -> str:
 
 
 def compose_image(
-    environment: EnvironmentImage, code: CodeLayer, below: Sequence[Blob] = (), about: Mapping[str, str] | None = None
-) -> ComposedImage:
+    environment: EnvironmentImage, code: CodeLayer, below: Sequence[Blob] = (), about: Mapping[str, str] | None = None,
+    holds: Sequence[str] = (),
+) -> ComposedImage:  # fmt: skip
     """The environment with our layers on top. Nothing in it depends on when, where or by whom it is built.
 
     The entrypoint is dropped, so that a step's command is the same whether or not an engine honours entrypoints. The user is
@@ -142,6 +143,7 @@ def compose_image(
     Args:
         below: the layers between the environment and the code layer, from the bottom up.
         about: labels that say what the image was made from (:func:`base_labels`).
+        holds: what each layer in ``below`` holds.
     """
     base: EngineObject = environment.image.get("Config") or {}
     layers = (*below, Blob(code.digest, code.size, content=Slice(code.file, 0, code.size)))
@@ -172,7 +174,7 @@ def compose_image(
         "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
         "history": [
             *({"created": created, "created_by": "toolkit: environment"} for _ in environment.diff_ids),
-            *({"created": created, "created_by": "toolkit: code"} for _ in own),
+            *({"created": created, "created_by": f"toolkit: {what}"} for what in (*holds, "code")),
         ],
     }
     if environment.image.get("Variant"):
@@ -248,8 +250,24 @@ def oci_members(config: bytes, references: tuple[str, ...], blobs: tuple[Blob, .
     return files + _oci(config, references, blobs)
 
 
-def _oci(config: bytes, references: tuple[str, ...], blobs: tuple[Blob, ...]) -> list[Member]:
-    manifest = oci_manifest(config, blobs)
+def layout_members(
+    config: bytes, reference: str, blobs: tuple[Blob, ...], annotations: Mapping[str, str]
+) -> list[Member]:
+    """The files of a whole image in both layouts, for engines, nodes and tools of registries. What is read first comes first."""
+    oci = _oci(config, (reference,), blobs, annotations)
+    docker = {
+        "Config": _path(digest_of(config)),
+        "RepoTags": [reference],
+        "Layers": [_path(blob.digest) for blob in blobs],
+    }
+    contents = [(_path(blob.digest), blob.content) for blob in _distinct(blobs) if blob.content is not None]
+    return [*reversed(oci), ("manifest.json", _json([docker])), (_path(digest_of(config)), config), *contents]
+
+
+def _oci(
+    config: bytes, references: tuple[str, ...], blobs: tuple[Blob, ...], annotations: Mapping[str, str] | None = None
+) -> list[Member]:
+    manifest = oci_manifest(config, blobs, annotations)
     descriptors = [
         {
             "mediaType": MANIFEST,

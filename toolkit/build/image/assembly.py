@@ -1,17 +1,18 @@
-"""Puts the layers of the runtime, of large files and of the code on an environment image, and loads the result into the engine."""
+"""Puts the layers of the runtime, of groups of files and of the code on an environment image, and loads it into the engine."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from toolkit.build.code.bytecode import runtime_layer
-from toolkit.build.code.large import MOST_LAYERS, large_layers
-from toolkit.build.code.layer import LayerEntry, Tar, write_code_layer
+from toolkit.build.code.grouping import LARGE_FILES, Group, GroupTar, grouped
+from toolkit.build.code.index import Code
+from toolkit.build.code.layer import DigestWriter, LayerEntry, Tar, code_digest, write_code_layer
 from toolkit.build.image.archive import Blob, Slice, compose_image, digest_of
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.image.contents import keep_contents, made_folder
@@ -22,6 +23,7 @@ from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure, ToolkitError
 from toolkit.platforms import is_foreign, of_image
 from toolkit.runtime.shared.whole_files import write_whole
+from toolkit.temporary import temporary_folder
 
 _TAG_LENGTH = 16
 """Hexadecimal digits of the config's digest that make the tag."""
@@ -29,12 +31,14 @@ _DEEPEST = 125
 """Layers of an image that Docker accepts."""
 _FORM = 1
 """Of how a tar is written: other bytes for the same entries need another number."""
-_REMEMBERED = 256
-"""Layers of large files whose digests are remembered."""
+_REMEMBERED = 512
+"""Layers of groups whose digests are remembered."""
+_HEADER = 512
+"""Bytes of the tar for a file, beside its content."""
 
 
 def assemble(
-    engine: EngineApi, source: str, image: EngineObject, user: list[LayerEntry], runtime: list[LayerEntry], target: Reference,
+    engine: EngineApi, source: str, image: EngineObject, user: Code, runtime: list[LayerEntry], target: Reference,
     folder: Path, report: Callable[[str], None], upload: Upload, installed: Callable[[str], list[LayerEntry]],
     about: Mapping[str, str], last: str = "",
 ) -> BuiltImage:  # fmt: skip
@@ -42,7 +46,7 @@ def assemble(
 
     Args:
         source: the environment image's id; ``image`` is what the engine says of it.
-        user: the entries of the user's code; ``runtime`` those of the runtime and the SDK.
+        user: the user's code; ``runtime`` the entries of the runtime and the SDK.
         target: the repository that the image is tagged in.
         folder: for temporary files.
         upload: a load into the engine that was started already.
@@ -57,20 +61,17 @@ def assemble(
     """
     with LiveLine(report, "reading the environment"):
         environment = read_environment_image(engine, source, image, folder)
-    layer = folder / f"layer-{os.getpid()}-{os.urandom(4).hex()}.tar"
-    try:
-        below = [
-            _kept_layer(runtime_layer(engine, str(image["Id"]), runtime, partial(_compiler, engine, image)), folder)
-        ]
-        large = large_layers(user, min(MOST_LAYERS, _DEEPEST - len(environment.diff_ids) - 2))
-        below += _large_blobs(large, folder, report)
-        apart = {entry.path for entries in large for entry in entries if entry.kind == "file"}
-        small = [entry for entry in user if entry.path not in apart]
-        rest = [*runtime, *(entry for entry in user if entry.path in apart)]
+    content = hashlib.sha256(f"{user.digest}\0{code_digest(runtime)}".encode()).hexdigest()
+    with temporary_folder(folder, "layer-") as temporary:
+        groups, rest = grouped(user.folders, _DEEPEST - len(environment.diff_ids) - 2)
+        compiler = partial(_compiler, engine, image)
+        below = [_kept_layer(runtime_layer(engine, str(image["Id"]), runtime, compiler), folder)]
+        below += _group_blobs(groups, user.root, folder, temporary, report)
         derived = installed(str(image["Id"]))
-        with byte_progress(sum(entry.size for entry in small), "writing {} of code", report) as counted:
-            code = write_code_layer(small, environment.config_digest, layer, derived, rest, counted)
-        composed = compose_image(environment, code, below, about)
+        with byte_progress(rest.size, "writing {} of code", report) as counted:
+            layer, entries = temporary / "code.tar", list(rest.entries(user.root))
+            code = write_code_layer(entries, environment.config_digest, layer, derived, content, counted)
+        composed = compose_image(environment, code, below, about, ("runtime", *(group.holds for group in groups)))
         reference = f"{target.repository}:{composed.config_digest.partition(':')[2][:_TAG_LENGTH]}"
         image_id = find_image_id(engine, reference, composed.identity, composed.diff_ids)
         if image_id is None:
@@ -80,8 +81,6 @@ def assemble(
         if image_id is None:
             raise Infrastructure(f"another image was given the name {reference} while it was built: build again")
         keep_contents(folder, composed)
-    finally:
-        layer.unlink(missing_ok=True)
     return BuiltImage(
         reference,
         composed.config_digest,
@@ -124,44 +123,51 @@ def _kept_layer(tar: bytes, folder: Path) -> Blob:
     return Blob(digest, len(tar), content=Slice(file, 0, len(tar)))
 
 
-def _large_blobs(layers: list[list[LayerEntry]], folder: Path, report: Callable[[str], None]) -> list[Blob]:
-    """The layers of large files. Their digests are remembered, so that nothing is read of one that did not change.
+def _group_blobs(
+    groups: list[Group], root: str, folder: Path, temporary: Path, report: Callable[[str], None]
+) -> list[Blob]:
+    """The layers of groups. Their digests and sizes are remembered, so that nothing is read of one that did not change.
+
+    Args:
+        temporary: a folder for the tars of small files, which are sent soon.
 
     Raises:
         BadInput, ChangedFile: as of :meth:`Tar.read`.
     """
-    if not layers:
+    if not groups:
         return []
-    file = folder / "large-layers.json"
+    file = folder / "groups.json"
+    known = _known_tars(file)
+    keys = {group.key: group for group in groups}
+    unknown = {key: group for key, group in keys.items() if key not in known}
+    # A small file costs more to open than to copy.
+    copies = {key: temporary / f"{key}.tar" for key, group in unknown.items() if group.holds != LARGE_FILES}
+    size = sum(group.size + group.count * _HEADER for group in unknown.values())
+    what = "large files" if all(group.holds == LARGE_FILES for group in unknown.values()) else "code"
+    with byte_progress(size, f"reading {{}} of {what}", report) as counted:
+        for key, group in unknown.items():
+            tar = Tar(tuple(group.entries(root)))
+            with open(copies.get(key, os.devnull), "wb") as copy:
+                stream = DigestWriter(copy)
+                for chunk in counted(tar.read()):
+                    stream.write(chunk)
+            known[key] = stream.digest, stream.size
+    if unknown:
+        newest = {**{key: one for key, one in known.items() if key not in keys}, **{key: known[key] for key in keys}}
+        write_whole(str(file), json.dumps({"form": _FORM, "tars": dict(list(newest.items())[-_REMEMBERED:])}).encode())
+    blobs = []
+    for key, group in keys.items():
+        digest, length = known[key]
+        blobs.append(Blob(digest, length, content=GroupTar(group, root, length, copies.get(key))))
+    return blobs
+
+
+def _known_tars(file: Path) -> dict[str, tuple[str, int]]:
+    """The digests and sizes of tars, by the keys of their groups."""
     try:
         content = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        content = {}
-    known: dict[str, str] = content if isinstance(content, dict) else {}
-    tars = {_content_key(entries): Tar(tuple(entries)) for entries in layers}
-    unknown = sum(tar.size for key, tar in tars.items() if key not in known)
-    with byte_progress(unknown, "reading {} of large files", report) as counted:
-        for _ in counted(_hashed(tars, known)):
-            pass
-    newest = {**{key: digest for key, digest in known.items() if key not in tars}, **{key: known[key] for key in tars}}
-    if unknown:
-        write_whole(str(file), json.dumps(dict(list(newest.items())[-_REMEMBERED:])).encode())
-    return [Blob(known[key], tar.size, content=tar) for key, tar in tars.items()]
-
-
-def _hashed(tars: dict[str, Tar], known: dict[str, str]) -> Iterator[bytes]:
-    """Reads the tars that are not known, and adds their digests."""
-    for key, tar in tars.items():
-        if key in known:
-            continue
-        digest = hashlib.sha256()
-        for chunk in tar.read():
-            digest.update(chunk)
-            yield chunk
-        known[key] = f"sha256:{digest.hexdigest()}"
-
-
-def _content_key(entries: list[LayerEntry]) -> str:
-    """What a layer's tar depends on, hashed."""
-    parts = [(entry.path, entry.kind, entry.mode, entry.digest) for entry in entries]
-    return hashlib.sha256(json.dumps([_FORM, sorted(parts)]).encode()).hexdigest()
+        if content["form"] != _FORM:
+            return {}
+        return {key: (str(digest), int(size)) for key, (digest, size) in content["tars"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

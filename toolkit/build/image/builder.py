@@ -6,18 +6,19 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.build.code.checkout import ignored_by_git, warn_of_missing
 from toolkit.build.code.files import CodeFile, Walk, is_project_file, open_file, project_files, walk_of
 from toolkit.build.code.hashes import FileHashes
-from toolkit.build.code.index import CODE_INDEX, look_at
+from toolkit.build.code.index import CODE_INDEX, Code, look_at
 from toolkit.build.code.layer import LayerEntry, code_digest, runtime_entries
 from toolkit.build.code.own_outputs import outputs_folder
+from toolkit.build.environment.apt_file import find_apt_file, with_apt_packages
 from toolkit.build.environment.base_image import (
     CONDA_PYTHON,
     DEFAULT_BASE,
@@ -53,6 +54,7 @@ from toolkit.runtime.shared.protocol import PROTOCOL
 
 if TYPE_CHECKING:
     from toolkit.build.code.installed import Distribution
+    from toolkit.platforms import Platform
 
 Report = Callable[[str], None]
 
@@ -107,8 +109,10 @@ def build(
     chosen = image or project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     folder = build_folder(project)
-    job = _BuildJob(project, engine or EngineApi(), folder, report, anew)
     with placed(project), build_lock(folder, report):
+        # An existing image has the system packages that it has.
+        project = project if target.names_an_image else with_apt_packages(project, report)
+        job = _BuildJob(project, engine or EngineApi(), folder, report, anew)
         if target.names_an_image:
             return _build_on_existing(job, target, explain)
         return _build_on_environment(job, target, explain)
@@ -123,6 +127,7 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
     from toolkit.build.environment.builder import ask_tool
 
     folder = build_folder(project)
+    project = with_apt_packages(project, report)
     job = _BuildJob(project, engine or EngineApi(), folder, report, anew=True)
     settings = project.config.build
     with placed(project), build_lock(folder, report):
@@ -132,12 +137,13 @@ def lock_dependencies(project: Project, *, report: Report, engine: EngineApi | N
             raise BadInput(f"there is nothing to lock in this project: {there}")
         if found.tool != "uv":
             raise BadInput(f"a pylock.toml can't hold what {found.file} names: {found.unlocked}", found.file)
-        if job.platform and (foreign := _foreign_base(job)) is not None:
+        with_base = replace(job, anew=False)  # versions are chosen anew, for the base that builds have
+        if (foreign := _foreign_base(with_base)) is not None:
             from toolkit.build.environment.foreign.asked import own_base
 
-            base, base_id = own_base(job.engine, str(foreign[2]["Id"]), foreign[1], report)
+            base, base_id = own_base(job.engine, str(foreign.image["Id"]), foreign.named, report)
         else:
-            base, image = _find_base(job)
+            base, image, _ = _find_base(with_base)
             base_id = str((image or _pull_base(job, base))["Id"])
         _check_python(job, base, base_id)
         network = network_files(settings.network, project.home)
@@ -170,7 +176,8 @@ def dependency_files(project: Project, engine: EngineApi) -> dict[str, bytes]:
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
     if target.names_an_image:
         return {}
-    job = _BuildJob(project, engine, build_folder(project), lambda sentence: None)
+    project = with_apt_packages(project, lambda _: None)
+    job = _BuildJob(project, engine, build_folder(project), lambda _: None)
     return _definition(job, read_build_record(job.folder, target, job.platform)).lock.files
 
 
@@ -186,9 +193,9 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     check_packages(settings.build_packages, "build.build_packages")
     memory = Memory(job.folder)
     found = find_dependencies(job.project.root, settings, job.report, memory.accepted(), pipeline_file(job.project))
-    if job.platform and (foreign := _foreign_base(job)) is not None:
-        return _foreign_definition(job, found, memory, *foreign)
-    base, base_image = _find_base(job)
+    if (foreign := _foreign_base(job)) is not None:
+        return _foreign_definition(job, found, memory, foreign)
+    base, base_image, made_of = _find_base(job)
     base_id = str(base_image["Id"]) if base_image else ""
     if not base_id and last and last.base == base:
         base_id = last.base_id  # the base was removed, but the environment that was built on it may still be there
@@ -199,57 +206,129 @@ def _definition(job: _BuildJob, last: BuildRecord | None) -> EnvironmentDefiniti
     if found.kind == "uv":
         memory.accept(found.files, found.reading)
     meaning = memory.of(found.files, found.reading)
-    return EnvironmentDefinition(base, base_id, settings.system_packages, found, meaning, settings.build_packages)
+    pip_config = network_files(settings.network, job.project.home).get("pip_config")
+    definition = EnvironmentDefinition(
+        base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of, pip_config
+    )
+    return with_commands(definition, job.project, job.folder)
 
 
-def _foreign_base(job: _BuildJob) -> tuple[str, str, EngineObject, str] | None:
-    """The base image of the platform that the image is for: its name here, the one that was chosen, the image, the platform.
+def with_commands(
+    definition: EnvironmentDefinition, project: Project, folder: Path, keep: bool = True
+) -> EnvironmentDefinition:
+    """The environment with what ``build.run`` and ``build.files`` say, and with the name of its apt.txt.
 
-    None where the platform is the engine's own.
+    Raises:
+        BadInput: a file is not there, or is not one that a build may read.
     """
+    settings = project.config.build
+    definition = replace(definition, apt=find_apt_file(project.root))
+    if not settings.run:
+        return definition
+    if not settings.files:
+        return replace(definition, commands=settings.run)
+    from toolkit.build.image.context import chosen_files, copier, inside_project, parts_of
+
+    network = network_files(settings.network, project.home)
+    walk = code_walk(project, network, lambda _: None)
+    names = [inside_project(name, "build.files") for name in settings.files]
+    files = chosen_files(walk, names)
+    there = {file.path for file in files}
+    for name in names:
+        if name not in there and name != ".":
+            why = (
+                ".dockerignore or a rule of toolkit leaves it out"
+                if (project.root / name).exists()
+                else "it is not there"
+            )
+            raise BadInput(f"build.files names {name!r}, which no command can read: {why}")
+    hashes = FileHashes(folder / "run-hashes.json")
+    parts = parts_of(files, hashes, "build.run")
+    if keep:
+        hashes.save()
+    return replace(definition, commands=settings.run, command_files=parts, place_files=copier(files))
+
+
+class _ForeignBase(NamedTuple):
+    """The base image of another platform than the engine's.
+
+    Attributes:
+        base: its name here. named: the one that was chosen.
+        made_of: as of :class:`EnvironmentDefinition`.
+    """
+
+    base: str
+    named: str
+    image: EngineObject
+    platform: Platform
+    made_of: Mapping[str, str]
+
+
+def foreign_platform(project: Project, engine: EngineApi) -> Platform | None:
+    """The platform that the image is for; None where that is the engine's own.
+
+    Raises:
+        BadInput: ``build.platform`` names none.
+    """
+    chosen = project.config.build.platform
+    if not chosen:
+        return None
     from toolkit.platforms import of_engine, parse_platform
 
-    settings = job.project.config.build
-    wanted = parse_platform(job.platform, "build.platform")
-    if of_engine(job.engine) == wanted:
+    wanted = parse_platform(chosen, "build.platform")
+    return wanted if of_engine(engine) != wanted else None
+
+
+def _foreign_base(job: _BuildJob) -> _ForeignBase | None:
+    """The base image of the platform that the image is for; None where that platform is the engine's own."""
+    wanted, settings = foreign_platform(job.project, job.engine), job.project.config.build
+    if wanted is None:
         return None
     from toolkit.build.environment.foreign.base import find_foreign_base, pull_foreign_base
 
+    if settings.dockerfile:
+        name, image, made_of = _own_base(job, wanted)
+        return _ForeignBase(name, name, image, wanted, made_of)
     if settings.base_image:
         parse_reference(settings.base_image, "build.base_image")
-    base, named, image = find_foreign_base(job.engine, settings.base_image, settings.python, wanted)
-    if image is None:
+    base, named, found = find_foreign_base(job.engine, settings.base_image, settings.python, wanted)
+    if found is None:
         setting = "build.base_image" if settings.base_image else ""
-        image = pull_foreign_base(
+        found = pull_foreign_base(
             job.engine, named, wanted, setting, job.report, _place_of_base(job) if setting else None
         )
-    return base, named, image, str(wanted)
+    return _ForeignBase(base, named, found, wanted, {})
 
 
 def _foreign_definition(
-    job: _BuildJob,
-    found: Dependencies | Export,
-    memory: Memory,
-    base: str,
-    named: str,
-    image: EngineObject,
-    platform: str,
+    job: _BuildJob, found: Dependencies | Export, memory: Memory, foreign: _ForeignBase
 ) -> EnvironmentDefinition:
     """The environment for another platform. What has to be asked is asked on an image of the engine's own, for that platform."""
     from toolkit.build.environment.foreign.asked import for_platform
-    from toolkit.platforms import parse_platform
 
-    settings = job.project.config.build
+    base_id = str(foreign.image["Id"])
     if isinstance(found, Export):
-        asked = for_platform(
-            job.engine, found, str(image["Id"]), named, parse_platform(platform, "--platform"), job.report
-        )
+        asked = for_platform(job.engine, found, base_id, foreign.named, foreign.platform, job.report)
         found = _answered(job, *asked)
     if found.kind == "uv":
         memory.accept(found.files, found.reading)
+    meaning = memory.of(found.files, found.reading)
+    definition = foreign_definition(
+        job.project, found, meaning, foreign.base, foreign.named, base_id, foreign.platform, foreign.made_of
+    )
+    return with_commands(definition, job.project, job.folder)
+
+
+def foreign_definition(
+    project: Project, found: Dependencies, meaning: Mapping[str, str], base: str, named: str, base_id: str,
+    platform: Platform, made_of: Mapping[str, str],
+) -> EnvironmentDefinition:  # fmt: skip
+    """The environment for another platform, without the commands of ``build.run``; arguments as of its parts there."""
+    settings = project.config.build
     return EnvironmentDefinition(
-        base, str(image["Id"]), settings.system_packages, found, memory.of(found.files, found.reading),
-        settings.build_packages, platform, named if named != base else "",
+        base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of,
+        network_files(settings.network, project.home).get("pip_config"),
+        platform=str(platform), named=named if named != base else "",
     )  # fmt: skip
 
 
@@ -276,12 +355,26 @@ def _answered(job: _BuildJob, export: Export, base: str, base_id: str) -> Depend
     )
 
 
-def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None]:
+def _find_base(job: _BuildJob) -> tuple[str, EngineObject | None, dict[str, str]]:
+    """The base image, as :func:`find_base_image` gives it, and what it is made of where the project has a Dockerfile of its own."""
     settings = job.project.config.build
+    if settings.dockerfile:
+        return _own_base(job)
     try:
-        return find_base_image(job.engine, settings.base_image, settings.python)
+        return *find_base_image(job.engine, settings.base_image, settings.python), {}
     except BadInput as error:
         raise BadInput(error.message, _place_of_base(job)) from error
+
+
+def _own_base(job: _BuildJob, platform: Platform | None = None) -> tuple[str, EngineObject, dict[str, str]]:
+    """The image of the project's Dockerfile, and what it is made of. platform: as of :func:`find_own_dockerfile`."""
+    from toolkit.build.image.own_dockerfile import ensure_own_image, find_own_dockerfile
+
+    network = network_files(job.project.config.build.network, job.project.home)
+    walk = code_walk(job.project, network, lambda _: None)
+    own = find_own_dockerfile(job.project, job.engine, walk, job.folder, platform=platform)
+    image = ensure_own_image(job.project, job.engine, own, network, job.folder, job.report, job.anew)
+    return own.reference, image, own.parts
 
 
 def _place_of_base(job: _BuildJob) -> str | None:
@@ -367,19 +460,43 @@ def _build_on_existing(job: _BuildJob, target: Reference, explain: bool) -> Buil
             reference, image_id, code, environment, identity, False, existing=True, id=image_id, content=content,
             platform=str(of_image(image)),
         )  # fmt: skip
-    settings = job.project.config.build
-    if settings.system_packages or settings.lock not in (None, "none"):
-        job.report(
-            f"note: {reference} is an existing image, so build.system_packages and build.lock do not apply to it"
-        )
     derived = Reference(f"{target.repository}-toolkit")
     definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
-    return _build_code(job, derived, definition, read_build_record(job.folder, derived, job.platform), explain)
+    last = read_build_record(job.folder, derived, job.platform)
+    built = _build_code(job, derived, definition, last, explain)
+    # An unchanged build does not read what no image is made of.
+    if (last is None or built.changed) and (sentence := nothing_installed(job.project, reference)):
+        job.report(sentence)
+    return built
+
+
+def nothing_installed(project: Project, reference: str) -> str | None:
+    """The line that says what is not installed into an existing image; None where the project declares nothing."""
+    from toolkit.build.environment.dependencies.search import declaring_file
+
+    settings = project.config.build
+    file = declaring_file(project.root, settings, pipeline_file(project))
+    apt = find_apt_file(project.root)
+    lock = "build.lock" if settings.lock not in (None, "none") else None
+    told = [name for name in (file or lock, apt.file if apt else None) if name]
+    told += [f"build.{name}" for name in ("system_packages", "dockerfile", "run") if getattr(settings, name)]
+    if not told:
+        return None
+    them = f"{', '.join(told[:-1])} and {told[-1]} do" if len(told) > 1 else f"{told[0]} does"
+    sentence = f"note: {reference} is an existing image, so nothing is installed into it: {them} not count"
+    if reference == project.config.executor.config.image and not settings.dockerfile:
+        sentence += f" (to have both, write it as build.base_image: {reference}, and image without tag and digest)"
+    return sentence
 
 
 def code_files(project: Project, report: Report) -> list[CodeFile]:
     """The project's files that are code. Its image holds them in the working folder."""
-    return _code(project, network_files(project.config.build.network, project.home), report)
+    from toolkit.build.code.judged import JUDGED, JudgedFiles
+
+    judged = JudgedFiles(build_folder(project) / JUDGED)
+    files = _code(project, network_files(project.config.build.network, project.home), report, judged.of)
+    judged.save()
+    return files
 
 
 def is_code(project: Project, path: str) -> bool:
@@ -399,12 +516,15 @@ def code_walk(project: Project, network: dict[str, Path], report: Report) -> Wal
     return walk_of(project.root, without=_private(project, network), outputs=outputs, warn=_warning(report))
 
 
-def _code(project: Project, network: dict[str, Path], report: Report) -> list[CodeFile]:
+def _code(
+    project: Project, network: dict[str, Path], report: Report, judge: Callable[[CodeFile], str] | None = None
+) -> list[CodeFile]:
     return project_files(
         project.root,
         without=_private(project, network),
         outputs=outputs_folder(project.state),
         warn=_warning(report),
+        judge=judge,
     )
 
 
@@ -459,7 +579,7 @@ def _look_and_build(
     )
     runtime = runtime_entries(hashes)
     hashes.save()
-    warn_of_missing(job.project.root, code.folders(), code.pointers, _warning(job.report))
+    warn_of_missing(job.project.root, code.below(), code.pointers, _warning(job.report))
     inputs = BuildInputs(target.repository, definition.inputs(), code.digest, code_digest(runtime))
 
     is_unchanged = last is not None and last.inputs == inputs
@@ -472,19 +592,17 @@ def _look_and_build(
         ) or ["nothing changed"]:
             job.report(reason)
     is_done = last is not None and image_id is not None and not job.anew
-    files = code.files() if explain or not is_done else []
-    if files and not without_vanished:
-        _report_size(job, files)
+    if (explain or not is_done) and not without_vanished:
+        _report_size(job, code)
     if last is not None and image_id is not None and not job.anew:
         return replace(last.result, id=image_id)
 
-    if sentence := ignored_by_git(job.project.root, files):
+    if sentence := ignored_by_git(job.project.root, code.large()):
         job.report(sentence)
     definition, environment = _environment(job, definition, network)
     if last is None or last.base != definition.base:
         of_platform = f" for {definition.platform}" if definition.platform else ""
         job.report(f"the base image is {definition.shown_base}{of_platform}")
-    user = code.entries()
     while True:
         inputs = replace(inputs, environment=definition.inputs(), code=code.digest)
         try:
@@ -495,26 +613,25 @@ def _look_and_build(
 
                 about = base_labels(definition.shown_base, job.engine.image(definition.base_id))
                 built = assemble(
-                    job.engine, str(environment["Id"]), environment, user, runtime, target, job.folder, job.report, upload,
+                    job.engine, str(environment["Id"]), environment, code, runtime, target, job.folder, job.report, upload,
                     partial(_installed, job, definition), about, last.result.id if last is not None else "",
                 )  # fmt: skip
             break
         except VanishedFile:
-            code = code.without_vanished()
-            left = code.entries()
-            if not without_vanished or len(left) == len(user):
+            left = code.without_vanished()
+            if not without_vanished or left.digest == code.digest:
                 raise
-            user = left
+            code = left
     record = BuildRecord(inputs, definition.base, definition.base_id, replace(built, changed=False))
     code.keep(code_file(job.folder, target, job.platform))
     write_build_record(job.folder, target, record, job.platform)
     return built
 
 
-def _report_size(job: _BuildJob, files: list[CodeFile]) -> None:
-    from toolkit.build.code.large import size_warning
+def _report_size(job: _BuildJob, code: Code) -> None:
+    from toolkit.build.code.grouping import size_warning
 
-    warning = size_warning(files)
+    warning = size_warning(code)
     if warning is not None:
         job.report(f"warning: {warning}")
 
@@ -660,6 +777,12 @@ def _check_base_platform(job: _BuildJob, definition: EnvironmentDefinition, base
         job.engine, str(base["Id"]), interpreter_of(job.engine, str(base["Id"]), definition.base).executable
     ):
         own = of_engine(job.engine)
+        if definition.made_of:
+            file = job.project.config.build.dockerfile
+            raise BadInput(
+                f"the image that {file} makes is {of_image(base)}, and the engine runs {own}: leave --platform out of its FROM, "
+                f"or build for that platform (`toolkit build --platform {of_image(base)}`)"
+            )
         raise BadInput(
             f"build.base_image: {definition.base} is {of_image(base)} here, and the engine runs {own}: `docker pull --platform "
             f"{own} {definition.base}`, or build for that platform (`toolkit build --platform {of_image(base)}`)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from toolkit.build.environment.definition import BASE_IMAGE
+from toolkit.build.environment.definition import BASE_IMAGE, OPTION
 
 _NAMED = 10
 """Changes of one kind that are named; the rest is counted."""
@@ -29,6 +29,21 @@ class BuildInputs:
     runtime: str = ""
 
 
+_OPTIONS = {
+    "CATEGORIES": "the chosen categories",
+    "FOLDER": "the folder of the project",
+    "GIT": "whether Git is needed",
+    "INSTALLER": "what installs the packages",
+    "LEFT_OUT": "what uv leaves out",
+    "LOCK": "the file that is installed from",
+    "PIP_OPTIONS": "how pip is called",
+    "REQUIREMENTS": "the file that is installed from",
+    "SYNC_OPTIONS": "how uv is called",
+    "UV_OPTIONS": "how uv is called",
+    "UV_REQUIREMENT": "the version of uv",
+}
+"""What the options of the templates are to a user."""
+
 CodeLines = tuple[Mapping[str, str] | None, Mapping[str, str]]
 """One line for each entry of the code, by its path in the project: of the last build, None where they are not known, and now."""
 
@@ -41,6 +56,7 @@ class Names:
         base: the base image's reference, and ``old_base`` that of the last build.
         settings: the configuration's file, in which the settings lie that begin with ``build.``.
         asked: the file whose meaning a tool was asked for, and the file that its answer is in.
+        made_of: the parts of what the base image is made of, where the project makes it itself.
         declaring: the files that the environment is read from, as far as they are code too.
     """
 
@@ -49,6 +65,7 @@ class Names:
     settings: str = ""
     asked: tuple[str, str] | None = None
     declaring: frozenset[str] = frozenset()
+    made_of: frozenset[str] = frozenset()
 
 
 def rebuild_reasons(
@@ -89,8 +106,14 @@ def environment_changes(old: Mapping[str, str], new: Mapping[str, str], names: N
     """One sentence for each part of the environment that differs; a file that came or went is one."""
     by_file: dict[str, list[str]] = {}
     old_files, new_files = (_files(one, names) for one in (old, new))
+    # Then the base image is another one because of that.
+    is_base_told = any(old.get(key) != new.get(key) for key in names.made_of)
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) == new.get(key):
+        if old.get(key) == new.get(key) or (key == BASE_IMAGE and is_base_told):
+            continue
+        if key.startswith(OPTION):
+            shown = _OPTIONS.get(key[len(OPTION) :], key)
+            by_file[shown] = [f"{shown} {_verb(old.get(key, ''), new.get(key, ''))}"]
             continue
         shown = _shown(key, names)
         file = shown.partition(": ")[0]
@@ -153,6 +176,6 @@ def _file_changes(old: Mapping[str, str], new: Mapping[str, str], only_code: fro
     for path in sorted(old.keys() & new.keys()):
         if old[path] != new[path]:
             changes.append(f"{path} changed{' (only the code layer)' if path in only_code else ''}")
-    if len(changes) > _NAMED:
-        return [*changes[:_NAMED], f"and {len(changes) - _NAMED} more files"]
-    return changes
+    # A name may hold the end of a line, and would make two sentences of one.
+    named = ["".join(sign if sign.isprintable() else "\ufffd" for sign in one) for one in changes[:_NAMED]]
+    return [*named, *([f"and {len(changes) - _NAMED} more files"] if len(changes) > _NAMED else [])]

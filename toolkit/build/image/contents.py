@@ -1,26 +1,28 @@
 """A built image as bytes: its config and its layers, read from where that costs least.
 
-The build keeps the config and the small layers that it made, and of layers of large files what they are made of: they are read
-from the project's files again. The digests and sizes of the environment's layers are remembered, so the engine exports a whole
-image only when one of those must be sent, or a large file has changed since the build.
+The build keeps the config and the small layers that it made, and of layers of groups which files they are made of: these are read
+again. The digests and sizes of the environment's layers are remembered, so the engine exports a whole
+image only when one of those must be sent, or a file of a group has changed since the build.
 """
 
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from toolkit.build.code.layer import DigestWriter, LayerEntry, Tar
+from toolkit.build.code.grouping import Group, GroupTar
+from toolkit.build.code.kinds import FORMAT
+from toolkit.build.code.layer import DigestWriter
 from toolkit.build.image.archive import Blob, ComposedImage, Slice, digest_of
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.build.progress import byte_progress
-from toolkit.build.state import remove_stale
+from toolkit.build.state import remove_stale, unwritable
 from toolkit.engine import EngineApi
 from toolkit.errors import Infrastructure
 from toolkit.runtime.shared.whole_files import write_whole
@@ -29,8 +31,8 @@ _KEPT = 4
 """Builds whose code layer is kept: several images of one project, and builds that run at the same time."""
 _LARGEST = 64 << 20
 """Bytes of a code layer that is kept. A larger one is exported from the engine."""
-_REMEMBERED = 256
-"""Layers whose blobs are remembered: those of a few environments, and of large files."""
+_REMEMBERED = 512
+"""Layers whose blobs are remembered: those of a few environments, and of groups of files."""
 _COMPRESSION_LEVEL = 6
 _BLOCK = 1 << 20
 """Bytes that are compressed, or left as they are, together."""
@@ -56,19 +58,28 @@ def keep_contents(folder: Path, image: ComposedImage) -> None:
     kept = made_folder(folder)
     name = image.config_digest.partition(":")[2]
     write_whole(str(kept / f"{name}.json"), image.config)
-    write_whole(str(kept / f"{name}.layers"), json.dumps([_source(layer) for layer in image.layers[:-1]]).encode())
+    sources = [keep_source(layer, kept) for layer in image.layers[:-1]]
+    write_whole(str(kept / f"{name}.layers"), json.dumps(sources).encode())
     os.replace(image.code.file, kept / f"{name}.tar")
     for suffix in (".json", ".layers", ".tar", ".layer"):
         files = [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(kept) if entry.name.endswith(suffix)]
         for _, path in sorted(files, reverse=True)[_KEPT:]:
             Path(path).unlink(missing_ok=True)
+    named = b"".join(file.read_bytes() for file in kept.glob("*.layers"))
+    for file in kept.glob("*.group"):
+        if file.name.encode() not in named:
+            file.unlink(missing_ok=True)
 
 
-def _source(layer: Blob) -> dict[str, object]:
-    """Where a layer's content comes from, for :func:`_own_layer`."""
+def keep_source(layer: Blob, kept: Path) -> dict[str, object]:
+    """Keeps where a layer's content comes from, and says it for :func:`_own_layer`."""
     content = layer.content
-    if isinstance(content, Tar):
-        return {"digest": layer.digest, "size": content.size, "entries": [asdict(entry) for entry in content.entries]}
+    if isinstance(content, GroupTar):
+        file = kept / f"{layer.digest.partition(':')[2]}.group"
+        if not file.exists():
+            group = content.group
+            write_whole(str(file), marshal.dumps((group.holds, group.parts, group.empty), FORMAT))
+        return {"digest": layer.digest, "size": content.size, "group": file.name, "root": content.root}
     assert isinstance(content, Slice)
     return {"digest": layer.digest, "size": content.size, "file": content.file.name}
 
@@ -76,8 +87,12 @@ def _source(layer: Blob) -> dict[str, object]:
 def _own_layer(source: Mapping[str, Any], folder: Path) -> Blob | None:
     """A layer that the build made; None where it is not kept any more."""
     digest, size = str(source["digest"]), int(source["size"])
-    if "entries" in source:
-        return Blob(digest, size, content=Tar(tuple(LayerEntry(**entry) for entry in source["entries"])))
+    if "group" in source:
+        try:
+            group = Group(*marshal.loads((folder / str(source["group"])).read_bytes()))
+        except EOFError as error:
+            raise ValueError from error
+        return Blob(digest, size, content=GroupTar(group, str(source["root"]), size))
     file = folder / str(source["file"])
     is_there = file.is_file() and file.stat().st_size == size
     return Blob(digest, size, content=Slice(file, 0, size)) if is_there else None
@@ -140,17 +155,21 @@ class ImageContents:
         return Blob(self.image.code, size, content=Slice(file, 0, size))
 
     @contextmanager
-    def exported(self) -> Iterator[tuple[Blob, ...]]:
+    def exported(self, report: Callable[[str], None] = lambda _: None) -> Iterator[tuple[Blob, ...]]:
         """All layers with their contents, exported from the engine, until the end of the block; sets ``config``.
 
+        Args:
+            report: gets progress.
+
         Raises:
-            Infrastructure: the engine no longer has the image, or gave another one.
+            Infrastructure: the engine no longer has the image, or gave another one, or the disk is full.
         """
         from toolkit.build.image.engine_images import exported_image
 
         remove_stale(self._folder, "packed-*.gz", "layer-*.tar")
         # By the id, because the name may have been given to another image.
-        with exported_image(self._engine, self.image.id, self._folder, self.image.reference) as (config, layers):
+        exported = exported_image(self._engine, self.image.id, self._folder, self.image.reference, report)
+        with exported as (config, layers):
             if not self.image.existing and digest_of(config) != self.image.digest:
                 raise Infrastructure(
                     f"the Docker engine gave another image as {self.image.reference} than the one that was built: build again"
@@ -170,6 +189,7 @@ class ImageContents:
 
         Raises:
             ChangedFile: a file of the layer changed since the build.
+            Infrastructure: the disk is full.
         """
         if layer.content is None or not layer.media_type.endswith(".tar"):
             if diff_id:
@@ -178,8 +198,11 @@ class ImageContents:
             return
         file = self._folder / f"packed-{os.getpid()}-{os.urandom(4).hex()}.gz"
         try:
-            with byte_progress(layer.content.size, "compressing {} for the registry", report) as counted:
-                digest, size = _compress(counted(layer.content.read()), file)
+            try:
+                with byte_progress(layer.content.size, "compressing {} for the registry", report) as counted:
+                    digest, size = _compress(counted(layer.content.read()), file)
+            except OSError as error:
+                raise unwritable(self._folder, error) from error
             compressed = Blob(digest, size, f"{layer.media_type}+gzip", Slice(file, 0, size))
             if diff_id:
                 self._layer_blobs.add({diff_id: compressed}, "packed")

@@ -16,6 +16,8 @@ from toolkit.project import Project
 
 _OWN = "toolkit: "
 """How the history of an image that toolkit built begins for each of its layers; what follows says what the layer is."""
+_COMMAND_STEP = '"step: build.run['
+_OWN_LAYERS = ("runtime", "large files", "data", "programs", "code")
 _SYSTEM_STEP = "step: system packages"
 """What the part of the template that installs system packages says while it runs."""
 _NO_LAYER = re.compile(
@@ -162,8 +164,9 @@ def what_layers_hold(made_by: Sequence[str], of_base: int | None) -> list[str]:
         of_base: how many layers the base image has; None where nobody knows.
     """
     holds = [made.removeprefix(_OWN) if made.startswith(_OWN) else "" for made in made_by]
-    own = [number for number, what in enumerate(holds) if what == "code"]
-    if len(own) > 1:
+    own = [number for number, what in enumerate(holds) if what in _OWN_LAYERS]
+    if len(own) > 1 and holds[own[0]] == "code":
+        # Earlier versions wrote the same of each.
         holds[own[0]] = "runtime"
         for number in own[1:-1]:
             holds[number] = "large files"
@@ -175,7 +178,7 @@ def what_layers_hold(made_by: Sequence[str], of_base: int | None) -> list[str]:
         for number in range(of_base, own[0]):
             if holds[number] in ("", "base"):
                 holds[number] = "system packages" if system in (None, number) else "dependencies"
-    return holds
+    return ["build.run" if _COMMAND_STEP in made else what for what, made in zip(holds, made_by, strict=True)]
 
 
 def _history(engine: EngineApi, image: str, layers: int) -> list[tuple[str, int]]:

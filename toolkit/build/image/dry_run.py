@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.build.code.hashes import FileHashes
 from toolkit.build.code.index import CODE_INDEX, look_at
 from toolkit.build.code.layer import code_digest, runtime_entries
+from toolkit.build.environment.apt_file import with_apt_packages
 from toolkit.build.environment.base_image import DEFAULT_BASE, OWN_BASE, find_base_image, find_tool_base
 from toolkit.build.environment.builder import kept_answer
 from toolkit.build.environment.definition import EnvironmentDefinition, check_packages, network_files
@@ -17,13 +18,23 @@ from toolkit.build.environment.dependencies.search import find_dependencies
 from toolkit.build.environment.meaning.memory import Memory
 from toolkit.build.environment.python_version import base_for, check_python
 from toolkit.build.image.build_record import PROTOCOL_LABEL, BuildRecord, read_build_record
-from toolkit.build.image.builder import code_walk, engine_id, pipeline_file
+from toolkit.build.image.builder import (
+    code_walk,
+    engine_id,
+    foreign_definition,
+    foreign_platform,
+    nothing_installed,
+    pipeline_file,
+    with_commands,
+)
 from toolkit.build.image.changes import BuildInputs, environment_changes
 from toolkit.build.image.explanation import explanation, names_of
+from toolkit.build.image.own_dockerfile import OwnDockerfile, find_own_dockerfile
 from toolkit.build.interpreter import known_interpreter
 from toolkit.build.reference import Reference, parse_reference, repository_for
 from toolkit.engine import EngineApi, EngineObject
 from toolkit.errors import BadInput
+from toolkit.platforms import Platform
 from toolkit.project import Project
 from toolkit.runtime.shared.protocol import PROTOCOL
 
@@ -64,6 +75,7 @@ def dry_run(
     """
     chosen = project.config.executor.config.image
     target = parse_reference(chosen, "image") if chosen else Reference(repository_for(project.root.name))
+    project = project if target.names_an_image else with_apt_packages(project, report)
     foresight = _Foresight(project, engine or EngineApi(), report, explain, anew)
     return foresight.on_existing(target) if target.names_an_image else foresight.on_environment(target)
 
@@ -96,6 +108,8 @@ class _Foresight:
                 f"image: the runtime in {reference} has protocol {labels[PROTOCOL_LABEL]}, but this toolkit has {PROTOCOL}: build "
                 "the image again with this toolkit, or install the toolkit that built it"
             )
+        if sentence := nothing_installed(self._project, reference):
+            self._report(sentence)
         derived = Reference(f"{target.repository}-toolkit")
         definition = EnvironmentDefinition(reference, str(image["Id"]), (), Dependencies("none"))
         return self._on(derived, definition, read_build_record(self._folder, derived, self._platform))
@@ -108,17 +122,33 @@ class _Foresight:
         found = find_dependencies(
             self._project.root, settings, self._report, self._memory.accepted(), pipeline_file(self._project)
         )
-        foreign = self._foreign_base() if self._platform else None
-        if foreign is not None:
-            return self._on_foreign(target, found, last, *foreign)
-        if settings.python and not settings.base_image:
+        platform = foreign_platform(self._project, self._engine)
+        made_of: dict[str, str] = {}
+        if settings.dockerfile:
+            walk = code_walk(self._project, network_files(settings.network, self._project.home), lambda _: None)
+            own = find_own_dockerfile(self._project, self._engine, walk, self._folder, keep=False, platform=platform)
+            made_of = own.parts
+            if self._engine.image(own.reference) is None or self._anew:
+                self._report(f"the base image would be built from {own.file}{self._why(last, own)}")
+                self._report("what is installed on it follows from that")
+                return Foreseen(target.repository)
+            base, image = own.reference, self._engine.image(own.reference)
+            if platform is not None:
+                return self._on_foreign(target, found, last, platform, base, base, image, made_of)
+        elif platform is not None:
+            from toolkit.build.environment.foreign.base import find_foreign_base
+
+            known = find_foreign_base(self._engine, settings.base_image, settings.python, platform)
+            return self._on_foreign(target, found, last, platform, *known)
+        elif settings.python and not settings.base_image:
             unknown = self._unknown(OWN_BASE) if self._engine.image(base_for(settings.python)) is None else []
             if unknown:
                 self._report(
                     f"{OWN_BASE} would be asked whether its Python is {settings.python}: the rest follows from that"
                 )
                 return Foreseen(target.repository)
-        base, image = find_base_image(self._engine, settings.base_image, settings.python)
+        if not settings.dockerfile:
+            base, image = find_base_image(self._engine, settings.base_image, settings.python)
         base_id = str(image["Id"]) if image else ""
         if not base_id and last and last.base == base:
             base_id = last.base_id
@@ -145,24 +175,35 @@ class _Foresight:
                 self._report(f"warning: {found.unlocked}")
             found = found.answered(answer)
         meaning = self._memory.of(found.files, found.reading)
+        pip_config = network_files(settings.network, self._project.home).get("pip_config")
         definition = EnvironmentDefinition(
-            base, base_id, settings.system_packages, found, meaning, settings.build_packages
+            base, base_id, settings.system_packages, found, meaning, settings.build_packages, made_of, pip_config
         )
-        return self._on(target, definition, last)
+        return self._on(target, with_commands(definition, self._project, self._folder, keep=False), last)
 
-    def _foreign_base(self) -> tuple[str, str, EngineObject | None, str] | None:
-        """The base image of the platform, as a build finds it; None where the platform is the engine's own."""
-        from toolkit.build.environment.foreign.base import find_foreign_base
-        from toolkit.platforms import of_engine, parse_platform
-
-        wanted, settings = parse_platform(self._platform, "build.platform"), self._project.config.build
-        if of_engine(self._engine) == wanted:
-            return None
-        return *find_foreign_base(self._engine, settings.base_image, settings.python, wanted), str(wanted)
+    def _why(self, last: BuildRecord | None, own: OwnDockerfile) -> str:
+        """Why the project's Dockerfile would be built."""
+        if self._anew:
+            return ", because everything is installed again (--no-cache)"
+        if last is None:
+            return ""
+        names = names_of(
+            self._project, EnvironmentDefinition("", "", (), Dependencies("none"), {}, (), own.parts), last
+        )
+        # Of the last build, what may be the Dockerfile's: other parts of it are not known yet.
+        of_it = ("build.args: ", "build.target")
+        old = {
+            key: value
+            for key, value in last.inputs.environment.items()
+            if key in own.parts or key.startswith(of_it) or key.endswith(f" (read by {own.file})")
+        }
+        why = environment_changes(old, own.parts, names)
+        more = f"; and {len(why) - _NAMED} more" if len(why) > _NAMED else ""
+        return f", because: {'; '.join(why[:_NAMED])}{more}" if why else ""
 
     def _on_foreign(
-        self, target: Reference, found: Dependencies | Export, last: BuildRecord | None, base: str, named: str,
-        image: EngineObject | None, platform: str,
+        self, target: Reference, found: Dependencies | Export, last: BuildRecord | None, platform: Platform, base: str,
+        named: str, image: EngineObject | None, made_of: Mapping[str, str] | None = None,
     ) -> Foreseen:  # fmt: skip
         if image is None:
             self._report(f"{named} would be pulled for {platform}: the rest follows from that")
@@ -172,12 +213,11 @@ class _Foresight:
                 f"{found.tool} would be asked which packages {found.file} means for {platform}, unless it was asked before"
             )
             return Foreseen(target.repository)
-        settings = self._project.config.build
-        definition = EnvironmentDefinition(
-            base, str(image["Id"]), settings.system_packages, found, self._memory.of(found.files, found.reading),
-            settings.build_packages, platform, named if named != base else "",
-        )  # fmt: skip
-        return self._on(target, definition, last)
+        meaning = self._memory.of(found.files, found.reading)
+        definition = foreign_definition(
+            self._project, found, meaning, base, named, str(image["Id"]), platform, made_of or {}
+        )
+        return self._on(target, with_commands(definition, self._project, self._folder, keep=False), last)
 
     def _unknown(self, *names: str) -> list[str]:
         """Those of these images whose Python would have to be asked, in a container."""
@@ -202,7 +242,9 @@ class _Foresight:
     def _on(self, target: Reference, definition: EnvironmentDefinition, last: BuildRecord | None) -> Foreseen:
         hashes = FileHashes(self._folder / "hashes.json")
         network = network_files(self._project.config.build.network, self._project.home)
-        code = look_at(code_walk(self._project, network, self._report), self._folder / CODE_INDEX, keep=False)
+        code = look_at(
+            code_walk(self._project, network, self._report), self._folder / CODE_INDEX, self._report, keep=False
+        )
         runtime = code_digest(runtime_entries(hashes))
         inputs = BuildInputs(target.repository, definition.inputs(), code.digest, runtime)
         is_unchanged = last is not None and last.inputs == inputs
@@ -243,7 +285,10 @@ class _Foresight:
                 last.inputs.environment, definition.inputs(), names_of(self._project, definition, last)
             )
         more = f"; and {len(why) - _NAMED} more" if len(why) > _NAMED else ""
-        because = "; ".join(why[:_NAMED]) + more or "the engine has none of these inputs"
+        because = (
+            "; ".join(why[:_NAMED]) + more
+            or f"the engine {'no longer has' if last is not None else 'does not have'} it"
+        )
         self._report(
             f"the environment would be built from {definition.lock.file or 'system packages'} on {definition.shown_base}, because: "
             f"{because}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tarfile
 from collections.abc import Callable, Collection, Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from toolkit.build.image.archive import (
@@ -23,7 +25,8 @@ from toolkit.build.image.archive import (
     stream,
 )
 from toolkit.build.image.build_record import ENVIRONMENT_LABEL, IDENTITY_LABEL, LAYERS_LABEL
-from toolkit.build.progress import byte_progress
+from toolkit.build.progress import LiveLine, byte_progress, shown_size
+from toolkit.build.state import unwritable
 from toolkit.engine import EngineApi, EngineObject, Upload
 from toolkit.errors import Infrastructure, ToolkitError
 from toolkit.runtime.shared.whole_files import write_whole
@@ -206,22 +209,51 @@ def saved_image(engine: EngineApi, reference: str, folder: Path) -> Iterator[tup
 
 @contextmanager
 def exported_image(
-    engine: EngineApi, reference: str, folder: Path, shown: str = ""
+    engine: EngineApi, reference: str, folder: Path, shown: str = "", report: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[bytes, tuple[Blob, ...]]]:
     """The same as :func:`saved_image`, with the config's bytes in place of its digest.
 
     Args:
         shown: how a sentence names the image, where ``reference`` is an id.
+        report: gets progress.
+
+    Raises:
+        Infrastructure: as there, or the disk is full.
     """
     with temporary_folder(folder, "save-") as temporary:
         file = temporary / "image.tar"
-        with file.open("wb") as destination:
+        with (
+            LiveLine(report, "exporting the image from the engine") as line,
+            _Export(file, folder, line) as destination,
+        ):
             engine.save(reference, destination, shown=shown)
         try:
             config, layers = _read_saved(file)
         except (tarfile.TarError, KeyError, ValueError, IndexError) as error:
             raise Infrastructure(f"the engine's archive of {shown or reference} cannot be read: {error}") from error
         yield config, layers
+
+
+class _Export(io.FileIO):
+    """A file that shows how much was written, and tells a full disk from an engine that breaks off.
+
+    It has no buffer: the chunks are large, and what is not on the disk yet would fail when the file is closed.
+    """
+
+    def __init__(self, file: Path, folder: Path, line: LiveLine) -> None:
+        super().__init__(file, "wb")
+        self._folder, self._line, self._done = folder, line, 0
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            raise unwritable(self._folder, error) from error
+        self._done += len(data)
+        self._line.detail(shown_size(self._done))
+        return len(data)
 
 
 def _read_saved(file: Path) -> tuple[bytes, tuple[Blob, ...]]:

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from toolkit.build.code.layer import CodeLayer
-from toolkit.build.environment.builder import DependencyLayer, dependency_layer, ensure_system
-from toolkit.build.environment.definition import EnvironmentDefinition
+from toolkit.build.environment.builder import DependencyLayer, dependency_layer, ensure_system, run_commands
+from toolkit.build.environment.definition import EnvironmentDefinition, short_command
 from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, identity_of
 from toolkit.build.image.build_record import IDENTITY_LABEL
 from toolkit.build.image.engine_images import find_image_id, load_image, read_environment_image
@@ -48,7 +48,16 @@ def ensure_environment(
         return base
     reference = definition.reference
     image = engine.image(reference)
-    if image is None or anew:
+    if (image is None or anew) and definition.commands:
+        if definition.platform:
+            from toolkit.build.environment.foreign.environment import require_emulation
+
+            require_emulation(engine, definition, f"build.run: {short_command(definition.commands[0])!r} has to run")
+        inner = definition.without_commands
+        ensure_environment(engine, inner, secrets, folder, report, anew)
+        run_commands(engine, definition, inner.reference, reference, secrets, folder, report, anew)
+        image = engine.image(reference)
+    elif image is None or anew:
         _build(engine, definition, reference, secrets, folder, report, anew)
         image = engine.image(reference)
     if image is None:
@@ -71,7 +80,13 @@ def _build(
 
         making = foreign_layer
         if definition.packages:
-            require_emulation(engine, definition)
+            names = ", ".join(sorted(set(definition.packages)))
+            require_emulation(
+                engine,
+                definition,
+                f"build.system_packages: apt has to run for {names}",
+                "name a base image that has them, ",
+            )
     system = ensure_system(
         engine,
         definition.base,
@@ -85,6 +100,11 @@ def _build(
     )
     if definition.lock.kind == "none":
         return
+    if definition.made_of:
+        report(
+            f"note: {definition.lock.file} is installed into /opt/venv, so steps do not see Python packages that the "
+            "Dockerfile's own commands installed (build.lock: none takes the image as it is)"
+        )
     with making(engine, definition, system, secrets, folder, report, anew) as made:
         if made.from_source:
             report(

@@ -54,4 +54,5 @@ def names_of(project: Project, definition: EnvironmentDefinition, last: BuildRec
         present[0] if present else "",
         (lock.file, answer) if lock.file and is_asked else None,
         frozenset({*lock.files, *_DECLARING, *present[:1], *([lock.file] if lock.file else [])}),
+        frozenset(definition.made_of),
     )

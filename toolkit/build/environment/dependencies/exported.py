@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ ANSWER = "requirements.txt"
 
 _DEFAULT_INDEX = r"https://pypi\.org/simple/?"
 _INDEX = r"(?:-i|--index-url|--extra-index-url)[ =](\S+)"
+_OPTION = r"(?:-i|--index-url|--extra-index-url)"
 _FIND_LINKS = r"(?:-f|--find-links)[ =](\S+)"
 _TRUSTED = r"--trusted-host[ =]([A-Za-z0-9._:\[\]-]+)"
 _EXACT = r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*===?\s*([^\s;]+)$"
@@ -129,8 +131,31 @@ def installation(root: Path, lock: str, unlocked: str, answer: bytes) -> Depende
     sync = {"LOCK": ANSWER, "SYNC_OPTIONS": " ".join(options)}
     if " @ git+" in text:
         sync["GIT"] = "1"
+    if any(name.startswith("POETRY_HTTP_BASIC_") for name in os.environ) and lock.endswith("poetry.lock"):
+        text = _with_logins(root, text)
+        files[ANSWER] = re.sub(rf"(?m)^{_TRUSTED}\n", "", text).encode()
     variables = tuple(sorted(set(re.findall(r"\$\{([A-Z0-9_]+)\}", text))))
     return Dependencies("sync", lock, files, sync, variables, unlocked, reading=ReadAs({ANSWER: "requirements"}))
+
+
+def _with_logins(root: Path, text: str) -> str:
+    """The requirements, with Poetry's own variables in the addresses of its sources, which name a login for each by its name."""
+    import tomli
+
+    try:
+        document = tomli.loads((root / "pyproject.toml").read_text("utf-8"))
+        sources = document["tool"]["poetry"]["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return text
+    for source in sources if isinstance(sources, list) else ():
+        name = re.sub(r"[-.]", "_", str(source.get("name", ""))).upper()
+        login = [f"POETRY_HTTP_BASIC_{name}_{one}" for one in ("USERNAME", "PASSWORD")]
+        scheme, _, rest = str(source.get("url", "")).rstrip("/").partition("://")
+        if re.fullmatch(r"[A-Z0-9_]+", name) and all(one in os.environ for one in login) and "@" not in rest:
+            written = f"{scheme}://${{{login[0]}}}:${{{login[1]}}}@{rest}"
+            plain = re.escape(f"{scheme}://{rest}")
+            text = re.sub(rf"(?m)^({_OPTION} ){plain}(?=/?$)", rf"\g<1>{written}", text)
+    return text
 
 
 def _logical_lines(text: str) -> Iterator[str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from toolkit.build import left_out
+from toolkit.build.credentials import FOLDERS, credential_in, keeps_credential, may_hold_credential, named_credential
+from toolkit.build.dockerignore import read_patterns
 from toolkit.errors import BadInput
 
 if TYPE_CHECKING:
@@ -151,23 +153,32 @@ def read_input(root: Path, name: str, referrer: str) -> bytes:
             raise BadInput(f"{name} lies outside of the project, so no other checkout has it: move it inside", referrer)
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{name} cannot be read: {error.strerror}", referrer) from error
+        what = "it" if name == referrer else name
+        raise BadInput(f"{what} cannot be read: {error.strerror}", referrer) from error
 
 
 def read_folder(root: Path, name: str, referrer: str) -> dict[str, bytes]:
     """The content of all files below a folder, without what no build reads: caches, environments, Git's own.
 
+    What looks like a credential is left out as it is of the code: it would be in the environment with the package's data.
+
     Raises:
         BadInput: as of :func:`read_input`.
     """
     files: dict[str, bytes] = {}
+    patterns = read_patterns(root)
     for folder, folders, names in os.walk(root / name):
         kept = left_out.others(folders, str(root), folder)
         folders[:] = sorted(one for one in kept if one not in _LEFT_OUT and not one.startswith(".git"))
         for one in sorted(left_out.others(names, str(root), folder)):
             if not one.endswith((".pyc", ".pyo")):
                 path = os.path.normpath(os.path.join(os.path.relpath(folder, root), one))
-                files[path] = read_input(root, path, referrer)
+                is_credential = named_credential(one) or not FOLDERS.isdisjoint(path.split("/")[:-1])
+                if not is_credential or keeps_credential(patterns, path):
+                    content = read_input(root, path, referrer)
+                    is_credential = may_hold_credential(one, len(content)) and credential_in(one, content) != ""
+                    if not is_credential or keeps_credential(patterns, path):
+                        files[path] = content
     return files
 
 

@@ -91,7 +91,6 @@ _UNREAD = {
     ".tool-versions": "the versions of tools that asdf installs",
     "postBuild": "a script of Binder's",
     "cog.yaml": "the image of Cog",
-    "apt.txt": "packages of Debian: name them in build.system_packages",
 }
 
 
@@ -108,6 +107,24 @@ def find_dependencies(
         BadInput: the file is missing, not supported or unreadable, or names a package that must not be installed.
     """
     return _Search(root, settings, report, dict(accepted or {}), pipeline).find()
+
+
+def declaring_file(root: Path, settings: Build, pipeline: Path | None = None) -> str | None:
+    """The file that :func:`find_dependencies` would install from, where it names any package; None where nothing does."""
+    try:
+        found = find_dependencies(root, settings, lambda _: None, {}, pipeline)
+    except BadInput as error:
+        # It is there, whatever is wrong with it.
+        return (error.where or "").partition(":")[0] or None
+    if isinstance(found, Dependencies):
+        if found.kind == "none" or (found.kind == "pip" and _says_nothing(found)):
+            return None
+        if found.kind == "uv":
+            lock = b"".join(content for name, content in found.files.items() if os.path.basename(name) == "uv.lock")
+            own = re.findall(rb'(?m)^source = \{ (?:virtual|editable) = "', lock)
+            if lock.count(b"[[package]]") == len(own):
+                return None
+    return found.file
 
 
 class _Search:

@@ -10,25 +10,24 @@ from toolkit.build.environment.builder import DependencyLayer, NoWheel, dependen
 from toolkit.build.environment.definition import EnvironmentDefinition
 from toolkit.build.environment.foreign.base import can_run, must_run
 from toolkit.build.environment.foreign.install import foreign_install
+from toolkit.build.environment.installer_settings import installer_settings
 from toolkit.build.environment.places import FaultyRequirement
 from toolkit.build.interpreter import interpreter_of
 from toolkit.engine import EngineApi
 from toolkit.platforms import parse_platform
 
 
-def require_emulation(engine: EngineApi, definition: EnvironmentDefinition) -> None:
-    """Refuses system packages where apt can't run.
+def require_emulation(engine: EngineApi, definition: EnvironmentDefinition, what: str, instead: str = "") -> None:
+    """Refuses what has to run on the platform, as apt has to for system packages, where it can't.
+
+    Args:
+        what, instead: as of :func:`must_run`.
 
     Raises:
         BadInput: the engine doesn't run programs of the platform.
     """
     if not _runs(engine, definition):
-        names = ", ".join(sorted(set(definition.packages)))
-        raise must_run(
-            f"build.system_packages: apt has to run for {names}",
-            parse_platform(definition.platform, "--platform"),
-            "name a base image that has them, ",
-        )
+        raise must_run(what, parse_platform(definition.platform, "--platform"), instead)
 
 
 @contextmanager
@@ -48,7 +47,8 @@ def foreign_layer(
     """
     platform = parse_platform(definition.platform, "--platform")
     lock = definition.lock
-    how = foreign_install(engine, definition, platform, "pip_config" in secrets, report)
+    with_pip = "pip_config" in secrets or installer_settings(lock).reader == "pip"
+    how = foreign_install(engine, definition, platform, with_pip, report)
     package = ""
     why = f"what installs from {lock.file} has no option for this platform, so it has to run"
     if how is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from toolkit.build.reference import registry_of
 from toolkit.errors import Infrastructure
 
 DOCKER_HUB = "docker.io"
@@ -64,6 +65,21 @@ def credentials_for(host: str) -> Credentials | None:
         if credentials is not None:
             return credentials
     return _from_file(config.get("auths") or {}, host)
+
+
+def credentials_for_engine(reference: str) -> dict[str, str]:
+    """The credentials for an image's registry, as an engine is given them with a pull; empty when there are none.
+
+    Raises:
+        Infrastructure: config.json or a helper is broken.
+    """
+    host = registry_of(reference) or DOCKER_HUB
+    credentials = credentials_for(host)
+    if credentials is None:
+        return {}
+    if credentials.token:
+        return {"identitytoken": credentials.token, "serveraddress": host}
+    return {"username": credentials.user, "password": credentials.password, "serveraddress": host}
 
 
 def _from_file(auths: Mapping[str, object], host: str) -> Credentials | None:

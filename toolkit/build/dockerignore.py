@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from toolkit.errors import BadInput
 
@@ -23,11 +24,13 @@ class Pattern:
         regex: matches the whole of a relative POSIX path.
         exception: whether the line began with ``!``, so that what it matches is kept.
         literal: the pattern up to its first wildcard. Every path that the pattern matches starts with it.
+        is_specific: whether its last part is more than stars, so that it does not match whatever a folder holds.
     """
 
     regex: re.Pattern[str]
     exception: bool
     literal: str
+    is_specific: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class Patterns:
     def names(self, path: str) -> bool:
         """Whether an exception has this very path, without wildcards."""
         return any(pattern.exception and pattern.literal == path for pattern in self.patterns)
+
+    def means(self, path: str) -> bool:
+        """Whether an exception matches this path itself, and not only a folder above it or all that a folder holds."""
+        return any(
+            pattern.exception and pattern.is_specific and pattern.regex.match(path) is not None
+            for pattern in self.patterns
+        )
 
     def above(self, folder: str) -> tuple[bool, ...]:
         """Which lines match a folder, by its path with a slash at its end, or a folder above it; "" is the top."""
@@ -82,6 +92,19 @@ class Patterns:
         )
 
 
+def read_patterns(root: Path) -> Patterns:
+    """The lines of a project's .dockerignore, if it has one.
+
+    Raises:
+        BadInput: it cannot be read, or as of :func:`parse`.
+    """
+    ignore = root / NAME
+    try:
+        return parse(ignore.read_bytes(), NAME) if ignore.is_file() else Patterns()
+    except OSError as error:
+        raise BadInput(f"it cannot be read: {error.strerror}", str(ignore)) from error
+
+
 def parse(content: bytes, where: str) -> Patterns:
     """The patterns of a file.
 
@@ -111,7 +134,8 @@ def parse(content: bytes, where: str) -> Patterns:
         except re.error as error:
             raise BadInput(f"the pattern {line!r} cannot be read: {error}", f"{where}:{number}") from error
         literal = re.split(r"[*?\[\\]", cleaned, maxsplit=1)[0]
-        patterns.append(Pattern(regex, exception, literal))
+        is_specific = cleaned.rpartition("/")[2].strip("*") != ""
+        patterns.append(Pattern(regex, exception, literal, is_specific))
     return Patterns(tuple(patterns))
 
 
