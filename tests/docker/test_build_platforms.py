@@ -9,6 +9,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -30,17 +31,30 @@ ARM64 = 183
 
 
 @pytest.fixture
-def unrunnable(bench: Bench) -> str:
+def unrunnable(bench: Bench) -> Iterator[str]:
     """A base image for arm64 of which nothing runs here. Its name begins as the project's, and is removed with it."""
-    load_unrunnable(bench.raw, f"{bench.repository}-base:arm64")
-    return f"{bench.repository}-base:arm64"
+    name = f"{bench.repository}-base:arm64"
+    load_unrunnable(bench.raw, name)
+    yield name
+    _remove_made_of(bench, name)
 
 
 @pytest.fixture
-def runnable(bench: Bench) -> str:
+def runnable(bench: Bench) -> Iterator[str]:
     """One that says it is for arm64 and runs here: with it, the engine stands in for one that has an emulator."""
-    load_runnable(bench.raw, f"{bench.repository}-base:emulated")
-    return f"{bench.repository}-base:emulated"
+    name = f"{bench.repository}-base:emulated"
+    load_runnable(bench.raw, name)
+    yield name
+    _remove_made_of(bench, name)
+
+
+def _remove_made_of(bench: Bench, name: str) -> None:
+    """Removes the environments and the images of Dockerfiles that were made of a base, which have its label."""
+    query = quote(json.dumps({"label": [f"test={name}"]}))
+    for image in bench.raw.json(f"/images/json?filters={query}") or []:
+        for tag in image.get("RepoTags") or []:
+            if tag.startswith("toolkit-") and not tag.startswith(bench.repository):
+                bench.raw.call("DELETE", f"/images/{tag}?force=true")
 
 
 @pytest.fixture
