@@ -745,9 +745,7 @@ def _environment(
     job: _BuildJob, definition: EnvironmentDefinition, network: dict[str, Path]
 ) -> tuple[EnvironmentDefinition, EngineObject]:
     """The environment image and its definition, completed by the id of a base that had to be pulled."""
-    from toolkit.build.image.environment_image import ensure_environment
-
-    is_known = definition.base_id and job.engine.image(definition.reference)
+    is_known = job.engine.image(definition.reference) if definition.base_id else None
     base = None if is_known else image_in_engine(job.engine, definition.base)
     if base is not None and not definition.platform:
         _check_base_platform(job, definition, base)
@@ -758,6 +756,10 @@ def _environment(
     if job.engine.image(definition.base_id) is not None:
         # Else the environment is what is left of it, and was checked when it was made.
         _check_python(job, definition.shown_base, definition.base_id, definition.lock.kind == "conda")
+    if is_known and not job.anew and not definition.is_base:
+        return definition, is_known  # what installs is not even loaded
+    from toolkit.build.image.environment_image import ensure_environment
+
     environment = ensure_environment(job.engine, definition, network, job.folder, job.report, job.anew)
     if (not is_known or job.anew) and not definition.is_base:
         _warn_of_gpu(job, definition, environment)
