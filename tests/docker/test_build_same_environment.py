@@ -54,9 +54,9 @@ class Machine:
         self.said.clear()
         mark, template = uuid.uuid4().hex.encode(), definition.template
 
-        def of_its_own(kind: str) -> bytes:
+        def of_its_own(kind: str, foreign: bool = False) -> bytes:
             # The name of the image follows from the template. No other test has this one.
-            text: bytes = template(kind) + (b"LABEL test=" if kind == "none" else b"# ") + mark
+            text: bytes = template(kind, foreign) + (b"LABEL test=" if kind == "none" else b"# ") + mark
             return text.replace(b"id=toolkit-uv", b"id=toolkit-test-uv-" + mark) if anew else text
 
         before = os.umask(umask)
