@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.build.progress import shown_size
+
 if TYPE_CHECKING:
     from toolkit.build.code.files import CodeFile
 
@@ -43,12 +45,12 @@ def warn_of_missing(
     """
     if pointers:
         largest = sorted(pointers, key=lambda path: -pointers[path])
-        missing = _shown(sum(pointers.values()))
+        missing = shown_size(sum(pointers.values()))
         warn(
             f"{largest[0]} is a Git LFS pointer in place of {missing}: `git lfs pull` gets it"
             if len(largest) == 1
             else f"{len(largest)} files are Git LFS pointers in place of {missing}: "
-            f"{_listed(f'{path} ({_shown(pointers[path])})' for path in largest)}: `git lfs pull` gets them"
+            f"{_listed(f'{path} ({shown_size(pointers[path])})' for path in largest)}: `git lfs pull` gets them"
         )
     submodules = _submodules(root)
     if submodules:
@@ -73,8 +75,11 @@ def ignored_by_git(root: Path, files: Sequence[CodeFile]) -> str:
         return ""
     ignored.sort(key=lambda path: -large[path])
     them = "it" if len(ignored) == 1 else "them"
-    named = _listed(f"{path} ({_shown(large[path])})" for path in ignored)
-    return f"note: the image takes {_shown(total)} that Git ignores: {named}: name {them} in .dockerignore if no step needs {them}"
+    named = _listed(f"{path} ({shown_size(large[path])})" for path in ignored)
+    return (
+        f"note: the image takes {shown_size(total)} that Git ignores: {named}: name {them} in .dockerignore if no step needs "
+        f"{them}"
+    )
 
 
 def _top(root: Path) -> Path | None:
@@ -151,13 +156,3 @@ def _listed(names: Iterable[str]) -> str:
     listed = list(names)
     more = len(listed) - _MOST_NAMED
     return ", ".join(listed[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _shown(size: int) -> str:
-    """A number of bytes with a unit that makes it short."""
-    amount, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB"):
-        if amount < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"

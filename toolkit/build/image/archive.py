@@ -162,25 +162,35 @@ def compose_image(
     if not any(one.startswith("HOME=") for one in variables):
         variables.append(f"HOME={IMAGE_HOME}")
     settings: dict[str, object] = {"Env": variables, "Labels": labels, "User": IMAGE_USER, "WorkingDir": WORKSPACE}
-    if base.get("Cmd"):
-        settings["Cmd"] = base["Cmd"]
-    diff_ids = (*environment.diff_ids, *own)
-    created = environment.image.get("Created") or "1980-01-02T00:00:00Z"
+    content = image_config(environment, "environment", settings, own, (*holds, "code"))
+    return ComposedImage(content, identity, (*environment.diff_ids, *own), code, layers)
+
+
+def image_config(
+    base: EnvironmentImage, called: str, settings: Mapping[str, object], layers: Sequence[str], holds: Sequence[str]
+) -> bytes:
+    """The OCI config of a base with further layers on top; nothing in it is of this time or this machine.
+
+    Args:
+        called: what the history calls the base.
+        settings: those of a container. The base's command is kept.
+        layers: the diff ids on top of the base. holds: what is in each, for the history.
+    """
+    command = (base.image.get("Config") or {}).get("Cmd")
+    created = base.image.get("Created") or "1980-01-02T00:00:00Z"
     config: dict[str, object] = {
-        "architecture": environment.image["Architecture"],
-        "os": environment.image["Os"],
+        "architecture": base.image["Architecture"],
+        "os": base.image["Os"],
         "created": created,
-        "config": settings,
-        "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        "config": {**settings, **({"Cmd": command} if command else {})},
+        "rootfs": {"type": "layers", "diff_ids": [*base.diff_ids, *layers]},
         "history": [
-            *({"created": created, "created_by": "toolkit: environment"} for _ in environment.diff_ids),
-            *({"created": created, "created_by": f"toolkit: {what}"} for what in (*holds, "code")),
+            {"created": created, "created_by": f"toolkit: {what}"} for what in (*[called] * len(base.diff_ids), *holds)
         ],
     }
-    if environment.image.get("Variant"):
-        config["variant"] = environment.image["Variant"]
-    content = json.dumps(config, sort_keys=True, separators=(",", ":")).encode()
-    return ComposedImage(content, identity, diff_ids, code, layers)
+    if base.image.get("Variant"):
+        config["variant"] = base.image["Variant"]
+    return _json(config)
 
 
 def base_labels(name: str, image: EngineObject | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from toolkit.build.code.layer import CodeLayer
 from toolkit.build.environment.builder import DependencyLayer, dependency_layer, ensure_system, run_commands
 from toolkit.build.environment.definition import EnvironmentDefinition, short_command
-from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, identity_of
+from toolkit.build.image.archive import Blob, ComposedImage, EnvironmentImage, Slice, identity_of, image_config
 from toolkit.build.image.build_record import IDENTITY_LABEL
 from toolkit.build.image.engine_images import find_image_id, load_image, read_environment_image
 from toolkit.engine import EngineApi, EngineObject
@@ -148,22 +148,6 @@ def compose_environment(base: EnvironmentImage, layer: Path, variables: Mapping[
         "Env": [f"{name}={value}" for name, value in environment.items()],
         "Labels": {**(inherited.get("Labels") or {}), IDENTITY_LABEL: identity},
     }
-    if inherited.get("Cmd"):
-        settings["Cmd"] = inherited["Cmd"]
+    config = image_config(base, "base", settings, [top.digest], ["dependencies"])
     diff_ids = (*base.diff_ids, top.digest)
-    created = base.image.get("Created") or "1980-01-02T00:00:00Z"
-    config: dict[str, object] = {
-        "architecture": base.image["Architecture"],
-        "os": base.image["Os"],
-        "created": created,
-        "config": settings,
-        "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
-        "history": [
-            *({"created": created, "created_by": "toolkit: base"} for _ in base.diff_ids),
-            {"created": created, "created_by": "toolkit: dependencies"},
-        ],
-    }
-    if base.image.get("Variant"):
-        config["variant"] = base.image["Variant"]
-    written = json.dumps(config, sort_keys=True, separators=(",", ":")).encode()
-    return ComposedImage(written, identity, diff_ids, CodeLayer(layer, top.digest, content.size, ""), (top,))
+    return ComposedImage(config, identity, diff_ids, CodeLayer(layer, top.digest, content.size, ""), (top,))
