@@ -131,3 +131,11 @@ def test_a_pod_that_kubernetes_ends_with_its_run_is_out_of_time(message: str, se
     node = {"id": "r-1", "type": "Pod", "phase": "Failed", "message": message, "finishedAt": ended}
     status = {"phase": "Failed", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": ended, "nodes": {"r-1": node}}
     assert was_shut_down({"metadata": {}, "spec": {}, "status": status}, 15) is stopped
+
+
+def test_a_step_that_argo_fails_at_the_runs_deadline_is_out_of_time_before_argo_says_when() -> None:
+    node = {"id": "r-1", "type": "Pod", "phase": "Failed", "message": "Step exceeded its deadline", "finishedAt": None}
+    status = {"phase": "Running", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": None, "nodes": {"r-1": node}}
+    running: dict[str, object] = {"metadata": {}, "spec": {}, "status": status}
+    assert was_shut_down(running, 15)
+    assert not was_shut_down(running, None)

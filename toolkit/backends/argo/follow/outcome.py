@@ -79,6 +79,8 @@ def _out_of_time(workflow: KubernetesObject, limit: int) -> bool:
     """Whether the run was over its time limit when its last node ended. Times have whole seconds."""
     status = workflow.get("status") or {}
     nodes = workflow_nodes(workflow).values()
+    if any(_was_written_off(node) for node in nodes):
+        return True
     times = [status.get("finishedAt"), *(node.get("finishedAt") for node in nodes)]
     ended = max((parse_time(time) for time in times if time), default=None)
     if ended is None or not status.get("startedAt"):
@@ -88,6 +90,12 @@ def _out_of_time(workflow: KubernetesObject, limit: int) -> bool:
     deadlines = (POD_DEADLINE, STEP_DEADLINE)
     early = _EARLY if any(str(node.get("message") or "").startswith(deadlines) for node in nodes) else 0.0
     return (ended - parse_time(status["startedAt"])).total_seconds() >= limit - early
+
+
+def _was_written_off(node: KubernetesObject) -> bool:
+    """Whether Argo failed a node at the run's deadline: it does so before it says when the node or the Workflow ended."""
+    message = str(node.get("message") or "")
+    return node.get("phase") == "Failed" and not node.get("finishedAt") and message.startswith(STEP_DEADLINE)
 
 
 def was_shut_down(workflow: KubernetesObject, time_limit: int | None) -> bool:
