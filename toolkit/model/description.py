@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from toolkit import names
+from toolkit.config.decode import nearest
 from toolkit.errors import BadInput
 from toolkit.model import argument_types
 from toolkit.model.pipeline import (
+    ORDERS,
     RETURN_KINDS,
     SHELLS,
     Argument,
@@ -25,6 +27,7 @@ from toolkit.model.pipeline import (
     Map,
     NamedFile,
     Nested,
+    Order,
     Parallel,
     Pipeline,
     Return,
@@ -141,7 +144,41 @@ class _ModelBuilder:
                     self._where(step_node),
                 )
             places[step.name] = self._where(step_node)
-        return Pipeline(steps=steps, name=node.get("name") or "", parameters_file=self._parameters_file(node))
+        order = self._order(node, steps)
+        return Pipeline(
+            steps=steps, name=node.get("name") or "", parameters_file=self._parameters_file(node), order=order
+        )
+
+    def _order(self, node: PipelineDescription, steps: tuple[Step, ...]) -> Order:
+        """The order of a pipeline, once its steps' ``after`` are checked against it."""
+        name = node.get("order", "line")
+        if name not in ORDERS:
+            raise BadInput(f"the order of a pipeline is {' or '.join(ORDERS)}, not {name!r}", steps[0].line)
+        siblings = [step.name for step in steps]
+        for step in steps:
+            if name == "graph" and (step.terminate_with_success or step.terminate_with_failure):
+                raise BadInput(
+                    f"the step {step.name!r} ends its pipeline, but in a graph other steps may run beside it: let a step fail for "
+                    "a failure, and put what may be skipped into a Conditional",
+                    step.line,
+                )
+            if step.after and name == "line":
+                raise BadInput(
+                    f"the step {step.name!r} has `after`, but its pipeline is a line, which runs its steps as they are listed: "
+                    "leave it out, or say order: graph of the pipeline",
+                    step.line,
+                )
+            for other in step.after:
+                if other == step.name:
+                    raise BadInput(f"the step {step.name!r} is after itself", step.line)
+                if other not in siblings:
+                    hint = nearest(other, siblings)
+                    raise BadInput(
+                        f"the step {step.name!r} is after {other!r}, which is no step of its pipeline"
+                        + (f" (did you mean {hint!r}?)" if hint else ""),
+                        step.line,
+                    )
+        return ORDERS[name]
 
     def _parameters_file(self, node: PipelineDescription) -> NamedFile | None:
         named = node.get("parameters_file")
@@ -164,6 +201,15 @@ class _ModelBuilder:
         return tuple((names.step_name(key, where), self.pipeline(branch)) for key, branch in node["branches"].items())
 
     def _step(self, node: StepDescription) -> Step:
+        step = self._step_by_type(node)
+        after = node.get("after")
+        if after is None:
+            return step
+        if not isinstance(after, list) or not all(isinstance(name, str) for name in after):
+            raise BadInput(f"after of the step {step.name!r} is a list of names of steps, not {after!r}", step.line)
+        return replace(step, after=tuple(dict.fromkeys(after)))
+
+    def _step_by_type(self, node: StepDescription) -> Step:
         where = self._where(node)
         if "steps" in node:
             if not node.get("name"):

@@ -1,7 +1,7 @@
 """The model: a pipeline as frozen dataclasses, in whichever form it was written.
 
 The model does not say where the pipeline runs, nor with which configuration. A step's ``line`` is for messages and is never
-compared.
+compared. Its ``after`` names steps beside it in a graph which it follows, beyond those that it takes something from.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 Kind = Literal["python", "shell", "notebook"]
 Shell = Literal["sh", "bash"]
+Order = Literal["line", "graph"]
 ReturnKind = Literal["json", "object", "metric"]
 TASK_KINDS: Mapping[str, Kind] = {"python": "python", "shell": "shell", "notebook": "notebook"}
 RETURN_KINDS: Mapping[str, ReturnKind] = {"json": "json", "object": "object", "metric": "metric"}
 SHELLS: Mapping[str, Shell] = {"sh": "sh", "bash": "bash"}
+ORDERS: Mapping[str, Order] = {"line": "line", "graph": "graph"}
 """Each of these by its name, which a description has as text."""
 
 
@@ -135,6 +137,7 @@ class Task:
     max_attempts: int | None = None
     on_failure: Pipeline | None = None
     line: str | None = field(default=None, compare=False)
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ class Stub:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,7 @@ class Nested:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,7 @@ class Parallel:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,7 @@ class Map:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,7 @@ class Conditional:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -219,6 +227,7 @@ class Loop:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    after: tuple[str, ...] = ()
 
 
 Composite = Nested | Parallel | Map | Conditional | Loop
@@ -237,9 +246,11 @@ class NamedFile:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Steps in the order in which they run; their names are unique among siblings.
+    """Steps in the order in which they are defined; their names are unique among siblings.
 
     Attributes:
+        order: a line runs its steps one after the other. A graph runs each as soon as what it needs has ended: the steps in its
+            ``after``, and those whose values and files it takes.
         parameters_file: a file that scripts read themselves, and that holds the run's values when they do.
         parameters: all that a run of the pipeline can be given, where it declares them; None where they are what its steps take.
         written: of one whose steps are mocked, the one that was written.
@@ -250,3 +261,4 @@ class Pipeline:
     parameters_file: NamedFile | None = None
     parameters: tuple[DeclaredParameter, ...] | None = None
     written: Pipeline | None = field(default=None, compare=False)
+    order: Order = "line"

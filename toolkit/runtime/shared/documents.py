@@ -157,12 +157,16 @@ if TYPE_CHECKING:
         ends: NotRequired[Literal["success", "failure"]]
 
     class ScopeRow(TypedDict):
-        """A sequence of steps: their template paths, the position of each, and the positions of those that return or put."""
+        """A sequence of steps: their template paths, the position of each, and the positions of those that return or put.
+
+        ``after`` is there only of a graph: for each step the positions of those that have to end before it starts.
+        """
 
         steps: list[str]
         positions: dict[str, int]
         returns: dict[str, list[int]]
         puts: list[int]
+        after: NotRequired[dict[str, list[int]]]
 
     class StoresRow(TypedDict):
         """Absolute paths as containers see them, and the folder that catalog keys are relative to. No catalog stores nothing.
@@ -241,13 +245,15 @@ if TYPE_CHECKING:
     # --- the description of a pipeline ------------------------------------------------------------------------------
 
     class PipelineDescription(TypedDict, total=False):
-        """A pipeline as every form of it is described: its steps in the order in which they run. ``name`` may be empty.
+        """A pipeline as every form of it is described: its steps in the order of definition. ``name`` may be empty.
 
+        ``order`` is there only of a graph.
         ``parameters`` is there only of a pipeline that declares them and is no part of another.
         """
 
         name: str
         steps: list[StepDescription]
+        order: str
         parameters: list[ParameterRow]
         parameters_file: FileDescription
 
@@ -279,6 +285,7 @@ if TYPE_CHECKING:
         line: int
         on_failure: Optional[PipelineDescription]
         # of a step of any type
+        after: list[str]
         terminate_with_success: bool
         terminate_with_failure: bool
         # of a task
