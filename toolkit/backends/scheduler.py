@@ -11,7 +11,7 @@ import os
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -252,9 +252,12 @@ class Scheduler:
     # --- the steps of a plan ------------------------------------------------------------------------------------------
 
     def _sequence(self, scope: str, instance: str) -> _Routine:
-        """Runs the steps of a scope one after the other; ``instance`` is the instance path of what holds them."""
+        """Runs the steps of a scope, in their order or as a graph; ``instance`` is the instance path of what holds them."""
         rows = self._tree.scope_rows(scope)
         steps = [replace(self._steps[row["path"]], path=join(instance, row["name"])) for row in rows]
+        after = self._tree.scopes[scope].get("after")
+        if after is not None:
+            return (yield from _Graph(self, rows, steps, [after[row["path"]] for row in rows]).run())
         for position, step in enumerate(steps):
             if self._stopping:
                 return _CANCELLED
@@ -263,7 +266,7 @@ class Scheduler:
                 if next_step.type != "task":
                     break
                 following.append(next_step)
-            if self._completed_work is not None and self._completed_work.handled(step.path):
+            if self._is_handled(step):
                 return _SUCCEEDED
             outcome = yield from self._row(rows[position], step, following)
             if outcome.status == "succeeded" and not step.ends:
@@ -273,10 +276,18 @@ class Scheduler:
                 if step.ends == "success":
                     return _SUCCEEDED
                 return Outcome("failed", f"the step {step.path} ends its pipeline with a failure")
-            if outcome.status == "failed" and step.handler is not None and not self._stopping:
-                return (yield from self._sequence(step.handler, join(step.path, HANDLER)))
-            return outcome
+            return (yield from self._after_handler(step, outcome))
         return _SUCCEEDED
+
+    def _is_handled(self, step: PlannedStep) -> bool:
+        """Whether the step had failed in the run that continues, and its handler has succeeded."""
+        return self._completed_work is not None and self._completed_work.handled(step.path)
+
+    def _after_handler(self, step: PlannedStep, outcome: Outcome) -> _Routine:
+        """What becomes of a step that has not succeeded: the outcome of its handler, where one runs."""
+        if outcome.status == "failed" and step.handler is not None and not self._stopping:
+            return (yield from self._sequence(step.handler, join(step.path, HANDLER)))
+        return outcome
 
     def _row(self, row: StepRow, step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
         if step.type == "task":
@@ -468,3 +479,99 @@ class Scheduler:
 
     def _ended(self, job: Job, verdict: Verdict | None, error: BaseException | None) -> None:
         self._messages.put(_Message(job, verdict, error))
+
+
+class _Graph:
+    """The steps of one graph as they run: each as soon as what it follows has succeeded.
+
+    Args:
+        after: for each step the positions of those that it follows.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        rows: Sequence[StepRow],
+        steps: Sequence[PlannedStep],
+        after: Sequence[Sequence[int]],
+    ) -> None:
+        self._scheduler = scheduler
+        self._rows = rows
+        self._steps = steps
+        self._missing = [set(each) for each in after]
+        self._followers: list[list[int]] = [[] for _ in steps]
+        for position, each in enumerate(after):
+            for earlier in each:
+                self._followers[earlier].append(position)
+        self._running: set[int] = set()
+        self._ended_or_skipped: set[int] = set()
+        self._first_failed: tuple[int, Outcome] | None = None
+        self._resume: list[_Resume] = []
+
+    def run(self) -> _Routine:
+        """Runs it to its end. The outcome is that of the first step, in order of definition, that did not succeed."""
+        self._begin_all(position for position, missing in enumerate(self._missing) if not missing)
+        if self._running:
+            yield self._resume.append
+        if self._first_failed is not None:
+            return self._first_failed[1]
+        return _SUCCEEDED if len(self._ended_or_skipped) == len(self._steps) else _CANCELLED
+
+    def _begin_all(self, positions: Iterable[int]) -> None:
+        for position in positions:
+            if self._scheduler._stopping:
+                return
+            self._running.add(position)
+            self._scheduler._begin(self._row(position), partial(self._ended, position))
+        self._prepare()
+
+    def _row(self, position: int) -> _Routine:
+        step = self._steps[position]
+        if self._scheduler._is_handled(step):
+            return _HANDLED
+        outcome = yield from self._scheduler._row(self._rows[position], step, [])
+        if outcome.status == "succeeded":
+            return outcome
+        outcome = yield from self._scheduler._after_handler(step, outcome)
+        return _HANDLED if outcome.status == "succeeded" else outcome
+
+    def _ended(self, position: int, outcome: Outcome) -> None:
+        self._running.discard(position)
+        self._ended_or_skipped.add(position)
+        if outcome is not _HANDLED and outcome.status == "succeeded":
+            for follower in self._followers[position]:
+                self._missing[follower].discard(position)
+            followers = self._followers[position]
+            self._begin_all(each for each in followers if not self._missing[each] and each not in self._ended_or_skipped)
+        else:
+            if outcome is not _HANDLED and (self._first_failed is None or position < self._first_failed[0]):
+                self._first_failed = position, outcome
+            self._skip_behind(position)
+        if not self._running and self._resume:
+            self._resume.pop()(None)
+
+    def _skip_behind(self, position: int) -> None:
+        """Gives up the steps that depend on one: they never run, and one that was started ahead is removed."""
+        waiting = [position]
+        while waiting:
+            for follower in self._followers[waiting.pop()]:
+                if follower not in self._ended_or_skipped:
+                    self._ended_or_skipped.add(follower)
+                    self._scheduler._discard_prepared([self._steps[follower]])
+                    waiting.append(follower)
+
+    def _prepare(self) -> None:
+        """Starts ahead the tasks that lack only what runs now."""
+        ahead = [
+            self._steps[position]
+            for position, missing in enumerate(self._missing)
+            if position not in self._ended_or_skipped
+            and len(missing) == 1
+            and missing <= self._running
+            and self._steps[position].type == "task"
+        ]
+        self._scheduler._prepare_ahead(ahead)
+
+
+_HANDLED = Outcome("succeeded", "its on_failure succeeded")
+"""Of a step of a graph: what depends on it is skipped, and the rest counts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -75,7 +76,16 @@ class _Visit:
         Args:
             certain: names that its steps always find elsewhere than in the run. possible: those that they may find there.
         """
-        for step in pipeline.steps:
+        returned = [[_returned(step, certainly) for step in pipeline.steps] for certainly in (True, False)]
+        counts = [Counter(name for names in each for name in names) for each in returned]
+        outer = certain, possible
+        for position, step in enumerate(pipeline.steps):
+            if pipeline.order == "graph":
+                # Any of the others may come before it.
+                certain, possible = (
+                    around | {name for name in count if count[name] > (name in each[position])}
+                    for around, count, each in zip(outer, counts, returned, strict=True)
+                )
             path = join(scope, step.name)
             inside: frozenset[str] = frozenset()
             if isinstance(step, Task):
@@ -92,16 +102,19 @@ class _Visit:
             for label, inner in inner_pipelines(step):
                 items = inside if label == ANY else frozenset()
                 self.sequence(inner, join(path, label) if label else path, certain | items, possible)
-            certain |= _returned(step, certainly=True)
-            possible |= _returned(step, certainly=False)
+            if pipeline.order == "line":
+                certain |= returned[0][position]
+                possible |= returned[1][position]
 
 
 def _of_composite(step: Step, path: str) -> tuple[list[Taker], frozenset[str]]:
     """The taker that a composite is, and the names that its branch finds in it."""
     if isinstance(step, Map):
-        return [Taker(path, step.iterate_on, use="iterates on it", required=True)], frozenset({step.iterate_as})
+        items = frozenset({step.iterate_as})
+        return [Taker(path, step.iterate_on, use="iterates on it", required=True)] if step.source is None else [], items
     if isinstance(step, Conditional):
-        return [Taker(path, step.parameter, use="chooses a branch by it", required=True)], frozenset()
+        found = [Taker(path, step.parameter, use="chooses a branch by it", required=True)]
+        return found if step.source is None else [], frozenset()
     if isinstance(step, Loop):
         found = [Taker(path, step.break_on, use="ends by it")]
         return found, frozenset({step.index_as} if step.index_as else ())

@@ -168,23 +168,53 @@ class _ControlAnalyser:
         Args:
             needs: the parameters on which the value depends. composite: the one whose value it is.
         """
+        if scope.after is not None:
+            return self._source_in_graph(scope, position, needs, composite)
         for index in range(position - 1, -1, -1):
             row = self._rows[scope.steps[index]]
             if row.type == "task":
                 return TaskSource(row.path)
             if self._is_as_long_as(composite, row, needs):
                 # Its count is the other map's, so it depends on whatever that one depends on.
-                for path in self._inside_out:
-                    if path == row.path or path.startswith(row.path + "/"):
-                        self._analyse_composite(self._rows[path])
-                self._as_long_as[composite.path] = row.path
-                self._needs[composite.path] = needs = self._needs[row.path]
+                needs = self._take_count_of(row, composite)
                 continue
             if row.inside is not None and any(
                 needs & set(self._scopes[inner].returns) for inner in row.inside.scopes()
             ):
                 return self._source_inside(scope, index, needs, composite)
         return EntrySource()
+
+    def _source_in_graph(
+        self, scope: PlannedScope, position: int, needs: set[str], composite: PlannedStep
+    ) -> Source:
+        """As ``_source_before``, in a graph: a task computes the value that follows, or is, all that the value depends on."""
+        earlier = sorted(scope.earlier(position), reverse=True)
+        source = composite.inside.source if composite.inside is not None else None
+        giving = {index for name in needs for index in scope.returns.get(name, ()) if index in earlier}
+        if source is not None and len(needs) == 1:
+            giving = {index for index in giving if f"{source}/".startswith(f"{scope.steps[index]}/")}
+        for index in earlier:
+            row = self._rows[scope.steps[index]]
+            if row.type == "task" and giving <= {index, *scope.earlier(index)}:
+                return TaskSource(row.path)
+        if not giving:
+            return EntrySource()
+        if len(giving) > 1:
+            raise self._no_task_follows(composite, [self._rows[scope.steps[index]] for index in sorted(giving)])
+        [index] = giving
+        row = self._rows[scope.steps[index]]
+        if self._is_as_long_as(composite, row, needs):
+            return self._source_before(scope, index, self._take_count_of(row, composite), composite)
+        return self._source_inside(scope, index, needs, composite)
+
+    def _take_count_of(self, row: PlannedStep, composite: PlannedStep) -> set[str]:
+        """Has a map's count be that of another map; returns the names that this one depends on, and so both."""
+        for path in self._inside_out:
+            if path == row.path or path.startswith(row.path + "/"):
+                self._analyse_composite(self._rows[path])
+        self._as_long_as[composite.path] = row.path
+        self._needs[composite.path] = self._needs[row.path]
+        return self._needs[row.path]
 
     def _source_inside(self, scope: PlannedScope, index: int, needs: set[str], composite: PlannedStep) -> Source:
         """The source of a value that comes out of the composite at ``index``."""
@@ -220,6 +250,8 @@ class _ControlAnalyser:
 
     def _source_at_end(self, scope: PlannedScope, needs: set[str], composite: PlannedStep) -> Source:
         """The source of a value as it is when the sequence has succeeded: after its last step, or through a handler."""
+        if scope.after is not None:
+            return self._source_at_end_of_graph(scope, needs, composite)
         through_handlers: list[TaskSource | InnerSource] = []
         # Nothing runs after a step that ends the sequence.
         last = next((index for index, path in enumerate(scope.steps) if self._rows[path].ends), len(scope.steps) - 1)
@@ -230,6 +262,23 @@ class _ControlAnalyser:
         source = self._source_before(scope, last + 1, needs, composite)
         through_handlers = [handler for handler in through_handlers if handler != source]
         return ChoiceSource(tuple(through_handlers), source) if through_handlers else source
+
+    def _source_at_end_of_graph(self, scope: PlannedScope, needs: set[str], composite: PlannedStep) -> Source:
+        source = self._source_before(scope, len(scope.steps), needs, composite)
+        if isinstance(source, EntrySource):
+            return source
+        [index] = [index for index, path in enumerate(scope.steps) if path == _step_of(source)]
+        for each in sorted({index, *scope.earlier(index)}):
+            row = self._rows[scope.steps[each]]
+            if row.handler is not None:
+                # Once a handler has succeeded, what depends on its step is skipped, and so the value would be in no record.
+                raise BadInput(
+                    f"the {composite.type} {composite.name!r} depends on what {self._rows[scope.steps[index]].name!r} computes at "
+                    f"the end of a graph, which is skipped where {row.name!r} fails and its on_failure succeeds: give the "
+                    "on_failure to another step, or make that pipeline a line",
+                    row.line,
+                )
+        return source
 
     def _is_as_long_as(self, composite: PlannedStep, row: PlannedStep, needs: set[str]) -> bool:
         """Whether a map iterates on the list of values that another map, just before it, makes of its items."""
@@ -273,6 +322,14 @@ class _ControlAnalyser:
             composite.line,
         )
 
+    def _no_task_follows(self, composite: PlannedStep, rows: list[PlannedStep]) -> BadInput:
+        names = " and ".join(repr(row.name) for row in rows)
+        return BadInput(
+            f"the {composite.type} {composite.name!r} depends on {names}, and no task before it follows them all, so that one "
+            "container holds what decides: put a task between",
+            composite.line,
+        )
+
     def _no_task_in_loop(self, row: PlannedStep) -> BadInput:
         assert row.inside is not None
         return BadInput(
@@ -280,6 +337,11 @@ class _ControlAnalyser:
             f"{row.inside.parameter!r} is the parameter that the loop breaks on",
             row.line,
         )
+
+
+def _step_of(source: Source) -> str:
+    assert isinstance(source, (TaskSource, InnerSource))
+    return source.step
 
 
 def holds_entry(source: Source) -> bool:

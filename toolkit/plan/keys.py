@@ -160,7 +160,7 @@ class _SideBySide:
         if row.task is not None:
             # What a pattern or a folder stands for is known to the run alone.
             keys = [key for key in row.task.catalog.put if not is_pattern(key) and not key.endswith("/")]
-            known = (_known_name(row.task, key) for key in keys)
+            known = (known_name(row.task, key) for key in keys)
             return {name: _Put(row, name, names) for name, names in known}
         if row.inside is None or row.type in ("map", "conditional"):
             return {}
@@ -197,7 +197,7 @@ class _SideBySide:
         for step in self._rows.values():
             for get in step.get:
                 assert step.task is not None
-                wanted, unknown = _known_name(step.task, get.key)
+                wanted, unknown = known_name(step.task, get.key)
                 is_one = bool(unknown) or _stands_for(wanted, name)
                 if get.step is None:
                     is_both = self._sees(step.path, parallel, name, wanted)
@@ -234,7 +234,9 @@ class _SideBySide:
             scope = self._scope_of[getting]
             prefix = f"{scope.path}/" if scope.path else ""
             # A handler may name the step that has failed, too.
-            for step in scope.steps[: scope.steps.index(getting) + is_handler]:
+            position = scope.steps.index(getting)
+            for index in [*scope.earlier(position), *([position] if is_handler else [])]:
+                step = scope.steps[index]
                 if _is_in(putting, step):
                     below = putting[len(prefix) :]
                     is_hidden = any(f"{around}{below}" in self._rows for around in nearer)
@@ -256,9 +258,9 @@ class _SideBySide:
         while True:
             scope = self._scope_of[path]
             outer = self._name_below(name, parallel.path, scope.path)
-            position = scope.steps.index(path)
             owner = self._rows[scope.owner] if scope.owner is not None else None
-            earlier = list(reversed(scope.steps[:position]))
+            positions = sorted(scope.earlier(scope.steps.index(path)), reverse=True)
+            earlier = [scope.steps[position] for position in positions]
             if owner is not None and owner.type == "loop" and not scope.is_handler:
                 # An earlier iteration's.
                 earlier += reversed(scope.steps)
@@ -277,7 +279,7 @@ class _SideBySide:
         """Whether a step inside of a branch finds what its branch has put before, so that its get means that file."""
         while path != parallel.path and _is_in(path, parallel.path):
             scope = self._scope_of[path]
-            earlier = list(scope.steps[: scope.steps.index(path)])
+            earlier = [scope.steps[position] for position in scope.earlier(scope.steps.index(path))]
             if scope.is_handler and scope.owner is not None and scope.owner != parallel.path:
                 earlier.append(scope.owner)
             if any(name in self._put_by_step(self._rows[step]) for step in earlier):
@@ -311,7 +313,7 @@ class _SideBySide:
         return name
 
 
-def _known_name(task: Task, key: str) -> tuple[str, tuple[str, ...]]:
+def known_name(task: Task, key: str) -> tuple[str, tuple[str, ...]]:
     """A key, normalised, with the values that the plan knows, and the names in it that it does not know."""
     parts = []
     unknown: dict[str, None] = {}

@@ -10,12 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from toolkit.config.settings import ResourceList, Resources, RetryStrategy, SecretReference
 from toolkit.model.pipeline import Function, Takes, Task
 from toolkit.runtime.shared.records import encode
-from toolkit.runtime.shared.tree import HANDLER
+from toolkit.runtime.shared.tree import HANDLER, ancestors
 
 if TYPE_CHECKING:
     from toolkit.plan.controls import Control
@@ -111,6 +111,7 @@ class PlannedComposite:
         pods: the most pods that a map may have for each step of its branch on a cluster. grouped: whether a pod may run
             several items.
         as_long_as: another map just before this one. This one iterates on its values, so the two have the same count.
+        source: the path of the one step whose return ``parameter`` is; None is the newest value that is seen.
     """
 
     branches: tuple[tuple[str, str], ...]
@@ -123,6 +124,7 @@ class PlannedComposite:
     pods: int | None = None
     grouped: bool = False
     as_long_as: str | None = None
+    source: str | None = None
 
     def scopes(self) -> list[str]:
         """The scopes inside, the default last."""
@@ -163,11 +165,12 @@ class PlannedStep:
 class PlannedScope:
     """One sequence of steps, with the positions of those that return a name and of those that put files.
 
-    Candidates for a parameter are the positions before the step's own, newest first, then those in the scope around it. A
-    composite returns and puts what the steps inside it return and put.
+    Candidates for a parameter are the positions that are earlier than the step's own, newest first, then those in the scope around
+    it. A composite returns and puts what the steps inside it return and put.
 
     Attributes:
         owner: the path of the row whose branch or handler this is; None for the pipeline's own sequence.
+        after: of a graph, for each step the positions of those that have to end before it starts; None of a line.
     """
 
     path: str
@@ -175,6 +178,13 @@ class PlannedScope:
     returns: Mapping[str, tuple[int, ...]]
     puts: tuple[int, ...]
     owner: str | None = None
+    after: tuple[tuple[int, ...], ...] | None = None
+
+    def earlier(self, position: int) -> range | frozenset[int]:
+        """The positions of the steps that have ended when the one at a position starts; behind the last, those of all."""
+        if self.after is None or position >= len(self.steps):
+            return range(min(position, len(self.steps)))
+        return ancestors(self.after, position)
 
     @property
     def is_handler(self) -> bool:
@@ -236,16 +246,20 @@ class Plan:
         return encode(self.document())
 
     def hash(self) -> str:
-        """SHA-256 of the plan's shape: steps, their order, types and returns. What a user may fix for a retry is not in it."""
+        """SHA-256 of the plan's shape: steps, their order or edges, types and returns. What a user may fix for a retry is not in it."""
         return shape_hash(self.document())
 
 
 def shape_hash(document: PlanDocument) -> str:
     """The hash of the shape of a plan that a record holds (see :meth:`Plan.hash`)."""
-    shape = [
+    shape: list[list[Any]] = [
         [row["path"], row["type"], row.get("kind"), [[each["name"], each["kind"]] for each in row.get("returns", ())]]
         for row in document["steps"]
     ]
+    # A line's order is that of its steps.
+    edges = [[path, scope["after"]] for path, scope in sorted(document["scopes"].items()) if "after" in scope]
+    if edges:
+        shape.append(edges)
     return "sha256:" + hashlib.sha256(json.dumps(shape, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
@@ -308,12 +322,15 @@ def _retry_json(retry: RetryStrategy) -> RetryRow:
 
 
 def _scope_json(scope: PlannedScope) -> ScopeRow:
-    return {
+    row: ScopeRow = {
         "steps": list(scope.steps),
         "positions": {path: position for position, path in enumerate(scope.steps)},
         "returns": {name: list(positions) for name, positions in scope.returns.items()},
         "puts": list(scope.puts),
     }
+    if scope.after is not None:
+        row["after"] = {path: list(after) for path, after in zip(scope.steps, scope.after, strict=True)}
+    return row
 
 
 def _step_json(step: PlannedStep) -> StepRow:
@@ -390,4 +407,6 @@ def _composite_json(inside: PlannedComposite) -> CompositeKeys:
         row["grouped"] = inside.grouped
     if inside.as_long_as is not None:
         row["as_long_as"] = inside.as_long_as
+    if inside.source is not None:
+        row["source"] = inside.source
     return row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolkit.config.settings import Config, ExecutorConfig, Override
 from toolkit.errors import BadInput
@@ -26,6 +26,7 @@ from toolkit.model.pipeline import (
     Task,
 )
 from toolkit.plan import controls, keys
+from toolkit.plan.graph import direct_edges
 from toolkit.plan.plan import (
     CatalogGet,
     Ends,
@@ -72,8 +73,8 @@ class _Planner:
         self._settings: list[Settings] = []
         self._rows: list[PlannedStep] = []
         self._scopes: list[PlannedScope] = []
-        self._around: list[tuple[_Siblings, int]] = []
-        """The sequences around what is being planned, from the outermost, each with the position in it."""
+        self._around: list[_Place] = []
+        """The places in the sequences around what is being planned, from the outermost."""
 
     def plan(self, pipeline: Pipeline, import_roots: tuple[str, ...]) -> Plan:
         self._plan_sequence(pipeline, "", None)
@@ -100,22 +101,23 @@ class _Planner:
         returns: dict[str, list[int]] = {}
         puts: list[int] = []
         siblings = _Siblings(pipeline, scope)
-        self._around.append((siblings, 0))
+        first_row, first_scope = len(self._rows), len(self._scopes)
+        self._around.append(_Place(siblings, 0))
         for position, step in enumerate(pipeline.steps):
-            self._around[-1] = siblings, position
+            self._around[-1] = _Place(siblings, position)
             path = join(scope, step.name)
             if isinstance(step, Stub):
                 self._rows.append(PlannedStep(path, "stub", step.name, ends=_ends(step), line=step.line))
                 continue
             if isinstance(step, Task):
-                self._rows.append(self._plan_task(step, path, position, siblings))
+                self._rows.append(self._plan_task(step, path))
                 names = {declared.name for declared in step.returns}
                 puts_files = bool(step.catalog.put)
             else:
                 names, puts_files = self._plan_composite(step, path)
             if step.on_failure is not None:
                 # The handler runs after the step, and may name it.
-                self._around[-1] = siblings, position + 1
+                self._around[-1] = _Place(siblings, position, in_handler=True)
                 handler = self._plan_sequence(step.on_failure, join(path, HANDLER), path)
                 names |= set(handler.returns)
                 puts_files = puts_files or bool(handler.puts)
@@ -124,12 +126,17 @@ class _Planner:
             if puts_files:
                 puts.append(position)
         self._around.pop()
+        after = None
+        if pipeline.order == "graph":
+            rows, inner = self._rows[first_row:], self._scopes[first_scope:]
+            after = direct_edges(pipeline, scope, siblings.edges, returns, rows, inner)
         planned = PlannedScope(
             scope,
             tuple(join(scope, step.name) for step in pipeline.steps),
             {name: tuple(positions) for name, positions in returns.items()},
             tuple(puts),
             owner,
+            after,
         )
         self._scopes.append(planned)
         return planned
@@ -168,6 +175,7 @@ class _Planner:
                 tuple((name, sequence(branch, join(path, name))) for name, branch in step.branches),
                 default=sequence(step.default, join(path, DEFAULT)) if step.default is not None else None,
                 parameter=step.parameter,
+                source=self._source(step, step.parameter, "chooses a branch by"),
             )
         elif isinstance(step, Map):
             if isinstance(step.reducer, str) and step.reducer not in REDUCERS:
@@ -183,6 +191,7 @@ class _Planner:
                 reducer=step.reducer,
                 pods=self._config.executor.config.pods_per_map,
                 grouped=_can_be_grouped(step.branch),
+                source=self._source(step, step.iterate_on, "iterates on"),
             )
         else:
             inside = PlannedComposite(
@@ -194,7 +203,10 @@ class _Planner:
         self._rows[place] = replace(row, inside=inside)
         return {name for scope in inner for name in scope.returns}, any(scope.puts for scope in inner)
 
-    def _plan_task(self, task: Task, path: str, position: int, siblings: _Siblings) -> PlannedStep:
+    def _source(self, step: Map | Conditional, name: str, use: str) -> str | None:
+        return self._returning(step, step.source, name, use) if step.source is not None else None
+
+    def _plan_task(self, task: Task, path: str) -> PlannedStep:
         gets = []
         for key in task.catalog.get:
             gets.append(self._plan_get(task, key))
@@ -203,7 +215,7 @@ class _Planner:
         named = keys.names_in_keys([*(get.key for get in gets), *task.catalog.put])
         bind: dict[str, BindRow] = {}
         for argument, binding in task.bind.items():
-            bind[argument] = self._plan_binding(task, argument, binding, named, position, siblings)
+            bind[argument] = self._plan_binding(task, argument, binding, named)
         self._check_secrets(task)
         handler = join(path, HANDLER) if task.on_failure is not None else None
         settings = self._settings_of(task)
@@ -216,10 +228,10 @@ class _Planner:
 
     def _plan_get(self, task: Task, key: str) -> CatalogGet:
         """A get. The step that its key names is one of the task's own sequence, else of the nearest one around that has it."""
-        for siblings, position in reversed(self._around):
-            step, rest = _split_step(key, siblings.paths)
+        for place in reversed(self._around):
+            step, rest = _split_step(key, place.siblings.paths)
             if step is not None:
-                path = siblings.before(step, position, task, f"gets {rest} from")
+                path = place.siblings.before(step, place, task, f"gets {rest} from")
                 return CatalogGet(keys.checked_key(task, rest), path)
         return CatalogGet(keys.checked_key(task, key))
 
@@ -229,8 +241,6 @@ class _Planner:
         argument: str,
         binding: Binding,
         named: Collection[str],
-        position: int,
-        siblings: _Siblings,
     ) -> BindRow:
         takes = task.takes if task.kind == "python" else None
         # The names in its catalog keys are arguments of the step as well.
@@ -242,13 +252,19 @@ class _Planner:
             return {"name": binding.name}
         if binding.step == Source.RUN:
             return {"name": binding.name, "step": Source.RUN}
-        path = siblings.before(binding.step, position, task, f"binds {argument} to {binding.name} of")
-        if binding.name not in siblings.returns(binding.step):
-            raise BadInput(
-                f"the step {task.name!r} binds {argument} to {binding.name} of {binding.step!r}, which does not return it",
-                task.line,
-            )
-        return {"name": binding.name, "step": path}
+        return {"name": binding.name, "step": self._returning(task, binding.step, binding.name, f"binds {argument} to")}
+
+    def _returning(self, step: Task | Map | Conditional, source: str, name: str, use: str) -> str:
+        """The plan's path of a step that returns a name: one of the own sequence, else of the nearest one around that has it.
+
+        Args:
+            step: the one that uses the value. use: how it does, as the verb of the message.
+        """
+        place = next((place for place in reversed(self._around) if source in place.siblings.paths), self._around[-1])
+        path = place.siblings.before(source, place, step, f"{use} {name} of")
+        if name not in place.siblings.returns(source):
+            raise BadInput(f"the step {step.name!r} {use} {name} of {source!r}, which does not return it", step.line)
+        return path
 
     def _check_secrets(self, task: Task) -> None:
         for name in task.secrets:
@@ -281,11 +297,25 @@ class _Planner:
         return config.overrides[name]
 
 
+class _Place(NamedTuple):
+    """The place of what is being planned in a sequence around it: inside the step at a position, or inside its handler."""
+
+    siblings: _Siblings
+    position: int
+    in_handler: bool = False
+
+
 class _Siblings:
-    """The steps of one sequence and those inside them, by their paths from here."""
+    """The steps of one sequence and those inside them, by their paths from here.
+
+    Attributes:
+        edges: of the steps that name others: the position of the other one, that of the step, and its use of the other one.
+    """
 
     def __init__(self, pipeline: Pipeline, scope: str) -> None:
         self._scope = scope
+        self._is_graph = pipeline.order == "graph"
+        self.edges: dict[tuple[int, int], str] = {}
         self._steps: dict[str, tuple[int, Step]] = {}
         for position, step in enumerate(pipeline.steps):
             for path, inner in _with_inner_steps(step):
@@ -295,19 +325,27 @@ class _Siblings:
     def paths(self) -> Collection[str]:
         return self._steps.keys()
 
-    def before(self, path: str, position: int, task: Task, use: str) -> str:
-        """The plan's path of a step that runs before the one at ``position``.
+    def before(self, path: str, place: _Place, step: Step, use: str) -> str:
+        """The plan's path of a step that runs before the one at a place of this sequence.
 
         Args:
-            task: the task that uses the step. use: how it uses the step, as the verb of the message.
+            step: the one that uses it. use: how it uses it, as the verb of the message.
 
         Raises:
             BadInput: there is no such step, or it does not run before.
         """
         if path not in self._steps:
-            raise BadInput(f"the step {task.name!r} {use} the step {path!r}, which does not exist", task.line)
-        if self._steps[path][0] >= position:
-            raise BadInput(f"the step {task.name!r} {use} the step {path!r}, which does not run before it", task.line)
+            raise BadInput(f"the step {step.name!r} {use} the step {path!r}, which does not exist", step.line)
+        position = self._steps[path][0]
+        if position == place.position:
+            is_before = place.in_handler
+        elif self._is_graph:
+            is_before = True
+            self.edges.setdefault((position, place.position), use)
+        else:
+            is_before = position < place.position
+        if not is_before:
+            raise BadInput(f"the step {step.name!r} {use} the step {path!r}, which does not run before it", step.line)
         return join(self._scope, path)
 
     def returns(self, path: str) -> set[str]:
@@ -369,8 +407,8 @@ def _check_labels(step: Step, labels: list[str], handler: str | None, default: b
 
 
 def _can_be_grouped(branch: Pipeline) -> bool:
-    """Whether one container may run several items of a map: only where the branch is tasks that just succeed or fail."""
-    return all(
+    """Whether one container may run several items of a map: only where the branch is a line of tasks that succeed or fail."""
+    return branch.order == "line" and all(
         isinstance(step, Task)
         and step.on_failure is None
         and not (step.terminate_with_success or step.terminate_with_failure)
@@ -434,7 +472,7 @@ def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[Planned
     for step in plan.steps:
         needed: list[str] = []
         if step.inside is not None and step.type in ("map", "conditional"):
-            needed = [step.inside.parameter]
+            needed = [step.inside.parameter] if step.inside.source is None else []
         elif step.inside is not None and step.type == "loop":
             [(_, scope)] = step.inside.branches
             needed = [] if step.inside.parameter in scopes[scope].returns else [step.inside.parameter]

@@ -28,7 +28,8 @@ class Sources:
         inner = path
         while True:
             scope = self._scope_of[inner]
-            if any(index < self._positions[inner] for index in scope.returns.get(name, ())):
+            earlier = scope.earlier(self._positions[inner])
+            if any(index in earlier for index in scope.returns.get(name, ())):
                 return "other", None
             if scope.owner is None:
                 return "run", None

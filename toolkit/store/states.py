@@ -7,9 +7,10 @@ attempts on the way, so that a run is shown as far as it has come.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.runtime.shared.causes import ALWAYS
@@ -110,6 +111,23 @@ def states(
     return States(walk.rows, root, walk.controls)
 
 
+def _by_dependence(after: list[list[int]]) -> Iterator[int]:
+    """The positions of a graph's steps, each behind those that it follows, and else in order of definition."""
+    followers: list[list[int]] = [[] for _ in after]
+    for position, each in enumerate(after):
+        for earlier in each:
+            followers[earlier].append(position)
+    missing = [len(each) for each in after]
+    ready = [position for position, count in enumerate(missing) if not count]
+    while ready:
+        position = heappop(ready)
+        yield position
+        for follower in followers[position]:
+            missing[follower] -= 1
+            if not missing[follower]:
+                heappush(ready, follower)
+
+
 class _Walk:
     def __init__(
         self,
@@ -137,6 +155,8 @@ class _Walk:
         """Adds the rows of a sequence, one after the other; returns the state of the sequence."""
         if scope not in self._scopes:
             self._scopes[scope] = self._tree.scope_rows(scope)
+        if "after" in self._tree.scopes[scope]:
+            return self._graph(scope, instance, turn)
         result: State | None = None
         begun = is_over = is_unknown = False
         for row in self._scopes[scope]:
@@ -164,6 +184,34 @@ class _Walk:
         elif result is None:
             result = State("succeeded") if self._scopes[scope] else self._state_of_empty(turn)
         return self._state_of_whole(result, begun)
+
+    def _graph(self, scope: str, instance: str, turn: _Turn) -> State:
+        """As ``sequence``, of a graph: a step has its turn when those that it follows have succeeded."""
+        rows = self._scopes[scope]
+        after = [self._tree.scopes[scope]["after"][row["path"]] for row in rows]
+        states: dict[int, State] = {}
+        counted: list[State] = []
+        below: dict[int, list[Row]] = {}
+        first = len(self.rows)
+        for position in _by_dependence(after):
+            own_turn = self._turn_behind([states[earlier] for earlier in after[position]], turn)
+            states[position] = self._row(rows[position], join(instance, rows[position]["name"]), own_turn)
+            below[position] = self.rows[first:]
+            del self.rows[first:]
+            if own_turn is not _Turn.NEVER or turn is _Turn.NEVER:
+                counted.append(states[position])
+        for position in sorted(below):
+            self.rows.extend(below[position])
+        return self._side_by_side(counted, turn)
+
+    def _turn_behind(self, earlier: list[State], turn: _Turn) -> _Turn:
+        """The turn of a step of a graph. What follows a step that did not succeed is skipped, also where that was handled."""
+        for state in earlier:
+            if state.status in ("running", "waiting") or self._single:
+                turn = self._turn_after(turn) if state.status != "succeeded" else turn
+            elif state.status not in ("succeeded", "unknown") or state.ends:
+                return _Turn.NEVER
+        return turn
 
     def _turn_after(self, turn: _Turn) -> _Turn:
         """The turn of what is behind a row that has not succeeded."""

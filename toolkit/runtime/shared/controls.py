@@ -147,7 +147,7 @@ class Controls:
             UnsuitableValue: no branch has the value, and there is no default.
         """
         name = row["parameter"]
-        resolved = Scope(self._plan, self._records, instance).parameter(name)
+        resolved = Scope(self._plan, self._records, instance).parameter(name, row.get("source"))
         if resolved is None:
             raise UnsuitableValue(f"the conditional {instance} depends on {name}, which has no value")
         value = self._plain(resolved)

@@ -149,6 +149,7 @@ if TYPE_CHECKING:
         pods: int
         grouped: bool
         as_long_as: str
+        source: str
 
     class StepRow(StepKeys, TaskKeys, CompositeKeys):
         """A row of the plan: ``type`` says which keys it has. ``handler`` is the path of the scope of its on_failure."""

@@ -18,7 +18,7 @@ from .values import as_json_text, item_spelling, list_spelling, parse_json_text,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from typing import Any, Optional
 
     from .documents import (
@@ -177,7 +177,7 @@ class Scope:
             return self._of_row(trail[-1].row, path, name) if trail else None
         if step is None:
             for segment in reversed(self._trail):
-                before = self._plan.scopes[segment.template]["positions"][segment.row["path"]]
+                before = self._plan.earlier(segment.template, segment.row["path"])
                 resolved = self._of_sequence(segment.template, segment.instance, name, before)
                 resolved = resolved or self._of_entry(segment.template, segment.instance, name)
                 if resolved is not None:
@@ -196,8 +196,8 @@ class Scope:
         names = set(self._plan.parameters)
         for segment in self._trail:
             scope = self._plan.scopes[segment.template]
-            before = scope["positions"][segment.row["path"]]
-            names.update(name for name, indices in scope["returns"].items() if indices[0] < before)
+            before = self._plan.earlier(segment.template, segment.row["path"])
+            names.update(name for name, indices in scope["returns"].items() if any(index in before for index in indices))
             owner = self._owner(segment.template, segment.instance)
             if owner is not None:
                 if owner.row.get("item") and owner.row["type"] in ("map", "loop"):
@@ -258,7 +258,7 @@ class Scope:
     def _spelled_items(self, row: StepRow, path: str) -> tuple[list[JsonValue], Optional[str]]:
         """The items, and the text that spelled their list, if one did."""
         name = row["parameter"]
-        resolved = Scope(self._plan, self._records, path).parameter(name)
+        resolved = Scope(self._plan, self._records, path).parameter(name, row.get("source"))
         if resolved is None:
             raise UnsuitableValue(f"the map {path} iterates on {name}, which has no value")
         stored = resolved[1]
@@ -276,11 +276,13 @@ class Scope:
             raise UnsuitableValue(f"the map {path} iterates on {name}, which is no list but {short_json(value)}")
         return value, given if isinstance(given, str) else stored.get("spelling")
 
-    def _of_sequence(self, scope: str, instance: str, name: str, before: Optional[int]) -> Optional[ResolvedValue]:
-        """The newest of a name among the steps of a sequence before a position (None: among all)."""
+    def _of_sequence(
+        self, scope: str, instance: str, name: str, before: Optional[Container[int]]
+    ) -> Optional[ResolvedValue]:
+        """The newest of a name among the steps of a sequence at some positions (None: among all)."""
         sequence = self._plan.scopes[scope]
         for index in reversed(sequence["returns"].get(name, ())):
-            if before is None or index < before:
+            if before is None or index in before:
                 row = self._plan.rows[sequence["steps"][index]]
                 resolved = self._of_row(row, join(instance, row["name"]), name)
                 if resolved is not None:
@@ -437,7 +439,7 @@ class Scope:
         else:
             for segment in reversed(self._trail):
                 scope, instance = segment.template, segment.instance
-                before = self._plan.scopes[scope]["positions"][segment.row["path"]]
+                before = self._plan.earlier(scope, segment.row["path"])
                 _add_older(sources, self._put_by_sequence(scope, instance, pattern, before))
                 failed = self._failed_step(scope, instance)
                 if failed is not None:
@@ -466,12 +468,14 @@ class Scope:
                 return self._put_by_row(segment.row, path, everything)
         return {}
 
-    def _put_by_sequence(self, scope: str, instance: str, pattern: _KeyPattern, before: Optional[int]) -> Sources:
-        """The files that the steps of a sequence before a position (None: all of them) put."""
+    def _put_by_sequence(
+        self, scope: str, instance: str, pattern: _KeyPattern, before: Optional[Container[int]]
+    ) -> Sources:
+        """The files that the steps of a sequence at some positions (None: all of them) put."""
         sequence = self._plan.scopes[scope]
         sources: Sources = {}
         for index in reversed(sequence["puts"]):
-            if before is None or index < before:
+            if before is None or index in before:
                 row = self._plan.rows[sequence["steps"][index]]
                 _add_older(sources, self._put_by_row(row, join(instance, row["name"]), pattern))
                 if pattern.name in sources:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Optional
+    from collections.abc import Iterator, Sequence
+    from typing import Optional, Union
 
     from .documents import ControlValues, PlanDocument, ScopeRow, StepRow
 
@@ -55,6 +55,22 @@ def depth(template: str) -> int:
     return template.split("/").count(ANY)
 
 
+def ancestors(after: Sequence[Sequence[int]], position: int) -> frozenset[int]:
+    """The positions of all steps of a graph that have ended when the one at a position starts.
+
+    Args:
+        after: for each step the positions of those that it follows directly.
+    """
+    found: set[int] = set()
+    waiting = list(after[position])
+    while waiting:
+        earlier = waiting.pop()
+        if earlier not in found:
+            found.add(earlier)
+            waiting.extend(after[earlier])
+    return frozenset(found)
+
+
 class Tree:
     """The rows and scopes of a plan.
 
@@ -70,6 +86,14 @@ class Tree:
     def scope_rows(self, scope: str) -> list[StepRow]:
         """The rows of a sequence, in order."""
         return [self.rows[path] for path in self.scopes[scope]["steps"]]
+
+    def earlier(self, scope: str, path: str) -> Union[range, frozenset[int]]:
+        """The positions in a sequence of the steps that have ended when the one with the template path ``path`` starts."""
+        sequence = self.scopes[scope]
+        after = sequence.get("after")
+        if after is None:
+            return range(sequence["positions"][path])
+        return ancestors([after[step] for step in sequence["steps"]], sequence["positions"][path])
 
     def trail(self, path: str) -> Optional[list[Segment]]:
         """The rows that lead to the one at the instance path ``path``, the outermost first; None when there is no such row."""

@@ -1,0 +1,264 @@
+"""The edges of a graph: which of its steps have to end before a step starts, and why.
+
+A step follows those that it names (`after`, bindings, keys with a step), and the one that returns a parameter or puts a file which
+it takes by name alone. What a composite holds takes as well. Where two steps return what is taken by name, nothing but time could
+decide between them, so that is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from toolkit.errors import BadInput
+from toolkit.model.pipeline import Pipeline, Step
+from toolkit.plan import keys
+from toolkit.plan.plan import PlannedScope, PlannedStep
+from toolkit.runtime.shared.catalog import is_pattern, matches
+from toolkit.runtime.shared.keys import escape_braces, parse_key
+
+Named = Mapping[tuple[int, int], str]
+"""Edges from an earlier to a later position of a sequence, each with the use that the later step makes of the earlier one."""
+
+
+def direct_edges(
+    pipeline: Pipeline,
+    scope: str,
+    named: Named,
+    returns: Mapping[str, Sequence[int]],
+    rows: Iterable[PlannedStep],
+    inner: Iterable[PlannedScope],
+) -> tuple[tuple[int, ...], ...]:
+    """For each step of a graph the positions of those that have to end before it starts.
+
+    Args:
+        scope: the graph's path. named: the edges of steps that name others. returns: the positions that return a name.
+        rows: those of the graph and of all inside it. inner: the scopes inside it.
+
+    Raises:
+        BadInput: two steps return or put what a step takes by name alone, or the edges form a cycle.
+    """
+    edges = _Edges(pipeline, scope, returns, list(rows), list(inner))
+    for (earlier, later), use in named.items():
+        edges.add(earlier, later, use)
+    for position, step in enumerate(pipeline.steps):
+        for name in step.after:
+            edges.add(edges.position(name), position, "is after")
+    edges.add_by_name()
+    edges.check_cycles()
+    return edges.by_step()
+
+
+class _Edges:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        scope: str,
+        returns: Mapping[str, Sequence[int]],
+        rows: Sequence[PlannedStep],
+        inner: Sequence[PlannedScope],
+    ) -> None:
+        self._steps: Sequence[Step] = pipeline.steps
+        self._returns = returns
+        self._rows = {row.path: row for row in rows}
+        self._scope_of = {path: each for each in inner for path in each.steps}
+        self._scopes = {each.path: each for each in inner}
+        prefix = f"{scope}/" if scope else ""
+        self._positions = {f"{prefix}{step.name}": position for position, step in enumerate(pipeline.steps)}
+        self._names = {step.name: position for position, step in enumerate(pipeline.steps)}
+        self._uses: dict[tuple[int, int], str] = {}
+        self._puts: list[list[str]] = [[] for _ in pipeline.steps]
+        for row in rows:
+            position, maps = self._place(row.path)
+            for key in row.task.catalog.put if row.task is not None else ():
+                self._puts[position].append("*/" * maps + _as_pattern(row, key))
+
+    def position(self, name: str) -> int:
+        return self._names[name]
+
+    def add(self, earlier: int, later: int, use: str) -> None:
+        self._uses.setdefault((earlier, later), use)
+
+    def by_step(self) -> tuple[tuple[int, ...], ...]:
+        after: list[list[int]] = [[] for _ in self._steps]
+        for earlier, later in sorted(self._uses):
+            after[later].append(earlier)
+        return tuple(map(tuple, after))
+
+    def add_by_name(self) -> None:
+        """Adds the edges that follow from what is taken by name alone."""
+        for row in self._rows.values():
+            for name, argument in taken_names(row):
+                self._add_name(row, name, argument)
+            for get in row.get:
+                if get.step is None:
+                    self._add_key(row, get.key)
+
+    def _place(self, path: str) -> tuple[int, int]:
+        """The position of the graph's step that a row is or lies in, and the number of maps between the two."""
+        maps = 0
+        while path not in self._positions:
+            scope = self._scope_of[path]
+            assert scope.owner is not None
+            maps += self._rows[scope.owner].type == "map" and not scope.is_handler
+            path = scope.owner
+        return self._positions[path], maps
+
+    # --- parameters ---
+
+    def _add_name(self, row: PlannedStep, name: str, argument: str) -> None:
+        position = self._seeker(row, name)
+        if position is None:
+            return
+        givers = [giver for giver in self._returns.get(name, ()) if giver != position]
+        if len(givers) > 1:
+            raise self._is_unclear(row, name, argument, givers)
+        for giver in givers:
+            self.add(giver, position, f"takes {name} of")
+
+    def _seeker(self, row: PlannedStep, name: str) -> int | None:
+        """The position of the step that takes a name from the graph for a row; None where it is surely found inside that step."""
+        path = row.path
+        if row.type == "loop" and row.inside is not None and any(
+            name in self._scopes[scope].returns or row.inside.item == name for scope in row.inside.scopes()
+        ):
+            return None
+        while path not in self._positions:
+            scope = self._scope_of[path]
+            earlier = scope.earlier(scope.steps.index(path))
+            if any(index in earlier and self._surely_returns(scope.steps[index]) for index in scope.returns.get(name, ())):
+                return None
+            assert scope.owner is not None
+            owner = self._rows[scope.owner]
+            if owner.inside is not None and owner.inside.item == name and not scope.is_handler:
+                return None
+            path = scope.owner
+        return self._positions[path]
+
+    def _surely_returns(self, path: str) -> bool:
+        row = self._rows[path]
+        return row.task is not None and row.handler is None
+
+    def _is_unclear(self, row: PlannedStep, name: str, argument: str, givers: Sequence[int]) -> BadInput:
+        """A name that several steps return. The one that takes it itself is most likely the one that is meant."""
+        takers = {later for (_, later), use in self._uses.items() if use == f"takes {name} of"}
+        likely = self._steps[next((giver for giver in reversed(givers) if giver in takers), givers[-1])].name
+        both = " and ".join(repr(self._steps[giver].name) for giver in givers)
+        if row.type in ("map", "conditional"):
+            setting = "iterate_on" if row.type == "map" else "parameter"
+            remedy = f"say which, as in {setting}: {likely}.{name}"
+        else:
+            remedy = f"say which by bind, as in bind: {{{argument}: {likely}.{name}}}"
+        return BadInput(
+            f"the {row.type if row.task is None else 'step'} {row.name!r} takes {name}, which {both} return, and in a graph none of "
+            f"them is the newer one: {remedy}",
+            row.line,
+        )
+
+    # --- files ---
+
+    def _add_key(self, row: PlannedStep, key: str) -> None:
+        assert row.task is not None
+        position, _ = self._place(row.path)
+        wanted = _as_pattern(row, key)
+        if self._puts_inside(row.path, wanted):
+            return
+        givers = [
+            giver
+            for giver, puts in enumerate(self._puts)
+            if giver != position and any(_overlap(wanted, put) for put in puts)
+        ]
+        if is_pattern(key):
+            if givers and not self._steps[position].after:
+                name = self._steps[givers[0]].name
+                raise BadInput(
+                    f"the step {row.name!r} gets {key}, a pattern, which in a graph would mean whatever has been put by then: "
+                    f"name the step, as in {name}:{key}, or list steps in `after`",
+                    row.line,
+                )
+            return
+        alike = [giver for giver in givers if wanted in self._puts[giver]]
+        if len(alike) > 1:
+            both = " and ".join(repr(self._steps[giver].name) for giver in alike)
+            raise BadInput(
+                f"the step {row.name!r} gets {key}, which {both} put, and in a graph none of them is the newer one: say which, as "
+                f"in {self._steps[alike[-1]].name}:{key}",
+                row.line,
+            )
+        for giver in alike or givers:
+            self.add(giver, position, f"gets {key} of")
+
+    def _puts_inside(self, path: str, wanted: str) -> bool:
+        """Whether an earlier step beside the one that gets, or beside what is around it inside the graph's step, puts the key."""
+        while path not in self._positions:
+            scope = self._scope_of[path]
+            for index in scope.earlier(scope.steps.index(path)):
+                row = self._rows[scope.steps[index]]
+                if row.task is not None and wanted in (_as_pattern(row, key) for key in row.task.catalog.put):
+                    return True
+            assert scope.owner is not None
+            path = scope.owner
+        return False
+
+    # --- cycles ---
+
+    def check_cycles(self) -> None:
+        done: set[int] = set()
+        followers: list[list[int]] = [[] for _ in self._steps]
+        for earlier, later in sorted(self._uses):
+            followers[earlier].append(later)
+        for start in range(len(self._steps)):
+            # Each entry is a step with those that it still has to look at.
+            trail: list[tuple[int, Iterator[int]]] = [(start, iter(followers[start]))]
+            while trail:
+                position, remaining = trail[-1]
+                following = next(remaining, None)
+                if following is None:
+                    done.add(position)
+                    trail.pop()
+                    continue
+                if following in done:
+                    continue
+                way = [each for each, _ in trail]
+                if following in way:
+                    raise self._is_cycle([*way[way.index(following) :], following])
+                trail.append((following, iter(followers[following])))
+
+    def _is_cycle(self, way: list[int]) -> BadInput:
+        pairs = zip(way, way[1:], strict=False)
+        uses = (
+            f"{self._steps[later].name!r} {self._uses[earlier, later]} {self._steps[earlier].name!r}"
+            for earlier, later in pairs
+        )
+        return BadInput(f"the steps of the graph form a cycle: {', and '.join(uses)}", self._steps[way[0]].line)
+
+
+def taken_names(row: PlannedStep) -> Iterator[tuple[str, str]]:
+    """What a row takes by name alone: the name, and the argument that it is for."""
+    if row.inside is not None:
+        if row.inside.parameter and row.inside.source is None:
+            yield row.inside.parameter, row.inside.parameter
+        return
+    if row.task is None:
+        return
+    arguments = row.task.takes.names if row.task.takes is not None else ()
+    for argument in dict.fromkeys((*arguments, *keys.names_in(row), *row.bind)):
+        binding = row.bind.get(argument) or {"name": argument}
+        if "value" not in binding and "step" not in binding:
+            yield binding["name"], argument
+
+
+def _as_pattern(row: PlannedStep, key: str) -> str:
+    """A key, normalised, with ``*`` for each value that the plan does not know."""
+    assert row.task is not None
+    known, unknown = keys.known_name(row.task, key)
+    if not unknown:
+        return known
+    return os.path.normpath("".join("*" if is_name else escape_braces(text) for text, is_name in parse_key(key)))
+
+
+def _overlap(wanted: str, put: str) -> bool:
+    """Whether a key that is got may stand for a file of a key that is put."""
+    if wanted in (put, ".") or put == "." or wanted.startswith(put + "/") or put.startswith(wanted + "/"):
+        return True
+    return (is_pattern(put) and matches(put, wanted)) or (is_pattern(wanted) and matches(wanted, put))
