@@ -7,16 +7,15 @@ attempts on the way, so that a run is shown as far as it has come.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.runtime.shared.causes import ALWAYS
 from toolkit.runtime.shared.controls import control_error, missing_value_reason
 from toolkit.runtime.shared.retry_policy import may_be_retried
-from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
+from toolkit.runtime.shared.tree import HANDLER, Tree, branches, by_dependence, join
 from toolkit.store.engine_view import EngineView
 from toolkit.store.verdict import LOST_RUN, Attempt
 
@@ -111,23 +110,6 @@ def states(
     return States(walk.rows, root, walk.controls)
 
 
-def _by_dependence(after: list[list[int]]) -> Iterator[int]:
-    """The positions of a graph's steps, each behind those that it follows, and else in order of definition."""
-    followers: list[list[int]] = [[] for _ in after]
-    for position, each in enumerate(after):
-        for earlier in each:
-            followers[earlier].append(position)
-    missing = [len(each) for each in after]
-    ready = [position for position, count in enumerate(missing) if not count]
-    while ready:
-        position = heappop(ready)
-        yield position
-        for follower in followers[position]:
-            missing[follower] -= 1
-            if not missing[follower]:
-                heappush(ready, follower)
-
-
 class _Walk:
     def __init__(
         self,
@@ -193,7 +175,7 @@ class _Walk:
         counted: list[State] = []
         below: dict[int, list[Row]] = {}
         first = len(self.rows)
-        for position in _by_dependence(after):
+        for position in by_dependence(after):
             own_turn = self._turn_behind([states[earlier] for earlier in after[position]], turn)
             states[position] = self._row(rows[position], join(instance, rows[position]["name"]), own_turn)
             below[position] = self.rows[first:]

@@ -71,6 +71,25 @@ def ancestors(after: Sequence[Sequence[int]], position: int) -> frozenset[int]:
     return frozenset(found)
 
 
+def by_dependence(after: Sequence[Sequence[int]]) -> Iterator[int]:
+    """The positions of a graph's steps, each behind those that it follows, and else in order of definition."""
+    from heapq import heappop, heappush  # the steps themselves never need it
+
+    followers: list[list[int]] = [[] for _ in after]
+    for position, each in enumerate(after):
+        for earlier in each:
+            followers[earlier].append(position)
+    missing = [len(each) for each in after]
+    ready = [position for position, count in enumerate(missing) if not count]
+    while ready:
+        position = heappop(ready)
+        yield position
+        for follower in followers[position]:
+            missing[follower] -= 1
+            if not missing[follower]:
+                heappush(ready, follower)
+
+
 class Tree:
     """The rows and scopes of a plan.
 

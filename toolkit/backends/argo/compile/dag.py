@@ -8,7 +8,7 @@ the composite computes such a value, it is an input of the template, or an outpu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile import names
@@ -33,7 +33,7 @@ from toolkit.backends.argo.compile.tasks import (
 )
 from toolkit.plan.controls import ChoiceSource, EntrySource, InnerSource, Source, TaskSource
 from toolkit.plan.plan import Plan, PlannedScope, PlannedStep
-from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, depth
+from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, by_dependence, depth
 
 ENTRY = "pipeline"
 NOTHING = "nothing"
@@ -120,11 +120,54 @@ class Graph:
             terms = [text for source in sources for text in self._terms(source, scope.path, key, task_names)]
             outputs.append(output(key, terms))
         template["dag"] = {"tasks": tasks}
+        if scope.after is not None:
+            # What does not depend on a step that has failed runs to its end.
+            template["dag"]["failFast"] = False
         if outputs:
             template["outputs"] = {"parameters": outputs}
         return template
 
+    def _of_graph(self, scope: PlannedScope, after: Sequence[Sequence[int]]) -> list[KubernetesObject]:
+        tasks: list[KubernetesObject] = []
+        ends: list[str] = []
+        has_handler = False
+        # By position: what a step that follows this one depends on. A stub makes no task, and stands for those that it follows.
+        success: dict[int, tuple[str, ...]] = {}
+        rows = [self._rows[path] for path in scope.steps]
+        for position in by_dependence(after):
+            row = rows[position]
+            earlier = tuple(dict.fromkeys(term for each in after[position] for term in success[each]))
+            omitted = self._omitted(row.path)
+            if row.type == "stub" or () in omitted:
+                success[position] = earlier
+                continue
+            name = names.task_name(row.path)
+            task = call(name, self._template_name(row), self._arguments(row, scope.path), " && ".join(earlier))
+            tasks.append(omit_at(task, omitted))
+            success[position] = (success_of(task),)
+            passed = [f"{name}.{phase}" for phase in ("Succeeded", "Skipped", "Omitted")]
+            if row.handler is not None:
+                has_handler = True
+                handler = handler_task(row.path)
+                arguments = self._composite_arguments(row.handler, scope.path)
+                tasks.append(call(handler, _scope_name(row.handler), arguments, f"{name}.Failed || {name}.Errored"))
+                passed.append(f"{handler}.Succeeded")
+            ends.append(f"({' || '.join(passed)})")
+        if has_handler:
+            # What depends on a step whose handler has succeeded is omitted, and all else counts.
+            tasks.append(call(names.task_name("/end"), self._nothing(), [], " && ".join(ends)))
+        elif len(leaves := self._leaves(after, success)) > 1:
+            tasks.append(call(names.task_name("/end"), self._nothing(), [], " && ".join(leaves)))
+        return tasks or [call(NOTHING, self._nothing(), [], "")]
+
+    def _leaves(self, after: Sequence[Sequence[int]], success: Mapping[int, tuple[str, ...]]) -> list[str]:
+        """The terms of the steps that nothing follows."""
+        followed = {earlier for each in after for earlier in each}
+        return list(dict.fromkeys(term for each in sorted(success) if each not in followed for term in success[each]))
+
     def _sequence(self, scope: PlannedScope) -> list[KubernetesObject]:
+        if scope.after is not None:
+            return self._of_graph(scope, scope.after)
         tasks: list[KubernetesObject] = []
         handlers: list[str] = []
         last = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from toolkit.backends.completed_work import CompletedWork
 from toolkit.runtime.shared import layout
 from toolkit.runtime.shared.controls import ControlParameters, group_ranges
 from toolkit.runtime.shared.scope import UnsuitableValue
-from toolkit.runtime.shared.tree import ANY, GROUP, Tree, branches, depth
+from toolkit.runtime.shared.tree import ANY, GROUP, Segment, Tree, branches, by_dependence, depth
 from toolkit.store.states import Row
 
 if TYPE_CHECKING:
@@ -86,12 +86,15 @@ class OmittedWork:
         sequences: dict[str, _Sequence] = {"": _Sequence(True, "")}
         entered: dict[str, bool | None] = {}
         types: dict[str, str] = {}
-        for row in rows:
+        for row in self._by_dependence(rows):
             scope = row.path.rpartition("/")[0]
             if scope not in sequences:
                 owner = scope if scope in entered else scope.rpartition("/")[0]
                 sequences[scope] = _Sequence(entered[owner], owner if types[owner] == "loop" else "")
             sequence = sequences[scope]
+            earlier = self._earlier_in_graph(row)
+            if earlier is not None and sequence.clean is not None:
+                sequence.look_behind(earlier)
             types[row.path] = row.row["type"]
             if sequence.clean is None:
                 # The composite around it is done.
@@ -106,11 +109,41 @@ class OmittedWork:
                 self._omitted[template][positions] = None
                 self._done.add(row.path)
             entered[row.path] = None if omitted else sequence.clean
-            sequence.handled = handled
-            sequence.clean = sequence.clean and omitted
+            sequence.pass_row(template, handled, omitted)
             if sequence.loop and not sequence.clean:
                 # The loop's further iterations depend on this one.
                 entered[sequence.loop] = False
+
+    def _by_dependence(self, rows: Iterable[Row]) -> list[Row]:
+        """The rows in the order of the plan, but in a graph each step behind those that it follows."""
+        ordered = list(rows)
+        ranks: dict[str, int] = {}
+        for scope in self._tree.scopes.values():
+            if "after" in scope:
+                order = by_dependence([scope["after"][path] for path in scope["steps"]])
+                ranks.update({scope["steps"][position]: rank for rank, position in enumerate(order)})
+        if not ranks:
+            return ordered
+        begun: dict[str, int] = {}
+        places: dict[str, list[tuple[int, int]]] = {}
+        for number, row in enumerate(ordered):
+            trail = self._tree.trail(row.path) or []
+            places[row.path] = [
+                (begun.setdefault(f"{each.template}:{each.instance}", number), self._rank(each, ranks)) for each in trail
+            ]
+        return sorted(ordered, key=lambda row: places[row.path])
+
+    def _rank(self, segment: Segment, ranks: dict[str, int]) -> int:
+        path = segment.row["path"]
+        return ranks[path] if path in ranks else self._tree.scopes[segment.template]["positions"][path]
+
+    def _earlier_in_graph(self, row: Row) -> list[str] | None:
+        """The template paths of the steps that a step of a graph follows; None for one of a line."""
+        trail = self._tree.trail(row.path)
+        scope = self._tree.scopes[trail[-1].template] if trail else None
+        if scope is None or "after" not in scope:
+            return None
+        return [scope["steps"][position] for position in scope["after"][row.row["path"]]]
 
     @staticmethod
     def _is_done(row: Row, clean: bool) -> bool:
@@ -192,12 +225,24 @@ class _Sequence:
     """What is known of a sequence while its rows are judged.
 
     Attributes:
-        clean: whether all rows so far are done; None where the composite around the sequence is done.
+        clean: whether all rows so far are done, of a graph those that the row follows; None where the composite around the
+            sequence is done.
         loop: the path of the loop of which this is an iteration; empty of none.
-        handled: whether a row has failed and its on_failure has handled that.
+        handled: whether a row has failed and its on_failure has handled that, of a graph one that the row follows.
     """
 
     def __init__(self, clean: bool | None, loop: str) -> None:
         self.clean = clean
         self.loop = loop
         self.handled = False
+        self._judged: dict[str, tuple[bool, bool]] = {}
+
+    def pass_row(self, path: str, handled: bool, omitted: bool) -> None:
+        """Goes on behind a row, which is given by its template path."""
+        self.handled, self.clean = handled, bool(self.clean) and omitted
+        self._judged[path] = self.handled, self.clean
+
+    def look_behind(self, earlier: Sequence[str]) -> None:
+        """Goes to a row of a graph, which follows some others directly."""
+        judged = [self._judged[path] for path in earlier]
+        self.handled, self.clean = any(handled for handled, _ in judged), all(clean for _, clean in judged)
