@@ -36,10 +36,12 @@ p = Pipeline(order="graph", steps=[
     PythonTask(numbers, name="many", returns=["ns"], bind={"n": {"value": 4}}, catalog=Catalog(put=["numbers.txt"])),
     PythonTask(size, returns=["n"]),
     Map("each", iterate_on="few.ns", iterate_as="n", branch=each),
+    # On a cluster its count is that of the map before it, which no task can see before all its items have ended.
+    Map("again", iterate_on="doubled", iterate_as="n", branch=PythonTask(double, returns=["twice"]).as_pipeline()),
     ShellTask("hidden", "export hidden=1 label=l; echo x > hidden.txt", returns=["hidden", "label"],
         catalog=Catalog(put=["hidden.txt"])),
-    # What it is not after is not seen, although it ended long before.
-    ShellTask("looks", 'echo "${hidden-none} ${ns-none} ${n-none}" && cat numbers.txt && ls', after=["waits"],
+    # What is no ancestor is not seen, although it ended long before.
+    ShellTask("looks", 'echo "${hidden-none} ${ns-none} ${n-none}" && cat numbers.txt && test ! -e hidden.txt', after=["waits"],
         catalog=Catalog(get=["many:numbers.txt"])),
     ShellTask("waits", "sleep 1", after=["hides"]),
     Stub("hides", after=["size"]),
@@ -95,10 +97,10 @@ CASES = (
         **written(WHOLE),
         expect=Expect(
             among={"which/no/no": SKIPPED},
-            rows=20,
-            parameters={"total": 11, "both": ["yes", [0, 1], "l"], "doubled": [1, 3]},
+            rows=25,
+            parameters={"total": 11, "both": ["yes", [0, 1], "l"], "doubled": [1, 3], "twice": [2, 6]},
             output={
-                "looks": "none none 2\n4 numbers.txt\n",
+                "looks": "none [0, 1, 2, 3] 2\n4 ",
                 "inside/shows": '["yes", [0, 1], "l"] 11\n',
                 "inside/beside": "x\n",
             },
