@@ -81,7 +81,7 @@ class _Visit:
         outer = certain, possible
         for position, step in enumerate(pipeline.steps):
             if pipeline.order == "graph":
-                # Any of the others may come before it.
+                # Which of the others come before it is known only once what it takes is.
                 certain, possible = (
                     around | {name for name in count if count[name] > (name in each[position])}
                     for around, count, each in zip(outer, counts, returned, strict=True)

@@ -7,6 +7,7 @@ decide between them, so that is refused.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -119,14 +120,18 @@ class _Edges:
     def _seeker(self, row: PlannedStep, name: str) -> int | None:
         """The position of the step that takes a name from the graph for a row; None where it is surely found inside that step."""
         path = row.path
-        if row.type == "loop" and row.inside is not None and any(
-            name in self._scopes[scope].returns or row.inside.item == name for scope in row.inside.scopes()
+        if (
+            row.type == "loop"
+            and row.inside is not None
+            and any(name in self._scopes[scope].returns or row.inside.item == name for scope in row.inside.scopes())
         ):
             return None
         while path not in self._positions:
             scope = self._scope_of[path]
             earlier = scope.earlier(scope.steps.index(path))
-            if any(index in earlier and self._surely_returns(scope.steps[index]) for index in scope.returns.get(name, ())):
+            if any(
+                index in earlier and self._surely_returns(scope.steps[index]) for index in scope.returns.get(name, ())
+            ):
                 return None
             assert scope.owner is not None
             owner = self._rows[scope.owner]
@@ -150,8 +155,8 @@ class _Edges:
         else:
             remedy = f"say which by bind, as in bind: {{{argument}: {likely}.{name}}}"
         return BadInput(
-            f"the {row.type if row.task is None else 'step'} {row.name!r} takes {name}, which {both} return, and in a graph none of "
-            f"them is the newer one: {remedy}",
+            f"the {row.type if row.task is None else 'step'} {row.name!r} takes {name}, which {both} return, and in a graph none "
+            f"of them is the newer one: {remedy}",
             row.line,
         )
 
@@ -225,7 +230,7 @@ class _Edges:
                 trail.append((following, iter(followers[following])))
 
     def _is_cycle(self, way: list[int]) -> BadInput:
-        pairs = zip(way, way[1:], strict=False)
+        pairs = itertools.pairwise(way)
         uses = (
             f"{self._steps[later].name!r} {self._uses[earlier, later]} {self._steps[earlier].name!r}"
             for earlier, later in pairs
