@@ -184,6 +184,7 @@ class Map:
     Attributes:
         reducer: a function of the list of the items' values, or one of REDUCERS; None keeps the list.
         concurrency: how many items may run at once; None sets no limit beyond the run's own.
+        source: the step that returns what it iterates on, by its path among its siblings; None is the newest value.
     """
 
     name: str
@@ -197,11 +198,16 @@ class Map:
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True)
 class Conditional:
-    """Runs the branch that a parameter's value names, or the default."""
+    """Runs the branch that a parameter's value names, or the default.
+
+    Attributes:
+        source: the step that returns the parameter, by its path among its siblings; None is the newest value.
+    """
 
     name: str
     parameter: str
@@ -212,6 +218,7 @@ class Conditional:
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
+    source: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -75,7 +76,12 @@ class _Visit:
         Args:
             certain: names that its steps always find elsewhere than in the run. possible: those that they may find there.
         """
+        is_graph = pipeline.order == "graph"
+        # In a graph what takes a name runs after the step that returns it, wherever that stands, and never takes its own.
+        certainly, perhaps = _of_others(pipeline, certain, certainly=True), _of_others(pipeline, possible, certainly=False)
         for step in pipeline.steps:
+            if is_graph:
+                certain, possible = next(certainly), next(perhaps)
             path = join(scope, step.name)
             inside: frozenset[str] = frozenset()
             if isinstance(step, Task):
@@ -96,12 +102,23 @@ class _Visit:
             possible |= _returned(step, certainly=False)
 
 
+def _of_others(pipeline: Pipeline, around: frozenset[str], certainly: bool) -> Iterator[frozenset[str]]:
+    """For each step of a graph the names that are around the graph, and those that the steps beside it return."""
+    own = [_returned(step, certainly) for step in pipeline.steps]
+    count = Counter(name for names in own for name in names)
+    everything = around.union(count)
+    for names in own:
+        yield everything - {name for name in names if count[name] == 1 and name not in around}
+
+
 def _of_composite(step: Step, path: str) -> tuple[list[Taker], frozenset[str]]:
     """The taker that a composite is, and the names that its branch finds in it."""
     if isinstance(step, Map):
-        return [Taker(path, step.iterate_on, use="iterates on it", required=True)], frozenset({step.iterate_as})
+        items = [Taker(path, step.iterate_on, use="iterates on it", required=True)] if step.source is None else []
+        return items, frozenset({step.iterate_as})
     if isinstance(step, Conditional):
-        return [Taker(path, step.parameter, use="chooses a branch by it", required=True)], frozenset()
+        chosen = [Taker(path, step.parameter, use="chooses a branch by it", required=True)]
+        return chosen if step.source is None else [], frozenset()
     if isinstance(step, Loop):
         found = [Taker(path, step.break_on, use="ends by it")]
         return found, frozenset({step.index_as} if step.index_as else ())
