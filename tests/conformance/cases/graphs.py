@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import BROKEN, OK, SKIPPED, Case, Expect, attempt, attempted, failed, written
+from tests.conformance.case import BROKEN, SKIPPED, Case, Expect, attempt, attempted, failed, written
 
 WHOLE = """\
 def size(n=2):
