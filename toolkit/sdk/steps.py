@@ -220,8 +220,8 @@ def _name_of(given: Any, step: Step) -> str:
         return given
     if getattr(given, "__toolkit_followed__", False) is True:
         raise Refusal(
-            f"the step {step.name} is after {given!r}, which only means something where a driver calls the step: name the step that "
-            "it follows",
+            f"the step {step.name} is after {given!r}, which only means something where a driver calls the step: name the step "
+            "that it follows",
             step.line,
         )
     name: str = (given if isinstance(given, Step) else given.as_step()).name
