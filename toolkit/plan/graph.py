@@ -73,6 +73,10 @@ class _Edges:
             position, maps = self._place(row.path)
             for key in row.task.catalog.put if row.task is not None else ():
                 self._puts[position].append("*/" * maps + _as_pattern(row, key))
+        self._putting: dict[str, dict[int, None]] = {}
+        for position, puts in enumerate(self._puts):
+            for put in puts:
+                self._putting.setdefault(put, {})[position] = None
 
     def position(self, name: str) -> int:
         return self._names[name]
@@ -168,7 +172,8 @@ class _Edges:
         wanted = _as_pattern(row, key)
         if self._puts_inside(row.path, wanted):
             return
-        givers = [
+        alike = [giver for giver in self._putting.get(wanted, ()) if giver != position]
+        givers = alike or [
             giver
             for giver, puts in enumerate(self._puts)
             if giver != position and any(_overlap(wanted, put) for put in puts)
@@ -182,7 +187,6 @@ class _Edges:
                     row.line,
                 )
             return
-        alike = [giver for giver in givers if wanted in self._puts[giver]]
         if len(alike) > 1:
             both = " and ".join(repr(self._steps[giver].name) for giver in alike)
             raise BadInput(
@@ -190,7 +194,7 @@ class _Edges:
                 f"in {self._steps[alike[-1]].name}:{key}",
                 row.line,
             )
-        for giver in alike or givers:
+        for giver in givers:
             self.add(giver, position, f"gets {key} of")
 
     def _puts_inside(self, path: str, wanted: str) -> bool:
