@@ -74,7 +74,8 @@ def read(path: Path) -> PipelineDescription:
     for key in tree.value:
         # A file may keep anchors for branches beside the dag, under keys of the author's choice.
         if key not in ("dag", "parameters", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
-            raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
+            inside = ": it stands in the dag" if key in _OF_DAG else ""
+            raise BadInput(f"unknown key {key!r} beside dag{inside}", tree.key_where(key))
     description = _DagReader().dag(tree.value["dag"])
     if named is not None:
         description["parameters_file"] = {"path": _text(named, _PARAMETERS_FILE), "line": _line_of(named.where)}

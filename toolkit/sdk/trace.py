@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from toolkit.sdk.description import ParameterData, PipelineData
-    from toolkit.sdk.steps import AnyPipeline, Followed, TaskOptions
+    from toolkit.sdk.steps import After, AnyPipeline, TaskOptions
 
 
 class Handle:
@@ -491,7 +491,7 @@ class _Following:
             self._trace.following = self._before
 
 
-def after(*steps: Followed) -> _Following:
+def after(*steps: After) -> _Following:
     """In a driver whose order is a graph: the steps that are called in the ``with`` block run after these.
 
     A step follows those whose handles it is given without this. Outside of a driver it has no effect.
