@@ -207,7 +207,7 @@ class _ModelBuilder:
             return step
         if not isinstance(after, list) or not all(isinstance(name, str) for name in after):
             raise BadInput(f"after of the step {step.name!r} is a list of names of steps, not {after!r}", step.line)
-        return replace(step, after=tuple(dict.fromkeys(after)))
+        return replace(step, after=tuple(dict.fromkeys(names.step_name(name, step.line) for name in after)))
 
     def _step_by_type(self, node: StepDescription) -> Step:
         where = self._where(node)
@@ -229,21 +229,25 @@ class _ModelBuilder:
             return Parallel(name, self._branches(node, where), handler, *ends, where)
         if kind == "map":
             reducer = node.get("reducer")
+            items = self._source(node["iterate_on"], where)
             return Map(
                 name,
                 self.pipeline(node["branch"]),
-                names.parameter_name(node["iterate_on"], where),
+                items.name,
                 names.parameter_name(node["iterate_as"], where),
                 _function(reducer["function"]) if isinstance(reducer, dict) else reducer,
                 self._count(node, "concurrency", where) if node.get("concurrency") is not None else None,
                 handler,
                 *ends,
                 where,
+                source=items.step,
             )
         if kind == "conditional":
-            parameter = names.parameter_name(node["parameter"], where)
+            chosen_by = self._source(node["parameter"], where)
             default = self._optional_pipeline(node.get("default"))
-            return Conditional(name, parameter, self._branches(node, where), default, handler, *ends, where)
+            return Conditional(
+                name, chosen_by.name, self._branches(node, where), default, handler, *ends, where, source=chosen_by.step
+            )
         if kind == "loop":
             return Loop(
                 name,
@@ -343,12 +347,16 @@ class _ModelBuilder:
         if isinstance(binding, dict) and set(binding) == {"value"}:
             return Constant(binding["value"])
         if isinstance(binding, str):
-            step, _, name = binding.rpartition(".")
-            # The step may lie inside a composite beside the task; then this is its path from there.
-            path = "/".join(names.step_name(part, where) for part in step.split("/")) if step else None
-            return Source(names.parameter_name(name, where), path)
+            return self._source(binding, where)
         if isinstance(binding, dict) and set(binding) == {"parameter"}:
             return Source(names.parameter_name(binding["parameter"], where), Source.RUN)
         raise BadInput(
             f"the argument {argument} is bound to {binding!r}: use 'step.name', 'name' or {{value: …}}", where
         )
+
+    def _source(self, text: object, where: str) -> Source:
+        """Where a value is taken from: ``name``, or ``step.name`` for what one step returns."""
+        step, _, name = text.rpartition(".") if isinstance(text, str) else ("", "", text)
+        # The step may lie inside a composite beside the one that takes the value; then this is its path from there.
+        path = "/".join(names.step_name(part, where) for part in step.split("/")) if step else None
+        return Source(names.parameter_name(name, where), path)

@@ -59,7 +59,7 @@ def apply_mocks(
     patched: dict[str, Task] = {}
     for path, key in patch_of.items():
         patched[path] = _apply_patch(tasks[path], patches[key], functions, places.get(key))
-    return replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
+    return replace(_mock_pipeline(pipeline, "", patched, ()), written=pipeline)
 
 
 def _apply_patch(
@@ -105,34 +105,49 @@ def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
     return pipelines
 
 
-def _mock_pipeline(pipeline: Pipeline, scope: str, patched: Mapping[str, Task]) -> Pipeline:
-    """The pipeline with the patched tasks, by their paths, and a stub for any other task."""
-    steps = tuple(_mock_step(step, join(scope, step.name), patched) for step in pipeline.steps)
-    stubs = {
-        step.name
-        for step, before in zip(steps, pipeline.steps, strict=True)
-        if step is not before and isinstance(step, Stub)
-    }
+def _mock_pipeline(
+    pipeline: Pipeline, scope: str, patched: Mapping[str, Task], around: tuple[Mapping[str, bool], ...]
+) -> Pipeline:
+    """The pipeline with the patched tasks, by their paths, and a stub for any other task.
+
+    Args:
+        around: the steps of each pipeline around it, the nearest first: by name, whether a stub takes the step's place.
+    """
+    own = {step.name: isinstance(step, Task) and join(scope, step.name) not in patched for step in pipeline.steps}
+    sequences = (own, *around)
+    steps = tuple(_mock_step(step, join(scope, step.name), patched, sequences) for step in pipeline.steps)
     for step in steps:
-        for argument, binding in step.bind.items() if isinstance(step, Task) else ():
-            if isinstance(binding, Source) and binding.step in stubs:
+        for use, source in _sources(step):
+            if source.step and next((sequence for sequence in sequences if source.step in sequence), {}).get(source.step):
                 raise BadInput(
-                    f"the step {step.name!r} binds {argument} to {binding.name} of {binding.step!r}, which is mocked and returns "
-                    f"nothing: patch {binding.step!r} too",
+                    f"the step {step.name!r} {use} {source.name} of {source.step!r}, which is mocked and returns "
+                    f"nothing: patch {source.step!r} too",
                     step.line,
                 )
     return replace(pipeline, steps=steps)
 
 
-def _mock_step(step: Step, path: str, patched: Mapping[str, Task]) -> Step:
+def _sources(step: Step) -> Iterator[tuple[str, Source]]:
+    """What a step takes by a name that it is given, each with the use that it makes of it."""
+    if isinstance(step, Task):
+        for argument, binding in step.bind.items():
+            if isinstance(binding, Source):
+                yield f"binds {argument} to", binding
+    elif isinstance(step, Map):
+        yield "iterates on", Source(step.iterate_on, step.source)
+    elif isinstance(step, Conditional):
+        yield "chooses a branch by", Source(step.parameter, step.source)
+
+
+def _mock_step(step: Step, path: str, patched: Mapping[str, Task], around: tuple[Mapping[str, bool], ...]) -> Step:
     def inner(pipeline: Pipeline, label: str) -> Pipeline:
-        return _mock_pipeline(pipeline, join(path, label) if label else path, patched)
+        return _mock_pipeline(pipeline, join(path, label) if label else path, patched, around)
 
     if isinstance(step, Stub):
         return step
     if isinstance(step, Task) and path not in patched:
         # A stub can't fail, so it needs no handler.
-        return Stub(step.name, step.terminate_with_success, step.terminate_with_failure, step.line)
+        return Stub(step.name, step.terminate_with_success, step.terminate_with_failure, step.line, step.after)
     handler = inner(step.on_failure, HANDLER) if step.on_failure is not None else None
     if isinstance(step, Task):
         return replace(patched[path], on_failure=handler)

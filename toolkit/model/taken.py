@@ -76,16 +76,12 @@ class _Visit:
         Args:
             certain: names that its steps always find elsewhere than in the run. possible: those that they may find there.
         """
-        returned = [[_returned(step, certainly) for step in pipeline.steps] for certainly in (True, False)]
-        counts = [Counter(name for names in each for name in names) for each in returned]
-        outer = certain, possible
-        for position, step in enumerate(pipeline.steps):
-            if pipeline.order == "graph":
-                # Any of the others may come before it.
-                certain, possible = (
-                    around | {name for name in count if count[name] > (name in each[position])}
-                    for around, count, each in zip(outer, counts, returned, strict=True)
-                )
+        is_graph = pipeline.order == "graph"
+        # In a graph what takes a name runs after the step that returns it, wherever that stands, and never takes its own.
+        certainly, perhaps = _of_others(pipeline, certain, certainly=True), _of_others(pipeline, possible, certainly=False)
+        for step in pipeline.steps:
+            if is_graph:
+                certain, possible = next(certainly), next(perhaps)
             path = join(scope, step.name)
             inside: frozenset[str] = frozenset()
             if isinstance(step, Task):
@@ -102,19 +98,27 @@ class _Visit:
             for label, inner in inner_pipelines(step):
                 items = inside if label == ANY else frozenset()
                 self.sequence(inner, join(path, label) if label else path, certain | items, possible)
-            if pipeline.order == "line":
-                certain |= returned[0][position]
-                possible |= returned[1][position]
+            certain |= _returned(step, certainly=True)
+            possible |= _returned(step, certainly=False)
+
+
+def _of_others(pipeline: Pipeline, around: frozenset[str], certainly: bool) -> Iterator[frozenset[str]]:
+    """For each step of a graph the names that are around the graph, and those that the steps beside it return."""
+    own = [_returned(step, certainly) for step in pipeline.steps]
+    count = Counter(name for names in own for name in names)
+    everything = around.union(count)
+    for names in own:
+        yield everything - {name for name in names if count[name] == 1 and name not in around}
 
 
 def _of_composite(step: Step, path: str) -> tuple[list[Taker], frozenset[str]]:
     """The taker that a composite is, and the names that its branch finds in it."""
     if isinstance(step, Map):
-        items = frozenset({step.iterate_as})
-        return [Taker(path, step.iterate_on, use="iterates on it", required=True)] if step.source is None else [], items
+        items = [Taker(path, step.iterate_on, use="iterates on it", required=True)] if step.source is None else []
+        return items, frozenset({step.iterate_as})
     if isinstance(step, Conditional):
-        found = [Taker(path, step.parameter, use="chooses a branch by it", required=True)]
-        return found if step.source is None else [], frozenset()
+        chosen = [Taker(path, step.parameter, use="chooses a branch by it", required=True)]
+        return chosen if step.source is None else [], frozenset()
     if isinstance(step, Loop):
         found = [Taker(path, step.break_on, use="ends by it")]
         return found, frozenset({step.index_as} if step.index_as else ())

@@ -22,7 +22,7 @@ from toolkit.sdk.steps import (
     metric,
     pickled,
 )
-from toolkit.sdk.trace import pipeline, task
+from toolkit.sdk.trace import after, pipeline, task
 
 __all__ = [
     "AsyncPipeline",
@@ -44,6 +44,7 @@ __all__ = [
     "ShellTask",
     "Stub",
     "Success",
+    "after",
     "json",
     "metric",
     "pickled",

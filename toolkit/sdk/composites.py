@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.parameters import Parameter, checked_parameters
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import Step, a_pipeline, function_reference
+from toolkit.sdk.steps import Step, a_pipeline, followed, function_reference
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from toolkit.sdk.description import (
         CompositeContent,
         CompositeData,
@@ -19,16 +21,17 @@ if TYPE_CHECKING:
         PipelineData,
         ReducerData,
     )
-    from toolkit.sdk.steps import AnyPipeline
+    from toolkit.sdk.steps import After, AnyPipeline
 
 _executed = 0
 """How many times execute() was called in this process. It tells which of a file's pipelines a call runs."""
 
 
 class Pipeline:
-    """Steps that run in the order of the list, each after the one before.
+    """Steps that run in the order of the list, each after the one before; or a graph of steps.
 
-    A pipeline can be a step of another, under its name.
+    A pipeline can be a step of another, under its name. In a graph a step starts as soon as the steps have ended whose values
+    and files it takes, and those that it is to follow. Where they stand in the list makes no difference.
 
     ```python
     pipeline = Pipeline(
@@ -52,10 +55,12 @@ class Pipeline:
             run's first parameters, and each step finds the file with the run's values in it. For the outermost pipeline only.
         parameters: all that a run of it can be given. What its steps take when absent. Without effect in a pipeline that is a
             step or a branch.
+        order: ``"line"``, or ``"graph"``.
+        after: for a pipeline that is a step of a graph: the steps that it follows, as for :class:`PythonTask`.
 
     Raises:
-        ValueError: ``steps`` is no list of steps, ``parameters`` no list of parameters, ``parameters_file`` no path, or
-            ``on_failure`` no pipeline.
+        ValueError: ``steps`` is no list of steps, ``parameters`` no list of parameters, ``parameters_file`` no path,
+            ``on_failure`` no pipeline, ``order`` no order, or ``after`` holds what is no step.
     """
 
     __toolkit_pipeline__ = True
@@ -68,6 +73,8 @@ class Pipeline:
         on_failure: Optional[AnyPipeline] = None,
         parameters_file: str = "",
         parameters: Optional[Sequence[Parameter]] = None,
+        order: Literal["line", "graph"] = "line",
+        after: Optional[After] = None,
     ) -> None:
         # A generator gives its steps once.
         given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
@@ -81,13 +88,15 @@ class Pipeline:
             raise Refusal(f"parameters_file is the path of a file, not {parameters_file!r}")
         self.parameters_file = os.fspath(parameters_file)
         self.parameters = checked_parameters(parameters)
+        self.order = checked_order(order)
+        self.after = followed(f"after of the pipeline {name}", after)
         self.line = user_line()
 
     def describe(self) -> PipelineData:
         """The pipeline as plain data: JSON, but for functions and for the types of parameters.
 
         Raises:
-            ValueError: it has an ``on_failure``, and is a run of its own or a branch.
+            ValueError: it has an ``on_failure`` or an ``after``, and is a run of its own or a branch.
         """
         described = self.describe_inside()
         if self.parameters is not None:
@@ -98,7 +107,7 @@ class Pipeline:
         """The same, where the pipeline is inside another.
 
         Args:
-            handled: whether it is a step, which can have an ``on_failure``. A branch and a handler can't.
+            handled: whether it is a step, which can have an ``on_failure`` and an ``after``. A branch and a handler can't.
         """
         if self.on_failure is not None and not handled:
             raise Refusal(
@@ -106,14 +115,22 @@ class Pipeline:
                 "it: give on_failure to its steps",
                 self.line,
             )
+        if self.after and not handled:
+            raise Refusal(
+                f"the pipeline {self.name!r} has an after but is not a step of another pipeline, so there is nothing that it could "
+                "follow: leave it out",
+                self.line,
+            )
         described: PipelineData = {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
+        if self.order != "line":
+            described["order"] = self.order
         if self.parameters_file:
             described["parameters_file"] = {"path": self.parameters_file, "line": self.line}
         return described
 
     def as_step(self) -> Nested:
         """The pipeline as a step of another."""
-        return Nested(self.name, self, self.on_failure, self.line)
+        return Nested(self.name, self, self.on_failure, self.line, after=self.after)
 
     def returned(self) -> list[str]:
         """The names that its steps may return, in order of definition."""
@@ -154,6 +171,18 @@ class Pipeline:
                 130 (cancelled).
         """
         execute(self, configuration_file, run_id, tag, parameters_file)
+
+
+def checked_order(given: Any) -> str:
+    """The order of a pipeline, as given.
+
+    Raises:
+        ValueError: there is no such order.
+    """
+    if given not in ("line", "graph"):
+        raise Refusal(f'the order of a pipeline is "line" or "graph", not {given!r}')
+    order: str = given
+    return order
 
 
 def execute(
@@ -247,9 +276,14 @@ class _Composite(Step):
     """Its type in a description: ``pipeline``, ``parallel``, ``map``, ``conditional`` or ``loop``."""
 
     def __init__(
-        self, name: str, on_failure: Optional[AnyPipeline], terminate_with_success: bool, terminate_with_failure: bool
+        self,
+        name: str,
+        on_failure: Optional[AnyPipeline],
+        terminate_with_success: bool,
+        terminate_with_failure: bool,
+        after: Optional[After],
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, after)
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
@@ -276,6 +310,7 @@ class _Composite(Step):
             "terminate_with_success": self.terminate_with_success,
             "terminate_with_failure": self.terminate_with_failure,
             **self._content(),
+            **self._after(),
         }
 
 
@@ -291,6 +326,7 @@ class Nested(_Composite):
         line: the line of the file that errors name. The caller's when absent.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        after: in a graph the steps that it follows, as for :class:`PythonTask`. The pipeline's own when absent.
 
     Raises:
         ValueError: the name is empty, or ``pipeline`` is no pipeline.
@@ -306,12 +342,17 @@ class Nested(_Composite):
         line: Optional[int] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        after: Optional[After] = None,
     ) -> None:
         if not name:
             raise Refusal("a pipeline that is a step of another needs a name: Pipeline(name=…)", line)
         self.pipeline = a_pipeline(f"pipeline of the step {name}", pipeline)
         super().__init__(
-            name, on_failure or getattr(pipeline, "on_failure", None), terminate_with_success, terminate_with_failure
+            name,
+            on_failure or getattr(pipeline, "on_failure", None),
+            terminate_with_success,
+            terminate_with_failure,
+            after if after is not None else getattr(pipeline, "after", None),
         )
         self.line = line or self.line
 
@@ -338,6 +379,7 @@ class Parallel(_Composite):
         on_failure: a pipeline that runs when the step has failed.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        after: in a graph the steps that it follows, as for :class:`PythonTask`.
 
     Raises:
         ValueError: ``branches`` is no dict of names and pipelines.
@@ -352,8 +394,9 @@ class Parallel(_Composite):
         on_failure: Optional[AnyPipeline] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        after: Optional[After] = None,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after)
         self.branches = _branches(name, branches)
 
     def _pipelines(self) -> list[AnyPipeline]:
@@ -384,6 +427,7 @@ class Map(_Composite):
         on_failure: a pipeline that runs when the step has failed.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        after: in a graph the steps that it follows, as for :class:`PythonTask`.
 
     Raises:
         ValueError: the branch is no pipeline, or the reducer can't be found by its name.
@@ -402,8 +446,9 @@ class Map(_Composite):
         on_failure: Optional[AnyPipeline] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        after: Optional[After] = None,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
         self.iterate_on = iterate_on
         self.iterate_as = iterate_as
@@ -459,6 +504,7 @@ class Conditional(_Composite):
         on_failure: a pipeline that runs when the step has failed.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        after: in a graph the steps that it follows, as for :class:`PythonTask`.
 
     Raises:
         ValueError: ``branches`` is no dict of names and pipelines.
@@ -475,8 +521,9 @@ class Conditional(_Composite):
         on_failure: Optional[AnyPipeline] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        after: Optional[After] = None,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after)
         self.parameter = parameter
         self.branches = _branches(name, branches)
         self.default = a_pipeline(f"default of the step {name}", default) if default is not None else None
@@ -510,6 +557,7 @@ class Loop(_Composite):
         on_failure: a pipeline that runs when the step has failed.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        after: in a graph the steps that it follows, as for :class:`PythonTask`.
 
     Raises:
         ValueError: the branch is no pipeline.
@@ -527,8 +575,9 @@ class Loop(_Composite):
         on_failure: Optional[AnyPipeline] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        after: Optional[After] = None,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
         self.max_iterations = max_iterations
         self.break_on = break_on

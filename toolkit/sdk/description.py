@@ -29,7 +29,12 @@ if TYPE_CHECKING:
         put: list[str]
         store_copy: bool
 
-    class StepData(TypedDict):
+    class AfterData(TypedDict, total=False):
+        """What only a step that follows others by ``after`` has."""
+
+        after: list[str]
+
+    class StepData(AfterData):
         """What all steps have.
 
         Keys:
@@ -120,7 +125,10 @@ if TYPE_CHECKING:
         description: str
 
     class PipelineData(TypedDict):
+        """A pipeline. ``order`` is there only of a graph."""
+
         name: str
         steps: list[StepData]
+        order: NotRequired[str]
         parameters_file: NotRequired[FileData]
         parameters: NotRequired[list[ParameterData]]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from toolkit.sdk.composites import Pipeline
     from toolkit.sdk.description import (
+        AfterData,
         CatalogData,
         FunctionName,
         StepData,
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
         TaskWork,
     )
     from toolkit.sdk.job import _Job
-    from toolkit.sdk.trace import Driver
+    from toolkit.sdk.trace import Driver, TaskFunction
 
     AnyPipeline = Union[Pipeline, Driver, _Job]
+    Followed = Union[str, "Step", AnyPipeline, TaskFunction]
+    """A step that another one is to follow. In a driver also what its call gave, whose type is Any."""
+    After = Union[Followed, Sequence[Followed]]
 
     class TaskOptions(TypedDict, total=False):
         """What every kind of task takes; :class:`PythonTask` says what each option means."""
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
         terminate_with_failure: bool
         on_failure: Optional[AnyPipeline]
         max_attempts: Optional[int]
+        after: Optional[After]
 
 
 class Return:
@@ -142,16 +147,18 @@ class Step:
 
     Args:
         name: printable Unicode without ``/``, at most 200 characters, unique in its pipeline.
+        after: in a graph the steps beside it that it follows, beyond those whose values and files it takes.
 
     Raises:
-        ValueError: the name is empty, or no text.
+        ValueError: the name is empty, or no text. Or ``after`` holds what is no step.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, after: Optional[After] = None) -> None:
         if not isinstance(name, str) or not name:
             raise Refusal(f"a step's name is text, not {name!r}")
         self.name = name
         self.line = user_line()
+        self.after = followed(f"after of the step {name}", after)
 
     def as_pipeline(self) -> Pipeline:
         """A pipeline of this step alone, which can be a branch or an ``on_failure``."""
@@ -177,6 +184,49 @@ class Step:
         """The step as plain JSON data. This is how a pipeline leaves its own file."""
         raise NotImplementedError
 
+    def _after(self) -> AfterData:
+        """The part of the description that says what it follows; nothing where it follows nothing."""
+        return {"after": [_name_of(given, self) for given in self.after]} if self.after else {}
+
+
+def followed(owner: str, given: Any) -> list[Any]:
+    """What an ``after`` holds, one by one.
+
+    Args:
+        owner: what has it, for messages.
+
+    Raises:
+        ValueError: something in it can't stand for a step.
+    """
+    if given is None:
+        return []
+    steps: list[Any] = []
+    for item in given if isinstance(given, (list, tuple)) else [given]:
+        if isinstance(item, tuple):
+            # What the call of a step that returns several values gave.
+            steps += followed(owner, item)
+            continue
+        # Asked for its mark and for nothing else, because a handle refuses whatever would need its value.
+        marked = any(getattr(item, mark, False) is True for mark in ("__toolkit_pipeline__", "__toolkit_followed__"))
+        if isinstance(item, type) or not (marked or isinstance(item, (str, Step))):
+            raise Refusal(f"{owner} is a list of steps and names of steps, and holds {item!r}")
+        steps.append(item)
+    return steps
+
+
+def _name_of(given: Any, step: Step) -> str:
+    """The name of a step that another step of a list follows."""
+    if isinstance(given, str):
+        return given
+    if getattr(given, "__toolkit_followed__", False) is True:
+        raise Refusal(
+            f"the step {step.name} is after {given!r}, which only means something where a driver calls the step: name the step that "
+            "it follows",
+            step.line,
+        )
+    name: str = (given if isinstance(given, Step) else given.as_step()).name
+    return name
+
 
 class Stub(Step):
     """A step that does nothing and has no container: a placeholder for a task.
@@ -191,12 +241,18 @@ class Stub(Step):
         name: the step's name.
         terminate_with_success: whether the pipeline ends after it, as succeeded.
         terminate_with_failure: whether the pipeline ends after it, as failed.
+        after: in a graph the steps that it follows.
     """
 
     def __init__(
-        self, name: str, terminate_with_success: bool = False, terminate_with_failure: bool = False, **_ignored: Any
+        self,
+        name: str,
+        terminate_with_success: bool = False,
+        terminate_with_failure: bool = False,
+        after: Optional[After] = None,
+        **_ignored: Any,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, after)
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
 
@@ -207,6 +263,7 @@ class Stub(Step):
             "line": self.line,
             "terminate_with_success": self.terminate_with_success,
             "terminate_with_failure": self.terminate_with_failure,
+            **self._after(),
         }
 
 
@@ -248,8 +305,9 @@ class _Task(Step):
         terminate_with_failure: bool = False,
         on_failure: Optional[AnyPipeline] = None,
         max_attempts: Optional[int] = None,
+        after: Optional[After] = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, after)
         if isinstance(returns, str):
             raise Refusal(f"returns of the step {name} is a list of names, not {returns!r}")
         self.returns = [entry if isinstance(entry, Return) else Return(entry, "json") for entry in returns or ()]
@@ -291,6 +349,7 @@ class _Task(Step):
             "max_attempts": self.max_attempts,
             "on_failure": self.on_failure.describe_inside() if self.on_failure is not None else None,
             **self._work(),
+            **self._after(),
         }
 
 
@@ -334,6 +393,8 @@ class PythonTask(_Task):
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         on_failure: a pipeline that runs when the step has failed. Its result is then the result of the pipeline.
         max_attempts: how many attempts the step has at most, in place of the configuration's ``retry_strategy``.
+        after: in a graph the steps that it follows, beyond those whose values and files it takes: names, or the steps
+            themselves. In a driver also what the call of a step gave, or the task for its calls so far.
 
     Raises:
         ValueError: the function is a lambda, is nested in another, or can't be found by its name. Or an option has a value

@@ -18,16 +18,19 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union, overload
 
-from toolkit.sdk.composites import Nested, Pipeline, execute
+from toolkit.sdk.composites import Nested, Pipeline, checked_order, execute
 from toolkit.sdk.parameters import described_arguments
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import PythonTask, Step, a_pipeline, check_constant
+from toolkit.sdk.steps import PythonTask, Step, a_pipeline, check_constant, followed
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Literal
+
     from typing_extensions import Unpack
 
     from toolkit.sdk.description import ParameterData, PipelineData
-    from toolkit.sdk.steps import AnyPipeline, TaskOptions
+    from toolkit.sdk.steps import AnyPipeline, Followed, TaskOptions
 
 
 class Handle:
@@ -39,6 +42,8 @@ class Handle:
         step: the path, from the driver of ``trace``, of the step that returns it; None for an argument of the driver's.
         trace: the trace of the driver that it belongs to; None where that makes no difference.
     """
+
+    __toolkit_followed__ = True
 
     def __init__(self, name: str, step: Optional[str], trace: Optional[_Trace] = None) -> None:
         self._name = name
@@ -71,6 +76,19 @@ class Handle:
         return self._no_value()
 
 
+class Ended(Handle):
+    """Stands for a step of a graph that returns nothing: other steps can be after it."""
+
+    def __init__(self, step: str, trace: _Trace) -> None:
+        super().__init__("", step, trace)
+
+    def __repr__(self) -> str:
+        return f"<the end of the step {self._step}>"
+
+    def _no_value(self, *_: Any, **__: Any) -> NoReturn:
+        raise Refusal(f"the step {self._step} returns nothing: its call can only be given to after")
+
+
 class _Trace:
     """The steps that a driver has called so far, and for each name the newest step that returns it.
 
@@ -79,14 +97,24 @@ class _Trace:
         inside: whether the driver is a branch, a handler or called by another, so that its arguments are no parameters of the
             run.
         arguments: the names of the driver's arguments.
+        order: of the pipeline that it makes.
     """
 
-    def __init__(self, outer: Optional[_Trace], inside: bool, arguments: tuple[str, ...]) -> None:
+    def __init__(self, outer: Optional[_Trace], inside: bool, arguments: tuple[str, ...], order: str) -> None:
         self.outer = outer
         self.inside = inside
         self.arguments = arguments
+        self.is_graph = order == "graph"
         self.steps: list[Step] = []
         self.newest: dict[str, str] = {}
+        self.following: list[str] = []
+        """The steps that each step is after which is called now."""
+        self._called: list[tuple[Any, list[str]]] = []
+        """Of each step what was called, and the names that it may return."""
+        self._by_name: list[tuple[str, int, Optional[str], Optional[int]]] = []
+        """What steps of a graph take by name alone: the name, the position, the step that it is meant to be of, and the line."""
+        self._outer_steps: list[tuple[str, Optional[int]]] = []
+        """The steps of outer drivers that steps name which are inside this one, each with the line."""
 
     def unique(self, name: str) -> str:
         taken = {step.name for step in self.steps}
@@ -105,12 +133,105 @@ class _Trace:
             trace = trace.outer
         return None
 
-    def add(self, step: Step, names: list[str]) -> tuple[Handle, ...]:
-        """Adds a step that may return these names."""
+    def around(self, trace: Optional[_Trace]) -> list[_Trace]:
+        """The traces from this one to one around it, if any of these is a graph; else none."""
+        found = [self]
+        while found[-1] is not trace:
+            outer = found[-1].outer
+            if outer is None:
+                return []
+            found.append(outer)
+        return found if any(one.is_graph for one in found) else []
+
+    def add(self, step: Step, names: list[str], called: Any) -> tuple[Handle, ...]:
+        """Adds a step that may return these names.
+
+        Args:
+            called: what the driver called for it.
+        """
+        step.after = list(dict.fromkeys([*self.names_of(f"after of the step {step.name}", step.after), *self.following]))
         self.steps.append(step)
+        self._called.append((called, names))
         for name in names:
             self.newest[name] = step.name
         return tuple(Handle(name, step.name, self) for name in names)
+
+    def names_of(self, owner: str, given: Sequence[Any]) -> list[str]:
+        """The names of the steps that an ``after`` holds. What was called several times is all these steps.
+
+        Args:
+            owner: what has it, for messages.
+        """
+        found: list[str] = []
+        for item in given:
+            if isinstance(item, str):
+                found.append(item)
+            elif isinstance(item, Handle):
+                if item._trace is not self or item._step is None:
+                    raise Refusal(
+                        f"{owner} holds {item!r}, which no step of this driver returns: a step can only be after steps beside it"
+                    )
+                found.append(item._step.partition("/")[0])
+            else:
+                calls = [
+                    step.name
+                    for step, (called, _) in zip(self.steps, self._called)
+                    if called is item or getattr(called, "pipeline", None) is item
+                ]
+                if not calls:
+                    name = getattr(item, "name", "") or getattr(item, "__name__", "a step")
+                    raise Refusal(f"{owner} holds {name}, which this driver has not called before: name the step as text")
+                found += calls
+        return found
+
+    def returning(self, name: str, but: int = -1) -> list[str]:
+        """The steps that may return a name, without the one at a position."""
+        return [
+            step.name
+            for position, (step, (_, names)) in enumerate(zip(self.steps, self._called))
+            if name in names and position != but
+        ]
+
+    def take_by_name(self, name: str, step: Optional[str]) -> None:
+        """Notes that the step which is added next is to find the value of ``step`` under a name, or one of outside: see check.
+
+        Args:
+            step: None where the value is one of outside.
+        """
+        if not self.is_graph and name in self.newest and self.newest[name] != step:
+            raise _finds_another(name, self.newest[name])
+        if self.is_graph:
+            self._by_name.append((name, len(self.steps), step, user_line()))
+
+    def take_from_outside(self, step: str) -> None:
+        """Notes that a step inside of the driver names a step of an outer one: see check."""
+        self._outer_steps.append((step, user_line()))
+
+    def check(self) -> None:
+        """Refuses what a step of a graph would find elsewhere than the driver says, once all steps are called.
+
+        Raises:
+            ValueError: another step than the one that was meant returns a name, or has a name.
+        """
+        for name, position, meant, line in self._by_name:
+            others = [step for step in self.returning(name, but=position) if step != meant]
+            if others:
+                raise _finds_another(name, others[0], line)
+        for step, line in self._outer_steps:
+            if any(own.name == step for own in self.steps):
+                raise Refusal(
+                    f"a value of the step {step} is given to an inner driver, which has a step {step} too: give one of them "
+                    "another name",
+                    line,
+                )
+
+
+def _finds_another(name: str, step: str, line: Optional[int] = None) -> Refusal:
+    return Refusal(
+        f"{name} is given to a step of an inner pipeline, which finds a newer {name} under that name (of the step "
+        f"{step}): return one of the two under another name",
+        line,
+    )
 
 
 _tracing: Optional[_Trace] = None
@@ -153,16 +274,27 @@ def add(step: Step, arguments: tuple[Any, ...], named: Mapping[str, object]) -> 
         added.__dict__["bind"] = _bindings(trace, step.__dict__["bind"], given)
     for key in ("iterate_on", "parameter", "break_on"):
         if isinstance(added.__dict__.get(key), Handle):
-            added.__dict__[key] = _name_of(trace, added.name, added.__dict__[key])
+            added.__dict__[key] = _name_of(trace, added.name, added.__dict__[key], key)
     names = step.returned()
-    handles = trace.add(added, names)
+    handles = trace.add(added, names, step)
     if len(handles) <= 1:
-        return handles[0] if handles else None
+        return handles[0] if handles else _nothing(trace, added.name)
     return namedtuple("Returned", names, rename=True)(*handles)
 
 
-def _name_of(trace: _Trace, step: str, value: Handle) -> str:
-    """The name by which a composite reads a value; a composite has no bindings."""
+def _nothing(trace: _Trace, step: str) -> Optional[Ended]:
+    """What a call gives of a step that returns nothing."""
+    return Ended(step, trace) if trace.is_graph else None
+
+
+def _name_of(trace: _Trace, step: str, value: Handle, key: str) -> str:
+    """The text by which a composite reads a value; a composite has no bindings."""
+    around = trace.around(value._trace)
+    if around and value._step is not None and key != "break_on":
+        return _of_step(around, value)
+    if around:
+        _take_by_name(around, value)
+        return value._name
     if _binding(trace, value._name, value) is not None:
         raise Refusal(
             f"the step {step} reads {value._name}, but another step returns a newer {value._name} before it: return one of the two "
@@ -204,6 +336,8 @@ def _bindings(trace: _Trace, declared: Mapping[str, object], given: Mapping[str,
 class TaskFunction:
     """A function that ``task`` has declared as a step. In a driver, a call adds the step; elsewhere it calls the function."""
 
+    __toolkit_followed__ = True
+
     def __init__(self, function: Callable[..., Any], name: str, options: TaskOptions) -> None:
         self.__toolkit_function__ = getattr(function, "__toolkit_function__", function)
         self.__wrapped__ = self.__toolkit_function__
@@ -226,9 +360,9 @@ class TaskFunction:
         options: TaskOptions = {**self._options, "bind": bind}
         step = PythonTask(self.__toolkit_function__, trace.unique(base), **options)
         # Later steps see what its handler returns as well, but the call gives only what the function returns.
-        trace.add(step, step.returned())
+        trace.add(step, step.returned(), self)
         handles = tuple(Handle(declared.name, step.name, trace) for declared in step.returns)
-        return handles[0] if len(handles) == 1 else handles or None
+        return handles[0] if len(handles) == 1 else handles or _nothing(trace, step.name)
 
 
 def _binding(trace: _Trace, argument: str, value: Any) -> Any:
@@ -238,6 +372,16 @@ def _binding(trace: _Trace, argument: str, value: Any) -> Any:
         check_constant(argument, value)
         return {"value": value}
     name, step = value._name, value._step
+    if isinstance(value, Ended):
+        value._no_value()
+    around = trace.around(value._trace)
+    if around and step is not None:
+        return _of_step(around, value)
+    if around and not around[-1].inside:
+        return {"parameter": name}
+    if around:
+        _take_by_name(around, value)
+        return None if name == argument else name
     newest = trace.newest_source(name)
     if step is None and newest is not None and value._trace is not None and not value._trace.inside:
         # The name alone would mean the value that a step returned under it.
@@ -248,12 +392,22 @@ def _binding(trace: _Trace, argument: str, value: Any) -> Any:
     if step is not None and value._trace is trace:
         return f"{step}.{name}"
     if not is_newest:
-        newer = newest[1] if newest is not None else "none"
-        raise Refusal(
-            f"{name} is given to a step of an inner pipeline, which finds a newer {name} under that name (of the step "
-            f"{newer}): return one of the two under another name"
-        )
+        raise _finds_another(name, newest[1] if newest is not None else "none")
     return name
+
+
+def _of_step(around: Sequence[_Trace], value: Handle) -> str:
+    """How a graph, or what is inside one, names the value of a step: by the step, which is one of the last trace."""
+    step = str(value._step)
+    for trace in around[:-1]:
+        trace.take_from_outside(step.partition("/")[0])
+    return f"{step}.{value._name}"
+
+
+def _take_by_name(around: Sequence[_Trace], value: Handle) -> None:
+    """Where only a name can be given, sees to it that it means the value: one of the last trace, or of outside of it."""
+    for trace in around:
+        trace.take_by_name(value._name, value._step if trace is around[-1] else None)
 
 
 def _refuse_inner_handles(argument: str, value: Any) -> None:
@@ -303,6 +457,58 @@ def task(function: Optional[Callable[..., Any]] = None, *, name: str = "", **opt
     return TaskFunction(function, name, options)
 
 
+class _Following:
+    """What ``after`` gives: it is entered by ``with``."""
+
+    def __init__(self, steps: tuple[Any, ...]) -> None:
+        self._steps = steps
+        self._trace: Optional[_Trace] = None
+        self._before: list[str] = []
+
+    def __enter__(self) -> None:
+        # In the plain program there are values in place of handles, and the order is that of the calls.
+        self._trace = _tracing
+        if self._trace is not None:
+            self._before = self._trace.following
+            names = self._trace.names_of("after(…)", followed("after(…)", self._steps))
+            self._trace.following = [*self._before, *names]
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        if self._trace is not None:
+            self._trace.following = self._before
+
+
+def after(*steps: Followed) -> _Following:
+    """In a driver whose order is a graph: the steps that are called in the ``with`` block run after these.
+
+    A step follows those whose handles it is given without this. Outside of a driver it has no effect.
+
+    ```python
+    @pipeline(order="graph")
+    def main():
+        ready = migrate()
+        with after(ready):
+            load()
+    ```
+
+    Args:
+        steps: what the call of a step gave, the step's name, or what was called: a task, a step, a pipeline or a driver stands for
+            all its calls so far.
+
+    Returns:
+        what ``with`` takes.
+
+    Raises:
+        ValueError: when it is entered: something stands for no step of the driver.
+    """
+    return _Following(steps)
+
+
 _DELAYED = 0x20 | 0x80 | 0x200
 """The flags in the code of a generator, a coroutine function and an asynchronous generator (``inspect.CO_GENERATOR`` …)."""
 
@@ -318,11 +524,14 @@ class Driver:
         name: str,
         on_failure: Optional[AnyPipeline] = None,
         parameters_file: str = "",
+        order: Literal["line", "graph"] = "line",
     ) -> None:
         self._function = function
         self.name = name
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
         self.parameters_file = parameters_file
+        checked_order(order)
+        self.order: Literal["line", "graph"] = order
         self.line = user_line()
         self.__doc__ = function.__doc__
         self._running = False
@@ -344,12 +553,15 @@ class Driver:
                 "and let the pipeline that is run declare it",
                 self._function.__code__.co_firstlineno,
             )
-        trace = _Trace(None, inside, names)
+        trace = _Trace(None, inside, names, self.order)
         self._run(trace, {name: Handle(name, None, trace) for name in names})
         return self._made(trace)
 
     def _made(self, trace: _Trace) -> Pipeline:
-        pipeline = Pipeline(steps=trace.steps, name=self.name, parameters_file=self.parameters_file)
+        trace.check()
+        pipeline = Pipeline(
+            steps=trace.steps, name=self.name, parameters_file=self.parameters_file, order=self.order
+        )
         pipeline.line = self.line
         return pipeline
 
@@ -448,7 +660,8 @@ class Driver:
         """In another driver, adds the pipeline as a step; elsewhere calls the function.
 
         Returns:
-            what the function returns, with handles of the outer driver in place of its own.
+            what the function returns, with handles of the outer driver in place of its own. Where that is None, a graph gets what
+            other steps can be after.
         """
         if _tracing is None:
             return self._function(*arguments, **named)
@@ -456,7 +669,7 @@ class Driver:
         a_pipeline("what is called", self)
         names = self._arguments()
         given = _arguments(self._function, self._function.__name__, arguments, named)
-        inner = _Trace(outer, True, names)
+        inner = _Trace(outer, True, names, self.order)
         defaults = self._defaults()
         values = {
             name: given[name]
@@ -469,8 +682,8 @@ class Driver:
         result = self._run(inner, values)
         name = outer.unique(self.name or self._function.__name__)
         step = Nested(name, self._made(inner), self.on_failure)
-        outer.add(step, step.returned())
-        return _from_inside(result, inner, outer, name)
+        outer.add(step, step.returned(), self)
+        return _from_inside(result, inner, outer, name) if result is not None else _nothing(outer, name)
 
 
 def _is_annotated(function: Callable[..., Any]) -> bool:
@@ -494,6 +707,12 @@ def _is_seen(trace: _Trace, name: str) -> bool:
 def _handle_of(trace: _Trace, name: str) -> Handle:
     """The handle of the value that a driver sees under a name."""
     source = trace.newest_source(name)
+    steps = source[0].returning(name) if source is not None and source[0].is_graph else []
+    if len(steps) > 1:
+        raise Refusal(
+            f"the call of an inner driver does not give it its argument {name}, which both {steps[0]} and {steps[-1]} return: give it "
+            "one of the two"
+        )
     return Handle(name, None, trace) if source is None else Handle(name, source[1], source[0])
 
 
@@ -502,7 +721,10 @@ def _from_inside(value: Any, inner: _Trace, outer: _Trace, name: str) -> Any:
     if isinstance(value, Handle):
         if value._trace is not inner or value._step is None:
             return value
-        if inner.newest.get(value._name) == value._step:
+        if isinstance(value, Ended):
+            return Ended(f"{name}/{value._step}", outer)
+        is_only = not inner.is_graph or len(inner.returning(value._name)) == 1
+        if is_only and inner.newest.get(value._name) == value._step:
             return Handle(value._name, name, outer)
         return Handle(value._name, f"{name}/{value._step}", outer)
     if isinstance(value, (list, tuple)):
@@ -519,6 +741,7 @@ def pipeline(
     name: str = "",
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
+    order: Literal["line", "graph"] = "line",
 ) -> Driver: ...
 
 
@@ -529,6 +752,7 @@ def pipeline(
     name: str = "",
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
+    order: Literal["line", "graph"] = "line",
 ) -> Callable[[Callable[..., Any]], Driver]: ...
 
 
@@ -538,6 +762,7 @@ def pipeline(
     name: str = "",
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
+    order: Literal["line", "graph"] = "line",
 ) -> Any:
     """Makes a driver of a function: the steps that it calls, in order, are the pipeline.
 
@@ -560,6 +785,7 @@ def pipeline(
         name: what lists and records call the pipeline. The file's name when empty.
         on_failure: for a driver that is called in another: a pipeline that runs when it has failed.
         parameters_file: a file that scripts read themselves, as for :class:`Pipeline`.
+        order: ``"line"``, or ``"graph"``, in which a step is after those whose handles it is given, and those of :func:`after`.
 
     Returns:
         the driver. It has the ``execute()`` of a :class:`Pipeline`, and can be a branch, a handler or a step.
@@ -569,5 +795,5 @@ def pipeline(
             the driver is a branch.
     """
     if function is None:
-        return lambda plain: Driver(plain, name, on_failure, parameters_file)
-    return Driver(function, name, on_failure, parameters_file)
+        return lambda plain: Driver(plain, name, on_failure, parameters_file, order)
+    return Driver(function, name, on_failure, parameters_file, order)

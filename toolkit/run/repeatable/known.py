@@ -11,7 +11,7 @@ def _words(text: str) -> frozenset[str]:
 
 SDK_NAMES = _words(
     "AsyncPipeline AsyncPythonTask Catalog Conditional Fail Loop Map Nested NotebookJob NotebookTask Parallel Parameter "
-    "Pipeline PythonJob PythonTask ShellJob ShellTask Stub Success json metric pickled pipeline task"
+    "Pipeline PythonJob PythonTask ShellJob ShellTask Stub Success after json metric pickled pipeline task"
 )
 """``toolkit.__all__``."""
 
