@@ -15,6 +15,7 @@ from typing import Any
 from toolkit.backends import driver, process
 from toolkit.cli.main import run as command_line
 from toolkit.config.load import load
+from toolkit.model.pipeline import Pipeline
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
 from toolkit.run.describe import describe
@@ -69,19 +70,28 @@ class LocalProject:
         with driver.driving(project, run_id):
             yield
 
-    def plan(self, pipeline: str) -> Plan:
-        """The plan of a pipeline, described in a process of its own as a run does.
+    def model(self, pipeline: str) -> Pipeline:
+        """The model of a pipeline, described in a process of its own as a run does.
 
         Raises:
             BadInput: the file has no pipeline, or one that is refused.
         """
         with _working_in(self.root):
             project = load(None, self.root)
-            reference = parse(pipeline, self.root)
             variables = process.environment(project, project.config.executor.config.environment, {})
             ask = process.process_describer(project, variables)
-            described = describe(project, reference, ask, sys.executable)
-        return plan(described, project.config, reference.import_roots(project))
+            return describe(project, parse(pipeline, self.root), ask, sys.executable)
+
+    def plan(self, pipeline: str) -> Plan:
+        """The plan of a pipeline, described as ``model`` does.
+
+        Raises:
+            BadInput: the file has no pipeline, or one that is refused.
+        """
+        described = self.model(pipeline)
+        with _working_in(self.root):
+            project = load(None, self.root)
+        return plan(described, project.config, parse(pipeline, self.root).import_roots(project))
 
     def show(self, command: str = "show", *options: str) -> Any:
         """The newest run as JSON."""

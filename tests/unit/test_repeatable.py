@@ -101,6 +101,15 @@ def main(a):
 @pipeline(name='o')
 def other():
     ShellTask('s', 'true')()
+### graph
+import functions
+from toolkit import after, pipeline, task
+f = task(functions.f, returns=['x'])
+@pipeline(order='graph')
+def main(a):
+    with after(f(a), 'last'):
+        f(a)
+    ShellTask('last', 'true')()
 ### ext
 import pandas as pd
 import numpy as np
@@ -439,6 +448,12 @@ import time
 @pipeline
 def main():
     ShellTask(f'{time.time()}', 'x')()
+### graph
+import time
+@pipeline(order='graph')
+def main():
+    with after(str(time.time())):
+        ShellTask('s', 'x')()
 ### driver2
 import time
 def go():

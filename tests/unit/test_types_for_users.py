@@ -43,6 +43,7 @@ from toolkit import (
     ShellTask,
     Stub,
     Success,
+    after,
     json,
     metric,
     pickled,
@@ -109,6 +110,17 @@ whole = Pipeline(
     ],
 )
 
+graph = Pipeline(
+    order="graph",
+    steps=[
+        PythonTask(numbers, returns=["numbers"], after="begin"),
+        Parallel("sides", branches={"one": small}, after=["numbers", handler]),
+        Pipeline(name="rest", steps=[Stub("a")], after=[PythonTask(numbers, "numbers")]),
+        Stub("begin"),
+        Nested("tell", handler, after="begin"),
+    ],
+)
+
 make = task(numbers, returns=["numbers"])
 
 
@@ -120,6 +132,14 @@ def second(number: int) -> int:
 @pipeline
 def branch() -> None:
     second()
+
+
+@pipeline(order="graph")
+def unordered(start: Any) -> None:
+    made = make()
+    with after(made, make, branch, "later"):
+        second(number=start)
+        ShellTask("later", "true", after=[made, make])()
 
 
 @pipeline(name="driven", on_failure=handler)
@@ -198,6 +218,8 @@ def test_what_is_wrong_is_reported_and_nothing_else(check: Check) -> None:
         "toolkit.Parallel('a', branches={'b': toolkit.Stub('c')})": "Dict entry 0 has incompatible type",
         "toolkit.pipeline(len).exceute()": '"Driver" has no attribute "exceute"',
         "toolkit.task(len, max_attempts='3')": 'No overload variant of "task" matches',
+        "toolkit.Pipeline(steps=[], order='grpah')": 'Argument "order" to "Pipeline" has incompatible type',
+        "toolkit.Stub('a', after=3)": 'Argument "after" to "Stub" has incompatible type',
     }
     # when it is checked,
     done = check("\n".join(mistakes) + "\n")

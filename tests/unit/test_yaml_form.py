@@ -159,7 +159,12 @@ def test_steps_are_in_the_order_in_which_they_run(tmp_path: Path, text: str, nam
         (dag("a: {type: loop, max_iterations: many}"), 4, "max_iterations is a whole number"),
         (dag("a: text"), 4, "the step a is a mapping"),
         (dag("a:"), 4, "the step a is a mapping"),
-        (dag("a: {type: stub, next: [b]}"), 4, "next is text"),
+        (
+            dag("a: {type: stub, next: [b]}"),
+            4,
+            "its dag is a line, in which one step follows another: say `order: graph`",
+        ),
+        (dag("a: {type: stub, next: {b: 1}}"), 4, "next is text"),
         ("dag: {start_at: a, steps: {a: {type: stub}", None, ""),
         (dag("a: !!python/object:os.system {type: stub}"), 4, ""),
         (dag("a: *nowhere"), 4, ""),

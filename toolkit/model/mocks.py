@@ -118,7 +118,9 @@ def _mock_pipeline(
     steps = tuple(_mock_step(step, join(scope, step.name), patched, sequences) for step in pipeline.steps)
     for step in steps:
         for use, source in _sources(step):
-            if source.step and next((sequence for sequence in sequences if source.step in sequence), {}).get(source.step):
+            if source.step and next((sequence for sequence in sequences if source.step in sequence), {}).get(
+                source.step
+            ):
                 raise BadInput(
                     f"the step {step.name!r} {use} {source.name} of {source.step!r}, which is mocked and returns "
                     f"nothing: patch {source.step!r} too",

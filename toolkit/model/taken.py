@@ -78,7 +78,10 @@ class _Visit:
         """
         is_graph = pipeline.order == "graph"
         # In a graph what takes a name runs after the step that returns it, wherever that stands, and never takes its own.
-        certainly, perhaps = _of_others(pipeline, certain, certainly=True), _of_others(pipeline, possible, certainly=False)
+        certainly, perhaps = (
+            _of_others(pipeline, certain, certainly=True),
+            _of_others(pipeline, possible, certainly=False),
+        )
         for step in pipeline.steps:
             if is_graph:
                 certain, possible = next(certainly), next(perhaps)

@@ -2,7 +2,8 @@
 
 Beside the dag, ``parameters`` declares what a run of it can be given.
 
-The description lists the steps in the order in which they run.
+The description lists the steps in the order in which they run. Those of a graph, ``dag: {order: graph, steps: …}``, are listed as
+they stand in the file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
 from toolkit.errors import BadInput
 from toolkit.model.argument_types import WRITTEN, parse_type
-from toolkit.model.pipeline import REDUCERS, RETURN_KINDS, TASK_KINDS
+from toolkit.model.pipeline import ORDERS, REDUCERS, RETURN_KINDS, TASK_KINDS
 from toolkit.runtime.shared.values import is_plain
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _TYPES = ("task", "stub", "pipeline", "parallel", "map", "conditional", "loop", "success", "fail")
 _ENDS = ("success", "fail")
-_COMMON = ("type", "next", "next_node", "on_failure", "terminate_with_success", "terminate_with_failure")
+_COMMON = ("type", "next", "next_node", "after", "on_failure", "terminate_with_success", "terminate_with_failure")
 _KEYS = {
     "task": (
         *_COMMON,
@@ -73,7 +74,8 @@ def read(path: Path) -> PipelineDescription:
     for key in tree.value:
         # A file may keep anchors for branches beside the dag, under keys of the author's choice.
         if key not in ("dag", "parameters", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
-            raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
+            inside = ": it stands in the dag" if key in _OF_DAG else ""
+            raise BadInput(f"unknown key {key!r} beside dag{inside}", tree.key_where(key))
     description = _DagReader().dag(tree.value["dag"])
     if named is not None:
         description["parameters_file"] = {"path": _text(named, _PARAMETERS_FILE), "line": _line_of(named.where)}
@@ -128,6 +130,23 @@ def _describe_parameters(tree: Located) -> list[ParameterRow]:
     return rows
 
 
+_OF_DAG = ("name", "description", "start_at", "order", "steps", "max_time", "internal_branch_name")
+
+
+def _order(dag: dict[str, Located]) -> str:
+    if "order" not in dag:
+        return "line"
+    name = _text(dag["order"], "order")
+    if name not in ORDERS:
+        hint = nearest(name, ORDERS)
+        raise BadInput(
+            f"{name!r} is not an order of steps"
+            + (f" (did you mean {hint!r}?)" if hint else f": use {' or '.join(ORDERS)}"),
+            dag["order"].where,
+        )
+    return name
+
+
 class _DagReader:
     """Reads dags, and counts their steps: anchors and handlers may multiply them."""
 
@@ -139,14 +158,20 @@ class _DagReader:
         entries = _mapping(tree, "dag")
         if set(entries) == {"dag"}:
             return self.dag(entries["dag"])
-        _check_keys(
-            tree, entries, ("name", "description", "start_at", "steps", "max_time", "internal_branch_name"), "dag"
-        )
-        for key in ("start_at", "steps"):
+        _check_keys(tree, entries, _OF_DAG, "dag")
+        is_graph = _order(entries) == "graph"
+        for key in ("steps",) if is_graph else ("start_at", "steps"):
             if key not in entries:
                 raise BadInput(f"the dag has no {key}", tree.where)
         steps = _mapping(entries["steps"], "steps")
         name = _text(entries["name"], "name") if "name" in entries else ""
+        if is_graph:
+            if "start_at" in entries:
+                raise BadInput(
+                    "a graph has no start_at: each of its steps starts as soon as what it needs has ended; leave it out",
+                    tree.key_where("start_at"),
+                )
+            return {"name": name, "steps": _Graph(self, entries["steps"], steps).in_order(), "order": "graph"}
         sequence = _Sequence(self, entries["steps"], steps)
         order = sequence.from_step(_text(entries["start_at"], "start_at"), entries["start_at"].where, ())
         if not order:
@@ -168,39 +193,21 @@ class _DagReader:
             )
 
 
-class _Sequence:
-    """The steps of one dag, followed along ``next``: from the dag's start, and from each step that an ``on_failure`` names."""
+class _Steps:
+    """The steps of one dag, by name."""
 
     def __init__(self, reader: _DagReader, tree: Located, steps: dict[str, Located]) -> None:
         self._reader = reader
         self._tree = tree
         self._steps = steps
-        self._reached: set[str] = set()
 
     def from_step(self, name: str, place: str, handlers: tuple[str, ...]) -> list[StepDescription]:
-        """The steps from ``name`` to a success, a fail, or a step without a ``next``.
+        """The steps from ``name`` on, where a handler begins with it.
 
         Args:
             place: where the step is named. handlers: the first steps of the handlers around these steps.
         """
-        order: list[StepDescription] = []
-        seen: set[str] = set()
-        while True:
-            kind, node = self._step_entries(name, place)
-            if name in seen:
-                raise BadInput(f"the steps form a cycle: {name!r} comes again after {order[-1]['name']!r}", place)
-            seen.add(name)
-            line = _name_line(self._tree, name) if name in self._steps else _line_of(place)
-            if kind == "success" and (order or not handlers):
-                break
-            self._reader.count_step(place)
-            order.append(self._describe_step(name, kind, node, line, handlers))
-            following = node.get("next") or node.get("next_node")
-            if following is None:
-                break
-            name, place = _text(following, "next"), following.where
-        self._reached |= seen
-        return order
+        raise NotImplementedError
 
     def _step_entries(self, name: str, place: str) -> tuple[str, dict[str, Located]]:
         if name not in self._steps:
@@ -214,15 +221,6 @@ class _Sequence:
         kind = _step_type(tree, node)
         _check_keys(tree, node, _KEYS.get(kind, ()), f"a {kind} step", open_ended=kind == "stub")
         return kind, node
-
-    def check_all_reached(self) -> None:
-        """Refuses steps that nothing leads to, unless they are an end (success or fail)."""
-        for name, step in self._steps.items():
-            is_end = _step_type(step, _mapping(step, name)) in _ENDS
-            if name not in self._reached and not is_end and not _belongs_to_handler(name, self._steps):
-                raise BadInput(
-                    f"the step {name!r} is never reached: no `next` leads to it", _name_where(self._tree, name)
-                )
 
     def _describe_handler(
         self, name: str, node: dict[str, Located], handlers: tuple[str, ...]
@@ -295,6 +293,142 @@ class _Sequence:
                 missing = "branch" if kind == "pipeline" else key
                 raise BadInput(f"the {kind} step {name!r} has no {missing}", node["type"].where)
         return step
+
+
+class _Sequence(_Steps):
+    """The steps of a line, followed along ``next``: from the dag's start, and from each step that an ``on_failure`` names."""
+
+    def __init__(self, reader: _DagReader, tree: Located, steps: dict[str, Located]) -> None:
+        super().__init__(reader, tree, steps)
+        self._reached: set[str] = set()
+
+    def from_step(self, name: str, place: str, handlers: tuple[str, ...]) -> list[StepDescription]:
+        """The steps from ``name`` to a success, a fail, or a step without a ``next``.
+
+        Args:
+            place: where the step is named. handlers: the first steps of the handlers around these steps.
+        """
+        order: list[StepDescription] = []
+        seen: set[str] = set()
+        while True:
+            kind, node = self._step_entries(name, place)
+            if name in seen:
+                raise BadInput(f"the steps form a cycle: {name!r} comes again after {order[-1]['name']!r}", place)
+            seen.add(name)
+            if "after" in node:
+                raise BadInput(
+                    f"the step {name!r} has `after`, but its dag is a line, whose steps run along `next`: say `order: graph` "
+                    "beside `steps`, or leave it out",
+                    node["after"].where,
+                )
+            line = _name_line(self._tree, name) if name in self._steps else _line_of(place)
+            if kind == "success" and (order or not handlers):
+                break
+            self._reader.count_step(place)
+            order.append(self._describe_step(name, kind, node, line, handlers))
+            following = node.get("next") or node.get("next_node")
+            if following is None:
+                break
+            if isinstance(following.value, tuple):
+                raise BadInput(
+                    f"the step {name!r} has a list as its `next`, but its dag is a line, in which one step follows another: say "
+                    "`order: graph` beside `steps`",
+                    following.where,
+                )
+            name, place = _text(following, "next"), following.where
+        self._reached |= seen
+        return order
+
+    def check_all_reached(self) -> None:
+        """Refuses steps that nothing leads to, unless they are an end (success or fail)."""
+        for name, step in self._steps.items():
+            is_end = _step_type(step, _mapping(step, name)) in _ENDS
+            if name not in self._reached and not is_end and not _belongs_to_handler(name, self._steps):
+                raise BadInput(
+                    f"the step {name!r} is never reached: no `next` leads to it", _name_where(self._tree, name)
+                )
+
+
+class _Graph(_Steps):
+    """The steps of a graph, as they stand in the file. One that an ``on_failure`` names is a handler, and no part of the graph."""
+
+    def __init__(self, reader: _DagReader, tree: Located, steps: dict[str, Located]) -> None:
+        super().__init__(reader, tree, steps)
+        self._failing = {
+            handler: name for name, step in steps.items() if (handler := _step_named_under(step, "on_failure")) in steps
+        }
+        """For each step that is a handler, a step that names it."""
+
+    def in_order(self) -> list[StepDescription]:
+        """The steps of the graph, each after those that it names and those whose ``next`` names it."""
+        if not self._steps:
+            raise BadInput("the dag has no steps", self._tree.where)
+        order: dict[str, StepDescription] = {}
+        after: dict[str, list[str]] = {name: [] for name in self._steps}
+        for name in self._steps:
+            place = _name_where(self._tree, name)
+            kind, node = self._step_entries(name, place)
+            if name in self._failing:
+                self._check_handler(name, node)
+                continue
+            if kind in _ENDS:
+                raise BadInput(
+                    f"the step {name!r} is a {kind}, which would end its pipeline, but in a graph other steps may run beside it: "
+                    + ("leave it out" if kind == "success" else "let a step fail"),
+                    node["type"].where,
+                )
+            self._reader.count_step(place)
+            order[name] = self._describe_step(name, kind, node, _name_line(self._tree, name), ())
+            after[name] += [self._named(item, name, "after") for item in _one_or_more(node.get("after"), "after")]
+            for key in ("next", "next_node"):
+                for item in _one_or_more(node.get(key), key):
+                    after[self._named(item, name, key)].append(name)
+        if not order:
+            raise BadInput("the graph has no step that is no handler", self._tree.where)
+        for name, step in order.items():
+            if after[name]:
+                step["after"] = after[name]
+        return list(order.values())
+
+    def _named(self, tree: Located, name: str, key: str) -> str:
+        """The step of the graph that a step names under a key."""
+        other = _text(tree, key)
+        if other in self._failing:
+            raise BadInput(
+                f"the step {name!r} has {other!r} in its {key}, which is the on_failure of {self._failing[other]!r} and so no part "
+                "of the graph",
+                tree.where,
+            )
+        if other in _ENDS and other not in self._steps:
+            raise BadInput(
+                f"the step {name!r} has {other!r} in its {key}, which would end the pipeline, but in a graph other steps may run "
+                "beside it: leave it out",
+                tree.where,
+            )
+        if other not in self._steps:
+            hint = nearest(other, self._steps)
+            raise BadInput(f"there is no step {other!r}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.where)
+        return other
+
+    def _check_handler(self, name: str, node: dict[str, Located]) -> None:
+        for key in ("next", "next_node", "after"):
+            if key in node:
+                raise BadInput(
+                    f"the step {name!r} is the on_failure of {self._failing[name]!r} and so no part of the graph, where nothing is "
+                    f"before or after it: leave out its {key}, and give on_failure a dag where the handler has several steps",
+                    node[key].where,
+                )
+
+    def from_step(self, name: str, place: str, handlers: tuple[str, ...]) -> list[StepDescription]:
+        kind, node = self._step_entries(name, place)
+        self._reader.count_step(place)
+        line = _name_line(self._tree, name) if name in self._steps else _line_of(place)
+        return [self._describe_step(name, kind, node, line, handlers)]
+
+
+def _one_or_more(tree: Located | None, name: str) -> tuple[Located, ...]:
+    """The items of a list, or what stands in its place."""
+    return (tree,) if tree is not None and isinstance(tree.value, str) else _items(tree, name)
 
 
 _REQUIRED = {

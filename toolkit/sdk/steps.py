@@ -200,18 +200,27 @@ def followed(owner: str, given: Any) -> list[Any]:
     """
     if given is None:
         return []
+    if _is_followed(given):
+        return [given]
+    try:
+        items = list(given)
+    except TypeError:
+        items = [given]
     steps: list[Any] = []
-    for item in given if isinstance(given, (list, tuple)) else [given]:
-        if isinstance(item, tuple):
-            # What the call of a step that returns several values gave.
-            steps += followed(owner, item)
-            continue
-        # Asked for its mark and for nothing else, because a handle refuses whatever would need its value.
-        marked = any(getattr(item, mark, False) is True for mark in ("__toolkit_pipeline__", "__toolkit_followed__"))
-        if isinstance(item, type) or not (marked or isinstance(item, (str, Step))):
+    for item in items:
+        # What the call of a step that returns several values gave is a tuple.
+        if not isinstance(item, (list, tuple)) and not _is_followed(item):
             raise Refusal(f"{owner} is a list of steps and names of steps, and holds {item!r}")
-        steps.append(item)
+        steps += followed(owner, item)
     return steps
+
+
+def _is_followed(given: Any) -> bool:
+    """Whether something can stand for a step: by what it is, or by a mark, since a handle refuses all that would need its value."""
+    if isinstance(given, type):
+        return False
+    marks = ("__toolkit_pipeline__", "__toolkit_followed__")
+    return isinstance(given, (str, Step)) or any(getattr(given, mark, False) is True for mark in marks)
 
 
 def _name_of(given: Any, step: Step) -> str:
@@ -220,8 +229,8 @@ def _name_of(given: Any, step: Step) -> str:
         return given
     if getattr(given, "__toolkit_followed__", False) is True:
         raise Refusal(
-            f"the step {step.name} is after {given!r}, which only means something where a driver calls the step: name the step that "
-            "it follows",
+            f"the step {step.name} is after {given!r}, which only means something where a driver calls the step: name the step "
+            "that it follows",
             step.line,
         )
     name: str = (given if isinstance(given, Step) else given.as_step()).name

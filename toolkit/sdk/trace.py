@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from toolkit.sdk.description import ParameterData, PipelineData
-    from toolkit.sdk.steps import AnyPipeline, Followed, TaskOptions
+    from toolkit.sdk.steps import After, AnyPipeline, TaskOptions
 
 
 class Handle:
@@ -54,8 +54,12 @@ class Handle:
         return f"<the value {self._name} of a later run>"
 
     def _no_value(self, *_: Any, **__: Any) -> NoReturn:
+        raise Refusal(self._without())
+
+    def _without(self) -> str:
+        """The sentence for a use that needs the value."""
         source = f"of the step {self._step}" if self._step is not None else "of the run"
-        raise Refusal(
+        return (
             f"{self._name} {source} has no value while the driver is traced, so it can't decide or compute anything "
             "here: pass it to a step, or to a Conditional, a Map or a Loop"
         )
@@ -85,8 +89,8 @@ class Ended(Handle):
     def __repr__(self) -> str:
         return f"<the end of the step {self._step}>"
 
-    def _no_value(self, *_: Any, **__: Any) -> NoReturn:
-        raise Refusal(f"the step {self._step} returns nothing: its call can only be given to after")
+    def _without(self) -> str:
+        return f"the step {self._step} returns nothing: what its call gives can only be given to after"
 
 
 class _Trace:
@@ -149,7 +153,9 @@ class _Trace:
         Args:
             called: what the driver called for it.
         """
-        step.after = list(dict.fromkeys([*self.names_of(f"after of the step {step.name}", step.after), *self.following]))
+        step.after = list(
+            dict.fromkeys([*self.names_of(f"after of the step {step.name}", step.after), *self.following])
+        )
         self.steps.append(step)
         self._called.append((called, names))
         for name in names:
@@ -180,7 +186,9 @@ class _Trace:
                 ]
                 if not calls:
                     name = getattr(item, "name", "") or getattr(item, "__name__", "a step")
-                    raise Refusal(f"{owner} holds {name}, which this driver has not called before: name the step as text")
+                    raise Refusal(
+                        f"{owner} holds {name}, which this driver has not called before: name the step as text"
+                    )
                 found += calls
         return found
 
@@ -483,7 +491,7 @@ class _Following:
             self._trace.following = self._before
 
 
-def after(*steps: Followed) -> _Following:
+def after(*steps: After) -> _Following:
     """In a driver whose order is a graph: the steps that are called in the ``with`` block run after these.
 
     A step follows those whose handles it is given without this. Outside of a driver it has no effect.
@@ -559,9 +567,7 @@ class Driver:
 
     def _made(self, trace: _Trace) -> Pipeline:
         trace.check()
-        pipeline = Pipeline(
-            steps=trace.steps, name=self.name, parameters_file=self.parameters_file, order=self.order
-        )
+        pipeline = Pipeline(steps=trace.steps, name=self.name, parameters_file=self.parameters_file, order=self.order)
         pipeline.line = self.line
         return pipeline
 
@@ -710,8 +716,8 @@ def _handle_of(trace: _Trace, name: str) -> Handle:
     steps = source[0].returning(name) if source is not None and source[0].is_graph else []
     if len(steps) > 1:
         raise Refusal(
-            f"the call of an inner driver does not give it its argument {name}, which both {steps[0]} and {steps[-1]} return: give it "
-            "one of the two"
+            f"the call of an inner driver does not give it its argument {name}, which both {steps[0]} and {steps[-1]} return: give "
+            "it one of the two"
         )
     return Handle(name, None, trace) if source is None else Handle(name, source[1], source[0])
 
