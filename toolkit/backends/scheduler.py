@@ -542,7 +542,9 @@ class _Graph:
             for follower in self._followers[position]:
                 self._missing[follower].discard(position)
             followers = self._followers[position]
-            self._begin_all(each for each in followers if not self._missing[each] and each not in self._ended_or_skipped)
+            self._begin_all(
+                each for each in followers if not self._missing[each] and each not in self._ended_or_skipped
+            )
         else:
             if outcome is not _HANDLED and (self._first_failed is None or position < self._first_failed[0]):
                 self._first_failed = position, outcome

@@ -608,14 +608,16 @@ def _describe_catalog(tree: Located | None) -> CatalogDescription:
 
 
 def _describe_bindings(tree: Located | None) -> dict[str, object]:
-    """The bindings of a task: a name as text, or a constant as ``{"value": …}``."""
+    """The bindings of a task: a name as text, a constant as ``{"value": …}``, or one of the run's as ``{"parameter": …}``."""
     if tree is None:
         return {}
     bindings: dict[str, object] = {}
     for argument, binding in _mapping(tree, "bind").items():
         if isinstance(binding.value, dict):
-            _check_keys(binding, binding.value, ("value",), "a binding")
-            bindings[argument] = {"value": binding.value["value"].plain()} if "value" in binding.value else {}
+            _check_keys(binding, binding.value, ("value", "parameter"), "a binding")
+            bindings[argument] = {
+                key: each.plain() if key == "value" else _text(each, "a binding") for key, each in binding.value.items()
+            }
         else:
             bindings[argument] = _text(binding, "a binding")
     return bindings

@@ -184,9 +184,7 @@ class _ControlAnalyser:
                 return self._source_inside(scope, index, needs, composite)
         return EntrySource()
 
-    def _source_in_graph(
-        self, scope: PlannedScope, position: int, needs: set[str], composite: PlannedStep
-    ) -> Source:
+    def _source_in_graph(self, scope: PlannedScope, position: int, needs: set[str], composite: PlannedStep) -> Source:
         """As ``_source_before``, in a graph: a task computes the value that follows, or is, all that the value depends on."""
         earlier = sorted(scope.earlier(position), reverse=True)
         source = composite.inside.source if composite.inside is not None else None

@@ -7,6 +7,7 @@ decide between them, so that is refused.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -72,6 +73,10 @@ class _Edges:
             position, maps = self._place(row.path)
             for key in row.task.catalog.put if row.task is not None else ():
                 self._puts[position].append("*/" * maps + _as_pattern(row, key))
+        self._putting: dict[str, dict[int, None]] = {}
+        for position, puts in enumerate(self._puts):
+            for put in puts:
+                self._putting.setdefault(put, {})[position] = None
 
     def position(self, name: str) -> int:
         return self._names[name]
@@ -119,14 +124,18 @@ class _Edges:
     def _seeker(self, row: PlannedStep, name: str) -> int | None:
         """The position of the step that takes a name from the graph for a row; None where it is surely found inside that step."""
         path = row.path
-        if row.type == "loop" and row.inside is not None and any(
-            name in self._scopes[scope].returns or row.inside.item == name for scope in row.inside.scopes()
+        if (
+            row.type == "loop"
+            and row.inside is not None
+            and any(name in self._scopes[scope].returns or row.inside.item == name for scope in row.inside.scopes())
         ):
             return None
         while path not in self._positions:
             scope = self._scope_of[path]
             earlier = scope.earlier(scope.steps.index(path))
-            if any(index in earlier and self._surely_returns(scope.steps[index]) for index in scope.returns.get(name, ())):
+            if any(
+                index in earlier and self._surely_returns(scope.steps[index]) for index in scope.returns.get(name, ())
+            ):
                 return None
             assert scope.owner is not None
             owner = self._rows[scope.owner]
@@ -152,8 +161,8 @@ class _Edges:
         else:
             remedy = f"say which by bind, as in bind: {{{argument}: {likely}.{name}}}"
         return BadInput(
-            f"the {row.type if row.task is None else 'step'} {row.name!r} takes {name}, which {both} return, and in a graph none of "
-            f"them is the newer one: {remedy}",
+            f"the {row.type if row.task is None else 'step'} {row.name!r} takes {name}, which {both} return, and in a graph none "
+            f"of them is the newer one: {remedy}",
             row.line,
         )
 
@@ -165,7 +174,8 @@ class _Edges:
         wanted = _as_pattern(row, key)
         if self._puts_inside(row.path, wanted):
             return
-        givers = [
+        alike = [giver for giver in self._putting.get(wanted, ()) if giver != position]
+        givers = alike or [
             giver
             for giver, puts in enumerate(self._puts)
             if giver != position and any(_overlap(wanted, put) for put in puts)
@@ -179,7 +189,6 @@ class _Edges:
                     row.line,
                 )
             return
-        alike = [giver for giver in givers if wanted in self._puts[giver]]
         if len(alike) > 1:
             both = " and ".join(repr(self._steps[giver].name) for giver in alike)
             raise BadInput(
@@ -187,7 +196,7 @@ class _Edges:
                 f"in {self._steps[alike[-1]].name}:{key}",
                 row.line,
             )
-        for giver in alike or givers:
+        for giver in givers:
             self.add(giver, position, f"gets {key} of")
 
     def _puts_inside(self, path: str, wanted: str) -> bool:
@@ -227,7 +236,7 @@ class _Edges:
                 trail.append((following, iter(followers[following])))
 
     def _is_cycle(self, way: list[int]) -> BadInput:
-        pairs = zip(way, way[1:], strict=False)
+        pairs = itertools.pairwise(way)
         uses = (
             f"{self._steps[later].name!r} {self._uses[earlier, later]} {self._steps[earlier].name!r}"
             for earlier, later in pairs

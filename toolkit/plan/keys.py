@@ -111,16 +111,16 @@ class _Put:
 
 
 def check_side_by_side(steps: Iterable[PlannedStep], scopes: Iterable[PlannedScope]) -> None:
-    """Refuses two branches of a parallel that surely put one key, unless each get of the key says whose it means.
+    """Refuses two branches of a parallel, or steps of a graph, that surely put one key, unless each get says whose it means.
 
     What patterns, folders, maps and conditionals put is known to the run alone, and is no error.
 
     Raises:
         BadInput: naming both steps.
     """
-    rows = {row.path: row for row in steps}
-    if any(row.type == "parallel" for row in rows.values()):
-        _SideBySide(rows, {scope.path: scope for scope in scopes}).check()
+    rows, sequences = {row.path: row for row in steps}, {scope.path: scope for scope in scopes}
+    if any(row.type == "parallel" for row in rows.values()) or any(scope.after for scope in sequences.values()):
+        _SideBySide(rows, sequences).check()
 
 
 class _SideBySide:
@@ -141,6 +141,22 @@ class _SideBySide:
             for name, puts in branches.items():
                 if len(puts) > 1 and all(self._is_from_outside(put, scope) for scope, put in puts):
                     self._check_gets(row, name, [put for _, put in puts])
+        for sequence in self._scopes.values():
+            if sequence.after is not None:
+                self._check_graph(sequence)
+
+    def _check_graph(self, sequence: PlannedScope) -> None:
+        by_name: dict[str, list[tuple[int, _Put]]] = {}
+        for position, path in enumerate(sequence.steps):
+            for name, put in self._put_by_step(self._rows[path]).items():
+                by_name.setdefault(name, []).append((position, put))
+        owner = self._rows[sequence.owner] if sequence.owner is not None else PlannedStep("", "pipeline", "")
+        for name, puts in by_name.items():
+            older = {position for other, _ in puts for position in sequence.earlier(other)} if len(puts) > 1 else set()
+            newest = [put for position, put in puts if position not in older]
+            if len(newest) > 1 and all(self._is_from_outside(put, sequence.path) for put in newest):
+                outer = f"0/{name}" if owner.type == "map" and not sequence.is_handler else name
+                self._check_gets(owner, outer, newest)
 
     # --- what is put ---
 
@@ -284,7 +300,9 @@ class _SideBySide:
                 earlier.append(scope.owner)
             if any(name in self._put_by_step(self._rows[step]) for step in earlier):
                 return True
-            assert scope.owner is not None
+            if scope.owner is None:
+                # Of a graph, which is all that there is.
+                return False
             path = scope.owner
         return False
 

@@ -246,7 +246,7 @@ class Plan:
         return encode(self.document())
 
     def hash(self) -> str:
-        """SHA-256 of the plan's shape: steps, their order or edges, types and returns. What a user may fix for a retry is not in it."""
+        """SHA-256 of the shape: steps, their order or edges, types and returns. What a user may fix for a retry is not in it."""
         return shape_hash(self.document())
 
 

@@ -18,6 +18,7 @@ class Sources:
         self._rows = {row.path: row for row in plan.steps}
         self._positions = {path: position for scope in plan.scopes for position, path in enumerate(scope.steps)}
         self._scopes = {scope.path: scope for scope in plan.scopes}
+        self._earlier: dict[str, range | frozenset[int]] = {}
 
     def source(self, name: str, path: str, first: bool = False) -> tuple[Source, PlannedStep | None]:
         """Where the step at ``path`` finds a parameter; with the map of whose items it is one.
@@ -28,7 +29,9 @@ class Sources:
         inner = path
         while True:
             scope = self._scope_of[inner]
-            earlier = scope.earlier(self._positions[inner])
+            earlier = self._earlier.get(inner)
+            if earlier is None:
+                earlier = self._earlier[inner] = scope.earlier(self._positions[inner])
             if any(index in earlier for index in scope.returns.get(name, ())):
                 return "other", None
             if scope.owner is None:

@@ -1,13 +1,17 @@
-"""What only the run can tell: which files several branches of a parallel put under one name."""
+"""What only the run can tell: which files branches of a parallel, or steps of a graph, put side by side under one name."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.runtime.shared.scope import RecordReader, RunPlan, Scope
 from toolkit.runtime.shared.tree import REPEATED, branches, join
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import ScopeRow
 
 _MOST = 3
 """Names in the sentence."""
@@ -31,10 +35,10 @@ def put_side_by_side(plan: RunPlan, run_folder: Path) -> list[str]:
 
 
 def _names(plan: RunPlan, reader: RecordReader) -> dict[str, list[str]]:
-    """The names that several branches put and that are no key of theirs, each with the steps."""
+    """The names that several branches or steps put and that are no key of theirs, each with the steps."""
     names: dict[str, list[str]] = {}
-    if any(_puts_in_branches(plan, path) for path in plan.rows):
-        for path in _parallels(plan, reader, "", ""):
+    if any(_puts_in_branches(plan, path) for path in plan.rows) or any(map(_puts_in_graph, plan.scopes.values())):
+        for path in _places(plan, reader, "", ""):
             for name, steps in Scope(plan, reader, path).put_side_by_side().items():
                 if not all(_is_a_key_of(plan, step, name) for step in steps):
                     names.setdefault(name, steps)
@@ -46,22 +50,30 @@ def _puts_in_branches(plan: RunPlan, path: str) -> bool:
     return row["type"] == "parallel" and sum(bool(plan.scopes[scope]["puts"]) for _, scope in branches(row)) > 1
 
 
-def _parallels(plan: RunPlan, reader: RecordReader, scope: str, instance: str) -> Iterator[str]:
-    """The instance paths of all parallels below a scope."""
+def _puts_in_graph(scope: ScopeRow) -> bool:
+    return "after" in scope and len(scope["puts"]) > 1
+
+
+def _places(plan: RunPlan, reader: RecordReader, scope: str, instance: str) -> Iterator[str]:
+    """The instance paths of all parallels below a scope, and of the first step of each graph, if that is none."""
+    if _puts_in_graph(plan.scopes[scope]):
+        first = next((row for row in plan.scope_rows(scope) if row["type"] != "parallel"), None)
+        if first is not None:
+            yield join(instance, first["name"])
     for row in plan.scope_rows(scope):
         path = join(instance, row["name"])
         if row["type"] == "parallel":
             yield path
         handler = row.get("handler")
         if handler is not None:
-            yield from _parallels(plan, reader, handler, f"{path}/{handler.rpartition('/')[2]}")
+            yield from _places(plan, reader, handler, f"{path}/{handler.rpartition('/')[2]}")
         if row["type"] == "pipeline":
-            yield from _parallels(plan, reader, row["path"], path)
+            yield from _places(plan, reader, row["path"], path)
             continue
         for label, inner in branches(row):
             labels = map(str, reader.positions(path)) if row["type"] in REPEATED else [label]
             for position in labels:
-                yield from _parallels(plan, reader, inner, join(path, position))
+                yield from _places(plan, reader, inner, join(path, position))
 
 
 def _is_a_key_of(plan: RunPlan, path: str, name: str) -> bool:

@@ -56,7 +56,9 @@ class Continuation:
                 f"the pipeline is not the one that the run {self.run.id} began with: {difference}; "
                 "with --changed-shape the run resumes nevertheless, and all steps from there on run again"
             )
-        if any("after" in scope for document in (plan_before, plan.document()) for scope in document["scopes"].values()):
+        if any(
+            "after" in scope for document in (plan_before, plan.document()) for scope in document["scopes"].values()
+        ):
             note(f"the pipeline has changed: {difference}; what has changed, and all that depends on it, runs again")
             return _Kept(plan_before, plan.document()).steps()
         note(f"the pipeline has changed: {difference}; all steps from there on run again")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import BROKEN, OK, SKIPPED, Case, Expect, attempt, attempted, failed, written
+from tests.conformance.case import BROKEN, SKIPPED, Case, Expect, attempt, attempted, failed, written
 
 WHOLE = """\
 def size(n=2):
@@ -88,6 +88,74 @@ p = Pipeline(order="graph", steps=[
 ])
 """
 
+FORM_FUNCTIONS = """\
+def load(name):
+    return [name, len(name)]
+
+def train(data, depth):
+    return {"of": data[0], "depth": depth}
+
+def best(a, b):
+    return max([a, b], key=lambda model: model["depth"])
+
+def item(n):
+    return f"{n}!"
+"""
+SDK = """\
+import functions
+from toolkit import *
+
+p = Pipeline(name="models", order="graph", steps=[
+    PythonTask(functions.load, returns=["data"], bind={"name": {"value": "x"}}),
+    PythonTask(functions.load, "load-2", returns=["data"], bind={"name": {"parameter": "second"}}),
+    PythonTask(functions.train, returns=["model"], bind={"data": "load.data", "depth": {"value": 1}}),
+    PythonTask(functions.train, "train-2", returns=["model"], bind={"data": "load-2.data", "depth": {"value": 7}}),
+    PythonTask(functions.best, returns=["best"], bind={"a": "train.model", "b": "train-2.model"}),
+    Map("each", iterate_on="load-2.data", iterate_as="n", branch=PythonTask(functions.item, returns=["items"]).as_pipeline()),
+    ShellTask("last", 'echo "$best"', after=["best", "each"]),
+])
+"""
+DRIVER = """\
+import functions
+from toolkit import *
+
+load = task(functions.load, returns=["data"])
+train = task(functions.train, returns=["model"])
+
+@pipeline(name="models", order="graph")
+def main(second):
+    one = load("x")
+    two = load(second)
+    first = train(one, 1)
+    best = task(functions.best, returns=["best"])(first, train(two, 7))
+    Map("each", iterate_on=two, iterate_as="n", branch=PythonTask(functions.item, returns=["items"]).as_pipeline())()
+    ShellTask("last", 'echo "$best"', after=["best", "each"])()
+
+main.execute()
+"""
+YAML = """\
+dag:
+  name: models
+  order: graph
+  steps:
+    load: {command: functions.load, returns: [{name: data}], bind: {name: {value: x}}}
+    load-2: {command: functions.load, returns: [{name: data}], bind: {name: {parameter: second}}}
+    train: {command: functions.train, returns: [{name: model}], bind: {data: load.data, depth: {value: 1}}}
+    train-2: {command: functions.train, returns: [{name: model}], bind: {data: load-2.data, depth: {value: 7}}}
+    best:
+      command: functions.best
+      returns: [{name: best}]
+      bind: {a: train.model, b: train-2.model}
+      next: last
+    each:
+      type: map
+      iterate_on: load-2.data
+      iterate_as: n
+      branch: {start_at: item, steps: {item: {command: functions.item, returns: [{name: items}]}}}
+      next: [last]
+    last: {command_type: shell, command: 'echo "$best"'}
+"""
+
 CASES = (
     Case(
         "graph",
@@ -145,6 +213,20 @@ CASES = (
             },
             reason="the step mended failed: ValueError: not yet",
             parameters={"slow": 1},
+        ),
+    ),
+    Case(
+        "graph-forms",
+        "A graph gives the same plan and the same run as a list of steps, as a driver in which one task is called twice, and as YAML.",
+        pipeline="sdk.py",
+        also=("driver.py", "pipeline.yaml"),
+        compiles=True,
+        code=FORM_FUNCTIONS,
+        files={"sdk.py": SDK, "driver.py": DRIVER, "pipeline.yaml": YAML},
+        arguments=["--param", "second=other"],
+        expect=Expect(
+            parameters={"best": {"of": "other", "depth": 7}, "items": ["other!", "5!"]},
+            output={"last": '{"of": "other", "depth": 7}\n'},
         ),
     ),
 )

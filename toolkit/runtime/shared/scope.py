@@ -197,7 +197,9 @@ class Scope:
         for segment in self._trail:
             scope = self._plan.scopes[segment.template]
             before = self._plan.earlier(segment.template, segment.row["path"])
-            names.update(name for name, indices in scope["returns"].items() if any(index in before for index in indices))
+            names.update(
+                name for name, indices in scope["returns"].items() if any(index in before for index in indices)
+            )
             owner = self._owner(segment.template, segment.instance)
             if owner is not None:
                 if owner.row.get("item") and owner.row["type"] in ("map", "loop"):
@@ -424,8 +426,16 @@ class Scope:
         return "give one of them another name"
 
     def put_side_by_side(self) -> dict[str, list[str]]:
-        """Of a parallel: the names under which several of its branches put a file, each with the paths of those steps."""
-        sources = self._put_by_row({**self._trail[-1].row, "handler": None}, self._path, _KeyPattern("."))
+        """The names that are put by several branches of this parallel, or else by the graph of which this is a step.
+
+        Returns:
+            For each name the paths of the steps that put it.
+        """
+        segment = self._trail[-1]
+        if segment.row["type"] == "parallel":
+            sources = self._put_by_row({**segment.row, "handler": None}, self._path, _KeyPattern("."))
+        else:
+            sources = self._put_by_graph(segment.template, segment.instance, _KeyPattern("."), None)
         return {name: [source for _, source in sources[name]] for name in sorted(sources) if len(sources[name]) > 1}
 
     def _visible(self, pattern: _KeyPattern, step: Optional[str]) -> Sources:
@@ -474,12 +484,33 @@ class Scope:
         """The files that the steps of a sequence at some positions (None: all of them) put."""
         sequence = self._plan.scopes[scope]
         sources: Sources = {}
+        if "after" in sequence:
+            return self._put_by_graph(scope, instance, pattern, before)
         for index in reversed(sequence["puts"]):
             if before is None or index in before:
                 row = self._plan.rows[sequence["steps"][index]]
                 _add_older(sources, self._put_by_row(row, join(instance, row["name"]), pattern))
                 if pattern.name in sources:
                     break
+        return sources
+
+    def _put_by_graph(
+        self, scope: str, instance: str, pattern: _KeyPattern, before: Optional[Container[int]]
+    ) -> Sources:
+        """As ``_put_by_sequence``, of a graph: of two steps that put one name, one is the newer only if it follows the other."""
+        sequence = self._plan.scopes[scope]
+        found: dict[str, list[tuple[int, list[tuple[CatalogEntry, str]]]]] = {}
+        for index in sequence["puts"]:
+            if before is None or index in before:
+                row = self._plan.rows[sequence["steps"][index]]
+                for name, entries in self._put_by_row(row, join(instance, row["name"]), pattern).items():
+                    found.setdefault(name, []).append((index, entries))
+        sources: Sources = {}
+        for name, puts in found.items():
+            older: set[int] = set()
+            for index, _ in puts if len(puts) > 1 else ():
+                older.update(self._plan.earlier(scope, sequence["steps"][index]))
+            sources[name] = [entry for index, entries in puts if index not in older for entry in entries]
         return sources
 
     def _put_by_row(self, row: StepRow, path: str, pattern: _KeyPattern) -> Sources:

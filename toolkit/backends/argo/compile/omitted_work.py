@@ -129,7 +129,8 @@ class OmittedWork:
         for number, row in enumerate(ordered):
             trail = self._tree.trail(row.path) or []
             places[row.path] = [
-                (begun.setdefault(f"{each.template}:{each.instance}", number), self._rank(each, ranks)) for each in trail
+                (begun.setdefault(f"{each.template}:{each.instance}", number), self._rank(each, ranks))
+                for each in trail
             ]
         return sorted(ordered, key=lambda row: places[row.path])
 

@@ -29,7 +29,8 @@ from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL, pod_has_
 from toolkit.backends.argo.shutdown import ForgottenPods, Reminder, shut_down_run
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
-from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.plan.plan import Plan, PlannedScope, PlannedStep
+from toolkit.runtime.shared.tree import by_dependence
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import EngineRecord
@@ -82,7 +83,7 @@ class Follower:
         self._plan = plan
         self._steps = {step.path: step for step in plan.tasks()}
         self._paths = TaskPaths(self._steps)
-        self._last = next((path for path in reversed(plan.scope("").steps) if path in self._steps), "")
+        self._last = self._last_task(plan.scope(""))
         self._listener = listener
         self._cancel = cancel
         self._note = note
@@ -155,6 +156,14 @@ class Follower:
                     )
         finally:
             stop.set()
+
+    def _last_task(self, scope: PlannedScope) -> str:
+        """The path of the task after which the pipeline ends; empty where that may be one of several."""
+        if scope.after is None:
+            return next((path for path in reversed(scope.steps) if path in self._steps), "")
+        followed = {earlier for each in scope.after for earlier in each}
+        leaves = [path for position, path in enumerate(scope.steps) if position not in followed]
+        return leaves[0] if len(leaves) == 1 and leaves[0] in self._steps else ""
 
     def unfinished(self) -> list[str]:
         """Pods that may still run."""
@@ -288,13 +297,21 @@ class Follower:
         if not any(rows[path].type == "stub" for path in self._plan.scope("").steps):
             return
         ended = succeeded_tasks(self._workflow)
-        for path in self._plan.scope("").steps:
+        scope = self._plan.scope("")
+        behind: set[int] = set()
+        for position in by_dependence(scope.after) if scope.after is not None else range(len(scope.steps)):
+            path = scope.steps[position]
+            if scope.after is not None and not behind.issuperset(scope.after[position]):
+                continue
             if rows[path].type == "stub":
                 if path not in self._passed_stubs:
                     self._passed_stubs.add(path)
                     self._listener.passed(rows[path])
             elif path not in self._done and task_name(path) not in ended:
-                return
+                if scope.after is None:
+                    return
+                continue
+            behind.add(position)
             if rows[path].ends:
                 return
 
