@@ -275,11 +275,15 @@ def test_a_loop_can_not_say_whose_value_ends_it() -> None:
 
 
 def test_two_that_put_a_key_are_refused_where_somebody_gets_it() -> None:
-    assert follows(puts("a", "x.csv"), puts("b", "x.csv")) == {}
     assert refusal(puts("a", "x.csv"), puts("b", "x.csv"), gets("c", "x.csv")) == (
         "the step 'c' gets x.csv, which 'a' and 'b' put, and in a graph none of them is the newer one: say which, as in b:x.csv"
     )
     assert follows(puts("a", "x.csv"), puts("b", "x.csv"), gets("c", "a:x.csv")) == {"c": ["a"]}
+    # What the run has in the end is its files as well: one has to be the newer one.
+    assert refusal(puts("a", "x.csv"), puts("b", "x.csv")) == (
+        "the steps 'a' and 'b' put x.csv side by side, where neither is the newer one: give one of them another name than x.csv"
+    )
+    assert follows(puts("a", "x.csv"), puts("b", "x.csv", after=("a",))) == {"b": ["a"]}
 
 
 def test_a_pattern_without_a_step_is_refused() -> None:
