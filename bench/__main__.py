@@ -17,6 +17,7 @@ from bench import (
     describe,
     export,
     fan_out,
+    graph,
     install,
     large,
     load,
@@ -60,10 +61,12 @@ _BENCHES: dict[str, _Bench] = {
     "install": install.main,
     "chain": chain.main,
     "chain-200": chain.main_long,
+    "graph": graph.main,
     "fan-out": fan_out.main,
     "peer": peer.main,
     "cluster": cluster.main,
     "cluster-shapes": cluster.main_shapes,
+    "cluster-graph": cluster.main_graph,
     "cluster-client": cluster.main_client,
 }
 

@@ -12,11 +12,13 @@ import signal
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from string import Template
 from types import FrameType
 from typing import NoReturn
 
+from bench import graph
 from bench.cluster import peer
 from bench.cluster.namespaces import ROOT, Absent, Failed, KubernetesObject, Namespace, find, fresh, temporary_namespace
 from bench.projects import console, project, remove_images, toolkit_run
@@ -66,6 +68,11 @@ def main(pairs: int) -> None:
 def main_shapes(pairs: int) -> None:
     """Composites beside hand-written DAGs of their shapes (see :func:`main`)."""
     _on_cluster(_shapes, pairs)
+
+
+def main_graph(pairs: int) -> None:
+    """Steps that sleep, as a line and as a graph (see :func:`main`)."""
+    _on_cluster(_graph, pairs)
 
 
 def main_client(pairs: int) -> None:
@@ -128,6 +135,20 @@ def _chain(namespace: Namespace, root: Path, pairs: int) -> None:
 def _shapes(namespace: Namespace, root: Path, pairs: int) -> None:
     for shape in _SHAPES:
         _shape(namespace, root, shape, pairs)
+
+
+def _graph(namespace: Namespace, root: Path, pairs: int) -> None:
+    graph.write(root)
+    line, other = (partial(_whole_run, namespace, root, f"{order}.py") for order in graph.ORDERS)
+    graph.measure(line, other, "pods on Kubernetes with Argo", pairs)
+
+
+def _whole_run(namespace: Namespace, root: Path, file: str) -> float:
+    run_id = fresh("bench")
+    command = [console("toolkit"), "run", file, "--env", "argo", *namespace.options(), "--run-id", run_id]
+    taken = seconds(command, root, namespace.cluster.variables())
+    namespace.forget(run_id)
+    return taken
 
 
 def _client_and_examples(namespace: Namespace, root: Path, pairs: int) -> None:

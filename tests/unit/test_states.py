@@ -441,3 +441,94 @@ def test_the_rows_are_those_of_the_tree_in_its_order(tmp_path: Path) -> None:
 
 def chosen_in() -> Conditional:
     return Conditional("c", "x", (("yes", of(task("a"))), ("no", of(task("b")))))
+
+
+# --- graphs -----------------------------------------------------------------------------------------------------------
+
+
+def diamond() -> Pipeline:
+    """It is defined from its end: d follows b and c, which follow a; e is beside them."""
+    steps = (
+        task("d", after=("b", "c")),
+        task("c", after=("a",)),
+        task("b", after=("a",)),
+        task("a"),
+        Stub("e", after=("c",)),
+    )
+    return Pipeline(steps, order="graph")
+
+
+def test_what_depends_on_a_failed_step_is_skipped_and_the_rest_counts(tmp_path: Path) -> None:
+    run = RecordedRun(tmp_path, of(Nested("n", diamond()), task("z")))
+    run.attempt("n/a")
+    run.attempt("n/b", "failed")
+    run.attempt("n/c")
+    run.end("failed", "the step n/b failed: boom")
+    rows = shown(run)
+    # The rows are in order of definition.
+    assert [(path, row["status"]) for path, row in rows.items()] == [
+        ("n", "failed"),
+        ("n/d", "skipped"),
+        ("n/c", "succeeded"),
+        ("n/b", "failed"),
+        ("n/a", "succeeded"),
+        ("n/e", "succeeded"),
+        ("z", "skipped"),
+    ]
+    assert rows["n"]["reason"] == "the step n/b failed: boom"
+
+
+def test_a_graph_fails_for_its_first_failed_step_in_order_of_definition(tmp_path: Path) -> None:
+    run = RecordedRun(tmp_path, of(Nested("n", diamond())))
+    run.attempt("n/a")
+    run.attempt("n/b", "failed")
+    run.attempt("n/c", "failed")
+    run.end("failed", "the step n/c failed: boom")
+    assert shown(run)["n"]["reason"] == "the step n/c failed: boom"
+
+
+def test_a_graph_runs_until_all_that_may_run_has_ended(tmp_path: Path) -> None:
+    run = RecordedRun(tmp_path, of(Nested("n", diamond()), task("z")), active=True)
+    assert set(statuses(run).values()) == {"waiting"}
+    run.attempt("n/a")
+    assert statuses(run)["n"] == "running"
+    run.attempt("n/b", "failed")
+    expected = {
+        "n": "running",
+        "n/d": "skipped",
+        "n/c": "waiting",
+        "n/b": "failed",
+        "n/a": "succeeded",
+        "n/e": "waiting",
+    }
+    assert statuses(run) == {**expected, "z": "waiting"}
+    run.attempt("n/c", None)
+    assert statuses(run) == {**expected, "n/c": "running", "z": "waiting"}
+
+
+def test_behind_a_handler_that_succeeded_a_graph_skips_and_still_succeeds(tmp_path: Path) -> None:
+    handled = (task("b", after=("a",)), task("a", on_failure=of(task("h"))), task("c"))
+    run = RecordedRun(tmp_path, of(Nested("n", Pipeline(handled, order="graph")), task("z")))
+    run.attempt("n/a", "failed")
+    run.attempt("n/a/on_failure/h")
+    run.attempt("n/c")
+    run.attempt("z")
+    run.end()
+    assert statuses(run) == {
+        "n": "succeeded",
+        "n/b": "skipped",
+        "n/a": "failed",
+        "n/a/on_failure/h": "succeeded",
+        "n/c": "succeeded",
+        "z": "succeeded",
+    }
+
+
+def test_a_cancelled_graph_is_cancelled_and_what_had_no_turn_is_skipped(tmp_path: Path) -> None:
+    run = RecordedRun(tmp_path, of(Nested("n", diamond())))
+    run.attempt("n/a")
+    run.attempt("n/b", "cancelled")
+    run.attempt("n/c")
+    run.end("cancelled", "cancelled")
+    found = statuses(run)
+    assert (found["n"], found["n/b"], found["n/d"]) == ("cancelled", "cancelled", "skipped")

@@ -156,6 +156,8 @@ class _Edges:
         if row.type in ("map", "conditional"):
             setting = "iterate_on" if row.type == "map" else "parameter"
             remedy = f"say which, as in {setting}: {likely}.{name}"
+        elif row.type == "loop":
+            remedy = "return one of the two under another name"
         else:
             remedy = f"say which by bind, as in bind: {{{argument}: {likely}.{name}}}"
         return BadInput(
