@@ -18,6 +18,7 @@ from toolkit.config.load import load
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
 from toolkit.run.describe import describe
+from toolkit.run.patches import read_patches
 from toolkit.run.reference import parse
 
 _PIPELINE = "from functions import step\nfrom toolkit import Catalog, Pipeline, PythonTask\n"
@@ -69,8 +70,11 @@ class LocalProject:
         with driver.driving(project, run_id):
             yield
 
-    def plan(self, pipeline: str) -> Plan:
+    def plan(self, pipeline: str, patch: str | None = None) -> Plan:
         """The plan of a pipeline, described in a process of its own as a run does.
+
+        Args:
+            patch: a file of patches.
 
         Raises:
             BadInput: the file has no pipeline, or one that is refused.
@@ -80,7 +84,8 @@ class LocalProject:
             reference = parse(pipeline, self.root)
             variables = process.environment(project, project.config.executor.config.environment, {})
             ask = process.process_describer(project, variables)
-            described = describe(project, reference, ask, sys.executable)
+            patches, places = read_patches(Path(patch)) if patch is not None else ({}, {})
+            described = describe(project, reference, ask, sys.executable, patches, places)
         return plan(described, project.config, reference.import_roots(project))
 
     def show(self, command: str = "show", *options: str) -> Any:

@@ -101,6 +101,7 @@ def retry_request(project: Project, handle: RunHandle, named: Named, note: Note 
         named.source.namespace or context.get("namespace"),
         spellings=asked.get("spellings") or {},
         described=asked.get("described") or {},
+        patches=asked.get("patches") or {},
     )
 
 
@@ -145,6 +146,8 @@ def keep_moved_request(handle: RunHandle, request: Request) -> None:
         "tag": request.tag,
         "image": None,
     }
+    if request.patches:
+        record["patches"] = dict(request.patches)
     keep_request(state, record)
 
 
