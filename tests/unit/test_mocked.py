@@ -174,6 +174,31 @@ def test_a_run_that_resumes_keeps_its_patches(project: LocalProject) -> None:
     assert [step["path"] for step in run["steps"] if step.get("patched")] == ["fetch", "never"]
 
 
+def test_a_patched_run_is_not_resumed_without_its_patches(project: LocalProject) -> None:
+    with_files(project)
+    project.write("functions.py", FETCH.replace("print(", "exit(1) or print("))
+    assert project.run("pipeline.py", "--patch", "fakes/patch.yaml", "--param", "kind=a") == 1, project.err
+    run_id = project.show()["run_id"]
+    for kept in project.root.glob(".toolkit/clients/*/request.json"):
+        kept.unlink()
+    options = ("pipeline.py", "--env", "process", "--param", "kind=a")
+    assert project.toolkit("retry", run_id, *options) == 2
+    assert "was begun with patches, which are not kept on this machine" in project.err
+
+
+def test_a_patched_run_differs_from_one_that_is_not(project: LocalProject) -> None:
+    project.write("functions.py", "def load(): return 1\n")
+    project.write(
+        "pipeline.py",
+        "from functions import load\nfrom toolkit import *\np = PythonTask(load, returns=['x']).as_pipeline()\n",
+    )
+    project.write("patch.yaml", "load: {returns: {x: 1}}")
+    assert project.run("pipeline.py", "--run-id", "real") == project.run("pipeline.py", "--run-id", "real-2") == 0
+    assert project.run("pipeline.py", "--run-id", "patched", "--patch", "patch.yaml") == 0
+    assert project.toolkit("diff", "real", "real-2") == 0, project.out
+    assert project.toolkit("diff", "real", "patched") == 1 and "a patch, sha256:" in project.out
+
+
 def test_with_the_mocked_executor_the_other_steps_are_stubs_and_the_option_comes_first(project: LocalProject) -> None:
     with_files(project)
     project.write("fakes/patch.yaml", "never: {returns: {y: 7}}")
@@ -195,18 +220,18 @@ def test_with_the_mocked_executor_the_other_steps_are_stubs_and_the_option_comes
         ("a: {}\nfecth: {}", "a patch names the step 'a', and the pipeline has no task of that name", 1),
         ("fecth: {}", "has no task of that name; did you mean 'fetch'?", 1),
         ("never: {retruns: {y: 1}}", "unknown key 'retruns' in never; did you mean 'returns'?", 1),
-        ("never:\n  returns: {y: 1, z: 1}", "returns z, which the step does not declare", 1),
+        ("never:\n  returns: {y: 1,\n  z: 1}", "returns z, which the step does not declare", 3),
         ("never: {returns: {Y: 1}}", "returns Y, which the step does not declare; did you mean 'y'?", 1),
         ("never:", "the patch of the step 'never' has no value for y, which the step returns", 1),
         ("never: {returns: {y: .nan}}", "returns a number that JSON does not have", 1),
         ("never: {returns: {y: 1}, command: x}", "has a command, whose returns and files count", 1),
-        ("never: {returns: {y: 1}, files: {a: in.csv}}", "has the file 'a', which the step does not put", 1),
+        ("never: {returns: {y: 1}, files: {\na: in.csv}}", "has the file 'a', which the step does not put", 2),
         (PATCH.replace("one.txt", "one.text"),
-         "has the file 'one.text', which the step does not put: there is data/{kind}.csv, more/, *.txt", 1),
+         "has the file 'one.text', which the step does not put: there is data/{kind}.csv, more/, *.txt", 6),
         (PATCH.replace("    one.txt: {path: in.csv}\n", ""), "has no file for '*.txt', which the step puts", 1),
         (PATCH.replace("in.csv", "no.csv"), "'data/{kind}.csv' in the patch of 'fetch' is fakes/no.csv, and there is no such file: "
-         "for the content itself, write data/{kind}.csv: {text: …}", 1),
-        (PATCH.replace("{path: in.csv}", "{}"), "has either a path or a text", 1),
+         "for the content itself, write data/{kind}.csv: {text: …}", 4),
+        (PATCH.replace("{path: in.csv}", "{}"), "has either a path or a text", 6),
         ("\nnever: {returns: {y: 1}}\nfetch:\n  command: functions.fech",
          "the patch of the step 'fetch': the module functions has no", 3),
     ],

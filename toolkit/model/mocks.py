@@ -44,13 +44,18 @@ class AppliedPatch:
 
     Attributes:
         row: a command is of the task's own kind: a function's dotted path, a shell command or a notebook.
-        place: where it stands, for messages. marked: whether a task that it gives another command says so in the plan. One
-            that runs nothing always does.
+        name: as it is written. places: where it stands and what is in it, for messages.
+        marked: whether a task that it gives another command says so in the plan. One that runs nothing always does.
     """
 
     row: PatchRow
-    place: str | None = None
+    name: str
+    places: Mapping[str, str]
     marked: bool = False
+
+    def place(self, part: str = "", key: str = "") -> str | None:
+        """Where it stands, or a value or a file of it."""
+        return self.places.get(f"{self.name}: {part}: {key}", self.places.get(self.name))
 
 
 def apply_mocks(
@@ -74,7 +79,7 @@ def apply_mocks(
             raise BadInput(
                 f"a patch names the step {key!r}, and the pipeline has no task of that name"
                 + (f"; did you mean {hint!r}?" if hint else ""),
-                patches[key].place,
+                patches[key].place(),
             )
     # A patch by path comes before one by name.
     patch_of = {path: key for key, paths in matches.items() for path in paths if key != path}
@@ -87,7 +92,7 @@ def apply_mocks(
     patched: dict[str, Task] = {}
     for path, key in patch_of.items():
         if key in commands:
-            made = _with_command(tasks[path], commands[key], functions, patches[key].place)
+            made = _with_command(tasks[path], commands[key], functions, patches[key].place())
             patched[path] = replace(made, patched=Patched() if patches[key].marked else None)
         else:
             patched[path] = _giving(tasks[path], patches[key])
@@ -103,20 +108,22 @@ def _giving(task: Task, patch: AppliedPatch) -> Task:
     for name in returns:
         if name not in declared:
             raise BadInput(
-                f"{whose} returns {name}, which the step does not declare{_known(name, declared)}", patch.place
+                f"{whose} returns {name}, which the step does not declare{_known(name, declared)}",
+                patch.place("returns", name),
             )
     for name in declared:
         if name not in returns:
-            raise BadInput(f"{whose} has no value for {name}, which the step returns", patch.place)
+            raise BadInput(f"{whose} has no value for {name}, which the step returns", patch.place())
     put = task.catalog.put
     for name in files:
         if not any(_is_under(name, key) for key in put):
             raise BadInput(
-                f"{whose} has the file {name!r}, which the step does not put{_known(name, put)}", patch.place
+                f"{whose} has the file {name!r}, which the step does not put{_known(name, put)}",
+                patch.place("files", name),
             )
     for key in put:
         if key != executed and not any(_is_under(name, key) for name in files):
-            raise BadInput(f"{whose} has no file for {key!r}, which the step puts", patch.place)
+            raise BadInput(f"{whose} has no file for {key!r}, which the step puts", patch.place())
     kept = tuple(key for key in put if key != executed or key in files)
     return replace(
         task,

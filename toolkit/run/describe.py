@@ -66,8 +66,8 @@ def describe(
 
     # The run's own come before those of the configuration.
     own = rows_of(executor.config.patches, executor.patch_places, project.home) if is_mocked else {}
-    of_run = {name: mocks.AppliedPatch(row, patch_places.get(name), marked=True) for name, row in patches.items()}
-    all_patches = {name: mocks.AppliedPatch(row, executor.patch_places.get(name)) for name, row in own.items()}
+    of_run = {name: mocks.AppliedPatch(row, name, patch_places, marked=True) for name, row in patches.items()}
+    all_patches = {name: mocks.AppliedPatch(row, name, executor.patch_places) for name, row in own.items()}
     all_patches.update(of_run)
 
     def resolve(dotted: list[str]) -> dict[str, tuple[Function, Takes] | str]:

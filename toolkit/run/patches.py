@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.config.decode import decode, expect_mapping
+from toolkit.config.load import patch_locations
 from toolkit.config.located import read_yaml, shown
 from toolkit.config.rules import RULES
 from toolkit.config.settings import Patch, PatchFile
@@ -25,18 +26,18 @@ MOST_BYTES = 512 * 1024
 
 
 def read_patches(path: Path) -> tuple[dict[str, PatchRow], dict[str, str]]:
-    """The patches of a YAML or JSON file by tasks' paths or names, and where each stands.
+    """The patches of a YAML or JSON file by tasks' paths or names, and where each stands (see :func:`patch_locations`).
 
     Raises:
         BadInput: with file and line: the file is none of patches, or a file that it names can't be read.
     """
     tree = read_yaml(path)
-    patches, places = {}, {}
+    patches = {}
     for name, entry in expect_mapping(tree, "a file of patches").items():
         patches[name] = Patch() if entry.value is None else decode(entry, Patch, name, RULES)
-        places[name] = tree.key_where(name)
     if not patches:
         raise BadInput("this file has no patches: it maps a step to what it returns and puts", tree.where)
+    places = patch_locations(tree)
     return rows_of(patches, places, path.parent), places
 
 
@@ -67,7 +68,10 @@ def rows_of(patches: Mapping[str, Patch], places: Mapping[str, str], folder: Pat
             json.dumps(returns, allow_nan=False)
         except ValueError:
             raise BadInput(f"the patch of {name!r} returns a number that JSON does not have", place) from None
-        contents = {key: _content(name, key, file, place, folder) for key, file in (patch.files or {}).items()}
+        contents = {
+            key: _content(name, key, file, places.get(f"{name}: files: {key}", place), folder)
+            for key, file in (patch.files or {}).items()
+        }
         size += sum(map(len, contents.values()))
         if size > MOST_BYTES:
             raise BadInput(
