@@ -186,6 +186,26 @@ def test_a_patched_run_is_not_resumed_without_its_patches(project: LocalProject)
     assert "was begun with patches, which are not kept on this machine" in project.err
 
 
+def test_a_patched_notebook_is_not_executed(project: LocalProject) -> None:
+    # Here is no notebook that could be: it has one cell, which fails.
+    cell: dict[str, Any] = {"cell_type": "code", "source": "1 / 0", "metadata": {}, "outputs": [], "execution_count": None}
+    notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    project.write("report.ipynb", json.dumps(notebook))
+    project.write(
+        "pipeline.py",
+        "from toolkit import *\np = Pipeline(steps=[NotebookTask('report', 'report.ipynb', returns=['x']),\n"
+        "    ShellTask('tell', 'echo x is $x')])\n",
+    )
+    project.write("patch.yaml", "report: {returns: {x: 3}}")
+    assert project.run("pipeline.py", "--patch", "patch.yaml") == 0, project.err
+    assert project.show()["steps"][0]["attempts"][0]["catalog"]["put"] == []
+    project.write("patch.yaml", "report:\n  returns: {x: 3}\n  files: {report_out.ipynb: report.ipynb}")
+    assert project.run("pipeline.py", "--patch", "patch.yaml") == 0, project.err
+    assert [file["name"] for file in project.show()["steps"][0]["attempts"][0]["catalog"]["put"]] == [
+        "report_out.ipynb"
+    ]
+
+
 def test_a_patched_run_differs_from_one_that_is_not(project: LocalProject) -> None:
     project.write("functions.py", "def load(): return 1\n")
     project.write(

@@ -207,8 +207,8 @@ def patch_locations(tree: Located | None) -> dict[str, str]:
     for name in list(places):
         assert tree is not None and isinstance(tree.value, dict)
         entries = tree.value[name].value
-        for part in entries if isinstance(entries, dict) else ():
-            places.update((f"{name}: {part}: {key}", place) for key, place in _places(entries[part]).items())
+        for part, inner in entries.items() if isinstance(entries, dict) else ():
+            places.update((f"{name}: {part}: {key}", place) for key, place in _places(inner).items())
     return places
 
 
