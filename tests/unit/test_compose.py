@@ -246,8 +246,7 @@ def test_each_service_says_what_it_lacks_and_no_more_once_it_is_there(tmp_path: 
         **around,
         "films/*/fit": [
             item,
-            "the value genres of first, which has not been run",
-            "the file all.csv of first, which has not been run",
+            "the value genres and the file all.csv of first, which has not been run",
         ],
     }
     put = {"name": "all.csv", "sha256": "0" * 64, "size": 1}

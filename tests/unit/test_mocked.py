@@ -188,7 +188,13 @@ def test_a_patched_run_is_not_resumed_without_its_patches(project: LocalProject)
 
 def test_a_patched_notebook_is_not_executed(project: LocalProject) -> None:
     # Here is no notebook that could be: it has one cell, which fails.
-    cell: dict[str, Any] = {"cell_type": "code", "source": "1 / 0", "metadata": {}, "outputs": [], "execution_count": None}
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "source": "1 / 0",
+        "metadata": {},
+        "outputs": [],
+        "execution_count": None,
+    }
     notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     project.write("report.ipynb", json.dumps(notebook))
     project.write(

@@ -75,6 +75,7 @@ class Lacks:
                 wanted.append((argument, None, step.path))
             elif "value" not in bound:
                 wanted.append((bound["name"], bound.get("step"), step.path))
+        lacked: dict[str | None, list[str]] = {}
         for name, source, taker in dict.fromkeys(wanted):
             if source is None and name in given:
                 continue
@@ -84,14 +85,17 @@ class Lacks:
             except UnsuitableValue:
                 is_there = False
             if not is_there:
-                yield f"the value {name}" + self._of(source or self._returns(name, taker), names)
+                lacked.setdefault(source or self._returns(name, taker), []).append(f"the value {name}")
         for get in step.get:
             if "{" in get.key:
                 continue
             try:
                 scope.files(get.key, get.step)
             except (BadKey, UnsuitableValue):
-                yield f"the file {get.key}" + self._of(get.step or self._puts(get.key, step.path), names)
+                lacked.setdefault(get.step or self._puts(get.key, step.path), []).append(f"the file {get.key}")
+        for path, what in lacked.items():
+            listed = " and ".join(filter(None, [", ".join(what[:-1]), what[-1]]))
+            yield listed + (f" of {names.get(path, path)}, which has not been run" if path else "")
 
     def _arguments(self, step: PlannedStep) -> list[str]:
         """What the step can't do without. A shell step and a notebook take what there is."""
@@ -118,9 +122,6 @@ class Lacks:
             if row.task is not None and key in row.task.catalog.put:
                 found = row.path
         return found
-
-    def _of(self, path: str | None, names: Mapping[str, str]) -> str:
-        return f" of {names.get(path, path)}, which has not been run" if path else ""
 
     def _surroundings(self, step: PlannedStep) -> Iterator[str]:
         """What a run would give the step, and docker-compose or this machine does not."""
