@@ -68,8 +68,9 @@ def test_what_a_cluster_would_be_given_is_as_it_was(
     for name, text in case.project().items():
         project.write(name, text)
     config = load(None, tmp_path).config
-    plan = project.plan(case.pipeline)
     arguments = list(case.arguments)
+    patch = next((arguments[index + 1] for index, word in enumerate(arguments) if word == "--patch"), None)
+    plan = project.plan(case.pipeline, patch)
     options = [arguments[index + 1] for index, word in enumerate(arguments) if word == "--param"]
     files = [tmp_path / arguments[index + 1] for index, word in enumerate(arguments) if word == "-p"]
     given = read(files, options, case.environ)

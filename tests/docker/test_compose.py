@@ -107,6 +107,38 @@ def test_the_steps_of_the_example_run_singly_and_again(example: Project) -> None
     assert rows.out.splitlines()[:2] == ["1,14", "2,17"]
 
 
+def test_a_step_of_a_map_runs_for_the_item_that_is_asked_for(project: Project) -> None:
+    project.write(
+        {
+            "functions.py": "def names():\n    return ['Comedy', 'Drama']\n\n"
+            "def fit(genre):\n    open('fit.txt', 'w').write(genre)\n    print('fitted', genre)\n",
+            "pipeline.py": "from functions import fit, names\nfrom toolkit import Catalog, Map, Pipeline, PythonTask\n"
+            "fits = Pipeline(steps=[PythonTask(fit, catalog=Catalog(put=['fit.txt']))])\n"
+            "p = Pipeline(steps=[PythonTask(names, returns=['genres']), "
+            "Map('films', fits, iterate_on='genres', iterate_as='genre')])\n",
+        }
+    )
+    text = project.print_file("pipeline.py")
+    said = project.toolkit("compose", "pipeline.py").err
+    [service] = [name for name in yaml.safe_load(text)["services"] if name.startswith("films-")]
+    assert (
+        f"note: the service {service} lacks an item of the map films: set TOOLKIT_ITEM_genre to its JSON; "
+        "the value genres of names, which has not been run\n"
+    ) in said
+    assert project.compose("run", "--rm", "-T", "names").code == 0
+    missing = project.compose("run", "--rm", "-T", service)
+    assert missing.code == 117 and 'the items are "Comedy", "Drama"' in missing.err
+    result = project.compose("run", "--rm", "-T", "-e", "TOOLKIT_ITEM_genre=Drama", service)
+    assert result.code == 0 and "fitted Drama" in result.out, result.err
+    # Compose takes it from its own environment, too.
+    project.environ["TOOLKIT_ITEM_genre"] = '"Comedy"'
+    result = project.compose("run", "--rm", "-T", service)
+    assert result.code == 0 and "fitted Comedy" in result.out, result.err
+    run = project.show(text.split("toolkit show ")[1].split()[0])
+    assert run["status"] == "succeeded"
+    assert [step["status"] for step in run["steps"]] == ["succeeded"] * len(run["steps"])
+
+
 def test_mended_code_runs_upon_what_the_others_left(example: Project) -> None:
     before = example.print_file("sdk.py")
     assert example.compose("run", "--rm", "-T", "generate").code == 0

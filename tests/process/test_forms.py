@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.local_project import LocalProject
+from toolkit.errors import BadInput
 
 FUNCTIONS = """\
 def load(rate):
@@ -208,6 +209,20 @@ def test_the_three_forms_of_one_pipeline_are_one_plan(project: LocalProject) -> 
 
 def test_a_driver_that_is_part_of_no_other_needs_no_name(project: LocalProject) -> None:
     assert project.plan("driver.py").to_json() == project.plan("driver.py:main").to_json()
+
+
+def test_a_driver_that_can_not_be_traced_is_told_by_its_own_fault(project: LocalProject) -> None:
+    """And not as one of several pipelines: only its trace says which of the others are its parts."""
+    project.write(
+        "faulty.py",
+        "from toolkit import Map, ShellTask, pipeline\n\n"
+        "@pipeline\ndef each(number):\n    ShellTask('a', 'true')()\n\n"
+        "@pipeline\ndef main(numbers):\n    if numbers:\n"
+        "        Map('m', branch=each, iterate_on=numbers, iterate_as='number')()\n",
+    )
+    with pytest.raises(BadInput, match="numbers of the run has no value while the driver is traced") as caught:
+        project.plan("faulty.py")
+    assert str(caught.value.where).endswith("faulty.py:9")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -19,6 +19,7 @@ from toolkit.model.pipeline import Pipeline
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
 from toolkit.run.describe import describe
+from toolkit.run.patches import read_patches
 from toolkit.run.reference import parse
 
 _PIPELINE = "from functions import step\nfrom toolkit import Catalog, Pipeline, PythonTask\n"
@@ -70,8 +71,11 @@ class LocalProject:
         with driver.driving(project, run_id):
             yield
 
-    def model(self, pipeline: str) -> Pipeline:
+    def model(self, pipeline: str, patch: str | None = None) -> Pipeline:
         """The model of a pipeline, described in a process of its own as a run does.
+
+        Args:
+            patch: a file of patches.
 
         Raises:
             BadInput: the file has no pipeline, or one that is refused.
@@ -80,15 +84,16 @@ class LocalProject:
             project = load(None, self.root)
             variables = process.environment(project, project.config.executor.config.environment, {})
             ask = process.process_describer(project, variables)
-            return describe(project, parse(pipeline, self.root), ask, sys.executable)
+            patches, places = read_patches(Path(patch)) if patch is not None else ({}, {})
+            return describe(project, parse(pipeline, self.root), ask, sys.executable, patches, places)
 
-    def plan(self, pipeline: str) -> Plan:
+    def plan(self, pipeline: str, patch: str | None = None) -> Plan:
         """The plan of a pipeline, described as ``model`` does.
 
         Raises:
             BadInput: the file has no pipeline, or one that is refused.
         """
-        described = self.model(pipeline)
+        described = self.model(pipeline, patch)
         with _working_in(self.root):
             project = load(None, self.root)
         return plan(described, project.config, parse(pipeline, self.root).import_roots(project))

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.recorded_run import CONFIG, task
+from tests.support.recorded_run import CONFIG, RecordedRun, task
 from toolkit.backends.compose import (
     HostFolders,
     SecretNames,
@@ -28,9 +28,10 @@ from toolkit.build.image.build_record import BuiltImage
 from toolkit.config.load import load
 from toolkit.config.settings import SecretReference
 from toolkit.errors import BadInput
-from toolkit.model.pipeline import Conditional, Loop, Map, Nested, Parallel, Pipeline, Step, Stub
+from toolkit.model.pipeline import CatalogUse, Conditional, Loop, Map, Nested, Parallel, Pipeline, Stub
 from toolkit.plan.planner import plan
 from toolkit.run import compose
+from toolkit.run.lacking import Lacks
 from toolkit.spec.container import ContainerSpec, Mount
 
 SAMENESS = Path(__file__).parents[2] / "docs" / "sameness.md"
@@ -193,7 +194,6 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
     branches = (("left", Pipeline((task("a"),))), ("right", Pipeline((task("a"), Stub("s")))))
     inner = Pipeline((Parallel("p", branches), task("b", on_failure=Pipeline((task("mend"),)))))
     made = plan(Pipeline((task("first"), Nested("n", inner))), CONFIG, (".",))
-    compose.check_composable(made)
     image = BuiltImage("image:1", "sha256:1", "", "", "", changed=False, id="sha256:2")
     text = compose.render_compose_file(load(None, tmp_path), made, "compose-1", {None: image}, 1000)
     services = yaml.safe_load(text)["services"]
@@ -205,17 +205,50 @@ def test_steps_that_run_once_have_services_wherever_they_stand(tmp_path: Path) -
     assert {one["entrypoint"][4] for one in services.values() if len(one["entrypoint"]) == 6} == set(steps)
 
 
-@pytest.mark.parametrize(
-    ("step", "kind"),
-    [
-        (Map("it", Pipeline((task("a"),)), "xs", "x"), "map"),
-        (Loop("it", Pipeline((task("a", "done"),)), 3, "done"), "loop"),
-        (Conditional("it", "xs", (("yes", Pipeline((task("a"),))),)), "conditional"),
-    ],
-)
-def test_what_is_decided_while_it_runs_is_refused_by_name(step: Step, kind: str) -> None:
-    made = plan(Pipeline((Nested("n", Pipeline((task("first"), step))),)), CONFIG, (".",))
-    with pytest.raises(
-        BadInput, match=f"docker-compose can't run the {kind} 'n/it', because which of its steps run is decided"
-    ):
-        compose.check_composable(made)
+def test_a_step_that_runs_several_times_takes_its_item_from_a_variable(tmp_path: Path) -> None:
+    inner = Map("in", Pipeline((task("a"),)), "xs", "x")
+    films = Map("films", Pipeline((task("fit"), inner)), "genres", "x")
+    loop = Loop("tune", Pipeline((task("b", "done"),)), 3, "done")
+    either = Conditional("either", "xs", (("yes", Pipeline((task("c"),))),))
+    made = plan(Pipeline((films, loop, either)), CONFIG, (".",))
+    image = BuiltImage("image:1", "sha256:1", "", "", "", changed=False, id="sha256:2")
+    text = compose.render_compose_file(load(None, tmp_path), made, "compose-1", {None: image}, 1000)
+    chosen = {}
+    for service in yaml.safe_load(text)["services"].values():
+        variables = {name: value for name, value in service["environment"].items() if "ITEM" in name}
+        chosen[service["labels"].get("dev.toolkit.step")] = variables
+    assert chosen == {
+        "films/*/fit": {"TOOLKIT_ITEM_x": "${TOOLKIT_ITEM_x-}"},
+        "films/*/in/*/a": {"TOOLKIT_ITEM_x": "${TOOLKIT_ITEM_x-}", "TOOLKIT_ITEM_x_2": "${TOOLKIT_ITEM_x_2-}"},
+        "tune/*/b": {"TOOLKIT_ITEM_tune": "${TOOLKIT_ITEM_tune-}"},
+        "either/yes/c": {},
+        None: {},
+    }
+
+
+def test_each_service_says_what_it_lacks_and_no_more_once_it_is_there(tmp_path: Path) -> None:
+    films = Map("films", Pipeline((task("fit", catalog=CatalogUse(get=("data/{x}.csv", "all.csv"))),)), "genres", "x")
+    first = task("first", "genres", catalog=CatalogUse(put=("all.csv",)), on_failure=Pipeline((task("mend"),)))
+    either = Conditional("either", "xs", (("yes", Pipeline((task("last", secrets=("key",)),))),))
+    run = RecordedRun(tmp_path / "log", Pipeline((first, films, either)))
+    made = plan(Pipeline((first, films, either)), CONFIG, (".",))
+
+    def lacking() -> dict[str, list[str]]:
+        lacks = Lacks(made, {"xs": ["a"]}, {}, str(run.folder), ["key"])
+        return dict(lacks.of_services({step.path: step.path for step in made.tasks()}))
+
+    item = "an item of the map films: set TOOLKIT_ITEM_x to its JSON"
+    around = {
+        "first/on_failure/mend": ["what starts it when first has failed: run it yourself"],
+        "either/yes/last": ["the secret key", "the decision of the conditional either: run the branch that you want"],
+    }
+    assert lacking() == {
+        **around,
+        "films/*/fit": [
+            item,
+            "the value genres and the file all.csv of first, which has not been run",
+        ],
+    }
+    put = {"name": "all.csv", "sha256": "0" * 64, "size": 1}
+    run.attempt("first", returns={"genres": ["a", "b"]}, catalog={"get": [], "put": [put]})
+    assert lacking() == {**around, "films/*/fit": [item]}

@@ -221,7 +221,7 @@ REFUSED = [
     ("executor: argo", 1, ["must be a mapping", "'argo'"]),
     ("- a", 1, ["must be a mapping", "a list"]),
     ("executor:\n  config:\n    patches: {a: {command: b}}", 3, ["needs executor.type mocked"]),
-    ("executor:\n  type: mocked\n  config:\n    patches: {a: {}}", 4, ["executor.config.patches.a needs the key 'command'"]),
+    ("executor:\n  type: mocked\n  config:\n    patches: {a: {comand: b}}", 4, ["did you mean 'command'?"]),
     ("executor:\n  type: mocked\n  config:\n    patches: {a: b}", 4, ["must be a mapping"]),
     ("executor: {type: mocked, config: {patches: {a: {command: ' '}}}}", 1, ["must not be empty"]),
     ("executor:\n  type: retry", 2, ["toolkit retry"]),

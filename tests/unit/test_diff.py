@@ -625,7 +625,17 @@ def test_every_key_of_the_records_is_compared_or_named(tmp_path: Path) -> None:
         assert keys <= set(RECORD_KEYS[name]), name
     # What only some runs have.
     some = {
-        "run.json": {"controls", "described", "revision", "submission", "continued", "part", "attempts", "again"},
+        "run.json": {
+            "controls",
+            "described",
+            "revision",
+            "submission",
+            "continued",
+            "patches",
+            "part",
+            "attempts",
+            "again",
+        },
         "begin.json": {"group"},
         "end.json": {"out_of_memory", "controls"},
         "engine.json": {"image_config", "fault"},

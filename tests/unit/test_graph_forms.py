@@ -404,15 +404,24 @@ def test_mocks_keep_what_a_graph_is(project: LocalProject) -> None:
     # Given a graph with a patched task,
     pipeline = driven(project, "with after(setup()):\n    x = one()\nMap('m', giving, 'l', 'i')()")
     # when the others are mocked, then it is the same graph.
-    mocked = apply_mocks(pipeline, {"m/*/two": "functions.one"}, {}, lambda _: {"functions.one": _resolved(pipeline)})
+    mocked = apply_mocks(
+        pipeline, {"m/*/two": _with_one("m/*/two")}, lambda _: {"functions.one": _resolved(pipeline)}, True
+    )
     assert mocked.order == "graph" and after(mocked) == after(pipeline)
     assert [type(step).__name__ for step in mocked.steps] == ["Stub", "Stub", "Map"]
     [*_, mapped] = mocked.steps
     assert isinstance(mapped, Map) and mapped.branch.order == "graph" and isinstance(mapped.branch.steps[1], Task)
 
 
+def _with_one(name: str) -> Any:
+    from toolkit.model.mocks import AppliedPatch
+
+    return AppliedPatch({"command": "functions.one"}, name, {})
+
+
 def _resolved(pipeline: Pipeline) -> Any:
-    task = next(step for step in pipeline.steps if isinstance(step, Task))
+    steps = [below for step in pipeline.steps for below in (step.pipeline.steps if isinstance(step, Nested) else [step])]
+    task = next(step for step in reversed(steps) if isinstance(step, Task))
     return task.function, task.takes
 
 
@@ -434,9 +443,9 @@ def test_what_takes_the_value_of_a_mocked_step_is_told_which_to_patch(
     with pytest.raises(BadInput) as caught:
         apply_mocks(
             pipeline,
-            dict.fromkeys(patched, "functions.one"),
-            {},
+            {name: _with_one(name) for name in patched},
             lambda _: {"functions.one": _resolved(pipeline)},
+            True,
         )
     assert message in caught.value.message and "patch '" in caught.value.message
 

@@ -66,16 +66,26 @@ class SecretNames:
 
 
 def step_service(
-    spec: ContainerSpec, folders: HostFolders, names: SecretNames, labels: Mapping[str, str]
+    spec: ContainerSpec,
+    folders: HostFolders,
+    names: SecretNames,
+    labels: Mapping[str, str],
+    item_variables: Sequence[str] = (),
 ) -> ComposeService:
     """The service of one step. Each run of the service is a further attempt.
+
+    Args:
+        item_variables: those that choose a map's item or a loop's iteration. They may be missing: the step says so itself,
+            because Compose would refuse the whole file.
 
     Raises:
         BadInput: Compose can't refer to a secret by its name.
     """
     argv = (*spec.argv[:-1], NEXT_ATTEMPT)
     secrets = (*_secrets_of_every_step(spec), *spec.own_secrets)
-    service = _common_keys(spec, argv, folders, names, secrets, labels, _bind_mount(folders.run, RUN_FOLDER, True))
+    run = _bind_mount(folders.run, RUN_FOLDER, True)
+    items = {variable: f"${{{variable}-}}" for variable in item_variables}
+    service = _common_keys(spec, argv, folders, names, secrets, labels, run, items)
     # Steps are run one by one: without a profile `up` would start all of them at once.
     service["profiles"] = ["step"]
     return service

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from toolkit.run.parameters import GivenParameters
     from toolkit.run.reference import PipelineReference
     from toolkit.run.request import Request
+    from toolkit.runtime.shared.documents import PatchRow
 
 
 on_project: list[Callable[[Project], None]] = []
@@ -69,6 +70,12 @@ def run_request(options: argparse.Namespace) -> Request:
     project, reference = pipeline_of(options)
     run_id = options.run_id or os.environ.get("TOOLKIT_RUN_ID") or names.new_run_id()
     given = parameters_of(options)
+    patches: Mapping[str, PatchRow] = {}
+    patch_places: Mapping[str, str] = {}
+    if options.patch:
+        from toolkit.run.patches import read_patches
+
+        patches, patch_places = read_patches(Path(options.patch))
     return Request(
         project,
         "argo",
@@ -83,4 +90,6 @@ def run_request(options: argparse.Namespace) -> Request:
         options.explain,
         typed=given.typed,
         given=given,
+        patches=patches,
+        patch_places=patch_places,
     )

@@ -297,9 +297,18 @@ def _add_run(commands: _Commands) -> None:
     _with_parameters(parser)
     parser.add_argument("--run-id", metavar="ID", help="the run's id (default: made from the time)")
     parser.add_argument("--tag", default="", help="a word to find the run by")
+    _with_patch(parser)
     _with_detach(parser)
     _with_explain(parser)
     _with_cluster(parser)
+
+
+def _with_patch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--patch",
+        metavar="FILE",
+        help="YAML or JSON file of what steps give in place of running: STEP: {returns: {…}, files: {KEY: PATH}}",
+    )
 
 
 def _with_detach(parser: _Parser) -> None:
@@ -335,6 +344,7 @@ def _add_compile(commands: _Commands) -> None:
     _with_parameters(parser)
     parser.add_argument("--run-id", metavar="ID", help="the run's id, which is the Workflow's name")
     parser.add_argument("--tag", default="", help="a word to find the run by")
+    _with_patch(parser)
     _with_explain(parser)
     _with_cluster(parser)
 

@@ -34,12 +34,14 @@ class Rules:
         key_checks: take each key of a field that is a mapping.
         aliases: for other spellings of a field's key, the field's name.
         amounts: text fields that also take an unquoted number, as it is written.
+        short_forms: named tuples that may be a text, with the field which that is.
     """
 
     checks: Mapping[Field, Callable[[Any], None]] = field(default_factory=dict)
     key_checks: Mapping[Field, Callable[[str], None]] = field(default_factory=dict)
     aliases: Mapping[tuple[type, str], str] = field(default_factory=dict)
     amounts: Collection[Field] = frozenset()
+    short_forms: Mapping[type, str] = field(default_factory=dict)
 
 
 NO_RULES = Rules()
@@ -163,6 +165,10 @@ class _FieldDecoder:
                 return None
             (hint,) = (arg for arg in get_args(hint) if arg is not type(None))
             origin = get_origin(hint)
+        if hint is Any:
+            return tree.plain()
+        if isinstance(tree.value, str) and (short := self.rules.short_forms.get(hint)) is not None:
+            return hint(**{short: self.decode_text(tree)})
         if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
             return _USE_DEFAULT if tree.value is None else decode(tree, hint, self.name, self.rules)
         if origin is tuple:

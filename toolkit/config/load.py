@@ -195,11 +195,21 @@ def _decode(tree: Located, source: Path | None, environ: Mapping[str, str]) -> C
 
 
 def _patch_locations(executor: Located | None) -> dict[str, str]:
-    """Where each entry of executor.config.patches stands, as ``file:line``."""
     tree = executor
     for key in ("config", "patches"):
         tree = tree.value.get(key) if tree is not None and isinstance(tree.value, dict) else None
-    return _places(tree)
+    return patch_locations(tree)
+
+
+def patch_locations(tree: Located | None) -> dict[str, str]:
+    """Where each patch of a mapping stands, as ``file:line``, and as ``PATCH: returns: NAME`` each value and file of it."""
+    places = _places(tree)
+    for name in list(places):
+        assert tree is not None and isinstance(tree.value, dict)
+        entries = tree.value[name].value
+        for part, inner in entries.items() if isinstance(entries, dict) else ():
+            places.update((f"{name}: {part}: {key}", place) for key, place in _places(inner).items())
+    return places
 
 
 def _places(tree: Located | None) -> dict[str, str]:

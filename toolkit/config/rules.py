@@ -253,6 +253,7 @@ def _rules() -> Rules:
             (s.BackOff, "max_duration"): between(1),
             (s.RetryStrategy, "limit"): between(0),
             (s.Patch, "command"): check_patch,
+            (s.PatchFile, "path"): check_line,
             (s.Toleration, "key"): check_label_key,
             (s.Toleration, "value"): check_label_value,
             (s.Toleration, "toleration_seconds"): between(0),
@@ -297,6 +298,7 @@ def _rules() -> Rules:
     return Rules(
         checks=checks,
         key_checks=key_checks,
+        short_forms={s.PatchFile: "path"},
         aliases={
             (s.ExecutorConfig, "docker_image"): "image",
             (s.Override, "docker_image"): "image",

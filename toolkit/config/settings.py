@@ -94,11 +94,21 @@ class Override(NamedTuple):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
 
 
-class Patch(NamedTuple):
-    """What a task runs instead when the executor is mocked."""
+class PatchFile(NamedTuple):
+    """What a patch gives under a key that its step puts: the bytes of a file, or a text. It has one of the two."""
 
-    command: str
+    path: str | None = None
+    """Relative to the folder of the file that has the patch."""
+    text: str | None = None
+
+
+class Patch(NamedTuple):
+    """What a task does instead: it runs another command, or it gives returns and files and runs nothing."""
+
+    command: str | None = None
     """Of the task's own kind: a function's dotted path, a shell command, or a notebook's path."""
+    returns: dict[str, Any] | None = None
+    files: dict[str, PatchFile] | None = None
 
 
 class ExecutorConfig(NamedTuple):

@@ -112,6 +112,19 @@ class CatalogUse:
 
 
 @dataclass(frozen=True)
+class Patched:
+    """What a patch made of a task.
+
+    Attributes:
+        returns: what the task returns in place of running; None where it runs the patch's command. files: contents in base64,
+            by the names under which they are put.
+    """
+
+    returns: Mapping[str, JsonValue] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Task:
     """A step that runs in a container of its own: a function, a command or a notebook.
 
@@ -136,6 +149,7 @@ class Task:
     terminate_with_failure: bool = False
     max_attempts: int | None = None
     on_failure: Pipeline | None = None
+    patched: Patched | None = None
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
 

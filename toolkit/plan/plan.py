@@ -371,6 +371,10 @@ def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
             row["strict"] = True
     if step.executed:
         row["executed"] = step.executed
+    if task.patched is not None:
+        row["patched"] = {}
+        if task.patched.returns is not None:
+            row["patched"] = {"returns": dict(task.patched.returns), "files": dict(task.patched.files)}
     return row
 
 

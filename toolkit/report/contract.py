@@ -113,6 +113,7 @@ class StepDocument(_StepKeys, total=False):
     item_status: dict[str, int]
     iterations: int
     on_failure: str
+    patched: bool
 
 
 class _RunKeys(RunSummary):

@@ -84,6 +84,7 @@ RECORD_KEYS: Mapping[str, Mapping[str, str]] = {
         "plan_hash": "plan",
         "plan": "plan",
         "described": "source",
+        "patches": "plan",
         "controls": "status",
         "source": "source",
         "revision": "revision",

@@ -101,7 +101,7 @@ def _step_row(row: OutlineRow) -> tuple[str, ...]:
     label = "  " * row.depth + row.label
     if step is None:
         return (label, "", "", "", "", "")
-    kind = step["kind"] or step["type"]
+    kind = (step["kind"] or step["type"]) + (" (patched)" if step.get("patched") else "")
     attempts = step["attempts"]
     details = [f"{len(attempts)} attempts"] if len(attempts) > 1 else []
     if "on_failure" in step:

@@ -187,6 +187,8 @@ class View:
             document["item_status"] = dict(sorted(row.items.items()))
         if row.iterations is not None:
             document["iterations"] = row.iterations
+        if "patched" in row.row:
+            document["patched"] = True
         if row.on_failure:
             document["on_failure"] = row.on_failure
         return document

@@ -23,13 +23,16 @@ from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan import planner
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.project import Project
+from toolkit.run.lacking import Lacks
 from toolkit.run.launch import prepare_volumes
 from toolkit.run.parameters import GivenParameters
 from toolkit.run.preparation import Preparation, prepare
 from toolkit.run.records import create_run, run_record, write_plan
 from toolkit.run.reference import PipelineReference
 from toolkit.run.request import Note, Request
+from toolkit.runtime.shared.item_variables import item_variables
 from toolkit.runtime.shared.protocol import RUN_RECORD
+from toolkit.runtime.shared.tree import Tree
 from toolkit.runtime.shared.whole_files import temporary_beside
 from toolkit.spec.container import ContainerSpec, container_spec
 from toolkit.store import writer
@@ -73,7 +76,6 @@ def compose_file(
     given = GivenParameters(dict(settled.parameters), dict(settled.spellings))
     if preparation.computed:
         report(f"the services run what the pipeline's file computed now: {preparation.computed}")
-    check_composable(plan)
     run_id = run_id_of(plan, preparation.parameter_files())
     images = preparation.images()
     prepare_volumes(preparation)
@@ -81,23 +83,12 @@ def compose_file(
     record["environment"], record["driver"] = ENVIRONMENT, None
     _open_run(project, record, preparation.user)
     _keep_plan(plan_folder(project, run_id), preparation)
-    _report_secrets(project, preparation.secret_names(), report)
+    missing = _report_secrets(project, preparation.secret_names(), report)
+    run_folder = volumes.host_path(project, project.config.run_log_store.log_folder) / run_id
+    lacks = Lacks(plan, settled.parameters, settled.spellings, str(run_folder), missing)
+    for service, lacking in lacks.of_services(service_names_of(plan)):
+        report(f"note: the service {service} lacks {'; '.join(lacking)}")
     return render_compose_file(project, plan, run_id, images, preparation.user)
-
-
-def check_composable(plan: Plan) -> None:
-    """Refuses maps, loops and conditionals: each service is one task, so the tasks that run must be known beforehand.
-
-    Raises:
-        BadInput: whether or how often a step runs is decided while the pipeline runs.
-    """
-    for step in plan.steps:
-        if step.type in ("map", "loop", "conditional"):
-            raise BadInput(
-                f"docker-compose can't run the {step.type} {step.path!r}, because which of its steps run is decided "
-                "while the pipeline runs: use `toolkit run`",
-                step.line,
-            )
 
 
 def run_id_of(plan: Plan, parameter_files: Mapping[str, bytes]) -> str:
@@ -106,6 +97,11 @@ def run_id_of(plan: Plan, parameter_files: Mapping[str, bytes]) -> str:
     for data in parameter_files.values():
         hasher.update(data)
     return f"compose-{hasher.hexdigest()[:12]}"
+
+
+def service_names_of(plan: Plan) -> dict[str, str]:
+    """The name of each task's service, by the task's path."""
+    return compose.service_names([step.path for step in plan.tasks()])
 
 
 def plan_folder(project: Project, run_id: str) -> Path:
@@ -138,10 +134,15 @@ def render_compose_file(
         return container_spec(plan, step, run_id, 1, image.id, user, image.expectation)
 
     tasks = plan.tasks()
-    service_names = compose.service_names([step.path for step in tasks])
+    service_names = service_names_of(plan)
+    tree = Tree(plan.document())
     services = {
         service_names[step.path]: compose.step_service(
-            spec(step), folders, names, {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path}
+            spec(step),
+            folders,
+            names,
+            {compose.RUN_LABEL: run_id, compose.STEP_LABEL: step.path},
+            [variable for _, variable in item_variables(tree, step.path)],
         )
         for step in tasks
     }
@@ -196,16 +197,20 @@ def _keep_plan(folder: Path, preparation: Preparation) -> None:
             raise
 
 
-def _report_secrets(project: Project, secret_names: Sequence[str], report: Note) -> None:
-    """Reports secrets that Compose will not find, or may read in another way. The file holds no value, so nothing is an error."""
+def _report_secrets(project: Project, secret_names: Sequence[str], report: Note) -> list[str]:
+    """Reports secrets that Compose will not find, or may read in another way. The file holds no value, so nothing is an error.
+
+    Returns:
+        the names of those that have no value.
+    """
     provider = providers.provider(project)
     if provider.type == "do-nothing":
-        return
+        return []
     try:
         values = provider.lookup(secret_names)
     except BadInput as error:
         report(f"note: {error}")
-        return
+        return []
     missing = [name for name in secret_names if name not in values]
     if missing:
         report(f"note: docker-compose refuses the file until these secrets are set: {', '.join(missing)}")
@@ -219,3 +224,4 @@ def _report_secrets(project: Project, secret_names: Sequence[str], report: Note)
             f"note: docker-compose reads a $, a backslash, a quote or a line end in .env by rules of its own: set these "
             f"as environment variables instead: {', '.join(from_file)}"
         )
+    return missing

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.describer import Describer
@@ -23,14 +24,25 @@ from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse, PatchRow
+
+NO_PATCHES: Mapping[str, PatchRow] = MappingProxyType({})
+NO_PLACES: Mapping[str, str] = MappingProxyType({})
 
 
-def describe(project: Project, reference: PipelineReference, ask: Describer, python: str = "") -> Pipeline:
+def describe(
+    project: Project,
+    reference: PipelineReference,
+    ask: Describer,
+    python: str = "",
+    patches: Mapping[str, PatchRow] = NO_PATCHES,
+    patch_places: Mapping[str, str] = NO_PLACES,
+) -> Pipeline:
     """The model of a pipeline.
 
     Args:
         ask: asks the runtime about the user's code. python: the interpreter that it asks; empty where it asks an image.
+        patches: the run's own, by tasks' paths or names. patch_places: where each stands, for messages.
 
     Raises:
         BadInput: the file, or a function or a notebook that it names, does not exist or can't be part of a pipeline.
@@ -46,11 +58,17 @@ def describe(project: Project, reference: PipelineReference, ask: Describer, pyt
         description = answer["pipeline"]
     pipeline = to_pipeline(description, file)
     executor = project.config.executor
-    if executor.type != "mocked":
+    is_mocked = executor.type == "mocked"
+    if not is_mocked and not patches:
         return pipeline
     from toolkit.model import mocks
+    from toolkit.run.patches import rows_of
 
-    patches = {name: patch.command for name, patch in executor.config.patches.items()}
+    # The run's own come before those of the configuration.
+    own = rows_of(executor.config.patches, executor.patch_places, project.home) if is_mocked else {}
+    of_run = {name: mocks.AppliedPatch(row, name, patch_places, marked=True) for name, row in patches.items()}
+    all_patches = {name: mocks.AppliedPatch(row, name, executor.patch_places) for name, row in own.items()}
+    all_patches.update(of_run)
 
     def resolve(dotted: list[str]) -> dict[str, tuple[Function, Takes] | str]:
         answer = ask(_request(project, reference, dotted))
@@ -58,7 +76,7 @@ def describe(project: Project, reference: PipelineReference, ask: Describer, pyt
         functions = answer["functions"]
         return {name: functions[name].get("refused") or to_function(functions[name]) for name in dotted}
 
-    return mocks.apply_mocks(pipeline, patches, executor.patch_places, resolve)
+    return mocks.apply_mocks(pipeline, all_patches, resolve, is_mocked)
 
 
 def _request(project: Project, reference: PipelineReference, functions: Sequence[str] = ()) -> DescribeRequest:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _REQUEST, _MOVED = "request.json", "moved.json"
 _KEYS = ("version", "run_id", "started", "source", "environment", "context", "parameters", "tag", "image")
-_OPTIONAL_KEYS = ("spellings", "described")
+_OPTIONAL_KEYS = ("spellings", "described", "patches")
 """The keys of run.json that say what was asked for, and what became of it."""
 
 

@@ -198,8 +198,10 @@ def prepare(
         kept = answers_of(asked_image)
         asked = Asked(kept)
         has_bash = lambda image: Asked(answers_of(image)).has_bash()  # noqa: E731
-    pipeline = describe(project, reference, asked, python)
+    pipeline = describe(project, reference, asked, python, request.patches, request.patch_places)
     taken = taken_by(pipeline)
+    if request.patches:
+        note(f"patched, so not what the pipeline says: {', '.join(request.patches)}")
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))

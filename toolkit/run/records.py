@@ -66,6 +66,8 @@ def run_record(
         record["revision"] = cast("RevisionRecord", known)
     if preparation.described:
         record["described"] = dict(preparation.described)
+    if request.patches:
+        record["patches"] = dict(request.patches)
     return record
 
 

@@ -12,7 +12,7 @@ from toolkit.run.reference import PipelineReference
 
 if TYPE_CHECKING:
     from toolkit.run.parameters import GivenParameters
-    from toolkit.runtime.shared.documents import DescribeResponse, Parameters
+    from toolkit.runtime.shared.documents import DescribeResponse, Parameters, PatchRow
 
 Note = Callable[[str], None]
 """Shows a sentence about what happens before the steps run."""
@@ -31,6 +31,7 @@ class Request:
         explain: whether to say why the image is built, and whether the pipeline's description is kept.
         given: what ``parameters`` are made of, together with what the pipeline itself has; None where they are those of a run
             that exists, and stay as they are.
+        patches: what tasks do instead, by their paths or names. patch_places: where each stands, for messages.
         described: of a run that is resumed, what it was made of where the pipeline's code computed something.
     """
 
@@ -48,3 +49,5 @@ class Request:
     described: Mapping[str, DescribeResponse] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
     given: GivenParameters | None = None
+    patches: Mapping[str, PatchRow] = field(default_factory=dict)
+    patch_places: Mapping[str, str] = field(default_factory=dict)

@@ -101,6 +101,7 @@ def retry_request(project: Project, handle: RunHandle, named: Named, note: Note 
         named.source.namespace or context.get("namespace"),
         spellings=asked.get("spellings") or {},
         described=asked.get("described") or {},
+        patches=asked.get("patches") or {},
     )
 
 
@@ -145,6 +146,8 @@ def keep_moved_request(handle: RunHandle, request: Request) -> None:
         "tag": request.tag,
         "image": None,
     }
+    if request.patches:
+        record["patches"] = dict(request.patches)
     keep_request(state, record)
 
 
@@ -206,6 +209,11 @@ def _asked_by_name(project: Project, handle: RunHandle, named: Named) -> tuple[S
         BadInput: something is missing; with the command that names all of it.
     """
     record = handle.run.record
+    if record.get("patches"):
+        raise BadInput(
+            f"the run {handle.run.id} was begun with patches, which are not kept on this machine, and its record lies where steps "
+            "can write: begin a new run with --patch"
+        )
     given = named.given.complete(lambda _: None)
     missing = [name for name in record.get("parameters", {}) if name not in given.values]
     if named.reference is None or named.environment is None or missing:

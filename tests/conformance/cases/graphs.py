@@ -217,7 +217,7 @@ CASES = (
     ),
     Case(
         "graph-forms",
-        "A graph gives the same plan and the same run as a list of steps, as a driver in which one task is called twice, and as YAML.",
+        "A graph is the same plan and run as a list of steps, as a driver in which one task is called twice, and as YAML.",
         pipeline="sdk.py",
         also=("driver.py", "pipeline.yaml"),
         compiles=True,

@@ -77,6 +77,16 @@ if TYPE_CHECKING:
         everything: bool
         arguments: NotRequired[Mapping[str, ArgumentRow]]
 
+    class PatchRow(TypedDict, total=False):
+        """What a task does instead: a ``command``, or ``returns`` and ``files``, whose contents are in base64, by their keys.
+
+        In the plan, a row that has this without ``returns`` runs the patch's command already.
+        """
+
+        command: str
+        returns: dict[str, JsonValue]
+        files: dict[str, str]
+
     class BindRow(TypedDict, total=False):
         """Where an argument takes its value: a ``value`` of the pipeline's source, or the parameter ``name``.
 
@@ -114,7 +124,7 @@ if TYPE_CHECKING:
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
         ``shell`` is there only where it is not sh, ``strict`` only where it is true (then the shell is bash),
-        ``executed`` only where the executed notebook is not named by the notebook.
+        ``executed`` only where the executed notebook is not named by the notebook, ``patched`` only of a step that is patched.
         The keys of ``catalog`` may have names of parameters in braces (``keys.py``).
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
@@ -132,6 +142,7 @@ if TYPE_CHECKING:
         shell: str
         executed: str
         strict: bool
+        patched: PatchRow
 
     class CompositeKeys(TypedDict, total=False):
         """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).
@@ -552,7 +563,8 @@ if TYPE_CHECKING:
         ``images`` are those that single steps name, by the setting that names them; ``image`` is all others'.
         Only a run on a cluster has ``submission``, and only a continuation ``continued``, ``part``, ``attempts`` and ``again``.
         ``described`` holds the runtime's answers that the plan was made of, where the pipeline's file computes something for
-        each run; it is missing elsewhere. ``revision`` is missing where the code lies in no repository.
+        each run; it is missing elsewhere. ``patches`` are those of ``--patch``, if there are any. ``revision`` is missing where
+        the code lies in no repository.
         """
 
         version: int
@@ -573,6 +585,7 @@ if TYPE_CHECKING:
         plan_hash: str
         plan: str
         described: dict[str, DescribeResponse]
+        patches: dict[str, PatchRow]
         driver: Optional[DriverRecord]
         submission: str
         continued: str

@@ -63,6 +63,7 @@ _RUN: Shape = {
     "spellings": (dict,),
     "controls": (dict, _NONE),
     "described": (dict,),
+    "patches": (dict,),
     "driver": (dict, _NONE),
     "part": (int,),
     "attempts": (dict,),
@@ -109,6 +110,8 @@ VALUES: tuple[KeyPath, ...] = (
     ("reduced", ANY, "value"),
     ("returns", ANY, "value"),
     ("steps", ANY, "bind", ANY, "value"),
+    ("steps", ANY, "patched", "returns", ANY),
+    ("patches", ANY, "returns", ANY),
 )
 """Where records and plans hold values of the user's."""
 

@@ -89,6 +89,8 @@ class AttemptRunner:
         # A catalog that stores nothing could not have kept a file that nobody put.
         self._looks_for_files = catalog is not None
         self.group = group
+        self._gives_patch = "returns" in step.get("patched", ())
+        self._runs_shell = step["kind"] == "shell" and not self._gives_patch
         self._child: Optional[Child] = None
         self.scope = Scope(plan, RecordReader(run_folder), path)
         names = step["secrets"] + [secret["environment_variable"] for secret in self.settings["secrets"]]
@@ -334,7 +336,7 @@ class AttemptRunner:
             outcome.fault = f"{OUTPUT_FILE} can't be written: {output.fault}"
         report, _, exports = bytes(self._child.result).partition(b"\n")
         outcome.add_report(report)
-        if self.step["kind"] == "shell":
+        if self._runs_shell:
             outcome.add_shell_error(output.tail, self.step.get("shell", "sh"))
         if outcome.exit_code == 0:
             self._check_returns(task, outcome, exports)
@@ -342,7 +344,7 @@ class AttemptRunner:
 
     def _check_returns(self, task: child.TaskRunner, outcome: AttemptOutcome, exports: bytes) -> None:
         """Takes a shell step's returns, and fails a step that ended with 0 and did not return."""
-        if self.step["kind"] == "shell":
+        if self._runs_shell:
             try:
                 outcome.returns = task.store_exports(exports)
             except (child.TaskFailure, BadValue) as error:
@@ -409,6 +411,10 @@ class AttemptRunner:
 
     def _command(self) -> Union[str, FunctionRow, None]:
         """What the step runs, for its records."""
+        if self._gives_patch:
+            import hashlib
+
+            return f"a patch, sha256:{hashlib.sha256(records.encode({'steps': [self.step]})).hexdigest()}"
         if "shell" in self.step:
             options = " ".join(["", *STRICT]) if self.step.get("strict") else ""
             return f"{self.step['shell']}{options} -c {self.step['command']}"

@@ -13,7 +13,7 @@ from ..shared.locations import current_locations
 from ..shared.protocol import FAULT, GATE_VARIABLE, IMAGE_VARIABLE, NEXT_ATTEMPT, PROTOCOL
 from ..shared.scope import read_plan
 from ..shared.termination import give_up
-from ..shared.tree import GROUP
+from ..shared.tree import ANY, GROUP
 from .attempt import AttemptRunner, RuntimeFault
 from .image_check import WrongImage, check_image
 from .run_record import WrongRun, publish_run, submitted_record
@@ -60,6 +60,12 @@ def _run(argv: list[str]) -> int:
         raise RuntimeFault(
             f"the plan in {locations.run} can't be read ({error}): is the volume's folder on the engine's own machine?"
         ) from None
+    run_folder = os.path.join(locations.translate(plan.document["stores"]["run_log"]), run_id)
+    if ANY in path:
+        # Only docker-compose's services of a map's or a loop's steps have such a path.
+        from .chosen_item import chosen_path
+
+        path = chosen_path(plan, run_folder, path)
     step = plan.step(path)
     if step is None:
         raise RuntimeFault(f"the plan has no step {path}")
@@ -71,7 +77,6 @@ def _run(argv: list[str]) -> int:
     if number is not None:
         # The engine counts from 1, but a run that resumes may have attempts of this task already.
         number += first - 1
-    run_folder = os.path.join(locations.translate(plan.document["stores"]["run_log"]), run_id)
     publish_run(run_folder, run_id, submitted)
     items = None
     if GROUP in path:

@@ -487,9 +487,14 @@ def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
     report: ChildReport = {"returns": None}
     code = 1
     try:
-        if step.step["kind"] == "shell":
+        if "returns" in step.step.get("patched", ()):
+            from .patch import give
+
+            report["returns"] = give(step)
+            code = 0
+        elif step.step["kind"] == "shell":
             return _shell(step, environment, result)
-        if step.step["kind"] == "notebook":
+        elif step.step["kind"] == "notebook":
             from . import notebook
 
             code = notebook.run(step, environment, report)

@@ -249,14 +249,21 @@ def _outermost(pipelines: Mapping[str, Any]) -> Mapping[str, Any]:
     def outer() -> Mapping[str, Any]:
         return {key: value for key, value in pipelines.items() if not getattr(value, "__toolkit_part__", False)}
 
+    faults: dict[str, Exception] = {}
     if len({id(value) for value in outer().values()}) > 1:
-        for value in list(outer().values()):
-            # A driver marks its parts only when it is traced. An error in it is reported when it is chosen.
+        for name, value in list(outer().items()):
+            # A driver marks its parts only when it is traced. A part may be one that can't be traced alone.
             try:
                 value.describe()
-            except Exception:
-                pass
-    return outer() or pipelines
+            except Exception as error:
+                faults[name] = error
+    found = outer() or pipelines
+    if len({id(value) for value in found.values()}) > 1:
+        for name in found:
+            if name in faults:
+                # The others may be its parts: that the file holds several pipelines would be the wrong complaint.
+                raise faults[name]
+    return found
 
 
 def _by_name(name: str, module: types.ModuleType) -> Any:
