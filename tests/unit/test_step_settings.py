@@ -261,6 +261,14 @@ def test_overrides_that_name_nothing_are_refused(overrides: Any) -> None:
     assert caught.value.where == "p.py:4"
 
 
+@pytest.mark.parametrize(
+    "overrides", ["x", {}, {"local-container": "x", "argo": "y", "local": "x", "mocked": "x", "process": "x"}]
+)
+def test_every_type_and_environment_may_be_named(tmp_path: Path, overrides: Any) -> None:
+    step = of_yaml(tmp_path, f"      overrides: {json.dumps(overrides)}\n")
+    assert step.overrides == overrides
+
+
 class Given:
     total_seconds = 3
 
@@ -278,7 +286,9 @@ def test_the_sdk_takes_a_copy_and_says_how_a_duration_is_given() -> None:
     assert step.settings == {"environment": {"A": "1"}, "resources": {"limits": {"gpu": 1}}}
     with pytest.raises(Refusal, match="give the seconds, as a number"):
         PythonTask("m.f", timeout=Given())  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="unexpected keyword argument 'time_out'"):
+    with pytest.raises(Refusal, match="takes no option 'retry_strategy': did you mean 'retries'"):
+        PythonTask("m.f", retry_strategy=3)  # type: ignore[call-arg]
+    with pytest.raises(Refusal, match="takes no option 'time_out': did you mean 'timeout'"):
         PythonTask("m.f", time_out=3)  # type: ignore[call-arg]
     assert Stub("s", **ALL).describe()["name"] == "s"
 

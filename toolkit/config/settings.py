@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 EnvironmentName = Literal["local", "argo", "process"]
+ExecutorType = Literal["local", "local-container", "argo", "mocked"]
 
 
 _NOTHING: Any = {}
@@ -184,7 +185,7 @@ class ExecutorConfig(NamedTuple):
 
 
 class Executor(NamedTuple):
-    type: Literal["local", "local-container", "argo", "mocked"] = "local-container"
+    type: ExecutorType = "local-container"
     config: ExecutorConfig = ExecutorConfig()
     type_given: bool = False
     """Not a key of the file: whether the file sets the type. A type that is set chooses the environment if nothing else does."""

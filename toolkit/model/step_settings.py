@@ -13,7 +13,7 @@ from toolkit.config.consistency import contradiction
 from toolkit.config.decode import decode, nearest
 from toolkit.config.located import Located
 from toolkit.config.rules import RULES
-from toolkit.config.settings import EnvironmentName, Executor, Resources, Retries, StepSettings
+from toolkit.config.settings import EnvironmentName, ExecutorType, Resources, Retries, StepSettings
 from toolkit.errors import BadInput
 
 INSTEAD = {
@@ -23,7 +23,8 @@ INSTEAD = {
     "docker_image": "image",
 }
 """For other words, of the configuration too, what they are called beside a step."""
-_TYPES: tuple[str, ...] = get_args(Executor.__annotations__["type"])
+_CHOOSE: tuple[str, ...] = tuple(dict.fromkeys((*get_args(ExecutorType), *get_args(EnvironmentName))))
+"""What a step may choose its override by."""
 
 
 def read_settings(step: Mapping[str, Located], name: str) -> dict[str, Any]:
@@ -122,14 +123,14 @@ def checked_overrides(given: Any, name: str, where: str) -> dict[str, str] | str
             f"type, not {shown if len(shown) <= 60 else shown[:57] + '...'}",
             where,
         )
-    known = tuple(dict.fromkeys((*_TYPES, *get_args(EnvironmentName))))
     for key, entry in given.items():
-        if key not in known:
-            hint = nearest(key, known)
+        if key not in _CHOOSE:
+            hint = nearest(key, _CHOOSE)
             raise BadInput(
-                f"overrides of the step {name!r} has the key {key[:60]!r}, which is no executor type and no environment; "
-                + (f"did you mean {hint!r}? " if hint else "")
-                + f"(one of {', '.join(known)}, or the entry's name alone: it holds everywhere)",
+                f"overrides of the step {name!r} has the key {key[:60]!r}, which is no executor type and no environment: "
+                + (f"did you mean {hint!r}? (one of " if hint else "use one of ")
+                + f"{', '.join(_CHOOSE)}; the name of the entry alone holds for all"
+                + (")" if hint else ""),
                 where,
             )
         if not isinstance(entry, str) or not entry.strip():
@@ -146,4 +147,5 @@ def located(value: Any) -> Located:
         return Located({key: located(item) for key, item in value.items()}, "", 0)
     if isinstance(value, list):
         return Located(tuple(located(item) for item in value), "", 0)
-    return Located(value, "", 0, text=value if isinstance(value, str) else json.dumps(value))
+    text = value if value is None or isinstance(value, str) else json.dumps(value)
+    return Located(value, "", 0, text)

@@ -336,6 +336,8 @@ class _Task(Step):
         }
 
 
+_INSTEAD = {"retry": "retries", "retry_strategy": "retries", "max_step_duration_in_seconds": "timeout"}
+"""For words of the configuration and of others, the options that are meant."""
 _SETTINGS = ("resources", "timeout", "retries", "image", "environment", "user")
 
 
@@ -344,7 +346,7 @@ def _plain_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     settings = {}
     for key, value in given.items():
         if key not in _SETTINGS:
-            raise TypeError(f"the step {name} got an unexpected keyword argument {key!r}")
+            raise Refusal(f"the step {name} takes no option {key!r}{_hint(key)}")
         if value is None:
             continue
         if not _is_plain(value):
@@ -352,6 +354,14 @@ def _plain_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise Refusal(f"{key} of the step {name} is given {value!r}, which JSON can't hold{hint}")
         settings[key] = _copy(value)
     return settings
+
+
+def _hint(option: str) -> str:
+    import difflib  # only a mistake needs it
+
+    known = [*_INSTEAD, *_SETTINGS, "returns", "secrets", "catalog", "overrides", "bind", "max_attempts", "on_failure"]
+    near = difflib.get_close_matches(option, known, 1)
+    return f": did you mean {_INSTEAD.get(near[0], near[0])!r}?" if near else ""
 
 
 def _is_plain(value: Any) -> bool:
