@@ -83,7 +83,9 @@ def test_what_is_wrong_with_an_image_beside_a_step_has_the_steps_line(
         replace(made, plan=plan).images()
     assert str(caught.value) == "p.py:7: there is no image mine:1"
     # Plain processes have none, which is said before there is a run.
-    with pytest.raises(BadInput, match="p.py:7: the step 'own' has an image of its own, which --env process can't honour"):
+    with pytest.raises(
+        BadInput, match=r"p\.py:7: the step 'own' has an image of its own, which --env process can't honour"
+    ):
         replace(made, plan=plan, image=None).images()
 
 

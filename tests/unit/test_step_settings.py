@@ -275,7 +275,7 @@ class Given:
 
 @pytest.mark.parametrize("value", [Path("x"), {1}, float("nan"), {1: "x"}, [object()], b"x"])
 def test_the_sdk_refuses_what_is_no_json(value: Any) -> None:
-    with pytest.raises(Refusal, match="image of the step f is given .*, which JSON can't hold"):
+    with pytest.raises(Refusal, match=r"image of the step f is given .*, which JSON can't hold"):
         PythonTask("m.f", image=value)
 
 

@@ -434,7 +434,8 @@ def at_start():
         "Amounts beside a step take the place of the configuration's, and all others stay; so does its user.",
         steps=[
             "PythonTask(functions.looks, name='more', returns=['more'], resources={'limits': {'memory': '96Mi'}})",
-            "PythonTask(functions.looks, name='both', returns=['both'], resources={'limits': {'cpu': 1, 'memory': '64Mi'}}, user=4321)",
+            "PythonTask(functions.looks, name='both', returns=['both'], user=4321, "
+            "resources={'limits': {'cpu': 1, 'memory': '64Mi'}})",
         ],
         code=LIMIT + SEES.replace('"cpu"', '"uid": os.getuid(), "cpu"').replace(', "sizes": sizes', ""),
         config={
