@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from toolkit.model.pipeline import Map, Pipeline, Task
 from toolkit.model.step_settings import decode_settings, located
 from toolkit.plan.plan import Settings
 from toolkit.plan.planner import plan
-from toolkit.plan.step_settings import overrides_without_effect
+from toolkit.plan.step_settings import overrides_without_effect, retries_without_effect
 from toolkit.sdk.refusal import Refusal
 from toolkit.sdk.steps import PythonTask, ShellTask, Stub
 
@@ -245,6 +246,16 @@ def test_an_override_is_chosen_by_the_type_or_for_every_one(overrides: Any, kind
         assert "the step 'a' runs without an override: 'large' for" in sentence and kind in sentence
 
 
+def test_waits_between_attempts_that_never_are_is_said() -> None:
+    waits = task("a", settings=StepSettings(retries=Retries(delay=3, policy="OnError")))
+    once = task("b", settings=StepSettings(retries=Retries(limit=0, delay=3)))
+    (sentence,) = retries_without_effect(planned(waits, once))
+    assert sentence.startswith("the step 'a' is attempted once") and "(delay, policy) has no effect" in sentence
+    # Where the configuration or max_attempts gives the number, they have one.
+    assert retries_without_effect(planned(waits, retry_strategy=RetryStrategy(2))) == []
+    assert retries_without_effect(planned(replace(waits, max_attempts=2))) == []
+
+
 def test_many_steps_without_their_override_are_one_line() -> None:
     made = planned(*(task(f"s{number}", overrides={"local": "x"}) for number in range(9)))
     (sentence,) = overrides_without_effect(made, config().executor)
@@ -277,6 +288,8 @@ class Given:
 def test_the_sdk_refuses_what_is_no_json(value: Any) -> None:
     with pytest.raises(Refusal, match=r"image of the step f is given .*, which JSON can't hold"):
         PythonTask("m.f", image=value)
+    with pytest.raises(Refusal, match="overrides of the step f is a name, or names by executor type"):
+        PythonTask("m.f", overrides={"argo": value})
 
 
 def test_the_sdk_takes_a_copy_and_says_how_a_duration_is_given() -> None:

@@ -99,6 +99,22 @@ def overrides_without_effect(plan: Plan, executor: Executor) -> list[str]:
     return [_without_effect(names, overrides, executor.type) for overrides, names in steps.items()]
 
 
+def retries_without_effect(plan: Plan) -> list[str]:
+    """A sentence for each step that says when it is attempted again, where nothing says that it is."""
+    sentences = []
+    for step in plan.tasks():
+        own = step.task.settings.retries if step.task is not None and step.task.settings is not None else None
+        if own is None or own.limit is not None or plan.settings_of(step).retry.limit > 0:
+            continue
+        given = ", ".join(name for name, value in own._asdict().items() if value is not None)
+        if given:
+            sentences.append(
+                f"the step {step.path!r} is attempted once, because nothing gives a limit of its retries: "
+                f"what they have ({given}) has no effect"
+            )
+    return sentences
+
+
 def _without_effect(names: list[str], overrides: Iterable[tuple[str, str]], kind: str) -> str:
     shown = [repr(name) for name in names[:_NAMED_IN_FULL]]
     if len(names) > _NAMED_IN_FULL:

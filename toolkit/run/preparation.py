@@ -20,7 +20,7 @@ from toolkit.model.pipeline import DeclaredParameter
 from toolkit.model.taken import Taken, taken_by
 from toolkit.plan import planner
 from toolkit.plan.plan import Plan
-from toolkit.plan.step_settings import overrides_without_effect
+from toolkit.plan.step_settings import overrides_without_effect, retries_without_effect
 from toolkit.project import Project
 from toolkit.run.bash import Asked, check_bash
 from toolkit.run.describe import KeptAnswers, describe
@@ -226,7 +226,7 @@ def prepare(
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
-    for sentence in overrides_without_effect(plan, project.config.executor):
+    for sentence in (*overrides_without_effect(plan, project.config.executor), *retries_without_effect(plan)):
         note(sentence)
     check_bash(plan, None, asked.has_bash, f"the image {image.reference}" if image is not None else "this machine")
     file = read_parameters_file(project, pipeline.parameters_file) if pipeline.parameters_file is not None else None

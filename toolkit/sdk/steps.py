@@ -293,7 +293,7 @@ class _Task(Step):
         if catalog is not None and not isinstance(catalog, Catalog):
             raise Refusal(f"catalog of the step {name} is a Catalog(get=[…], put=[…]), not {catalog!r}")
         self.catalog = catalog or Catalog()
-        if not isinstance(overrides, (str, Mapping, type(None))):
+        if not isinstance(overrides, (str, Mapping, type(None))) or not _is_plain(overrides):
             raise Refusal(f"overrides of the step {name} is a name, or names by executor type, not {overrides!r}")
         self.overrides = overrides if isinstance(overrides, str) else dict(overrides or {})
         self.settings = _plain_settings(name, settings)

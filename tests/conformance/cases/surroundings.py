@@ -107,7 +107,7 @@ items: &items {start_at: item, steps: {item: {command: functions.item, retries: 
 dag:
   start_at: plain
   steps:
-    plain: {command: functions.who, returns: [plain], next: own}
+    plain: {command: functions.who, returns: [plain], overrides: {argo: shared}, next: own}
     own:
       command: functions.who
       returns: [own]
@@ -350,9 +350,10 @@ def at_start():
     Case(
         "beside-the-step",
         "What is said beside a step counts first, then the override, whose name alone holds everywhere, then the configuration. "
-        "A step that is mapped has its own retries. A time limit of its own is one of each attempt.",
+        "A step that is mapped has its own retries. A time limit of its own is one of each attempt. An override for another type "
+        "of executor than the configuration's has no effect in any environment, which is said.",
         steps=[
-            "PythonTask(functions.who, name='plain', returns=['plain'])",
+            "PythonTask(functions.who, name='plain', returns=['plain'], overrides={'argo': 'shared'})",
             "PythonTask(functions.who, name='own', returns=['own'], overrides='shared', "
             "environment={'THREE': 'beside $HOME {{x}}'})",
             "PythonTask(functions.waits, timeout=1, retries={'limit': 1, 'delay': 0}, on_failure=Map('helps', iterate_on='ns', "
@@ -382,6 +383,7 @@ def at_start():
             },
             parameters={"plain": ["1", "1", "1"], "own": ["1", "2", "beside $HOME {{x}}"]},
             output={"waits": "begins"},
+            stderr="the step 'plain' runs without an override: 'shared' for argo has no effect, because executor.type",
         ),
     ),
     Case(
