@@ -198,7 +198,7 @@ def test_which_packages_are_for_a_gpu(installed: Sequence[tuple[str, str, int]],
 def test_the_warning_has_the_size_and_a_remedy(lock: str, remedy: str) -> None:
     warning = gpu_warning(holding(*TORCH), ExecutorConfig(), [], lock)
     assert warning.startswith(
-        "torch and nvidia-cudnn-cu12 are built for GPUs and take 2.4 GB, and no step asks for a GPU"
+        "torch and nvidia-cudnn-cu12 are built for GPUs and take 2.4 GB, and the configuration asks for no GPU"
     )
     assert remedy in warning
 

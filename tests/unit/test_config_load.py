@@ -498,6 +498,8 @@ def test_the_page_names_every_setting() -> None:
     page = (Path(__file__).parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z0-9_]+)`", page))
     classes = [cls for cls in vars(s).values() if isinstance(cls, type) and hasattr(cls, "_fields")]
+    beside_steps = (s.StepSettings, s.Retries)  # docs/pipelines.md has these
+    classes = [cls for cls in classes if cls not in beside_steps]
     fields = {field for cls in classes for field in cls._fields} - {
         "source",
         "type_given",

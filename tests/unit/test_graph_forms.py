@@ -420,7 +420,9 @@ def _with_one(name: str) -> Any:
 
 
 def _resolved(pipeline: Pipeline) -> Any:
-    steps = [below for step in pipeline.steps for below in (step.pipeline.steps if isinstance(step, Nested) else [step])]
+    steps = [
+        below for step in pipeline.steps for below in (step.pipeline.steps if isinstance(step, Nested) else [step])
+    ]
     task = next(step for step in reversed(steps) if isinstance(step, Task))
     return task.function, task.takes
 

@@ -12,7 +12,8 @@ import pytest
 from toolkit.backends.argo.compile.workflow import Image
 from toolkit.build.image.build_record import BuiltImage
 from toolkit.config.load import load
-from toolkit.errors import BadInput
+from toolkit.config.settings import StepSettings
+from toolkit.errors import BadInput, Infrastructure
 from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan import planner
 from toolkit.run import preparation
@@ -65,6 +66,27 @@ def test_each_image_is_resolved_once_also_where_two_settings_name_it(prepared: A
             None: "app:1", "other": "other:1", "app": "app:1",
         }  # fmt: skip
     assert asked == ["other"]
+
+
+def test_what_is_wrong_with_an_image_beside_a_step_has_the_steps_line(
+    prepared: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = prepared(built("other:1"))
+    own = Task("own", "shell", command="true", settings=StepSettings(image="mine:1"), line="p.py:7")
+    plan = planner.plan(Pipeline((STEPS[0], own)), made.request.project.config, (".",))
+
+    def fails(*_: object, **__: object) -> BuiltImage:
+        raise Infrastructure("there is no image mine:1")
+
+    monkeypatch.setattr(preparation, "build", fails)
+    with pytest.raises(Infrastructure) as caught:
+        replace(made, plan=plan).images()
+    assert str(caught.value) == "p.py:7: there is no image mine:1"
+    # Plain processes have none, which is said before there is a run.
+    with pytest.raises(
+        BadInput, match=r"p\.py:7: the step 'own' has an image of its own, which --env process can't honour"
+    ):
+        replace(made, plan=plan, image=None).images()
 
 
 def test_code_that_changed_between_two_images_of_a_run_is_refused(prepared: Any) -> None:

@@ -98,7 +98,18 @@ whole = Pipeline(
         Conditional("size", parameter="square", branches={"1": small}, default=large, on_failure=handler),
         Parallel("both", branches={"one": small, "two": PythonJob(numbers, returns=["numbers"])}),
         ShellTask("count", "wc -l data.csv", overrides={"argo": "big"}, bind={"n": "numbers"}, on_failure=handler),
-        NotebookTask("report", "report.ipynb", returns=["total"], catalog=Catalog(get=["data.csv"])),
+        PythonTask(
+            numbers,
+            "large",
+            overrides="big",
+            resources={"limits": {"memory": "2Gi", "cpu": 2, "gpu": 1}, "requests": {"cpu": 0.5}},
+            timeout=60,
+            retries={"limit": 3, "delay": 10, "factor": 1.5, "max_duration": 600, "policy": "OnError"},
+            image="other:1",
+            environment={"A": "1"},
+            user=1000,
+        ),
+        NotebookTask("report", "report.ipynb", retries=3, returns=["total"], catalog=Catalog(get=["data.csv"])),
         AsyncPythonTask(later, "later", terminate_with_success=True),
         Stub("publish", secrets=["token"]),
         Nested("again", handler),
@@ -220,6 +231,8 @@ def test_what_is_wrong_is_reported_and_nothing_else(check: Check) -> None:
         "toolkit.task(len, max_attempts='3')": 'No overload variant of "task" matches',
         "toolkit.Pipeline(steps=[], order='grpah')": 'Argument "order" to "Pipeline" has incompatible type',
         "toolkit.Stub('a', after=3)": 'Argument "after" to "Stub" has incompatible type',
+        "toolkit.ShellTask('a', 'b', retries={'count': 3})": 'Argument "retries" to "ShellTask" has incompatible type',
+        "toolkit.ShellTask('a', 'b', timeout='1h')": 'Argument "timeout" to "ShellTask" has incompatible type',
     }
     # when it is checked,
     done = check("\n".join(mistakes) + "\n")

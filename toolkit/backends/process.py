@@ -128,9 +128,6 @@ class ProcessLauncher:
 
     Args:
         places: locations of all steps, as of :func:`environment`.
-
-    Raises:
-        BadInput: a step has an image of its own.
     """
 
     def __init__(self, project: Project, plan: Plan, run_id: str, places: Mapping[str, object]) -> None:
@@ -141,9 +138,6 @@ class ProcessLauncher:
         self._places = places
         self._python = interpreter(project)
         self._work = project.state / "work" / run_id
-        for settings in plan.settings:
-            if settings.image is not None:
-                raise BadInput("a step has an image of its own, which --env process can't honour: use --env local")
 
     def prepare(self, step: PlannedStep, attempt: int, ended: OnEnd) -> ProcessJob:
         work = self._work / os.urandom(8).hex()

@@ -176,16 +176,23 @@ def _check_dockerfile(config: Config) -> None:
 
 
 def _check_resources(resources: Resources, locations: SettingLocations, *path: str) -> None:
+    found = contradiction(resources)
+    if found is not None:
+        key, message = found
+        raise BadInput(message, locations.of("executor", "config", *path, "requests", key))
+
+
+def contradiction(resources: Resources) -> tuple[str, str] | None:
+    """The request that contradicts a limit, by its key, and a sentence about it; None where none does."""
     limits, requests = resources.limits, resources.requests
     parse = {"cpu": parse_cpu, "memory": parse_memory}
     for key in ("cpu", "memory"):
         limit, request = getattr(limits, key), getattr(requests, key)
         if limit is not None and request is not None and parse[key](request) > parse[key](limit):
-            message = f"the {key} request {request} is more than the limit {limit}"
-            raise BadInput(message, locations.of("executor", "config", *path, "requests", key))
+            return key, f"the {key} request {request} is more than the limit {limit}"
     if requests.gpu is not None and requests.gpu != limits.gpu:
-        message = "a gpu request must equal the gpu limit; give the limit alone"
-        raise BadInput(message, locations.of("executor", "config", *path, "requests", "gpu"))
+        return "gpu", "a gpu request must equal the gpu limit; give the limit alone"
+    return None
 
 
 def _check_tolerations(executor: ExecutorConfig, locations: SettingLocations) -> None:

@@ -35,6 +35,7 @@ class Rules:
         aliases: for other spellings of a field's key, the field's name.
         amounts: text fields that also take an unquoted number, as it is written.
         short_forms: named tuples that may be a text, with the field which that is.
+        elsewhere: for keys that belong below another key of their mapping, that key.
     """
 
     checks: Mapping[Field, Callable[[Any], None]] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Rules:
     aliases: Mapping[tuple[type, str], str] = field(default_factory=dict)
     amounts: Collection[Field] = frozenset()
     short_forms: Mapping[type, str] = field(default_factory=dict)
+    elsewhere: Mapping[type, Mapping[str, str]] = field(default_factory=dict)
 
 
 NO_RULES = Rules()
@@ -109,7 +111,7 @@ def decode(tree: Located, cls: type[T], name: str, rules: Rules = NO_RULES) -> T
     Raises:
         BadInput: with file and line, for an unknown key, a wrong type, a missing required key or a broken rule.
     """
-    return cls(**decode_fields(tree, cls, name, rules))
+    return cls(**decode_fields(tree, cls, name, rules, elsewhere=rules.elsewhere.get(cls, {})))
 
 
 def decode_fields(
@@ -133,7 +135,8 @@ def decode_fields(
                 f"{key!r} and {spellings[field_name]!r} in {name} are the same setting; keep one", tree.key_where(key)
             )
         spellings[field_name] = key
-        value = _FieldDecoder((cls, field_name), f"{name}.{key}", rules).decode(item, hints[field_name])
+        path = f"{name}.{key}" if name else key
+        value = _FieldDecoder((cls, field_name), path, rules).decode(item, hints[field_name])
         if value is not _USE_DEFAULT:
             values[field_name] = value
     defaults = cls._field_defaults  # type: ignore[attr-defined]

@@ -252,6 +252,13 @@ def _rules() -> Rules:
             (s.BackOff, "factor"): between(1),
             (s.BackOff, "max_duration"): between(1),
             (s.RetryStrategy, "limit"): between(0),
+            (s.Retries, "limit"): between(0),
+            (s.Retries, "delay"): between(0),
+            (s.Retries, "factor"): between(1),
+            (s.Retries, "max_duration"): between(1),
+            (s.StepSettings, "timeout"): between(1),
+            (s.StepSettings, "image"): check_image,
+            (s.StepSettings, "user"): between(0),
             (s.Patch, "command"): check_patch,
             (s.PatchFile, "path"): check_line,
             (s.Toleration, "key"): check_label_key,
@@ -288,7 +295,7 @@ def _rules() -> Rules:
     key_checks: dict[tuple[type, str], Check] = dict.fromkeys(
         (*labelled, (s.Override, "node_selector")), check_label_key
     )
-    key_checks.update({(cls, "environment"): check_variable for cls in (s.ExecutorConfig, s.Override)})
+    key_checks.update({(cls, "environment"): check_variable for cls in (s.ExecutorConfig, s.Override, s.StepSettings)})
     key_checks[(s.ExecutorConfig, "overrides")] = check_line
     key_checks[(s.Build, "args")] = check_argument
     key_checks[(s.ExecutorConfig, "patches")] = check_line
@@ -306,6 +313,10 @@ def _rules() -> Rules:
             (s.Build, "base"): "base_image",
         },
         amounts=amounts,
+        elsewhere={
+            s.Resources: dict.fromkeys(("cpu", "memory", "gpu", "nvidia.com/gpu"), "limits or requests"),
+            s.RetryStrategy: dict.fromkeys(s.BackOff._fields, "back_off"),
+        },
     )
 
 

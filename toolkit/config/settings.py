@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 EnvironmentName = Literal["local", "argo", "process"]
+ExecutorType = Literal["local", "local-container", "argo", "mocked"]
 
 
 _NOTHING: Any = {}
@@ -94,6 +95,32 @@ class Override(NamedTuple):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
 
 
+class Retries(NamedTuple):
+    """What is said of attempts beside a step. None leaves it to the override and the configuration (``retry_strategy``)."""
+
+    limit: int | None = None
+    """How many attempts may follow the first."""
+    delay: int | None = None
+    """The wait before the second attempt, in seconds."""
+    factor: float | None = None
+    """Each further wait is the previous one times this."""
+    max_duration: int | None = None
+    """The upper bound on all waits and attempts of the step together, in seconds."""
+    policy: Literal["Always", "OnFailure", "OnError"] | None = None
+
+
+class StepSettings(NamedTuple):
+    """What is said beside a step. It counts more than the override, which counts more than the configuration."""
+
+    resources: Resources | None = None
+    timeout: int | None = None
+    """The longest time of one attempt, in seconds (``max_step_duration_in_seconds``)."""
+    retries: Retries | None = None
+    image: str | None = None
+    environment: dict[str, str] = _NOTHING
+    user: int | None = None
+
+
 class PatchFile(NamedTuple):
     """What a patch gives under a key that its step puts: the bytes of a file, or a text. It has one of the two."""
 
@@ -168,7 +195,7 @@ class ExecutorConfig(NamedTuple):
 
 
 class Executor(NamedTuple):
-    type: Literal["local", "local-container", "argo", "mocked"] = "local-container"
+    type: ExecutorType = "local-container"
     config: ExecutorConfig = ExecutorConfig()
     type_given: bool = False
     """Not a key of the file: whether the file sets the type. A type that is set chooses the environment if nothing else does."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from toolkit import names
 from toolkit.config.decode import nearest
 from toolkit.errors import BadInput
-from toolkit.model import argument_types
+from toolkit.model import argument_types, step_settings
 from toolkit.model.pipeline import (
     ORDERS,
     RETURN_KINDS,
@@ -43,6 +43,7 @@ from toolkit.runtime.shared.catalog import executed_name
 from toolkit.runtime.shared.keys import escape_braces
 
 if TYPE_CHECKING:
+    from toolkit.config.settings import StepSettings
     from toolkit.runtime.shared.documents import (
         ArgumentRow,
         CatalogDescription,
@@ -289,7 +290,8 @@ class _ModelBuilder:
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(secret, where) for secret in node.get("secrets") or ()),
             catalog=CatalogUse(tuple(catalog.get("get") or ()), tuple(put), catalog.get("store_copy", True)),
-            overrides=dict(node.get("overrides") or {}),
+            overrides=step_settings.checked_overrides(node.get("overrides"), name, where),
+            settings=self._settings(node, name, where),
             bind={
                 argument: self._binding(argument, binding, where)
                 for argument, binding in (node.get("bind") or {}).items()
@@ -300,6 +302,18 @@ class _ModelBuilder:
             on_failure=self._optional_pipeline(node.get("on_failure")),
             line=where,
         )
+
+    def _settings(self, node: StepDescription, name: str, where: str) -> StepSettings | None:
+        given = node.get("settings")
+        if not given:
+            return None
+        settings = step_settings.decode_settings(step_settings.located(given), name, where)
+        if settings.retries is not None and settings.retries.limit is not None and node.get("max_attempts") is not None:
+            raise BadInput(
+                f"the step {name!r} has both max_attempts and retries: keep one (retries counts the attempts after the first)",
+                where,
+            )
+        return settings
 
     def _command(self, node: StepDescription, where: str) -> str | None:
         command = node.get("command")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from toolkit.config.settings import StepSettings
     from toolkit.runtime.shared.documents import JsonValue, TypeRow
 
 Kind = Literal["python", "shell", "notebook"]
@@ -131,6 +132,8 @@ class Task:
     Attributes:
         strict: whether a shell step ends at the first command that fails, and at a variable that is not set; it runs bash then.
             None leaves that to the configuration.
+        overrides: the name of an override that every configuration has; or the names by executor type or environment.
+        settings: those that are said beside the step; None where none are.
     """
 
     name: str
@@ -143,7 +146,8 @@ class Task:
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()
     catalog: CatalogUse = CatalogUse()
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, str] | str = field(default_factory=dict)
+    settings: StepSettings | None = None
     bind: Mapping[str, Binding] = field(default_factory=dict)
     terminate_with_success: bool = False
     terminate_with_failure: bool = False

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
+from toolkit.config.settings import StepSettings
 from toolkit.errors import BadInput
+from toolkit.model import step_settings
 from toolkit.model.argument_types import WRITTEN, parse_type
 from toolkit.model.pipeline import ORDERS, REDUCERS, RETURN_KINDS, TASK_KINDS
 from toolkit.runtime.shared.values import is_plain
@@ -44,6 +46,7 @@ _KEYS = {
         "overrides",
         "bind",
         "max_attempts",
+        *StepSettings._fields,
     ),
     "pipeline": (*_COMMON, "branch", "dag", "pipeline"),
     "parallel": (*_COMMON, "branches"),
@@ -53,6 +56,7 @@ _KEYS = {
     "success": ("type",),
     "fail": ("type",),
 }
+_OF_TASKS = (*StepSettings._fields, "overrides", "max_attempts")
 _PARAMETERS_FILE = "parameters_file"
 _LONGEST_COMMAND = 100_000
 """Characters."""
@@ -545,7 +549,7 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
         "returns": [_describe_return(item) for item in _items(node.get("returns"), "returns")],
         "secrets": [_text(item, "a secret") for item in _items(node.get("secrets"), "secrets")],
         "catalog": _describe_catalog(node.get("catalog")),
-        "overrides": _text_mapping(node.get("overrides"), "overrides"),
+        "overrides": step_settings.read_overrides(node.get("overrides"), name),
         "bind": _describe_bindings(node.get("bind")),
     }
     _copy_flags(node, step)
@@ -555,6 +559,9 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
         step["strict"] = _truth(node["strict"], "strict")
     if "max_attempts" in node:
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
+    settings = step_settings.read_settings(node, name)
+    if settings:
+        step["settings"] = settings
     if kind == "python":
         module, _, qualname = command.strip().rpartition(".")
         step["function"] = {"module": module, "qualname": qualname, "file": None}
@@ -639,8 +646,12 @@ def _check_keys(
                 raise BadInput(
                     "unknown key 'parameters' in dag: it stands beside the pipeline's dag", tree.key_where(key)
                 )
-            if key == "retry":
-                raise BadInput(f"unknown key 'retry' in {owner}: use max_attempts", tree.key_where(key))
+            if "max_attempts" in allowed and key in step_settings.INSTEAD:
+                instead = step_settings.INSTEAD[key]
+                raise BadInput(f"unknown key {key!r} in {owner}: use {instead}", tree.key_where(key))
+            if key in _OF_TASKS and "on_failure" in allowed:
+                message = f"unknown key {key!r} in {owner}: give it to the tasks inside"
+                raise BadInput(message, tree.key_where(key))
             hint = nearest(key, allowed)
             raise BadInput(
                 f"unknown key {key!r} in {owner}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.key_where(key)
@@ -665,10 +676,6 @@ def _text(tree: Located, name: str) -> str:
     if not isinstance(tree.value, str):
         raise BadInput(f"{name} is text, not {tree.described()}: put it in quotes", tree.where)
     return tree.value
-
-
-def _text_mapping(tree: Located | None, name: str) -> dict[str, str]:
-    return {key: _text(value, name) for key, value in _mapping(tree, name).items()} if tree is not None else {}
 
 
 def _truth(tree: Located, name: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from toolkit.config.settings import Config, ExecutorConfig, Override
+from toolkit.config.settings import Config
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
     REDUCERS,
@@ -25,7 +25,7 @@ from toolkit.model.pipeline import (
     Stub,
     Task,
 )
-from toolkit.plan import controls, keys
+from toolkit.plan import controls, keys, step_settings
 from toolkit.plan.graph import direct_edges
 from toolkit.plan.plan import (
     CatalogGet,
@@ -34,7 +34,6 @@ from toolkit.plan.plan import (
     PlannedComposite,
     PlannedScope,
     PlannedStep,
-    PlannedVolume,
     Settings,
     settings_key,
 )
@@ -216,7 +215,6 @@ class _Planner:
         bind: dict[str, BindRow] = {}
         for argument, binding in task.bind.items():
             bind[argument] = self._plan_binding(task, argument, binding, named)
-        self._check_secrets(task)
         handler = join(path, HANDLER) if task.on_failure is not None else None
         settings = self._settings_of(task)
         strict = self._config.executor.config.strict if task.strict is None else task.strict
@@ -266,35 +264,13 @@ class _Planner:
             raise BadInput(f"the step {step.name!r} {use} {name} of {source!r}, which does not return it", step.line)
         return path
 
-    def _check_secrets(self, task: Task) -> None:
-        for name in task.secrets:
-            if name in self._config.executor.config.environment:
-                raise BadInput(
-                    f"{name} is a secret of the step {task.name!r} and an environment variable of the configuration",
-                    task.line,
-                )
-
     def _settings_of(self, task: Task) -> int:
-        config = self._config.executor.config
-        settings = _merge_settings(config, self._override_of(task, config), task.max_attempts)
+        settings = step_settings.settings_of(task, self._config.executor)
         key = settings_key(settings)
         if key not in self._settings_index:
             self._settings_index[key] = len(self._settings)
             self._settings.append(settings)
         return self._settings_index[key]
-
-    def _override_of(self, task: Task, config: ExecutorConfig) -> Override:
-        name = task.overrides.get(self._config.executor.type)
-        if name is None:
-            return Override()
-        if name not in config.overrides:
-            available = ", ".join(sorted(config.overrides)) or "none"
-            raise BadInput(
-                f"the step {task.name!r} asks for the override {name!r}, which executor.config.overrides does not have "
-                f"(it has: {available})",
-                task.line,
-            )
-        return config.overrides[name]
 
 
 class _Place(NamedTuple):
@@ -424,36 +400,6 @@ def _split_step(key: str, steps: Collection[str]) -> tuple[str | None, str]:
         if step in steps:
             return step, key[end + 1 :]
     return None, key
-
-
-def _merge_settings(config: ExecutorConfig, override: Override, max_attempts: int | None) -> Settings:
-    """The settings of a step: the override's where it has them, else the configuration's."""
-
-    def either(name: str) -> Any:
-        own = getattr(override, name)
-        return own if own is not None else getattr(config, name)
-
-    retry = either("retry_strategy")
-    if max_attempts is not None:
-        retry = retry._replace(limit=max_attempts - 1)
-    return Settings(
-        image=override.image,
-        environment={**config.environment, **override.environment},
-        volumes=tuple(
-            PlannedVolume(volume.name, volume.mount_path, volume.read_only) for volume in config.persistent_volumes
-        ),
-        secrets=config.secrets_from_k8s,
-        resources=either("resources"),
-        user=either("user"),
-        shm_size=either("shm_size"),
-        scratch_size=either("scratch_size"),
-        read_only_root=config.read_only_root,
-        grace_period=config.grace_period_in_seconds,
-        time_limit=either("max_step_duration_in_seconds"),
-        retry=retry,
-        pids_limit=config.pids_limit,
-        image_pull_secrets=config.image_pull_secrets,
-    )
 
 
 def missing_parameters(plan: Plan, given: Collection[str]) -> list[tuple[PlannedStep, str]]:

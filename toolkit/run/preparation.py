@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from toolkit.backends.interpreter import interpreter
 from toolkit.build.image.builder import BuiltImage, build, is_code
 from toolkit.build.revision import Revision, ask_revision
 from toolkit.engine import EngineApi
-from toolkit.errors import BadInput
+from toolkit.errors import BadInput, ToolkitError
 from toolkit.model.pipeline import DeclaredParameter
 from toolkit.model.taken import Taken, taken_by
 from toolkit.plan import planner
 from toolkit.plan.plan import Plan
+from toolkit.plan.step_settings import overrides_without_effect, retries_without_effect
 from toolkit.project import Project
 from toolkit.run.bash import Asked, check_bash
 from toolkit.run.describe import KeptAnswers, describe
@@ -86,14 +88,23 @@ class Preparation:
         resolved once: the run keeps to it, whatever becomes of its name.
 
         Raises:
-            BadInput: a reference or a lock is wrong, or the code changed meanwhile. Infrastructure: the engine.
+            BadInput: a reference or a lock is wrong, or the code changed meanwhile; or a step of plain processes has an image of
+                its own. Infrastructure: the engine.
         """
+        if self.image is None:
+            for step in self.plan.tasks():
+                if self.plan.settings_of(step).image is not None:
+                    raise BadInput(
+                        f"the step {step.path!r} has an image of its own, which --env process can't honour: use --env local",
+                        step.line,
+                    )
         if self.image is not None and not self._images:
             project = self.request.project
             images: dict[str | None, BuiltImage] = {None: self.image, project.config.executor.config.image: self.image}
             for settings in self.plan.settings:
                 if settings.image not in images:
-                    images[settings.image] = build(project, report=self.note, image=settings.image)
+                    with self._naming_the_step(settings.image):
+                        images[settings.image] = build(project, report=self.note, image=settings.image)
                     if self.request.environment == "local" and not runs_here(
                         EngineApi(), images[settings.image], self.note
                     ):
@@ -106,6 +117,18 @@ class Preparation:
                 check_bash(self.plan, setting, partial(self.has_bash, built), f"the image {built.reference}")
             self._images.update((setting, built) for setting, built in images.items() if setting in used)
         return self._images
+
+    @contextmanager
+    def _naming_the_step(self, image: str | None) -> Iterator[None]:
+        """Gives an error the place of the step that has said this image beside it, unless it has a place."""
+        try:
+            yield
+        except ToolkitError as error:
+            for step in self.plan.tasks():
+                own = step.task.settings if step.task is not None else None
+                if own is not None and own.image == image and error.where is None:
+                    error.where = step.line
+            raise
 
     def parameter_files(self) -> dict[str, bytes]:
         """The files, by name, that give the run's parameters to its steps."""
@@ -205,6 +228,8 @@ def prepare(
     if request.explain:
         note(_explanation(kept))
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
+    for sentence in (*overrides_without_effect(plan, project.config.executor), *retries_without_effect(plan)):
+        note(sentence)
     check_bash(plan, None, asked.has_bash, f"the image {image.reference}" if image is not None else "this machine")
     file = read_parameters_file(project, pipeline.parameters_file) if pipeline.parameters_file is not None else None
     if request.given is not None:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
         Keys:
             live: the function itself, when the pipeline's file gave it and not its name.
+            settings: those beside the step, where there are any.
         """
 
         function: FunctionName
@@ -62,13 +63,14 @@ if TYPE_CHECKING:
         command: str
         shell: str
         strict: bool
+        settings: dict[str, object]
 
     class TaskData(StepData, TaskWork):
         kind: str
         returns: list[ReturnData]
         secrets: list[str]
         catalog: CatalogData
-        overrides: dict[str, str]
+        overrides: Union[str, dict[str, str]]
         bind: dict[str, object]
         terminate_with_success: bool
         terminate_with_failure: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Literal, Optional, Union
 
 from toolkit.sdk.refusal import Refusal, user_line
 
@@ -29,13 +29,48 @@ if TYPE_CHECKING:
     """A step that another one is to follow. In a driver also what its call gave, whose type is Any."""
     After = Union[Followed, Sequence[Followed]]
 
-    class TaskOptions(TypedDict, total=False):
+    class Amounts(TypedDict, total=False):
+        """Amounts in Kubernetes' notation: ``"500m"``, ``2``, ``"2Gi"``; ``gpu`` is whole devices."""
+
+        cpu: Union[str, int, float]
+        memory: Union[str, int]
+        gpu: int
+
+    class StepResources(TypedDict, total=False):
+        limits: Amounts
+        requests: Amounts
+
+    class StepRetries(TypedDict, total=False):
+        """How often and when a step is attempted again. What is absent is the configuration's.
+
+        Keys:
+            limit: how many attempts may follow the first. delay: seconds before the second. factor: each further wait is the
+                previous one times this. max_duration: seconds that bound all waits and attempts together.
+        """
+
+        limit: int
+        delay: int
+        factor: float
+        max_duration: int
+        policy: Literal["Always", "OnFailure", "OnError"]
+
+    class OwnSettings(TypedDict, total=False):
+        """What a task may say of its container and its attempts; :class:`PythonTask` says what each option means."""
+
+        resources: Optional[StepResources]
+        timeout: Optional[int]
+        retries: Union[int, StepRetries, None]
+        image: Optional[str]
+        environment: Optional[Mapping[str, str]]
+        user: Optional[int]
+
+    class TaskOptions(OwnSettings, total=False):
         """What every kind of task takes; :class:`PythonTask` says what each option means."""
 
         returns: Optional[Sequence[Union[str, Return]]]
         secrets: Optional[Sequence[str]]
         catalog: Optional[Catalog]
-        overrides: Optional[dict[str, str]]
+        overrides: Union[str, Mapping[str, str], None]
         bind: Optional[Mapping[str, object]]
         terminate_with_success: bool
         terminate_with_failure: bool
@@ -308,13 +343,14 @@ class _Task(Step):
         returns: Optional[Sequence[Union[str, Return]]] = None,
         secrets: Optional[Sequence[str]] = None,
         catalog: Optional[Catalog] = None,
-        overrides: Optional[dict[str, str]] = None,
+        overrides: Union[str, Mapping[str, str], None] = None,
         bind: Optional[Mapping[str, object]] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
         on_failure: Optional[AnyPipeline] = None,
         max_attempts: Optional[int] = None,
         after: Optional[After] = None,
+        **settings: Unpack[OwnSettings],
     ) -> None:
         super().__init__(name, after)
         if isinstance(returns, str):
@@ -324,7 +360,10 @@ class _Task(Step):
         if catalog is not None and not isinstance(catalog, Catalog):
             raise Refusal(f"catalog of the step {name} is a Catalog(get=[…], put=[…]), not {catalog!r}")
         self.catalog = catalog or Catalog()
-        self.overrides = dict(overrides or {})
+        if not isinstance(overrides, (str, Mapping, type(None))) or not _is_plain(overrides):
+            raise Refusal(f"overrides of the step {name} is a name, or names by executor type, not {overrides!r}")
+        self.overrides = overrides if isinstance(overrides, str) else dict(overrides or {})
+        self.settings = _plain_settings(name, settings)
         self.bind = dict(bind or {})
         for argument, binding in self.bind.items():
             if isinstance(binding, dict) and "value" in binding:
@@ -343,6 +382,9 @@ class _Task(Step):
         raise NotImplementedError
 
     def describe(self) -> TaskData:
+        work = self._work()
+        if self.settings:
+            work["settings"] = self.settings
         return {
             "type": "task",
             "kind": self.kind,
@@ -357,9 +399,53 @@ class _Task(Step):
             "terminate_with_failure": self.terminate_with_failure,
             "max_attempts": self.max_attempts,
             "on_failure": self.on_failure.describe_inside() if self.on_failure is not None else None,
-            **self._work(),
+            **work,
             **self._after(),
         }
+
+
+_INSTEAD = {"retry": "retries", "retry_strategy": "retries", "max_step_duration_in_seconds": "timeout"}
+"""For words of the configuration and of others, the options that are meant."""
+_SETTINGS = ("resources", "timeout", "retries", "image", "environment", "user")
+
+
+def _plain_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings beside a step that are given. What each may be is checked where the configuration is known."""
+    settings = {}
+    for key, value in given.items():
+        if key not in _SETTINGS:
+            raise Refusal(f"the step {name} takes no option {key!r}{_hint(key)}")
+        if value is None:
+            continue
+        if not _is_plain(value):
+            hint = ": give the seconds, as a number" if hasattr(value, "total_seconds") else ""
+            raise Refusal(f"{key} of the step {name} is given {value!r}, which JSON can't hold{hint}")
+        settings[key] = _copy(value)
+    return settings
+
+
+def _hint(option: str) -> str:
+    import difflib  # only a mistake needs it
+
+    known = [*_INSTEAD, *_SETTINGS, "returns", "secrets", "catalog", "overrides", "bind", "max_attempts", "on_failure"]
+    near = difflib.get_close_matches(option, known, 1)
+    return f": did you mean {_INSTEAD.get(near[0], near[0])!r}?" if near else ""
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON holds the value as it is."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and value - value == 0)
+
+
+def _copy(value: Any) -> Any:
+    """A copy in JSON's own types: what the author changes afterwards concerns the next step."""
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def check_constant(argument: str, value: Any) -> None:
@@ -395,13 +481,22 @@ class PythonTask(_Task):
             entry is a name, or what :func:`json`, :func:`pickled` or :func:`metric` gives.
         secrets: names of secrets. This step alone gets them, as environment variables.
         catalog: the files to get before it runs and to put afterwards.
-        overrides: for an executor type, the name of an entry of the configuration's ``executor.config.overrides``.
+        overrides: the name of an entry of the configuration's ``executor.config.overrides``; or such names by executor type,
+            for the configurations of these types.
         bind: for an argument, the parameter that it takes in place of the one of its own name: ``"parameter"``, or
             ``"step.parameter"`` for what one step returned.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         on_failure: a pipeline that runs when the step has failed. Its result is then the result of the pipeline.
-        max_attempts: how many attempts the step has at most, in place of the configuration's ``retry_strategy``.
+        max_attempts: how many attempts the step has at most: ``retries`` counts one less.
+        resources: ``{"limits": {…}, "requests": {…}}`` with amounts of ``cpu``, ``memory`` and ``gpu``. This option and those
+            below take the place of what the override and the configuration say.
+        timeout: the longest time of one attempt, in seconds.
+        retries: how many attempts may follow the first; or a dict of ``limit``, ``delay``, ``factor``, ``max_duration`` and
+            ``policy``.
+        image: with tag or digest an existing image, without the repository of one that is built.
+        environment: environment variables of the step, beside those of the configuration.
+        user: the numeric user id.
         after: in a graph the steps that it follows, beyond those whose values and files it takes: names, or the steps
             themselves. In a driver also what the call of a step gave, or the task for its calls so far.
 

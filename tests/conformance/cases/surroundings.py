@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.conformance.case import OVERRIDDEN_BY, Case, Expect, literal
+from tests.conformance.case import BROKEN, OK, OVERRIDDEN_BY, Case, Expect, attempt, attempted, literal
 from tests.conformance.exemptions import INHERITED, NO_CONTAINER, NO_LIMITS, NO_USER
 
 VALUES = {
@@ -90,6 +90,35 @@ def fills():
         except OSError as error:
             print(path, error.strerror)
         os.unlink(path)
+"""
+BESIDE = """\
+def who():
+    return [os.environ[name] for name in ("ONE", "TWO", "THREE")]
+
+def waits():
+    print("begins", flush=True)
+    time.sleep(1000)
+
+def item(n):
+    sys.exit(7 * (n == 2))
+"""
+BESIDE_IN_YAML = """\
+items: &items {start_at: item, steps: {item: {command: functions.item, retries: 1}}}
+dag:
+  start_at: plain
+  steps:
+    plain: {command: functions.who, returns: [plain], overrides: {argo: shared}, next: own}
+    own:
+      command: functions.who
+      returns: [own]
+      overrides: shared
+      environment: {THREE: "beside $HOME {{x}}"}
+      next: waits
+    waits:
+      command: functions.waits
+      timeout: 1
+      retries: {limit: 1, delay: 0}
+      on_failure: {start_at: helps, steps: {helps: {type: map, iterate_on: ns, iterate_as: n, branch: *items}}}
 """
 USERS = """\
 import getpass
@@ -319,6 +348,45 @@ def at_start():
         expect=Expect(parameters={"start": ["+0900", 1, ["error::UserWarning"]]}, output={"at+0900": ""}),
     ),
     Case(
+        "beside-the-step",
+        "What is said beside a step counts first, then the override, whose name alone holds everywhere, then the configuration. "
+        "A step that is mapped has its own retries. A time limit of its own is one of each attempt. An override for another type "
+        "of executor than the configuration's has no effect in any environment, which is said.",
+        steps=[
+            "PythonTask(functions.who, name='plain', returns=['plain'], overrides={'argo': 'shared'})",
+            "PythonTask(functions.who, name='own', returns=['own'], overrides='shared', "
+            "environment={'THREE': 'beside $HOME {{x}}'})",
+            "PythonTask(functions.waits, timeout=1, retries={'limit': 1, 'delay': 0}, on_failure=Map('helps', iterate_on='ns', "
+            "iterate_as='n', branch=PythonTask(functions.item, retries=1).as_pipeline()).as_pipeline())",
+        ],
+        code=BESIDE,
+        files={"pipeline.yaml": BESIDE_IN_YAML},
+        config={
+            "environment": {"ONE": "1", "TWO": "1", "THREE": "1"},
+            "overrides": {"shared": {"environment": {"TWO": "2", "THREE": "2"}}},
+            "max_step_duration_in_seconds": 600,
+            "grace_period_in_seconds": 1,
+            "retry_strategy": {"back_off": {"duration_in_seconds": 1}},
+        },
+        arguments=("--param", "ns=[1,2]"),
+        also=("pipeline.yaml",),
+        compiles=True,
+        expect=Expect(
+            code=1,
+            steps={
+                "plain": OK,
+                "own": OK,
+                "waits": attempted(*[attempt(143, "time limit of 1 s")] * 2),
+                "waits/on_failure/helps": BROKEN,
+                "waits/on_failure/helps/0/item": OK,
+                "waits/on_failure/helps/1/item": attempted(*[attempt(7)] * 2),
+            },
+            parameters={"plain": ["1", "1", "1"], "own": ["1", "2", "beside $HOME {{x}}"]},
+            output={"waits": "begins"},
+            stderr="the step 'plain' runs without an override: 'shared' for argo has no effect, because executor.type",
+        ),
+    ),
+    Case(
         "names-of-variables",
         "A container's environment variables are those of the image, the configuration and the runtime, and none of an engine.",
         steps=["PythonTask(functions.names, returns=['names'])", "ShellTask('shell', 'env | cut -d= -f1 | sort')"],
@@ -361,6 +429,27 @@ def at_start():
                 "own": {"memory": 96 << 20, "cpu": 1000, "sizes": {"/tmp": 8 << 20, "/dev/shm": 16 << 20}},
             },
             output={"fills": "/tmp/fill No space left on device\n/dev/shm/fill No space left on device\n"},
+        ),
+    ),
+    Case(
+        "limits-beside-the-step",
+        "Amounts beside a step take the place of the configuration's, and all others stay; so does its user.",
+        steps=[
+            "PythonTask(functions.looks, name='more', returns=['more'], resources={'limits': {'memory': '96Mi'}})",
+            "PythonTask(functions.looks, name='both', returns=['both'], user=4321, "
+            "resources={'limits': {'cpu': 1, 'memory': '64Mi'}})",
+        ],
+        code=LIMIT + SEES.replace('"cpu"', '"uid": os.getuid(), "cpu"').replace(', "sizes": sizes', ""),
+        config={
+            "resources": {"limits": {"memory": "192Mi", "cpu": "500m"}, "requests": {"memory": "32Mi", "cpu": "100m"}},
+            "user": 1234,
+        },
+        exempt={"process": NO_LIMITS},
+        expect=Expect(
+            parameters={
+                "more": {"memory": 96 << 20, "cpu": 500, "uid": 1234},
+                "both": {"memory": 64 << 20, "cpu": 1000, "uid": 4321},
+            },
         ),
     ),
     Case(

@@ -64,8 +64,8 @@ def gpu_warning(inventory: Inventory, config: ExecutorConfig, variables: Sequenc
     shown = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
     is_, takes = ("is", "takes") if len(found) == 1 else ("are", "take")
     return (
-        f"{shown} {is_} built for GPUs and {takes} {amount}, and no step asks for a GPU "
-        f"(executor.config.resources.limits.gpu): {_remedy(inventory, found, lock)}"
+        f"{shown} {is_} built for GPUs and {takes} {amount}, and the configuration asks for no GPU "
+        f"(executor.config.resources.limits.gpu). Unless a step asks for one itself: {_remedy(inventory, found, lock)}"
     )
 
 

@@ -310,7 +310,8 @@ if TYPE_CHECKING:
         returns: list[ReturnRow]
         secrets: list[str]
         catalog: Optional[CatalogDescription]
-        overrides: dict[str, str]
+        overrides: Union[dict[str, str], str]
+        settings: dict[str, JsonValue]
         bind: dict[str, JsonValue]
         max_attempts: int
         # of a composite

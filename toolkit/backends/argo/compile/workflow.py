@@ -29,9 +29,10 @@ from toolkit.backends.argo.compile.pod import (
     volume_name,
 )
 from toolkit.backends.argo.compile.tasks import call
-from toolkit.config.settings import Config, ExecutorConfig, Override, PersistentVolume, RetryStrategy
+from toolkit.config.settings import Config, ExecutorConfig, PersistentVolume, RetryStrategy
 from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
+from toolkit.plan.step_settings import override_of
 from toolkit.runtime.shared.protocol import (
     PART,
     PLAN_FILE,
@@ -209,7 +210,8 @@ def compile_schedule(plan: Plan, config: Config, submission: Submission) -> Mani
 def placement(plan: Plan, config: Config, step: PlannedStep, image: Image) -> Placement:
     """Where the pods of a step run."""
     executor = config.executor.config
-    own = _override(config, step)
+    assert step.task is not None
+    own = override_of(step.task, config.executor)
     account = own.service_account_name or executor.service_account_name or DEFAULT_ACCOUNT
     policy = own.image_pull_policy or executor.image_pull_policy
     if image.never_pulled:
@@ -230,12 +232,6 @@ def placement(plan: Plan, config: Config, step: PlannedStep, image: Image) -> Pl
         pull_policy=policy or "IfNotPresent",
         step_secret=executor.step_secret_name,
     )
-
-
-def _override(config: Config, step: PlannedStep) -> Override:
-    assert step.task is not None
-    name = step.task.overrides.get(config.executor.type)
-    return config.executor.config.overrides[name] if name is not None else Override()
 
 
 class _Compiler:
