@@ -30,6 +30,7 @@ from toolkit.model.pipeline import (
 from toolkit.runtime.shared.catalog import BadKey, executed_name, is_pattern, matches
 from toolkit.runtime.shared.keys import escape_braces, names_in_key
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
+from toolkit.runtime.shared.values import short_json
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import PatchRow
@@ -114,6 +115,13 @@ def _giving(task: Task, patch: AppliedPatch) -> Task:
     for name in declared:
         if name not in returns:
             raise BadInput(f"{whose} has no value for {name}, which the step returns", patch.place())
+    for each in task.returns:
+        value = returns[each.name]
+        if each.kind == "metric" and (isinstance(value, bool) or not isinstance(value, (int, float, dict))):
+            raise BadInput(
+                f"{whose} returns the metric {each.name} as {short_json(value)}: a metric is a number, or a dict of them",
+                patch.place("returns", each.name),
+            )
     put = task.catalog.put
     for name in files:
         if not any(_is_under(name, key) for key in put):
