@@ -90,14 +90,15 @@ def apply_mocks(
         {commands[key] for path, key in patch_of.items() if key in commands and tasks[path].kind == "python"}
     )
     functions = resolve(dotted) if dotted else {}
-    patched: dict[str, Task] = {}
+    # A task without a patch stays as it is, as if it were patched by itself.
+    patched: dict[str, Task] = {} if others_are_stubs else dict(tasks)
     for path, key in patch_of.items():
         if key in commands:
             made = _with_command(tasks[path], commands[key], functions, patches[key].place())
             patched[path] = replace(made, patched=Patched() if patches[key].marked else None)
         else:
             patched[path] = _giving(tasks[path], patches[key])
-    return replace(_mock_pipeline(pipeline, "", patched, others_are_stubs), written=pipeline)
+    return replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
 
 
 def _giving(task: Task, patch: AppliedPatch) -> Task:
@@ -213,9 +214,9 @@ def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
     return pipelines
 
 
-def _mock_pipeline(pipeline: Pipeline, scope: str, patched: Mapping[str, Task], others_are_stubs: bool) -> Pipeline:
-    """The pipeline with the patched tasks, by their paths, and any other task as it is or as a stub."""
-    steps = tuple(_mock_step(step, join(scope, step.name), patched, others_are_stubs) for step in pipeline.steps)
+def _mock_pipeline(pipeline: Pipeline, scope: str, patched: Mapping[str, Task]) -> Pipeline:
+    """The pipeline with the patched tasks, by their paths, and a stub for any other task."""
+    steps = tuple(_mock_step(step, join(scope, step.name), patched) for step in pipeline.steps)
     stubs = {
         step.name
         for step, before in zip(steps, pipeline.steps, strict=True)
@@ -232,18 +233,18 @@ def _mock_pipeline(pipeline: Pipeline, scope: str, patched: Mapping[str, Task], 
     return replace(pipeline, steps=steps)
 
 
-def _mock_step(step: Step, path: str, patched: Mapping[str, Task], others_are_stubs: bool) -> Step:
+def _mock_step(step: Step, path: str, patched: Mapping[str, Task]) -> Step:
     def inner(pipeline: Pipeline, label: str) -> Pipeline:
-        return _mock_pipeline(pipeline, join(path, label) if label else path, patched, others_are_stubs)
+        return _mock_pipeline(pipeline, join(path, label) if label else path, patched)
 
     if isinstance(step, Stub):
         return step
-    if isinstance(step, Task) and others_are_stubs and path not in patched:
+    if isinstance(step, Task) and path not in patched:
         # A stub can't fail, so it needs no handler.
         return Stub(step.name, step.terminate_with_success, step.terminate_with_failure, step.line)
     handler = inner(step.on_failure, HANDLER) if step.on_failure is not None else None
     if isinstance(step, Task):
-        return replace(patched.get(path, step), on_failure=handler)
+        return replace(patched[path], on_failure=handler)
     if isinstance(step, Nested):
         return replace(step, pipeline=inner(step.pipeline, ""), on_failure=handler)
     if isinstance(step, (Map, Loop)):
