@@ -255,6 +255,7 @@ def test_with_the_mocked_executor_the_other_steps_are_stubs_and_the_option_comes
         (PATCH.replace("one.txt", "one.text"),
          "has the file 'one.text', which the step does not put: there is data/{kind}.csv, more/, *.txt", 6),
         (PATCH.replace("    one.txt: {path: in.csv}\n", ""), "has no file for '*.txt', which the step puts", 1),
+        (PATCH.replace("0.5", "true"), "returns the metric score as true: a metric is a number, or a dict of them", 2),
         (PATCH.replace("in.csv", "no.csv"), "'data/{kind}.csv' in the patch of 'fetch' is fakes/no.csv, and there is no such file: "
          "for the content itself, write data/{kind}.csv: {text: …}", 4),
         (PATCH.replace("{path: in.csv}", "{}"), "has either a path or a text", 6),

@@ -30,6 +30,7 @@ from toolkit.model.pipeline import (
 from toolkit.runtime.shared.catalog import BadKey, executed_name, is_pattern, matches
 from toolkit.runtime.shared.keys import escape_braces, names_in_key
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
+from toolkit.runtime.shared.values import short_json
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import PatchRow
@@ -89,14 +90,15 @@ def apply_mocks(
         {commands[key] for path, key in patch_of.items() if key in commands and tasks[path].kind == "python"}
     )
     functions = resolve(dotted) if dotted else {}
-    patched: dict[str, Task] = {}
+    # A task without a patch stays as it is, as if it were patched by itself.
+    patched: dict[str, Task] = {} if others_are_stubs else dict(tasks)
     for path, key in patch_of.items():
         if key in commands:
             made = _with_command(tasks[path], commands[key], functions, patches[key].place())
             patched[path] = replace(made, patched=Patched() if patches[key].marked else None)
         else:
             patched[path] = _giving(tasks[path], patches[key])
-    return replace(_mock_pipeline(pipeline, "", patched, others_are_stubs), written=pipeline)
+    return replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
 
 
 def _giving(task: Task, patch: AppliedPatch) -> Task:
@@ -114,6 +116,13 @@ def _giving(task: Task, patch: AppliedPatch) -> Task:
     for name in declared:
         if name not in returns:
             raise BadInput(f"{whose} has no value for {name}, which the step returns", patch.place())
+    for each in task.returns:
+        value = returns[each.name]
+        if each.kind == "metric" and (isinstance(value, bool) or not isinstance(value, (int, float, dict))):
+            raise BadInput(
+                f"{whose} returns the metric {each.name} as {short_json(value)}: a metric is a number, or a dict of them",
+                patch.place("returns", each.name),
+            )
     put = task.catalog.put
     for name in files:
         if not any(_is_under(name, key) for key in put):
@@ -206,25 +215,16 @@ def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
 
 
 def _mock_pipeline(
-    pipeline: Pipeline,
-    scope: str,
-    patched: Mapping[str, Task],
-    others_are_stubs: bool,
-    around: tuple[Mapping[str, bool], ...] = (),
+    pipeline: Pipeline, scope: str, patched: Mapping[str, Task], around: tuple[Mapping[str, bool], ...] = ()
 ) -> Pipeline:
-    """The pipeline with the patched tasks, by their paths, and any other task as it is or as a stub.
+    """The pipeline with the patched tasks, by their paths, and a stub for any other task.
 
     Args:
         around: the steps of each pipeline around it, the nearest first: by name, whether a stub takes the step's place.
     """
-    own = {
-        step.name: others_are_stubs and isinstance(step, Task) and join(scope, step.name) not in patched
-        for step in pipeline.steps
-    }
+    own = {step.name: isinstance(step, Task) and join(scope, step.name) not in patched for step in pipeline.steps}
     sequences = (own, *around)
-    steps = tuple(
-        _mock_step(step, join(scope, step.name), patched, others_are_stubs, sequences) for step in pipeline.steps
-    )
+    steps = tuple(_mock_step(step, join(scope, step.name), patched, sequences) for step in pipeline.steps)
     for step in steps:
         for use, source in _sources(step):
             if source.step and next((sequence for sequence in sequences if source.step in sequence), {}).get(
@@ -250,24 +250,18 @@ def _sources(step: Step) -> Iterator[tuple[str, Source]]:
         yield "chooses a branch by", Source(step.parameter, step.source)
 
 
-def _mock_step(
-    step: Step,
-    path: str,
-    patched: Mapping[str, Task],
-    others_are_stubs: bool,
-    around: tuple[Mapping[str, bool], ...],
-) -> Step:
+def _mock_step(step: Step, path: str, patched: Mapping[str, Task], around: tuple[Mapping[str, bool], ...]) -> Step:
     def inner(pipeline: Pipeline, label: str) -> Pipeline:
-        return _mock_pipeline(pipeline, join(path, label) if label else path, patched, others_are_stubs, around)
+        return _mock_pipeline(pipeline, join(path, label) if label else path, patched, around)
 
     if isinstance(step, Stub):
         return step
-    if isinstance(step, Task) and others_are_stubs and path not in patched:
+    if isinstance(step, Task) and path not in patched:
         # A stub can't fail, so it needs no handler.
         return Stub(step.name, step.terminate_with_success, step.terminate_with_failure, step.line, step.after)
     handler = inner(step.on_failure, HANDLER) if step.on_failure is not None else None
     if isinstance(step, Task):
-        return replace(patched.get(path, step), on_failure=handler)
+        return replace(patched[path], on_failure=handler)
     if isinstance(step, Nested):
         return replace(step, pipeline=inner(step.pipeline, ""), on_failure=handler)
     if isinstance(step, (Map, Loop)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.case import OK, PASSED, Case, Expect
+from tests.conformance.case import OK, PASSED, Case, Expect, attempt, attempted
 
 NAMES = (
     "a_b",
@@ -64,24 +64,33 @@ CASES = (
     ),
     Case(
         "patched",
-        "A patched step gives what its patch says, and needs no secret, no file and no code; the others run.",
+        "A patched step gives what its patch says, and needs no secret, no file and no code; the others run. A run that resumes "
+        "keeps its patches.",
         steps=[
             "PythonTask(functions.fetch, returns=['rows', metric('score'), pickled('frame')], secrets=['nobody_has_it'],"
             " catalog=Catalog(put=['data/{kind}.csv', 'more/']))",
             "Map('each', PythonTask(functions.half, returns=['h']).as_pipeline(), 'rows', 'row')",
             "ShellTask('shell', 'exit 1', returns=['y'])",
             "PythonTask(functions.report, returns=['seen'], catalog=Catalog(get=['data/a.csv', 'more']))",
+            "PythonTask(functions.late)",
         ],
         code="def fetch(kind):\n    raise ValueError('the real one')\n\ndef half(row):\n    raise ValueError('the real one')\n\n"
-        "def report(rows, h, y, frame):\n    return [rows, h, y, frame, open('data/a.csv').read(), open('more/x').read()]\n",
+        "def late():\n    raise ValueError('the real one')\n\n"
+        "def report(rows, h, y, frame):\n    assert os.environ['MENDED'] == 'yes'\n"
+        "    return [rows, h, y, frame, open('data/a.csv').read(), open('more/x').read()]\n",
         files={
             "patches.yaml": "fetch:\n  returns: {rows: [{z: 1, a: 2}, 2], score: 0.5, frame: {b: [1]}}\n"
             "  files: {'data/{kind}.csv': fakes/in.csv, more/x: {text: 'é'}}\n"
-            "half: {returns: {h: 0.5}}\nshell: {returns: {y: text}}\n",
+            "late: {}\nhalf: {returns: {h: 0.5}}\nshell: {returns: {y: text}}\n",
             "fakes/in.csv": "1\n2\n",
         },
         arguments=["--patch", "patches.yaml", "--param", "kind=a"],
+        config={"environment": {"MENDED": "$MENDED"}},
+        environ={"TOOLKIT_VAR_MENDED": "no"},
+        fix={"TOOLKIT_VAR_MENDED": "yes"},
         expect=Expect(
+            among={"report": attempted(attempt(1, "AssertionError"), attempt(0))},
+            rows=7,
             parameters={"seen": [[{"z": 1, "a": 2}, 2], [0.5, 0.5], "text", {"b": [1]}, "1\n2\n", "é"]},
             puts={"fetch": {"data/a.csv": "1\n2\n", "more/x": "é"}},
             output={"shell": "this step is patched"},
