@@ -111,6 +111,8 @@ class _Trace:
         self.is_graph = order == "graph"
         self.steps: list[Step] = []
         self.newest: dict[str, str] = {}
+        self.not_names: set[str] = set()
+        """Of steps of outer drivers, whose values its steps are to find: the nearest step of a name is the one that is meant."""
         self.following: list[str] = []
         """The steps that each step is after which is called now."""
         self._called: list[tuple[Any, list[str]]] = []
@@ -121,7 +123,7 @@ class _Trace:
         """The steps of outer drivers that steps name which are inside this one, each with the line."""
 
     def unique(self, name: str) -> str:
-        taken = {step.name for step in self.steps}
+        taken = {step.name for step in self.steps} | self.not_names
         number = 2
         chosen = name
         while chosen in taken:
@@ -685,6 +687,9 @@ class Driver:
             else _handle_of(outer, name)
             for name in names
         }
+        for value in values.values():
+            if isinstance(value, Handle) and value._step is not None and inner.around(value._trace):
+                inner.not_names.add(value._step.partition("/")[0])
         result = self._run(inner, values)
         name = outer.unique(self.name or self._function.__name__)
         step = Nested(name, self._made(inner), self.on_failure)
