@@ -42,6 +42,8 @@ def graph(boxes: Mapping[str, Box], arrows: Iterable[Arrow] = (), groups: Sequen
             f'height="{bottom - top + _HEIGHT + 34:g}" rx="8" fill="none" stroke="{_GREY}" stroke-dasharray="2 3"/>'
         )
         parts.append(_text(left - 4, top - 8, title, _GREY, "start"))
+    arrows = list(arrows)
+    ends = [end for _, end, _ in arrows]
     for start, end, label in arrows:
         (x1, y1), (x2, y2) = places[start], places[end]
         x1, y1, y2 = x1 + _WIDTH, y1 + _HEIGHT / 2, y2 + _HEIGHT / 2
@@ -53,7 +55,7 @@ def graph(boxes: Mapping[str, Box], arrows: Iterable[Arrow] = (), groups: Sequen
         if label:
             # On the outer side of a bend, where the arrow is level: at its end, or at its begin where others meet at its end.
             x, y = (x1 + x2) / 2 - 3, y2 - 6
-            if y1 != y2 and dashed:
+            if y1 != y2 and ends.count(end) > 1:
                 x, y = x1 + 24, y1 - 6 if y2 > y1 else y1 + 15
             elif y1 != y2:
                 x, y = x2 - 26, y2 + 15 if y2 > y1 else y2 - 7
@@ -147,7 +149,7 @@ def pictures() -> dict[str, str]:
     drawn = {
         "graph-edges": graph(
             {"load": (0, 0.5, ""), "count": (1, 0, ""), "draw": (1, 1, ""), "publish": (2, 0.5, "")},
-            [("load", "count", "rows"), ("load", "draw", "a file"), ("count", "publish", "after"), ("draw", "publish", "after")],
+            [("load", "count", "rows"), ("load", "draw", "a file"), ("count", "publish", "size"), ("draw", "publish", "after")],
         ),
         "graph-sees": graph(
             {
