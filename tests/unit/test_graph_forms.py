@@ -211,6 +211,10 @@ def test_what_an_author_of_python_did_wrong_has_its_line(
         # in an inner driver as well
         ("x = one()\ninner(x)", "", {"inner/own": {"x": [7]}, "inner/take": {"x": "one.x", "y": "own.x"}}),
         ("inner(x)", "x", {"inner/own": {"x": [7]}, "inner/take": {"x": ".x", "y": "own.x"}}),
+        # whose step has another name where it would hide the one that made the value
+        ("x = own(1)\ninner(x)", "",
+         {"own": {"x": [1]}, "inner/own-2": {"x": [7]}, "inner/take": {"x": "own.x", "y": "own-2.x"}}),
+        ("z = take(1)\ndeep(z)", "", {"take": {"x": [1]}, "deep/line/take-2": {"x": "take.z"}}),
         ("x = one()\ndeep(x)", "", {"deep/line/take": {"x": "one.x"}}),
         # what it is not given is what the one step returns that does, else the run's
         ("one()\nline()", "", {"line/take": {"x": "one.x"}}),
@@ -289,7 +293,8 @@ def test_a_composite_in_a_graph_reads_the_value_of_the_step_that_made_it(project
         # where only a name is known, another step of the graph would be meant
         ("Map('m', taking, 'l', 'x')()", "", "x is given to a step of an inner pipeline, which finds a newer x under that name"),
         ("Map('m', each, l, 'i')()\nitems()", "l", "finds a newer l under that name (of the step items)"),
-        ("x = own(1)\ninner(x)", "", "a value of the step own is given to an inner driver, which has a step own too"),
+        ("x = own(1)\n@pipeline\ndef within():\n    own(2)\n    take(x)\nwithin()", "",
+         "a value of the step own is given to an inner driver, which has a step own too"),
         ("one()\none()\nline()", "", "does not give it its argument x, which both one and one-2 return"),
     ],
 )  # fmt: skip

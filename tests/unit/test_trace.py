@@ -100,8 +100,8 @@ def test_each_argument_comes_from_where_the_driver_says(
 )  # fmt: skip
 def test_a_value_that_is_not_there_yet_can_decide_and_compute_nothing(line: str) -> None:
     # In this process: what is refused is the same, and there are many.
+    from toolkit.sdk.handles import Handle
     from toolkit.sdk.refusal import Refusal
-    from toolkit.sdk.trace import Handle
 
     with pytest.raises(Refusal, match=r"x of the step one has no value while the driver is traced"):
         exec(line, {"x": Handle("x", "one")})
