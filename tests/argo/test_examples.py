@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.argo, pytest.mark.docker, pytest.mark.timeout(600)]
 @pytest.mark.core("each example with the plain program's values, in the third of its environments; both at once")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_run_on_a_cluster_has_the_values_of_the_plain_program(name: str, clustered: Scratch, tmp_path: Path) -> None:
-    """Three or four steps with an image that is built and delivered: about 25 s each."""
+    """Three to nine steps with an image that is built and delivered: 25 to 45 s each."""
     shutil.copytree(
         EXAMPLES / name, clustered.root, ignore=shutil.ignore_patterns(".*", "__pycache__"), dirs_exist_ok=True
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.plans import config, task
 from tests.support.recorded_run import ENDED, STARTED
+from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.launcher import Job, OnEnd, Verdict
 from toolkit.backends.scheduler import Cancel, Outcome, Scheduler
 from toolkit.errors import BadInput
@@ -35,6 +36,8 @@ from toolkit.plan.plan import Plan, PlannedStep, shape_hash
 from toolkit.plan.planner import plan
 from toolkit.runtime.shared import layout, records
 from toolkit.runtime.shared.tree import Tree, by_dependence
+from toolkit.store.states import states
+from toolkit.store.verdict import merge_all
 
 if TYPE_CHECKING:
     from toolkit.store.verdict import Attempt
@@ -446,6 +449,10 @@ def test_names_make_the_edges_that_they_say_or_a_refusal(steps: list[tuple[set[s
 # --- the order in which steps run -------------------------------------------------------------------------------------
 
 
+Choice = Callable[[int], int]
+"""Which of so many jobs ends next."""
+
+
 class _Engine:
     """A launcher and a listener in one, whose jobs end when they are told: which of two ends first is what the tests are about.
 
@@ -464,7 +471,7 @@ class _Engine:
 
     def prepare(self, step: PlannedStep, attempt: int, ended: OnEnd) -> Job:
         self.prepared.add(step.path)
-        return _Job(self, step.path, ended)
+        return _Job(self, step.path, attempt, ended)
 
     def close(self) -> None:
         assert not self.running and not self.prepared, "something is left in the engine"
@@ -484,10 +491,8 @@ class _Engine:
 
 
 class _Job:
-    attempt = 1
-
-    def __init__(self, engine: _Engine, path: str, ended: OnEnd) -> None:
-        self.engine, self.path, self._ended = engine, path, ended
+    def __init__(self, engine: _Engine, path: str, attempt: int, ended: OnEnd) -> None:
+        self.engine, self.path, self.attempt, self._ended = engine, path, attempt, ended
 
     def release(self, secrets: Mapping[str, str]) -> None:
         self.engine.prepared.remove(self.path)
@@ -496,7 +501,7 @@ class _Job:
     def end(self) -> None:
         self.engine.running.remove(self)
         code = 3 if self.path in self.engine.failing else 0
-        folder = Path(layout.attempt_folder(str(self.engine.folder), self.path, 1))
+        folder = Path(layout.attempt_folder(str(self.engine.folder), self.path, self.attempt))
         folder.mkdir(parents=True, exist_ok=True)
         status = "failed" if code else "succeeded"
         end = {"status": status, "exit_code": code, "reason": "broken" if code else "", "returns": {}, "inputs": {}}
@@ -515,26 +520,40 @@ class _Job:
 
 
 class _Told(Scheduler):
-    """A scheduler that has one of its jobs ended, by choice, whenever it waits for one; it checks that no slot is idle then."""
+    """A scheduler that has one of its jobs ended, by choice, whenever it waits for one."""
 
-    def __init__(self, planned: Plan, engine: _Engine, slots: int, choose: Callable[[int], int]) -> None:
-        super().__init__(planned, engine, engine.folder, lambda _: {}, engine, Cancel(), parallelism=slots)
-        self.engine, self.slots, self.choose, self.planned = engine, slots, choose, planned
+    def __init__(
+        self, planned: Plan, engine: _Engine, slots: int, choose: Choice, done: CompletedWork | None = None
+    ) -> None:
+        super().__init__(
+            planned, engine, engine.folder, lambda _: {}, engine, Cancel(), parallelism=slots, completed_work=done
+        )
+        self.engine, self.slots, self.choose = engine, slots, choose
 
     def _handle_next(self) -> None:
         running = self.engine.running
         if running and self._messages.empty():
-            began, succeeded = self.engine.has("began"), self.engine.has("succeeded")
-            [scope] = [scope for scope in self.planned.scopes if not scope.path]
-            assert scope.after is not None
-            could = [
-                path
-                for path, after in zip(scope.steps, scope.after, strict=True)
-                if path not in began and all(scope.steps[one] in succeeded for one in after)
-            ]
-            assert len(running) <= self.slots and (len(running) == self.slots or not could), (could, self.engine.log)
+            assert len(running) <= self.slots
+            self.before_end()
             running[self.choose(len(running))].end()
         super()._handle_next()
+
+    def before_end(self) -> None: ...
+
+
+class _NeverIdle(_Told):
+    """Of a graph of tasks: checks that no slot is free while a step could run."""
+
+    def before_end(self) -> None:
+        began, succeeded = self.engine.has("began"), self.engine.has("succeeded")
+        [scope] = self._plan.scopes
+        assert scope.after is not None
+        could = [
+            path
+            for path, after in zip(scope.steps, scope.after, strict=True)
+            if path not in began and all(scope.steps[one] in succeeded for one in after)
+        ]
+        assert len(self.engine.running) == self.slots or not could, (could, self.engine.log)
 
 
 @settings(max_examples=60)
@@ -546,7 +565,7 @@ def test_each_step_runs_once_what_it_depends_on_has_succeeded(
     failing = {f"s{one}" for one in data.draw(st.sets(st.integers(0, len(after) - 1), max_size=2))}
     with tempfile.TemporaryDirectory() as folder:
         engine = _Engine(Path(folder), failing)
-        outcome = _Told(planned, engine, slots, lambda count: data.draw(st.integers(0, count - 1))).run()
+        outcome = _NeverIdle(planned, engine, slots, lambda count: data.draw(st.integers(0, count - 1))).run()
     # Nothing begins before all that it depends on has succeeded,
     ended: set[str] = set()
     for what, path in engine.log:
@@ -562,3 +581,64 @@ def test_each_step_runs_once_what_it_depends_on_has_succeeded(
     failed = sorted(failing & set(begun))
     expected = Outcome("failed", f"the step {failed[0]} failed: broken") if failed else Outcome("succeeded")
     assert outcome == expected
+
+
+@st.composite
+def pipelines(draw: st.DrawFn, depth: int = 1) -> Pipeline:
+    """Lines and graphs of tasks, stubs and composites, some with handlers."""
+    is_graph = draw(st.booleans())
+    steps: list[Step] = []
+    for number in range(draw(st.integers(1, 4))):
+        after = tuple(step.name for step in steps if is_graph and draw(st.booleans()))
+        kind = draw(st.sampled_from(("task", "task", "stub", *(("pipeline", "parallel") if depth else ()))))
+        has_handler = kind != "stub" and draw(st.integers(0, 4)) == 4
+        handler = draw(pipelines(depth=0)) if has_handler else None
+        inner = [draw(pipelines(depth=depth - 1)) for _ in range({"pipeline": 1, "parallel": 2}.get(kind, 0))]
+        name = f"s{number}"
+
+        step: Step
+        if kind == "task":
+            step = task(name, after=after, on_failure=handler)
+        elif kind == "stub":
+            step = Stub(name, after=after)
+        elif kind == "pipeline":
+            step = Nested(name, inner[0], after=after, on_failure=handler)
+        else:
+            step = Parallel(name, (("l", inner[0]), ("r", inner[1])), after=after, on_failure=handler)
+        steps.append(step)
+    return Pipeline(tuple(steps), order="graph" if is_graph else "line")
+
+
+@settings(max_examples=60)
+@given(pipelines(), st.integers(1, 3), st.data())
+def test_the_records_say_what_the_scheduler_did_and_a_retry_does_the_rest(
+    pipeline: Pipeline, slots: int, data: st.DataObject
+) -> None:
+    planned = plan(pipeline, config(), (".",))
+    tree, tasks = Tree(planned.document()), [step.path for step in planned.tasks()]
+    failing = data.draw(st.sets(st.sampled_from(tasks), max_size=3)) if tasks else set()
+
+    def choose(count: int) -> int:
+        return data.draw(st.integers(0, count - 1))
+
+    def check(engine: _Engine, outcome: Outcome) -> None:
+        found = states(tree, lambda path: merge_all(engine.folder, path, run_active=False), {}, active=False)
+        assert (found.root.status, found.root.reason) == (outcome.status, outcome.reason)
+        with_attempts = {row.path for row in found.rows if row.attempts}
+        assert with_attempts >= engine.has("began")
+        assert all(row.status == "skipped" for row in found.rows if row.row["type"] == "task" and not row.attempts)
+
+    with tempfile.TemporaryDirectory() as folder:
+        # A run is what its records say.
+        engine = _Engine(Path(folder), failing)
+        outcome = _Told(planned, engine, slots, choose).run()
+        check(engine, outcome)
+        if outcome.status == "succeeded":
+            return
+        # Once all is mended, what had succeeded does not run again, and the run succeeds.
+        mended = _Engine(Path(folder), ())
+        done = CompletedWork(tree, Path(folder), frozenset(tree.rows), {})
+        outcome = _Told(planned, mended, slots, choose, done).run()
+        assert outcome.status == "succeeded"
+        check(mended, outcome)
+        assert not mended.has("began") & engine.has("succeeded")
