@@ -23,7 +23,7 @@ from toolkit.model.pipeline import (
 )
 from toolkit.runtime.shared.catalog import executed_name
 from toolkit.runtime.shared.keys import escape_braces
-from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
+from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, ON_EXIT, join
 
 Resolve = Callable[[list[str]], Mapping[str, tuple[Function, Takes] | str]]
 """Finds functions by their dotted paths; for one that can't be found it returns a sentence that says why."""
@@ -59,7 +59,10 @@ def apply_mocks(
     patched: dict[str, Task] = {}
     for path, key in patch_of.items():
         patched[path] = _apply_patch(tasks[path], patches[key], functions, places.get(key))
-    return replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
+    mocked = replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
+    if pipeline.on_exit is None:
+        return mocked
+    return replace(mocked, on_exit=_mock_pipeline(pipeline.on_exit, ON_EXIT, patched))
 
 
 def _apply_patch(
@@ -87,6 +90,8 @@ def _tasks(pipeline: Pipeline, scope: str) -> Iterator[tuple[str, Task]]:
             yield path, step
         for label, inner in inner_pipelines(step):
             yield from _tasks(inner, join(path, label) if label else path)
+    if pipeline.on_exit is not None:
+        yield from _tasks(pipeline.on_exit, ON_EXIT)
 
 
 def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:

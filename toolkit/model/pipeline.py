@@ -116,6 +116,7 @@ class Task:
     Attributes:
         strict: whether a shell step ends at the first command that fails, and at a variable that is not set; it runs bash then.
             None leaves that to the configuration.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded; of composites as well.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Task:
     max_attempts: int | None = None
     on_failure: Pipeline | None = None
     line: str | None = field(default=None, compare=False)
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Nested:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ class Parallel:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,7 @@ class Map:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,7 @@ class Conditional:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,6 +225,7 @@ class Loop:
     terminate_with_success: bool = False
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
+    keep_failure: bool = False
 
 
 Composite = Nested | Parallel | Map | Conditional | Loop
@@ -243,6 +250,7 @@ class Pipeline:
         parameters_file: a file that scripts read themselves, and that holds the run's values when they do.
         parameters: all that a run of the pipeline can be given, where it declares them; None where they are what its steps take.
         written: of one whose steps are mocked, the one that was written.
+        on_exit: what runs after the pipeline, however it has ended; only of the pipeline that is run.
     """
 
     steps: tuple[Step, ...]
@@ -250,3 +258,4 @@ class Pipeline:
     parameters_file: NamedFile | None = None
     parameters: tuple[DeclaredParameter, ...] | None = None
     written: Pipeline | None = field(default=None, compare=False)
+    on_exit: Pipeline | None = None

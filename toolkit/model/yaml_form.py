@@ -14,6 +14,7 @@ from toolkit.config.decode import nearest
 from toolkit.config.located import Located, read_yaml
 from toolkit.errors import BadInput
 from toolkit.model.argument_types import WRITTEN, parse_type
+from toolkit.model.description import ON_EXIT_INSIDE
 from toolkit.model.pipeline import REDUCERS, RETURN_KINDS, TASK_KINDS
 from toolkit.runtime.shared.values import is_plain
 
@@ -29,7 +30,15 @@ if TYPE_CHECKING:
 
 _TYPES = ("task", "stub", "pipeline", "parallel", "map", "conditional", "loop", "success", "fail")
 _ENDS = ("success", "fail")
-_COMMON = ("type", "next", "next_node", "on_failure", "terminate_with_success", "terminate_with_failure")
+_COMMON = (
+    "type",
+    "next",
+    "next_node",
+    "on_failure",
+    "keep_failure",
+    "terminate_with_success",
+    "terminate_with_failure",
+)
 _KEYS = {
     "task": (
         *_COMMON,
@@ -74,7 +83,7 @@ def read(path: Path) -> PipelineDescription:
         # A file may keep anchors for branches beside the dag, under keys of the author's choice.
         if key not in ("dag", "parameters", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
             raise BadInput(f"unknown key {key!r} beside dag", tree.key_where(key))
-    description = _DagReader().dag(tree.value["dag"])
+    description = _DagReader().dag(tree.value["dag"], whole=True)
     if named is not None:
         description["parameters_file"] = {"path": _text(named, _PARAMETERS_FILE), "line": _line_of(named.where)}
     if "parameters" in tree.value:
@@ -134,11 +143,18 @@ class _DagReader:
     def __init__(self) -> None:
         self._count = 0
 
-    def dag(self, tree: Located) -> PipelineDescription:
-        """The description of a dag and of all dags inside it."""
+    def dag(self, tree: Located, whole: bool = False) -> PipelineDescription:
+        """The description of a dag and of all dags inside it.
+
+        Args:
+            whole: whether it is the dag of the pipeline that is run.
+        """
         entries = _mapping(tree, "dag")
         if set(entries) == {"dag"}:
-            return self.dag(entries["dag"])
+            return self.dag(entries["dag"], whole)
+        on_exit = entries.pop("on_exit", None)
+        if on_exit is not None and not whole:
+            raise BadInput(ON_EXIT_INSIDE, on_exit.where)
         _check_keys(
             tree, entries, ("name", "description", "start_at", "steps", "max_time", "internal_branch_name"), "dag"
         )
@@ -151,8 +167,11 @@ class _DagReader:
         order = sequence.from_step(_text(entries["start_at"], "start_at"), entries["start_at"].where, ())
         if not order:
             raise BadInput("the dag has no step before its end", tree.where)
+        described: PipelineDescription = {"name": name, "steps": order}
+        if on_exit is not None:
+            described["on_exit"] = sequence.on_exit(on_exit)
         sequence.check_all_reached()
-        return {"name": name, "steps": order}
+        return described
 
     def count_step(self, where: str) -> None:
         """Counts one more step.
@@ -242,6 +261,21 @@ class _Sequence:
             return None
         return {"name": "", "steps": self.from_step(first, tree.where, (*handlers, first))}
 
+    def on_exit(self, tree: Located) -> PipelineDescription:
+        """The pipeline of the dag's ``on_exit``, which is a dag or names the step at which it begins."""
+        if isinstance(tree.value, dict):
+            return self._reader.dag(tree)
+        first = _text(tree, "on_exit")
+        kind, _ = self._step_entries(first, tree.where)
+        if kind in _ENDS:
+            raise BadInput(f"on_exit names {first!r}, which does nothing: leave it out, or name a step that runs", tree.where)
+        if first in self._reached:
+            raise BadInput(
+                f"on_exit names the step {first!r}, which runs in the pipeline itself: name a step that no `next` leads to",
+                tree.where,
+            )
+        return {"name": "", "steps": self.from_step(first, tree.where, (first,))}
+
     def _describe_step(
         self, name: str, kind: str, node: dict[str, Located], line: int, handlers: tuple[str, ...]
     ) -> StepDescription:
@@ -251,6 +285,7 @@ class _Sequence:
             handler = self._describe_handler(name, node, handlers)
             task = _describe_task(name, node, line)
             task["on_failure"] = handler
+            _copy_kept_failure(node, task)
             return task
         return self._describe_composite(name, kind, node, line, handlers)
 
@@ -260,6 +295,7 @@ class _Sequence:
         handler = self._describe_handler(name, node, handlers)
         step: StepDescription = {"type": kind, "name": name, "line": line, "on_failure": handler}
         _copy_flags(node, step)
+        _copy_kept_failure(node, step)
         if "parameter" in node:
             step["parameter"] = _text(node["parameter"], "parameter")
         if "iterate_on" in node:
@@ -435,6 +471,20 @@ def _copy_flags(node: dict[str, Located], step: StepDescription) -> None:
         step["terminate_with_success"] = _flag(node, "terminate_with_success")
     if "terminate_with_failure" in node:
         step["terminate_with_failure"] = _flag(node, "terminate_with_failure")
+
+
+def _copy_kept_failure(node: dict[str, Located], step: StepDescription) -> None:
+    """Copies whether a step stays failed when its ``on_failure`` has succeeded."""
+    if "keep_failure" not in node or not _flag(node, "keep_failure"):
+        return
+    if "on_failure" not in node:
+        raise BadInput(
+            f"the step {step['name']!r} has keep_failure and no on_failure: keep_failure says that the step stays failed when its "
+            "on_failure has succeeded",
+            node["keep_failure"].where,
+        )
+    if step["on_failure"] is not None:
+        step["keep_failure"] = True
 
 
 def _flag(node: dict[str, Located], key: str) -> bool:

@@ -113,6 +113,7 @@ class StepDocument(_StepKeys, total=False):
     item_status: dict[str, int]
     iterations: int
     on_failure: str
+    keep_failure: bool
 
 
 class _RunKeys(RunSummary):
@@ -128,6 +129,7 @@ class RunDocument(_RunKeys, total=False):
     """All of ``toolkit show``."""
 
     revision: RevisionRecord
+    on_exit: str
     unread: str
     unknown: list[str]
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from toolkit.backends import driver
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runs.find import RunHandle
 from toolkit.runtime.shared.records import parse_plan
-from toolkit.store.reader import NoRun
+from toolkit.runtime.shared.tree import ON_EXIT
+from toolkit.store.reader import DamagedRun, NoRun
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import PlanDocument
 
 _LIMIT = 120.0
 """Seconds until a run on this machine, or the Workflow of one on a cluster, must have ended."""
@@ -50,7 +55,7 @@ def _cancel_here(handle: RunHandle, kill: bool) -> str:
             break
         # Two signals that are not delivered yet become one.
         time.sleep(0.2)
-    grace_period = 0 if kill else project.config.executor.config.grace_period_in_seconds
+    grace_period = 0.0 if kill else project.config.executor.config.grace_period_in_seconds + _exit_limit(handle)
     _wait(lambda: not driver.holds_lock(project, run_id), run_id, _LIMIT + grace_period)
     try:
         end = handle.log.run(run_id).end
@@ -60,6 +65,27 @@ def _cancel_here(handle: RunHandle, kill: bool) -> str:
         # It had come to its own end meanwhile.
         return f"the run {run_id} has ended ({end['status']})"
     return f"the run {run_id} is cancelled"
+
+
+def _exit_limit(handle: RunHandle) -> float:
+    """The seconds that the steps of the run's on_exit may take at most, as far as its plan says it."""
+    try:
+        plan = handle.run.plan()
+        return on_exit_seconds(plan)
+    except (DamagedRun, KeyError, TypeError, ValueError):
+        # Steps can write the record.
+        return 0.0
+
+
+def on_exit_seconds(plan: PlanDocument) -> float:
+    """The seconds that the steps of a plan's on_exit may take at most, one after the other, each item of a map as one step."""
+    seconds = 0.0
+    for row in plan["steps"] if "on_exit" in plan else ():
+        if row["type"] == "task" and row["path"].startswith(f"{ON_EXIT}/"):
+            settings = plan["settings"][row["settings"]]
+            attempts = 1 + settings["retry"]["limit"]
+            seconds += attempts * ((settings["time_limit"] or 0) + settings["grace_period"])
+    return seconds
 
 
 def _cancel_on_cluster(handle: RunHandle, kill: bool, note: Callable[[str], None]) -> str:

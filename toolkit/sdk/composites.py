@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.parameters import Parameter, checked_parameters
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import Step, a_pipeline, function_reference
+from toolkit.sdk.steps import Step, a_pipeline, checked_keep_failure, function_reference
 
 if TYPE_CHECKING:
     from toolkit.sdk.description import (
@@ -48,6 +48,10 @@ class Pipeline:
         name: what lists and records call it. The file's name when empty. A pipeline that is a step needs one.
         description: a text for readers, without effect.
         on_failure: for a pipeline that is a step: a pipeline that runs when it has failed.
+        keep_failure: for a pipeline that is a step: whether it stays failed when its ``on_failure`` has succeeded.
+        on_exit: for the pipeline that is run: a pipeline that runs after it, however it has ended. Its steps find the run's
+            status as ``run_status`` (``"succeeded"``, ``"failed"`` or ``"cancelled"``) and the paths of the steps that failed as
+            ``failed_steps``. They change neither the run's status nor its exit code.
         parameters_file: a YAML or JSON file of the project, relative to its root, that scripts read themselves. Its values are the
             run's first parameters, and each step finds the file with the run's values in it. For the outermost pipeline only.
         parameters: all that a run of it can be given. What its steps take when absent. Without effect in a pipeline that is a
@@ -55,7 +59,7 @@ class Pipeline:
 
     Raises:
         ValueError: ``steps`` is no list of steps, ``parameters`` no list of parameters, ``parameters_file`` no path, or
-            ``on_failure`` no pipeline.
+            ``on_failure`` or ``on_exit`` no pipeline.
     """
 
     __toolkit_pipeline__ = True
@@ -68,6 +72,8 @@ class Pipeline:
         on_failure: Optional[AnyPipeline] = None,
         parameters_file: str = "",
         parameters: Optional[Sequence[Parameter]] = None,
+        keep_failure: bool = False,
+        on_exit: Optional[AnyPipeline] = None,
     ) -> None:
         # A generator gives its steps once.
         given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
@@ -77,6 +83,8 @@ class Pipeline:
         self.name = name
         self.description = description
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        self.keep_failure = checked_keep_failure(name, keep_failure, self.on_failure)
+        self.on_exit = a_pipeline("on_exit", on_exit) if on_exit is not None else None
         if not isinstance(parameters_file, (str, os.PathLike)):
             raise Refusal(f"parameters_file is the path of a file, not {parameters_file!r}")
         self.parameters_file = os.fspath(parameters_file)
@@ -89,7 +97,13 @@ class Pipeline:
         Raises:
             ValueError: it has an ``on_failure``, and is a run of its own or a branch.
         """
-        described = self.describe_inside()
+        on_exit, self.on_exit = self.on_exit, None
+        try:
+            described = self.describe_inside()
+        finally:
+            self.on_exit = on_exit
+        if on_exit is not None:
+            described["on_exit"] = on_exit.describe_inside()
         if self.parameters is not None:
             described["parameters"] = [parameter.describe() for parameter in self.parameters]
         return described
@@ -106,6 +120,12 @@ class Pipeline:
                 "it: give on_failure to its steps",
                 self.line,
             )
+        if self.on_exit is not None:
+            raise Refusal(
+                f"the pipeline {self.name!r} has an on_exit, which is for the pipeline that is run, and is inside another: give the "
+                "on_exit to the outermost pipeline",
+                self.line,
+            )
         described: PipelineData = {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
         if self.parameters_file:
             described["parameters_file"] = {"path": self.parameters_file, "line": self.line}
@@ -113,7 +133,7 @@ class Pipeline:
 
     def as_step(self) -> Nested:
         """The pipeline as a step of another."""
-        return Nested(self.name, self, self.on_failure, self.line)
+        return Nested(self.name, self, self.on_failure, self.line, keep_failure=self.keep_failure)
 
     def returned(self) -> list[str]:
         """The names that its steps may return, in order of definition."""
@@ -247,10 +267,16 @@ class _Composite(Step):
     """Its type in a description: ``pipeline``, ``parallel``, ``map``, ``conditional`` or ``loop``."""
 
     def __init__(
-        self, name: str, on_failure: Optional[AnyPipeline], terminate_with_success: bool, terminate_with_failure: bool
+        self,
+        name: str,
+        on_failure: Optional[AnyPipeline],
+        terminate_with_success: bool,
+        terminate_with_failure: bool,
+        keep_failure: bool,
     ) -> None:
         super().__init__(name)
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
+        self.keep_failure = checked_keep_failure(name, keep_failure, self.on_failure)
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
 
@@ -268,7 +294,7 @@ class _Composite(Step):
 
     def describe(self) -> CompositeData:
         handler = self.on_failure.describe_inside() if self.on_failure is not None else None
-        return {
+        described: CompositeData = {
             "type": self.kind,
             "name": self.name,
             "line": self.line,
@@ -277,6 +303,9 @@ class _Composite(Step):
             "terminate_with_failure": self.terminate_with_failure,
             **self._content(),
         }
+        if self.keep_failure:
+            described["keep_failure"] = True
+        return described
 
 
 class Nested(_Composite):
@@ -291,6 +320,7 @@ class Nested(_Composite):
         line: the line of the file that errors name. The caller's when absent.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: the name is empty, or ``pipeline`` is no pipeline.
@@ -306,12 +336,17 @@ class Nested(_Composite):
         line: Optional[int] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        keep_failure: bool = False,
     ) -> None:
         if not name:
             raise Refusal("a pipeline that is a step of another needs a name: Pipeline(name=…)", line)
         self.pipeline = a_pipeline(f"pipeline of the step {name}", pipeline)
         super().__init__(
-            name, on_failure or getattr(pipeline, "on_failure", None), terminate_with_success, terminate_with_failure
+            name,
+            on_failure or getattr(pipeline, "on_failure", None),
+            terminate_with_success,
+            terminate_with_failure,
+            keep_failure or (on_failure is None and getattr(pipeline, "keep_failure", False)),
         )
         self.line = line or self.line
 
@@ -338,6 +373,7 @@ class Parallel(_Composite):
         on_failure: a pipeline that runs when the step has failed.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: ``branches`` is no dict of names and pipelines.
@@ -352,8 +388,9 @@ class Parallel(_Composite):
         on_failure: Optional[AnyPipeline] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        keep_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, keep_failure)
         self.branches = _branches(name, branches)
 
     def _pipelines(self) -> list[AnyPipeline]:
@@ -384,6 +421,7 @@ class Map(_Composite):
         on_failure: a pipeline that runs when the step has failed.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: the branch is no pipeline, or the reducer can't be found by its name.
@@ -402,8 +440,9 @@ class Map(_Composite):
         on_failure: Optional[AnyPipeline] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        keep_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, keep_failure)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
         self.iterate_on = iterate_on
         self.iterate_as = iterate_as
@@ -459,6 +498,7 @@ class Conditional(_Composite):
         on_failure: a pipeline that runs when the step has failed.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: ``branches`` is no dict of names and pipelines.
@@ -475,8 +515,9 @@ class Conditional(_Composite):
         on_failure: Optional[AnyPipeline] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        keep_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, keep_failure)
         self.parameter = parameter
         self.branches = _branches(name, branches)
         self.default = a_pipeline(f"default of the step {name}", default) if default is not None else None
@@ -510,6 +551,7 @@ class Loop(_Composite):
         on_failure: a pipeline that runs when the step has failed.
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: the branch is no pipeline.
@@ -527,8 +569,9 @@ class Loop(_Composite):
         on_failure: Optional[AnyPipeline] = None,
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
+        keep_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, keep_failure)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
         self.max_iterations = max_iterations
         self.break_on = break_on

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
         Keys:
             live: the function itself, when the pipeline's file gave it and not its name.
+            keep_failure: is there where the step stays failed when its ``on_failure`` has succeeded.
         """
 
         function: FunctionName
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         command: str
         shell: str
         strict: bool
+        keep_failure: bool
 
     class TaskData(StepData, TaskWork):
         kind: str
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
         max_iterations: int
         break_on: str
         index_as: str
+        keep_failure: bool
 
     class CompositeData(StepData, CompositeContent):
         on_failure: Optional[PipelineData]
@@ -124,3 +127,4 @@ if TYPE_CHECKING:
         steps: list[StepData]
         parameters_file: NotRequired[FileData]
         parameters: NotRequired[list[ParameterData]]
+        on_exit: NotRequired[PipelineData]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         terminate_with_success: bool
         terminate_with_failure: bool
         on_failure: Optional[AnyPipeline]
+        keep_failure: bool
         max_attempts: Optional[int]
 
 
@@ -248,6 +249,7 @@ class _Task(Step):
         terminate_with_failure: bool = False,
         on_failure: Optional[AnyPipeline] = None,
         max_attempts: Optional[int] = None,
+        keep_failure: bool = False,
     ) -> None:
         super().__init__(name)
         if isinstance(returns, str):
@@ -265,6 +267,7 @@ class _Task(Step):
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
+        self.keep_failure = checked_keep_failure(name, keep_failure, self.on_failure)
         self.max_attempts = max_attempts
 
     def returned(self) -> list[str]:
@@ -276,7 +279,7 @@ class _Task(Step):
         raise NotImplementedError
 
     def describe(self) -> TaskData:
-        return {
+        described: TaskData = {
             "type": "task",
             "kind": self.kind,
             "name": self.name,
@@ -292,6 +295,23 @@ class _Task(Step):
             "on_failure": self.on_failure.describe_inside() if self.on_failure is not None else None,
             **self._work(),
         }
+        if self.keep_failure:
+            described["keep_failure"] = True
+        return described
+
+
+def checked_keep_failure(name: str, keep_failure: bool, on_failure: Optional[AnyPipeline]) -> bool:
+    """Whether a step stays failed when its ``on_failure`` has succeeded.
+
+    Raises:
+        ValueError: it has no ``on_failure``.
+    """
+    if keep_failure and on_failure is None:
+        raise Refusal(
+            f"the step {name!r} has keep_failure and no on_failure: keep_failure says that the step stays failed when its on_failure "
+            "has succeeded"
+        )
+    return bool(keep_failure)
 
 
 def check_constant(argument: str, value: Any) -> None:
@@ -333,6 +353,7 @@ class PythonTask(_Task):
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         on_failure: a pipeline that runs when the step has failed. Its result is then the result of the pipeline.
+        keep_failure: whether the step stays failed, and the pipeline fails, when its ``on_failure`` has succeeded.
         max_attempts: how many attempts the step has at most, in place of the configuration's ``retry_strategy``.
 
     Raises:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union, overload
 from toolkit.sdk.composites import Nested, Pipeline, execute
 from toolkit.sdk.parameters import described_arguments
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import PythonTask, Step, a_pipeline, check_constant
+from toolkit.sdk.steps import PythonTask, Step, a_pipeline, check_constant, checked_keep_failure
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -318,10 +318,14 @@ class Driver:
         name: str,
         on_failure: Optional[AnyPipeline] = None,
         parameters_file: str = "",
+        keep_failure: bool = False,
+        on_exit: Optional[AnyPipeline] = None,
     ) -> None:
         self._function = function
         self.name = name
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        self.keep_failure = checked_keep_failure(name or function.__name__, keep_failure, self.on_failure)
+        self.on_exit = a_pipeline("on_exit", on_exit) if on_exit is not None else None
         self.parameters_file = parameters_file
         self.line = user_line()
         self.__doc__ = function.__doc__
@@ -409,6 +413,7 @@ class Driver:
         """
         pipeline = self.trace()
         pipeline.on_failure = self.on_failure
+        pipeline.on_exit = self.on_exit
         described = pipeline.describe()
         declared = self._declared()
         if declared:
@@ -423,6 +428,7 @@ class Driver:
         """
         pipeline = self.trace(inside=True)
         pipeline.on_failure = self.on_failure
+        pipeline.on_exit = self.on_exit
         return pipeline.describe_inside(handled)
 
     def returned(self) -> list[str]:
@@ -431,7 +437,7 @@ class Driver:
 
     def as_step(self) -> Step:
         """The driver's pipeline as a step of another pipeline, under its name, or the function's."""
-        return Nested(self.name or self._function.__name__, self, self.on_failure)
+        return Nested(self.name or self._function.__name__, self, self.on_failure, keep_failure=self.keep_failure)
 
     def execute(
         self,
@@ -468,7 +474,9 @@ class Driver:
         }
         result = self._run(inner, values)
         name = outer.unique(self.name or self._function.__name__)
-        step = Nested(name, self._made(inner), self.on_failure)
+        made = self._made(inner)
+        made.on_exit = self.on_exit
+        step = Nested(name, made, self.on_failure, keep_failure=self.keep_failure)
         outer.add(step, step.returned())
         return _from_inside(result, inner, outer, name)
 
@@ -519,6 +527,8 @@ def pipeline(
     name: str = "",
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
+    keep_failure: bool = False,
+    on_exit: Optional[AnyPipeline] = None,
 ) -> Driver: ...
 
 
@@ -529,6 +539,8 @@ def pipeline(
     name: str = "",
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
+    keep_failure: bool = False,
+    on_exit: Optional[AnyPipeline] = None,
 ) -> Callable[[Callable[..., Any]], Driver]: ...
 
 
@@ -538,6 +550,8 @@ def pipeline(
     name: str = "",
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
+    keep_failure: bool = False,
+    on_exit: Optional[AnyPipeline] = None,
 ) -> Any:
     """Makes a driver of a function: the steps that it calls, in order, are the pipeline.
 
@@ -559,6 +573,9 @@ def pipeline(
         function: the function. Absent in a decorator with options.
         name: what lists and records call the pipeline. The file's name when empty.
         on_failure: for a driver that is called in another: a pipeline that runs when it has failed.
+        keep_failure: for a driver that is called in another: whether it stays failed when its ``on_failure`` has succeeded.
+        on_exit: for the driver that is run: what runs after it, as for :class:`Pipeline`. A driver that is an ``on_exit`` may take
+            ``run_status`` and ``failed_steps``.
         parameters_file: a file that scripts read themselves, as for :class:`Pipeline`.
 
     Returns:
@@ -569,5 +586,5 @@ def pipeline(
             the driver is a branch.
     """
     if function is None:
-        return lambda plain: Driver(plain, name, on_failure, parameters_file)
-    return Driver(function, name, on_failure, parameters_file)
+        return lambda plain: Driver(plain, name, on_failure, parameters_file, keep_failure, on_exit)
+    return Driver(function, name, on_failure, parameters_file, keep_failure, on_exit)
