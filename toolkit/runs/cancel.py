@@ -99,24 +99,29 @@ def _cancel_on_cluster(handle: RunHandle, kill: bool, note: Callable[[str], None
     cluster, run_id = handle.remote.cluster, handle.run.id
     # By what was asked for: a plan in the run's records may be a step's, and have any period.
     asked = handle.remote.request_of(run_id) or {}
-    settings = parse_plan(asked["plan"])["settings"] if "plan" in asked else []
+    plan = parse_plan(asked["plan"]) if "plan" in asked else None
+    settings = plan["settings"] if plan is not None else []
     own = handle.project.config.executor.config.grace_period_in_seconds
     grace_period = 0 if kill else max((row["grace_period"] for row in settings), default=own)
     forgotten = ForgottenPods(cluster, grace_period, note)
-    shut_down_run(cluster, run_id, kill)
-    reminder = Reminder(cluster, run_id)
+    strategy = shut_down_run(cluster, run_id, kill)
+    reminder = Reminder(cluster, run_id, strategy) if strategy else None
+    exit_limit = on_exit_seconds(plan) if plan is not None and not kill else 0.0
 
     def has_ended() -> bool:
         workflow = cluster.find(WORKFLOWS, "workflows", run_id)
         if workflow is not None and workflow_status(workflow) not in FINISHED:
-            reminder.look()
+            if reminder is not None:
+                reminder.look()
             return False
         pods = cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]
         running = [pod for pod in pods if not pod_has_ended(pod)]
         forgotten.look(running)
         return not running
 
-    _wait(has_ended, run_id, _LIMIT + forgotten.limit)
+    _wait(has_ended, run_id, _LIMIT + forgotten.limit + exit_limit)
+    if not strategy:
+        return f"the run {run_id} had come to its end; its on_exit has ended now"
     return f"the run {run_id} is cancelled"
 
 

@@ -399,7 +399,8 @@ class ClusterRuns:
         }
         for (path, number), verdict in verdicts.items():
             writer.write_engine(folder, path, number, verdict)
-        outcome = outcome_of(workflow, tasks, verdicts, limit)
+        kept = [row["path"] for row in run.plan()["steps"] if row.get("keep_failure")]
+        outcome = outcome_of(workflow, tasks, verdicts, limit, kept)
         write_end(folder, newest_number(folder), outcome, ended_at(workflow))
 
     def _pods(self, run_id: str) -> dict[str, KubernetesObject]:

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -29,6 +29,8 @@ _ERROR = "error: "
 """How a text begins that is an error in place of a control value."""
 _CONTROL = re.compile(r"[ca]\d+")
 _SHUT_DOWN = "workflow shutdown with strategy"
+_ON_EXIT = ".onExit"
+"""Argo's suffix for the node of what runs after the pipeline."""
 _UNKNOWN_REMOVER = ("", POD_REMOVED.reason, STOPPED.reason)
 """What the runtime says when it does not know who removed its pod."""
 
@@ -117,6 +119,38 @@ def workflow_nodes(workflow: KubernetesObject) -> dict[str, KubernetesObject]:
         nodes: dict[str, KubernetesObject] = json.loads(gzip.decompress(base64.b64decode(packed)))
         return nodes
     return status.get("nodes") or {}
+
+
+def is_of_exit(node: KubernetesObject, workflow: KubernetesObject) -> bool:
+    """Whether a node belongs to what runs after the pipeline."""
+    root, name = f"{workflow['metadata']['name']}{_ON_EXIT}", str(node.get("name", ""))
+    return name == root or name.startswith((f"{root}.", f"{root}("))
+
+
+def exit_node(workflow: KubernetesObject) -> KubernetesObject | None:
+    """The node of what runs after the pipeline; None where that has not begun."""
+    root = f"{workflow['metadata']['name']}{_ON_EXIT}"
+    return next((node for node in workflow_nodes(workflow).values() if node.get("name") == root), None)
+
+
+def has_exit(workflow: KubernetesObject) -> bool:
+    """Whether something runs after the pipeline of a Workflow, whatever becomes of the pipeline."""
+    return bool((workflow.get("spec") or {}).get("onExit"))
+
+
+def without_exit(workflow: KubernetesObject) -> KubernetesObject:
+    """The Workflow as if nothing ran after its pipeline: its status and its nodes are those of the pipeline alone."""
+    if not has_exit(workflow):
+        return workflow
+    nodes = {key: node for key, node in workflow_nodes(workflow).items() if not is_of_exit(node, workflow)}
+    status = {key: value for key, value in (workflow.get("status") or {}).items() if key != "compressedNodes"}
+    status["nodes"] = nodes
+    root = next((node for node in nodes.values() if node.get("name") == workflow["metadata"]["name"]), None)
+    if root is not None and root.get("phase") in FINISHED:
+        status.update(phase=root["phase"], message=root.get("message") or "")
+        if root.get("finishedAt"):
+            status["finishedAt"] = root["finishedAt"]
+    return {**workflow, "status": status}
 
 
 class TaskPaths:
@@ -215,6 +249,11 @@ def node_attempts(
     return sorted(marked, key=lambda attempt: (attempt.path, attempt.number))
 
 
+def was_asked_to_end(node: KubernetesObject) -> bool:
+    """Whether Argo ended a node because its Workflow was shut down."""
+    return str(node.get("message") or "").startswith(_SHUT_DOWN)
+
+
 def _never_began(node: KubernetesObject) -> bool:
     """Whether a step's turn came after its run was asked to stop: Argo ends such a node at once, without a pod."""
     no_pod = not node.get("hostNodeName") and node.get("startedAt") == node.get("finishedAt")
@@ -253,13 +292,13 @@ class CompositeNodes:
     """The composites and handlers of a Workflow that has ended.
 
     Args:
-        paths: of the plan's tasks.
+        paths: of the plan's tasks. kept: the template paths of the steps that stay failed when their handlers have succeeded.
     """
 
-    def __init__(self, workflow: KubernetesObject, paths: TaskPaths) -> None:
+    def __init__(self, workflow: KubernetesObject, paths: TaskPaths, kept: Collection[str] = ()) -> None:
         above = list(paths.above())
         self._rows = {task_name(path): path for path in above}
-        self._handlers = {handler_task(path): f"{path}/{HANDLER}" for path in above}
+        self._handlers = {handler_task(path): f"{path}/{HANDLER}" for path in above if path not in kept}
         self._handled: set[str] = set()
         self._nodes = [node for node in workflow_nodes(workflow).values() if node.get("type") != "Pod"]
         for node in self._nodes:
