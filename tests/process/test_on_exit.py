@@ -60,9 +60,7 @@ def told(project: LocalProject) -> list[str]:
         ("p = Pipeline([Stub('a')], on_exit=Stub('b'))", "p.py:2: on_exit is a Pipeline or a driver, not"),
     ],
 )
-def test_what_makes_no_sense_is_refused_where_it_stands(
-    project: LocalProject, text: str, sentence: str
-) -> None:
+def test_what_makes_no_sense_is_refused_where_it_stands(project: LocalProject, text: str, sentence: str) -> None:
     project.write("p.py", HEAD + text + "\n")
     assert project.run("p.py:p") == 2
     assert sentence in project.err
@@ -72,11 +70,14 @@ def test_what_makes_no_sense_is_refused_where_it_stands(
     ("dag", "sentence"),
     [
         ("  on_exit: b\n  steps: {a: {type: stub}}", "p.yaml:3: there is no step 'b'"),
-        ("  on_exit: a\n  steps: {a: {type: stub}}", "p.yaml:3: on_exit names the step 'a', which runs in the pipeline itself"),
+        (
+            "  on_exit: a\n  steps: {a: {type: stub}}",
+            "p.yaml:3: on_exit names the step 'a', which runs in the pipeline",
+        ),
         ("  on_exit: success\n  steps: {a: {type: stub}}", "p.yaml:3: on_exit names 'success', which does nothing"),
         ("  on_exit: [b]\n  steps: {a: {type: stub}}", "p.yaml:3: on_exit is text"),
         (
-            "  steps:\n    a:\n      type: pipeline\n      branch: {start_at: b, on_exit: c, steps: {b: {type: stub}, c: {type: stub}}}",
+            "  steps:\n    a:\n      type: pipeline\n      branch: {start_at: b, on_exit: b, steps: {b: {type: stub}}}",
             "p.yaml:6: on_exit is for the pipeline that is run, and this one is inside another",
         ),
         (
@@ -89,9 +90,7 @@ def test_what_makes_no_sense_is_refused_where_it_stands(
         ),
     ],
 )
-def test_yaml_is_refused_by_a_sentence_with_its_line(
-    project: LocalProject, dag: str, sentence: str
-) -> None:
+def test_yaml_is_refused_by_a_sentence_with_its_line(project: LocalProject, dag: str, sentence: str) -> None:
     project.write("p.yaml", f"dag:\n  start_at: a\n{dag}\n")
     assert project.run("p.yaml") == 2
     assert sentence in project.err
@@ -113,9 +112,7 @@ def test_a_retry_runs_on_exit_again_and_a_handler_that_only_tells(project: Local
     assert project.show()["on_exit"] == "succeeded"
 
 
-def test_a_driver_is_an_on_exit_and_a_failure_of_it_is_said(
-    project: LocalProject
-) -> None:
+def test_a_driver_is_an_on_exit_and_a_failure_of_it_is_said(project: LocalProject) -> None:
     project.write(
         "p.py",
         "from toolkit import pipeline, task\n\n@task(returns=['x'])\ndef one():\n    return 1\n\n@task\n"

@@ -85,7 +85,7 @@ def _argument(row: ArgumentRow) -> Argument:
 
 
 ON_EXIT_INSIDE = (
-    "on_exit is for the pipeline that is run, and this one is inside another: give the on_exit to the outermost pipeline"
+    "on_exit is for the pipeline that is run, and this one is inside another: give it to the outermost pipeline"
 )
 
 

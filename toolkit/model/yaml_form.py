@@ -268,7 +268,9 @@ class _Sequence:
         first = _text(tree, "on_exit")
         kind, _ = self._step_entries(first, tree.where)
         if kind in _ENDS:
-            raise BadInput(f"on_exit names {first!r}, which does nothing: leave it out, or name a step that runs", tree.where)
+            raise BadInput(
+                f"on_exit names {first!r}, which does nothing: leave it out, or name a step that runs", tree.where
+            )
         if first in self._reached:
             raise BadInput(
                 f"on_exit names the step {first!r}, which runs in the pipeline itself: name a step that no `next` leads to",

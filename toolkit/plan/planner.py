@@ -106,7 +106,9 @@ class _Planner:
         """Adds the row that holds the steps of on_exit, which is in no sequence, and those steps."""
         clash = next((step for step in pipeline.steps if step.name == ON_EXIT), None)
         if clash is not None:
-            raise BadInput(f"the step {ON_EXIT!r} has the path of the pipeline's on_exit: give it another name", clash.line)
+            raise BadInput(
+                f"the step {ON_EXIT!r} has the path of the pipeline's on_exit: give it another name", clash.line
+            )
         inside = PlannedComposite((("", ON_EXIT),))
         self._rows.append(PlannedStep(ON_EXIT, "pipeline", ON_EXIT, inside=inside, line=on_exit.steps[0].line))
         # Its steps run after all of the pipeline's, and may name them.
@@ -119,13 +121,13 @@ class _Planner:
         [root] = [scope for scope in self._scopes if scope.path == ""]
         known = {*root.returns, *TOLD}
         for row in analysis.steps:
-            if row.path.startswith(f"{ON_EXIT}/") and row.inside is not None and row.path in analysis.given:
-                if row.inside.parameter in known:
-                    raise BadInput(
-                        f"the {row.type} {row.name!r} of on_exit depends on {row.inside.parameter!r}, which no task of on_exit returns "
-                        "before it: put a task before it that takes the value and returns it under another name",
-                        row.line,
-                    )
+            is_given = row.path.startswith(f"{ON_EXIT}/") and row.path in analysis.given
+            if is_given and row.inside is not None and row.inside.parameter in known:
+                raise BadInput(
+                    f"the {row.type} {row.name!r} of on_exit depends on {row.inside.parameter!r}, which no task of on_exit "
+                    "returns before it: put a task before it that takes the value and returns it under another name",
+                    row.line,
+                )
 
     def _plan_sequence(self, pipeline: Pipeline, scope: str, owner: str | None) -> PlannedScope:
         """Adds the rows of a sequence and all that is inside them."""

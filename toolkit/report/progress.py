@@ -134,7 +134,9 @@ class Progress(Reporter):
         reason = f": {_first_line(outcome.reason)}" if outcome.status == "failed" and not is_printed else ""
         self._line(f"run {self._run_id} {outcome.status} in {spent:.1f} s{reason}")
         if outcome.on_exit:
-            self._line(f"  on_exit did not succeed, which does not change the run's status: {_first_line(outcome.on_exit)}")
+            self._line(
+                f"  on_exit did not succeed, which does not change the run's status: {_first_line(outcome.on_exit)}"
+            )
         if left := self._left.sentence():
             self._line(f"  {printable(left)}")
         self._line(f"  toolkit show {self._run_id}")

@@ -149,9 +149,7 @@ def _print_failures(run: RunDocument) -> None:
     around_failed = {path for step in failed for path in _ancestors(step["path"])}
     failed = [step for step in failed if step["attempts"] or step["path"] not in around_failed]
     handled = {
-        step["path"]
-        for step in run["steps"]
-        if step.get("on_failure") == "succeeded" and not step.get("keep_failure")
+        step["path"] for step in run["steps"] if step.get("on_failure") == "succeeded" and not step.get("keep_failure")
     }
     failed.sort(key=lambda step: _is_handled(step["path"], handled))
     for step in failed[:_MOST_FAILURES]:

@@ -122,8 +122,8 @@ class Pipeline:
             )
         if self.on_exit is not None:
             raise Refusal(
-                f"the pipeline {self.name!r} has an on_exit, which is for the pipeline that is run, and is inside another: give the "
-                "on_exit to the outermost pipeline",
+                f"the pipeline {self.name!r} has an on_exit, which is for the pipeline that is run, and is inside another: give "
+                "the on_exit to the outermost pipeline",
                 self.line,
             )
         described: PipelineData = {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}

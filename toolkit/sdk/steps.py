@@ -308,8 +308,8 @@ def checked_keep_failure(name: str, keep_failure: bool, on_failure: Optional[Any
     """
     if keep_failure and on_failure is None:
         raise Refusal(
-            f"the step {name!r} has keep_failure and no on_failure: keep_failure says that the step stays failed when its on_failure "
-            "has succeeded"
+            f"the step {name!r} has keep_failure and no on_failure: keep_failure says that the step stays failed when its "
+            "on_failure has succeeded"
         )
     return bool(keep_failure)
 

@@ -54,10 +54,10 @@ class Reminder:
             return
         self._times += 1
         self._next = time.monotonic() + _ASK_AGAIN
-        change: KubernetesObject = {
-            "metadata": {"annotations": {_AGAIN_ANNOTATION: str(self._times)}},
-            "spec": {"shutdown": self._strategy},
-        }
+        change: KubernetesObject = {"metadata": {"annotations": {_AGAIN_ANNOTATION: str(self._times)}}}
+        if self._strategy == TERMINATE:
+            # Another client may have asked for more than to stop.
+            change["spec"] = {"shutdown": self._strategy}
         try:
             self._cluster.patch(WORKFLOWS, "workflows", self._name, change)
         except (ApiError, Unreachable):
@@ -128,7 +128,8 @@ def shut_down_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> str
     if is_over and not kill and not why:
         return ""
     # Terminate leaves out what runs after the pipeline.
-    strategy = STOP if has_exit(workflow) and not kill and not why else TERMINATE
+    is_killed = kill or bool(why) or (workflow.get("spec") or {}).get("shutdown") == TERMINATE
+    strategy = STOP if has_exit(workflow) and not is_killed else TERMINATE
     change: KubernetesObject = {"spec": {"shutdown": strategy}}
     if why:
         change["metadata"] = {"annotations": {GAVE_UP_ANNOTATION: why}}

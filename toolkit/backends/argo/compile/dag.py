@@ -87,7 +87,9 @@ class Graph:
     def templates(self) -> list[KubernetesObject]:
         """All of them, the entry first, and those without a pod that they need last."""
         self._templates, self._podless = [], {}
-        waiting = [self._scopes[scope] for scope in ROOTS if scope in self._scopes and (not scope or self._plan.on_exit)]
+        waiting = [
+            self._scopes[scope] for scope in ROOTS if scope in self._scopes and (not scope or self._plan.on_exit)
+        ]
         while waiting:
             scope = waiting.pop(0)
             self._templates.append(self._of_scope(scope))
@@ -368,7 +370,9 @@ class Graph:
 
 def _any_end_of(task: str) -> str:
     """What a task ``depends`` on that begins when another has ended, however it has."""
-    return "(" + " || ".join(f"{task}.{phase}" for phase in ("Succeeded", "Failed", "Errored", "Skipped", "Omitted")) + ")"
+    return (
+        "(" + " || ".join(f"{task}.{phase}" for phase in ("Succeeded", "Failed", "Errored", "Skipped", "Omitted")) + ")"
+    )
 
 
 def _scopes(row: PlannedStep) -> list[str]:

@@ -171,9 +171,10 @@ class Follower:
         """Whether what runs after the pipeline goes on, each pod of which has limits of its own."""
         if self._cancels > 1 or self._gave_up or not has_exit(self._workflow):
             return False
-        return workflow_status(self._workflow) not in FINISHED and workflow_status(
-            without_exit(self._workflow)
-        ) in FINISHED
+        return (
+            workflow_status(self._workflow) not in FINISHED
+            and workflow_status(without_exit(self._workflow)) in FINISHED
+        )
 
     def unfinished(self) -> list[str]:
         """Pods that may still run."""
