@@ -90,10 +90,9 @@ def on_exit_seconds(plan: PlanDocument) -> float:
 
 def _cancel_on_cluster(handle: RunHandle, kill: bool, note: Callable[[str], None]) -> str:
     from toolkit.backends.argo.cluster import CORE, WORKFLOWS
-    from toolkit.backends.argo.follow.nodes import FINISHED
-    from toolkit.backends.argo.follow.outcome import workflow_status
     from toolkit.backends.argo.pods import WORKFLOW_LABEL, pod_has_ended
     from toolkit.backends.argo.shutdown import ForgottenPods, Reminder, shut_down_run
+    from toolkit.backends.argo.workflow_status import FINISHED, workflow_status
 
     assert handle.remote is not None
     cluster, run_id = handle.remote.cluster, handle.run.id

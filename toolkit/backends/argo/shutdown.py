@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, Unreachable
 from toolkit.backends.argo.compile.workflow import ASKED_ANNOTATION
-from toolkit.backends.argo.follow.nodes import FINISHED, has_exit, without_exit
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
+from toolkit.backends.argo.workflow_status import FINISHED, has_exit, without_exit, workflow_status
 
 STOP, TERMINATE = "Stop", "Terminate"
 """Argo's words for how a Workflow is shut down: its exit handler runs, or does not."""
@@ -27,11 +27,6 @@ GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
 def give_up_reason(workflow: KubernetesObject) -> str:
     """Why a client ended the run, which could not continue; empty when no client did."""
     return str((workflow["metadata"].get("annotations") or {}).get(GAVE_UP_ANNOTATION) or "")
-
-
-def workflow_phase(workflow: KubernetesObject) -> str:
-    """Argo's word for the state of a Workflow; empty before its controller has seen it."""
-    return str((workflow.get("status") or {}).get("phase") or "")
 
 
 class Reminder:
@@ -124,7 +119,7 @@ def shut_down_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> str
         NotFound: there is no such Workflow. ApiError, Unreachable.
     """
     workflow = cluster.find(WORKFLOWS, "workflows", name) or {}
-    is_over = has_exit(workflow) and workflow_phase(without_exit(workflow)) in FINISHED
+    is_over = has_exit(workflow) and workflow_status(without_exit(workflow)) in FINISHED
     if is_over and not kill and not why:
         return ""
     # Terminate leaves out what runs after the pipeline.

@@ -14,27 +14,13 @@ from typing import TYPE_CHECKING, Any
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, NotFound, Unreachable
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
-from toolkit.backends.argo.follow.nodes import (
-    FINISHED,
-    NodeAttempt,
-    TaskPaths,
-    has_exit,
-    node_attempts,
-    succeeded_tasks,
-    without_exit,
-)
-from toolkit.backends.argo.follow.outcome import (
-    attempt_from_engine,
-    ended_at,
-    engine_record,
-    outcome_of,
-    was_shut_down,
-    workflow_status,
-)
+from toolkit.backends.argo.follow.nodes import NodeAttempt, TaskPaths, node_attempts, succeeded_tasks
+from toolkit.backends.argo.follow.outcome import attempt_from_engine, ended_at, engine_record, outcome_of, was_shut_down
 from toolkit.backends.argo.follow.pending_pods import PendingPods
 from toolkit.backends.argo.follow.watch import NoAnswer, ObjectEvent, ObjectStream
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL, pod_has_ended, pod_has_started
 from toolkit.backends.argo.shutdown import ForgottenPods, Reminder, shut_down_run
+from toolkit.backends.argo.workflow_status import FINISHED, has_exit, without_exit, workflow_status
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedStep

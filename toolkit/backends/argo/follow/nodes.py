@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -17,11 +14,11 @@ from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.pod import PATH_INPUT, plain, position_name
 from toolkit.backends.argo.pod_failures import NEVER_RAN_REASONS, is_fault
 from toolkit.backends.argo.pods import main_container_status, removal_reason, was_stopped_by_deadline
+from toolkit.backends.argo.workflow_status import FINISHED, workflow_nodes
 from toolkit.backends.launcher import Verdict
 from toolkit.runtime.shared.causes import ASKED, NEVER_RAN, PASSED_ON, POD_REMOVED, STOPPED, blame, unasked
 from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, depth, fill
 
-FINISHED = ("Succeeded", "Failed", "Error")
 _RETRIED = re.compile(r"\((\d+)\)$")
 _EXIT_CODE = re.compile(r"\(exit code (-?\d+)\)(?:: )?")
 _OUT_OF_MEMORY = re.compile(r"(main: )?OOMKilled")
@@ -29,8 +26,6 @@ _ERROR = "error: "
 """How a text begins that is an error in place of a control value."""
 _CONTROL = re.compile(r"[ca]\d+")
 _SHUT_DOWN = "workflow shutdown with strategy"
-_ON_EXIT = ".onExit"
-"""Argo's suffix for the node of what runs after the pipeline."""
 _UNKNOWN_REMOVER = ("", POD_REMOVED.reason, STOPPED.reason)
 """What the runtime says when it does not know who removed its pod."""
 
@@ -110,47 +105,6 @@ class NodeAttempt:
         """The container's own message, which Argo puts after the exit code."""
         exit_code = _EXIT_CODE.search(self.message)
         return self.message[exit_code.end() :] if exit_code else self.message
-
-
-def workflow_nodes(workflow: KubernetesObject) -> dict[str, KubernetesObject]:
-    """A Workflow's nodes by id. Argo compresses them when there are many."""
-    status = workflow.get("status") or {}
-    if packed := status.get("compressedNodes"):
-        nodes: dict[str, KubernetesObject] = json.loads(gzip.decompress(base64.b64decode(packed)))
-        return nodes
-    return status.get("nodes") or {}
-
-
-def is_of_exit(node: KubernetesObject, workflow: KubernetesObject) -> bool:
-    """Whether a node belongs to what runs after the pipeline."""
-    root, name = f"{workflow['metadata']['name']}{_ON_EXIT}", str(node.get("name", ""))
-    return name == root or name.startswith((f"{root}.", f"{root}("))
-
-
-def exit_node(workflow: KubernetesObject) -> KubernetesObject | None:
-    """The node of what runs after the pipeline; None where that has not begun."""
-    root = f"{workflow['metadata']['name']}{_ON_EXIT}"
-    return next((node for node in workflow_nodes(workflow).values() if node.get("name") == root), None)
-
-
-def has_exit(workflow: KubernetesObject) -> bool:
-    """Whether something runs after the pipeline of a Workflow, whatever becomes of the pipeline."""
-    return bool((workflow.get("spec") or {}).get("onExit"))
-
-
-def without_exit(workflow: KubernetesObject) -> KubernetesObject:
-    """The Workflow as if nothing ran after its pipeline: its status and its nodes are those of the pipeline alone."""
-    if not has_exit(workflow):
-        return workflow
-    nodes = {key: node for key, node in workflow_nodes(workflow).items() if not is_of_exit(node, workflow)}
-    status = {key: value for key, value in (workflow.get("status") or {}).items() if key != "compressedNodes"}
-    status["nodes"] = nodes
-    root = next((node for node in nodes.values() if node.get("name") == workflow["metadata"]["name"]), None)
-    if root is not None and root.get("phase") in FINISHED:
-        status.update(phase=root["phase"], message=root.get("message") or "")
-        if root.get("finishedAt"):
-            status["finishedAt"] = root["finishedAt"]
-    return {**workflow, "status": status}
 
 
 class TaskPaths:

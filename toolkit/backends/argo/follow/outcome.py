@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.workflow import ASKED_ANNOTATION
-from toolkit.backends.argo.follow.nodes import (
-    FINISHED,
-    CompositeNodes,
-    NodeAttempt,
-    TaskPaths,
-    exit_node,
-    has_exit,
-    parse_time,
-    was_asked_to_end,
-    without_exit,
-    workflow_nodes,
-)
+from toolkit.backends.argo.follow.nodes import CompositeNodes, NodeAttempt, TaskPaths, parse_time, was_asked_to_end
 from toolkit.backends.argo.pod_failures import POD_DEADLINE
 from toolkit.backends.argo.pods import STEP_DEADLINE
 from toolkit.backends.argo.shutdown import give_up_reason
+from toolkit.backends.argo.workflow_status import (
+    FINISHED,
+    exit_node,
+    has_exit,
+    without_exit,
+    workflow_nodes,
+    workflow_status,
+)
 from toolkit.backends.scheduler import Outcome
 from toolkit.runtime.shared.causes import ASKED, PASSED_ON, SHUT_DOWN
 from toolkit.runtime.shared.tree import ON_EXIT
@@ -46,11 +43,6 @@ def ended_at(workflow: KubernetesObject) -> str | None:
 def kubernetes_time(text: str) -> str:
     """A time of Kubernetes, which has no milliseconds, in the form of records."""
     return text if "." in text else text.replace("Z", ".000Z")
-
-
-def workflow_status(workflow: KubernetesObject) -> str:
-    """The phase of a Workflow: Pending, Running, Succeeded, Failed or Error; empty before the controller has seen it."""
-    return str((workflow.get("status") or {}).get("phase") or "")
 
 
 def outcome_of(
