@@ -21,7 +21,7 @@ from tests.support.engine import without_images
 from tests.support.scratch import LIMIT, Result, Scratch, finish
 from tests.support.session import READY, SLEEP, Session
 from tests.support.workplace import Workplace
-from toolkit.backends.argo.follow.nodes import workflow_nodes
+from toolkit.backends.argo.workflow_status import workflow_nodes
 
 pytestmark = [pytest.mark.argo, pytest.mark.timeout(900)]
 

@@ -23,7 +23,8 @@ from tests.support.engine import without_images
 from tests.support.workplace import Workplace
 from toolkit.backends.argo.compile.manifest import to_text
 from toolkit.backends.argo.compile.workflow import Image, Manifests
-from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
+from toolkit.backends.argo.follow.nodes import node_attempts
+from toolkit.backends.argo.workflow_status import FINISHED
 from toolkit.runtime.shared.protocol import PROTOCOL
 
 pytestmark = pytest.mark.argo

@@ -20,8 +20,8 @@ from tests.support import argo_cases as cases
 from tests.support.cluster import SCRIPTS, Cluster, namespace
 from tests.support.workplace import BASES, VOLUME
 from toolkit.backends.argo.compile.workflow import Manifests
-from toolkit.backends.argo.follow.nodes import FINISHED, workflow_nodes
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
+from toolkit.backends.argo.workflow_status import FINISHED, workflow_nodes
 from toolkit.model.pipeline import Map, Pipeline, Step
 
 # The timeout is for a machine that builds kwok first.

@@ -22,7 +22,7 @@ import yaml
 
 from tests.conformance.case import Case, Environment
 from tests.support.scratch import Result, Scratch
-from toolkit.backends.argo.follow.nodes import workflow_nodes
+from toolkit.backends.argo.workflow_status import workflow_nodes
 
 if TYPE_CHECKING:
     from tests.support.workplace import Workplace

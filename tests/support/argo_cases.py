@@ -103,6 +103,7 @@ EVERYTHING: dict[str, Any] = {
     "overrides": {},
     "max_workflow_duration_in_seconds": 86400,
     "max_step_duration_in_seconds": 3600,
+    "max_on_exit_step_duration_in_seconds": 300,
     "retry_strategy": {
         "limit": 2,
         "retry_policy": "OnError",

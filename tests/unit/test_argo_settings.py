@@ -24,7 +24,7 @@ IN_THE_OBJECTS = {
 # The client's: which image is built, what objects are called, where they go, a file beside them.
 OF_THE_CLIENT = {"image", "name", "namespace", "context", "output_file"}
 # The plan's own, and seen in the objects of a map only (tests/golden/argo/ has one), or in its text.
-OF_THE_PLAN = {"pods_per_map", "strict"}
+OF_THE_PLAN = {"pods_per_map", "strict", "max_on_exit_step_duration_in_seconds"}
 # Said to be without effect by `toolkit show --json`; docs/sameness.md has why.
 WITHOUT_EFFECT = {"pids_limit", "auto_remove_container"}
 REFUSED = {"expose_parameters_as_inputs"}

@@ -37,7 +37,7 @@ class CompletedWork:
         self.states = states(tree, self._kept_attempts, controls, active=False)
         self.controls = self.states.controls
         self._done = {row.path for row in self.states.rows if row.attempts and row.status == "succeeded"}
-        self._handled = {row.path for row in self.states.rows if row.on_failure == "succeeded"}
+        self._handled = {row.path for row in self.states.rows if row.is_handled}
 
     def first_attempt(self, path: str) -> int:
         """The number of a task's next attempt; 0 is one that has succeeded and is not run again."""

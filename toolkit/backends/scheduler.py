@@ -22,7 +22,7 @@ from toolkit.backends.launcher import Job, Launcher, Verdict
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.runtime.shared.controls import control_error, missing_value_reason
 from toolkit.runtime.shared.retry_policy import is_too_late, may_be_retried, pauses
-from toolkit.runtime.shared.tree import HANDLER, Tree, branches, join
+from toolkit.runtime.shared.tree import HANDLER, ON_EXIT, Tree, branches, join
 from toolkit.store import writer
 from toolkit.store.verdict import Attempt, merge
 
@@ -40,7 +40,7 @@ class Listener(Protocol):
     def ended(self, step: PlannedStep, attempt: Attempt, seconds: float) -> None: ...
     def passed(self, step: PlannedStep) -> None: ...
     def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None: ...
-    def cancelling(self, kill: bool) -> None: ...
+    def cancelling(self, kill: bool, exiting: bool = False) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,13 @@ class Outcome:
         status: succeeded, failed or cancelled.
         fault: whether the engine or the disk failed, and not the step.
         reason: empty when it succeeded.
+        on_exit: why what ran after the pipeline did not succeed; empty where it did, or where nothing ran.
     """
 
     status: str
     reason: str = ""
     fault: bool = False
+    on_exit: str = ""
 
 
 class Cancel:
@@ -101,6 +103,7 @@ class Scheduler:
         parallelism: attempts that run at once; None is as many as there are processors.
         controls: control values that follow from the run's parameters.
         completed_work: what is done already of a run that continues.
+        before_exit: called with the run's status before the steps of on_exit begin.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Scheduler:
         parallelism: int | None = None,
         controls: ControlValues | None = None,
         completed_work: CompletedWork | None = None,
+        before_exit: Callable[[str], None] = lambda status: None,
     ) -> None:
         self._plan = plan
         self._tree = Tree(plan.document())
@@ -139,6 +143,8 @@ class Scheduler:
         self._pausing: dict[object, _Resume] = {}
         self._ready: deque[tuple[_Resume, Any]] = deque()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._before_exit = before_exit
+        self._exiting = False
         self._handled_cancels = 0
         self._out_of_time = False
         self._numbers = iter(range(1 << 62))
@@ -150,22 +156,34 @@ class Scheduler:
         Raises:
             Infrastructure: the engine stopped answering.
         """
-        ended: list[Outcome] = []
         try:
             if self._deadline is not None:
                 self._at(self._deadline, self._run_out_of_time)
-            self._begin(self._sequence("", ""), ended.append)
-            while not ended:
-                self._resume_ready()
-                if not ended:
-                    self._handle_next()
-            return self._final_outcome(ended[0])
+            outcome = self._final_outcome(self._run_to_end("", ""))
+            if self._tree.on_exit is not None and self._cancel.count < 2:
+                self._exiting = True
+                for job in self._prepared.values():
+                    job.discard()
+                self._prepared.clear()
+                self._before_exit(outcome.status)
+                outcome = replace(outcome, on_exit=self._run_to_end(ON_EXIT, ON_EXIT).reason)
+            return outcome
         finally:
             for job in self._running:
                 job.stop(kill=True)
             for job in self._prepared.values():
                 job.discard()
             self._launcher.close()
+
+    def _run_to_end(self, scope: str, instance: str) -> Outcome:
+        """Runs a sequence to its end."""
+        ended: list[Outcome] = []
+        self._begin(self._sequence(scope, instance), ended.append)
+        while not ended:
+            self._resume_ready()
+            if not ended:
+                self._handle_next()
+        return ended[0]
 
     def unfinished(self) -> list[str]:
         """The names of what may still run in the engine."""
@@ -207,8 +225,9 @@ class Scheduler:
             raise message.error
         if self._cancel.count > self._handled_cancels:
             self._handled_cancels = self._cancel.count
-            self._listener.cancelling(kill=self._handled_cancels > 1)
-            self._stop(kill=self._handled_cancels > 1)
+            self._listener.cancelling(kill=self._handled_cancels > 1, exiting=self._exiting)
+            if self._stopping:
+                self._stop(kill=self._handled_cancels > 1)
         if message.job is None or message.verdict is None:
             return
         resume = self._running.pop(message.job, None)
@@ -224,6 +243,9 @@ class Scheduler:
 
     @property
     def _stopping(self) -> bool:
+        if self._exiting:
+            # Only a kill ends the steps of on_exit, which run after a first request to cancel.
+            return self._cancel.count > 1
         return self._cancel.count > 0 or self._out_of_time
 
     def _stop(self, kill: bool) -> None:
@@ -238,7 +260,7 @@ class Scheduler:
         self._pausing.clear()
 
     def _run_out_of_time(self) -> None:
-        if not self._stopping:
+        if not self._stopping and not self._exiting:
             self._out_of_time = True
             self._stop(kill=False)
 
@@ -286,7 +308,8 @@ class Scheduler:
     def _after_handler(self, step: PlannedStep, outcome: Outcome) -> _Routine:
         """What becomes of a step that has not succeeded: the outcome of its handler, where one runs."""
         if outcome.status == "failed" and step.handler is not None and not self._stopping:
-            return (yield from self._sequence(step.handler, join(step.path, HANDLER)))
+            handled = yield from self._sequence(step.handler, join(step.path, HANDLER))
+            return outcome if step.keep_failure and handled.status != "cancelled" else handled
         return outcome
 
     def _row(self, row: StepRow, step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
@@ -380,6 +403,8 @@ class Scheduler:
             is_last = (
                 outcome.status != "failed"
                 or self._stopping
+                or self._out_of_time
+                or self._cancel.count > 0
                 or is_too_late(time.monotonic() - began, pause, back_off.max_duration)
                 or not may_be_retried(retry.retry_policy, retry.limit, number - first + 1, attempt.fault)
             )

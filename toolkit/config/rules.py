@@ -224,6 +224,7 @@ def _rules() -> Rules:
         checks[(cls, "service_account_name")] = check_subdomain
     for key in (
         "max_workflow_duration_in_seconds",
+        "max_on_exit_step_duration_in_seconds",
         "grace_period_in_seconds",
         "parallelism",
         "pods_per_map",

@@ -162,6 +162,8 @@ class ExecutorConfig(NamedTuple):
     # Run keys: every environment honours them.
     max_workflow_duration_in_seconds: int | None = None
     max_step_duration_in_seconds: int | None = None
+    max_on_exit_step_duration_in_seconds: int = 600
+    """The longest time of one attempt of a step of on_exit, which the time limit of the run does not end."""
     retry_strategy: RetryStrategy = RetryStrategy()
     parallelism: int | None = None
     """How many steps may run at once; None is no limit on a cluster, and the number of processors elsewhere."""

@@ -88,6 +88,11 @@ def _argument(row: ArgumentRow) -> Argument:
     return Argument(row.get("type"), row.get("annotation", ""), (row["default"],) if "default" in row else None)
 
 
+ON_EXIT_INSIDE = (
+    "on_exit is for the pipeline that is run, and this one is inside another: give it to the outermost pipeline"
+)
+
+
 class _ModelBuilder:
     """Makes the model.
 
@@ -104,7 +109,8 @@ class _ModelBuilder:
 
     def whole(self, node: PipelineDescription) -> Pipeline:
         """The pipeline that is run: what it declares of parameters counts, and of the pipelines inside it nothing does."""
-        pipeline = self.pipeline(node)
+        on_exit = node.get("on_exit")
+        pipeline = replace(self.pipeline(node, whole=True), on_exit=self._optional_pipeline(on_exit))
         declared = node.get("parameters")
         if declared is None:
             return pipeline
@@ -133,10 +139,13 @@ class _ModelBuilder:
                 ) from None
         return DeclaredParameter(known.type, known.annotation, known.default, name, row.get("description") or "", where)
 
-    def pipeline(self, node: PipelineDescription) -> Pipeline:
+    def pipeline(self, node: PipelineDescription, whole: bool = False) -> Pipeline:
         if not node["steps"]:
             raise BadInput("the pipeline has no steps", self._file)
-        steps = tuple(self._step(step_node) for step_node in node["steps"])
+        if not whole and node.get("on_exit") is not None:
+            # The reader of each form refuses it with its line.
+            raise BadInput(ON_EXIT_INSIDE, self._file)
+        steps = tuple(self._with_kept_failure(self._step(step_node), step_node) for step_node in node["steps"])
         places: dict[str, str] = {}
         for step, step_node in zip(steps, node["steps"], strict=True):
             if step.name in places:
@@ -180,6 +189,20 @@ class _ModelBuilder:
                         step.line,
                     )
         return ORDERS[name]
+
+    def _with_kept_failure(self, step: Step, node: StepDescription) -> Step:
+        """The step with what it says of its ``on_failure``."""
+        if not node.get("keep_failure"):
+            return step
+        if isinstance(step, Stub):
+            return step
+        if step.on_failure is None:
+            raise BadInput(
+                f"the step {step.name!r} has keep_failure and no on_failure: keep_failure says that the step stays failed when its "
+                "on_failure has succeeded",
+                self._where(node),
+            )
+        return replace(step, keep_failure=True)
 
     def _parameters_file(self, node: PipelineDescription) -> NamedFile | None:
         named = node.get("parameters_file")

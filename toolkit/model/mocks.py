@@ -29,7 +29,7 @@ from toolkit.model.pipeline import (
 )
 from toolkit.runtime.shared.catalog import BadKey, executed_name, is_pattern, matches
 from toolkit.runtime.shared.keys import escape_braces, names_in_key
-from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
+from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, ON_EXIT, join
 from toolkit.runtime.shared.values import short_json
 
 if TYPE_CHECKING:
@@ -98,7 +98,10 @@ def apply_mocks(
             patched[path] = replace(made, patched=Patched() if patches[key].marked else None)
         else:
             patched[path] = _giving(tasks[path], patches[key])
-    return replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
+    mocked = replace(_mock_pipeline(pipeline, "", patched), written=pipeline)
+    if pipeline.on_exit is None:
+        return mocked
+    return replace(mocked, on_exit=_mock_pipeline(pipeline.on_exit, ON_EXIT, patched))
 
 
 def _giving(task: Task, patch: AppliedPatch) -> Task:
@@ -196,6 +199,8 @@ def _tasks(pipeline: Pipeline, scope: str) -> Iterator[tuple[str, Task]]:
             yield path, step
         for label, inner in inner_pipelines(step):
             yield from _tasks(inner, join(path, label) if label else path)
+    if pipeline.on_exit is not None:
+        yield from _tasks(pipeline.on_exit, ON_EXIT)
 
 
 def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:

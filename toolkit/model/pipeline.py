@@ -134,6 +134,7 @@ class Task:
             None leaves that to the configuration.
         overrides: the name of an override that every configuration has; or the names by executor type or environment.
         settings: those that are said beside the step; None where none are.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded; of composites as well.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Task:
     patched: Patched | None = None
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ class Nested:
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ class Parallel:
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,7 @@ class Map:
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
     source: str | None = None
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,6 +242,7 @@ class Conditional:
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
     source: str | None = None
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,6 +259,7 @@ class Loop:
     terminate_with_failure: bool = False
     line: str | None = field(default=None, compare=False)
     after: tuple[str, ...] = ()
+    keep_failure: bool = False
 
 
 Composite = Nested | Parallel | Map | Conditional | Loop
@@ -279,6 +286,7 @@ class Pipeline:
         parameters_file: a file that scripts read themselves, and that holds the run's values when they do.
         parameters: all that a run of the pipeline can be given, where it declares them; None where they are what its steps take.
         written: of one whose steps are mocked, the one that was written.
+        on_exit: what runs after the pipeline, however it has ended; only of the pipeline that is run.
     """
 
     steps: tuple[Step, ...]
@@ -287,3 +295,4 @@ class Pipeline:
     parameters: tuple[DeclaredParameter, ...] | None = None
     written: Pipeline | None = field(default=None, compare=False)
     order: Order = "line"
+    on_exit: Pipeline | None = None

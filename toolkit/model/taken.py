@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from toolkit.model.mocks import inner_pipelines
 from toolkit.model.pipeline import Argument, Conditional, Constant, Loop, Map, Pipeline, Source, Step, Stub, Task
-from toolkit.runtime.shared.tree import ANY, join
+from toolkit.runtime.shared.tree import ANY, ON_EXIT, TOLD, join
 
 _IN_KEY = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 NOTHING_KNOWN = Argument()
@@ -103,6 +103,9 @@ class _Visit:
                 self.sequence(inner, join(path, label) if label else path, certain | items, possible)
             certain |= _returned(step, certainly=True)
             possible |= _returned(step, certainly=False)
+        if pipeline.on_exit is not None:
+            # After a failure nothing is certain, but for what on_exit's steps are told.
+            self.sequence(pipeline.on_exit, ON_EXIT, frozenset(TOLD), possible)
 
 
 def _of_others(pipeline: Pipeline, around: frozenset[str], certainly: bool) -> Iterator[frozenset[str]]:

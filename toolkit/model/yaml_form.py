@@ -17,6 +17,7 @@ from toolkit.config.settings import StepSettings
 from toolkit.errors import BadInput
 from toolkit.model import step_settings
 from toolkit.model.argument_types import WRITTEN, parse_type
+from toolkit.model.description import ON_EXIT_INSIDE
 from toolkit.model.pipeline import ORDERS, REDUCERS, RETURN_KINDS, TASK_KINDS
 from toolkit.runtime.shared.values import is_plain
 
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
 
 _TYPES = ("task", "stub", "pipeline", "parallel", "map", "conditional", "loop", "success", "fail")
 _ENDS = ("success", "fail")
-_COMMON = ("type", "next", "next_node", "after", "on_failure", "terminate_with_success", "terminate_with_failure")
+_COMMON = (
+    "type",
+    "next",
+    "next_node",
+    "after",
+    "on_failure",
+    "keep_failure",
+    "terminate_with_success",
+    "terminate_with_failure",
+)
 _KEYS = {
     "task": (
         *_COMMON,
@@ -80,7 +90,7 @@ def read(path: Path) -> PipelineDescription:
         if key not in ("dag", "parameters", _PARAMETERS_FILE) and not isinstance(tree.value[key].value, dict):
             inside = ": it stands in the dag" if key in _OF_DAG else ""
             raise BadInput(f"unknown key {key!r} beside dag{inside}", tree.key_where(key))
-    description = _DagReader().dag(tree.value["dag"])
+    description = _DagReader().dag(tree.value["dag"], whole=True)
     if named is not None:
         description["parameters_file"] = {"path": _text(named, _PARAMETERS_FILE), "line": _line_of(named.where)}
     if "parameters" in tree.value:
@@ -157,11 +167,18 @@ class _DagReader:
     def __init__(self) -> None:
         self._count = 0
 
-    def dag(self, tree: Located) -> PipelineDescription:
-        """The description of a dag and of all dags inside it."""
+    def dag(self, tree: Located, whole: bool = False) -> PipelineDescription:
+        """The description of a dag and of all dags inside it.
+
+        Args:
+            whole: whether it is the dag of the pipeline that is run.
+        """
         entries = _mapping(tree, "dag")
         if set(entries) == {"dag"}:
-            return self.dag(entries["dag"])
+            return self.dag(entries["dag"], whole)
+        on_exit = entries.pop("on_exit", None)
+        if on_exit is not None and not whole:
+            raise BadInput(ON_EXIT_INSIDE, on_exit.where)
         _check_keys(tree, entries, _OF_DAG, "dag")
         is_graph = _order(entries) == "graph"
         for key in ("steps",) if is_graph else ("start_at", "steps"):
@@ -175,13 +192,20 @@ class _DagReader:
                     "a graph has no start_at: each of its steps starts as soon as what it needs has ended; leave it out",
                     tree.key_where("start_at"),
                 )
-            return {"name": name, "steps": _Graph(self, entries["steps"], steps).in_order(), "order": "graph"}
+            graph = _Graph(self, entries["steps"], steps, on_exit)
+            described: PipelineDescription = {"name": name, "steps": graph.in_order(), "order": "graph"}
+            if on_exit is not None:
+                described["on_exit"] = graph.on_exit(on_exit)
+            return described
         sequence = _Sequence(self, entries["steps"], steps)
         order = sequence.from_step(_text(entries["start_at"], "start_at"), entries["start_at"].where, ())
         if not order:
             raise BadInput("the dag has no step before its end", tree.where)
+        described = {"name": name, "steps": order}
+        if on_exit is not None:
+            described["on_exit"] = sequence.on_exit(on_exit)
         sequence.check_all_reached()
-        return {"name": name, "steps": order}
+        return described
 
     def count_step(self, where: str) -> None:
         """Counts one more step.
@@ -204,6 +228,7 @@ class _Steps:
         self._reader = reader
         self._tree = tree
         self._steps = steps
+        self._reached: set[str] = set()
 
     def from_step(self, name: str, place: str, handlers: tuple[str, ...]) -> list[StepDescription]:
         """The steps from ``name`` on, where a handler begins with it.
@@ -244,6 +269,23 @@ class _Steps:
             return None
         return {"name": "", "steps": self.from_step(first, tree.where, (*handlers, first))}
 
+    def on_exit(self, tree: Located) -> PipelineDescription:
+        """The pipeline of the dag's ``on_exit``, which is a dag or names the step at which it begins."""
+        if isinstance(tree.value, dict):
+            return self._reader.dag(tree)
+        first = _text(tree, "on_exit")
+        kind, _ = self._step_entries(first, tree.where)
+        if kind in _ENDS:
+            raise BadInput(
+                f"on_exit names {first!r}, which does nothing: leave it out, or name a step that runs", tree.where
+            )
+        if first in self._reached:
+            raise BadInput(
+                f"on_exit names the step {first!r}, which runs in the pipeline itself: name a step that no `next` leads to",
+                tree.where,
+            )
+        return {"name": "", "steps": self.from_step(first, tree.where, (first,))}
+
     def _describe_step(
         self, name: str, kind: str, node: dict[str, Located], line: int, handlers: tuple[str, ...]
     ) -> StepDescription:
@@ -253,6 +295,7 @@ class _Steps:
             handler = self._describe_handler(name, node, handlers)
             task = _describe_task(name, node, line)
             task["on_failure"] = handler
+            _copy_kept_failure(node, task)
             return task
         return self._describe_composite(name, kind, node, line, handlers)
 
@@ -262,6 +305,7 @@ class _Steps:
         handler = self._describe_handler(name, node, handlers)
         step: StepDescription = {"type": kind, "name": name, "line": line, "on_failure": handler}
         _copy_flags(node, step)
+        _copy_kept_failure(node, step)
         if "parameter" in node:
             step["parameter"] = _text(node["parameter"], "parameter")
         if "iterate_on" in node:
@@ -301,10 +345,6 @@ class _Steps:
 
 class _Sequence(_Steps):
     """The steps of a line, followed along ``next``: from the dag's start, and from each step that an ``on_failure`` names."""
-
-    def __init__(self, reader: _DagReader, tree: Located, steps: dict[str, Located]) -> None:
-        super().__init__(reader, tree, steps)
-        self._reached: set[str] = set()
 
     def from_step(self, name: str, place: str, handlers: tuple[str, ...]) -> list[StepDescription]:
         """The steps from ``name`` to a success, a fail, or a step without a ``next``.
@@ -354,14 +394,18 @@ class _Sequence(_Steps):
 
 
 class _Graph(_Steps):
-    """The steps of a graph, as they stand in the file. One that an ``on_failure`` names is a handler, and no part of the graph."""
+    """The steps of a graph, as they stand in the file. What an ``on_failure`` or the ``on_exit`` names is no part of the graph."""
 
-    def __init__(self, reader: _DagReader, tree: Located, steps: dict[str, Located]) -> None:
+    def __init__(self, reader: _DagReader, tree: Located, steps: dict[str, Located], on_exit: Located | None) -> None:
         super().__init__(reader, tree, steps)
-        self._failing = {
-            handler: name for name, step in steps.items() if (handler := _step_named_under(step, "on_failure")) in steps
+        self._apart = {
+            handler: f"the on_failure of {name!r}"
+            for name, step in steps.items()
+            if (handler := _step_named_under(step, "on_failure")) in steps
         }
-        """For each step that is a handler, a step that names it."""
+        """For each step that is no part of the graph, what it is."""
+        if on_exit is not None and isinstance(on_exit.value, str):
+            self._apart[on_exit.value] = "the on_exit"
 
     def in_order(self) -> list[StepDescription]:
         """The steps of the graph, each after those that it names and those whose ``next`` names it."""
@@ -372,7 +416,7 @@ class _Graph(_Steps):
         for name in self._steps:
             place = _name_where(self._tree, name)
             kind, node = self._step_entries(name, place)
-            if name in self._failing:
+            if name in self._apart:
                 self._check_handler(name, node)
                 continue
             if kind in _ENDS:
@@ -397,10 +441,9 @@ class _Graph(_Steps):
     def _named(self, tree: Located, name: str, key: str) -> str:
         """The step of the graph that a step names under a key."""
         other = _text(tree, key)
-        if other in self._failing:
+        if other in self._apart:
             raise BadInput(
-                f"the step {name!r} has {other!r} in its {key}, which is the on_failure of {self._failing[other]!r} and so no part "
-                "of the graph",
+                f"the step {name!r} has {other!r} in its {key}, which is {self._apart[other]} and so no part of the graph",
                 tree.where,
             )
         if other in _ENDS and other not in self._steps:
@@ -418,8 +461,8 @@ class _Graph(_Steps):
         for key in ("next", "next_node", "after"):
             if key in node:
                 raise BadInput(
-                    f"the step {name!r} is the on_failure of {self._failing[name]!r} and so no part of the graph, where nothing is "
-                    f"before or after it: leave out its {key}, and give on_failure a dag where the handler has several steps",
+                    f"the step {name!r} is {self._apart[name]} and so no part of the graph, where nothing is before or after it: "
+                    f"leave out its {key}, and write a dag in place of its name where it has several steps",
                     node[key].where,
                 )
 
@@ -576,6 +619,20 @@ def _copy_flags(node: dict[str, Located], step: StepDescription) -> None:
         step["terminate_with_success"] = _flag(node, "terminate_with_success")
     if "terminate_with_failure" in node:
         step["terminate_with_failure"] = _flag(node, "terminate_with_failure")
+
+
+def _copy_kept_failure(node: dict[str, Located], step: StepDescription) -> None:
+    """Copies whether a step stays failed when its ``on_failure`` has succeeded."""
+    if "keep_failure" not in node or not _flag(node, "keep_failure"):
+        return
+    if "on_failure" not in node:
+        raise BadInput(
+            f"the step {step['name']!r} has keep_failure and no on_failure: keep_failure says that the step stays failed when its "
+            "on_failure has succeeded",
+            node["keep_failure"].where,
+        )
+    if step["on_failure"] is not None:
+        step["keep_failure"] = True
 
 
 def _flag(node: dict[str, Located], key: str) -> bool:

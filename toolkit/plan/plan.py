@@ -141,6 +141,7 @@ class PlannedStep:
         type: task, stub, pipeline, parallel, map, conditional or loop.
         settings: index into the plan's settings; None for a step that has no container.
         inside: what a composite holds; None for any other step. handler: the scope of on_failure.
+        keep_failure: whether the step stays failed when its handler has succeeded.
         executed: what the executed notebook is called, where that is not by the notebook alone.
         ends: success or failure, if the step ends its sequence once it has succeeded; else empty.
         line: where the step stands, for messages; never compared.
@@ -159,6 +160,7 @@ class PlannedStep:
     executed: str = ""
     emits: tuple[Emission, ...] = ()
     line: str | None = field(default=None, compare=False)
+    keep_failure: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,7 @@ class Plan:
         controls: where each composite's control values come from, by its path (:mod:`toolkit.plan.controls`).
         given: composites whose control values follow from the run's parameters alone.
         ignore: patterns of files that a step may leave without putting them.
+        on_exit: the path of the row, of no sequence, that holds what runs after the pipeline; None where nothing does.
     """
 
     steps: tuple[PlannedStep, ...]
@@ -212,6 +215,7 @@ class Plan:
     ignore: tuple[str, ...] = ()
     controls: Mapping[str, tuple[Control, ...]] = field(default_factory=dict, compare=False)
     given: tuple[str, ...] = ()
+    on_exit: str | None = None
 
     def step(self, path: str) -> PlannedStep:
         return next(step for step in self.steps if step.path == path)
@@ -232,7 +236,7 @@ class Plan:
         stores: StoresRow = {"run_log": self.run_log, "catalog": self.catalog, "data_folder": self.data_folder}
         if self.ignore:
             stores["ignore"] = list(self.ignore)
-        return {
+        document: PlanDocument = {
             "version": VERSION,
             "stores": stores,
             "import_roots": list(self.import_roots),
@@ -240,6 +244,9 @@ class Plan:
             "scopes": {scope.path: _scope_json(scope) for scope in self.scopes},
             "steps": [_step_json(step) for step in self.steps],
         }
+        if self.on_exit is not None:
+            document["on_exit"] = self.on_exit
+        return document
 
     def to_json(self) -> bytes:
         """The plan as canonical JSON, which is also what the runtime reads. Values of the user's in it keep their order."""
@@ -337,6 +344,8 @@ def _step_json(step: PlannedStep) -> StepRow:
     row: StepRow = {"path": step.path, "type": step.type, "name": step.name}
     if step.handler is not None:
         row["handler"] = step.handler
+    if step.keep_failure:
+        row["keep_failure"] = True
     if step.ends:
         row["ends"] = step.ends
     composite: CompositeKeys = _composite_json(step.inside) if step.inside is not None else {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.config.settings import Config
 from toolkit.errors import BadInput
+from toolkit.model.mocks import inner_pipelines
 from toolkit.model.pipeline import (
     REDUCERS,
     Binding,
@@ -38,7 +39,7 @@ from toolkit.plan.plan import (
     settings_key,
 )
 from toolkit.plan.sources import Sources
-from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
+from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, ON_EXIT, TOLD, join
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import BindRow, StepType
@@ -77,11 +78,16 @@ class _Planner:
 
     def plan(self, pipeline: Pipeline, import_roots: tuple[str, ...]) -> Plan:
         self._plan_sequence(pipeline, "", None)
+        if pipeline.on_exit is not None:
+            self._plan_on_exit(pipeline, pipeline.on_exit)
         self._scopes.sort(key=lambda scope: scope.path)
         store = self._config.catalog
         rows = keys.name_executed_notebooks(self._rows)
         keys.check_side_by_side(rows, self._scopes)
         analysis = controls.analyse_controls(rows, self._scopes)
+        if pipeline.on_exit is not None:
+            _check_told(pipeline)
+            self._check_controls_of_exit(analysis)
         return Plan(
             steps=analysis.steps,
             scopes=tuple(self._scopes),
@@ -93,7 +99,35 @@ class _Planner:
             ignore=store.ignore,
             controls=analysis.controls,
             given=analysis.given,
+            on_exit=ON_EXIT if pipeline.on_exit is not None else None,
         )
+
+    def _plan_on_exit(self, pipeline: Pipeline, on_exit: Pipeline) -> None:
+        """Adds the row that holds the steps of on_exit, which is in no sequence, and those steps."""
+        clash = next((step for step in pipeline.steps if step.name == ON_EXIT), None)
+        if clash is not None:
+            raise BadInput(
+                f"the step {ON_EXIT!r} has the path of the pipeline's on_exit: give it another name", clash.line
+            )
+        inside = PlannedComposite((("", ON_EXIT),))
+        self._rows.append(PlannedStep(ON_EXIT, "pipeline", ON_EXIT, inside=inside, line=on_exit.steps[0].line))
+        # Its steps run after all of the pipeline's, and may name them.
+        self._around.append(_Place(_Siblings(replace(pipeline, order="line"), ""), len(pipeline.steps)))
+        self._plan_sequence(on_exit, ON_EXIT, None)
+        self._around.pop()
+
+    def _check_controls_of_exit(self, analysis: controls.ControlAnalysis) -> None:
+        """Refuses a composite in on_exit that depends on what only a step of the pipeline knows, which may never run."""
+        [root] = [scope for scope in self._scopes if scope.path == ""]
+        known = {*root.returns, *TOLD}
+        for row in analysis.steps:
+            is_given = row.path.startswith(f"{ON_EXIT}/") and row.path in analysis.given
+            if is_given and row.inside is not None and row.inside.parameter in known:
+                raise BadInput(
+                    f"the {row.type} {row.name!r} of on_exit depends on {row.inside.parameter!r}, which no task of on_exit "
+                    "returns before it: put a task before it that takes the value and returns it under another name",
+                    row.line,
+                )
 
     def _plan_sequence(self, pipeline: Pipeline, scope: str, owner: str | None) -> PlannedScope:
         """Adds the rows of a sequence and all that is inside them."""
@@ -199,7 +233,7 @@ class _Planner:
                 item=step.index_as,
                 limit=step.max_iterations,
             )
-        self._rows[place] = replace(row, inside=inside)
+        self._rows[place] = replace(row, inside=inside, keep_failure=step.keep_failure)
         return {name for scope in inner for name in scope.returns}, any(scope.puts for scope in inner)
 
     def _source(self, step: Map | Conditional, name: str, use: str) -> str | None:
@@ -216,12 +250,23 @@ class _Planner:
         for argument, binding in task.bind.items():
             bind[argument] = self._plan_binding(task, argument, binding, named)
         handler = join(path, HANDLER) if task.on_failure is not None else None
-        settings = self._settings_of(task)
+        settings = self._settings_of(task, path)
         strict = self._config.executor.config.strict if task.strict is None else task.strict
         if strict and task.kind == "shell":
             task = replace(task, shell="bash", strict=True)
         return PlannedStep(
-            path, "task", task.name, settings, task, bind, tuple(gets), None, handler, _ends(task), line=task.line
+            path,
+            "task",
+            task.name,
+            settings,
+            task,
+            bind,
+            tuple(gets),
+            None,
+            handler,
+            _ends(task),
+            line=task.line,
+            keep_failure=task.keep_failure,
         )
 
     def _plan_get(self, task: Task, key: str) -> CatalogGet:
@@ -264,8 +309,11 @@ class _Planner:
             raise BadInput(f"the step {step.name!r} {use} {name} of {source!r}, which does not return it", step.line)
         return path
 
-    def _settings_of(self, task: Task) -> int:
+    def _settings_of(self, task: Task, path: str) -> int:
         settings = step_settings.settings_of(task, self._config.executor)
+        if path.startswith(f"{ON_EXIT}/"):
+            limit = self._config.executor.config.max_on_exit_step_duration_in_seconds
+            settings = replace(settings, time_limit=min(limit, settings.time_limit or limit))
         key = settings_key(settings)
         if key not in self._settings_index:
             self._settings_index[key] = len(self._settings)
@@ -362,6 +410,33 @@ def _returned_names(step: Step) -> set[str]:
     elif isinstance(step, (Map, Loop)):
         pipelines.append(step.branch)
     return names.union(*(_returned_names(inner) for pipeline in pipelines for inner in pipeline.steps))
+
+
+def _check_told(pipeline: Pipeline) -> None:
+    """Refuses names of a step's returns and of the run's parameters that tell the steps of on_exit how the run has ended."""
+    assert pipeline.on_exit is not None
+    for step in (*_all_steps(pipeline), *_all_steps(pipeline.on_exit)):
+        for declared in step.returns if isinstance(step, Task) else ():
+            if declared.name in TOLD:
+                raise BadInput(
+                    f"the step {step.name!r} returns {declared.name}, by which the steps of on_exit know how the run has ended: "
+                    "return it under another name",
+                    step.line,
+                )
+    for parameter in pipeline.parameters or ():
+        if parameter.name in TOLD:
+            raise BadInput(
+                f"the pipeline declares the parameter {parameter.name}, by which the steps of on_exit know how the run has ended: "
+                "give it another name",
+                parameter.line,
+            )
+
+
+def _all_steps(pipeline: Pipeline) -> Iterator[Step]:
+    for step in pipeline.steps:
+        yield step
+        for _, inner in inner_pipelines(step):
+            yield from _all_steps(inner)
 
 
 def _ends(step: Step) -> Ends:

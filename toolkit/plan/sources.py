@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from toolkit.plan.plan import Plan, PlannedScope, PlannedStep
+from toolkit.runtime.shared.tree import ON_EXIT, TOLD
 
 Source = Literal["run", "map", "other"]
 """The run's own parameters, the item of a map, or something that is known only while the pipeline runs."""
@@ -35,7 +36,8 @@ class Sources:
             if any(index in earlier for index in scope.returns.get(name, ())):
                 return "other", None
             if scope.owner is None:
-                return "run", None
+                sees = {*self._scopes[""].returns, *TOLD} if scope.path == ON_EXIT else ()
+                return ("other" if name in sees else "run"), None
             owner = self._rows[scope.owner]
             if owner.inside is not None and not scope.is_handler:
                 if owner.inside.item == name and owner.type in ("map", "loop"):

@@ -114,6 +114,7 @@ class StepDocument(_StepKeys, total=False):
     iterations: int
     on_failure: str
     patched: bool
+    keep_failure: bool
 
 
 class _RunKeys(RunSummary):
@@ -129,6 +130,7 @@ class RunDocument(_RunKeys, total=False):
     """All of ``toolkit show``."""
 
     revision: RevisionRecord
+    on_exit: str
     unread: str
     unknown: list[str]
 

@@ -119,12 +119,13 @@ class Progress(Reporter):
     def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None:
         self._line(f"  {step.path}: attempt {attempt} in {seconds:g} s")
 
-    def cancelling(self, kill: bool) -> None:
-        self._line(
-            "cancelling: killing the running steps"
-            if kill
-            else "cancelling: do it again to kill the running steps at once"
-        )
+    def cancelling(self, kill: bool, exiting: bool = False) -> None:
+        if kill:
+            self._line("cancelling: killing the running steps")
+        elif exiting:
+            self._line("the pipeline has ended, and its on_exit goes on: cancel again to kill that at once")
+        else:
+            self._line("cancelling: do it again to kill the running steps at once")
 
     def finished(self, outcome: Outcome) -> None:
         spent = time.monotonic() - self._began
@@ -132,6 +133,10 @@ class Progress(Reporter):
         is_printed = any(path in outcome.reason for path in self._failed)
         reason = f": {_first_line(outcome.reason)}" if outcome.status == "failed" and not is_printed else ""
         self._line(f"run {self._run_id} {outcome.status} in {spent:.1f} s{reason}")
+        if outcome.on_exit:
+            self._line(
+                f"  on_exit did not succeed, which does not change the run's status: {_first_line(outcome.on_exit)}"
+            )
         if left := self._left.sentence():
             self._line(f"  {printable(left)}")
         self._line(f"  toolkit show {self._run_id}")

@@ -50,8 +50,8 @@ class Harmless(Reporter):
     def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None:
         self._tell(lambda: self._reporter.retrying(step, attempt, seconds))
 
-    def cancelling(self, kill: bool) -> None:
-        self._tell(lambda: self._reporter.cancelling(kill))
+    def cancelling(self, kill: bool, exiting: bool = False) -> None:
+        self._tell(lambda: self._reporter.cancelling(kill, exiting))
 
     def _tell(self, event: Callable[[], None]) -> None:
         try:

@@ -66,6 +66,7 @@ def print_run(run: RunDocument) -> None:
         "pipeline": run["pipeline"],
         "environment": run["environment"],
         "status": run["status"] + (f" in {took}" if took else ""),
+        "on_exit": _on_exit(run),
         "tag": run["tag"],
         "started": f"{_to_seconds(run['started'])} UTC",
         "image": image,
@@ -86,6 +87,12 @@ def print_run(run: RunDocument) -> None:
         if "parameters" in unknown:
             print("  (unknown: what the steps returned)")
     _print_failures(run)
+
+
+def _on_exit(run: RunDocument) -> str:
+    """What became of the steps after the pipeline, where that is not what anyone expects."""
+    status = run.get("on_exit", "succeeded")
+    return "" if status == "succeeded" else f"{status} (which does not change the run's status)"
 
 
 def _commit(run: RunDocument) -> str:
@@ -141,7 +148,9 @@ def _print_failures(run: RunDocument) -> None:
     # A composite fails because of a step inside it, unless no step inside it failed.
     around_failed = {path for step in failed for path in _ancestors(step["path"])}
     failed = [step for step in failed if step["attempts"] or step["path"] not in around_failed]
-    handled = {step["path"] for step in run["steps"] if step.get("on_failure") == "succeeded"}
+    handled = {
+        step["path"] for step in run["steps"] if step.get("on_failure") == "succeeded" and not step.get("keep_failure")
+    }
     failed.sort(key=lambda step: _is_handled(step["path"], handled))
     for step in failed[:_MOST_FAILURES]:
         _print_failure(step, _is_handled(step["path"], handled))

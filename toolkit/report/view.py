@@ -133,6 +133,7 @@ class View:
         self.unread = self._engine_view.why if self._engine_view is not None else None
         run_states = _states(log, run, self.plan)
         self.rows = run_states.rows
+        self._on_exit = run_states.on_exit
         self._run = run
         self._summary = summary(log, run, run_states)
         self.status = self._summary["status"]
@@ -161,6 +162,8 @@ class View:
         }
         if "revision" in record:
             document["revision"] = record["revision"]
+        if self._on_exit is not None:
+            document["on_exit"] = self._on_exit.status
         if self._engine_view is not None:
             document["unread"] = self._engine_view.why
             document["unknown"] = ["parameters"]
@@ -191,6 +194,8 @@ class View:
             document["patched"] = True
         if row.on_failure:
             document["on_failure"] = row.on_failure
+        if row.row.get("keep_failure"):
+            document["keep_failure"] = True
         return document
 
     def _attempt(self, path: str, attempt: Attempt) -> AttemptDocument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,7 +45,7 @@ class Continuation:
             raise BadInput(f"the plan in the record of the run {self.run.id} can't be read: begin a new run") from None
         after = _shape(checked_plan(plan.document()))
         if before == after:
-            return frozenset(step.path for step in after)
+            return _that_count(plan, (step.path for step in after))
         position = next(
             (number for number, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), None
         )
@@ -63,7 +64,15 @@ class Continuation:
             return _Kept(plan_before, plan.document()).steps()
         note(f"the pipeline has changed: {difference}; all steps from there on run again")
         # A composite comes before the step inside it that differs, so its other branches are kept.
-        return frozenset(step.path for step in after[:position])
+        return _that_count(plan, (step.path for step in after[:position]))
+
+
+def _that_count(plan: Plan, paths: Iterable[str]) -> frozenset[str]:
+    """Without the steps that run at every end: those of on_exit, and the handlers of steps that stay failed."""
+    anew = [f"{step.handler}/" for step in plan.steps if step.keep_failure]
+    if plan.on_exit is not None:
+        anew.append(f"{plan.on_exit}/")
+    return frozenset(path for path in paths if not path.startswith(tuple(anew)))
 
 
 class _StepShape(NamedTuple):

@@ -22,7 +22,7 @@ from toolkit.run.ground import make_work_folder, prepare_ground
 from toolkit.run.kept import keep_request
 from toolkit.run.launch import make_launcher, prepare_volumes
 from toolkit.run.preparation import prepare
-from toolkit.run.records import continue_run, create_run, run_record, write_end, write_plan
+from toolkit.run.records import continue_run, create_run, run_record, write_end, write_ended, write_plan
 from toolkit.run.request import Request
 from toolkit.run.signals import cancel_on_signals
 from toolkit.runtime.shared.protocol import RUN_RECORD
@@ -117,6 +117,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
                 config.parallelism,
                 controls,
                 completed_work,
+                lambda status: write_ended(private, status),
             )
             schedulers.append(scheduler)
             outcome = scheduler.run()

@@ -15,7 +15,7 @@ from toolkit.backends.scheduler import Outcome
 from toolkit.config.effect import without_effect
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.run.preparation import Preparation, initial_controls
-from toolkit.runtime.shared.protocol import PLAN_FILE
+from toolkit.runtime.shared.protocol import ENDED_FILE, PLAN_FILE
 from toolkit.runtime.shared.records import checked_run_end, now
 from toolkit.store import writer
 from toolkit.store.reader import moved_to, part_folder
@@ -140,3 +140,16 @@ def write_plan(folder: Path, preparation: Preparation) -> None:
         folder.chmod(0o755)
     except OSError as error:
         raise Infrastructure(f"{folder} can't be written: {error.strerror}") from None
+
+
+def write_ended(folder: Path, status: str) -> None:
+    """Tells the steps of on_exit how the run has ended, in the folder of :func:`write_plan`.
+
+    Raises:
+        Infrastructure: it can't be written.
+    """
+    try:
+        (folder / ENDED_FILE).write_text(status, encoding="ascii")
+        (folder / ENDED_FILE).chmod(0o644)
+    except OSError as error:
+        raise Infrastructure(f"{folder / ENDED_FILE} can't be written: {error.strerror}") from None

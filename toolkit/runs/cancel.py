@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from toolkit.backends import driver
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runs.find import RunHandle
 from toolkit.runtime.shared.records import parse_plan
-from toolkit.store.reader import NoRun
+from toolkit.runtime.shared.tree import ON_EXIT
+from toolkit.store.reader import DamagedRun, NoRun
+
+if TYPE_CHECKING:
+    from toolkit.runtime.shared.documents import PlanDocument
 
 _LIMIT = 120.0
 """Seconds until a run on this machine, or the Workflow of one on a cluster, must have ended."""
@@ -50,7 +55,7 @@ def _cancel_here(handle: RunHandle, kill: bool) -> str:
             break
         # Two signals that are not delivered yet become one.
         time.sleep(0.2)
-    grace_period = 0 if kill else project.config.executor.config.grace_period_in_seconds
+    grace_period = 0.0 if kill else project.config.executor.config.grace_period_in_seconds + _exit_limit(handle)
     _wait(lambda: not driver.holds_lock(project, run_id), run_id, _LIMIT + grace_period)
     try:
         end = handle.log.run(run_id).end
@@ -62,35 +67,60 @@ def _cancel_here(handle: RunHandle, kill: bool) -> str:
     return f"the run {run_id} is cancelled"
 
 
+def _exit_limit(handle: RunHandle) -> float:
+    """The seconds that the steps of the run's on_exit may take at most, as far as its plan says it."""
+    try:
+        plan = handle.run.plan()
+        return on_exit_seconds(plan)
+    except (DamagedRun, KeyError, TypeError, ValueError):
+        # Steps can write the record.
+        return 0.0
+
+
+def on_exit_seconds(plan: PlanDocument) -> float:
+    """The seconds that the steps of a plan's on_exit may take at most, one after the other, each item of a map as one step."""
+    seconds = 0.0
+    for row in plan["steps"] if "on_exit" in plan else ():
+        if row["type"] == "task" and row["path"].startswith(f"{ON_EXIT}/"):
+            settings = plan["settings"][row["settings"]]
+            attempts = 1 + settings["retry"]["limit"]
+            seconds += attempts * ((settings["time_limit"] or 0) + settings["grace_period"])
+    return seconds
+
+
 def _cancel_on_cluster(handle: RunHandle, kill: bool, note: Callable[[str], None]) -> str:
     from toolkit.backends.argo.cluster import CORE, WORKFLOWS
-    from toolkit.backends.argo.follow.nodes import FINISHED
-    from toolkit.backends.argo.follow.outcome import workflow_status
     from toolkit.backends.argo.pods import WORKFLOW_LABEL, pod_has_ended
     from toolkit.backends.argo.shutdown import ForgottenPods, Reminder, shut_down_run
+    from toolkit.backends.argo.workflow_status import FINISHED, workflow_status
 
     assert handle.remote is not None
     cluster, run_id = handle.remote.cluster, handle.run.id
     # By what was asked for: a plan in the run's records may be a step's, and have any period.
     asked = handle.remote.request_of(run_id) or {}
-    settings = parse_plan(asked["plan"])["settings"] if "plan" in asked else []
+    plan = parse_plan(asked["plan"]) if "plan" in asked else None
+    settings = plan["settings"] if plan is not None else []
     own = handle.project.config.executor.config.grace_period_in_seconds
     grace_period = 0 if kill else max((row["grace_period"] for row in settings), default=own)
     forgotten = ForgottenPods(cluster, grace_period, note)
-    shut_down_run(cluster, run_id, kill)
-    reminder = Reminder(cluster, run_id)
+    strategy = shut_down_run(cluster, run_id, kill)
+    reminder = Reminder(cluster, run_id, strategy) if strategy else None
+    exit_limit = on_exit_seconds(plan) if plan is not None and not kill else 0.0
 
     def has_ended() -> bool:
         workflow = cluster.find(WORKFLOWS, "workflows", run_id)
         if workflow is not None and workflow_status(workflow) not in FINISHED:
-            reminder.look()
+            if reminder is not None:
+                reminder.look()
             return False
         pods = cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={run_id}")["items"]
         running = [pod for pod in pods if not pod_has_ended(pod)]
         forgotten.look(running)
         return not running
 
-    _wait(has_ended, run_id, _LIMIT + forgotten.limit)
+    _wait(has_ended, run_id, _LIMIT + forgotten.limit + exit_limit)
+    if not strategy:
+        return f"the run {run_id} had come to its end; its on_exit has ended now"
     return f"the run {run_id} is cancelled"
 
 

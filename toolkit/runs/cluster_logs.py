@@ -13,9 +13,8 @@ from dataclasses import replace
 
 from toolkit.backends.argo.cluster import ApiError, NotFound
 from toolkit.backends.argo.follow.follower import NO_LOG, without_argo_line
-from toolkit.backends.argo.follow.nodes import FINISHED
-from toolkit.backends.argo.follow.outcome import workflow_status
 from toolkit.backends.argo.volume.reader_pod import ReaderPod
+from toolkit.backends.argo.workflow_status import FINISHED, workflow_status
 from toolkit.errors import Infrastructure
 from toolkit.report.view import states_of
 from toolkit.runs.cluster_runs import ClusterRuns

@@ -11,8 +11,8 @@ from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Fo
 from toolkit.backends.argo.compile.pod import RUN_VOLUME
 from toolkit.backends.argo.compile.workflow import MANAGED, PART_ANNOTATION
 from toolkit.backends.argo.follow.engine_view import engine_view
-from toolkit.backends.argo.follow.nodes import FINISHED, node_attempts
-from toolkit.backends.argo.follow.outcome import ended_at, engine_record, kubernetes_time, outcome_of, workflow_status
+from toolkit.backends.argo.follow.nodes import node_attempts
+from toolkit.backends.argo.follow.outcome import ended_at, engine_record, kubernetes_time, outcome_of
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL
 from toolkit.backends.argo.shutdown import give_up_reason
 from toolkit.backends.argo.submit import packed_record
@@ -20,6 +20,7 @@ from toolkit.backends.argo.volume.answer import ServerError
 from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.backends.argo.volume.mirror_files import object_path
 from toolkit.backends.argo.volume.reader_pod import ReaderPod, missing_pod_rights
+from toolkit.backends.argo.workflow_status import FINISHED, workflow_status
 from toolkit.backends.scheduler import Outcome
 from toolkit.build.delivery.deliver import deliver
 from toolkit.build.image.builder import build
@@ -399,7 +400,8 @@ class ClusterRuns:
         }
         for (path, number), verdict in verdicts.items():
             writer.write_engine(folder, path, number, verdict)
-        outcome = outcome_of(workflow, tasks, verdicts, limit)
+        kept = [row["path"] for row in run.plan()["steps"] if row.get("keep_failure")]
+        outcome = outcome_of(workflow, tasks, verdicts, limit, kept)
         write_end(folder, newest_number(folder), outcome, ended_at(workflow))
 
     def _pods(self, run_id: str) -> dict[str, KubernetesObject]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.parameters import Parameter, checked_parameters
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import Step, a_pipeline, followed, function_reference
+from toolkit.sdk.steps import Step, a_pipeline, checked_keep_failure, followed, function_reference
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -51,6 +51,10 @@ class Pipeline:
         name: what lists and records call it. The file's name when empty. A pipeline that is a step needs one.
         description: a text for readers, without effect.
         on_failure: for a pipeline that is a step: a pipeline that runs when it has failed.
+        keep_failure: for a pipeline that is a step: whether it stays failed when its ``on_failure`` has succeeded.
+        on_exit: for the pipeline that is run: a pipeline that runs after it, however it has ended. Its steps find the run's
+            status as ``run_status`` (``"succeeded"``, ``"failed"`` or ``"cancelled"``) and the paths of the steps that failed as
+            ``failed_steps``. They change neither the run's status nor its exit code.
         parameters_file: a YAML or JSON file of the project, relative to its root, that scripts read themselves. Its values are the
             run's first parameters, and each step finds the file with the run's values in it. For the outermost pipeline only.
         parameters: all that a run of it can be given. What its steps take when absent. Without effect in a pipeline that is a
@@ -60,7 +64,7 @@ class Pipeline:
 
     Raises:
         ValueError: ``steps`` is no list of steps, ``parameters`` no list of parameters, ``parameters_file`` no path,
-            ``on_failure`` no pipeline, ``order`` no order, or ``after`` holds what is no step.
+            ``on_failure`` or ``on_exit`` no pipeline, ``order`` no order, or ``after`` holds what is no step.
     """
 
     __toolkit_pipeline__ = True
@@ -75,6 +79,8 @@ class Pipeline:
         parameters: Optional[Sequence[Parameter]] = None,
         order: Literal["line", "graph"] = "line",
         after: Optional[After] = None,
+        keep_failure: bool = False,
+        on_exit: Optional[AnyPipeline] = None,
     ) -> None:
         # A generator gives its steps once.
         given = None if isinstance(steps, (Step, Pipeline)) else list(steps)
@@ -84,6 +90,8 @@ class Pipeline:
         self.name = name
         self.description = description
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        self.keep_failure = checked_keep_failure(name, keep_failure, self.on_failure)
+        self.on_exit = a_pipeline("on_exit", on_exit) if on_exit is not None else None
         if not isinstance(parameters_file, (str, os.PathLike)):
             raise Refusal(f"parameters_file is the path of a file, not {parameters_file!r}")
         self.parameters_file = os.fspath(parameters_file)
@@ -98,7 +106,13 @@ class Pipeline:
         Raises:
             ValueError: it has an ``on_failure`` or an ``after``, and is a run of its own or a branch.
         """
-        described = self.describe_inside()
+        on_exit, self.on_exit = self.on_exit, None
+        try:
+            described = self.describe_inside()
+        finally:
+            self.on_exit = on_exit
+        if on_exit is not None:
+            described["on_exit"] = on_exit.describe_inside()
         if self.parameters is not None:
             described["parameters"] = [parameter.describe() for parameter in self.parameters]
         return described
@@ -121,6 +135,12 @@ class Pipeline:
                 "follow: leave it out",
                 self.line,
             )
+        if self.on_exit is not None:
+            raise Refusal(
+                f"the pipeline {self.name!r} has an on_exit, which is for the pipeline that is run, and is inside another: give "
+                "the on_exit to the outermost pipeline",
+                self.line,
+            )
         described: PipelineData = {"name": self.name, "steps": [as_step(step).describe() for step in self.steps]}
         if self.order != "line":
             described["order"] = self.order
@@ -130,7 +150,7 @@ class Pipeline:
 
     def as_step(self) -> Nested:
         """The pipeline as a step of another."""
-        return Nested(self.name, self, self.on_failure, self.line, after=self.after)
+        return Nested(self.name, self, self.on_failure, self.line, after=self.after, keep_failure=self.keep_failure)
 
     def returned(self) -> list[str]:
         """The names that its steps may return, in order of definition."""
@@ -282,9 +302,11 @@ class _Composite(Step):
         terminate_with_success: bool,
         terminate_with_failure: bool,
         after: Optional[After],
+        keep_failure: bool,
     ) -> None:
         super().__init__(name, after)
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
+        self.keep_failure = checked_keep_failure(name, keep_failure, self.on_failure)
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
 
@@ -302,7 +324,7 @@ class _Composite(Step):
 
     def describe(self) -> CompositeData:
         handler = self.on_failure.describe_inside() if self.on_failure is not None else None
-        return {
+        described: CompositeData = {
             "type": self.kind,
             "name": self.name,
             "line": self.line,
@@ -312,6 +334,9 @@ class _Composite(Step):
             **self._content(),
             **self._after(),
         }
+        if self.keep_failure:
+            described["keep_failure"] = True
+        return described
 
 
 class Nested(_Composite):
@@ -327,6 +352,7 @@ class Nested(_Composite):
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         after: in a graph the steps that it follows, as for :class:`PythonTask`. The pipeline's own when absent.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: the name is empty, or ``pipeline`` is no pipeline.
@@ -343,6 +369,7 @@ class Nested(_Composite):
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
         after: Optional[After] = None,
+        keep_failure: bool = False,
     ) -> None:
         if not name:
             raise Refusal("a pipeline that is a step of another needs a name: Pipeline(name=…)", line)
@@ -353,6 +380,7 @@ class Nested(_Composite):
             terminate_with_success,
             terminate_with_failure,
             after if after is not None else getattr(pipeline, "after", None),
+            keep_failure or (on_failure is None and getattr(pipeline, "keep_failure", False)),
         )
         self.line = line or self.line
 
@@ -380,6 +408,7 @@ class Parallel(_Composite):
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         after: in a graph the steps that it follows, as for :class:`PythonTask`.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: ``branches`` is no dict of names and pipelines.
@@ -395,8 +424,9 @@ class Parallel(_Composite):
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
         after: Optional[After] = None,
+        keep_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after, keep_failure)
         self.branches = _branches(name, branches)
 
     def _pipelines(self) -> list[AnyPipeline]:
@@ -428,6 +458,7 @@ class Map(_Composite):
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         after: in a graph the steps that it follows, as for :class:`PythonTask`.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: the branch is no pipeline, or the reducer can't be found by its name.
@@ -447,8 +478,9 @@ class Map(_Composite):
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
         after: Optional[After] = None,
+        keep_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after, keep_failure)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
         self.iterate_on = iterate_on
         self.iterate_as = iterate_as
@@ -505,6 +537,7 @@ class Conditional(_Composite):
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         after: in a graph the steps that it follows, as for :class:`PythonTask`.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: ``branches`` is no dict of names and pipelines.
@@ -522,8 +555,9 @@ class Conditional(_Composite):
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
         after: Optional[After] = None,
+        keep_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after, keep_failure)
         self.parameter = parameter
         self.branches = _branches(name, branches)
         self.default = a_pipeline(f"default of the step {name}", default) if default is not None else None
@@ -558,6 +592,7 @@ class Loop(_Composite):
         terminate_with_success: whether the pipeline ends, as succeeded, after the step has succeeded.
         terminate_with_failure: whether the pipeline ends, as failed, after the step has succeeded.
         after: in a graph the steps that it follows, as for :class:`PythonTask`.
+        keep_failure: whether the step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
         ValueError: the branch is no pipeline.
@@ -576,8 +611,9 @@ class Loop(_Composite):
         terminate_with_success: bool = False,
         terminate_with_failure: bool = False,
         after: Optional[After] = None,
+        keep_failure: bool = False,
     ) -> None:
-        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after)
+        super().__init__(name, on_failure, terminate_with_success, terminate_with_failure, after, keep_failure)
         self.branch = a_pipeline(f"branch of the step {name}", branch)
         self.max_iterations = max_iterations
         self.break_on = break_on

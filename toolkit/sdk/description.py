@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         Keys:
             live: the function itself, when the pipeline's file gave it and not its name.
             settings: those beside the step, where there are any.
+            keep_failure: is there where the step stays failed when its ``on_failure`` has succeeded.
         """
 
         function: FunctionName
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         shell: str
         strict: bool
         settings: dict[str, object]
+        keep_failure: bool
 
     class TaskData(StepData, TaskWork):
         kind: str
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
         max_iterations: int
         break_on: str
         index_as: str
+        keep_failure: bool
 
     class CompositeData(StepData, CompositeContent):
         on_failure: Optional[PipelineData]
@@ -134,3 +137,4 @@ if TYPE_CHECKING:
         order: NotRequired[str]
         parameters_file: NotRequired[FileData]
         parameters: NotRequired[list[ParameterData]]
+        on_exit: NotRequired[PipelineData]

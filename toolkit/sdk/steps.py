@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         terminate_with_success: bool
         terminate_with_failure: bool
         on_failure: Optional[AnyPipeline]
+        keep_failure: bool
         max_attempts: Optional[int]
         after: Optional[After]
 
@@ -350,6 +351,7 @@ class _Task(Step):
         on_failure: Optional[AnyPipeline] = None,
         max_attempts: Optional[int] = None,
         after: Optional[After] = None,
+        keep_failure: bool = False,
         **settings: Unpack[OwnSettings],
     ) -> None:
         super().__init__(name, after)
@@ -371,6 +373,7 @@ class _Task(Step):
         self.terminate_with_success = terminate_with_success
         self.terminate_with_failure = terminate_with_failure
         self.on_failure = a_pipeline(f"on_failure of the step {name}", on_failure) if on_failure is not None else None
+        self.keep_failure = checked_keep_failure(name, keep_failure, self.on_failure)
         self.max_attempts = max_attempts
 
     def returned(self) -> list[str]:
@@ -385,7 +388,7 @@ class _Task(Step):
         work = self._work()
         if self.settings:
             work["settings"] = self.settings
-        return {
+        described: TaskData = {
             "type": "task",
             "kind": self.kind,
             "name": self.name,
@@ -402,6 +405,23 @@ class _Task(Step):
             **work,
             **self._after(),
         }
+        if self.keep_failure:
+            described["keep_failure"] = True
+        return described
+
+
+def checked_keep_failure(name: str, keep_failure: bool, on_failure: Optional[AnyPipeline]) -> bool:
+    """Whether a step stays failed when its ``on_failure`` has succeeded.
+
+    Raises:
+        ValueError: it has no ``on_failure``.
+    """
+    if keep_failure and on_failure is None:
+        raise Refusal(
+            f"the step {name!r} has keep_failure and no on_failure: keep_failure says that the step stays failed when its "
+            "on_failure has succeeded"
+        )
+    return bool(keep_failure)
 
 
 _INSTEAD = {"retry": "retries", "retry_strategy": "retries", "max_step_duration_in_seconds": "timeout"}
@@ -499,6 +519,8 @@ class PythonTask(_Task):
         user: the numeric user id.
         after: in a graph the steps that it follows, beyond those whose values and files it takes: names, or the steps
             themselves. In a driver also what the call of a step gave, or the task for its calls so far.
+        keep_failure: whether the step stays failed, and the pipeline fails, when its ``on_failure`` has succeeded.
+        max_attempts: how many attempts the step has at most, in place of the configuration's ``retry_strategy``.
 
     Raises:
         ValueError: the function is a lambda, is nested in another, or can't be found by its name. Or an option has a value

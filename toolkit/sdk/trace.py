@@ -22,7 +22,7 @@ from toolkit.sdk.composites import Nested, Pipeline, checked_order, execute
 from toolkit.sdk.handles import Ended, Handle, Trace, binding_of, from_inside, handle_of, is_seen, name_of
 from toolkit.sdk.parameters import described_arguments
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import PythonTask, Step, a_pipeline, followed
+from toolkit.sdk.steps import PythonTask, Step, a_pipeline, checked_keep_failure, followed
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -255,10 +255,14 @@ class Driver:
         on_failure: Optional[AnyPipeline] = None,
         parameters_file: str = "",
         order: Literal["line", "graph"] = "line",
+        keep_failure: bool = False,
+        on_exit: Optional[AnyPipeline] = None,
     ) -> None:
         self._function = function
         self.name = name
         self.on_failure = a_pipeline("on_failure", on_failure) if on_failure is not None else None
+        self.keep_failure = checked_keep_failure(name or function.__name__, keep_failure, self.on_failure)
+        self.on_exit = a_pipeline("on_exit", on_exit) if on_exit is not None else None
         self.parameters_file = parameters_file
         checked_order(order)
         self.order: Literal["line", "graph"] = order
@@ -349,6 +353,7 @@ class Driver:
         """
         pipeline = self.trace()
         pipeline.on_failure = self.on_failure
+        pipeline.on_exit = self.on_exit
         described = pipeline.describe()
         declared = self._declared()
         if declared:
@@ -363,6 +368,7 @@ class Driver:
         """
         pipeline = self.trace(inside=True)
         pipeline.on_failure = self.on_failure
+        pipeline.on_exit = self.on_exit
         return pipeline.describe_inside(handled)
 
     def returned(self) -> list[str]:
@@ -371,7 +377,7 @@ class Driver:
 
     def as_step(self) -> Step:
         """The driver's pipeline as a step of another pipeline, under its name, or the function's."""
-        return Nested(self.name or self._function.__name__, self, self.on_failure)
+        return Nested(self.name or self._function.__name__, self, self.on_failure, keep_failure=self.keep_failure)
 
     def execute(
         self,
@@ -410,7 +416,9 @@ class Driver:
         inner.keep_names_of(values.values())
         result = self._run(inner, values)
         name = outer.unique(self.name or self._function.__name__)
-        step = Nested(name, self._made(inner), self.on_failure)
+        made = self._made(inner)
+        made.on_exit = self.on_exit
+        step = Nested(name, made, self.on_failure, keep_failure=self.keep_failure)
         outer.add(step, step.returned(), self)
         return from_inside(result, inner, outer, name) if result is not None else _nothing(outer, name)
 
@@ -431,6 +439,8 @@ def pipeline(
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
     order: Literal["line", "graph"] = "line",
+    keep_failure: bool = False,
+    on_exit: Optional[AnyPipeline] = None,
 ) -> Driver: ...
 
 
@@ -442,6 +452,8 @@ def pipeline(
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
     order: Literal["line", "graph"] = "line",
+    keep_failure: bool = False,
+    on_exit: Optional[AnyPipeline] = None,
 ) -> Callable[[Callable[..., Any]], Driver]: ...
 
 
@@ -452,6 +464,8 @@ def pipeline(
     on_failure: Optional[AnyPipeline] = None,
     parameters_file: str = "",
     order: Literal["line", "graph"] = "line",
+    keep_failure: bool = False,
+    on_exit: Optional[AnyPipeline] = None,
 ) -> Any:
     """Makes a driver of a function: the steps that it calls, in order, are the pipeline.
 
@@ -473,6 +487,9 @@ def pipeline(
         function: the function. Absent in a decorator with options.
         name: what lists and records call the pipeline. The file's name when empty.
         on_failure: for a driver that is called in another: a pipeline that runs when it has failed.
+        keep_failure: for a driver that is called in another: whether it stays failed when its ``on_failure`` has succeeded.
+        on_exit: for the driver that is run: what runs after it, as for :class:`Pipeline`. A driver that is an ``on_exit`` may take
+            ``run_status`` and ``failed_steps``.
         parameters_file: a file that scripts read themselves, as for :class:`Pipeline`.
         order: ``"line"``, or ``"graph"``, in which a step is after those whose handles it is given, and those of :func:`after`.
 
@@ -484,5 +501,5 @@ def pipeline(
             the driver is a branch.
     """
     if function is None:
-        return lambda plain: Driver(plain, name, on_failure, parameters_file, order)
-    return Driver(function, name, on_failure, parameters_file, order)
+        return lambda plain: Driver(plain, name, on_failure, parameters_file, order, keep_failure, on_exit)
+    return Driver(function, name, on_failure, parameters_file, order, keep_failure, on_exit)

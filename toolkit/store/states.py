@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from toolkit.runtime.shared.causes import ALWAYS
 from toolkit.runtime.shared.controls import control_error, missing_value_reason
 from toolkit.runtime.shared.retry_policy import may_be_retried
-from toolkit.runtime.shared.tree import HANDLER, Tree, branches, by_dependence, join
+from toolkit.runtime.shared.tree import HANDLER, ON_EXIT, Tree, branches, by_dependence, join
 from toolkit.store.engine_view import EngineView
 from toolkit.store.verdict import LOST_RUN, Attempt
 
@@ -61,13 +61,22 @@ class Row:
     iterations: int | None = None
     on_failure: str = ""
 
+    @property
+    def is_handled(self) -> bool:
+        """Whether the step has failed and its handler's success counts instead."""
+        return self.on_failure == "succeeded" and not self.row.get("keep_failure")
+
 
 class States(NamedTuple):
-    """All rows in the order of the plan, the state of the pipeline itself, and the control values by instance path."""
+    """All rows in the order of the plan, the state of the pipeline itself, and the control values by instance path.
+
+    ``on_exit`` is the state of what runs after the pipeline; None where nothing does.
+    """
 
     rows: list[Row]
     root: State
     controls: ControlValues
+    on_exit: State | None = None
 
 
 class _Turn(Enum):
@@ -107,7 +116,7 @@ def states(
     """
     walk = _Walk(tree, attempts, controls, active, single, unfinished, engine)
     root = walk.sequence("", "", _Turn.NOW)
-    return States(walk.rows, root, walk.controls)
+    return States(walk.rows, root, walk.controls, walk.on_exit(root))
 
 
 class _Walk:
@@ -130,6 +139,13 @@ class _Walk:
         self._unfinished = unfinished
         self._scopes: dict[str, list[StepRow]] = {}
         self.rows: list[Row] = []
+
+    def on_exit(self, root: State) -> State | None:
+        """Adds the rows of what runs after the pipeline, whose own state is ``root``; returns their state."""
+        if self._tree.on_exit is None:
+            return None
+        has_ended = not self._active or root.status in ("succeeded", "failed", "cancelled")
+        return self._row(self._tree.on_exit, ON_EXIT, _Turn.NOW if has_ended else _Turn.LATER)
 
     # --- a sequence ---------------------------------------------------------------------------------------------------
 
@@ -306,6 +322,8 @@ class _Walk:
             # It did not run: the run was cancelled, or the person has not run it.
             return state
         row.on_failure = handled.status if has_begun else ""
+        if handled.status in ("succeeded", "failed") and row.row.get("keep_failure"):
+            return state
         if handled.status == "succeeded":
             return State("succeeded", begun=True, ends=True)
         if handled.status == "running" or not has_begun:

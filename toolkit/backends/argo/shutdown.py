@@ -6,15 +6,19 @@ import time
 from collections.abc import Callable, Sequence
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, Unreachable
+from toolkit.backends.argo.compile.workflow import ASKED_ANNOTATION
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
+from toolkit.backends.argo.workflow_status import FINISHED, has_exit, without_exit, workflow_status
 
+STOP, TERMINATE = "Stop", "Terminate"
+"""Argo's words for how a Workflow is shut down: its exit handler runs, or does not."""
 _MARGIN = 10.0
 """Seconds, beyond what they are given, after which pods that still run are taken for forgotten."""
 _DELETION_LIMIT = 60.0
 """Seconds in which a pod that was deleted without a grace period must be gone."""
 _ASK_AGAIN = 10.0
 """Seconds after which a Workflow that goes on is asked to shut down once more."""
-_ASKED_ANNOTATION = "dev.toolkit/asked-again"
+_AGAIN_ANNOTATION = "dev.toolkit/asked-again"
 """How often that was done: what changes nothing is no event for Argo's controller."""
 GAVE_UP_ANNOTATION = "dev.toolkit/gave-up"
 """Why a client ended the run, which could not continue."""
@@ -26,11 +30,16 @@ def give_up_reason(workflow: KubernetesObject) -> str:
 
 
 class Reminder:
-    """Asks Argo again to shut down a Workflow that goes on: its controller may have missed the event that asked first."""
+    """Asks Argo again to shut down a Workflow that goes on: its controller may have missed the event that asked first.
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    Args:
+        strategy: what it was asked for.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, strategy: str = TERMINATE) -> None:
         self._cluster = cluster
         self._name = name
+        self._strategy = strategy
         self._times = 0
         self._next = time.monotonic() + _ASK_AGAIN
 
@@ -40,10 +49,10 @@ class Reminder:
             return
         self._times += 1
         self._next = time.monotonic() + _ASK_AGAIN
-        change: KubernetesObject = {
-            "metadata": {"annotations": {_ASKED_ANNOTATION: str(self._times)}},
-            "spec": {"shutdown": "Terminate"},
-        }
+        change: KubernetesObject = {"metadata": {"annotations": {_AGAIN_ANNOTATION: str(self._times)}}}
+        if self._strategy == TERMINATE:
+            # Another client may have asked for more than to stop.
+            change["spec"] = {"shutdown": self._strategy}
         try:
             self._cluster.patch(WORKFLOWS, "workflows", self._name, change)
         except (ApiError, Unreachable):
@@ -95,20 +104,35 @@ class ForgottenPods:
         self._next = now + _MARGIN + max(pod["spec"].get("terminationGracePeriodSeconds") or 0 for pod in running)
 
 
-def shut_down_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> None:
+def shut_down_run(cluster: Cluster, name: str, kill: bool, why: str = "") -> str:
     """Asks Argo to end a run. Its pods get their grace period; with ``kill`` they are deleted at once.
+
+    What runs after the pipeline still runs, unless ``kill`` or ``why`` is given.
 
     Args:
         why: the run's reason as a sentence, where nobody cancelled it and it can't continue.
 
+    Returns:
+        what Argo was asked for; empty where nothing is left to stop, because only what runs after the pipeline goes on.
+
     Raises:
         NotFound: there is no such Workflow. ApiError, Unreachable.
     """
-    change: KubernetesObject = {"spec": {"shutdown": "Terminate"}}
+    workflow = cluster.find(WORKFLOWS, "workflows", name) or {}
+    is_over = has_exit(workflow) and workflow_status(without_exit(workflow)) in FINISHED
+    if is_over and not kill and not why:
+        return ""
+    # Terminate leaves out what runs after the pipeline.
+    is_killed = kill or bool(why) or (workflow.get("spec") or {}).get("shutdown") == TERMINATE
+    strategy = STOP if has_exit(workflow) and not is_killed else TERMINATE
+    change: KubernetesObject = {"spec": {"shutdown": strategy}}
     if why:
         change["metadata"] = {"annotations": {GAVE_UP_ANNOTATION: why}}
+    elif has_exit(workflow) and not is_over:
+        change["metadata"] = {"annotations": {ASKED_ANNOTATION: "yes"}}
     cluster.patch(WORKFLOWS, "workflows", name, change)
     if kill:
         for pod in cluster.list(CORE, "pods", labels=f"{WORKFLOW_LABEL}={name}")["items"]:
             if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
                 cluster.delete(CORE, "pods", pod["metadata"]["name"], grace=0)
+    return strategy

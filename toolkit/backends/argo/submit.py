@@ -18,8 +18,8 @@ from toolkit.backends.argo.cluster import (
     Unreachable,
 )
 from toolkit.backends.argo.compile.workflow import API_VERSION, REQUEST_ANNOTATION, Manifests
-from toolkit.backends.argo.follow.nodes import FINISHED
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
+from toolkit.backends.argo.workflow_status import FINISHED
 from toolkit.errors import BadInput, Infrastructure
 from toolkit.runtime.shared.protocol import RUN_RECORD_FILE
 from toolkit.runtime.shared.records import checked_run, parse

@@ -167,6 +167,14 @@ if TYPE_CHECKING:
 
         handler: NotRequired[Optional[str]]
         ends: NotRequired[Literal["success", "failure"]]
+        # Whether the step stays failed when its handler has succeeded.
+        keep_failure: NotRequired[bool]
+
+    class EndingRecord(TypedDict):
+        """How a run has ended, for the steps of its on_exit: its status, and the paths of the steps that failed."""
+
+        status: str
+        failed: list[str]
 
     class ScopeRow(TypedDict):
         """A sequence of steps: their template paths, the position of each, and the positions of those that return or put.
@@ -253,6 +261,8 @@ if TYPE_CHECKING:
         settings: list[SettingsRow]
         scopes: dict[str, ScopeRow]
         steps: list[StepRow]
+        # The path of the row that runs after the pipeline; of a pipeline that has an on_exit.
+        on_exit: NotRequired[str]
 
     # --- the description of a pipeline ------------------------------------------------------------------------------
 
@@ -268,6 +278,7 @@ if TYPE_CHECKING:
         order: str
         parameters: list[ParameterRow]
         parameters_file: FileDescription
+        on_exit: PipelineDescription
 
     class FileDescription(TypedDict):
         """A file that a pipeline names, and the line where it does; None where that is not known."""
@@ -296,6 +307,7 @@ if TYPE_CHECKING:
         type: str
         line: int
         on_failure: Optional[PipelineDescription]
+        keep_failure: bool
         # of a step of any type
         after: list[str]
         terminate_with_success: bool

@@ -36,6 +36,11 @@ RUN_RECORD_FILE = "run.json.gz"
 CODE_FILE = "code.json.gz"
 """In the ``process`` environment only: the files that each attempt gets a copy of."""
 
+ENDED_FILE = "ended"
+"""The run's status, for the steps of on_exit, where a client drives the run. It is there once the pipeline's steps have ended."""
+ENDED_VARIABLE = "TOOLKIT_RUN_ENDED"
+"""The same on a cluster: Argo's word for how the pipeline has ended, and behind a space whether somebody had asked for that."""
+
 GATE_VARIABLE = "TOOLKIT_GATE"
 """Set to ``stdin`` when a container is started before its turn and waits for a line on standard input."""
 PROCESS_VARIABLE = "TOOLKIT_PROCESS"

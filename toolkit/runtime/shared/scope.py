@@ -13,7 +13,7 @@ from . import layout, records
 from .catalog import BadKey, is_pattern, matches
 from .protocol import END_RECORD, PARAMETERS_FILE, PLAN_FILE, SPELLINGS_FILE
 from .stored_values import load_value
-from .tree import ANY, HANDLER, Segment, Tree, branches, fill, join
+from .tree import ANY, HANDLER, ON_EXIT, STATUS, TOLD, Segment, Tree, branches, fill, join
 from .values import as_json_text, item_spelling, list_spelling, parse_json_text, short_json
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .documents import (
         CatalogEntry,
+        EndingRecord,
         EndRecord,
         JsonValue,
         Parameters,
@@ -105,6 +106,8 @@ class RecordReader:
     def __init__(self, run_folder: str, known: Optional[Mapping[str, EndRecord]] = None, least: int = 1) -> None:
         self._run_folder = run_folder
         self._least = least
+        self.ending: Optional[EndingRecord] = None
+        """How the run has ended, for the steps of on_exit."""
         self._read: dict[str, Optional[EndRecord]] = dict(known or {})
 
     def record(self, path: str) -> Optional[EndRecord]:
@@ -182,6 +185,10 @@ class Scope:
                 resolved = resolved or self._of_entry(segment.template, segment.instance, name)
                 if resolved is not None:
                     return resolved
+            if self._plan.is_after_all(self._path):
+                resolved = self._told(name) or self._of_sequence("", "", name, None)
+                if resolved is not None:
+                    return resolved
         if name in self._plan.parameters:
             return ROOT, _given(self._plan.parameters[name], self._plan.spellings.get(name))
         return None
@@ -206,7 +213,17 @@ class Scope:
                     names.add(owner.row["item"])
                 if owner.row["type"] == "loop":
                     names.update(scope["returns"])
+        if self._plan.is_after_all(self._path):
+            names.update(self._plan.scopes[""]["returns"])
+            names.update(TOLD)
         return sorted(names)
+
+    def _told(self, name: str) -> Optional[ResolvedValue]:
+        """What the steps of on_exit are told of the run's end; None for any other name, and where nobody knows it."""
+        ending = self._records.ending
+        if name not in TOLD or ending is None:
+            return None
+        return ON_EXIT, {"kind": "json", "value": ending["status"] if name == STATUS else list(ending["failed"])}
 
     def _owner(self, scope: str, instance: str) -> Optional[Segment]:
         """The row that a sequence is a branch of; None for the pipeline itself and for a handler."""
@@ -462,6 +479,8 @@ class Scope:
                         _add_older(sources, self._put_by_sequence(scope, iteration, pattern, None))
                 if pattern.name in sources:
                     break
+            if self._plan.is_after_all(self._path) and pattern.name not in sources:
+                _add_older(sources, self._put_by_sequence("", "", pattern, None))
         return sources
 
     def files_of(self, path: str) -> Sources:

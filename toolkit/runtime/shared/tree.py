@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 HANDLER = "on_failure"
 """The part of a path that stands for the pipeline that runs when a step has failed."""
+ON_EXIT = "on_exit"
+"""The path of the row that holds what runs after the pipeline, however it has ended."""
+TOLD = STATUS, FAILED_STEPS = "run_status", "failed_steps"
+"""The parameters that the steps of on_exit have of their own."""
 ANY = "*"
 GROUP = "group-"
 """Before a number in place of a position: several items of a map in one container, on a cluster alone."""
@@ -101,6 +105,8 @@ class Tree:
         self.document = document
         self.rows: dict[str, StepRow] = {row["path"]: row for row in document["steps"]}
         self.scopes: dict[str, ScopeRow] = document["scopes"]
+        self.on_exit: Optional[StepRow] = self.rows[document["on_exit"]] if "on_exit" in document else None
+        """The row, of no sequence, that holds the steps of on_exit."""
 
     def scope_rows(self, scope: str) -> list[StepRow]:
         """The rows of a sequence, in order."""
@@ -119,6 +125,9 @@ class Tree:
         trail: list[Segment] = []
         template = instance = ""
         parts = path.split("/")
+        if self.on_exit is not None and parts[0] == ON_EXIT and len(parts) > 1:
+            # The row around the steps of on_exit is in no sequence.
+            template, instance, parts = ON_EXIT, ON_EXIT, parts[1:]
         while parts:
             row = self.rows.get(join(template, parts[0]))
             if row is None or row["name"] != parts[0]:
@@ -149,6 +158,10 @@ class Tree:
                 return scope, join(instance, parts[0]), parts[1:]
         return None
 
+    def is_after_all(self, path: str) -> bool:
+        """Whether the path is that of a step of on_exit."""
+        return self.on_exit is not None and path.startswith(ON_EXIT + "/")
+
     def positions(self, path: str) -> list[str]:
         """The positions in an instance path, from the outermost."""
         positions = []
@@ -173,6 +186,9 @@ class Tree:
             handler = row.get("handler")
             if handler is not None:
                 yield from self.expand(handler, join(path, HANDLER), controls)
+        if scope == "" and self.on_exit is not None:
+            yield self.on_exit, ON_EXIT
+            yield from self.expand(ON_EXIT, ON_EXIT, controls)
 
     def entered(self, row: StepRow, path: str, controls: ControlValues) -> Iterator[tuple[str, str, str]]:
         """The branches of a composite as (label, scope, instance path): of a map and a loop one for each known position."""

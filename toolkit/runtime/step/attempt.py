@@ -92,7 +92,8 @@ class AttemptRunner:
         self._gives_patch = "returns" in step.get("patched", ())
         self._runs_shell = step["kind"] == "shell" and not self._gives_patch
         self._child: Optional[Child] = None
-        self.scope = Scope(plan, RecordReader(run_folder), path)
+        self._reader = RecordReader(run_folder)
+        self.scope = Scope(plan, self._reader, path)
         names = step["secrets"] + [secret["environment_variable"] for secret in self.settings["secrets"]]
         # Where there is no gate the engine has put them into the environment by reference.
         self.gated = secrets is not None
@@ -149,6 +150,11 @@ class AttemptRunner:
         records.write(os.path.join(self.folder, BEGIN_RECORD), begin)
         kills = cgroup.memory_kills() if self.locations.in_container else 0
         task = self._task(self.scope)
+        if self.plan.is_after_all(self.path):
+            # Only the steps of on_exit pay for this import.
+            from .run_ending import run_ending
+
+            self._reader.ending = run_ending(self.plan, self.locations, self.run_folder)
         try:
             self._fill_keys(task)
             self._replace_links_to_put()

@@ -17,6 +17,7 @@ from ..shared.protocol import LARGE_VALUE
 from ..shared.redaction import Redactor
 from ..shared.scope import Scope, UnsuitableValue, reduce_values
 from ..shared.stored_values import load_value, store_value, value_digest
+from ..shared.tree import ON_EXIT, TOLD
 from ..shared.values import RepeatedKey, as_text, encode_value, from_text
 from ..shared.whole_files import write_all
 from . import conversion, imports
@@ -124,6 +125,10 @@ class TaskRunner:
         path, stored = resolved
         if not objects and _holds_object(stored):
             return None
+        if path == ON_EXIT and source_name in TOLD:
+            # No record holds it.
+            self.inputs[name] = {"value": load_value(stored)}
+            return stored
         self.inputs[name] = {
             "from": path,
             "name": source_name,

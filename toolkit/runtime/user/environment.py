@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-from ..shared.protocol import GATE_VARIABLE, IMAGE_HOME, IMAGE_VARIABLE, PATH_VARIABLE, PROCESS_VARIABLE
+from ..shared.protocol import (
+    ENDED_VARIABLE,
+    GATE_VARIABLE,
+    IMAGE_HOME,
+    IMAGE_VARIABLE,
+    PATH_VARIABLE,
+    PROCESS_VARIABLE,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +27,8 @@ def inherited_variables(locations: Locations) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("ARGO_", "KUBERNETES_"))
-        and name not in (PROCESS_VARIABLE, GATE_VARIABLE, IMAGE_VARIABLE, PATH_VARIABLE, *locations.hidden)
+        and name
+        not in (PROCESS_VARIABLE, GATE_VARIABLE, IMAGE_VARIABLE, PATH_VARIABLE, ENDED_VARIABLE, *locations.hidden)
         and not name.startswith(PATH_VARIABLE + "_")
     }
 

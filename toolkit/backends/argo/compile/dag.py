@@ -33,9 +33,11 @@ from toolkit.backends.argo.compile.tasks import (
 )
 from toolkit.plan.controls import ChoiceSource, EntrySource, InnerSource, Source, TaskSource
 from toolkit.plan.plan import Plan, PlannedScope, PlannedStep
-from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, by_dependence, depth
+from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, ON_EXIT, by_dependence, depth
 
 ENTRY = "pipeline"
+ROOTS = ("", ON_EXIT)
+"""The scopes that nothing calls but Argo itself."""
 NOTHING = "nothing"
 """Makes no pod and succeeds."""
 FAILS = "fails"
@@ -49,6 +51,11 @@ _UNROLLED = 8
 def handler_task(path: str) -> str:
     """The name of the task that is the handler of the step at a path."""
     return names.task_name(f"{path}/{HANDLER}")
+
+
+def on_exit_template() -> str:
+    """The name of the template of on_exit."""
+    return _scope_name(ON_EXIT)
 
 
 class Graph:
@@ -80,7 +87,9 @@ class Graph:
     def templates(self) -> list[KubernetesObject]:
         """All of them, the entry first, and those without a pod that they need last."""
         self._templates, self._podless = [], {}
-        waiting = [self._scopes[""]]
+        waiting = [
+            self._scopes[scope] for scope in ROOTS if scope in self._scopes and (not scope or self._plan.on_exit)
+        ]
         while waiting:
             scope = waiting.pop(0)
             self._templates.append(self._of_scope(scope))
@@ -110,7 +119,8 @@ class Graph:
 
     def _of_scope(self, scope: PlannedScope) -> KubernetesObject:
         template: KubernetesObject = {"name": _scope_name(scope.path)}
-        inputs = input_declarations(depth(scope.path), self._routes.inputs.get(scope.path, ()) if scope.path else ())
+        keys = () if self._is_root(scope.path) else self._routes.inputs.get(scope.path, ())
+        inputs = input_declarations(depth(scope.path), keys)
         if inputs:
             template["inputs"] = inputs
         tasks = self._sequence(scope)
@@ -151,7 +161,11 @@ class Graph:
                 handler = handler_task(row.path)
                 arguments = self._composite_arguments(row.handler, scope.path)
                 tasks.append(call(handler, _scope_name(row.handler), arguments, f"{name}.Failed || {name}.Errored"))
-                passed.append(f"{handler}.Succeeded")
+                if row.keep_failure:
+                    # It only tells, and is just waited for.
+                    ends.append(_any_end_of(handler))
+                else:
+                    passed.append(f"{handler}.Succeeded")
             ends.append(f"({' || '.join(passed)})")
         if has_handler:
             # What depends on a step whose handler has succeeded is omitted, and all else counts.
@@ -170,6 +184,7 @@ class Graph:
             return self._of_graph(scope, scope.after)
         tasks: list[KubernetesObject] = []
         handlers: list[str] = []
+        telling: list[str] = []
         last = ""
         for row in self._reachable(scope):
             omitted = self._omitted(row.path)
@@ -180,25 +195,33 @@ class Graph:
                 tasks.append(omit_at(task, omitted))
                 last = success_of(task)
                 if row.handler is not None:
-                    handlers.append(handler_task(row.path))
+                    handler = handler_task(row.path)
+                    (telling if row.keep_failure else handlers).append(handler)
                     arguments = self._composite_arguments(row.handler, scope.path)
                     failed = f"{name}.Failed || {name}.Errored"
-                    tasks.append(call(handlers[-1], _scope_name(row.handler), arguments, failed))
+                    tasks.append(call(handler, _scope_name(row.handler), arguments, failed))
             handled = self._handled(row.path)
             if row.ends == "failure" and () not in handled:
                 name = names.task_name(f"{row.path}/{FAILS}/")
                 task = call(name, self._fails(), [path_argument(row.path)], last)
                 tasks.append(omit_at(task, handled))
                 last = success_of(task)
-        if handlers:
+        if handlers or telling:
             # Argo judges a DAG by its last tasks. This one is omitted, and so passes a failure on, unless the sequence or a
             # handler has succeeded.
+            # A handler that only tells is just waited for.
             ends = " || ".join([last, *(f"{handler}.Succeeded" for handler in handlers)])
+            if telling:
+                ends = " && ".join([f"({ends})", *map(_any_end_of, telling)])
             tasks.append(call(names.task_name("/end"), self._nothing(), [], ends))
         if not tasks:
             # A DAG must have a task.
             tasks.append(call(NOTHING, self._nothing(), [], ""))
         return tasks
+
+    def _is_root(self, scope: str) -> bool:
+        """Whether a scope is the pipeline's own or that of its on_exit, whose templates Argo calls itself."""
+        return scope == "" or (scope == ON_EXIT and self._plan.on_exit is not None)
 
     def _omitted(self, path: str) -> list[Positions]:
         return self._omitted_work.omitted(path) if self._omitted_work is not None else []
@@ -230,7 +253,7 @@ class Graph:
         """The text that Argo replaces by a control value, in the middle of a sequence."""
         assert not isinstance(source, ChoiceSource), "only at the end of a sequence"
         if isinstance(source, EntrySource):
-            return self._constants[key] if scope == "" else input_reference(key)
+            return self._constants[key] if self._is_root(scope) else input_reference(key)
         recorded = self._recorded_values(source, scope, key)
         if () in recorded:
             return recorded[()]
@@ -390,6 +413,13 @@ class Graph:
         inputs = {"parameters": [{"name": PATH_INPUT}]}
         self._podless.setdefault(FAILS, {"name": FAILS, "inputs": inputs, "dag": {"tasks": [never]}})
         return FAILS
+
+
+def _any_end_of(task: str) -> str:
+    """What a task ``depends`` on that begins when another has ended, however it has."""
+    return (
+        "(" + " || ".join(f"{task}.{phase}" for phase in ("Succeeded", "Failed", "Errored", "Skipped", "Omitted")) + ")"
+    )
 
 
 def _scopes(row: PlannedStep) -> list[str]:

@@ -16,7 +16,7 @@ from toolkit.backends.completed_work import CompletedWork
 from toolkit.runtime.shared import layout
 from toolkit.runtime.shared.controls import ControlParameters, group_ranges
 from toolkit.runtime.shared.scope import UnsuitableValue
-from toolkit.runtime.shared.tree import ANY, GROUP, Segment, Tree, branches, by_dependence, depth
+from toolkit.runtime.shared.tree import ANY, GROUP, ON_EXIT, Segment, Tree, branches, by_dependence, depth
 from toolkit.store.states import Row
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class OmittedWork:
         entered: dict[str, bool | None] = {}
         types: dict[str, str] = {}
         for row in self._by_dependence(rows):
+            if self._tree.on_exit is not None and row.path.split("/")[0] == ON_EXIT:
+                continue
             scope = row.path.rpartition("/")[0]
             if scope not in sequences:
                 owner = scope if scope in entered else scope.rpartition("/")[0]
@@ -100,7 +102,7 @@ class OmittedWork:
                 # The composite around it is done.
                 entered[row.path] = None
                 continue
-            handled = sequence.handled or row.on_failure == "succeeded"
+            handled = sequence.handled or row.is_handled
             omitted = handled or self._is_done(row, sequence.clean)
             template, positions = row.row["path"], tuple(self._tree.positions(row.path))
             if handled:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile import schedules
-from toolkit.backends.argo.compile.dag import ENTRY, Graph
+from toolkit.backends.argo.compile.dag import ENTRY, Graph, on_exit_template
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.compile.pod import (
@@ -34,6 +34,7 @@ from toolkit.errors import BadInput
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.plan.step_settings import override_of
 from toolkit.runtime.shared.protocol import (
+    ENDED_VARIABLE,
     PART,
     PLAN_FILE,
     PROTOCOL,
@@ -56,6 +57,8 @@ SCHEDULE_LABEL = "dev.toolkit/schedule"
 PIPELINE_ANNOTATION = "dev.toolkit/pipeline"
 TAG_ANNOTATION = "dev.toolkit/tag"
 IMAGE_ANNOTATION = "dev.toolkit/image"
+ASKED_ANNOTATION = "dev.toolkit/asked-to-stop"
+"""Of a run whose pipeline has an on_exit: ``yes`` once somebody has cancelled it, which its steps are told then."""
 PART_ANNOTATION = "dev.toolkit/part"
 """Of a run that resumes: the number of this part of it."""
 REQUEST_ANNOTATION = "dev.toolkit/request"
@@ -68,6 +71,9 @@ LONGEST_CRON = 29
 """Characters of a CronWorkflow's name. Its runs add a time to it, and a run id has at most 40."""
 _PART = "part"
 """The name of the template around a resumed run's pipeline. No step's template has it."""
+_EXIT_PART = "part-on-exit"
+"""The same around what runs after it."""
+_ENDED = f"{{{{workflow.status}}}} {{{{workflow.annotations.{ASKED_ANNOTATION}}}}}"
 _KEPT_SECONDS = 7 * 24 * 3600
 _PODS_KEPT = "600s"
 _HOW_TO_SIGNAL = {
@@ -259,7 +265,11 @@ class _Compiler:
         return {
             "name": submission.name,
             "labels": self._labels(),
-            "annotations": {name: value for name, value in annotations.items() if value},
+            "annotations": {
+                **{name: value for name, value in annotations.items() if value},
+                # Argo knows no variable for an annotation that is not there.
+                **({ASKED_ANNOTATION: ""} if self._plan.on_exit is not None else {}),
+            },
         }
 
     def spec(self) -> KubernetesObject:
@@ -268,6 +278,8 @@ class _Compiler:
         part = self._submission.record.get(PART)
         if part:
             sequences.append(_of_part(part))
+            if self._plan.on_exit is not None:
+                sequences.append(_of_part(part, _EXIT_PART, on_exit_template()))
         spec: KubernetesObject = {
             "entrypoint": _PART if part else ENTRY,
             "templates": [*sequences, *self._templates.values()],
@@ -282,6 +294,8 @@ class _Compiler:
             "podGC": {"strategy": "OnWorkflowSuccess", "deleteDelayDuration": _PODS_KEPT},
             "ttlStrategy": {"secondsAfterCompletion": _KEPT_SECONDS},
         }
+        if self._plan.on_exit is not None:
+            spec["onExit"] = _EXIT_PART if part else on_exit_template()
         if executor.parallelism is not None:
             spec["parallelism"] = executor.parallelism
         if executor.max_workflow_duration_in_seconds is not None:
@@ -340,6 +354,8 @@ class _Compiler:
             # before the image is pulled.
             start_limit = self._executor.start_timeout_in_seconds
             rendered["activeDeadlineSeconds"] = str(settings.time_limit + spec.stop_timeout + start_limit + _BACKSTOP)
+        if self._plan.on_exit is not None and step.path.startswith(f"{self._plan.on_exit}/"):
+            rendered["container"]["env"].append({"name": ENDED_VARIABLE, "value": _ENDED})
         key = json.dumps(rendered, sort_keys=True)
         if key not in self._templates:
             rendered["name"] = f"step-{len(self._templates)}" if self._templates else "step"
@@ -359,13 +375,13 @@ class _Compiler:
         return [run, *claims]
 
 
-def _of_part(part: object) -> KubernetesObject:
+def _of_part(part: object, name: str = _PART, called: str = ENTRY) -> KubernetesObject:
     """The DAG around the pipeline of a run that resumes as another Workflow of the same name.
 
     Argo names pods, and what they report, by the names of Workflow and tasks. Under the old names it would send the new pods the
     signals that it still has for the old ones.
     """
-    return {"name": _PART, "dag": {"tasks": [call(task_name(f"/part {part}"), ENTRY, [], "")]}}
+    return {"name": name, "dag": {"tasks": [call(task_name(f"/part {part}"), called, [], "")]}}
 
 
 def _compress(data: bytes) -> str:

@@ -9,18 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.argo.cluster import KubernetesObject
 from toolkit.backends.argo.compile.names import task_name
-from toolkit.backends.argo.follow.nodes import (
-    FINISHED,
-    NodeAttempt,
-    TaskPaths,
-    instance_path,
-    node_attempts,
-    workflow_nodes,
-)
+from toolkit.backends.argo.follow.nodes import NodeAttempt, TaskPaths, instance_path, node_attempts
 from toolkit.backends.argo.follow.outcome import attempt_from_engine, engine_record, was_shut_down
+from toolkit.backends.argo.workflow_status import FINISHED, workflow_nodes
 from toolkit.runtime.shared.controls import ERROR, ControlParameters, instance_below
 from toolkit.runtime.shared.layout import attempt_folder
-from toolkit.runtime.shared.tree import Tree, branches, depth, fill
+from toolkit.runtime.shared.tree import ON_EXIT, Tree, branches, depth, fill
 from toolkit.store.engine_view import CompositeOutcome, EngineView
 from toolkit.store.verdict import Attempt
 
@@ -98,7 +92,7 @@ def _composites(
             yield path, CompositeOutcome("succeeded")
         elif phase not in FINISHED:
             yield path, CompositeOutcome("running")
-        elif was_stopped:
+        elif was_stopped and not path.startswith(f"{ON_EXIT}/"):
             yield path, CompositeOutcome("cancelled", "cancelled")
         else:
             inside = (reason for failed, reason in failures if failed.startswith(path + "/"))

@@ -14,19 +14,13 @@ from typing import TYPE_CHECKING, Any
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, NotFound, Unreachable
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
-from toolkit.backends.argo.follow.nodes import FINISHED, NodeAttempt, TaskPaths, node_attempts, succeeded_tasks
-from toolkit.backends.argo.follow.outcome import (
-    attempt_from_engine,
-    ended_at,
-    engine_record,
-    outcome_of,
-    was_shut_down,
-    workflow_status,
-)
+from toolkit.backends.argo.follow.nodes import NodeAttempt, TaskPaths, node_attempts, succeeded_tasks
+from toolkit.backends.argo.follow.outcome import attempt_from_engine, ended_at, engine_record, outcome_of, was_shut_down
 from toolkit.backends.argo.follow.pending_pods import PendingPods
 from toolkit.backends.argo.follow.watch import NoAnswer, ObjectEvent, ObjectStream
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL, pod_has_ended, pod_has_started
 from toolkit.backends.argo.shutdown import ForgottenPods, Reminder, shut_down_run
+from toolkit.backends.argo.workflow_status import FINISHED, has_exit, without_exit, workflow_status
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedScope, PlannedStep
@@ -83,7 +77,8 @@ class Follower:
         self._plan = plan
         self._steps = {step.path: step for step in plan.tasks()}
         self._paths = TaskPaths(self._steps)
-        self._last = self._last_task(plan.scope(""))
+        self._last = self._last_task(plan.scope(plan.on_exit or ""))
+        self._kept = frozenset(step.path for step in plan.steps if step.keep_failure)
         self._listener = listener
         self._cancel = cancel
         self._note = note
@@ -139,7 +134,8 @@ class Follower:
                 if self._cancel.count > self._cancels:
                     self._shut_down(kill=self._cancel.count > 1, cancelled=True)
                     self._cancels = self._cancel.count
-                if not (self._cancels or self._gave_up) and (reason := self._start_failure(now, began)):
+                goes_on = not self._cancels or (self._plan.on_exit is not None and self._cancels == 1)
+                if goes_on and not self._gave_up and (reason := self._start_failure(now, began)):
                     self._give_up(reason)
                 if workflow_status(self._workflow) in FINISHED:
                     if self._forgotten is None:
@@ -149,7 +145,7 @@ class Follower:
                         return self._outcome()
                 elif self._reminder is not None:
                     self._reminder.look()
-                if self._end_by is not None and now > self._end_by:
+                if self._end_by is not None and now > self._end_by and not self._exits():
                     raise Infrastructure(
                         f"the Workflow {self._name} was asked to stop and did not: are Argo's controller and the nodes "
                         f"healthy? Pods that may still run: {', '.join(self.unfinished()) or 'none'}"
@@ -165,6 +161,15 @@ class Follower:
         leaves = [path for position, path in enumerate(scope.steps) if position not in followed]
         return leaves[0] if len(leaves) == 1 and leaves[0] in self._steps else ""
 
+    def _exits(self) -> bool:
+        """Whether what runs after the pipeline goes on, each pod of which has limits of its own."""
+        if self._cancels > 1 or self._gave_up or not has_exit(self._workflow):
+            return False
+        return (
+            workflow_status(self._workflow) not in FINISHED
+            and workflow_status(without_exit(self._workflow)) in FINISHED
+        )
+
     def unfinished(self) -> list[str]:
         """Pods that may still run."""
         return [
@@ -175,7 +180,8 @@ class Follower:
 
     def _still_runs(self, now: float, forgotten: ForgottenPods) -> bool:
         """Whether a step of a Workflow that has ended may still run: Argo does not wait for those it asked to stop."""
-        if not was_shut_down(self._workflow, self._time_limit):
+        has_exit_killed = has_exit(self._workflow) and bool((self._workflow.get("spec") or {}).get("shutdown"))
+        if not was_shut_down(self._workflow, self._time_limit) and not has_exit_killed:
             return False
         if now < self._next_list:
             return True
@@ -336,10 +342,12 @@ class Follower:
     def _shut_down(self, kill: bool, cancelled: bool) -> None:
         """Asks Argo to end the run; with ``kill`` its pods are deleted at once as well."""
         if cancelled:
-            self._listener.cancelling(kill)
+            self._listener.cancelling(kill, exiting=self._exits())
         try:
-            shut_down_run(self._cluster, self._name, kill, "" if cancelled else self._gave_up)
-            self._reminder = Reminder(self._cluster, self._name)
+            asked = shut_down_run(self._cluster, self._name, kill, "" if cancelled else self._gave_up)
+            if not asked:
+                return
+            self._reminder = Reminder(self._cluster, self._name, asked)
         except NotFound:
             raise Infrastructure(f"the Workflow {self._name} was deleted while it ran") from None
         self._end_by = time.monotonic() + _END_LIMIT + (0 if kill else self._grace())
@@ -364,7 +372,7 @@ class Follower:
         self._gone.update(self._pods)
         self._update_attempts()
         tasks = [step.path for step in self._plan.tasks()]
-        return outcome_of(self._workflow, tasks, self._records, self._time_limit)
+        return outcome_of(self._workflow, tasks, self._records, self._time_limit, self._kept)
 
 
 def without_argo_line(text: bytes) -> bytes:

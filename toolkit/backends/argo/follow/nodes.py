@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -17,11 +14,11 @@ from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.pod import PATH_INPUT, plain, position_name
 from toolkit.backends.argo.pod_failures import NEVER_RAN_REASONS, is_fault
 from toolkit.backends.argo.pods import main_container_status, removal_reason, was_stopped_by_deadline
+from toolkit.backends.argo.workflow_status import FINISHED, workflow_nodes
 from toolkit.backends.launcher import Verdict
 from toolkit.runtime.shared.causes import ASKED, NEVER_RAN, PASSED_ON, POD_REMOVED, STOPPED, blame, unasked
 from toolkit.runtime.shared.tree import ANY, GROUP, HANDLER, depth, fill
 
-FINISHED = ("Succeeded", "Failed", "Error")
 _RETRIED = re.compile(r"\((\d+)\)$")
 _EXIT_CODE = re.compile(r"\(exit code (-?\d+)\)(?:: )?")
 _OUT_OF_MEMORY = re.compile(r"(main: )?OOMKilled")
@@ -108,15 +105,6 @@ class NodeAttempt:
         """The container's own message, which Argo puts after the exit code."""
         exit_code = _EXIT_CODE.search(self.message)
         return self.message[exit_code.end() :] if exit_code else self.message
-
-
-def workflow_nodes(workflow: KubernetesObject) -> dict[str, KubernetesObject]:
-    """A Workflow's nodes by id. Argo compresses them when there are many."""
-    status = workflow.get("status") or {}
-    if packed := status.get("compressedNodes"):
-        nodes: dict[str, KubernetesObject] = json.loads(gzip.decompress(base64.b64decode(packed)))
-        return nodes
-    return status.get("nodes") or {}
 
 
 class TaskPaths:
@@ -215,6 +203,11 @@ def node_attempts(
     return sorted(marked, key=lambda attempt: (attempt.path, attempt.number))
 
 
+def was_asked_to_end(node: KubernetesObject) -> bool:
+    """Whether Argo ended a node because its Workflow was shut down."""
+    return str(node.get("message") or "").startswith(_SHUT_DOWN)
+
+
 def _never_began(node: KubernetesObject) -> bool:
     """Whether a step's turn came after its run was asked to stop: Argo ends such a node at once, without a pod."""
     no_pod = not node.get("hostNodeName") and node.get("startedAt") == node.get("finishedAt")
@@ -253,13 +246,13 @@ class CompositeNodes:
     """The composites and handlers of a Workflow that has ended.
 
     Args:
-        paths: of the plan's tasks.
+        paths: of the plan's tasks. kept: the template paths of the steps that stay failed when their handlers have succeeded.
     """
 
-    def __init__(self, workflow: KubernetesObject, paths: TaskPaths) -> None:
+    def __init__(self, workflow: KubernetesObject, paths: TaskPaths, kept: Collection[str] = ()) -> None:
         above = list(paths.above())
         self._rows = {task_name(path): path for path in above}
-        self._handlers = {handler_task(path): f"{path}/{HANDLER}" for path in above}
+        self._handlers = {handler_task(path): f"{path}/{HANDLER}" for path in above if path not in kept}
         self._handled: set[str] = set()
         self._nodes = [node for node in workflow_nodes(workflow).values() if node.get("type") != "Pod"]
         for node in self._nodes:
