@@ -61,7 +61,7 @@ class Continuation:
             "after" in scope for document in (plan_before, plan.document()) for scope in document["scopes"].values()
         ):
             note(f"the pipeline has changed: {difference}; what has changed, and all that depends on it, runs again")
-            return _Kept(plan_before, plan.document()).steps()
+            return _that_count(plan, _Kept(plan_before, plan.document()).steps())
         note(f"the pipeline has changed: {difference}; all steps from there on run again")
         # A composite comes before the step inside it that differs, so its other branches are kept.
         return _that_count(plan, (step.path for step in after[:position]))
