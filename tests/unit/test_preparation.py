@@ -16,6 +16,7 @@ from toolkit.errors import BadInput
 from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan import planner
 from toolkit.run import preparation
+from toolkit.run.bash import Asked
 from toolkit.run.preparation import Preparation
 from toolkit.run.reference import parse
 from toolkit.run.request import Request
@@ -52,7 +53,14 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(preparation, "build", build)
         request = Request(project, "local", parse("pipeline.py", tmp_path), {})
         return Preparation(
-            request, "p", plan, 1000, built("app:1"), lambda: None, lambda sentence: None, lambda image: True
+            request,
+            "p",
+            plan,
+            1000,
+            built("app:1"),
+            lambda: None,
+            lambda sentence: None,
+            lambda image: Asked(lambda _: {"bash": True}),
         ), asked
 
     return prepare

@@ -21,8 +21,8 @@ from toolkit.model.pipeline import (
     Takes,
     Task,
 )
-from toolkit.runtime.shared.catalog import executed_name
 from toolkit.runtime.shared.keys import escape_braces
+from toolkit.runtime.shared.notebooks import executed_name, html_name
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, join
 
 Resolve = Callable[[list[str]], Mapping[str, tuple[Function, Takes] | str]]
@@ -73,8 +73,10 @@ def _apply_patch(
         return replace(task, function=function, takes=takes)
     if task.kind == "notebook":
         assert task.command is not None
-        before, after = (escape_braces(executed_name(name)) for name in (task.command, command))
-        put = [after if key == before else key for key in task.catalog.put]
+        before, after = (executed_name(name) for name in (task.command, command))
+        other = {before: after, html_name(before): html_name(after)} if task.html else {before: after}
+        other = {escape_braces(key): escape_braces(name) for key, name in other.items()}
+        put = [other.get(key, key) for key in task.catalog.put]
         return replace(task, command=command, catalog=replace(task.catalog, put=tuple(put)))
     return replace(task, command=command)
 

@@ -116,6 +116,7 @@ class Task:
     Attributes:
         strict: whether a shell step ends at the first command that fails, and at a variable that is not set; it runs bash then.
             None leaves that to the configuration.
+        html: whether an executed notebook is put as HTML as well.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Task:
     command: str | None = None
     shell: Shell = "sh"
     strict: bool | None = None
+    html: bool = False
     takes: Takes | None = None
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()

@@ -37,6 +37,7 @@ _KEYS = {
         "command",
         "shell",
         "strict",
+        "html",
         "returns",
         "catalog",
         "secrets",
@@ -419,6 +420,8 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
         step["shell"] = _text(node["shell"], "shell")
     if "strict" in node:
         step["strict"] = _truth(node["strict"], "strict")
+    if "html" in node:
+        step["html"] = _truth(node["html"], "html")
     if "max_attempts" in node:
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     if kind == "python":

@@ -352,6 +352,8 @@ def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
             row["shell"] = task.shell
         if task.strict:
             row["strict"] = True
+        if task.html:
+            row["html"] = True
     if step.executed:
         row["executed"] = step.executed
     return row

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         command: str
         shell: str
         strict: bool
+        html: bool
 
     class TaskData(StepData, TaskWork):
         kind: str
