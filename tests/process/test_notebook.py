@@ -292,7 +292,7 @@ def test_packages_that_are_not_there_are_told_when_the_pipeline_is_described(
     assert project.run("p.py") == 2
     python = project.root / ".venv" / "bin" / "python"
     assert (
-        f"p.py:3: the notebook step 'a' needs {missing}, and {python} lacks that: name {missing} in the project's requirements, "
+        f"p.py:3: the notebook step 'a' needs {missing}, and {python} lacks them: name {missing} in the project's requirements, "
         "and install it into the environment of that Python\n"
     ) in project.err
     # A step that is mocked needs nothing of it.

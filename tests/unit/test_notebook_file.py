@@ -40,6 +40,12 @@ BOOK = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
             {**BOOK, "cells": [CELL]},
             "parameters of report.ipynb can't be read: invalid syntax in line 1",
         ),
+        ("a.ipynb", {**BOOK, "cells": [{**CELL, "source": "x = 1\0"}]}, "parameters of a.ipynb can't be read: "),
+        (
+            "a.ipynb",
+            {**BOOK, "cells": [{**CELL, "source": "x = " + "-" * 100_000 + "1"}]},
+            "of a.ipynb can't be read: ",
+        ),
         ("report.py", b"# %%\nx = '\xe9'\n", "report.py is not a notebook: its byte 11 is not UTF-8"),
         ("report.py", '# %% tags=["parameters"]\nx = (\n', "the cell tagged parameters of report.py can't be read"),
         ("report.md", None, "there is no notebook report.md in the project"),

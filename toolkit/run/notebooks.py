@@ -33,7 +33,7 @@ def check_notebooks(plan: Plan, image: str | None, asked: Asked, where: str, rem
         missing = ", ".join(name for name in packages_for(step.task.command, step.task.html) if name in lacks)
         if missing:
             raise BadInput(
-                f"the notebook step {step.path!r} needs {missing}, and {where} lacks that: {remedy.format(missing)}",
+                f"the notebook step {step.path!r} needs {missing}, and {where} lacks {'them' if ',' in missing else 'it'}: {remedy.format(missing)}",
                 step.line,
             )
         refused = found.get(step.task.command, {}).get("refused")

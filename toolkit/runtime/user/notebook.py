@@ -171,7 +171,7 @@ def _inject(notebook: Any, parameters: _Parameters) -> None:
     if tagged is not None:
         try:
             names = names_of(notebook.cells[tagged].source)
-        except SyntaxError as error:
+        except notebook_file.NOT_PYTHON as error:
             raise child.TaskFailure(notebook_file.bad_parameters_cell(parameters.step.step["command"], error)) from None
     bound = parameters.step.step["bind"]
     parameters.take({**names, **{name: False for name in bound if name not in names}})

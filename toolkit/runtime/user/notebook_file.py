@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _OLDEST, _NEWEST = 1, 4
 """The major versions of the format that nbformat reads."""
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+"""What Python raises for text that it can't parse: ValueError for a null character, and the last two for deep nesting."""
 _LONGEST_REASON = 300
 """Characters of what a library says."""
 
@@ -49,16 +51,17 @@ def find_notebooks(code: str, notebooks: Iterable[str]) -> tuple[dict[str, Found
             else:
                 cells = _converted(text, notebook).cells
             found[notebook] = {"takes": takes_of_cells(cells)}
-        except SyntaxError as error:
+        except NOT_PYTHON as error:
             found[notebook] = {"refused": bad_parameters_cell(notebook, error)}
         except NotebookRefusal as refusal:
             found[notebook] = {"refused": str(refusal)}
     return found, lacks
 
 
-def bad_parameters_cell(notebook: str, error: SyntaxError) -> str:
+def bad_parameters_cell(notebook: str, error: BaseException) -> str:
     """The sentence for a parameters cell that is no Python."""
-    return f"the cell tagged parameters of {notebook} can't be read: {error.msg} in line {error.lineno}"
+    why = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else reason_of(error)
+    return f"the cell tagged parameters of {notebook} can't be read: {why}"
 
 
 def read_notebook(path: str, notebook: str) -> Any:
