@@ -32,8 +32,9 @@ def check_notebooks(plan: Plan, image: str | None, asked: Asked, where: str, rem
         assert step.task is not None and step.task.command is not None
         missing = ", ".join(name for name in packages_for(step.task.command, step.task.html) if name in lacks)
         if missing:
+            those = "them" if "," in missing else "it"
             raise BadInput(
-                f"the notebook step {step.path!r} needs {missing}, and {where} lacks {'them' if ',' in missing else 'it'}: {remedy.format(missing)}",
+                f"the notebook step {step.path!r} needs {missing}, and {where} lacks {those}: {remedy.format(missing)}",
                 step.line,
             )
         refused = found.get(step.task.command, {}).get("refused")
