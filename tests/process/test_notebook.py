@@ -13,7 +13,6 @@ import pytest
 
 from tests.support.local_project import LocalProject
 from tests.support.scratch import Scratch
-from toolkit.errors import BadInput
 from toolkit.runtime.shared import parameters_cell
 from toolkit.runtime.user import notebook
 
@@ -157,10 +156,6 @@ def test_a_notebook_in_yaml_is_the_same_step(project: LocalProject) -> None:
     assert project.run("pipeline.yaml", "--param", "rate=1") == 0
     project.write("pipeline.py", HEAD + "NotebookJob('report.ipynb', name='step', returns=['total']).execute()\n")
     assert project.plan("pipeline.py").to_json() == project.plan("pipeline.yaml").to_json()
-    (project.root / "report.ipynb").unlink()
-    for file in ("pipeline.py", "pipeline.yaml"):
-        with pytest.raises(BadInput, match="there is no notebook report"):
-            project.plan(file)
 
 
 # --- output -----------------------------------------------------------------------------------------------------------
@@ -245,34 +240,210 @@ def test_a_failing_cell_is_recorded_as_an_exception_and_the_notebook_so_far_is_k
     assert cells[1]["outputs"][0]["ename"] == "ValueError" and cells[2]["outputs"] == []
 
 
+def test_a_cell_may_say_that_it_raises(project: LocalProject) -> None:
+    assert run(project, "", ("raises-exception", "1 / 0"))["status"] == "succeeded"
+
+
+V3 = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [], "metadata": {}}]}
+
+
+def test_a_notebook_that_can_not_be_read_is_told_when_the_pipeline_is_described(project: LocalProject) -> None:
+    project.write(
+        "p.py", "from toolkit import *\np = Pipeline(steps=[ShellTask('s', 'true'),\n NotebookTask('a', 'a.ipynb')])\n"
+    )
+    project.write(
+        "p.yaml",
+        "dag:\n  start_at: s\n  steps: {s: {command_type: shell, command: 'true', next: a},\n"
+        "    a: {command_type: notebook, command: a.ipynb}}\n",
+    )
+    for content, words in (
+        ("{", "a.ipynb is not a notebook: its JSON is broken"),
+        (None, "there is no notebook a.ipynb in the project"),
+    ):
+        project.write("a.ipynb", content) if content else (project.root / "a.ipynb").unlink()
+        for file, line in (("p.py", 3), ("p.yaml", 4)):
+            assert project.run(file) == 2 and f"toolkit: {file}:{line}: {words}" in project.err
+    assert not list((project.root / ".toolkit").glob("volumes/*/*/*/steps"))
+
+
+def test_a_notebook_of_an_old_format_runs(project: LocalProject) -> None:
+    project.write("old.ipynb", json.dumps(V3))
+    project.write("p.py", "from toolkit import *\nNotebookJob('old.ipynb').execute()\n")
+    assert project.run("p.py") == 0, project.err
+
+
 @pytest.mark.parametrize(
-    ("cells", "reason"),
+    ("file", "options", "missing"),
     [
-        ([("parameters", "rate = ")], "the cell tagged parameters can't be read: invalid syntax in line 1"),
-        ([("raises-exception", "1 / 0")], ""),
+        ("report.ipynb", "", "nbclient, nbformat, ipykernel"),
+        ("report.py", "", "nbclient, nbformat, ipykernel, jupytext"),
+        ("report.ipynb", "html=True", "nbclient, nbformat, ipykernel, nbconvert"),
     ],
 )
-def test_tags_of_cells_mean_what_they_mean(project: LocalProject, cells: list[tuple[str, str]], reason: str) -> None:
-    attempt = run(project, "", *cells)
-    assert reason in attempt["reason"] if reason else attempt["status"] == "succeeded"
+def test_packages_that_are_not_there_are_told_when_the_pipeline_is_described(
+    project: LocalProject, monkeypatch: pytest.MonkeyPatch, file: str, options: str, missing: str
+) -> None:
+    monkeypatch.setenv("VIRTUAL_ENV", str(project.root / "gone"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", project.root / ".venv"], check=True, env={})
+    # What the project calls so is not the package.
+    project.write("jupytext.py", "raise Exception('not this one')\n")
+    project.write(file, book("1") if file.endswith("ipynb") else "# %%\n1\n")
+    project.write("p.py", f"from toolkit import *\np = Pipeline(steps=[\n NotebookTask('a', '{file}', {options})])\n")
+    assert project.run("p.py") == 2
+    python = project.root / ".venv" / "bin" / "python"
+    assert (
+        f"p.py:3: the notebook step 'a' needs {missing}, and {python} lacks them: name {missing} in the project's requirements, "
+        "and install it into the environment of that Python\n"
+    ) in project.err
+    # A step that is mocked needs nothing of it.
+    project.write("toolkit.yaml", "executor: {type: mocked}\n")
+    assert project.run("p.py") == 0, project.err
 
 
-def test_a_file_that_is_no_notebook_of_python_is_told(project: LocalProject) -> None:
-    run(project, "", "1")
-    project.write("report.ipynb", "{}")
-    assert "is not a notebook" in project._last(project.run("pipeline.py"))["reason"]
-    project.write("report.ipynb", book("1", language="R"))
-    assert "is written in R" in project._last(project.run("pipeline.py"))["reason"]
-    (project.root / "report.ipynb").unlink()
-    with pytest.raises(BadInput, match="there is no notebook") as caught:
-        project.plan("pipeline.py")
-    assert caught.value.where == "pipeline.py:4"
-
-
-def test_libraries_that_are_not_in_the_image_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook, "NEEDED", ("json", "nowhere", "neither"))
+def test_a_step_tells_of_packages_that_its_image_lacks() -> None:
     with pytest.raises(Exception, match="this image lacks nowhere, neither: add them to the project's requirem"):
-        notebook._find_libraries()
+        notebook._find_libraries(("json", "nowhere", "neither"))
+
+
+# --- text and HTML ----------------------------------------------------------------------------------------------------
+
+PERCENT = """\
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+# ---
+
+# %% [markdown]
+# # A fit
+
+# %% tags=["parameters"]
+rate = 1
+name: str = "none"
+
+# %%
+# %precision 3
+total = [rate * 2, name]
+print(total)
+"""
+MARKDOWN = """\
+# A fit
+
+```python tags=["parameters"]
+rate = 1
+name: str = "none"
+```
+
+```python
+total = [rate * 2, name]
+print(total)
+```
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("report.py", PERCENT),
+        ("report.md", MARKDOWN),
+        (
+            "report.Rmd",
+            MARKDOWN.replace('python tags=["parameters"]', '{python tags=c("parameters")}').replace(
+                "`python", "`{python}"
+            ),
+        ),
+    ],
+)
+def test_a_notebook_that_is_text_is_the_same_step(project: LocalProject, file: str, text: str) -> None:
+    # Given a notebook as text, beside modules of the project that have the libraries' names,
+    project.write(f"nb/{file}", text)
+    project.write("jupytext.py", "raise Exception('not this one')\n")
+    project.write(
+        "p.py", f"from toolkit import *\nNotebookJob('nb/{file}', name='step', returns=['total']).execute()\n"
+    )
+    # when it runs,
+    attempt = project._last(project.run("p.py", "--param", "rate=21", "--param", "name=1.10"))
+    # then it takes, returns and prints what an .ipynb would,
+    assert attempt["output_parameters"] == {"total": [42, "1.10"]} and set(attempt["input_parameters"]) == {
+        "rate",
+        "name",
+    }
+    assert project.output() == b"[42, '1.10']\n"
+    made = executed(project)
+    assert [cell["cell_type"] for cell in made["cells"]] == ["markdown", "code", "code", "code"]
+    assert made["metadata"]["kernelspec"]["language"] == "python" and "jupytext" not in made["metadata"]
+    # and the same run makes the same notebook.
+    project._last(project.run("p.py", "--param", "rate=21", "--param", "name=1.10"))
+    assert executed(project) == made
+
+
+def pages(project: LocalProject) -> dict[str, str]:
+    """The files that the newest run's last step put, as text."""
+    [*_, step] = project.show()["steps"]
+    volumes = project.root / ".toolkit" / "volumes"
+    return {
+        put["name"]: next(volumes.glob(f"*/catalog/objects/*/{put['sha256']}")).read_text()
+        for put in step["attempts"][-1]["catalog"]["put"]
+    }
+
+
+def test_a_notebook_as_html_lies_beside_it_without_secrets_also_when_a_cell_fails(project: LocalProject) -> None:
+    project.write(".env", "KEY=s3cret<of>mine\n")
+    table = "from IPython.display import HTML\nimport os\nHTML('<b>' + os.environ['KEY'] + '</b> of the table')"
+    run(project, "secrets=['KEY'], html=True", table, "raise ValueError(os.environ['KEY'])", "'never ran'")
+    made = pages(project)
+    assert list(made) == ["report_out.html", "report_out.ipynb"]
+    page = made["report_out.html"]
+    assert "<title>report_out</title>" in page and "<b>***</b> of the table" in page and "never ran" in page
+    assert "ValueError" in page and b"s3cret" not in project.volume()
+    # It takes nothing from the network to show it, unless a cell has mathematics or a script that asks for it.
+    assert "<script src=" not in page
+    run(project, "html=True", "from IPython.display import Math\nMath('x^2')")
+    assert pages(project)["report_out.html"].count("<script src=") == 1
+
+
+def test_a_notebook_that_nbconvert_fails_on_is_kept_and_the_step_says_so(project: LocalProject) -> None:
+    # nbconvert takes the title for text.
+    bad = json.loads(book("print(1)"))
+    bad["metadata"]["title"] = 5
+    project.write("report.ipynb", json.dumps(bad))
+    project.write("p.py", "from toolkit import *\nNotebookJob('report.ipynb', html=True).execute()\n")
+    attempt = project._last(project.run("p.py"))
+    assert attempt["status"] == "failed" and attempt["reason"].startswith(
+        "nbconvert can't make report_out.html: 5 is not of type 'string'"
+    )
+    assert list(pages(project)) == ["report_out.ipynb"]
+    # A failure of the notebook itself is the one that is told.
+    bad["cells"][0]["source"] = "1 / 0"
+    project.write("report.ipynb", json.dumps(bad))
+    assert project._last(project.run("p.py"))["reason"] == "ZeroDivisionError: division by zero"
+    assert b"nbconvert can't make report_out.html" in project.output() and list(pages(project)) == ["report_out.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("{command: m.f, html: true}", "the python step 'a' has no notebook that could be made HTML"),
+        ("{command_type: notebook, command: a.py, html: often}", "html is true or false, not the text 'often'"),
+    ],
+)
+def test_what_can_not_be_html_is_refused(project: LocalProject, step: str, words: str) -> None:
+    project.write("m.py", "def f(): pass\n")
+    project.write("a.py", "# %%\n1\n")
+    project.write("p.yaml", f"dag: {{start_at: a, steps: {{a: {step}}}}}\n")
+    assert project.run("p.yaml") == 2 and words in project.err
+
+
+def test_a_patch_of_a_notebook_may_have_another_form(project: LocalProject) -> None:
+    project.write("report.ipynb", book("raise ValueError"))
+    project.write("fake.md", "```python\nprint('fake')\n```\n")
+    config = {"executor": {"type": "mocked", "config": {"patches": {"a": {"command": "fake.md"}}}}}
+    project.write("toolkit.yaml", json.dumps(config))
+    project.write("p.py", "from toolkit import *\np = Pipeline(steps=[NotebookTask('a', 'report.ipynb', html=True)])\n")
+    assert project.run("p.py") == 0, project.err
+    assert sorted(pages(project)) == ["fake_out.html", "fake_out.ipynb"]
+    (project.root / "fake.md").unlink()
+    assert project.run("p.py") == 2 and "there is no notebook fake.md" in project.err
 
 
 def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scratch) -> None:
@@ -282,7 +453,7 @@ def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scra
     scratch.write(
         {
             "report.ipynb": book("print('begun')", f"import os\nos.system({marker!r})"),
-            "pipeline.py": "from toolkit import *\nNotebookJob('report.ipynb').execute()\n",
+            "pipeline.py": "from toolkit import *\nNotebookJob('report.ipynb', html=True).execute()\n",
         }
     )
     # when its time is up (a busy machine may take longer than the first limits to start a kernel),
@@ -296,7 +467,7 @@ def test_the_time_limit_ends_the_kernel_too_and_keeps_the_notebook(scratch: Scra
     assert result.code == 1
     [attempt] = scratch.show()["steps"][0]["attempts"]
     assert attempt["reason"] == f"it ran longer than its time limit of {limit} s"
-    assert [one["name"] for one in attempt["catalog"]["put"]] == ["report_out.ipynb"]
+    assert [one["name"] for one in attempt["catalog"]["put"]] == ["report_out.html", "report_out.ipynb"]
     scratch.wait_for(lambda: subprocess.run(["pgrep", "-f", marker], stdout=subprocess.DEVNULL).returncode == 1)
 
 
@@ -316,12 +487,10 @@ def test_the_names_of_a_parameters_cell_are_what_it_assigns(source: str, names: 
     assert list(parameters_cell.names_of(source)) == names
 
 
-def test_a_parameters_cell_says_what_help_lists(tmp_path: Path) -> None:
+def test_a_parameters_cell_says_what_help_lists() -> None:
     source = "a: Optional[str] = None\nb: 'float' = 0.5\nc = [1, {'d': 2}]\ne, f = 1, 2\ng = h()\ni = {[]: 1}\nj = {1}\nc: list"
-    cell = {"metadata": {"tags": ["parameters"]}, "source": source}
-    (tmp_path / "book.ipynb").write_text(json.dumps({"cells": [cell]}))
-    takes = parameters_cell.takes_of_notebook(str(tmp_path / "book.ipynb"))
-    assert takes is not None and takes["names"] == list("abcefgij")
+    takes = parameters_cell.takes_of_cells([{"metadata": {"tags": ["parameters"]}, "source": source}])
+    assert takes["names"] == list("abcefgij")
     assert takes["arguments"] == {
         "a": {"annotation": "Optional[str]", "default": None},
         "b": {"annotation": "float", "default": 0.5},

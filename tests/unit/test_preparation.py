@@ -17,6 +17,8 @@ from toolkit.errors import BadInput, Infrastructure
 from toolkit.model.pipeline import Pipeline, Task
 from toolkit.plan import planner
 from toolkit.run import preparation
+from toolkit.run.bash import Asked
+from toolkit.run.notebooks import check_notebooks
 from toolkit.run.preparation import Preparation
 from toolkit.run.reference import parse
 from toolkit.run.request import Request
@@ -53,7 +55,14 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(preparation, "build", build)
         request = Request(project, "local", parse("pipeline.py", tmp_path), {})
         return Preparation(
-            request, "p", plan, 1000, built("app:1"), lambda: None, lambda sentence: None, lambda image: True
+            request,
+            "p",
+            plan,
+            1000,
+            built("app:1"),
+            lambda: None,
+            lambda sentence: None,
+            lambda image: Asked(lambda _: {"bash": True}),
         ), asked
 
     return prepare
@@ -117,3 +126,32 @@ def test_the_record_has_what_each_image_was_resolved_to(prepared: Any) -> None:
     other = images_of_steps["other"]
     assert (other["reference"], other["manifest"], "name" in other) == (f"r/other@{digest}", digest, False)
     assert images_of_steps["app"] == image
+
+
+def test_each_image_is_asked_for_the_packages_of_its_own_notebooks(tmp_path: Path) -> None:
+    # Given a notebook in an image of its own, and one in the pipeline's,
+    overrides = {"own": {"image": "other"}}
+    config = {"executor": {"type": "local-container", "config": {"image": "app", "overrides": overrides}}}
+    (tmp_path / "toolkit.yaml").write_text(json.dumps(config))
+    own = Task("own", "notebook", command="a.py", html=True, overrides={"local-container": "own"}, line="p.py:2")
+    steps = (Task("plain", "notebook", command="b.ipynb", line="p.py:1"), own)
+    plan = planner.plan(Pipeline(steps), load(None, tmp_path).config, (".",))
+    requests: list[Any] = []
+
+    def lacking(*names: str) -> Asked:
+        def ask(request: Any) -> Any:
+            requests.append(request["notebooks"])
+            return {"notebooks": {name: {} for name in request["notebooks"]}, "lacks": list(names)}
+
+        return Asked(ask)
+
+    # when their images are looked at, then each needs what its own notebook does, and is asked once.
+    check_notebooks(plan, None, lacking("jupytext", "nbconvert"), "the image app:1", "name {}")
+    asked = lacking("nbconvert")
+    for _ in range(2):
+        with pytest.raises(
+            BadInput, match="step 'own' needs nbconvert, and the image other:1 lacks it: install nbconvert"
+        ) as caught:
+            check_notebooks(plan, "other", asked, "the image other:1", "install {} in that image")
+        assert caught.value.where == "p.py:2"
+    assert requests == [["b.ipynb"], ["a.py"]]

@@ -39,8 +39,8 @@ from toolkit.model.pipeline import (
     Task,
 )
 from toolkit.runtime.shared.casts import CannotConvert
-from toolkit.runtime.shared.catalog import executed_name
 from toolkit.runtime.shared.keys import escape_braces
+from toolkit.runtime.shared.notebooks import executed_name, html_name
 
 if TYPE_CHECKING:
     from toolkit.config.settings import StepSettings
@@ -301,7 +301,9 @@ class _ModelBuilder:
         put = list(catalog.get("put") or ())
         if node["kind"] == "notebook" and node.get("command"):
             # The executed notebook is put into the catalog like any other file.
-            put = list(dict.fromkeys([*put, escape_braces(executed_name(node["command"]))]))
+            executed = executed_name(node["command"])
+            made = [executed, html_name(executed)] if node.get("html") else [executed]
+            put = list(dict.fromkeys([*put, *map(escape_braces, made)]))
         return Task(
             name=name,
             kind=node["kind"],
@@ -309,6 +311,7 @@ class _ModelBuilder:
             command=self._command(node, where),
             shell=self._shell(node, where),
             strict=self._strict(node, where),
+            html=self._html(node, where),
             takes=_takes(takes) if takes else None,
             returns=self._returns(node, name, where),
             secrets=tuple(names.parameter_name(secret, where) for secret in node.get("secrets") or ()),
@@ -365,6 +368,14 @@ class _ModelBuilder:
         if strict and node.get("shell") == "sh":
             raise BadInput(f"the step {node['name']!r} is strict, which takes bash: leave out `shell: sh`", where)
         return strict
+
+    def _html(self, node: StepDescription, where: str) -> bool:
+        html = node.get("html", False)
+        if not isinstance(html, bool):
+            raise BadInput(f"html of the step {node['name']!r} is true or false, not {html!r}", where)
+        if html and node["kind"] != "notebook":
+            raise BadInput(f"the {node['kind']} step {node['name']!r} has no notebook that could be made HTML", where)
+        return html
 
     def _returns(self, node: StepDescription, name: str, where: str) -> tuple[Return, ...]:
         returns: dict[str, Return] = {}

@@ -27,8 +27,9 @@ from toolkit.model.pipeline import (
     Takes,
     Task,
 )
-from toolkit.runtime.shared.catalog import BadKey, executed_name, is_pattern, matches
+from toolkit.runtime.shared.catalog import BadKey, is_pattern, matches
 from toolkit.runtime.shared.keys import escape_braces, names_in_key
+from toolkit.runtime.shared.notebooks import executed_name, html_name
 from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER, ON_EXIT, join
 from toolkit.runtime.shared.values import short_json
 
@@ -109,7 +110,11 @@ def _giving(task: Task, patch: AppliedPatch) -> Task:
     returns, files = patch.row["returns"], patch.row["files"]
     whose = f"the patch of the step {task.name!r}"
     declared = [each.name for each in task.returns]
-    executed = escape_braces(executed_name(task.command)) if task.kind == "notebook" and task.command else None
+    own: set[str] = set()
+    if task.kind == "notebook" and task.command:
+        # What the notebook becomes is not there, unless the patch has it.
+        executed = executed_name(task.command)
+        own = {escape_braces(executed), escape_braces(html_name(executed))}
     for name in returns:
         if name not in declared:
             raise BadInput(
@@ -134,14 +139,15 @@ def _giving(task: Task, patch: AppliedPatch) -> Task:
                 patch.place("files", name),
             )
     for key in put:
-        if key != executed and not any(_is_under(name, key) for name in files):
+        if key not in own and not any(_is_under(name, key) for name in files):
             raise BadInput(f"{whose} has no file for {key!r}, which the step puts", patch.place())
-    kept = tuple(key for key in put if key != executed or key in files)
+    kept = tuple(key for key in put if key not in own or key in files)
     return replace(
         task,
         takes=Takes((), (), False) if task.kind == "python" else None,
         shell="sh",
         strict=False,
+        html=False,
         secrets=(),
         catalog=CatalogUse((), kept, task.catalog.store_copy),
         bind={name: bound for name, bound in task.bind.items() if name in _names_in(kept)},
@@ -185,8 +191,10 @@ def _with_command(
         return replace(task, function=function, takes=takes, bind=bind)
     if task.kind == "notebook":
         assert task.command is not None
-        before, after = (escape_braces(executed_name(name)) for name in (task.command, command))
-        put = [after if key == before else key for key in task.catalog.put]
+        before, after = (executed_name(name) for name in (task.command, command))
+        other = {before: after, html_name(before): html_name(after)} if task.html else {before: after}
+        other = {escape_braces(key): escape_braces(name) for key, name in other.items()}
+        put = [other.get(key, key) for key in task.catalog.put]
         return replace(task, command=command, catalog=replace(task.catalog, put=tuple(put)))
     return replace(task, command=command)
 

@@ -135,6 +135,7 @@ class Task:
         overrides: the name of an override that every configuration has; or the names by executor type or environment.
         settings: those that are said beside the step; None where none are.
         keep_failure: whether the step stays failed when its ``on_failure`` has succeeded; of composites as well.
+        html: whether an executed notebook is put as HTML as well.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Task:
     command: str | None = None
     shell: Shell = "sh"
     strict: bool | None = None
+    html: bool = False
     takes: Takes | None = None
     returns: tuple[Return, ...] = ()
     secrets: tuple[str, ...] = ()

@@ -50,6 +50,7 @@ _KEYS = {
         "command",
         "shell",
         "strict",
+        "html",
         "returns",
         "catalog",
         "secrets",
@@ -600,6 +601,8 @@ def _describe_task(name: str, node: dict[str, Located], line: int) -> StepDescri
         step["shell"] = _text(node["shell"], "shell")
     if "strict" in node:
         step["strict"] = _truth(node["strict"], "strict")
+    if "html" in node:
+        step["html"] = _truth(node["html"], "html")
     if "max_attempts" in node:
         step["max_attempts"] = _whole_number(node["max_attempts"], "max_attempts")
     settings = step_settings.read_settings(node, name)

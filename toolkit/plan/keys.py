@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import Constant, Task
 from toolkit.plan.plan import PlannedScope, PlannedStep
-from toolkit.runtime.shared.catalog import BadKey, check_key, executed_name, is_pattern, matches
+from toolkit.runtime.shared.catalog import BadKey, check_key, is_pattern, matches
 from toolkit.runtime.shared.keys import escape_braces, fill_key, names_in_key, parse_key, text_in_key
+from toolkit.runtime.shared.notebooks import executed_name, html_name
 from toolkit.runtime.shared.tree import ANY
 
 if TYPE_CHECKING:
@@ -82,8 +83,10 @@ def name_executed_notebooks(steps: Iterable[PlannedStep]) -> list[PlannedStep]:
             assert row.task is not None and row.task.command is not None
             beside = any(_are_side_by_side(row.path, other.path, types) for other in sharers if other.name == row.name)
             stem = "-".join(part for part in row.path.split("/") if part != ANY) if beside else row.name
-            executed = f"{stem}_out{os.path.splitext(row.task.command)[1]}"
-            keys = (escape_braces(executed) if key == escape_braces(name) else key for key in row.task.catalog.put)
+            executed = f"{stem}_out{os.path.splitext(name)[1]}"
+            other = {name: executed, html_name(name): html_name(executed)} if row.task.html else {name: executed}
+            other = {escape_braces(key): escape_braces(new) for key, new in other.items()}
+            keys = (other.get(key, key) for key in row.task.catalog.put)
             catalog = replace(row.task.catalog, put=tuple(dict.fromkeys(keys)))
             named[row.path] = replace(row, task=replace(row.task, catalog=catalog), executed=executed)
     return [named.get(row.path, row) for row in rows]

@@ -378,6 +378,8 @@ def _task_json(step: PlannedStep, task: Task) -> TaskKeys:
             row["shell"] = task.shell
         if task.strict:
             row["strict"] = True
+        if task.html:
+            row["html"] = True
     if step.executed:
         row["executed"] = step.executed
     if task.patched is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from toolkit.errors import BadInput
@@ -10,11 +10,11 @@ from toolkit.errors import BadInput
 if TYPE_CHECKING:
     from toolkit.backends.describer import Describer
     from toolkit.plan.plan import Plan
-    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
+    from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse, FoundNotebook
 
 
 class Asked:
-    """A describer that remembers whether there is bash where it asks.
+    """A describer that remembers whether there is bash where it asks, and what it said of notebooks.
 
     Args:
         ask: what gives the answers.
@@ -23,10 +23,14 @@ class Asked:
     def __init__(self, ask: Describer) -> None:
         self._ask = ask
         self._bash: bool | None = None
+        self._notebooks: dict[str, FoundNotebook] = {}
+        self._lacks: list[str] = []
 
     def __call__(self, request: DescribeRequest) -> DescribeResponse:
         answer = self._ask(request)
         self._bash = answer.get("bash", self._bash)
+        self._notebooks.update(answer.get("notebooks", {}))
+        self._lacks = answer.get("lacks", self._lacks)
         return answer
 
     def has_bash(self) -> bool:
@@ -34,6 +38,16 @@ class Asked:
         if self._bash is None:
             self({"roots": [], "file": None, "functions": []})
         return self._bash is not False
+
+    def notebooks(self, wanted: list[str]) -> tuple[Mapping[str, FoundNotebook], list[str]]:
+        """What is known of notebooks, by their paths, and which of the packages for notebooks are not there.
+
+        Only what has not been asked yet is asked.
+        """
+        new = [notebook for notebook in wanted if notebook not in self._notebooks]
+        if new:
+            self({"roots": [], "file": None, "functions": [], "notebooks": new})
+        return self._notebooks, self._lacks
 
 
 def check_bash(plan: Plan, image: str | None, has_bash: Callable[[], bool], where: str) -> None:

@@ -19,7 +19,6 @@ from toolkit.project import Project
 from toolkit.run.raised import raised_error, shown_place
 from toolkit.run.reference import PipelineReference
 from toolkit.run.repeatable import VERSION
-from toolkit.runtime.shared.parameters_cell import takes_of_notebook
 from toolkit.runtime.shared.protocol import PROTOCOL
 from toolkit.runtime.shared.whole_files import write_whole
 
@@ -99,21 +98,21 @@ def _check_answer(answer: DescribeResponse, file: str, project: Project, python:
 def _resolve_functions(
     description: Any, project: Project, reference: PipelineReference, ask: Describer, python: str
 ) -> None:
-    """Checks that the notebooks of a description exist, and adds to its python tasks their functions with their signatures."""
-    for notebook in _tasks(description, "notebook"):
-        if not (project.root / notebook["command"]).is_file():
-            line = f"{shown(reference.file)}:{notebook['line']}"
-            raise BadInput(f"there is no notebook {notebook['command']} in the project", line)
-        # The file is data, and to ask for its cell as well would take a container where no step is a function.
-        notebook["takes"] = takes_of_notebook(str(project.root / notebook["command"]))
+    """Adds to the tasks of a description what they take: to a python task its function, and to a notebook its parameters."""
+    notebooks = list(_tasks(description, "notebook"))
     # The reducer of a map is among them.
     tasks = list(_tasks(description, "python"))
-    if not tasks:
+    if not tasks and not notebooks:
         return
     dotted = sorted({_dotted_name(task["function"]) for task in tasks})
-    answer = ask(_request(project, reference, dotted))
+    request = _request(project, reference, dotted)
+    if notebooks:
+        request["notebooks"] = sorted({task["command"] for task in notebooks})
+    answer = ask(request)
     file = shown(reference.file)
     _check_answer(answer, file, project, python)
+    for task in notebooks:
+        task["takes"] = answer.get("notebooks", {}).get(task["command"], {}).get("takes")
     for task in tasks:
         resolved = answer["functions"][_dotted_name(task["function"])]
         if "refused" in resolved:

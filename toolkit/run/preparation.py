@@ -24,6 +24,7 @@ from toolkit.plan.step_settings import overrides_without_effect, retries_without
 from toolkit.project import Project
 from toolkit.run.bash import Asked, check_bash
 from toolkit.run.describe import KeptAnswers, describe
+from toolkit.run.notebooks import check_notebooks
 from toolkit.run.parameter_checks import check_parameters, controls_before_steps, settle
 from toolkit.run.parameters_file import read_parameters_file
 from toolkit.run.platform import for_this_machine, runs_here, wrong_platform
@@ -39,6 +40,22 @@ if TYPE_CHECKING:
         ImageRecord,
         Parameters,
     )
+
+
+def _check_needs(plan: Plan, setting: str | None, asked: Asked, image: BuiltImage | None, python: str = "") -> None:
+    """Refuses a plan whose steps need what is not there.
+
+    Args:
+        setting: the setting that names the steps' image. image: that image; None for plain processes. python: their interpreter.
+    """
+    where = f"the image {image.reference}" if image is not None else "this machine"
+    check_bash(plan, setting, asked.has_bash, where)
+    remedy = "name {} in the project's requirements"
+    if image is None:
+        where, remedy = python, f"{remedy}, and install it into the environment of that Python"
+    elif image.existing:
+        remedy = "install {} in that image"
+    check_notebooks(plan, setting, asked, where, remedy)
 
 
 def _no_revision() -> Revision | None:
@@ -60,7 +77,7 @@ class Preparation:
         described: the runtime's answers that the plan was made of, in that case.
         rewritten: the text of each file that steps find written anew with the run's values, by its path.
         connect: returns docker-py's client of the engine, the same one each time.
-        note: is given a sentence for each image that is built. has_bash: asks an image whether it has bash.
+        note: is given a sentence for each image that is built. asked: asks an image what it has.
         revision: gives the commit that the code is of, which is asked for beside the preparation; None where nobody asks.
         declared: the parameters that the pipeline declares; None where it declares none. taken: what its steps take.
     """
@@ -72,7 +89,7 @@ class Preparation:
     image: BuiltImage | None
     connect: Callable[[], Any]
     note: Note
-    has_bash: Callable[[BuiltImage], bool]
+    asked: Callable[[BuiltImage], Asked]
     computed: str = ""
     described: Mapping[str, DescribeResponse] = field(default_factory=dict)
     rewritten: Mapping[str, str] = field(default_factory=dict)
@@ -114,7 +131,7 @@ class Preparation:
             used = {None, *(settings.image for settings in self.plan.settings)}
             for setting in used - {None}:
                 built = images[setting]
-                check_bash(self.plan, setting, partial(self.has_bash, built), f"the image {built.reference}")
+                _check_needs(self.plan, setting, self.asked(built), built)
             self._images.update((setting, built) for setting, built in images.items() if setting in used)
         return self._images
 
@@ -184,13 +201,13 @@ def prepare(
     image: BuiltImage | None = None
     kept: KeptAnswers | None = None
     python = ""
-    has_bash: Callable[[BuiltImage], bool] = lambda _: True  # noqa: E731
     if request.environment == "process":
         user = os.getuid()
         python = interpreter(project)
         note(f"these are plain processes of {python}, not containers: {', '.join(process.WAIVED)} do not apply")
         variables = process.environment(project, project.config.executor.config.environment, {})
         asked = Asked(process.process_describer(project, variables))
+        asked_of: Callable[[BuiltImage], Asked] = lambda _: asked  # noqa: E731
     else:
         from toolkit.backends.docker.describer import image_describer
 
@@ -220,7 +237,7 @@ def prepare(
 
         kept = answers_of(asked_image)
         asked = Asked(kept)
-        has_bash = lambda image: Asked(answers_of(image)).has_bash()  # noqa: E731
+        asked_of = lambda image: Asked(answers_of(image))  # noqa: E731
     pipeline = describe(project, reference, asked, python, request.patches, request.patch_places)
     taken = taken_by(pipeline)
     if request.patches:
@@ -230,7 +247,7 @@ def prepare(
     plan = planner.plan(pipeline, project.config, reference.import_roots(project))
     for sentence in (*overrides_without_effect(plan, project.config.executor), *retries_without_effect(plan)):
         note(sentence)
-    check_bash(plan, None, asked.has_bash, f"the image {image.reference}" if image is not None else "this machine")
+    _check_needs(plan, None, asked, image, python)
     file = read_parameters_file(project, pipeline.parameters_file) if pipeline.parameters_file is not None else None
     if request.given is not None:
         declared = pipeline.parameters or ()
@@ -250,7 +267,7 @@ def prepare(
         image,
         connect,
         note,
-        has_bash=has_bash,
+        asked=asked_of,
         declared=pipeline.parameters,
         taken=taken,
         # The code of an image that is used as it is may be of any commit.

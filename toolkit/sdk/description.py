@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         strict: bool
         settings: dict[str, object]
         keep_failure: bool
+        html: bool
 
     class TaskData(StepData, TaskWork):
         kind: str

@@ -114,13 +114,18 @@ class NotebookJob(_Job):
     """A notebook that runs without a pipeline around it.
 
     Args:
-        notebook: the path of the .ipynb file, relative to the project's root.
+        notebook: the path of the notebook, relative to the project's root, as :class:`NotebookTask` takes it.
         name: the name of step and pipeline. The file's, without its suffix, when absent.
+        html: whether the executed notebook is put as HTML as well.
         options: as :class:`PythonTask` takes them.
 
     Raises:
         ValueError: an option has a value that it can't have.
     """
 
-    def __init__(self, notebook: str, name: Optional[str] = None, **options: Unpack[TaskOptions]) -> None:
-        super().__init__(NotebookTask(name or os.path.splitext(os.path.basename(notebook))[0], notebook, **options))
+    def __init__(
+        self, notebook: str, name: Optional[str] = None, html: bool = False, **options: Unpack[TaskOptions]
+    ) -> None:
+        super().__init__(
+            NotebookTask(name or os.path.splitext(os.path.basename(notebook))[0], notebook, html, **options)
+        )

@@ -596,16 +596,20 @@ class NotebookTask(_Task):
     """A step that executes a notebook with a Python kernel of its own.
 
     Parameters are set in a new cell after the cell that is tagged ``parameters``. Its returns are variables of those names. The
-    executed notebook is put into the catalog, with ``_out`` after its name, also when a cell fails; where several steps have a
-    notebook of that name, it is named by the step. The image needs nbclient, nbformat and ipykernel.
+    executed notebook is put into the catalog, with ``_out.ipynb`` after its name, also when a cell fails; where several steps have
+    a notebook of that name, it is named by the step. The image needs nbclient, nbformat and ipykernel, for a notebook that is text
+    jupytext, and for HTML nbconvert.
 
     ```python
     NotebookTask("report", "notebooks/report.ipynb", returns=["total"])
+    NotebookTask("fit", "notebooks/fit.py", html=True)
     ```
 
     Args:
         name: the step's name.
-        notebook: the path of the .ipynb file, relative to the project's root.
+        notebook: the path of the notebook, relative to the project's root: an .ipynb file, or text that jupytext reads, such as
+            .py with cells after ``# %%``, or .md.
+        html: whether the executed notebook is put as HTML as well, beside it.
         options: as :class:`PythonTask` takes them.
 
     Raises:
@@ -614,12 +618,16 @@ class NotebookTask(_Task):
 
     kind = "notebook"
 
-    def __init__(self, name: str, notebook: str, **options: Unpack[TaskOptions]) -> None:
+    def __init__(self, name: str, notebook: str, html: bool = False, **options: Unpack[TaskOptions]) -> None:
         self.notebook = notebook
+        self.html = html
         super().__init__(name, **options)
 
     def _work(self) -> TaskWork:
-        return {"command": self.notebook}
+        work: TaskWork = {"command": self.notebook}
+        if self.html is not False:
+            work["html"] = self.html
+        return work
 
 
 def a_pipeline(argument: str, given: Any) -> AnyPipeline:

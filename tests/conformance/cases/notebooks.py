@@ -29,6 +29,8 @@ def notebook(*cells: tuple[str, str]) -> str:
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": made})
 
 
+WITH_TEXT = REQUIREMENTS + "jupytext\nnbconvert\n"
+
 TEXT = 'it\'s "quoted" `here` $HOME {{x}} \\'
 EXPLORE = notebook(
     ("parameters", "integer, real, text, items, flag, scores, missing = 0, 0, '', [], None, {}, 'its own'"),
@@ -74,7 +76,54 @@ ONE = notebook(
     ("", "print('n is', n)\nopen('out.txt', 'w').write(str(n))\ndoubled = n * 2"),
 )
 
+FIT = """\
+# %% [markdown]
+# # A fit
+
+# %% tags=["parameters"]
+n = 1
+
+# %%
+import os
+doubled = n * 2
+print(doubled, os.environ["KEY"])
+"""
+WORDS = """\
+# Words
+
+```python tags=["parameters"]
+doubled = 0
+```
+
+```python
+raise ValueError(f"{doubled} words")
+```
+"""
+
 CASES = (
+    Case(
+        "notebooks-as-text",
+        "Notebooks that are Python or Markdown, and each executed one as HTML, without secrets, also one that fails.",
+        **written(
+            """\
+p = Pipeline(steps=[
+    NotebookTask("fit", "fit.py", returns=["doubled"], secrets=["KEY"], html=True),
+    NotebookTask("words", "nb/fit.md", html=True, on_failure=ShellTask(
+        "looks", "grep -o '42 words</span>' words_out.html; grep -c '42 [*]' fit_out.html", catalog=Catalog(get=["*_out.*"])
+    ).as_pipeline()),
+])
+""",
+            {"fit.py": FIT, "nb/fit.md": WORDS, "requirements.txt": WITH_TEXT},
+        ),
+        secrets={"KEY": "s3cret-of-mine"},
+        arguments=["--param", "n=21"],
+        expect=Expect(
+            rows=3,
+            among={"words": failed(1, "ValueError: 42 words"), "words/on_failure/looks": OK},
+            parameters={"doubled": 42},
+            output={"fit": "42 ***\n"},
+        ),
+    ),
     Case(
         "one-notebook",
         "A notebook takes a parameter, returns a variable and puts a file.",

@@ -142,12 +142,6 @@ def is_empty_folder(name: str) -> bool:
     return name.endswith("/")
 
 
-def executed_name(notebook: str) -> str:
-    """The key under which the executed notebook is put."""
-    stem, suffix = os.path.splitext(os.path.basename(notebook))
-    return f"{stem}_out{suffix}"
-
-
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
     while True:
         chunk = file.read(_CHUNK)

@@ -124,7 +124,8 @@ if TYPE_CHECKING:
 
         ``settings`` is the position in the plan's settings. ``function`` is there in place of ``command`` for a python task.
         ``shell`` is there only where it is not sh, ``strict`` only where it is true (then the shell is bash),
-        ``executed`` only where the executed notebook is not named by the notebook, ``patched`` only of a step that is patched.
+        ``executed`` only where the executed notebook is not named by the notebook, ``html`` only where it is put as HTML, too,
+        ``patched`` only of a step that is patched.
         The keys of ``catalog`` may have names of parameters in braces (``keys.py``).
         ``emits`` are pairs of a composite's template path and ``start`` or ``again``.
         """
@@ -143,6 +144,7 @@ if TYPE_CHECKING:
         executed: str
         strict: bool
         patched: PatchRow
+        html: bool
 
     class CompositeKeys(TypedDict, total=False):
         """What a composite's row has, as far as it is set (see ``PlannedComposite`` in ``plan/plan.py``).
@@ -318,6 +320,7 @@ if TYPE_CHECKING:
         command: str
         shell: str
         strict: bool
+        html: bool
         takes: Optional[TakesRow]
         returns: list[ReturnRow]
         secrets: list[str]
@@ -673,12 +676,14 @@ if TYPE_CHECKING:
     class DescribeRequest(TypedDict):
         """What the runtime's describe is asked: the pipeline of a ``file``, or ``functions`` by their dotted paths.
 
-        ``package`` is that of the file where it has relative imports.
+        ``package`` is that of the file where it has relative imports. ``notebooks`` are paths from the project's root; the key is
+        there only where there are any.
         """
 
         roots: list[str]
         file: Optional[str]
         functions: list[str]
+        notebooks: NotRequired[list[str]]
         name: NotRequired[Optional[str]]
         nth: NotRequired[Optional[int]]
         arguments: NotRequired[list[str]]
@@ -691,18 +696,27 @@ if TYPE_CHECKING:
         takes: TakesRow
         refused: str
 
+    class FoundNotebook(TypedDict, total=False):
+        """A notebook that was looked for: what it takes, or why it can't be read. Neither where that takes a package it lacks."""
+
+        takes: TakesRow
+        refused: str
+
     class DescribeResponse(TypedDict, total=False):
         """What the runtime's describe answers.
 
         ``pipeline`` (a description), or ``functions``, each with whether there is ``bash``; or ``refused`` with the line of the
         user's file, if it is known; or what the user's file ``raised``, with its traceback. ``place`` is the file and line of
         the project where it was raised. Of what was raised, ``module`` is the one that is missing, ``variable`` an environment
-        variable, ``path`` a file; and ``network`` is true where the network is.
+        variable, ``path`` a file; and ``network`` is true where the network is. ``notebooks`` are those of the pipeline, or those
+        that were asked for, by their paths, and ``lacks`` names the packages for notebooks that are not there.
         """
 
         pipeline: PipelineDescription
         functions: dict[str, ResolvedFunction]
         bash: bool
+        notebooks: dict[str, FoundNotebook]
+        lacks: list[str]
         refused: str
         line: Optional[int]
         raised: str

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 
 from .values import is_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Optional
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Optional
 
     from .documents import ArgumentRow, TakesRow
 
@@ -24,19 +23,18 @@ _LONGEST_DEFAULT = 1000
 """Characters of a default that a description holds."""
 
 
-def takes_of_notebook(path: str) -> Optional[TakesRow]:
-    """What a notebook takes; None where that can't be read, which its step reports."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            cells = json.load(file)["cells"]
-        arguments: dict[str, ArgumentRow] = {}
-        for cell in cells:
-            if PARAMETERS_TAG in cell.get("metadata", {}).get("tags", ()):
-                source = cell["source"]
-                arguments = _arguments_of(source if isinstance(source, str) else "".join(source))
-                break
-    except (OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError):
-        return None
+def takes_of_cells(cells: Iterable[Any]) -> TakesRow:
+    """What a notebook of these cells takes.
+
+    Raises:
+        SyntaxError: its parameters cell is no Python.
+    """
+    arguments: dict[str, ArgumentRow] = {}
+    for cell in cells:
+        if PARAMETERS_TAG in cell["metadata"].get("tags", ()):
+            source = cell["source"]
+            arguments = _arguments_of(source if isinstance(source, str) else "".join(source))
+            break
     return {"names": list(arguments), "required": [], "everything": False, "arguments": arguments}
 
 

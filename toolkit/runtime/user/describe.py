@@ -27,7 +27,7 @@ from .signature import namespace_parameter, signature_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any, NoReturn, Optional
 
     from ..shared.documents import (
@@ -99,8 +99,18 @@ def _answer(request: DescribeRequest, locations: Locations, private: str) -> Des
         imports.install(locations, request["roots"])
         if request["file"] is None:
             functions = {name: _resolve_function(name, locations.code) for name in request["functions"]}
-            return {"functions": functions, "bash": has_bash}
-        return {"pipeline": _describe_file(request, request["file"], locations.code), "bash": has_bash}
+            answer: DescribeResponse = {"functions": functions, "bash": has_bash}
+            notebooks = request.get("notebooks", [])
+        else:
+            answer = {"pipeline": _describe_file(request, request["file"], locations.code), "bash": has_bash}
+            notebooks = [task["command"] for task in _notebooks(answer["pipeline"]) if isinstance(task["command"], str)]
+        if notebooks:
+            from .notebook_file import find_notebooks
+
+            answer["notebooks"], answer["lacks"] = find_notebooks(locations.code, notebooks)
+            for task in _notebooks(answer.get("pipeline")):
+                task["takes"] = answer["notebooks"].get(task["command"], {}).get("takes")
+        return answer
     except DescribeRefusal as error:
         return {"refused": str(error), "line": error.line}
     except imports.CodeNotFound as error:
@@ -281,6 +291,16 @@ def _by_name(name: str, module: types.ModuleType) -> Any:
     return value
 
 
+def _notebooks(node: Any) -> Iterator[Any]:
+    """The notebook tasks of a description, at any depth."""
+    if isinstance(node, dict):
+        if node.get("kind") == "notebook" and "command" in node:
+            yield node
+        node = list(node.values())
+    for value in node if isinstance(node, list) else ():
+        yield from _notebooks(value)
+
+
 def _check_functions(node: Any, script: _Script, code: str) -> None:
     """Checks that each function of a description is found again under its name, and adds what it takes."""
     if isinstance(node, dict):
@@ -289,16 +309,6 @@ def _check_functions(node: Any, script: _Script, code: str) -> None:
             node["function"], node["takes"] = _check_function(
                 reference["module"], reference["qualname"], node.pop("live", None), script, code, node.get("line")
             )
-        if node.get("kind") == "notebook":
-            notebook = os.path.join(code, node["command"])
-            if not os.path.isfile(notebook):
-                raise DescribeRefusal(
-                    f"there is no notebook {node['command']} in the project (does .dockerignore leave it out?)",
-                    node.get("line"),
-                )
-            from ..shared.parameters_cell import takes_of_notebook
-
-            node["takes"] = takes_of_notebook(notebook)
         for value in node.values():
             _check_functions(value, script, code)
     elif isinstance(node, list):

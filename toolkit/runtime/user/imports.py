@@ -25,6 +25,8 @@ class CodeNotFound(Exception):
 
 _original: list[str] = []
 """``sys.path`` without the user's folders."""
+_theirs: list[str] = []
+"""The entries of the image's PYTHONPATH, as far as :func:`install` put them before it."""
 _own: set[str] = set()
 """The names of the user's own modules and packages."""
 
@@ -42,6 +44,7 @@ def install(locations: Locations, roots: Sequence[str]) -> None:
         if entry
     ]
     before = [entry for entry in dict.fromkeys(first + theirs) if os.path.isdir(entry)]
+    _theirs[:] = [entry for entry in theirs if entry in before and entry not in first]
     _original[:] = [entry for entry in sys.path if entry not in before]
     sys.path[:] = before + _with_sdk(_original, locations.sdk)
     # In a step, execute() at the end of the user's file does nothing.
@@ -73,8 +76,25 @@ def _in_step_folder(folder: str, locations: Locations) -> str:
     return os.path.normpath(os.path.join(locations.code, os.path.relpath(folder, locations.origin)))
 
 
-def standard_module(name: str) -> Any:
-    """A module of the standard library, also where the user has a module of that name; theirs stays imported."""
+def has_library(name: str) -> bool:
+    """Whether :func:`library` finds a package."""
+    if not _own:
+        return importlib.import_module("importlib.util").find_spec(name) is not None
+    finder = standard_module("importlib.machinery").PathFinder
+    return finder.find_spec(name, [*_original, *_theirs]) is not None
+
+
+def library(name: str) -> Any:
+    """A module of an installed package, also where the project has a module of that name; theirs stays imported."""
+    return standard_module(name, _theirs)
+
+
+def standard_module(name: str, more: Sequence[str] = ()) -> Any:
+    """A module of the standard library, also where the user has a module of that name; theirs stays imported.
+
+    Args:
+        more: folders to look in after the standard library's and those of installed packages.
+    """
     if not _own:
         return importlib.import_module(name)
     hidden = _own - _ALWAYS
@@ -82,7 +102,7 @@ def standard_module(name: str) -> Any:
     path = sys.path[:]
     for imported in theirs:
         del sys.modules[imported]
-    sys.path[:] = _original
+    sys.path[:] = [*_original, *more]
     try:
         return importlib.import_module(name)
     finally:

@@ -14,13 +14,13 @@ import signal
 import subprocess
 import sys
 
-from ..shared.catalog import executed_name
 from ..shared.causes import killed_by
+from ..shared.notebooks import executed_name, html_name, packages_for
 from ..shared.parameters_cell import PARAMETERS_TAG, names_of
 from ..shared.protocol import LARGE_VALUE, LARGEST_IN_RECORD
 from ..shared.values import encode_value
 from ..shared.whole_files import write_whole
-from . import child, conversion, imports
+from . import child, conversion, imports, notebook_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from ..shared.documents import StoredValue
 
-NEEDED = ("nbclient", "nbformat", "ipykernel")
 INJECTED_TAG = "injected-parameters"
 """The tag of the cell that holds the parameters. A cell that has it already, from another run, is replaced."""
 START_LIMIT = 300.0
@@ -49,9 +48,13 @@ def run(step: child.TaskRunner, environment: dict[str, str], report: child.Child
         TaskFailure: the notebook can't be run, or a return is missing. SystemExit: a cell raised it.
         StoreFault: the catalog failed.
     """
-    _find_libraries()
-    path = os.path.join(step.locations.work, step.step["command"])
-    notebook = _read(path, step.step["command"])
+    command, html = step.step["command"], step.step.get("html", False)
+    _find_libraries(packages_for(command, html))
+    path = os.path.join(step.locations.work, command)
+    try:
+        notebook = notebook_file.read_notebook(path, command)
+    except notebook_file.NotebookRefusal as refusal:
+        raise child.TaskFailure(str(refusal)) from None
     parameters = _Parameters(step)
     _inject(notebook, parameters)
     name = step.step.get("executed") or executed_name(path)
@@ -61,6 +64,7 @@ def run(step: child.TaskRunner, environment: dict[str, str], report: child.Child
         failure = session.run()
     finally:
         _write(step, notebook, target)
+        no_page = _write_page(notebook, target) if html else ""
     if session.terminated:
         # The child ends by the signal, as a python step does.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -70,35 +74,21 @@ def run(step: child.TaskRunner, environment: dict[str, str], report: child.Child
     if failure is not None:
         return _report_failure(step, failure, report)
     report["returns"] = _read_returns(step, parameters.folder)
+    if no_page:
+        raise child.TaskFailure(no_page)
     return 0
 
 
-def _find_libraries() -> None:
-    util = imports.standard_module("importlib.util")
+def _find_libraries(needed: tuple[str, ...]) -> None:
     # The runtime took the image's PYTHONPATH off its import path, but the libraries may lie there.
     theirs = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path += [entry for entry in theirs if entry not in sys.path]
-    missing = [name for name in NEEDED if util.find_spec(name) is None]
+    missing = [name for name in needed if not imports.has_library(name)]
     if missing:
         raise child.TaskFailure(
-            f"a notebook step needs {', '.join(NEEDED)}, and this image lacks {', '.join(missing)}: "
+            f"a notebook step needs {', '.join(needed)}, and this image lacks {', '.join(missing)}: "
             "add them to the project's requirements"
         )
-
-
-def _read(path: str, command: str) -> Any:
-    nbformat = imports.standard_module("nbformat")
-    if not os.path.isfile(path):
-        raise child.TaskFailure(f"there is no notebook {command} (does .dockerignore leave it out?)")
-    try:
-        with open(path, encoding="utf-8") as file:
-            notebook = nbformat.read(file, as_version=4)
-    except Exception as error:
-        raise child.TaskFailure(f"{command} is not a notebook: {error}") from None
-    language = notebook.metadata.get("kernelspec", {}).get("language", "python")
-    if language.lower() != "python":
-        raise child.TaskFailure(f"the notebook {command} is written in {language}, and only Python can be run")
-    return notebook
 
 
 # --- parameters -------------------------------------------------------------------------------------------------------
@@ -181,10 +171,8 @@ def _inject(notebook: Any, parameters: _Parameters) -> None:
     if tagged is not None:
         try:
             names = names_of(notebook.cells[tagged].source)
-        except SyntaxError as error:
-            raise child.TaskFailure(
-                f"the cell tagged parameters can't be read: {error.msg} in line {error.lineno}"
-            ) from None
+        except notebook_file.NOT_PYTHON as error:
+            raise child.TaskFailure(notebook_file.bad_parameters_cell(parameters.step.step["command"], error)) from None
     bound = parameters.step.step["bind"]
     parameters.take({**names, **{name: False for name in bound if name not in names}})
     if not parameters.cell:
@@ -446,6 +434,26 @@ def _write(step: child.TaskRunner, notebook: Any, target: str) -> None:
     text: str = imports.standard_module("nbformat").writes(notebook)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     write_whole(target, (text if text.endswith("\n") else text + "\n").encode("utf-8"))
+
+
+def _write_page(notebook: Any, target: str) -> str:
+    """Writes the notebook, which is without secrets, as HTML beside it; returns why it can't, or nothing.
+
+    The notebook itself is written by then, and a failure of its own is told before this one.
+    """
+    page = html_name(target)
+    try:
+        if os.path.lexists(page):
+            os.remove(page)
+        from .notebook_html import to_html
+
+        title = os.path.splitext(os.path.basename(target))[0]
+        write_whole(page, to_html(notebook, title).encode("utf-8", "replace"))
+    except Exception as error:
+        reason = f"nbconvert can't make {os.path.basename(page)}: {notebook_file.reason_of(error)}"
+        print(reason, file=sys.stderr, flush=True)
+        return reason
+    return ""
 
 
 def _redact_output(step: child.TaskRunner, output: Any) -> Any:
