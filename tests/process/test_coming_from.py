@@ -36,7 +36,7 @@ def test_a_reader_follows_a_section(page: str, heading: str, tmp_path: Path) -> 
 
 
 def follow(project: LocalProject, page: str, heading: str) -> None:
-    """Runs the commands of a section's console blocks; each line that is shown below one is a line of its output, or a part of it."""
+    """Runs the commands of a section's console blocks. What is shown below one is part of its output, line by line."""
     for block in blocks(page, heading):
         if block.language == "console":
             for typed in re.findall(r"^\$ (.*\n(?:(?!\$ ).*\n)*)", block.text, re.MULTILINE):
@@ -76,8 +76,14 @@ def notebook_of(percent: str) -> str:
         marks, _, source = cell.partition("\n")
         tags = ["parameters"] if "parameters" in marks else []
         cells.append(
-            {"cell_type": "code", "id": f"cell-{number}", "metadata": {"tags": tags}, "source": source.strip(), "outputs": [],
-             "execution_count": None}
+            {
+                "cell_type": "code",
+                "id": f"cell-{number}",
+                "metadata": {"tags": tags},
+                "source": source.strip(),
+                "outputs": [],
+                "execution_count": None,
+            }
         )
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells})

@@ -191,7 +191,9 @@ def test_a_parameter_that_is_given_like_an_option_is_told_how(project: LocalProj
         (["-p", "n=4"], "-p takes a file, and a parameter is given with --param NAME=VALUE"),
     ],
 )
-def test_a_parameter_that_is_given_as_to_another_tool_is_told_how(project: LocalProject, words: list[str], how: str) -> None:
+def test_a_parameter_that_is_given_as_to_another_tool_is_told_how(
+    project: LocalProject, words: list[str], how: str
+) -> None:
     write(project, TRAIN)
     assert project.run("pipeline.py", *words) == 2
     assert how in project.err

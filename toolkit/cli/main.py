@@ -86,7 +86,7 @@ def _prints_data(argv: Sequence[str]) -> bool:
 
 
 def _as_parameter(argv: Sequence[str], unknown: str) -> str:
-    """How a parameter is given, where a word that no option takes looks like one: ``--n 3``, ``n=3``, ``--param n 3``, ``-p n 3``."""
+    """How a parameter is given, where a word that no option takes looks like one: ``--n 3``, ``n=3``, ``-p n 3``."""
     name = unknown.lstrip("-").partition("=")[0]
     before = argv[max(0, argv.index(unknown) - 2) : argv.index(unknown)]
     if len(before) == 2 and before[0] in ("--param", "-p") and before[1].isidentifier():
