@@ -71,7 +71,7 @@ def test_the_notebooks_of_a_page_run_as_notebooks(tmp_path: Path) -> None:
 
 def notebook_of(percent: str) -> str:
     """The notebook that a file in the percent format is."""
-    cells = []
+    cells: list[dict[str, object]] = []
     for number, cell in enumerate(percent.split("# %%")[1:]):
         marks, _, source = cell.partition("\n")
         tags = ["parameters"] if "parameters" in marks else []
