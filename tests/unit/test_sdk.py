@@ -208,15 +208,6 @@ def test_what_can_not_be_a_pipeline_is_bad_input_with_its_line(
         ("Pipeline(steps=[Stub('a')])", "has no pipeline"),
         ("p = Pipeline(steps=[Stub('a')])\nq = Pipeline(steps=[Stub('a')])", r"name one as pipeline.py:NAME (p, q)"),
         (
-            "@pipeline\ndef part(): Stub('a')()\n@pipeline\ndef whole(x):\n  if x: part()",
-            "name one as pipeline.py:NAME (part, whole); which of them are part of whole is not known, because it can't be "
-            "described: x of the run has no value while the driver is traced",
-        ),
-        (
-            "@pipeline\ndef part(): Stub('a')()\n@pipeline\ndef whole():\n  1 / 0\n  part()",
-            "because it can't be described: ZeroDivisionError: division by zero (pipeline.py:9)",
-        ),
-        (
             "p = Pipeline(steps=[Stub('a')])\np.execute()\np.execute()",
             "executes 2 pipelines: name one as pipeline.py:NAME",
         ),

@@ -118,7 +118,7 @@ def _describe_file(request: DescribeRequest, file: str, code: str) -> PipelineDe
     sys._toolkit_recorder = recorded  # type: ignore[attr-defined]
     script = _Script(path, code, request.get("package") or "")
     main_module = script.run([path, *request["arguments"]], recorded)
-    pipeline = _choose_pipeline(request, main_module, recorded, code)
+    pipeline = _choose_pipeline(request, main_module, recorded)
     description: PipelineDescription = pipeline.describe()
     if "parameters" in description:
         description["parameters"] = [_parameter(declared) for declared in description["parameters"]]
@@ -216,7 +216,7 @@ def _is_pipeline(value: Any) -> bool:
     return not isinstance(value, type) and getattr(value, "__toolkit_pipeline__", False) is True
 
 
-def _choose_pipeline(request: DescribeRequest, module: types.ModuleType, recorded: list[Any], code: str) -> Any:
+def _choose_pipeline(request: DescribeRequest, module: types.ModuleType, recorded: list[Any]) -> Any:
     """The pipeline that the request names, or that the file executed, or else the only one that the file holds."""
     name = request["name"]
     if name is not None:
@@ -231,51 +231,31 @@ def _choose_pipeline(request: DescribeRequest, module: types.ModuleType, recorde
         raise DescribeRefusal(f"the file executes {len(recorded)} pipelines: name one as {request['file']}:NAME")
     if recorded:
         return recorded[0]
-    failed: dict[str, Exception] = {}
-    pipelines = _outermost({key: value for key, value in vars(module).items() if _is_pipeline(value)}, failed)
+    pipelines = _outermost({key: value for key, value in vars(module).items() if _is_pipeline(value)})
     if len({id(value) for value in pipelines.values()}) == 1:
         return next(iter(pipelines.values()))
     if not pipelines:
         raise DescribeRefusal(
             "the file has no pipeline: it neither calls execute() nor holds a Pipeline or a @pipeline function at module level"
         )
-    reasons = [
-        f"; which of them are part of {name} is not known, because it can't be described: {_reason(error, code)}"
-        for name, error in failed.items()
-    ]
     raise DescribeRefusal(
         f"the file holds several pipelines: name one as {request['file']}:NAME ({', '.join(sorted(pipelines))})"
-        + "".join(reasons)
     )
 
 
-def _reason(error: Exception, code: str) -> str:
-    """An error in one sentence, with its place."""
-    line = getattr(error, "__toolkit_refusal__", None)
-    if line is not None:
-        return f"{error} (line {line})"
-    raised = raised_answer(error, code)
-    place = f" ({raised['place']})" if "place" in raised else ""
-    return f"{raised['raised'] if 'raised' in raised else raised['refused']}{place}"
-
-
-def _outermost(pipelines: Mapping[str, Any], failed: dict[str, Exception]) -> Mapping[str, Any]:
-    """Those of a file's pipelines that are part of no other one; all of them where each is part of another.
-
-    Args:
-        failed: gets the pipelines that can't be described, each with the reason. Their parts are not known.
-    """
+def _outermost(pipelines: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of a file's pipelines that are part of no other one; all of them where each is part of another."""
 
     def outer() -> Mapping[str, Any]:
         return {key: value for key, value in pipelines.items() if not getattr(value, "__toolkit_part__", False)}
 
     if len({id(value) for value in outer().values()}) > 1:
-        for key, value in list(outer().items()):
-            # A driver marks its parts only when it is traced.
+        for value in list(outer().values()):
+            # A driver marks its parts only when it is traced. An error in it is reported when it is chosen.
             try:
                 value.describe()
-            except Exception as error:
-                failed[key] = error
+            except Exception:
+                pass
     return outer() or pipelines
 
 
