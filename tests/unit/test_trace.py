@@ -66,9 +66,6 @@ def binds(project: LocalProject, body: str, arguments: str = "") -> dict[str, di
         # a task called twice is two steps
         ("a = one()\nb = one()\ntake(a, b)", "",
          {"one": {}, "one-2": {}, "take": {"x": {"name": "x", "step": "one"}, "y": {"name": "x", "step": "one-2"}}}),
-        # several values have their names as well
-        ("both = two()\ntake(both.y, both.x)", "", {"two": {}, "take": {"x": {"name": "y", "step": "two"},
-                                                                       "y": {"name": "x", "step": "two"}}}),
         # constants
         ("take(5, 'text')", "", {"take": {"x": {"value": 5}, "y": {"value": "text"}}}),
         ("take(None, {'a': [1, (2.5, True)]})", "", {"take": {"x": {"value": None}, "y": {"value": {"a": [1, [2.5, True]]}}}}),

@@ -154,14 +154,11 @@ def add(step: Step, arguments: tuple[Any, ...], named: Mapping[str, object]) -> 
     for key in ("iterate_on", "parameter", "break_on"):
         if isinstance(added.__dict__.get(key), Handle):
             added.__dict__[key] = _name_of(trace, added.name, added.__dict__[key])
-    return _given(trace.add(added, step.returned()))
-
-
-def _given(handles: tuple[Handle, ...]) -> Any:
-    """What a call gives: None, the one handle, or all of them by position and by name."""
+    names = step.returned()
+    handles = trace.add(added, names)
     if len(handles) <= 1:
         return handles[0] if handles else None
-    return namedtuple("Returned", [handle._name for handle in handles], rename=True)(*handles)
+    return namedtuple("Returned", names, rename=True)(*handles)
 
 
 def _name_of(trace: _Trace, step: str, value: Handle) -> str:
@@ -230,7 +227,8 @@ class TaskFunction:
         step = PythonTask(self.__toolkit_function__, trace.unique(base), **options)
         # Later steps see what its handler returns as well, but the call gives only what the function returns.
         trace.add(step, step.returned())
-        return _given(tuple(Handle(declared.name, step.name, trace) for declared in step.returns))
+        handles = tuple(Handle(declared.name, step.name, trace) for declared in step.returns)
+        return handles[0] if len(handles) == 1 else handles or None
 
 
 def _binding(trace: _Trace, argument: str, value: Any) -> Any:
@@ -294,8 +292,8 @@ def task(function: Optional[Callable[..., Any]] = None, *, name: str = "", **opt
         options: as :class:`PythonTask` takes them.
 
     Returns:
-        what is called in a driver. The call gives a handle for the one value that the step returns, a named tuple of handles
-        for several, None for none. Outside of a driver it calls the plain function.
+        what is called in a driver. The call gives a handle for the one value that the step returns, a tuple of handles for
+        several, None for none. Outside of a driver it calls the plain function.
 
     Raises:
         ValueError: as for :class:`PythonTask`.
