@@ -183,6 +183,22 @@ def test_a_parameter_that_is_given_like_an_option_is_told_how(project: LocalProj
     assert project.run("pipeline.py", "-n", "4") == 2 and "given with" not in project.err
 
 
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        (["--param", "n", "4"], "--param n=4"),
+        (["-p", "n", "4"], "--param n=4"),
+        (["-p", "n=4"], "-p takes a file, and a parameter is given with --param NAME=VALUE"),
+    ],
+)
+def test_a_parameter_that_is_given_as_to_another_tool_is_told_how(
+    project: LocalProject, words: list[str], how: str
+) -> None:
+    write(project, TRAIN)
+    assert project.run("pipeline.py", *words) == 2
+    assert how in project.err
+
+
 def test_a_step_that_takes_what_is_not_declared_is_named(project: LocalProject) -> None:
     write(project, TRAIN, "PythonTask(f.one)", options=", parameters=[Parameter('n', int, default=5)]")
     assert project.run("pipeline.py") == 2

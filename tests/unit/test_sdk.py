@@ -291,6 +291,7 @@ def test_the_one_pipeline_of_a_file_needs_no_name(project: LocalProject, text: s
         ("missing.py", "this file does not exist"),
         ("pipeline.txt", "is no pipeline: name a .py or .yaml file"),
         ("pipeline", "is no pipeline"),
+        ("fit.ipynb", "NotebookJob('fit.ipynb').execute() in a .py file runs it alone"),
         ("folder.py", "this file does not exist"),
         ("../pipeline.py", "lies outside the project"),
         ("pipeline.yaml:name", "holds one pipeline: leave out :name"),

@@ -85,15 +85,22 @@ def _prints_data(argv: Sequence[str]) -> bool:
     )
 
 
+def _as_parameter(argv: Sequence[str], unknown: str) -> str:
+    """How a parameter is given, where a word that no option takes looks like one: ``--n 3``, ``n=3``, ``-p n 3``."""
+    name = unknown.lstrip("-").partition("=")[0]
+    before = argv[max(0, argv.index(unknown) - 2) : argv.index(unknown)]
+    if len(before) == 2 and before[0] in ("--param", "-p") and before[1].isidentifier():
+        return f"; a parameter is given with --param {before[1]}={unknown}"
+    is_named = unknown.startswith("--") or "=" in unknown
+    return f"; a parameter is given with --param {name}=…" if is_named and name.isidentifier() else ""
+
+
 def _call(argv: Sequence[str]) -> int:
     parser = _parser(argv[0] if argv else "")
     try:
         options, unknown = parser.parse_known_args(argv)
         if unknown:
-            name = unknown[0].lstrip("-").partition("=")[0]
-            is_named = unknown[0].startswith("--") or "=" in unknown[0]
-            is_parameter = hasattr(options, "param") and is_named and name.isidentifier()
-            remedy = f"; a parameter is given with --param {name}=…" if is_parameter else ""
+            remedy = _as_parameter(argv, unknown[0]) if hasattr(options, "param") else ""
             parser.error(f"unrecognized arguments: {' '.join(unknown)}{remedy}")
     except SystemExit:
         # It has printed the help or the version.

@@ -217,6 +217,10 @@ def read_file(path: Path) -> tuple[str, dict[str, JsonValue]]:
 
 def _of_file(path: Path) -> Iterator[tuple[str, JsonValue]]:
     """The parameters of a file."""
+    if "=" in path.name and not path.exists():
+        raise BadInput(
+            "this file does not exist; -p takes a file, and a parameter is given with --param NAME=VALUE", shown(path)
+        )
     for key, value, where in _items(read_text(path), path):
         yield names.parameter_name(key, where), value
 

@@ -129,6 +129,10 @@ def parse(text: str, folder: Path) -> PipelineReference:
     if not separator or (folder / text).exists():
         path, name = text, ""
     file = (folder / path).absolute()
+    if file.suffix == ".ipynb":
+        raise BadInput(
+            f"{path!r} is a notebook, which runs as a step: NotebookJob({path!r}).execute() in a .py file runs it alone"
+        )
     if file.suffix not in (".py", *_YAML):
         raise BadInput(f"{path!r} is no pipeline: name a .py or .yaml file, or file.py:name")
     if not file.is_file():
