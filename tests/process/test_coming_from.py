@@ -16,8 +16,6 @@ from tests.support.local_project import LocalProject
 from tests.support.pages import blocks, write_files
 
 PAGES = ("kfp", "metaflow", "dvc-snakemake", "airflow-prefect", "papermill-ploomber")
-AWAITED = {"As a graph", "Whatever happens", "papermill-ploomber"}
-"""Sections and pages that need what is not merged yet. They fail until then, and a test that passes says to take its name out."""
 
 
 def _sections() -> list[object]:
@@ -25,8 +23,7 @@ def _sections() -> list[object]:
     for page in PAGES:
         name = f"coming-from/{page}.md"
         for heading in dict.fromkeys(block.heading for block in blocks(name) if block.language == "console"):
-            awaited = pytest.mark.xfail(strict=True, reason="not merged yet") if AWAITED & {page, heading} else ()
-            found.append(pytest.param(name, heading, id=f"{page}: {heading}", marks=awaited))
+            found.append(pytest.param(name, heading, id=f"{page}: {heading}"))
     return found
 
 

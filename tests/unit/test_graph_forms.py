@@ -282,8 +282,11 @@ def test_a_composite_in_a_graph_reads_the_value_of_the_step_that_made_it(project
 @pytest.mark.parametrize(
     ("body", "arguments", "message"),
     [
-        ("take(setup())", "", "the step setup returns nothing: what its call gives can only be given to after"),
-        ("if setup():\n    one()", "", "the step setup returns nothing"),
+        ("take(setup())", "", "the step setup declares no returns, so its call gives no value: name what it returns with "
+         "returns=[…], or give the call to after"),
+        ("Map('m', taking, setup(), 'x')()", "", "the step setup declares no returns"),
+        ("take([setup()])", "", "the step setup declares no returns"),
+        ("if setup():\n    one()", "", "the step setup declares no returns"),
         ("x = one()\nif x: pass", "", "x of the step one has no value while the driver is traced"),
         ("with after(setup):\n    one()", "", "after(…) holds setup, which this driver has not called before"),
         ("with after(3):\n    one()", "", "after(…) is a list of steps and names of steps, and holds 3"),

@@ -27,6 +27,7 @@ take = task(tasks.take, returns=["z"])
 other = task(tasks.other, returns=["v"])
 many = task(tasks.many, returns=["names"])
 rest = task(tasks.rest)
+silent = task(tasks.one, name="silent")
 before = task(tasks.before, returns=["list"])
 """
 
@@ -66,6 +67,9 @@ def binds(project: LocalProject, body: str, arguments: str = "") -> dict[str, di
         # a task called twice is two steps
         ("a = one()\nb = one()\ntake(a, b)", "",
          {"one": {}, "one-2": {}, "take": {"x": {"name": "x", "step": "one"}, "y": {"name": "x", "step": "one-2"}}}),
+        # several values have their names as well
+        ("both = two()\ntake(both.y, both.x)", "", {"two": {}, "take": {"x": {"name": "y", "step": "two"},
+                                                                       "y": {"name": "x", "step": "two"}}}),
         # constants
         ("take(5, 'text')", "", {"take": {"x": {"value": 5}, "y": {"value": "text"}}}),
         ("take(None, {'a': [1, (2.5, True)]})", "", {"take": {"x": {"value": None}, "y": {"value": {"a": [1, [2.5, True]]}}}}),
@@ -120,6 +124,16 @@ def test_a_value_that_is_not_there_yet_can_decide_and_compute_nothing(line: str)
         ("x = one()\ntake([x])", "", 2, "the argument x holds x inside a list: pass it by itself"),
         ("x = one()\ntake({'a': (1, [x])})", "", 2, "holds x inside a list"),
         ("rest(1)", "", 1, "rest(*values) can't be a step"),
+        # None would be a value, which the step would take
+        (
+            "take(silent())",
+            "",
+            1,
+            "the step silent declares no returns, so its call gives no value: name what it returns with returns=[",
+        ),
+        ("take([silent()])", "", 1, "the step silent declares no returns"),
+        ("if silent(): one()", "", 1, "the step silent declares no returns"),
+        ("x = one()\ntake(one)", "", 2, "the argument x is given the task one itself: call it"),
         ("take({1, 2})", "", 1, "which JSON can't hold"),
         ("take({1: 2})", "", 1, "which JSON can't hold"),
         ("take(float('nan'))", "", 1, "which JSON can't hold"),

@@ -57,7 +57,10 @@ class Handle:
 
 
 class Ended(Handle):
-    """Stands for a step of a graph that returns nothing: other steps can be after it."""
+    """Stands for a step that declares no returns. In a graph other steps can be after it.
+
+    None in its place would be a value, which a step would take.
+    """
 
     def __init__(self, step: str, trace: Trace) -> None:
         super().__init__("", step, trace)
@@ -66,7 +69,11 @@ class Ended(Handle):
         return f"<the end of the step {self._step}>"
 
     def _without(self) -> str:
-        return f"the step {self._step} returns nothing: what its call gives can only be given to after"
+        in_a_graph = self._trace is not None and self._trace.is_graph
+        return (
+            f"the step {self._step} declares no returns, so its call gives no value: name what it returns with returns=[…]"
+            + (", or give the call to after" if in_a_graph else "")
+        )
 
 
 class Trace:
@@ -228,6 +235,8 @@ def _finds_another(name: str, step: str, line: Optional[int] = None) -> Refusal:
 
 def name_of(trace: Trace, step: str, value: Handle, key: str) -> str:
     """The text by which a composite reads a value; a composite has no bindings."""
+    if isinstance(value, Ended):
+        value._no_value()
     around = trace.around(value._trace)
     if around and value._step is not None and key != "break_on":
         return _of_step(around, value)
@@ -289,6 +298,8 @@ def _take_by_name(around: Sequence[Trace], value: Handle) -> None:
 
 def _refuse_inner_handles(argument: str, value: Any) -> None:
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        if isinstance(item, Ended):
+            item._no_value()
         if isinstance(item, Handle):
             raise Refusal(
                 f"the argument {argument} holds {item._name} inside a {type(value).__name__}: pass it by itself"

@@ -75,16 +75,14 @@ def add(step: Step, arguments: tuple[Any, ...], named: Mapping[str, object]) -> 
     for key in ("iterate_on", "parameter", "break_on"):
         if isinstance(added.__dict__.get(key), Handle):
             added.__dict__[key] = name_of(trace, added.name, added.__dict__[key], key)
-    names = step.returned()
-    handles = trace.add(added, names, step)
+    return _given(trace, added.name, trace.add(added, step.returned(), step))
+
+
+def _given(trace: Trace, step: str, handles: tuple[Handle, ...]) -> Any:
+    """What a call of a step gives: its one handle, or all of them by position and by name."""
     if len(handles) <= 1:
-        return handles[0] if handles else _nothing(trace, added.name)
-    return namedtuple("Returned", names, rename=True)(*handles)
-
-
-def _nothing(trace: Trace, step: str) -> Optional[Ended]:
-    """What a call gives of a step that returns nothing."""
-    return Ended(step, trace) if trace.is_graph else None
+        return handles[0] if handles else Ended(step, trace)
+    return namedtuple("Returned", [handle._name for handle in handles], rename=True)(*handles)
 
 
 def _arguments(
@@ -111,6 +109,10 @@ def _bindings(trace: Trace, declared: Mapping[str, object], given: Mapping[str, 
     """The bindings that the step declares, and those of a call's arguments."""
     bind = dict(declared)
     for argument, value in given.items():
+        if isinstance(value, TaskFunction):
+            raise Refusal(
+                f"the argument {argument} is given the task {value.__name__} itself: call it, to give what it returns"
+            )
         binding = binding_of(trace, argument, value)
         if binding is not None:
             bind[argument] = binding
@@ -145,8 +147,7 @@ class TaskFunction:
         step = PythonTask(self.__toolkit_function__, trace.unique(base), **options)
         # Later steps see what its handler returns as well, but the call gives only what the function returns.
         trace.add(step, step.returned(), self)
-        handles = tuple(Handle(declared.name, step.name, trace) for declared in step.returns)
-        return handles[0] if len(handles) == 1 else handles or _nothing(trace, step.name)
+        return _given(trace, step.name, tuple(Handle(declared.name, step.name, trace) for declared in step.returns))
 
 
 @overload
@@ -176,8 +177,8 @@ def task(function: Optional[Callable[..., Any]] = None, *, name: str = "", **opt
         options: as :class:`PythonTask` takes them.
 
     Returns:
-        what is called in a driver. The call gives a handle for the one value that the step returns, a tuple of handles for
-        several, None for none. Outside of a driver it calls the plain function.
+        what is called in a driver. The call gives a handle for the one value that the step returns, a named tuple of handles
+        for several, and for none what no other step can take. Outside of a driver it calls the plain function.
 
     Raises:
         ValueError: as for :class:`PythonTask`.
@@ -420,7 +421,7 @@ class Driver:
         made.on_exit = self.on_exit
         step = Nested(name, made, self.on_failure, keep_failure=self.keep_failure)
         outer.add(step, step.returned(), self)
-        return from_inside(result, inner, outer, name) if result is not None else _nothing(outer, name)
+        return from_inside(result, inner, outer, name) if result is not None else Ended(name, outer)
 
 
 def _is_annotated(function: Callable[..., Any]) -> bool:
