@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,8 @@ class Progress(Reporter):
         self._failed: list[str] = []
         self._repeated: frozenset[str] = frozenset()
         self._left = LeftFiles()
+        self._printing = threading.RLock()
+        self._kept: list[str] | None = None
 
     def close(self) -> None:
         """Leaves the terminal as it was."""
@@ -155,7 +158,25 @@ class Progress(Reporter):
             text = printable(line[:2000], "\t")
             self._line(f"    {text}")
 
+    def hold(self, path: str) -> None:
+        with self._printing:
+            self._line(f"  {path}: at a breakpoint (q ends the step; time limits wait meanwhile)")
+            self._kept = []
+
+    def resume(self) -> None:
+        with self._printing:
+            kept, self._kept = self._kept or [], None
+            for text in kept:
+                self._line(text)
+
     def _line(self, text: str) -> None:
+        with self._printing:
+            if self._kept is not None:
+                self._kept.append(text)
+            else:
+                self._print(text)
+
+    def _print(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
 
 
@@ -188,7 +209,7 @@ class LiveProgress(Progress):
         from rich.markup import escape
 
         status = self._status
-        if status is not None:
+        if status is not None and self._kept is None:
             number = f", attempt {attempt}" if attempt > 1 else ""
             of = f" of {self._total}" if self._total is not None else ""
             line = f"{escape(printable(step.path))} ({self._succeeded + 1}{of}{number})"
@@ -198,9 +219,21 @@ class LiveProgress(Progress):
         self.close()
         super().finished(outcome)
 
-    def _line(self, text: str) -> None:
+    def hold(self, path: str) -> None:
+        with self._printing:
+            super().hold(path)
+            if self._status is not None:
+                self._show(lambda _: status.stop() if (status := self._status) is not None else None)
+
+    def resume(self) -> None:
+        with self._printing:
+            if self._status is not None:
+                self._show(lambda _: status.start() if (status := self._status) is not None else None)
+            super().resume()
+
+    def _print(self, text: str) -> None:
         if not self._show(lambda console: console.print(text, markup=False, emoji=False)):
-            super()._line(text)
+            super()._print(text)
 
     def _start(self, console: Console) -> None:
         self._status = console.status("starting")

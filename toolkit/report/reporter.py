@@ -22,6 +22,12 @@ class Reporter(Listener):
     def finished(self, outcome: Outcome) -> None:
         """The run has ended."""
 
+    def hold(self, path: str) -> None:
+        """A step's debugger gets the terminal: until :meth:`resume` nothing else is printed. Called from any thread."""
+
+    def resume(self) -> None:
+        """The terminal is back."""
+
 
 class Harmless(Reporter):
     """Passes everything on to another reporter. Where that one fails, the run does not hear of it, and goes on."""
@@ -37,6 +43,12 @@ class Harmless(Reporter):
 
     def finished(self, outcome: Outcome) -> None:
         self._tell(lambda: self._reporter.finished(outcome))
+
+    def hold(self, path: str) -> None:
+        self._tell(lambda: self._reporter.hold(path))
+
+    def resume(self) -> None:
+        self._tell(self._reporter.resume)
 
     def started(self, step: PlannedStep, attempt: int) -> None:
         self._tell(lambda: self._reporter.started(step, attempt))
