@@ -295,11 +295,16 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("--env", metavar="ENV", help="local (Docker), argo (Kubernetes) or process (no containers)")
     _with_config(parser)
     _with_parameters(parser)
+    _with_logs(parser)
     parser.add_argument("--run-id", metavar="ID", help="the run's id (default: made from the time)")
     parser.add_argument("--tag", default="", help="a word to find the run by")
     _with_detach(parser)
     _with_explain(parser)
     _with_cluster(parser)
+
+
+def _with_logs(parser: _Parser) -> None:
+    parser.add_argument("--logs", action="store_true", help="print the lines that the steps write as they come")
 
 
 def _with_detach(parser: _Parser) -> None:
@@ -322,6 +327,7 @@ def _add_retry(commands: _Commands) -> None:
         action="store_true",
         help="accept other steps, another order or other returns, and run all steps again from the first that differs",
     )
+    _with_logs(parser)
     _with_detach(parser)
     _with_explain(parser)
     _with_config(parser)

@@ -22,6 +22,9 @@ class Reporter(Listener):
     def finished(self, outcome: Outcome) -> None:
         """The run has ended."""
 
+    def output(self, path: str, number: int, data: bytes) -> None:
+        """What an attempt has written, where that is not on this machine; nothing is its end. Called from any thread."""
+
     def hold(self, path: str) -> None:
         """A step's debugger gets the terminal: until :meth:`resume` nothing else is printed. Called from any thread."""
 
@@ -43,6 +46,9 @@ class Harmless(Reporter):
 
     def finished(self, outcome: Outcome) -> None:
         self._tell(lambda: self._reporter.finished(outcome))
+
+    def output(self, path: str, number: int, data: bytes) -> None:
+        self._tell(lambda: self._reporter.output(path, number, data))
 
     def hold(self, path: str) -> None:
         self._tell(lambda: self._reporter.hold(path))
