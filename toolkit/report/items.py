@@ -60,7 +60,7 @@ class ItemValues:
         return self._lists[path]
 
     def text(self, path: str) -> str:
-        """The same as text, in which no two rows need be told apart; empty where there is no short item."""
+        """The same as text; empty where there is no short item."""
         return item_text(self.of(path))
 
 
