@@ -14,8 +14,6 @@ from toolkit.cli.arguments import project_at
 from toolkit.cli.output import note, print_json
 from toolkit.cli.run_handle import open_run
 from toolkit.errors import BadInput
-from toolkit.report.items import items_of_run
-from toolkit.report.step_lines import StepLines
 from toolkit.report.streams import ended_by_its_reader
 from toolkit.report.view import states_of
 from toolkit.runs.find import RunHandle, local_log
@@ -68,6 +66,9 @@ def logs(options: argparse.Namespace) -> int:
 
 def _print_lines(handle: RunHandle, step: str | None) -> None:
     """Prints the lines of several steps as they come, each after its step's name."""
+    from toolkit.report.items import items_of_run
+    from toolkit.report.step_lines import StepLines
+
     run = handle.run
     if handle.remote is not None:
         from toolkit.runs import cluster_logs
@@ -75,8 +76,7 @@ def _print_lines(handle: RunHandle, step: str | None) -> None:
         pieces = cluster_logs.follow_lines(handle.remote, run.id, step)
     else:
         pieces = follow_lines(handle.log, run.id, step)
-    lines = StepLines(lambda line: print(line, flush=True))
-    lines.items = items_of_run(run.folder)
+    lines = StepLines(lambda line: print(line, flush=True), items_of_run(run.folder))
     with ended_by_its_reader(), closing(pieces):
         for path, number, data in pieces:
             if data:

@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING
 
 from toolkit.backends.scheduler import Outcome
 from toolkit.plan.plan import Plan, PlannedStep
-from toolkit.report.items import ItemValues, items_of_run
 from toolkit.report.left import LeftFiles, template_of
-from toolkit.report.map_progress import MapProgress
 from toolkit.report.reporter import Harmless, Reporter
-from toolkit.report.step_lines import RunningOutputs, StepLines
 from toolkit.report.table import printable
 from toolkit.runtime.shared.protocol import OUTPUT_FILE
 from toolkit.runtime.shared.tree import ANY, REPEATED
 from toolkit.store.verdict import Attempt
 
+# A run without a map, or whose lines are not shown, does not pay for what only these need.
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
+
+    from toolkit.report.items import ItemValues
+    from toolkit.report.map_progress import MapProgress
+    from toolkit.report.step_lines import RunningOutputs, StepLines
 
 _MOST_STEP_LINES = 100
 """Steps that get a line each. After that many, successes are only counted."""
@@ -85,7 +87,7 @@ class Progress(Reporter):
         self._left = LeftFiles()
         self._printing = threading.RLock()
         self._kept: list[str] | None = None
-        self._lines = StepLines(self._line)
+        self._lines: StepLines | None = None
         self._outputs: RunningOutputs | None = None
         self._items: ItemValues | None = None
 
@@ -108,15 +110,23 @@ class Progress(Reporter):
         more = "" if self._total is not None else ", some of them several times"
         self._line(f"run {run_id} of {pipeline}: {len(tasks)} step{'s' if len(tasks) != 1 else ''}{more}")
         if any(step.type == "map" for step in plan.steps):
-            self._items = self._lines.items = items_of_run(run_folder)
-        if self.shows_output and self.output_is_here:
-            self._outputs = RunningOutputs(run_folder, self._lines)
+            from toolkit.report.items import items_of_run
+
+            self._items = items_of_run(run_folder)
+        if self.shows_output:
+            from toolkit.report.step_lines import RunningOutputs, StepLines
+
+            self._lines = StepLines(self._line, self._items)
+            if self.output_is_here:
+                self._outputs = RunningOutputs(run_folder, self._lines)
 
     def started(self, step: PlannedStep, attempt: int) -> None:
         if self._outputs is not None:
             self._outputs.begin(step.path, attempt)
 
     def output(self, path: str, number: int, data: bytes) -> None:
+        if self._lines is None:
+            return
         if data:
             self._lines.feed(path, number, data)
         else:
@@ -254,6 +264,8 @@ class LiveProgress(Progress):
     def began(self, run_id: str, pipeline: str, plan: Plan, run_folder: Path) -> None:
         super().began(run_id, pipeline, plan, run_folder)
         if any(step.type == "map" for step in plan.steps):
+            from toolkit.report.map_progress import MapProgress
+
             self._maps = MapProgress(plan, self._items)
         self._show(self._start)
 

@@ -24,17 +24,14 @@ class StepLines:
     """Makes lines of what steps write.
 
     Args:
-        write: takes a line, without its end.
-
-    Attributes:
-        items: of the run, once they are known.
+        write: takes a line, without its end. items: of the run, which its steps are named by as well.
     """
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], items: ItemValues | None) -> None:
         self._write = write
         self._rests: dict[tuple[str, int], bytes] = {}
         self._names: dict[tuple[str, int], str] = {}
-        self.items: ItemValues | None = None
+        self._items = items
 
     def feed(self, path: str, number: int, data: bytes) -> None:
         """Takes more of an attempt's output."""
@@ -53,10 +50,6 @@ class StepLines:
             self._print(path, number, rest)
         self._names.pop((path, number), None)
 
-    def end_all(self) -> None:
-        for path, number in list(self._rests):
-            self.end(path, number)
-
     def _print(self, path: str, number: int, line: bytes) -> None:
         # Of a line that was written over, as a bar that grows, the last state counts.
         text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
@@ -65,7 +58,7 @@ class StepLines:
     def _name(self, path: str, number: int) -> str:
         key = (path, number)
         if key not in self._names:
-            item = self.items.text(path) if self.items is not None else ""
+            item = self._items.text(path) if self._items is not None else ""
             attempt = f" (attempt {number})" if number > 1 else ""
             self._names[key] = printable(path) + (f" {item}" if item else "") + attempt
         return self._names[key]
