@@ -315,6 +315,32 @@ def test_who_may_only_read_is_told_what_the_cluster_knows(session: Session, sche
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
+def test_the_lines_of_a_run_are_shown_as_they_come(session: Session) -> None:
+    """By the client that has submitted it, and by another one."""
+    how = f"""
+print('{READY}', flush=True)
+while not os.path.exists('/mnt/lines'): time.sleep(0.1)
+print('no end of line', end='')
+"""
+    client = session.scratch.start(*session.command("lines", how), "--logs")
+    assert client.stderr is not None
+    told: list[str] = []
+    while not told or told[-1] != f"only | {READY}\n":
+        told.append(client.stderr.readline())
+        assert told[-1], told
+    follower = session.scratch.start("logs", "lines", "-f")
+    assert follower.stdout is not None and follower.stdout.readline() == f"only | {READY}\n"
+    if session.workplace.folder is not None:
+        (session.workplace.folder / "lines").touch()
+    else:
+        session.workplace.kubectl("exec", session.pod("lines", "only"), "-c", "main", "--", "touch", "/mnt/lines")
+    for command in (client, follower):
+        out, err = command.communicate(timeout=LIMIT)
+        assert command.returncode == 0, err
+        # Each line once.
+        assert (out + err).count("only | no end of line\n") == 1 and READY not in out + err
+
+
 @pytest.mark.core("output could be lost")
 def test_logs_are_followed_to_the_byte(session: Session, tmp_path: Path) -> None:
     """20 MB are written while they are followed, and read again when the pod is gone: about 20 s.

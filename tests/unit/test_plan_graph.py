@@ -486,6 +486,9 @@ class _Engine:
     def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None: ...
     def cancelling(self, kill: bool, exiting: bool = False) -> None: ...
 
+    def held(self) -> float:
+        return 0.0
+
     def has(self, what: str) -> set[str]:
         return {path for each, path in self.log if each == what}
 

@@ -85,5 +85,8 @@ class Launcher(Protocol):
     def prepare(self, step: PlannedStep, attempt: int, ended: OnEnd) -> Job:
         """Starts an attempt up to its gate, in the background."""
 
+    def held(self) -> float:
+        """The seconds for which steps have waited for a person at a debugger. They count for no limit of time."""
+
     def close(self) -> None:
         """Waits until the engine has removed all that was started."""

@@ -23,6 +23,7 @@ from toolkit.project import Project
 from toolkit.runtime.shared.protocol import GATE_VARIABLE, PROCESS_VARIABLE, PROTOCOL
 
 if TYPE_CHECKING:
+    from toolkit.backends.debug_terminal import DebugTerminal
     from toolkit.runtime.shared.documents import DescribeRequest, DescribeResponse
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -127,11 +128,19 @@ class ProcessLauncher:
     """Starts attempts as processes.
 
     Args:
-        places: locations of all steps, as of :func:`environment`.
+        places: locations of all steps, as of :func:`environment`. terminal: for debuggers; None where the run has none.
     """
 
-    def __init__(self, project: Project, plan: Plan, run_id: str, places: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        project: Project,
+        plan: Plan,
+        run_id: str,
+        places: Mapping[str, object],
+        terminal: DebugTerminal | None = None,
+    ) -> None:
         self.ahead = 2
+        self._terminal = terminal
         self._project = project
         self._plan = plan
         self._run_id = run_id
@@ -143,10 +152,22 @@ class ProcessLauncher:
         work = self._work / os.urandom(8).hex()
         work.parent.mkdir(parents=True, exist_ok=True)
         places = {**self._places, "work": str(work)}
+        link = None
+        if self._terminal is not None:
+            link, step_end = self._terminal.pair()
+            places["terminal"] = step_end.fileno()
         settings = self._plan.settings_of(step).environment
         variables = {**environment(self._project, settings, places), GATE_VARIABLE: "stdin"}
         argv = [self._python, str(MAIN), str(PROTOCOL), self._run_id, step.path, str(attempt)]
-        return ProcessJob(step.path, attempt, argv, variables, work, ended)
+        if self._terminal is None or link is None:
+            return ProcessJob(step.path, attempt, argv, variables, work, ended)
+        with step_end:
+            job = ProcessJob(step.path, attempt, argv, variables, work, ended, step_end.fileno())
+        self._terminal.serve(link, step.path)
+        return job
+
+    def held(self) -> float:
+        return self._terminal.held() if self._terminal is not None else 0.0
 
     def close(self) -> None:
         remove(self._work)
@@ -156,7 +177,14 @@ class ProcessJob:
     """One process: started before its turn, released in its turn, waited for to its end."""
 
     def __init__(
-        self, path: str, attempt: int, argv: list[str], variables: dict[str, str], work: Path, ended: OnEnd
+        self,
+        path: str,
+        attempt: int,
+        argv: list[str],
+        variables: dict[str, str],
+        work: Path,
+        ended: OnEnd,
+        *inherited: int,
     ) -> None:
         self.path = path
         self.attempt = attempt
@@ -170,6 +198,7 @@ class ProcessJob:
             stderr=subprocess.PIPE,
             # Ctrl-C in the terminal is for the client alone, which then asks the steps to stop.
             start_new_session=True,
+            pass_fds=inherited,
         )
 
     def name(self) -> str:

@@ -259,8 +259,10 @@ class Scheduler:
             resume(None)
         self._pausing.clear()
 
-    def _run_out_of_time(self) -> None:
-        if not self._stopping and not self._exiting:
+    def _run_out_of_time(self, held: float = 0.0) -> None:
+        if (now_held := self._launcher.held()) > held:
+            self._at(time.monotonic() + now_held - held, lambda: self._run_out_of_time(now_held))
+        elif not self._stopping and not self._exiting:
             self._out_of_time = True
             self._stop(kill=False)
 
@@ -500,7 +502,15 @@ class Scheduler:
         settings = self._plan.settings_of(step)
         if settings.time_limit is not None:
             after = settings.time_limit + settings.grace_period + _BACKSTOP
-            self._at(time.monotonic() + after, lambda: job.stop(kill=True) if job in self._running else None)
+
+            def end(held: float) -> None:
+                if (now_held := self._launcher.held()) > held:
+                    self._at(time.monotonic() + now_held - held, lambda: end(now_held))
+                elif job in self._running:
+                    job.stop(kill=True)
+
+            held_before = self._launcher.held()
+            self._at(time.monotonic() + after, lambda: end(held_before))
 
     def _ended(self, job: Job, verdict: Verdict | None, error: BaseException | None) -> None:
         self._messages.put(_Message(job, verdict, error))

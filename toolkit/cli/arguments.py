@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from toolkit.project import Project
 
 # A build needs the project alone, and what is about runs takes a quarter of an unchanged one to import.
 if TYPE_CHECKING:
+    from toolkit.backends.argo.cluster import Cluster
     from toolkit.run.parameters import GivenParameters
     from toolkit.run.reference import PipelineReference
     from toolkit.run.request import Request
@@ -92,4 +93,13 @@ def run_request(options: argparse.Namespace) -> Request:
         given=given,
         patches=patches,
         patch_places=patch_places,
+        logs=getattr(options, "logs", False),
+        lines_on_cluster=lines_on_cluster,
     )
+
+
+def lines_on_cluster(project: Project, cluster: Cluster, run_id: str) -> Generator[tuple[str, int, bytes], None, None]:
+    """Imported when it is called: see :func:`toolkit.runs.cluster_logs.run_lines`."""
+    from toolkit.runs.cluster_logs import run_lines
+
+    return run_lines(project, cluster, run_id)

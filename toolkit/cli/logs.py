@@ -17,7 +17,7 @@ from toolkit.errors import BadInput
 from toolkit.report.streams import ended_by_its_reader
 from toolkit.report.view import states_of
 from toolkit.runs.find import RunHandle, local_log
-from toolkit.runs.logs import follow, select_tasks
+from toolkit.runs.logs import follow, follow_lines, select_tasks
 from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import Run, RunLog, follow_file
 from toolkit.store.states import Row
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def logs(options: argparse.Namespace) -> int:
-    """Prints what the steps wrote, step by step; with ``-f`` until the run has ended."""
+    """Prints what the steps wrote, step by step; with ``-f`` as it comes, until the run has ended."""
     handle, step = _open_run_for_logs(options)
     log, run = handle.log, handle.run
     rows = states_of(log, run).rows
@@ -47,6 +47,9 @@ def logs(options: argparse.Namespace) -> int:
                 _print_head(row.path, attempt.number, has_heads or len(row.attempts) > 1)
                 _print_output(follow_file(log.output(attempt), lambda: True, lambda: None))
         return 0
+    if has_heads:
+        _print_lines(handle, step)
+        return 0
     if handle.remote is not None:
         from toolkit.runs.cluster_logs import follow_logs
 
@@ -59,6 +62,27 @@ def logs(options: argparse.Namespace) -> int:
             _print_head(path, number, has_heads or number > 1)
             _print_output(pieces)
     return 0
+
+
+def _print_lines(handle: RunHandle, step: str | None) -> None:
+    """Prints the lines of several steps as they come, each after its step's name."""
+    from toolkit.report.items import items_of_run
+    from toolkit.report.step_lines import StepLines
+
+    run = handle.run
+    if handle.remote is not None:
+        from toolkit.runs import cluster_logs
+
+        pieces = cluster_logs.follow_lines(handle.remote, run.id, step)
+    else:
+        pieces = follow_lines(handle.log, run.id, step)
+    lines = StepLines(lambda line: print(line, flush=True), items_of_run(run.folder))
+    with ended_by_its_reader(), closing(pieces):
+        for path, number, data in pieces:
+            if data:
+                lines.feed(path, number, data)
+            else:
+                lines.end(path, number)
 
 
 def _print_container_logs(handle: RunHandle, step: str | None, options: argparse.Namespace, has_heads: bool) -> None:

@@ -302,6 +302,7 @@ def _add_run(commands: _Commands) -> None:
     parser.add_argument("--env", metavar="ENV", help="local (Docker), argo (Kubernetes) or process (no containers)")
     _with_config(parser)
     _with_parameters(parser)
+    _with_logs(parser)
     parser.add_argument("--run-id", metavar="ID", help="the run's id (default: made from the time)")
     parser.add_argument("--tag", default="", help="a word to find the run by")
     _with_patch(parser)
@@ -316,6 +317,10 @@ def _with_patch(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML or JSON file of what steps give in place of running: STEP: {returns: {…}, files: {KEY: PATH}}",
     )
+
+
+def _with_logs(parser: _Parser) -> None:
+    parser.add_argument("--logs", action="store_true", help="print the lines that the steps write as they come")
 
 
 def _with_detach(parser: _Parser) -> None:
@@ -338,6 +343,7 @@ def _add_retry(commands: _Commands) -> None:
         action="store_true",
         help="accept other steps, another order or other returns, and run all steps again from the first that differs",
     )
+    _with_logs(parser)
     _with_detach(parser)
     _with_explain(parser)
     _with_config(parser)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from toolkit.cli.arguments import is_pipeline, pipeline_of, project_at
+from toolkit.cli.arguments import is_pipeline, lines_on_cluster, pipeline_of, project_at
 from toolkit.cli.output import note, print_run_id
 from toolkit.config.environment import choose_environment
 from toolkit.run import parameters
@@ -62,7 +62,9 @@ def retry(options: argparse.Namespace) -> int:
         keep_moved_request(handle, request)
     # Its records in the place where it is now may say more than those that were found.
     check_resumable(handle, environment)
-    request = replace(request, detach=options.detach, explain=options.explain)
+    request = replace(
+        request, detach=options.detach, explain=options.explain, logs=options.logs, lines_on_cluster=lines_on_cluster
+    )
     code = start(request, options.env, Continuation(handle.run, options.changed_shape))
     if options.detach:
         print_run_id(request)

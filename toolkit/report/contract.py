@@ -107,6 +107,7 @@ class _StepKeys(TypedDict):
 class StepDocument(_StepKeys, total=False):
     """A row of a run. A composite has the keys that are known of it so far."""
 
+    item: dict[str, JsonValue]
     reason: str
     branch: str
     items: int

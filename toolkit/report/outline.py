@@ -10,8 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from toolkit.report.items import item_text
+
 if TYPE_CHECKING:
     from toolkit.report.contract import StepDocument
+    from toolkit.runtime.shared.documents import JsonValue
 
 LONG = 20
 """A map or a loop with more items or iterations than this shows only those in which something failed."""
@@ -50,7 +53,7 @@ class _Node:
 
 def outline(steps: Sequence[StepDocument]) -> list[OutlineRow]:
     """The rows that are printed of a run's steps, in the order of its plan."""
-    return [row for node in _tree(steps) for row in _visible_rows(node, 0)]
+    return [row for node in _tree(steps) for row in _visible_rows(node, 0, {})]
 
 
 def _tree(steps: Sequence[StepDocument]) -> list[_Node]:
@@ -88,11 +91,14 @@ def _close(ancestors: list[_Node]) -> None:
         outer.ended = max(outer.ended or node.ended, node.ended)
 
 
-def _visible_rows(node: _Node, depth: int) -> Iterator[OutlineRow]:
-    """The row of a node and those inside it."""
+def _visible_rows(node: _Node, depth: int, around: dict[str, JsonValue]) -> Iterator[OutlineRow]:
+    """The row of a node and those inside it; ``around`` has the items that the row around it names already."""
     step = node.step
+    items = step.get("item", {})
+    new = {name: value for name, value in items.items() if name not in around}
+    label = f"{node.label} {item_text(new)}" if new else node.label
     has_ended = step["status"] not in ("running", "waiting")
-    yield OutlineRow(step, node.label, depth, node.started, node.ended if has_ended else None)
+    yield OutlineRow(step, label, depth, node.started, node.ended if has_ended else None)
     inner = [child for child in node.inner if _is_visible(step, child)]
     hidden = 0
     if step.get("items", step.get("iterations", 0)) > LONG:
@@ -101,7 +107,7 @@ def _visible_rows(node: _Node, depth: int) -> Iterator[OutlineRow]:
         inner = [child for child in inner if _first_part(child) in shown]
         hidden = len(failed) - MOST_FAILED
     for child in inner:
-        yield from _visible_rows(child, depth + 1)
+        yield from _visible_rows(child, depth + 1, items)
     if hidden > 0:
         yield OutlineRow(None, f"… and {hidden:,} more with failures", depth + 1)
 

@@ -22,6 +22,15 @@ class Reporter(Listener):
     def finished(self, outcome: Outcome) -> None:
         """The run has ended."""
 
+    def output(self, path: str, number: int, data: bytes) -> None:
+        """What an attempt has written, where that is not on this machine; nothing is its end. Called from any thread."""
+
+    def hold(self, path: str) -> None:
+        """A step's debugger gets the terminal: until :meth:`resume` nothing else is printed. Called from any thread."""
+
+    def resume(self) -> None:
+        """The terminal is back."""
+
 
 class Harmless(Reporter):
     """Passes everything on to another reporter. Where that one fails, the run does not hear of it, and goes on."""
@@ -37,6 +46,15 @@ class Harmless(Reporter):
 
     def finished(self, outcome: Outcome) -> None:
         self._tell(lambda: self._reporter.finished(outcome))
+
+    def output(self, path: str, number: int, data: bytes) -> None:
+        self._tell(lambda: self._reporter.output(path, number, data))
+
+    def hold(self, path: str) -> None:
+        self._tell(lambda: self._reporter.hold(path))
+
+    def resume(self) -> None:
+        self._tell(self._reporter.resume)
 
     def started(self, step: PlannedStep, attempt: int) -> None:
         self._tell(lambda: self._reporter.started(step, attempt))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from toolkit.plan.plan import shape_hash
+from toolkit.report.items import ItemValues
 from toolkit.report.values import KnownRecords, RunValues
 from toolkit.runtime.shared.scope import RunPlan
 from toolkit.store.reader import Run, RunLog
@@ -140,6 +141,7 @@ class View:
         attempts = {row.path: row.attempts for row in self.rows if row.row["type"] == "task"}
         self.known_records = KnownRecords(run.folder, attempts)
         self._values = RunValues(self.plan, self.known_records, whole)
+        self._items = ItemValues(self.plan, self.known_records)
 
     def document(self) -> RunDocument:
         record = self._run.record
@@ -181,6 +183,8 @@ class View:
             "status": row.status,
             "attempts": [self._attempt(row.path, attempt) for attempt in row.attempts],
         }
+        if item := self._items.of(row.path):
+            document["item"] = item
         if row.reason:
             document["reason"] = row.reason
         if row.branch is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit.backends import driver, process, volumes
 from toolkit.backends.launcher import Launcher
@@ -13,6 +14,9 @@ from toolkit.run.preparation import Preparation
 from toolkit.runtime.shared.protocol import CODE_FILE
 from toolkit.runtime.shared.records import encode
 from toolkit.spec.container import ContainerSpec, container_spec
+
+if TYPE_CHECKING:
+    from toolkit.backends.debug_terminal import DebugTerminal
 
 
 def prepare_volumes(preparation: Preparation) -> None:
@@ -38,27 +42,37 @@ def prepare_volumes(preparation: Preparation) -> None:
 
 
 def make_launcher(
-    preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...], ground: Ground | None
+    preparation: Preparation,
+    run_id: str,
+    private: Path,
+    secrets: tuple[str, ...],
+    ground: Ground | None,
+    terminal: DebugTerminal | None = None,
 ) -> Launcher:
     """What starts the attempts of a run: as containers, or as plain processes.
 
     Args:
         private: the run's folder in the private state, with the plan. secrets: the names of all secrets of the run.
-        ground: of plain processes; None for containers.
+        ground: of plain processes; None for containers. terminal: for the debuggers of plain processes.
     """
     if ground is not None:
-        return _process_launcher(preparation, run_id, private, secrets, ground)
+        return _process_launcher(preparation, run_id, private, secrets, ground, terminal)
     return _docker_launcher(preparation, run_id, private)
 
 
 def _process_launcher(
-    preparation: Preparation, run_id: str, private: Path, secrets: tuple[str, ...], ground: Ground
+    preparation: Preparation,
+    run_id: str,
+    private: Path,
+    secrets: tuple[str, ...],
+    ground: Ground,
+    terminal: DebugTerminal | None,
 ) -> Launcher:
     document = encode({"files": ground.files, "hidden": ground.hidden or []})
     (private / CODE_FILE).write_bytes(gzip.compress(document, compresslevel=1, mtime=0))
     overlay = ground.hidden is not None
     places = {"run": str(private), "hidden": secrets, "mounts": dict(ground.mounts), "overlay": overlay}
-    return process.ProcessLauncher(preparation.request.project, preparation.plan, run_id, places)
+    return process.ProcessLauncher(preparation.request.project, preparation.plan, run_id, places, terminal)
 
 
 def _docker_launcher(preparation: Preparation, run_id: str, private: Path) -> Launcher:

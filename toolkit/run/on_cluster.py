@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -23,7 +25,7 @@ from toolkit.backends.argo.shutdown import shut_down_run
 from toolkit.backends.argo.volume.mirror import Mirror
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.scheduler import Cancel, Outcome
-from toolkit.errors import BadInput, Infrastructure
+from toolkit.errors import BadInput, Infrastructure, ToolkitError
 from toolkit.project import Project
 from toolkit.report.reporter import Reporter
 from toolkit.report.side_by_side import put_side_by_side
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 _SHARED_LIBRARIES = ("requests", "websocket")
 """What Docker's and Kubernetes' client libraries both import. Where two threads import one at once, one may get half of it."""
+_OUTPUT_LIMIT = 60.0
+"""Seconds after the end of a run in which the rest of its steps' output is told."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """What cancels the run. A hang-up ends the client alone: the run needs none."""
 
@@ -188,6 +192,37 @@ def _write_output_file(project: Project, objects: Manifests) -> None:
         raise Infrastructure(f"executor.config.output_file {path} can't be written: {error.strerror}") from None
 
 
+class _Outputs:
+    """Tells the reporter what the steps write, in the background, where the request asks for it.
+
+    What can't be read of it changes nothing of the run.
+    """
+
+    def __init__(self, request: Request, cluster: Cluster, run_id: str, reporter: Reporter) -> None:
+        self._thread: threading.Thread | None = None
+        lines = request.lines_on_cluster
+        if not request.logs or lines is None:
+            return
+
+        def tell() -> None:
+            try:
+                for path, number, data in lines(request.project, cluster, run_id):
+                    reporter.output(path, number, data)
+            except ToolkitError as error:
+                reporter.note(f"what the steps write can't be shown as it comes: {error}")
+
+        self._thread = threading.Thread(target=tell, daemon=True, name="outputs")
+        self._thread.start()
+
+    def wait(self, cancel: Cancel) -> None:
+        """Waits until all is told of a run that has ended; a further signal ends the wait."""
+        signals, until = cancel.count, time.monotonic() + _OUTPUT_LIMIT
+        while self._thread is not None and self._thread.is_alive():
+            if cancel.count > signals or time.monotonic() > until:
+                return
+            self._thread.join(0.1)
+
+
 def _follow(
     preparation: Preparation,
     cluster: Cluster,
@@ -219,8 +254,10 @@ def _follow(
         omitted_work=omitted_work,
         ending=ended_run.start,
     )
+    outputs = _Outputs(preparation.request, cluster, run_id, reporter)
     try:
         outcome = follower.run()
+        outputs.wait(cancel)
     except BaseException:
         ended_run.discard()
         raise

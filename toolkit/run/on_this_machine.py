@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -32,6 +33,7 @@ from toolkit.runtime.shared.tree import Tree
 from toolkit.store.reader import NoRun, RunLog
 
 if TYPE_CHECKING:
+    from toolkit.backends.debug_terminal import DebugTerminal
     from toolkit.run.continuation import Continuation
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -81,7 +83,11 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
     cancel = Cancel()
     schedulers: list[Scheduler] = []
 
+    terminal = _terminal(reporter) if ground is not None else None
+
     def remains() -> str:
+        if terminal is not None:
+            terminal.restore()
         return ", ".join(name for scheduler in schedulers for name in scheduler.unfinished()) or "nothing"
 
     # Signals are handled from the moment at which there is a run, so that none leaves it without an end.
@@ -108,7 +114,7 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             )
             scheduler = Scheduler(
                 plan,
-                make_launcher(preparation, run_id, private, secret_names, ground),
+                make_launcher(preparation, run_id, private, secret_names, ground, terminal),
                 run_folder,
                 secrets_of,
                 reporter,
@@ -134,6 +140,15 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
             reporter.note(sentence)
         reporter.finished(outcome)
         return outcome
+
+
+def _terminal(reporter: Reporter) -> DebugTerminal | None:
+    """The user's terminal for a step's debugger, where there is one."""
+    if not (os.isatty(0) and os.isatty(1)):
+        return None
+    from toolkit.backends.debug_terminal import DebugTerminal
+
+    return DebugTerminal(reporter.hold, reporter.resume)
 
 
 def _sweep(project: Project, run_log: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,16 @@ from toolkit.project import Project
 from toolkit.run.reference import PipelineReference
 
 if TYPE_CHECKING:
+    from toolkit.backends.argo.cluster import Cluster
     from toolkit.run.parameters import GivenParameters
     from toolkit.runtime.shared.documents import DescribeResponse, Parameters, PatchRow
 
 Note = Callable[[str], None]
 """Shows a sentence about what happens before the steps run."""
+
+
+RunLines = Callable[[Project, "Cluster", str], Generator[tuple[str, int, bytes], None, None]]
+"""Path, attempt and a piece of what each step of a run on a cluster writes, as it comes; an empty piece is an attempt's end."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Request:
         context, namespace: the cluster's; None leaves them to the configuration.
         detach: whether the client ends when the run is submitted, and does not follow it.
         explain: whether to say why the image is built, and whether the pipeline's description is kept.
+        logs: whether the lines that steps write are printed as they come. lines_on_cluster: gives those of a run on a cluster.
         given: what ``parameters`` are made of, together with what the pipeline itself has; None where they are those of a run
             that exists, and stay as they are.
         patches: what tasks do instead, by their paths or names. patch_places: where each stands, for messages.
@@ -51,3 +57,5 @@ class Request:
     given: GivenParameters | None = None
     patches: Mapping[str, PatchRow] = field(default_factory=dict)
     patch_places: Mapping[str, str] = field(default_factory=dict)
+    logs: bool = False
+    lines_on_cluster: RunLines | None = None

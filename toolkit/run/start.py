@@ -29,7 +29,9 @@ def start(request: Request, option: str | None, continuation: Continuation | Non
     else:
         environment, reason = choose_environment(option, request.project.config)
     request = replace(request, environment=environment)
-    with progress() as reporter:
+    if request.logs and request.detach:
+        raise BadInput("--logs prints what the steps write until the run ends, which --detach does not wait for")
+    with progress(request.logs, on_this_machine=environment != "argo") as reporter:
         reporter.note(f"environment: {environment} ({reason})")
         if environment == "argo":
             # Imported only here: of all imports the client library of Kubernetes takes longest.

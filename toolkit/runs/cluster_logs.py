@@ -8,17 +8,18 @@ pod is. They are for a user who can't read the volume.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 
-from toolkit.backends.argo.cluster import ApiError, NotFound
+from toolkit.backends.argo.cluster import ApiError, Cluster, NotFound
 from toolkit.backends.argo.follow.follower import NO_LOG, without_argo_line
 from toolkit.backends.argo.volume.reader_pod import ReaderPod
 from toolkit.backends.argo.workflow_status import FINISHED, workflow_status
 from toolkit.errors import Infrastructure
+from toolkit.project import Project
 from toolkit.report.view import states_of
 from toolkit.runs.cluster_runs import ClusterRuns
-from toolkit.runs.logs import AttemptOutputs, select_tasks, stream_attempts
+from toolkit.runs.logs import AttemptOutputs, interleaved, select_tasks, stream_attempts
 from toolkit.store.engine_view import EngineView
 from toolkit.store.reader import NoRun, Run, follow_file
 from toolkit.store.states import States
@@ -41,6 +42,28 @@ def follow_logs(remote: ClusterRuns, run_id: str, step: str | None) -> AttemptOu
     with remote.reader(run_id) as pod:
         tail = _Tail(remote, pod, run_id, step)
         yield from stream_attempts(tail.look, step, tail.pieces, _PAUSE)
+
+
+def follow_lines(remote: ClusterRuns, run_id: str, step: str | None) -> Generator[tuple[str, int, bytes], None, None]:
+    """The outputs of all attempts as they come (:func:`toolkit.runs.logs.interleaved`).
+
+    Args:
+        step: as of :func:`follow_logs`.
+
+    Raises:
+        Infrastructure: cluster or volume can't be read.
+    """
+    with remote.reader(run_id) as pod:
+        yield from interleaved(remote.log, _Tail(remote, pod, run_id, step).look, step, _PAUSE)
+
+
+def run_lines(project: Project, cluster: Cluster, run_id: str) -> Generator[tuple[str, int, bytes], None, None]:
+    """The same of a run that this client has submitted.
+
+    Raises:
+        Infrastructure: as of :func:`follow_lines`.
+    """
+    yield from follow_lines(ClusterRuns(project, cluster, lambda _: None), run_id, None)
 
 
 class _Tail:

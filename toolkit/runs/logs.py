@@ -90,6 +90,49 @@ def stream_attempts(
             time.sleep(max(pause, time.monotonic() - began))
 
 
+def interleaved(
+    log: RunLog, look: Callable[[], tuple[Run, States]], step: str | None, pause: float = _PAUSE
+) -> Generator[tuple[str, int, bytes], None, None]:
+    """Path, number and a piece of the output of each attempt, as they come; an empty piece is the end of one.
+
+    Ends when the run has ended, or when all that is followed has succeeded.
+
+    Args:
+        look: returns the run as it is now, with what its attempts have written so far in the log.
+        step: as in :func:`select_tasks`. pause: seconds between two looks.
+    """
+    read: dict[tuple[str, int], int] = {}
+    done: set[tuple[str, int]] = set()
+    while True:
+        began = time.monotonic()
+        run, states = look()
+        tasks = select_tasks(states.rows, step)
+        for row in tasks:
+            for attempt in row.attempts:
+                key = (row.path, attempt.number)
+                if key in done:
+                    continue
+                for data in follow_file(log.output(attempt), lambda: True, lambda: None, read.get(key, 0)):
+                    read[key] = read.get(key, 0) + len(data)
+                    yield *key, data
+                if attempt.status != "running" or not run.active:
+                    done.add(key)
+                    yield *key, b""
+        if not run.active or _is_complete(states.rows, tasks, step):
+            return
+        time.sleep(max(pause, time.monotonic() - began))
+
+
+def follow_lines(log: RunLog, run_id: str, step: str | None) -> Generator[tuple[str, int, bytes], None, None]:
+    """As :func:`interleaved`, of a run on this machine."""
+
+    def look() -> tuple[Run, States]:
+        run = log.run(run_id)
+        return run, states_of(log, run)
+
+    return interleaved(log, look, step)
+
+
 def _has_ended(rows: Sequence[Row], path: str, number: int) -> bool:
     return any(
         attempt.status != "running"

@@ -168,13 +168,12 @@ def moved_to(folder: Path) -> RunPlace | None:
     return None if record is None else record.get("to", {})
 
 
-def follow_file(path: Path, ended: Callable[[], bool], pause: Callable[[], None]) -> Iterator[bytes]:
+def follow_file(path: Path, ended: Callable[[], bool], pause: Callable[[], None], position: int = 0) -> Iterator[bytes]:
     """A growing file's content until ``ended`` says that no more comes; a missing file, or a link, counts as empty.
 
     Args:
-        pause: called after the file was read to its present end; waits.
+        pause: called after the file was read to its present end; waits. position: where to begin, in bytes.
     """
-    position = 0
     while True:
         is_last = ended()
         descriptor = open_file(str(path))

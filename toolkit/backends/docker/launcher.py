@@ -93,6 +93,9 @@ class DockerLauncher:
         self._jobs.append(job)
         return job
 
+    def held(self) -> float:
+        return 0.0
+
     def close(self) -> None:
         for job in self._jobs:
             job.join()

@@ -21,6 +21,7 @@ class Locations:
         volumes: host folder by mount path; empty in a container, where the mount path is the folder.
         hidden: names of environment variables that user code does not see.
         mounts: those of the volumes that a plain process mounts at their mount paths.
+        terminal: the descriptor by which a plain process can have the user's terminal, for a debugger; None where it can't.
         overlay: whether a plain process's folder is an overlay on the code; else it is a copy.
     """
 
@@ -35,6 +36,7 @@ class Locations:
         hidden: tuple[str, ...] = (),
         mounts: dict[str, str] | None = None,
         overlay: bool = False,
+        terminal: int | None = None,
     ) -> None:
         self.run = run
         self.code = code
@@ -46,6 +48,7 @@ class Locations:
         self.hidden = hidden
         self.mounts = mounts or {}
         self.overlay = overlay
+        self.terminal = terminal
 
     @property
     def in_container(self) -> bool:
@@ -79,4 +82,5 @@ def current_locations() -> Locations:
         hidden=tuple(values["hidden"]),
         mounts=values["mounts"],
         overlay=values["overlay"],
+        terminal=values.get("terminal"),
     )

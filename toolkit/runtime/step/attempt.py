@@ -335,7 +335,16 @@ class AttemptRunner:
         witness = Witness() if self.locations.in_container and os.getpid() != 1 else None
         client = 0 if self.gated else None
         parent = None if self.locations.in_container else os.getppid()
-        self._child = Child(lambda result: child.run(task, environment, result), output, client, parent, witness)
+        terminal = None
+        if self.locations.terminal is not None:
+            # Only here: other steps don't pay for this import.
+            from .terminal import Terminal
+
+            terminal = Terminal(self.locations.terminal, output)
+        channel = terminal.channel if terminal is not None else None
+        self._child = Child(
+            lambda result: child.run(task, environment, result, channel), output, client, parent, witness, terminal
+        )
         outcome = self._child.wait(self.settings["time_limit"], self.settings["grace_period"])
         output.close()
         if output.fault is not None:

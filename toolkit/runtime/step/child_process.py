@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..shared.causes import Ending
     from .output import Output
+    from .terminal import Terminal
 
 _CHUNK = 1 << 16
 _SAME_INSTANT = 0.02
@@ -77,6 +78,7 @@ class Child:
         client: a descriptor that reaches its end when the client is gone, without which the run can't continue; None
             where no client has to stay.
         parent: the id of the client's process where the step is a plain process; None in a container.
+        terminal: for a debugger in the step; None where there is none.
         witness: tells whether a SIGTERM was sent to all processes; needed where another program is the first process.
 
     Attributes:
@@ -90,7 +92,9 @@ class Child:
         client: Optional[int] = None,
         parent: Optional[int] = None,
         witness: Optional[Witness] = None,
+        terminal: Optional[Terminal] = None,
     ) -> None:
+        self._terminal = terminal
         self._output = output
         self._witness = witness
         self._client = client
@@ -104,18 +108,21 @@ class Child:
         self._requests = StopRequests(wake, parent)
         self._out, out = os.pipe()
         self._back, back = os.pipe()
+        unneeded = terminal.unneeded if terminal is not None else []
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
                 self._requests.become_child()
-                _become_child(out, [self._wake, wake, self._out, self._back])
+                _become_child(out, [self._wake, wake, self._out, self._back, *unneeded])
                 code = body(back)
             finally:
                 _leave(code)
         self._requests.listen(self.pid)
         os.close(out)
         os.close(back)
+        if terminal is not None:
+            terminal.child_is_started()
 
     @property
     def container_is_stopped(self) -> bool:
@@ -149,13 +156,24 @@ class Child:
         ending: Optional[float] = None
         over_time = False
         poll = select.poll()
-        for descriptor in (self._wake, self._out, self._back, self._client):
+        terminal = self._terminal
+        for descriptor in (
+            self._wake,
+            self._out,
+            self._back,
+            self._client,
+            *(terminal.descriptors if terminal else ()),
+        ):
             if descriptor is not None:
                 poll.register(descriptor, select.POLLIN)
         status = None
         while status is None:
             now = time.monotonic()
-            if not over_time and time_limit is not None and now - began >= time_limit:
+            # Nobody is hurried at a prompt.
+            limit = time_limit
+            if terminal is not None and limit is not None:
+                limit = None if terminal.is_held else limit + terminal.held()
+            if not over_time and limit is not None and now - began >= limit:
                 over_time = True
             by = self._ending()
             if ending is None and (by is not None or over_time):
@@ -168,10 +186,12 @@ class Child:
             elif ending is not None and (now >= ending or (self._requests.count > 1 and self._witness is None)):
                 self._signal_group(signal.SIGKILL)
                 ending = now + 1.0
-            self._pass_on(poll, self._poll_timeout(began, time_limit, ending))
+            self._pass_on(poll, self._poll_timeout(began, limit, ending))
             status = self._exit_status()
         self._requests.end()
         self._drain(poll)
+        if terminal is not None:
+            terminal.close()
         self._signal_group(signal.SIGKILL)
         if self._witness is not None:
             self._witness.end()
@@ -193,6 +213,9 @@ class Child:
         """Passes on what the pipes hold now; returns whether the child had written anything."""
         passed_on = False
         for descriptor, _ in poll.poll(milliseconds):
+            if self._terminal is not None and descriptor in self._terminal.descriptors:
+                passed_on |= self._terminal.handle(descriptor, poll, self._drain_output)
+                continue
             data = os.read(descriptor, _CHUNK)
             if descriptor == self._wake:
                 continue
@@ -208,6 +231,15 @@ class Child:
                 self.result += data
                 passed_on = True
         return passed_on
+
+    def _drain_output(self) -> None:
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        while poll.poll(0):
+            data = os.read(self._out, _CHUNK)
+            if not data:
+                return
+            self._output.feed(data)
 
     def _exit_status(self) -> Optional[int]:
         pid, status = os.waitpid(self.pid, os.WNOHANG)

@@ -72,7 +72,9 @@ class AttemptOutcome:
         if self.exit_code == 0 or self.reason or self.signal:
             return
         last = tail.decode("utf-8", "replace").strip().split("\n")[-1]
-        if last.startswith(f"{shell}: ") and last.endswith(_NOT_SET):
+        if last == "bdb.BdbQuit":
+            self.reason = f"ended with exit code {self.exit_code}: a debugger has no terminal in a shell step"
+        elif last.startswith(f"{shell}: ") and last.endswith(_NOT_SET):
             self.reason = f"ended with exit code {self.exit_code}: {last}"
         elif shell == "sh" and self.exit_code in (2, 127) and any(words in tail for words in _ONLY_BASH):
             self.reason = f"ended with exit code {self.exit_code}: {last} (sh has no arrays and no [[; shell: bash has)"

@@ -28,6 +28,7 @@ from .spelling import spelled
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
+    from types import ModuleType
     from typing import Any, Literal, Optional, TypedDict
 
     from ..shared.documents import BindRow, ExceptionRecord, FunctionRow, InputRecord, JsonValue, StepRow, StoredValue
@@ -480,11 +481,12 @@ def _default(function: Callable[..., Any], name: str) -> Any:
     return imports.standard_module("inspect").signature(function).parameters[name].default
 
 
-def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
+def run(step: TaskRunner, environment: dict[str, str], result: int, terminal: Optional[tuple[int, int]] = None) -> int:
     """Runs the task in the forked child and reports; returns the child's exit code.
 
     Args:
         environment: the variables that the user's code sees. result: the descriptor that takes the report.
+        terminal: the channel by which a debugger gets the user's terminal; None where there is none.
     """
     os.environ.clear()
     os.environ.update(environment)
@@ -504,6 +506,7 @@ def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
 
             code = notebook.run(step, environment, report)
         else:
+            imports.when_imported("pdb", lambda module: _take_over_debugger(module, terminal))
             code = _run_python(step, report)
     except SystemExit as leave:
         code = _exit_code(step, leave, report)
@@ -513,7 +516,11 @@ def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
     except StoreFault as error:
         report["fault"] = str(error)
     except BaseException as error:
-        report["exception"] = _exception_record(step, error)
+        if reason := _debugger_reason(error):
+            report["reason"] = reason
+            print(reason, file=sys.stderr)
+        else:
+            report["exception"] = _exception_record(step, error)
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
     report["inputs"] = step.inputs
     # A process that the user's code forked may return to here as well. And where the user's code closed the descriptor, its
@@ -522,6 +529,21 @@ def run(step: TaskRunner, environment: dict[str, str], result: int) -> int:
         _send(result, report)
     _flush()
     return code
+
+
+def _take_over_debugger(pdb: ModuleType, terminal: Optional[tuple[int, int]]) -> None:
+    from .debugger import Debugger
+
+    Debugger(terminal).take_over(pdb)
+
+
+def _debugger_reason(error: BaseException) -> Optional[str]:
+    """The reason of a step that its debugger ended; None where something else did."""
+    if "pdb" not in sys.modules:
+        return None
+    from .debugger import reason_of
+
+    return reason_of(error)
 
 
 def _run_python(step: TaskRunner, report: ChildReport) -> int:

@@ -14,7 +14,7 @@ from ..shared.locations import Locations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType, TracebackType
     from typing import Any, Optional
 
@@ -57,6 +57,38 @@ def install(locations: Locations, roots: Sequence[str]) -> None:
         sys.path[:] = before + sys.path
     _free_names()
     _join_toolkit(before, locations.sdk)
+
+
+def when_imported(name: str, then: Callable[[ModuleType], None]) -> None:
+    """Has ``then`` called with a module of the standard library when it is imported for the first time."""
+    sys.meta_path.insert(0, _Awaited(name, then))
+
+
+class _Awaited:
+    """Finds one module as the others would, and has its loader tell when it is loaded."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self._name = name
+        self._then = then
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        if name != self._name or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        from importlib.machinery import PathFinder
+
+        spec = PathFinder.find_spec(name)
+        loader = spec.loader if spec is not None else None
+        if loader is None:
+            return None
+        load, then = loader.exec_module, self._then
+
+        def exec_module(module: ModuleType) -> None:
+            load(module)
+            then(module)
+
+        loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 def is_own(name: str) -> bool:
