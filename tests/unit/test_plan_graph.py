@@ -315,6 +315,16 @@ def test_a_line_s_plan_and_hash_know_nothing_of_graphs() -> None:
     assert one.hash() != other.hash() == shape_hash(other.document())
 
 
+def test_a_pattern_inside_of_a_step_is_told_whose_after_counts() -> None:
+    for inner in (line(gets("t", "*.csv")), graph(gets("t", "*.csv", after=("q",)), task("q"))):
+        assert refusal(Nested("n", inner), puts("o", "x.csv")).endswith(
+            "as in o:*.csv, or list steps in the `after` of 'n'"
+        )
+        assert follows(Nested("n", inner, after=("o",)), puts("o", "x.csv")) == {"n": ["o"]}
+    handled = task("s", on_failure=line(gets("h", "*.csv")))
+    assert refusal(handled, puts("o", "x.csv")).endswith("or list steps in the `after` of 's'")
+
+
 # --- who computes how a composite goes on -----------------------------------------------------------------------------
 
 

@@ -185,7 +185,7 @@ class _Edges:
                 name = self._steps[givers[0]].name
                 raise BadInput(
                     f"the step {row.name!r} gets {key}, a pattern, which in a graph would mean whatever has been put by then: "
-                    f"name the step, as in {name}:{key}, or list steps in `after`",
+                    f"name the step, as in {name}:{key}, or list steps in {self._after_of(row, position)}",
                     row.line,
                 )
             return
@@ -198,6 +198,11 @@ class _Edges:
             )
         for giver in givers:
             self.add(giver, position, f"gets {key} of")
+
+    def _after_of(self, row: PlannedStep, position: int) -> str:
+        """The `after` that makes edges of the graph: that of the graph's own step, which a step may lie in."""
+        is_own = self._positions.get(row.path) == position
+        return "`after`" if is_own else f"the `after` of {self._steps[position].name!r}"
 
     def _puts_inside(self, path: str, wanted: str) -> bool:
         """Whether an earlier step beside the one that gets, or beside what is around it inside the graph's step, puts the key."""
