@@ -1,4 +1,4 @@
-"""The demand for power by the hour, forecast from meters and from the weather: a slow model, a quick one, and the better of them."""
+"""The demand for power by the hour, forecast from meters and weather: by a slow model, and by a quick one beside it."""
 
 import csv
 import random
@@ -67,7 +67,7 @@ def report(winner):
 
 def table():
     """What the models know, and the last day, which they have to guess."""
-    rows = [[*lag, *cold] for lag, cold in zip(read("lags.csv"), read("degrees.csv"))]
+    rows = [[*lag, *cold] for lag, cold in zip(read("lags.csv"), read("degrees.csv"), strict=True)]
     return rows[:-24], rows[-24:]
 
 

@@ -19,13 +19,13 @@ pipeline = Pipeline(
         PythonTask(
             demand.neighbours, "slow", returns=["error"], catalog=Catalog(get=features, put=["forecast-slow.csv"])
         ),
-        PythonTask(
-            demand.share, "quick", returns=["error"], catalog=Catalog(get=features, put=["forecast-quick.csv"])
-        ),
+        PythonTask(demand.share, "quick", returns=["error"], catalog=Catalog(get=features, put=["forecast-quick.csv"])),
         # Both models return an error, so the step says whose it takes.
         PythonTask(demand.compare, returns=["winner"], bind={"slow": "slow.error", "quick": "quick.error"}),
         # It takes nothing of the check, but is to run after it.
-        PythonTask(demand.report, returns=["forecast"], catalog=Catalog(get=["forecast-{winner}.csv"]), after=["check"]),
+        PythonTask(
+            demand.report, returns=["forecast"], catalog=Catalog(get=["forecast-{winner}.csv"]), after=["check"]
+        ),
     ],
 )
 
