@@ -552,7 +552,7 @@ class _Told(Scheduler):
 
 
 class _NeverIdle(_Told):
-    """Of a graph of tasks: checks that no slot is free while a step could run."""
+    """Of a graph of tasks: checks that no slot is free while a step could run, and that nothing waits whose turn never comes."""
 
     def before_end(self) -> None:
         began, succeeded = self.engine.has("began"), self.engine.has("succeeded")
@@ -564,6 +564,9 @@ class _NeverIdle(_Told):
             if path not in began and all(scope.steps[one] in succeeded for one in after)
         ]
         assert len(self.engine.running) == self.slots or not could, (could, self.engine.log)
+        failed = self.engine.has("failed")
+        for path in self.engine.prepared:
+            assert not failed & {scope.steps[one] for one in scope.earlier(scope.steps.index(path))}, path
 
 
 @settings(max_examples=60)
@@ -591,6 +594,19 @@ def test_each_step_runs_once_what_it_depends_on_has_succeeded(
     failed = sorted(failing & set(begun))
     expected = Outcome("failed", f"the step {failed[0]} failed: broken") if failed else Outcome("succeeded")
     assert outcome == expected
+
+
+def test_what_depends_on_a_step_whose_handler_succeeded_does_not_run(tmp_path: Path) -> None:
+    mended = task("a", on_failure=line(task("h")))
+    planned = made(task("d", after=("b",)), task("b", after=("a",)), mended, task("c"))
+    engine = _Engine(tmp_path, {"a"})
+    assert _Told(planned, engine, 2, lambda _: 0).run() == Outcome("succeeded")
+    assert engine.has("began") == {"a", "a/on_failure/h", "c"}
+    # Where the handler fails as well, its failure is the graph's.
+    engine = _Engine(tmp_path / "other", {"a", "a/on_failure/h"})
+    outcome = _Told(planned, engine, 2, lambda _: 0).run()
+    assert outcome == Outcome("failed", "the step a/on_failure/h failed: broken")
+    assert engine.has("began") == {"a", "a/on_failure/h", "c"}
 
 
 @st.composite
