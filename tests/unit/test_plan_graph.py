@@ -269,6 +269,16 @@ def test_the_remedies_work_where_a_composite_gives() -> None:
     assert follows(nested, gets("c", "n:*.csv")) == {"c": ["n"]}
 
 
+def test_no_remedy_names_a_step_that_a_nearer_one_hides() -> None:
+    a, b = task("a", "x", catalog=CatalogUse(put=("k",))), task("b", "x", catalog=CatalogUse(put=("k",)))
+    assert refusal(a, b, Nested("n", line(Stub("b"), takes("t", "x")))).endswith(
+        "return one of the two under another name"
+    )
+    assert refusal(a, b, Nested("n", line(Stub("c"), takes("t", "x")))).endswith("bind: {x: b.x}")
+    assert refusal(a, b, Nested("n", line(Stub("b"), gets("t", "k")))).endswith("the newer one: give one another name")
+    assert refusal(a, b, Nested("n", line(Stub("c"), gets("t", "k")))).endswith("say which, as in b:k")
+
+
 def test_a_loop_can_not_say_whose_value_ends_it() -> None:
     message = refusal(task("a", "x"), task("b", "x"), Loop("l", line(task("t")), 2, "x", line="p.py:3"))
     assert message == (

@@ -153,11 +153,11 @@ class _Edges:
         takers = {later for (_, later), use in self._uses.items() if use == f"takes {name} of"}
         likely = self._steps[next((giver for giver in reversed(givers) if giver in takers), givers[-1])].name
         both = " and ".join(repr(self._steps[giver].name) for giver in givers)
-        if row.type in ("map", "conditional"):
+        if row.type == "loop" or self._is_hidden(row, likely):
+            remedy = "return one of the two under another name"
+        elif row.type in ("map", "conditional"):
             setting = "iterate_on" if row.type == "map" else "parameter"
             remedy = f"say which, as in {setting}: {likely}.{name}"
-        elif row.type == "loop":
-            remedy = "return one of the two under another name"
         else:
             remedy = f"say which by bind, as in bind: {{{argument}: {likely}.{name}}}"
         return BadInput(
@@ -165,6 +165,17 @@ class _Edges:
             f"of them is the newer one: {remedy}",
             row.line,
         )
+
+    def _is_hidden(self, row: PlannedStep, name: str) -> bool:
+        """Whether a name of a step means another one where a row names it: one that is nearer, inside the graph's step."""
+        path = row.path
+        while path not in self._positions:
+            scope = self._scope_of[path]
+            if f"{scope.path}/{name}" in scope.steps:
+                return True
+            assert scope.owner is not None
+            path = scope.owner
+        return False
 
     # --- files ---
 
@@ -191,9 +202,10 @@ class _Edges:
             return
         if len(alike) > 1:
             both = " and ".join(repr(self._steps[giver].name) for giver in alike)
+            likely = self._steps[alike[-1]].name
+            remedy = "give one another name" if self._is_hidden(row, likely) else f"say which, as in {likely}:{key}"
             raise BadInput(
-                f"the step {row.name!r} gets {key}, which {both} put, and in a graph none of them is the newer one: say which, as "
-                f"in {self._steps[alike[-1]].name}:{key}",
+                f"the step {row.name!r} gets {key}, which {both} put, and in a graph none of them is the newer one: {remedy}",
                 row.line,
             )
         for giver in givers:
