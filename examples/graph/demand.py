@@ -1,4 +1,4 @@
-"""The demand for power by the hour, forecast from meters and the weather: a slow model, a quick one, and the better one."""
+"""The demand for power by the hour, forecast from meters and weather: by a slow model, and by a quick one beside it."""
 
 import csv
 import random

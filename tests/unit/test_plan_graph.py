@@ -269,6 +269,16 @@ def test_the_remedies_work_where_a_composite_gives() -> None:
     assert follows(nested, gets("c", "n:*.csv")) == {"c": ["n"]}
 
 
+def test_no_remedy_names_a_step_that_a_nearer_one_hides() -> None:
+    a, b = task("a", "x", catalog=CatalogUse(put=("k",))), task("b", "x", catalog=CatalogUse(put=("k",)))
+    assert refusal(a, b, Nested("n", line(Stub("b"), takes("t", "x")))).endswith(
+        "return one of the two under another name"
+    )
+    assert refusal(a, b, Nested("n", line(Stub("c"), takes("t", "x")))).endswith("bind: {x: b.x}")
+    assert refusal(a, b, Nested("n", line(Stub("b"), gets("t", "k")))).endswith("the newer one: give one another name")
+    assert refusal(a, b, Nested("n", line(Stub("c"), gets("t", "k")))).endswith("say which, as in b:k")
+
+
 def test_a_loop_can_not_say_whose_value_ends_it() -> None:
     message = refusal(task("a", "x"), task("b", "x"), Loop("l", line(task("t")), 2, "x", line="p.py:3"))
     assert message == (
@@ -313,6 +323,16 @@ def test_a_line_s_plan_and_hash_know_nothing_of_graphs() -> None:
     assert all("after" not in scope for scope in document["scopes"].values())
     one, other = made(Stub("a"), Stub("b")), made(Stub("a"), Stub("b", after=("a",)))
     assert one.hash() != other.hash() == shape_hash(other.document())
+
+
+def test_a_pattern_inside_of_a_step_is_told_whose_after_counts() -> None:
+    for inner in (line(gets("t", "*.csv")), graph(gets("t", "*.csv", after=("q",)), task("q"))):
+        assert refusal(Nested("n", inner), puts("o", "x.csv")).endswith(
+            "as in o:*.csv, or list steps in the `after` of 'n'"
+        )
+        assert follows(Nested("n", inner, after=("o",)), puts("o", "x.csv")) == {"n": ["o"]}
+    handled = task("s", on_failure=line(gets("h", "*.csv")))
+    assert refusal(handled, puts("o", "x.csv")).endswith("or list steps in the `after` of 's'")
 
 
 # --- who computes how a composite goes on -----------------------------------------------------------------------------
@@ -545,7 +565,7 @@ class _Told(Scheduler):
 
 
 class _NeverIdle(_Told):
-    """Of a graph of tasks: checks that no slot is free while a step could run."""
+    """Of a graph of tasks: checks that no slot is free while a step could run, and that nothing waits whose turn never comes."""
 
     def before_end(self) -> None:
         began, succeeded = self.engine.has("began"), self.engine.has("succeeded")
@@ -557,6 +577,9 @@ class _NeverIdle(_Told):
             if path not in began and all(scope.steps[one] in succeeded for one in after)
         ]
         assert len(self.engine.running) == self.slots or not could, (could, self.engine.log)
+        failed = self.engine.has("failed")
+        for path in self.engine.prepared:
+            assert not failed & {scope.steps[one] for one in scope.earlier(scope.steps.index(path))}, path
 
 
 @settings(max_examples=60)
@@ -584,6 +607,19 @@ def test_each_step_runs_once_what_it_depends_on_has_succeeded(
     failed = sorted(failing & set(begun))
     expected = Outcome("failed", f"the step {failed[0]} failed: broken") if failed else Outcome("succeeded")
     assert outcome == expected
+
+
+def test_what_depends_on_a_step_whose_handler_succeeded_does_not_run(tmp_path: Path) -> None:
+    mended = task("a", on_failure=line(task("h")))
+    planned = made(task("d", after=("b",)), task("b", after=("a",)), mended, task("c"))
+    engine = _Engine(tmp_path, {"a"})
+    assert _Told(planned, engine, 2, lambda _: 0).run() == Outcome("succeeded")
+    assert engine.has("began") == {"a", "a/on_failure/h", "c"}
+    # Where the handler fails as well, its failure is the graph's.
+    engine = _Engine(tmp_path / "other", {"a", "a/on_failure/h"})
+    outcome = _Told(planned, engine, 2, lambda _: 0).run()
+    assert outcome == Outcome("failed", "the step a/on_failure/h failed: broken")
+    assert engine.has("began") == {"a", "a/on_failure/h", "c"}
 
 
 @st.composite

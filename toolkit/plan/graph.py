@@ -153,11 +153,11 @@ class _Edges:
         takers = {later for (_, later), use in self._uses.items() if use == f"takes {name} of"}
         likely = self._steps[next((giver for giver in reversed(givers) if giver in takers), givers[-1])].name
         both = " and ".join(repr(self._steps[giver].name) for giver in givers)
-        if row.type in ("map", "conditional"):
+        if row.type == "loop" or self._is_hidden(row, likely):
+            remedy = "return one of the two under another name"
+        elif row.type in ("map", "conditional"):
             setting = "iterate_on" if row.type == "map" else "parameter"
             remedy = f"say which, as in {setting}: {likely}.{name}"
-        elif row.type == "loop":
-            remedy = "return one of the two under another name"
         else:
             remedy = f"say which by bind, as in bind: {{{argument}: {likely}.{name}}}"
         return BadInput(
@@ -165,6 +165,17 @@ class _Edges:
             f"of them is the newer one: {remedy}",
             row.line,
         )
+
+    def _is_hidden(self, row: PlannedStep, name: str) -> bool:
+        """Whether a name of a step means another one where a row names it: one that is nearer, inside the graph's step."""
+        path = row.path
+        while path not in self._positions:
+            scope = self._scope_of[path]
+            if f"{scope.path}/{name}" in scope.steps:
+                return True
+            assert scope.owner is not None
+            path = scope.owner
+        return False
 
     # --- files ---
 
@@ -185,19 +196,25 @@ class _Edges:
                 name = self._steps[givers[0]].name
                 raise BadInput(
                     f"the step {row.name!r} gets {key}, a pattern, which in a graph would mean whatever has been put by then: "
-                    f"name the step, as in {name}:{key}, or list steps in `after`",
+                    f"name the step, as in {name}:{key}, or list steps in {self._after_of(row, position)}",
                     row.line,
                 )
             return
         if len(alike) > 1:
             both = " and ".join(repr(self._steps[giver].name) for giver in alike)
+            likely = self._steps[alike[-1]].name
+            remedy = "give one another name" if self._is_hidden(row, likely) else f"say which, as in {likely}:{key}"
             raise BadInput(
-                f"the step {row.name!r} gets {key}, which {both} put, and in a graph none of them is the newer one: say which, as "
-                f"in {self._steps[alike[-1]].name}:{key}",
+                f"the step {row.name!r} gets {key}, which {both} put, and in a graph none of them is the newer one: {remedy}",
                 row.line,
             )
         for giver in givers:
             self.add(giver, position, f"gets {key} of")
+
+    def _after_of(self, row: PlannedStep, position: int) -> str:
+        """The `after` that makes edges of the graph: that of the graph's own step, which a step may lie in."""
+        is_own = self._positions.get(row.path) == position
+        return "`after`" if is_own else f"the `after` of {self._steps[position].name!r}"
 
     def _puts_inside(self, path: str, wanted: str) -> bool:
         """Whether an earlier step beside the one that gets, or beside what is around it inside the graph's step, puts the key."""
