@@ -13,6 +13,7 @@ RUN = {
     "overrides",
     "max_workflow_duration_in_seconds",
     "max_step_duration_in_seconds",
+    "max_on_exit_step_duration_in_seconds",
     "retry_strategy",
     "parallelism",
     "pods_per_map",
