@@ -115,7 +115,8 @@ def _returned(step: Step, certainly: bool) -> frozenset[str]:
     """The names that a step has returned when the next one runs: certainly, or perhaps."""
     if isinstance(step, Stub):
         return frozenset()
-    if certainly and (step.on_failure is not None or isinstance(step, (Conditional, Map, Loop))):
+    is_handled = step.on_failure is not None and not step.keep_failure
+    if certainly and (is_handled or isinstance(step, (Conditional, Map, Loop))):
         return frozenset()
     own = frozenset(declared.name for declared in step.returns) if isinstance(step, Task) else frozenset()
     inner = [below for _, pipeline in inner_pipelines(step) for below in pipeline.steps]
