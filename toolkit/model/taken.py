@@ -95,8 +95,8 @@ class _Visit:
             certain |= _returned(step, certainly=True)
             possible |= _returned(step, certainly=False)
         if pipeline.on_exit is not None:
-            # After a failure nothing is certain, but for what on_exit's steps are told.
-            self.sequence(pipeline.on_exit, ON_EXIT, frozenset(TOLD), possible)
+            # What the pipeline returns is none of the run's parameters there, although a failure may have come before it.
+            self.sequence(pipeline.on_exit, ON_EXIT, possible | frozenset(TOLD), possible)
 
 
 def _of_composite(step: Step, path: str) -> tuple[list[Taker], frozenset[str]]:
