@@ -126,3 +126,9 @@ def test_a_driver_is_an_on_exit_and_a_failure_of_it_is_said(project: LocalProjec
     assert (shown["status"], shown["on_exit"]) == ("succeeded", "failed")
     taken = shown["steps"][-1]["attempts"][0]["input_parameters"]
     assert taken == {"run_status": "succeeded", "failed_steps": [], "x": 1}
+
+
+def test_the_run_is_not_given_what_on_exit_is_told(project: LocalProject) -> None:
+    project.write("p.py", f"{HEAD}p = Pipeline([ShellTask('a', 'export x=1', returns=['x'])], on_exit={TELL})\n")
+    assert project.run("p.py", "--param", "run_status=x") == 2
+    assert "the run is given run_status, by which the steps of the pipeline's on_exit know" in project.err

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.support.plans import planned, task
-from toolkit.backends.argo.compile.dag import Graph, handler_task
+from toolkit.backends.argo.compile.dag import Graph, handler_task, on_exit_template
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.workflow import ASKED_ANNOTATION
-from toolkit.backends.argo.follow.nodes import NodeAttempt
+from toolkit.backends.argo.follow.nodes import NodeAttempt, succeeded_tasks
 from toolkit.backends.argo.follow.outcome import engine_record, outcome_of, was_shut_down
 from toolkit.backends.argo.shutdown import GAVE_UP_ANNOTATION, shut_down_run
 from toolkit.model.pipeline import Pipeline
@@ -158,3 +158,10 @@ def test_a_handler_that_only_tells_is_waited_for_and_passes_the_failure_on() -> 
     tells, mends, last = handler_task("a"), handler_task("b"), task_name("b")
     ended = " || ".join(f"{tells}.{phase}" for phase in ("Succeeded", "Failed", "Errored", "Skipped", "Omitted"))
     assert end["depends"] == f"({last}.Succeeded || {mends}.Succeeded) && ({ended})"
+
+
+def test_what_the_handler_has_done_is_known_apart_from_the_pipeline() -> None:
+    both = workflow("Succeeded", "Succeeded", "Succeeded")
+    both["status"]["nodes"]["3"]["templateName"] = on_exit_template()
+    assert succeeded_tasks(both) == {task_name("a")}
+    assert succeeded_tasks(both, on_exit_template()) == {task_name("on_exit/b")}

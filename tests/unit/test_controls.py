@@ -197,3 +197,12 @@ def test_more_items_than_pods_are_grouped_in_order_and_other_branches_are_refuse
     assert [len(one) for one in group_ranges(100_000, 500)] == [200] * 500
     values, _ = given(planned(each("m", "x", choose("c", "i"), task("t")), pods_per_map=3), x=list(range(10)))
     assert "the map m has 10 items, and 3 is the most" in control_error(values["m"])
+
+
+def test_a_handler_that_only_tells_computes_nothing_for_what_comes_after_it() -> None:
+    telling: dict[str, Any] = {"on_failure": of(Stub("tells")), "keep_failure": True}
+    loop = Loop("l", of(task("a", "done", **telling)), 3, "done")
+    assert emissions(planned(loop, task("b", "x", **telling), each("m", "x"))) == {
+        "l/*/a": ["l:again"],
+        "b": ["m:start"],
+    }

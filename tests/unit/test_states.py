@@ -532,3 +532,37 @@ def test_a_cancelled_graph_is_cancelled_and_what_had_no_turn_is_skipped(tmp_path
     run.end("cancelled", "cancelled")
     found = statuses(run)
     assert (found["n"], found["n/b"], found["n/d"]) == ("cancelled", "cancelled", "skipped")
+
+
+# --- what runs after the pipeline -----------------------------------------------------------------------------------
+
+
+def test_what_runs_after_the_pipeline_has_its_turn_when_that_has_ended(tmp_path: Path) -> None:
+    run = RecordedRun(tmp_path, Pipeline((task("a"),), on_exit=of(task("tell"), Stub("then"))), active=True)
+    assert run.view()["on_exit"] == "waiting"
+    run.attempt("a", status="failed")
+    run.attempt("on_exit/tell", status="failed")
+    assert run.view()["on_exit"] == "failed"
+    run.end("failed", "the step a failed: it broke")
+    document = run.view()
+    SCHEMA.validate(document)
+    assert (document["status"], document["on_exit"]) == ("failed", "failed")
+    assert statuses(run) == {"a": "failed", "on_exit": "failed", "on_exit/tell": "failed", "on_exit/then": "skipped"}
+
+
+def test_a_step_that_stays_failed_fails_what_is_around_it(tmp_path: Path) -> None:
+    steps = task("a", on_failure=of(task("tells")), keep_failure=True), task("b")
+    run = RecordedRun(tmp_path, of(Nested("inner", of(*steps)), Stub("c")), active=True)
+    run.attempt("inner/a", status="failed")
+    assert statuses(run)["inner"] == "running"
+    run.attempt("inner/a/on_failure/tells")
+    run.end("failed", "the step inner/a failed: it broke")
+    rows = shown(run)
+    assert (rows["inner/a"]["on_failure"], rows["inner/a"]["keep_failure"]) == ("succeeded", True)
+    assert {path: row["status"] for path, row in rows.items()} == {
+        "inner": "failed",
+        "inner/a": "failed",
+        "inner/a/on_failure/tells": "succeeded",
+        "inner/b": "skipped",
+        "c": "skipped",
+    }

@@ -104,8 +104,8 @@ class _Visit:
             certain |= _returned(step, certainly=True)
             possible |= _returned(step, certainly=False)
         if pipeline.on_exit is not None:
-            # After a failure nothing is certain, but for what on_exit's steps are told.
-            self.sequence(pipeline.on_exit, ON_EXIT, frozenset(TOLD), possible)
+            # What the pipeline returns is none of the run's parameters there, although a failure may have come before it.
+            self.sequence(pipeline.on_exit, ON_EXIT, possible | frozenset(TOLD), possible)
 
 
 def _of_others(pipeline: Pipeline, around: frozenset[str], certainly: bool) -> Iterator[frozenset[str]]:
@@ -135,7 +135,8 @@ def _returned(step: Step, certainly: bool) -> frozenset[str]:
     """The names that a step has returned when the next one runs: certainly, or perhaps."""
     if isinstance(step, Stub):
         return frozenset()
-    if certainly and (step.on_failure is not None or isinstance(step, (Conditional, Map, Loop))):
+    is_handled = step.on_failure is not None and not step.keep_failure
+    if certainly and (is_handled or isinstance(step, (Conditional, Map, Loop))):
         return frozenset()
     own = frozenset(declared.name for declared in step.returns) if isinstance(step, Task) else frozenset()
     inner = [below for _, pipeline in inner_pipelines(step) for below in pipeline.steps]

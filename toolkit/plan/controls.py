@@ -255,7 +255,7 @@ class _ControlAnalyser:
         last = next((index for index, path in enumerate(scope.steps) if self._rows[path].ends), len(scope.steps) - 1)
         for index, path in enumerate(scope.steps[: last + 1]):
             row = self._rows[path]
-            if row.handler is not None:
+            if row.handler is not None and not row.keep_failure:
                 through_handlers.append(self._inner_source(scope, index, [row.handler], needs, composite, handler=True))
         source = self._source_before(scope, last + 1, needs, composite)
         through_handlers = [handler for handler in through_handlers if handler != source]
@@ -292,10 +292,11 @@ class _ControlAnalyser:
         """Whether a sequence that succeeds always returns a name."""
         for path in scope.steps:
             row = self._rows[path]
-            returns = row.task.returns if row.task is not None and row.handler is None else ()
+            is_handled = row.handler is not None and not row.keep_failure
+            returns = row.task.returns if row.task is not None and not is_handled else ()
             if any(declared.name == name for declared in returns):
                 return True
-            if row.handler is not None or row.ends == "success":
+            if is_handled or row.ends == "success":
                 return False
         return False
 

@@ -25,7 +25,7 @@ from toolkit.runtime.shared.casts import CannotConvert
 from toolkit.runtime.shared.catalog import BadKey
 from toolkit.runtime.shared.controls import Controls, loop_ends
 from toolkit.runtime.shared.scope import UnsuitableValue
-from toolkit.runtime.shared.tree import ANY, DEFAULT, fill
+from toolkit.runtime.shared.tree import ANY, DEFAULT, TOLD, fill
 from toolkit.runtime.shared.values import as_text, item_spellings, parse_json_text
 
 if TYPE_CHECKING:
@@ -203,6 +203,12 @@ def check_parameters(
     """
     check = _ValueCheck(plan, parameters, spellings or {})
     check.check_composites()
+    told = next((name for name in TOLD if plan.on_exit is not None and name in parameters), None)
+    if told is not None:
+        raise BadInput(
+            f"the run is given {told}, by which the steps of the pipeline's on_exit know how the run has ended: leave it out, or "
+            "give it under another name"
+        )
     missing = next((found for found in missing_parameters(plan, parameters) if check.may_run(found[0])), None)
     if missing is not None:
         step, name = missing

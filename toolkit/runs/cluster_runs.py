@@ -35,7 +35,7 @@ from toolkit.runtime.shared.causes import POD_REMOVED
 from toolkit.runtime.shared.protocol import END_RECORD, RUN_RECORD
 from toolkit.runtime.shared.records import checked_run, checked_submitted
 from toolkit.runtime.shared.records import write as write_record
-from toolkit.runtime.shared.tree import Tree
+from toolkit.runtime.shared.tree import ON_EXIT, Tree
 from toolkit.store import writer
 from toolkit.store.completion import complete_run, complete_run_end
 from toolkit.store.engine_view import EngineView
@@ -257,7 +257,8 @@ class ClusterRuns:
         status, reason = states.root.status, states.root.reason
         if status == "succeeded":
             return Outcome("succeeded")
-        last_attempts = [row.attempts[-1] for row in states.rows if row.attempts]
+        of_pipeline = [row for row in states.rows if states.on_exit is None or not row.path.startswith(f"{ON_EXIT}/")]
+        last_attempts = [row.attempts[-1] for row in of_pipeline if row.attempts]
         if status == "cancelled" or any(attempt.reason == POD_REMOVED.reason for attempt in last_attempts):
             return Outcome("failed", "its Workflow was deleted while a step ran", fault=True)
         if status != "failed" or reason == LOST_RUN_ON_CLUSTER or any(not attempt.end for attempt in last_attempts):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, KubernetesObject, NotFound, Unreachable
+from toolkit.backends.argo.compile.dag import ENTRY, on_exit_template
 from toolkit.backends.argo.compile.names import task_name
 from toolkit.backends.argo.compile.omitted_work import OmittedWork
 from toolkit.backends.argo.follow.nodes import NodeAttempt, TaskPaths, node_attempts, succeeded_tasks
@@ -20,7 +21,7 @@ from toolkit.backends.argo.follow.pending_pods import PendingPods
 from toolkit.backends.argo.follow.watch import NoAnswer, ObjectEvent, ObjectStream
 from toolkit.backends.argo.pods import NODE_ANNOTATION, WORKFLOW_LABEL, pod_has_ended, pod_has_started
 from toolkit.backends.argo.shutdown import ForgottenPods, Reminder, shut_down_run
-from toolkit.backends.argo.workflow_status import FINISHED, has_exit, without_exit, workflow_status
+from toolkit.backends.argo.workflow_status import FINISHED, exit_node, has_exit, without_exit, workflow_status
 from toolkit.backends.scheduler import Cancel, Listener, Outcome
 from toolkit.errors import Infrastructure
 from toolkit.plan.plan import Plan, PlannedScope, PlannedStep
@@ -298,23 +299,28 @@ class Follower:
             return
 
     def _pass_stubs(self) -> None:
-        """Reports the stubs of the pipeline itself that were passed."""
+        """Reports the stubs of the pipeline itself that were passed, and those of its on_exit."""
+        self._pass_stubs_of("", ENTRY)
+        if self._plan.on_exit is not None and self._workflow and exit_node(self._workflow) is not None:
+            self._pass_stubs_of(self._plan.on_exit, on_exit_template())
+
+    def _pass_stubs_of(self, scope: str, template: str) -> None:
         rows = {step.path: step for step in self._plan.steps}
-        if not any(rows[path].type == "stub" for path in self._plan.scope("").steps):
+        if not any(rows[path].type == "stub" for path in self._plan.scope(scope).steps):
             return
-        ended = succeeded_tasks(self._workflow)
-        scope = self._plan.scope("")
+        ended = succeeded_tasks(self._workflow, template)
+        sequence = self._plan.scope(scope)
         behind: set[int] = set()
-        for position in by_dependence(scope.after) if scope.after is not None else range(len(scope.steps)):
-            path = scope.steps[position]
-            if scope.after is not None and not behind.issuperset(scope.after[position]):
+        for position in by_dependence(sequence.after) if sequence.after is not None else range(len(sequence.steps)):
+            path = sequence.steps[position]
+            if sequence.after is not None and not behind.issuperset(sequence.after[position]):
                 continue
             if rows[path].type == "stub":
                 if path not in self._passed_stubs:
                     self._passed_stubs.add(path)
                     self._listener.passed(rows[path])
             elif path not in self._done and task_name(path) not in ended:
-                if scope.after is None:
+                if sequence.after is None:
                     return
                 continue
             behind.add(position)

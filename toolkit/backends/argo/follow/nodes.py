@@ -214,12 +214,12 @@ def _never_began(node: KubernetesObject) -> bool:
     return no_pod and node.get("message", "").startswith(_SHUT_DOWN)
 
 
-def succeeded_tasks(workflow: KubernetesObject) -> set[str]:
-    """The names of the tasks of the pipeline itself that have succeeded."""
+def succeeded_tasks(workflow: KubernetesObject, template: str = ENTRY) -> set[str]:
+    """The names of the tasks of the pipeline itself that have succeeded, or of another template that runs once."""
     nodes = workflow_nodes(workflow).values()
     root = workflow.get("metadata", {}).get("name", "")
     # The pipeline of a run that resumes is a task of another DAG.
-    entry = next((node["name"] for node in nodes if node.get("templateName") == ENTRY and "name" in node), root)
+    entry = next((node["name"] for node in nodes if node.get("templateName") == template and "name" in node), root)
     of_pipeline = (node for node in nodes if node.get("name") == f"{entry}.{node.get('displayName')}")
     return {node["displayName"] for node in of_pipeline if node.get("phase") == "Succeeded"}
 
