@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,7 +145,8 @@ def run_on_this_machine(request: Request, reporter: Reporter, continuation: Cont
 
 def _terminal(reporter: Reporter) -> DebugTerminal | None:
     """The user's terminal for a step's debugger, where there is one."""
-    if not (os.isatty(0) and os.isatty(1)):
+    # Sockets that keep messages apart, and terminals that a session takes by opening them, are Linux's.
+    if not (sys.platform == "linux" and os.isatty(0) and os.isatty(1)):
         return None
     from toolkit.backends.debug_terminal import DebugTerminal
 
