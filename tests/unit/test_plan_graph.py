@@ -477,7 +477,7 @@ class _Engine:
     """A launcher and a listener in one, whose jobs end when they are told: which of two ends first is what the tests are about.
 
     Attributes:
-        log: what began and how it ended, in this order.
+        log: what began and how it ended, in this order. asked: the steps that were to be started, in this order.
     """
 
     ahead = 2
@@ -487,10 +487,12 @@ class _Engine:
         self.failing = failing
         self.running: list[_Job] = []
         self.prepared: set[str] = set()
+        self.asked: list[str] = []
         self.log: list[tuple[str, str]] = []
 
     def prepare(self, step: PlannedStep, attempt: int, ended: OnEnd) -> Job:
         self.prepared.add(step.path)
+        self.asked.append(step.path)
         return _Job(self, step.path, attempt, ended)
 
     def close(self) -> None:
@@ -607,6 +609,14 @@ def test_each_step_runs_once_what_it_depends_on_has_succeeded(
     failed = sorted(failing & set(begun))
     expected = Outcome("failed", f"the step {failed[0]} failed: broken") if failed else Outcome("succeeded")
     assert outcome == expected
+
+
+def test_what_may_run_now_is_started_before_what_is_started_ahead(tmp_path: Path) -> None:
+    # a and b begin, c and d lack one of them each.
+    planned = made(task("c", after=("a",)), task("d", after=("b",)), task("a"), task("b"))
+    engine = _Engine(tmp_path, ())
+    assert _Told(planned, engine, 2, lambda _: 0).run() == Outcome("succeeded")
+    assert engine.asked[0] == "a" and engine.asked.index("b") < engine.asked.index("d")
 
 
 def test_what_depends_on_a_step_whose_handler_succeeded_does_not_run(tmp_path: Path) -> None:

@@ -314,7 +314,7 @@ class Scheduler:
             return outcome if step.keep_failure and handled.status != "cancelled" else handled
         return outcome
 
-    def _row(self, row: StepRow, step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
+    def _row(self, row: StepRow, step: PlannedStep, following: Iterable[PlannedStep]) -> _Routine:
         if step.type == "task":
             return (yield from self._task(step, following))
         if step.type == "stub":
@@ -388,7 +388,7 @@ class Scheduler:
 
     # --- one task -----------------------------------------------------------------------------------------------------
 
-    def _task(self, step: PlannedStep, following: Sequence[PlannedStep]) -> _Routine:
+    def _task(self, step: PlannedStep, following: Iterable[PlannedStep]) -> _Routine:
         """Runs a task with its retries."""
         retry = self._plan.settings_of(step).retry
         first = number = self._first_attempt(step.path)
@@ -461,7 +461,7 @@ class Scheduler:
     def _first_attempt(self, path: str) -> int:
         return self._completed_work.first_attempt(path) if self._completed_work is not None else 1
 
-    def _prepare_ahead(self, steps: Sequence[PlannedStep]) -> None:
+    def _prepare_ahead(self, steps: Iterable[PlannedStep]) -> None:
         for step in steps:
             if len(self._prepared) >= self._launcher.ahead:
                 return
@@ -477,7 +477,7 @@ class Scheduler:
                 job.discard()
 
     def _attempt(
-        self, step: PlannedStep, number: int, first: int, following: Sequence[PlannedStep]
+        self, step: PlannedStep, number: int, first: int, following: Iterable[PlannedStep]
     ) -> Generator[_Wait, Any, Attempt]:
         job = self._prepared.pop(step.path, None) if number == first else None
         job = job or self._launcher.prepare(step, number, self._ended)
@@ -553,18 +553,22 @@ class _Graph:
         return _SUCCEEDED if len(self._ended_or_skipped) == len(self._steps) else _CANCELLED
 
     def _begin_all(self, positions: Iterable[int]) -> None:
+        begins_task = False
         for position in positions:
             if self._scheduler._stopping:
                 return
             self._running.add(position)
+            begins_task = begins_task or self._steps[position].type == "task"
             self._scheduler._begin(self._row(position), partial(self._ended, position))
-        self._prepare()
+        if not begins_task:
+            # A task has this done once it is released: those that begin now come before those that are started ahead.
+            self._scheduler._prepare_ahead(self)
 
     def _row(self, position: int) -> _Routine:
         step = self._steps[position]
         if self._scheduler._is_handled(step):
             return _HANDLED
-        outcome = yield from self._scheduler._row(self._rows[position], step, [])
+        outcome = yield from self._scheduler._row(self._rows[position], step, self)
         if outcome.status == "succeeded":
             return outcome
         outcome = yield from self._scheduler._after_handler(step, outcome)
@@ -597,17 +601,13 @@ class _Graph:
                     self._scheduler._discard_prepared([self._steps[follower]])
                     waiting.append(follower)
 
-    def _prepare(self) -> None:
-        """Starts ahead the tasks that lack only what runs now."""
-        ahead = [
-            self._steps[position]
-            for position, missing in enumerate(self._missing)
-            if position not in self._ended_or_skipped
-            and len(missing) == 1
-            and missing <= self._running
-            and self._steps[position].type == "task"
-        ]
-        self._scheduler._prepare_ahead(ahead)
+    def __iter__(self) -> Iterator[PlannedStep]:
+        """The tasks that lack only what runs now, which may be started ahead."""
+        for position, missing in enumerate(self._missing):
+            step = self._steps[position]
+            is_left = position not in self._ended_or_skipped and step.type == "task"
+            if is_left and len(missing) == 1 and missing <= self._running:
+                yield step
 
 
 _HANDLED = Outcome("succeeded", "its on_failure succeeded")
