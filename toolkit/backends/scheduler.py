@@ -553,16 +553,20 @@ class _Graph:
         return _SUCCEEDED if len(self._ended_or_skipped) == len(self._steps) else _CANCELLED
 
     def _begin_all(self, positions: Iterable[int]) -> None:
-        begins_task = False
+        begun = []
         for position in positions:
             if self._scheduler._stopping:
                 return
             self._running.add(position)
-            begins_task = begins_task or self._steps[position].type == "task"
+            if self._may_be_prepared(position):
+                begun.append(self._steps[position])
             self._scheduler._begin(self._row(position), partial(self._ended, position))
-        if not begins_task:
-            # A task has this done once it is released: those that begin now come before those that are started ahead.
-            self._scheduler._prepare_ahead(self)
+        # Those that begin now come before those that are started ahead, which a task has started once it is released.
+        self._scheduler._prepare_ahead(begun or self)
+
+    def _may_be_prepared(self, position: int) -> bool:
+        step = self._steps[position]
+        return step.type == "task" and not self._scheduler._is_handled(step)
 
     def _row(self, position: int) -> _Routine:
         step = self._steps[position]
@@ -604,10 +608,9 @@ class _Graph:
     def __iter__(self) -> Iterator[PlannedStep]:
         """The tasks that lack only what runs now, which may be started ahead."""
         for position, missing in enumerate(self._missing):
-            step = self._steps[position]
-            is_left = position not in self._ended_or_skipped and step.type == "task"
-            if is_left and len(missing) == 1 and missing <= self._running:
-                yield step
+            is_next = len(missing) == 1 and missing <= self._running
+            if is_next and position not in self._ended_or_skipped and self._may_be_prepared(position):
+                yield self._steps[position]
 
 
 _HANDLED = Outcome("succeeded", "its on_failure succeeded")
