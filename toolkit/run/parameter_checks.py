@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from toolkit.config.decode import nearest
+from toolkit.config.decode import suggested
 from toolkit.errors import BadInput
 from toolkit.model.argument_types import SCALARS, read_given, shown
 from toolkit.model.pipeline import Argument, DeclaredParameter
@@ -127,7 +127,6 @@ def _refuse_typed(
     if not names:
         return
     name, known = names[0], tuple(dict.fromkeys(known))
-    hint = nearest(name, known)
     takes = "takes" if declared is None else "declares"
     rest = f"it {takes} {_listed(known)}" if known else f"it {takes} no parameters"
     takers = [taker.path for taker in taken.takers if taker.name == name]
@@ -135,11 +134,7 @@ def _refuse_typed(
         raise BadInput(
             f"--param {name}: the step {takers[0]!r} takes {name}, but the pipeline does not declare it: {rest}"
         )
-    raise BadInput(
-        f"--param {name}: nothing in this pipeline takes {name}"
-        + (f" (did you mean {hint!r}?)" if hint else "")
-        + f": {rest}"
-    )
+    raise BadInput(f"--param {name}: nothing in this pipeline takes {name}{suggested(name, known)}: {rest}")
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.config.decode import nearest
+from toolkit.config.decode import suggested
 from toolkit.config.located import Located
 from toolkit.config.settings import StepSettings
 from toolkit.errors import BadInput
@@ -33,10 +33,7 @@ def check_keys(
             if key in _OF_TASKS and "on_failure" in allowed:
                 message = f"unknown key {key!r} in {owner}: give it to the tasks inside"
                 raise BadInput(message, tree.key_where(key))
-            hint = nearest(key, allowed)
-            raise BadInput(
-                f"unknown key {key!r} in {owner}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.key_where(key)
-            )
+            raise BadInput(f"unknown key {key!r} in {owner}{suggested(key, allowed)}", tree.key_where(key))
 
 
 def mapping_of(tree: Located, name: str) -> dict[str, Located]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from toolkit.config.decode import nearest
+from toolkit.config.decode import suggested
 from toolkit.config.located import Located
 from toolkit.errors import BadInput
 from toolkit.model.yaml_form.entries import one_or_more, text_of
@@ -74,8 +74,7 @@ class GraphOfSteps(NamedSteps):
                 tree.where,
             )
         if other not in self._steps:
-            hint = nearest(other, self._steps)
-            raise BadInput(f"there is no step {other!r}" + (f" (did you mean {hint!r}?)" if hint else ""), tree.where)
+            raise BadInput(f"there is no step {other!r}{suggested(other, self._steps)}", tree.where)
         return other
 
     def _check_handler(self, name: str, node: dict[str, Located]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from toolkit.config.decode import nearest
+from toolkit.config.decode import nearest, suggested
 from toolkit.config.located import Located
 from toolkit.errors import BadInput
 from toolkit.model.argument_types import WRITTEN, parse_type
@@ -37,11 +37,9 @@ def describe_parameters(tree: Located) -> list[ParameterRow]:
             text = text_of(entries["type"], "type")
             kind = parse_type(text)
             if kind is None:
-                hint = nearest(text, WRITTEN)
                 raise BadInput(
-                    f"{text!r} is not a type of parameter"
-                    + (f" (did you mean {hint!r}?)" if hint else "")
-                    + f": use {', '.join(WRITTEN)}, or what is made of them, as list[int] or str | None",
+                    f"{text!r} is not a type of parameter{suggested(text, WRITTEN)}: use "
+                    f"{', '.join(WRITTEN)}, or what is made of them, as list[int] or str | None",
                     entries["type"].where,
                 )
             row["type"] = kind

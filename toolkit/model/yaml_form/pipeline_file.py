@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolkit.config.decode import nearest
+from toolkit.config.decode import suggested
 from toolkit.config.located import Located, read_yaml
 from toolkit.errors import BadInput
 from toolkit.model.description import ON_EXIT_INSIDE
@@ -119,10 +119,8 @@ def _order(dag: dict[str, Located]) -> str:
         return "line"
     name = text_of(dag["order"], "order")
     if name not in ORDERS:
-        hint = nearest(name, ORDERS)
         raise BadInput(
-            f"{name!r} is not an order of steps"
-            + (f" (did you mean {hint!r}?)" if hint else f": use {' or '.join(ORDERS)}"),
+            f"{name!r} is not an order of steps" + (suggested(name, ORDERS) or f": use {' or '.join(ORDERS)}"),
             dag["order"].where,
         )
     return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from toolkit.config.decode import nearest
+from toolkit.config.decode import suggested
 from toolkit.config.located import Located
 from toolkit.config.settings import StepSettings
 from toolkit.errors import BadInput
@@ -94,8 +94,7 @@ class NamedSteps:
             if name in ENDS:
                 # These two need no step of their own.
                 return name, {}
-            hint = nearest(name, [*self._steps, *ENDS])
-            raise BadInput(f"there is no step {name!r}" + (f" (did you mean {hint!r}?)" if hint else ""), place)
+            raise BadInput(f"there is no step {name!r}{suggested(name, [*self._steps, *ENDS])}", place)
         tree = self._steps[name]
         node = mapping_of(tree, f"the step {name}")
         kind = step_type(tree, node)
@@ -197,10 +196,8 @@ class NamedSteps:
 def step_type(tree: Located, node: dict[str, Located]) -> str:
     kind = text_of(node["type"], "type") if "type" in node else "task"
     if kind not in _TYPES:
-        hint = nearest(kind, _TYPES)
         raise BadInput(
-            f"{kind!r} is not a type of step"
-            + (f" (did you mean {hint!r}?)" if hint else f": use one of {', '.join(_TYPES)}"),
+            f"{kind!r} is not a type of step" + (suggested(kind, _TYPES) or f": use one of {', '.join(_TYPES)}"),
             node["type"].where,
         )
     return kind
@@ -223,11 +220,9 @@ def _describe_reducer(name: str, tree: Located) -> ReducerDescription | str:
         )
     if "." not in text:
         if text not in REDUCERS:
-            hint = nearest(text, REDUCERS)
             raise BadInput(
-                f"{text!r} is not a reducer"
-                + (f" (did you mean {hint!r}?)" if hint else "")
-                + f": a reducer is module.function, or one of {', '.join(REDUCERS)}",
+                f"{text!r} is not a reducer{suggested(text, REDUCERS)}: a reducer is module.function, or one of "
+                f"{', '.join(REDUCERS)}",
                 tree.where,
             )
         return text
