@@ -75,6 +75,7 @@ class _Planner:
         self._scopes: list[PlannedScope] = []
         self._around: list[_Place] = []
         """The places in the sequences around what is being planned, from the outermost."""
+        self._in_exit = False
 
     def plan(self, pipeline: Pipeline, import_roots: tuple[str, ...]) -> Plan:
         self._plan_sequence(pipeline, "", None)
@@ -113,6 +114,7 @@ class _Planner:
         self._rows.append(PlannedStep(ON_EXIT, "pipeline", ON_EXIT, inside=inside, line=on_exit.steps[0].line))
         # Its steps run after all of the pipeline's, and may name them.
         self._around.append(_Place(_Siblings(replace(pipeline, order="line"), ""), len(pipeline.steps)))
+        self._in_exit = True
         self._plan_sequence(on_exit, ON_EXIT, None)
         self._around.pop()
 
@@ -250,7 +252,7 @@ class _Planner:
         for argument, binding in task.bind.items():
             bind[argument] = self._plan_binding(task, argument, binding, named)
         handler = join(path, HANDLER) if task.on_failure is not None else None
-        settings = self._settings_of(task, path)
+        settings = self._settings_of(task)
         strict = self._config.executor.config.strict if task.strict is None else task.strict
         if strict and task.kind == "shell":
             task = replace(task, shell="bash", strict=True)
@@ -309,9 +311,9 @@ class _Planner:
             raise BadInput(f"the step {step.name!r} {use} {name} of {source!r}, which does not return it", step.line)
         return path
 
-    def _settings_of(self, task: Task, path: str) -> int:
+    def _settings_of(self, task: Task) -> int:
         settings = step_settings.settings_of(task, self._config.executor)
-        if path.startswith(f"{ON_EXIT}/"):
+        if self._in_exit:
             limit = self._config.executor.config.max_on_exit_step_duration_in_seconds
             settings = replace(settings, time_limit=min(limit, settings.time_limit or limit))
         key = settings_key(settings)

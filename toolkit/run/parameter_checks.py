@@ -25,7 +25,7 @@ from toolkit.runtime.shared.casts import CannotConvert
 from toolkit.runtime.shared.catalog import BadKey
 from toolkit.runtime.shared.controls import Controls, loop_ends
 from toolkit.runtime.shared.scope import UnsuitableValue
-from toolkit.runtime.shared.tree import ANY, DEFAULT, TOLD, fill
+from toolkit.runtime.shared.tree import ANY, DEFAULT, TOLD, fill, paths_to
 from toolkit.runtime.shared.values import as_text, item_spellings, parse_json_text
 
 if TYPE_CHECKING:
@@ -288,8 +288,7 @@ class _ValueCheck:
 
     def _is_handled(self, step: PlannedStep) -> bool:
         """Whether a handler runs where the composite fails: it may be what the author has in place of a default branch."""
-        parts = step.path.split("/")
-        paths = {"/".join(parts[:size]) for size in range(1, len(parts) + 1)}
+        paths = set(paths_to(step.path))
         return any(row.handler is not None for row in self._plan.steps if row.path in paths)
 
     def _check_task(self, step: PlannedStep) -> None:
