@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.scratch import LIMIT, Scratch
+from tests.support.scratch import Scratch
 
 PROMPT = b"(Pdb) "
 FILES = {
@@ -66,32 +61,8 @@ def project(tmp_path: Path) -> Scratch:
     return project
 
 
-def talk(project: Scratch, name: str, *said: tuple[bytes, bytes], **environ: str) -> tuple[int, bytes]:
-    """Runs a pipeline on a terminal: waits for each text in turn, and types what belongs to it; returns the exit code and all."""
-    command = [sys.executable, "-m", "toolkit", "run", f"pipeline.py:{name}"]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(project.root)
-        os.execve(command[0], command, {**project._environment(), **environ})
-    shown, position, rest = b"", 0, list(said)
-    until = time.monotonic() + LIMIT
-    while True:
-        assert time.monotonic() < until, shown.decode("utf-8", "replace")
-        if select.select([terminal], [], [], 1.0)[0]:
-            try:
-                data = os.read(terminal, 65536)
-            except OSError:
-                break
-            if not data:
-                break
-            shown += data
-        while rest and (found := shown.find(rest[0][0], position)) >= 0:
-            position = found + len(rest[0][0])
-            os.write(terminal, rest.pop(0)[1])
-    os.close(terminal)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert not rest, shown.decode("utf-8", "replace")
-    return code, shown
+def talk(project: Scratch, name: str, *said: tuple[bytes, bytes]) -> tuple[int, bytes]:
+    return project.on_terminal("run", f"pipeline.py:{name}", said=said)
 
 
 def test_a_debugger_has_the_terminal_while_its_user_goes_step_by_step(project: Scratch) -> None:

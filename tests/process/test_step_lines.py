@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,25 +50,11 @@ def project(tmp_path: Path) -> Scratch:
 
 def on_terminal(project: Scratch, *arguments: str) -> tuple[int, str]:
     """The exit code of a command on a terminal, and the lines that stay there."""
-    command = [sys.executable, "-m", "toolkit", *arguments]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(project.root)
-        os.execve(command[0], command, project._environment())
-    shown = b""
-    while True:
-        try:
-            data = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not data:
-            break
-        shown += data
-    os.close(terminal)
+    code, shown = project.on_terminal(*arguments)
     # What the live line shows is erased: a line is what was written after that.
     text = re.sub(r"\x1b\[[0-9;?]*[A-JL-Za-z]", "", shown.decode())
     lines = [line.rpartition("\x1b[2K")[2] for line in text.replace("\r", "").split("\n")]
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "\n".join(lines)
+    return code, "\n".join(lines)
 
 
 def test_a_run_prints_whole_lines_after_the_names_of_their_steps(project: Scratch) -> None:

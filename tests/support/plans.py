@@ -14,7 +14,7 @@ from toolkit.config.settings import (
     RunLogStore,
     Secrets,
 )
-from toolkit.model.pipeline import Function, Pipeline, Return, Step, Takes, Task
+from toolkit.model.pipeline import CatalogUse, Function, Pipeline, Return, Step, Takes, Task
 from toolkit.plan.plan import Plan
 from toolkit.plan.planner import plan
 
@@ -29,6 +29,14 @@ def task(name: str, *returns: str, takes: tuple[str, ...] = (), **more: Any) -> 
         line="p.py:3",
         **more,
     )
+
+
+def puts(name: str, *keys: str, **more: Any) -> Task:
+    return task(name, catalog=CatalogUse(put=keys), **more)
+
+
+def gets(name: str, *keys: str, **more: Any) -> Task:
+    return task(name, catalog=CatalogUse(get=keys), **more)
 
 
 def config(**more: Any) -> Config:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,36 @@ class Scratch:
                 + "])\n",
             }
         )
+
+    def on_terminal(self, *arguments: str, said: Sequence[tuple[bytes, bytes]] = ()) -> tuple[int, bytes]:
+        """The exit code of a command on a terminal of its own, and all that is written to it.
+
+        Args:
+            said: texts that are waited for, in turn, each with what is typed then.
+        """
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self.root)
+            os.execve(sys.executable, [sys.executable, "-m", "toolkit", *arguments], self._environment())
+        shown, position, rest = b"", 0, list(said)
+        until = time.monotonic() + LIMIT
+        while True:
+            assert time.monotonic() < until, shown.decode("utf-8", "replace")
+            if select.select([terminal], [], [], 1.0)[0]:
+                try:
+                    data = os.read(terminal, 65536)
+                except OSError:
+                    break
+                if not data:
+                    break
+                shown += data
+            while rest and (found := shown.find(rest[0][0], position)) >= 0:
+                position = found + len(rest[0][0])
+                os.write(terminal, rest.pop(0)[1])
+        os.close(terminal)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert not rest, shown.decode("utf-8", "replace")
+        return code, shown
 
     def _environment(self) -> dict[str, str]:
         # Variables of the shell that started the tests must not affect the command.

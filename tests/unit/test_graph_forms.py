@@ -9,10 +9,10 @@ import pytest
 
 from tests.support.local_project import LocalProject
 from toolkit.errors import BadInput
-from toolkit.model import yaml_form
 from toolkit.model.description import to_pipeline
 from toolkit.model.pipeline import Conditional, Constant, Map, Nested, Parallel, Pipeline, Source, Task
 from toolkit.model.taken import taken_by
+from toolkit.model.yaml_form import pipeline_file
 
 FUNCTIONS = """\
 def one(): return 1
@@ -84,7 +84,7 @@ def driven(project: LocalProject, body: str, arguments: str = "") -> Pipeline:
 def in_yaml(tmp_path: Path, steps: str, dag: str = "order: graph") -> Pipeline:
     file = tmp_path / "p.yaml"
     file.write_text(f"dag:\n  {dag}\n  steps:\n" + "".join(f"    {line}\n" for line in steps.splitlines()))
-    return to_pipeline(yaml_form.read(file), "p.yaml")
+    return to_pipeline(pipeline_file.read(file), "p.yaml")
 
 
 def after(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.plans import planned, task
+from tests.support.plans import gets, planned, puts, task
 from toolkit.errors import BadInput
 from toolkit.model.pipeline import (
     CatalogUse,
@@ -31,14 +31,6 @@ from toolkit.runtime.shared.nearby import what_is_there
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.nearby import Sources
-
-
-def puts(name: str, *keys: str, **more: Any) -> Task:
-    return task(name, catalog=CatalogUse((), keys), **more)
-
-
-def gets(name: str, *keys: str, **more: Any) -> Task:
-    return task(name, catalog=CatalogUse(keys, ()), **more)
 
 
 def both(*branches: Step | tuple[Step, ...], **more: Any) -> Parallel:

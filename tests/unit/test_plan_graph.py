@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.plans import config, task
+from tests.support.plans import config, gets, puts, task
 from tests.support.recorded_run import ENDED, STARTED
 from toolkit.backends.completed_work import CompletedWork
 from toolkit.backends.launcher import Job, OnEnd, Verdict
@@ -72,14 +72,6 @@ def refusal(*steps: Step) -> str:
         made(*steps)
     assert caught.value.where == "p.py:3"
     return caught.value.message
-
-
-def puts(name: str, *keys: str, **more: Any) -> Task:
-    return task(name, catalog=CatalogUse(put=keys), **more)
-
-
-def gets(name: str, *keys: str, **more: Any) -> Task:
-    return task(name, catalog=CatalogUse(get=keys), **more)
 
 
 def takes(name: str, *names: str, **more: Any) -> Task:

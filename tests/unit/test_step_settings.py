@@ -24,10 +24,10 @@ from toolkit.config.settings import (
     StepSettings,
 )
 from toolkit.errors import BadInput
-from toolkit.model import yaml_form
 from toolkit.model.description import to_pipeline
-from toolkit.model.pipeline import Map, Pipeline, Task
+from toolkit.model.pipeline import Map, Nested, Pipeline, Task
 from toolkit.model.step_settings import decode_settings, located
+from toolkit.model.yaml_form import pipeline_file
 from toolkit.plan.plan import Settings
 from toolkit.plan.planner import plan
 from toolkit.plan.step_settings import overrides_without_effect, retries_without_effect
@@ -64,7 +64,7 @@ def only_settings(*tasks: Task, **configuration: Any) -> Settings:
 def of_yaml(tmp_path: Path, text: str) -> Task:
     file = tmp_path / "p.yaml"
     file.write_text(f"dag:\n  start_at: a\n  steps:\n    a:\n      command_type: shell\n      command: x\n{text}")
-    (step,) = to_pipeline(yaml_form.read(file), "p.yaml").steps
+    (step,) = to_pipeline(pipeline_file.read(file), "p.yaml").steps
     assert isinstance(step, Task)
     return step
 
@@ -179,6 +179,11 @@ def test_the_configuration_says_the_same_of_what_belongs_elsewhere(tmp_path: Pat
     (tmp_path / "toolkit.yaml").write_text("executor:\n  config:\n    resources:\n      cpu: 1\n")
     with pytest.raises(BadInput, match=r"4: unknown key 'cpu' in .*resources; it belongs under limits or requests"):
         load(None, tmp_path)
+
+
+def test_a_step_that_is_called_as_what_runs_after_the_pipeline_is_none_of_it() -> None:
+    (settings,) = planned(Nested("on_exit", Pipeline((task("a"),)))).settings
+    assert settings.time_limit is None
 
 
 def test_retries_and_max_attempts_are_one_thing(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from toolkit.errors import BadInput
-from toolkit.model import yaml_form
 from toolkit.model.description import to_pipeline
 from toolkit.model.pipeline import Constant, Loop, Map, Parallel, Source, Stub, Task
+from toolkit.model.yaml_form import pipeline_file
 
 
 def dag(steps: str, start: str = "a") -> str:
@@ -20,7 +20,7 @@ def dag(steps: str, start: str = "a") -> str:
 def read(tmp_path: Path, text: str) -> list[str]:
     file = tmp_path / "p.yaml"
     file.write_text(text)
-    return [step.name for step in to_pipeline(yaml_form.read(file), "p.yaml").steps]
+    return [step.name for step in to_pipeline(pipeline_file.read(file), "p.yaml").steps]
 
 
 STUB = "{type: stub}"
@@ -199,7 +199,7 @@ def test_all_that_a_task_declares_reaches_the_model(tmp_path: Path) -> None:
         )
     )
     # when it is read,
-    [task] = to_pipeline(yaml_form.read(file), "p.yaml").steps
+    [task] = to_pipeline(pipeline_file.read(file), "p.yaml").steps
     # then the model says it all.
     assert isinstance(task, Task) and task.command == "echo one\necho two\n" and task.kind == "shell"
     assert [(one.name, one.kind) for one in task.returns] == [("x", "json"), ("y", "json"), ("m", "metric")]
@@ -220,7 +220,7 @@ def test_steps_with_pipelines_inside_reach_the_model(tmp_path: Path) -> None:
             f"d: {{type: conditional, parameter: p, branches: {{one: {inner}}}, default: {inner}}}\n"
         )
     )
-    steps = to_pipeline(yaml_form.read(file), "p.yaml").steps
+    steps = to_pipeline(pipeline_file.read(file), "p.yaml").steps
     assert [type(step).__name__ for step in steps] == ["Parallel", "Map", "Loop", "Conditional"]
     parallel, mapped, loop, _ = steps
     assert isinstance(parallel, Parallel) and [name for name, _ in parallel.branches] == ["left", "right"]
@@ -252,7 +252,7 @@ def test_an_on_failure_is_the_steps_from_the_one_that_it_names_or_a_dag_in_its_p
         )
     )
     # when it is read,
-    steps = to_pipeline(yaml_form.read(file), "p.yaml").steps
+    steps = to_pipeline(pipeline_file.read(file), "p.yaml").steps
     # then each has a copy of its own.
     assert [step.name for step in steps] == ["a", "b", "c", "d", "e", "g"]
 

@@ -59,6 +59,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return names[matches[0]] if matches else None
 
 
+def suggested(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean …?)`` for the end of a sentence, with the nearest known name; empty when none is like the word."""
+    name = nearest(word, known)
+    return f" (did you mean {name!r}?)" if name else ""
+
+
 def _folded(name: str) -> str:
     return re.sub(r"[-_. ]", "", name).lower() or name
 

@@ -12,7 +12,7 @@ from toolkit.config.settings import CatalogStore, RunLogStore
 from toolkit.errors import BadInput
 from toolkit.migrate.migrated import Migrated
 from toolkit.migrate.python_code import named_reducer
-from toolkit.model.yaml_form import read as read_pipeline
+from toolkit.model.yaml_form.pipeline_file import read as read_pipeline
 
 _SERVICES = (
     "executor",

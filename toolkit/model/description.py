@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from toolkit import names
-from toolkit.config.decode import nearest
+from toolkit.config.decode import suggested
 from toolkit.errors import BadInput
 from toolkit.model import argument_types, step_settings
 from toolkit.model.pipeline import (
@@ -182,10 +182,8 @@ class _ModelBuilder:
                 if other == step.name:
                     raise BadInput(f"the step {step.name!r} is after itself", step.line)
                 if other not in siblings:
-                    hint = nearest(other, siblings)
                     raise BadInput(
-                        f"the step {step.name!r} is after {other!r}, which is no step of its pipeline"
-                        + (f" (did you mean {hint!r}?)" if hint else ""),
+                        f"the step {step.name!r} is after {other!r}, which is no step of its pipeline{suggested(other, siblings)}",
                         step.line,
                     )
         return ORDERS[name]

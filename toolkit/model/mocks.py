@@ -26,6 +26,7 @@ from toolkit.model.pipeline import (
     Stub,
     Takes,
     Task,
+    inner_pipelines,
 )
 from toolkit.runtime.shared.catalog import BadKey, is_pattern, matches
 from toolkit.runtime.shared.keys import escape_braces, names_in_key
@@ -209,22 +210,6 @@ def _tasks(pipeline: Pipeline, scope: str) -> Iterator[tuple[str, Task]]:
             yield from _tasks(inner, join(path, label) if label else path)
     if pipeline.on_exit is not None:
         yield from _tasks(pipeline.on_exit, ON_EXIT)
-
-
-def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
-    """The pipelines inside a step, each with the label that its path has below the step's; the label may be empty."""
-    pipelines: list[tuple[str, Pipeline]] = []
-    if isinstance(step, Nested):
-        pipelines = [("", step.pipeline)]
-    elif isinstance(step, (Map, Loop)):
-        pipelines = [(ANY, step.branch)]
-    elif isinstance(step, (Parallel, Conditional)):
-        pipelines = list(step.branches)
-        if isinstance(step, Conditional) and step.default is not None:
-            pipelines.append((DEFAULT, step.default))
-    if not isinstance(step, Stub) and step.on_failure is not None:
-        pipelines.append((HANDLER, step.on_failure))
-    return pipelines
 
 
 def _mock_pipeline(

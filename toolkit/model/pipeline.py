@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from toolkit.runtime.shared.tree import ANY, DEFAULT, HANDLER
+
 if TYPE_CHECKING:
     from toolkit.config.settings import StepSettings
     from toolkit.runtime.shared.documents import JsonValue, TypeRow
@@ -298,3 +300,19 @@ class Pipeline:
     written: Pipeline | None = field(default=None, compare=False)
     order: Order = "line"
     on_exit: Pipeline | None = None
+
+
+def inner_pipelines(step: Step) -> list[tuple[str, Pipeline]]:
+    """The pipelines inside a step, each with the label that its path has below the step's; the label may be empty."""
+    pipelines: list[tuple[str, Pipeline]] = []
+    if isinstance(step, Nested):
+        pipelines = [("", step.pipeline)]
+    elif isinstance(step, (Map, Loop)):
+        pipelines = [(ANY, step.branch)]
+    elif isinstance(step, (Parallel, Conditional)):
+        pipelines = list(step.branches)
+        if isinstance(step, Conditional) and step.default is not None:
+            pipelines.append((DEFAULT, step.default))
+    if not isinstance(step, Stub) and step.on_failure is not None:
+        pipelines.append((HANDLER, step.on_failure))
+    return pipelines

@@ -7,8 +7,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from toolkit.model.mocks import inner_pipelines
-from toolkit.model.pipeline import Argument, Conditional, Constant, Loop, Map, Pipeline, Source, Step, Stub, Task
+from toolkit.model.pipeline import (
+    Argument,
+    Conditional,
+    Constant,
+    Loop,
+    Map,
+    Pipeline,
+    Source,
+    Step,
+    Stub,
+    Task,
+    inner_pipelines,
+)
 from toolkit.runtime.shared.tree import ANY, ON_EXIT, TOLD, join
 
 _IN_KEY = re.compile(r"\{\{|\}\}|\{(\w+)\}")

@@ -102,12 +102,18 @@ class _Edges:
     def _place(self, path: str) -> tuple[int, int]:
         """The position of the graph's step that a row is or lies in, and the number of maps between the two."""
         maps = 0
+        for scope, _, owner in self._around(path):
+            maps += owner.type == "map" and not scope.is_handler
+            path = owner.path
+        return self._positions[path], maps
+
+    def _around(self, path: str) -> Iterator[tuple[PlannedScope, str, PlannedStep]]:
+        """The sequences around a row inside the graph's step, from the nearest, each with its step around the row and its owner."""
         while path not in self._positions:
             scope = self._scope_of[path]
             assert scope.owner is not None
-            maps += self._rows[scope.owner].type == "map" and not scope.is_handler
+            yield scope, path, self._rows[scope.owner]
             path = scope.owner
-        return self._positions[path], maps
 
     # --- parameters ---
 
@@ -130,18 +136,15 @@ class _Edges:
             and any(name in self._scopes[scope].returns or row.inside.item == name for scope in row.inside.scopes())
         ):
             return None
-        while path not in self._positions:
-            scope = self._scope_of[path]
-            earlier = scope.earlier(scope.steps.index(path))
+        for scope, step, owner in self._around(path):
+            earlier = scope.earlier(scope.steps.index(step))
             if any(
                 index in earlier and self._surely_returns(scope.steps[index]) for index in scope.returns.get(name, ())
             ):
                 return None
-            assert scope.owner is not None
-            owner = self._rows[scope.owner]
             if owner.inside is not None and owner.inside.item == name and not scope.is_handler:
                 return None
-            path = scope.owner
+            path = owner.path
         return self._positions[path]
 
     def _surely_returns(self, path: str) -> bool:
@@ -168,14 +171,7 @@ class _Edges:
 
     def _is_hidden(self, row: PlannedStep, name: str) -> bool:
         """Whether a name of a step means another one where a row names it: one that is nearer, inside the graph's step."""
-        path = row.path
-        while path not in self._positions:
-            scope = self._scope_of[path]
-            if f"{scope.path}/{name}" in scope.steps:
-                return True
-            assert scope.owner is not None
-            path = scope.owner
-        return False
+        return any(f"{scope.path}/{name}" in scope.steps for scope, _, _ in self._around(row.path))
 
     # --- files ---
 
@@ -218,14 +214,11 @@ class _Edges:
 
     def _puts_inside(self, path: str, wanted: str) -> bool:
         """Whether an earlier step beside the one that gets, or beside what is around it inside the graph's step, puts the key."""
-        while path not in self._positions:
-            scope = self._scope_of[path]
-            for index in scope.earlier(scope.steps.index(path)):
+        for scope, step, _ in self._around(path):
+            for index in scope.earlier(scope.steps.index(step)):
                 row = self._rows[scope.steps[index]]
                 if row.task is not None and wanted in (_as_pattern(row, key) for key in row.task.catalog.put):
                     return True
-            assert scope.owner is not None
-            path = scope.owner
         return False
 
     # --- cycles ---

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from toolkit.config.settings import Config
 from toolkit.errors import BadInput
-from toolkit.model.mocks import inner_pipelines
 from toolkit.model.pipeline import (
     REDUCERS,
     Binding,
@@ -25,6 +24,7 @@ from toolkit.model.pipeline import (
     Step,
     Stub,
     Task,
+    inner_pipelines,
 )
 from toolkit.plan import controls, keys, step_settings
 from toolkit.plan.graph import direct_edges
@@ -75,6 +75,7 @@ class _Planner:
         self._scopes: list[PlannedScope] = []
         self._around: list[_Place] = []
         """The places in the sequences around what is being planned, from the outermost."""
+        self._in_exit = False
 
     def plan(self, pipeline: Pipeline, import_roots: tuple[str, ...]) -> Plan:
         self._plan_sequence(pipeline, "", None)
@@ -113,6 +114,7 @@ class _Planner:
         self._rows.append(PlannedStep(ON_EXIT, "pipeline", ON_EXIT, inside=inside, line=on_exit.steps[0].line))
         # Its steps run after all of the pipeline's, and may name them.
         self._around.append(_Place(_Siblings(replace(pipeline, order="line"), ""), len(pipeline.steps)))
+        self._in_exit = True
         self._plan_sequence(on_exit, ON_EXIT, None)
         self._around.pop()
 
@@ -250,7 +252,7 @@ class _Planner:
         for argument, binding in task.bind.items():
             bind[argument] = self._plan_binding(task, argument, binding, named)
         handler = join(path, HANDLER) if task.on_failure is not None else None
-        settings = self._settings_of(task, path)
+        settings = self._settings_of(task)
         strict = self._config.executor.config.strict if task.strict is None else task.strict
         if strict and task.kind == "shell":
             task = replace(task, shell="bash", strict=True)
@@ -309,9 +311,9 @@ class _Planner:
             raise BadInput(f"the step {step.name!r} {use} {name} of {source!r}, which does not return it", step.line)
         return path
 
-    def _settings_of(self, task: Task, path: str) -> int:
+    def _settings_of(self, task: Task) -> int:
         settings = step_settings.settings_of(task, self._config.executor)
-        if path.startswith(f"{ON_EXIT}/"):
+        if self._in_exit:
             limit = self._config.executor.config.max_on_exit_step_duration_in_seconds
             settings = replace(settings, time_limit=min(limit, settings.time_limit or limit))
         key = settings_key(settings)
@@ -377,39 +379,21 @@ class _Siblings:
         return _returned_names(self._steps[path][1])
 
 
-def _with_inner_steps(step: Step) -> list[tuple[str, Step]]:
+def _with_inner_steps(step: Step) -> Iterator[tuple[str, Step]]:
     """A step and all steps inside it that run once, by path."""
-    steps: list[tuple[str, Step]] = [(step.name, step)]
-    inner: list[tuple[str, Pipeline]] = []
-    if isinstance(step, Nested):
-        inner = [(step.name, step.pipeline)]
-    elif isinstance(step, (Parallel, Conditional)):
-        inner = [(f"{step.name}/{label}", branch) for label, branch in step.branches]
-        if isinstance(step, Conditional) and step.default is not None:
-            inner.append((f"{step.name}/{DEFAULT}", step.default))
-    if not isinstance(step, Stub) and step.on_failure is not None:
-        inner.append((f"{step.name}/{HANDLER}", step.on_failure))
-    for prefix, pipeline in inner:
-        for inner_step in pipeline.steps:
-            steps += [(f"{prefix}/{path}", below) for path, below in _with_inner_steps(inner_step)]
-    return steps
+    yield step.name, step
+    for label, pipeline in inner_pipelines(step):
+        if label != ANY:
+            prefix = join(step.name, label) if label else step.name
+            for inner_step in pipeline.steps:
+                for path, below in _with_inner_steps(inner_step):
+                    yield join(prefix, path), below
 
 
 def _returned_names(step: Step) -> set[str]:
     """The names that a step and all steps inside it return."""
-    if isinstance(step, Stub):
-        return set()
     names = {declared.name for declared in step.returns} if isinstance(step, Task) else set()
-    pipelines: list[Pipeline] = [step.on_failure] if step.on_failure is not None else []
-    if isinstance(step, Nested):
-        pipelines.append(step.pipeline)
-    elif isinstance(step, (Parallel, Conditional)):
-        pipelines += [branch for _, branch in step.branches]
-        if isinstance(step, Conditional) and step.default is not None:
-            pipelines.append(step.default)
-    elif isinstance(step, (Map, Loop)):
-        pipelines.append(step.branch)
-    return names.union(*(_returned_names(inner) for pipeline in pipelines for inner in pipeline.steps))
+    return names.union(*(_returned_names(below) for _, inner in inner_pipelines(step) for below in inner.steps))
 
 
 def _check_told(pipeline: Pipeline) -> None:

@@ -19,7 +19,7 @@ from toolkit.report.view import View
 from toolkit.runtime.shared.catalog import StoreFault, is_empty_folder, is_pattern, matches
 from toolkit.runtime.shared.layout import folder_name
 from toolkit.runtime.shared.scope import Scope
-from toolkit.runtime.shared.tree import HANDLER
+from toolkit.runtime.shared.tree import HANDLER, paths_to
 from toolkit.store.states import Row
 from toolkit.store.verdict import Attempt
 
@@ -148,7 +148,7 @@ class RunCatalog:
                 objects.append(entry)
             returned.append(_Returned(row.path, prefix + name, attempt.end.get("ended", ""), entry))
         self.entries += [*files, *objects]
-        for path in ("", *_prefixes(row.path)):
+        for path in ("", *paths_to(row.path)):
             below = self._at.setdefault(path, _Below())
             below.files += files
             if counts:
@@ -318,11 +318,6 @@ def _is_inside(step: str, path: str) -> bool:
     return not path or step == path or step.startswith(path + "/")
 
 
-def _prefixes(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
-
-
 # --- names that can't lie in one folder ---------------------------------------------------------------------------------
 
 
@@ -339,7 +334,7 @@ def clashing(names: Mapping[Entry, str], fold: Callable[[str], str] = posixpath.
     for name, there in at.items():
         if len(there) > 1 and not all(is_empty_folder(names[entry]) for entry in there):
             found.update(dict.fromkeys(there))
-        for parent in _prefixes(name)[:-1]:
+        for parent in paths_to(name)[:-1]:
             above = [entry for entry in at.get(parent, ()) if not is_empty_folder(names[entry])]
             found.update(dict.fromkeys([*above, *there] if above else []))
     return list(found)

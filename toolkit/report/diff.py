@@ -26,6 +26,7 @@ from toolkit.report.fields import (
     outcome_values,
     returned_values,
 )
+from toolkit.runtime.shared.tree import paths_to
 
 if TYPE_CHECKING:
     from toolkit.runtime.shared.documents import InputRecord
@@ -117,7 +118,7 @@ class _Comparison:
         self._changed_files: set[tuple[str, str]] = set()
         self._changed_steps: set[str] = set()
         for path in {*a.steps} ^ {*b.steps}:
-            self._changed_steps.update(_with_ancestors(path))
+            self._changed_steps.update(paths_to(path))
         # Conditionals that took another branch: nothing inside them can be the same.
         self._diverged: set[str] = set()
         # Steps with a difference in status or course, and all composites around them, which differ because of it.
@@ -130,8 +131,8 @@ class _Comparison:
         self._compare_values("pipeline", {"name": a.record["pipeline"]}, {"name": b.record["pipeline"]})
         self._compare_given_parameters()
         for path in common:
-            if not self._diverged.isdisjoint(_with_ancestors(path)):
-                self._changed_steps.update(_with_ancestors(path))
+            if not self._diverged.isdisjoint(paths_to(path)):
+                self._changed_steps.update(paths_to(path))
             elif _is_composite(a.steps[path]):
                 self._compare_composite(a.steps[path], b.steps[path])
             else:
@@ -192,16 +193,16 @@ class _Comparison:
 
     def _note_course(self, name: str, a: StepFacts, b: StepFacts) -> None:
         self._note("status", name, a.course[name], b.course[name], a.path)
-        self._explained.update(_with_ancestors(a.path))
+        self._explained.update(paths_to(a.path))
 
     def _compare_composite_end(self, a: StepFacts, b: StepFacts) -> None:
         """Compares how a composite ended, unless a difference inside it says so already."""
         if a.path in self._explained or not _is_composite(a):
             return
-        if a.status != b.status and self._diverged.isdisjoint(_with_ancestors(a.path)):
+        if a.status != b.status and self._diverged.isdisjoint(paths_to(a.path)):
             self._note("status", "status", a.status, b.status, a.path)
-            self._explained.update(_with_ancestors(a.path))
-            self._changed_steps.update(_with_ancestors(a.path))
+            self._explained.update(paths_to(a.path))
+            self._changed_steps.update(paths_to(a.path))
         elif a.course.get("iterations") != b.course.get("iterations") and (
             not any(name == a.planned.row["parameter"] for _, name in self._changed_values)
         ):
@@ -244,13 +245,13 @@ class _Comparison:
             The names of the returns and metrics that differ.
         """
         if self._compare_values("status", outcome_values(a), outcome_values(b), a.path):
-            self._changed_steps.update(_with_ancestors(a.path))
-            self._explained.update(_with_ancestors(a.path))
+            self._changed_steps.update(paths_to(a.path))
+            self._explained.update(paths_to(a.path))
             return set()
         names = set()
         for field, metric in (("returns", False), ("metrics", True)):
             names |= self._compare_values(field, returned_values(a, metric), returned_values(b, metric), a.path)
-        self._changed_values |= {(path, name) for name in names for path in _with_ancestors(a.path)}
+        self._changed_values |= {(path, name) for name in names for path in paths_to(a.path)}
         files_a, files_b = ({name: file_text(file) for name, file in put_files(step).items()} for step in (a, b))
         for name, file_a, file_b in _differing_values(files_a, files_b):
             self._changed_files.add((a.path, name))
@@ -496,9 +497,3 @@ def _is_composite(step: StepFacts) -> bool:
 
 def _types(run: RunFacts) -> FieldValues:
     return {path: planned.row["type"] for path, planned in run.rows.items()}
-
-
-def _with_ancestors(path: str) -> list[str]:
-    """A path and the paths of all composites around it."""
-    parts = path.split("/")
-    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from toolkit.report.left import LeftFiles, template_of
 from toolkit.report.outline import OutlineRow, outline
 from toolkit.report.table import counted, print_table, printable, sized
-from toolkit.runtime.shared.tree import REPEATED
+from toolkit.runtime.shared.tree import HANDLER, REPEATED, paths_to
 
 if TYPE_CHECKING:
     from toolkit.report.contract import CatalogFile, RunDocument, RunRow, StepDocument
@@ -146,7 +146,7 @@ def _print_failures(run: RunDocument) -> None:
     """Prints each step that failed, those that no on_failure handled first; then why the run failed, if that is not said yet."""
     failed = [step for step in run["steps"] if step["status"] == "failed"]
     # A composite fails because of a step inside it, unless no step inside it failed.
-    around_failed = {path for step in failed for path in _ancestors(step["path"])}
+    around_failed = {path for step in failed for path in paths_to(step["path"])[:-1]}
     failed = [step for step in failed if step["attempts"] or step["path"] not in around_failed]
     handled = {
         step["path"] for step in run["steps"] if step.get("on_failure") == "succeeded" and not step.get("keep_failure")
@@ -184,20 +184,13 @@ def _print_left(run: RunDocument) -> None:
             print(f"  {printable(line)}")
 
 
-def _ancestors(path: str) -> list[str]:
-    """The paths of all composites around a path."""
-    parts = path.split("/")
-    return ["/".join(parts[:length]) for length in range(1, len(parts))]
-
-
 def _is_handled(path: str, handled: set[str]) -> bool:
     """Whether the on_failure of a step, or of a composite around it, succeeded; what failed in that on_failure is not handled.
 
     Args:
         handled: the paths of the steps whose on_failure succeeded.
     """
-    steps = [*_ancestors(path), path]
-    return any(step in handled and not path.startswith(f"{step}/on_failure/") for step in steps)
+    return any(step in handled and not path.startswith(f"{step}/{HANDLER}/") for step in paths_to(path))
 
 
 def _print_failure(step: StepDocument, is_handled: bool) -> None:

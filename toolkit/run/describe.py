@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from toolkit.backends.describer import Describer
 from toolkit.config.located import shown
 from toolkit.errors import BadInput
-from toolkit.model import yaml_form
 from toolkit.model.description import to_function, to_pipeline
 from toolkit.model.pipeline import Function, Pipeline, Takes
 from toolkit.project import Project
@@ -48,7 +47,9 @@ def describe(
     """
     file = shown(reference.file)
     if reference.is_yaml:
-        description = yaml_form.read(reference.file)
+        from toolkit.model.yaml_form import pipeline_file
+
+        description = pipeline_file.read(reference.file)
         _resolve_functions(description, project, reference, ask, python)
     else:
         package = reference.package(project)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from toolkit.config.decode import nearest
+from toolkit.config.decode import suggested
 from toolkit.errors import BadInput
 from toolkit.model.argument_types import SCALARS, read_given, shown
 from toolkit.model.pipeline import Argument, DeclaredParameter
@@ -25,7 +25,7 @@ from toolkit.runtime.shared.casts import CannotConvert
 from toolkit.runtime.shared.catalog import BadKey
 from toolkit.runtime.shared.controls import Controls, loop_ends
 from toolkit.runtime.shared.scope import UnsuitableValue
-from toolkit.runtime.shared.tree import ANY, DEFAULT, TOLD, fill
+from toolkit.runtime.shared.tree import ANY, DEFAULT, TOLD, fill, paths_to
 from toolkit.runtime.shared.values import as_text, item_spellings, parse_json_text
 
 if TYPE_CHECKING:
@@ -127,7 +127,6 @@ def _refuse_typed(
     if not names:
         return
     name, known = names[0], tuple(dict.fromkeys(known))
-    hint = nearest(name, known)
     takes = "takes" if declared is None else "declares"
     rest = f"it {takes} {_listed(known)}" if known else f"it {takes} no parameters"
     takers = [taker.path for taker in taken.takers if taker.name == name]
@@ -135,11 +134,7 @@ def _refuse_typed(
         raise BadInput(
             f"--param {name}: the step {takers[0]!r} takes {name}, but the pipeline does not declare it: {rest}"
         )
-    raise BadInput(
-        f"--param {name}: nothing in this pipeline takes {name}"
-        + (f" (did you mean {hint!r}?)" if hint else "")
-        + f": {rest}"
-    )
+    raise BadInput(f"--param {name}: nothing in this pipeline takes {name}{suggested(name, known)}: {rest}")
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:
@@ -293,8 +288,7 @@ class _ValueCheck:
 
     def _is_handled(self, step: PlannedStep) -> bool:
         """Whether a handler runs where the composite fails: it may be what the author has in place of a default branch."""
-        parts = step.path.split("/")
-        paths = {"/".join(parts[:size]) for size in range(1, len(parts) + 1)}
+        paths = set(paths_to(step.path))
         return any(row.handler is not None for row in self._plan.steps if row.path in paths)
 
     def _check_task(self, step: PlannedStep) -> None:

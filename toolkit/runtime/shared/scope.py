@@ -185,7 +185,7 @@ class Scope:
                 resolved = resolved or self._of_entry(segment.template, segment.instance, name)
                 if resolved is not None:
                     return resolved
-            if self._plan.is_after_all(self._path):
+            if self._plan.is_of_exit(self._path):
                 resolved = self._told(name) or self._of_sequence("", "", name, None)
                 if resolved is not None:
                     return resolved
@@ -213,7 +213,7 @@ class Scope:
                     names.add(owner.row["item"])
                 if owner.row["type"] == "loop":
                     names.update(scope["returns"])
-        if self._plan.is_after_all(self._path):
+        if self._plan.is_of_exit(self._path):
             names.update(self._plan.scopes[""]["returns"])
             names.update(TOLD)
         return sorted(names)
@@ -479,7 +479,7 @@ class Scope:
                         _add_older(sources, self._put_by_sequence(scope, iteration, pattern, None))
                 if pattern.name in sources:
                     break
-            if self._plan.is_after_all(self._path) and pattern.name not in sources:
+            if self._plan.is_of_exit(self._path) and pattern.name not in sources:
                 _add_older(sources, self._put_by_sequence("", "", pattern, None))
         return sources
 

@@ -54,6 +54,12 @@ def fill(template: str, positions: list[str]) -> str:
     return "/".join(next(remaining, "0") if part == ANY else part for part in template.split("/"))
 
 
+def paths_to(path: str) -> list[str]:
+    """The paths of all that is around a path, the outermost first, and last the path itself."""
+    parts = path.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
 def depth(template: str) -> int:
     """How many positions a template path has."""
     return template.split("/").count(ANY)
@@ -158,7 +164,7 @@ class Tree:
                 return scope, join(instance, parts[0]), parts[1:]
         return None
 
-    def is_after_all(self, path: str) -> bool:
+    def is_of_exit(self, path: str) -> bool:
         """Whether the path is that of a step of on_exit."""
         return self.on_exit is not None and path.startswith(ON_EXIT + "/")
 

@@ -150,7 +150,7 @@ class AttemptRunner:
         records.write(os.path.join(self.folder, BEGIN_RECORD), begin)
         kills = cgroup.memory_kills() if self.locations.in_container else 0
         task = self._task(self.scope)
-        if self.plan.is_after_all(self.path):
+        if self.plan.is_of_exit(self.path):
             # Only the steps of on_exit pay for this import.
             from .run_ending import run_ending
 

@@ -14,7 +14,7 @@ from toolkit.backends.argo.follow.outcome import attempt_from_engine, engine_rec
 from toolkit.backends.argo.workflow_status import FINISHED, workflow_nodes
 from toolkit.runtime.shared.controls import ERROR, ControlParameters, instance_below
 from toolkit.runtime.shared.layout import attempt_folder
-from toolkit.runtime.shared.tree import ON_EXIT, Tree, branches, depth, fill
+from toolkit.runtime.shared.tree import Tree, branches, depth, fill
 from toolkit.store.engine_view import CompositeOutcome, EngineView
 from toolkit.store.verdict import Attempt
 
@@ -92,7 +92,7 @@ def _composites(
             yield path, CompositeOutcome("succeeded")
         elif phase not in FINISHED:
             yield path, CompositeOutcome("running")
-        elif was_stopped and not path.startswith(f"{ON_EXIT}/"):
+        elif was_stopped and not tree.is_of_exit(path):
             yield path, CompositeOutcome("cancelled", "cancelled")
         else:
             inside = (reason for failed, reason in failures if failed.startswith(path + "/"))
