@@ -184,7 +184,8 @@ class _DagReader:
         is_graph = _order(entries) == "graph"
         for key in ("steps",) if is_graph else ("start_at", "steps"):
             if key not in entries:
-                raise BadInput(f"the dag has no {key}", tree.where)
+                hint = ", the step that it begins with, nor order: graph" if key == "start_at" else ""
+                raise BadInput(f"the dag has no {key}{hint}", tree.where)
         steps = _mapping(entries["steps"], "steps")
         name = _text(entries["name"], "name") if "name" in entries else ""
         if is_graph:
@@ -709,6 +710,8 @@ def _check_keys(
             if "max_attempts" in allowed and key in step_settings.INSTEAD:
                 instead = step_settings.INSTEAD[key]
                 raise BadInput(f"unknown key {key!r} in {owner}: use {instead}", tree.key_where(key))
+            if key in ("on_exit", "order") and "on_failure" in allowed:
+                raise BadInput(f"unknown key {key!r} in {owner}: it stands in dag, beside steps", tree.key_where(key))
             if key in _OF_TASKS and "on_failure" in allowed:
                 message = f"unknown key {key!r} in {owner}: give it to the tasks inside"
                 raise BadInput(message, tree.key_where(key))
