@@ -122,8 +122,8 @@ def test_a_step_of_a_map_runs_for_the_item_that_is_asked_for(project: Project) -
     said = project.toolkit("compose", "pipeline.py").err
     [service] = [name for name in yaml.safe_load(text)["services"] if name.startswith("films-")]
     assert (
-        f"note: the service {service} lacks an item of the map films: set TOOLKIT_ITEM_genre to its JSON; "
-        "the value genres of names, which has not been run\n"
+        f"note: the service {service} lacks an item of the map films: set TOOLKIT_ITEM_genre to it "
+        "(a text as it is, all else as JSON); the value genres of names, which has not been run\n"
     ) in said
     assert project.compose("run", "--rm", "-T", "names").code == 0
     missing = project.compose("run", "--rm", "-T", service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -107,3 +108,12 @@ def test_the_items_of_a_map_share_a_line_on_a_terminal(project: Scratch) -> None
 def test_lines_are_not_for_a_run_that_nobody_waits_for(project: Scratch) -> None:
     refused = project.toolkit("run", "pipeline.py:m", "--logs", "--detach", "--env", "argo")
     assert refused.code == 2 and "--detach" in refused.err
+
+
+def test_a_bar_in_a_failed_steps_output_is_one_line(project: Scratch) -> None:
+    command = r"printf 'first\r\n\r1 of 2\r2 of 2\nlast'; exit 3"
+    step = {"command_type": "shell", "command": command}
+    project.write({"bar.yaml": json.dumps({"dag": {"start_at": "s", "steps": {"s": step}}})})
+    result = project.toolkit("run", "bar.yaml")
+    assert result.code == 1
+    assert "\n    first\n    2 of 2\n    last\n" in result.err

@@ -25,6 +25,7 @@ from toolkit.backends.compose import (
 from toolkit.backends.docker.rendering import docker_options
 from toolkit.backends.yaml_text import to_yaml
 from toolkit.build.image.build_record import BuiltImage
+from toolkit.cli.main import run as command_line
 from toolkit.config.load import load
 from toolkit.config.settings import SecretReference
 from toolkit.errors import BadInput
@@ -237,7 +238,7 @@ def test_each_service_says_what_it_lacks_and_no_more_once_it_is_there(tmp_path: 
         lacks = Lacks(made, {"xs": ["a"]}, {}, str(run.folder), ["key"])
         return dict(lacks.of_services({step.path: step.path for step in made.tasks()}))
 
-    item = "an item of the map films: set TOOLKIT_ITEM_x to its JSON"
+    item = "an item of the map films: set TOOLKIT_ITEM_x to it (a text as it is, all else as JSON)"
     around = {
         "first/on_failure/mend": ["what starts it when first has failed: run it yourself"],
         "either/yes/last": ["the secret key", "the decision of the conditional either: run the branch that you want"],
@@ -252,3 +253,21 @@ def test_each_service_says_what_it_lacks_and_no_more_once_it_is_there(tmp_path: 
     put = {"name": "all.csv", "sha256": "0" * 64, "size": 1}
     run.attempt("first", returns={"genres": ["a", "b"]}, catalog={"get": [], "put": [put]})
     assert lacking() == {**around, "films/*/fit": [item]}
+
+
+def test_a_file_that_is_printed_elsewhere_says_where_it_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What would ask the engine is a fake, because only the place of the configuration matters."""
+    (tmp_path / "toolkit.yaml").write_text("executor:\n  type: local-container\n")
+    (tmp_path / "pipeline.yaml").write_text("dag: {}\n")
+    (tmp_path / "inner").mkdir()
+    monkeypatch.setattr("toolkit.cli.compose.compose_file", lambda *_: "services: {}\n")
+    monkeypatch.chdir(tmp_path)
+    assert command_line(["compose", "pipeline.yaml"]) == 0
+    assert capsys.readouterr() == ("services: {}\n", "")
+    monkeypatch.chdir(tmp_path / "inner")
+    assert command_line(["compose", "../pipeline.yaml"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "services: {}\n"
+    assert err == "note: the file belongs in .., the folder of the configuration: its paths are relative to that\n"

@@ -136,8 +136,8 @@ def test_a_step_of_a_map_runs_for_the_item_that_a_variable_has(
 @pytest.mark.parametrize(
     ("items", "text", "said"),
     [
-        (["Comedy", "Drama"], "", "TOOLKIT_ITEM_x is not set: the step runs for one item, which TOOLKIT_ITEM_x holds as JSON; "
-         'the items are "Comedy", "Drama"'),
+        (["Comedy", "Drama"], "", "TOOLKIT_ITEM_x is not set: the step runs for one item, which TOOLKIT_ITEM_x holds "
+         '(a text as it is, all else as JSON); the items are "Comedy", "Drama"'),
         (["Comedy"], "Horror", "TOOLKIT_ITEM_x is 'Horror', which is no item of the map m"),
         (list(range(12)), "x", "8, 9 and 2 more"),
         ([], "x", "the map has no items"),

@@ -259,6 +259,11 @@ def yaml_of(command: str) -> str:
         ("functions.number", "functions.number can't be called: it is int"),
         ("package.nowhere.f", "the module package has no function nowhere.f"),
         ("functions", "functions is not the dotted path of a function"),
+        (
+            "functions.py",
+            "functions.py is a file, and the command of a python step is a function (module.function); for a",
+        ),
+        ("package/__init__.py", "package/__init__.py is a file, and the command"),
         ("python functions.py", "is not the dotted path of a function"),
         ("needs.f", "needs.py:1: "),
         ("raises.f", "ZeroDivisionError: division by zero"),

@@ -20,6 +20,11 @@ BOOK = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
         ("report.ipynb", "", "report.ipynb is a folder and not a notebook"),
         ("report.ipynb", " \n", "report.ipynb is not a notebook: it is empty"),
         ("report.ipynb", '{"cells": [', "report.ipynb is not a notebook: its JSON is broken: Expecting value: line 1"),
+        (
+            "report.txt",
+            "hi",
+            "report.txt is not a notebook: it is no JSON, and its name has no suffix of a notebook that is text",
+        ),
         ("report.ipynb", "[]", "report.ipynb is not a notebook: its JSON has no nbformat"),
         ("report.ipynb", "{}", "report.ipynb is not a notebook: its JSON has no nbformat"),
         (

@@ -308,6 +308,8 @@ def test_the_sdk_takes_a_copy_and_says_how_a_duration_is_given() -> None:
         PythonTask("m.f", retry_strategy=3)  # type: ignore[call-arg]
     with pytest.raises(Refusal, match="takes no option 'time_out': did you mean 'timeout'"):
         PythonTask("m.f", time_out=3)  # type: ignore[call-arg]
+    with pytest.raises(Refusal, match="the step 'f' takes no option 'on_exit': it is an option of the pipeline"):
+        PythonTask("m.f", on_exit=Stub("s").as_pipeline())  # type: ignore[call-arg]
     assert Stub("s", **ALL).describe()["name"] == "s"
 
 

@@ -68,7 +68,11 @@ def test_steps_are_in_the_order_in_which_they_run(tmp_path: Path, text: str, nam
         ("steps: {}", None, "has no `dag:`"),
         ("dag:", 1, "dag is a mapping"),
         ("dag: {start_at: a}", 1, "the dag has no steps"),
-        ("dag:\n  steps:\n    a: {type: stub}", 2, "the dag has no start_at"),
+        (
+            "dag:\n  steps:\n    a: {type: stub}",
+            2,
+            "the dag has no start_at, the step that it begins with, nor order: graph",
+        ),
         ("dag: {start_at: a, steps: {}}", 1, "there is no step 'a'"),
         ("dag: {start_at: a, steps: {a: {type: stub}}}\nother: 1", 2, "unknown key 'other' beside dag"),
         (
@@ -96,6 +100,11 @@ def test_steps_are_in_the_order_in_which_they_run(tmp_path: Path, text: str, nam
         (dag("a: {type: success}"), None, "no step before its end"),
         (dag("a:\n  type: stubb"), 5, "'stubb' is not a type of step (did you mean 'stub'?)"),
         (dag("a:\n  type: python"), 5, "use one of task, stub"),
+        (
+            dag("a:\n  command: m.f\n  on_exit: b"),
+            6,
+            "unknown key 'on_exit' in a task step: it stands in dag, beside steps",
+        ),
         (dag("a:\n  comand: m.f"), 5, "unknown key 'comand' in a task step (did you mean 'command'?)"),
         (dag("a:\n  type: task"), 4, "the step 'a' has no command"),
         (dag("a:\n  command: 3"), 5, "command is text"),

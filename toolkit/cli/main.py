@@ -399,9 +399,13 @@ def _add_show(commands: _Commands) -> None:
 
 def _add_logs(commands: _Commands) -> None:
     parser = _command(commands, "logs", "print what a run's steps wrote")
-    parser.add_argument("run", nargs="?", help="the run's id (default: the newest)")
-    parser.add_argument("step", nargs="?", help="one step's path (default: all)")
-    parser.add_argument("-f", "--follow", action="store_true", help="follow the output until the run ends")
+    parser.add_argument(
+        "run", nargs="?", help="the run's id; else it is a STEP of the newest run (default: the newest)"
+    )
+    parser.add_argument("step", nargs="?", help="a step's path, for it and all inside it (default: all)")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="print also what is written from now on, until the run ends"
+    )
     _with_config(parser)
     _with_place(parser)
     _with_json(parser)

@@ -15,7 +15,7 @@ from toolkit.backends.scheduler import Outcome
 from toolkit.plan.plan import Plan, PlannedStep
 from toolkit.report.left import LeftFiles, template_of
 from toolkit.report.reporter import Harmless, Reporter
-from toolkit.report.table import printable
+from toolkit.report.table import as_left, printable
 from toolkit.runtime.shared.protocol import OUTPUT_FILE
 from toolkit.runtime.shared.tree import ANY, REPEATED
 from toolkit.store.verdict import Attempt
@@ -206,9 +206,9 @@ class Progress(Reporter):
                 text = file.read().decode("utf-8", "replace")
         except OSError:
             return
-        lines = text.splitlines()
-        if not lines:
+        if not text:
             return
+        lines = [as_left(line) for line in text.removesuffix("\n").split("\n")]
         cut = size > _TAIL_BYTES or len(lines) > _TAIL_LINES
         if cut:
             self._line(f"    … (all of it: toolkit logs {self._run_id} {step.path!r})")

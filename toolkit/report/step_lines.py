@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.report.items import ItemValues
-from toolkit.report.table import printable
+from toolkit.report.table import as_left, printable
 from toolkit.runtime.shared import layout
 from toolkit.runtime.shared.protocol import OUTPUT_FILE
 from toolkit.runtime.shared.volume_files import open_file
@@ -51,9 +51,8 @@ class StepLines:
         self._names.pop((path, number), None)
 
     def _print(self, path: str, number: int, line: bytes) -> None:
-        # Of a line that was written over, as a bar that grows, the last state counts.
-        text = line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]
-        self._write(f"{self._name(path, number)} | {printable(text, chr(9))}")
+        text = printable(as_left(line.decode("utf-8", "replace")), "\t")
+        self._write(f"{self._name(path, number)} | {text}")
 
     def _name(self, path: str, number: int) -> str:
         key = (path, number)

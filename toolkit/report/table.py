@@ -23,6 +23,11 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(character if character.isprintable() or character in keep else "�" for character in text)
 
 
+def as_left(line: str) -> str:
+    """What a line that was written over, as a bar that grows, shows at its end."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
 def sized(size: int) -> str:
     """A number of bytes with a unit that makes it short."""
     amount = float(size)

@@ -57,7 +57,7 @@ class Lacks:
     def _items(self, step: PlannedStep) -> Iterator[str]:
         for row, variable in item_variables(self._run, step.path):
             if row["type"] == "map":
-                yield f"an item of the map {row['path']}: set {variable} to its JSON"
+                yield f"an item of the map {row['path']}: set {variable} to it (a text as it is, all else as JSON)"
             else:
                 yield f"an iteration of the loop {row['path']}: it is 0 unless {variable} is set"
 

@@ -427,6 +427,7 @@ def checked_keep_failure(name: str, keep_failure: bool, on_failure: Optional[Any
 _INSTEAD = {"retry": "retries", "retry_strategy": "retries", "max_step_duration_in_seconds": "timeout"}
 """For words of the configuration and of others, the options that are meant."""
 _SETTINGS = ("resources", "timeout", "retries", "image", "environment", "user")
+_OF_PIPELINES = ("on_exit", "order")
 
 
 def _plain_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -434,7 +435,7 @@ def _plain_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     settings = {}
     for key, value in given.items():
         if key not in _SETTINGS:
-            raise Refusal(f"the step {name} takes no option {key!r}{_hint(key)}")
+            raise Refusal(f"the step {name!r} takes no option {key!r}{_hint(key)}")
         if value is None:
             continue
         if not _is_plain(value):
@@ -447,7 +448,10 @@ def _plain_settings(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _hint(option: str) -> str:
     import difflib  # only a mistake needs it
 
+    if option in _OF_PIPELINES:
+        return ": it is an option of the pipeline"
     known = [*_INSTEAD, *_SETTINGS, "returns", "secrets", "catalog", "overrides", "bind", "max_attempts", "on_failure"]
+    known += ["keep_failure", "after"]
     near = difflib.get_close_matches(option, known, 1)
     return f": did you mean {_INSTEAD.get(near[0], near[0])!r}?" if near else ""
 

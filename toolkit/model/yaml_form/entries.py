@@ -30,6 +30,8 @@ def check_keys(
             if "max_attempts" in allowed and key in step_settings.INSTEAD:
                 instead = step_settings.INSTEAD[key]
                 raise BadInput(f"unknown key {key!r} in {owner}: use {instead}", tree.key_where(key))
+            if key in ("on_exit", "order") and "on_failure" in allowed:
+                raise BadInput(f"unknown key {key!r} in {owner}: it stands in dag, beside steps", tree.key_where(key))
             if key in _OF_TASKS and "on_failure" in allowed:
                 message = f"unknown key {key!r} in {owner}: give it to the tasks inside"
                 raise BadInput(message, tree.key_where(key))

@@ -76,7 +76,8 @@ class _DagReader:
         is_graph = _order(entries) == "graph"
         for key in ("steps",) if is_graph else ("start_at", "steps"):
             if key not in entries:
-                raise BadInput(f"the dag has no {key}", tree.where)
+                hint = ", the step that it begins with, nor order: graph" if key == "start_at" else ""
+                raise BadInput(f"the dag has no {key}{hint}", tree.where)
         steps = mapping_of(entries["steps"], "steps")
         name = text_of(entries["name"], "name") if "name" in entries else ""
         if is_graph:

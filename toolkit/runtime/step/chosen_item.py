@@ -60,7 +60,7 @@ def _position(plan: RunPlan, run_folder: str, row: StepRow, path: str, variable:
         shown += f" and {len(items) - _MOST_SHOWN} more"
     problem = f"{variable} is {text!r}, which is no item of the map {path}" if text else f"{variable} is not set"
     raise RuntimeFault(
-        f"{problem}: the step runs for one item, which {variable} holds as JSON; "
+        f"{problem}: the step runs for one item, which {variable} holds (a text as it is, all else as JSON); "
         + (f"the items are {shown}" if items else "the map has no items")
     )
 

@@ -365,17 +365,27 @@ def _resolve_function(dotted: str, code: str) -> ResolvedFunction:
     """The function of a dotted path. The module is the longest part of the path that can be imported."""
     parts = dotted.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        return {"refused": f"{dotted} is not the dotted path of a function (module.function)"}
+        return _no_function(dotted, code, f"{dotted} is not the dotted path of a function (module.function)")
     for size in range(len(parts) - 1, 0, -1):
         module, qualname = ".".join(parts[:size]), ".".join(parts[size:])
         try:
             function = imports.load_function(module, None, qualname, code)
         except imports.CodeNotFound as error:
             if size == 1 or f"no module {module}" not in str(error):
-                return {"refused": str(error)}
+                return _no_function(dotted, code, str(error))
             continue
         delayed = delayed_call(function, code)
         if delayed:
             return {"refused": delayed}
         return {"function": {"module": module, "qualname": qualname, "file": None}, "takes": _takes(function)}
     return {"refused": f"there is no function {dotted}"}
+
+
+def _no_function(dotted: str, code: str, reason: str) -> ResolvedFunction:
+    """A refusal. Where a step has no command_type, a notebook's ``fit.py`` looks like a function ``py`` of the module ``fit``."""
+    if os.path.isfile(os.path.join(code, dotted)):
+        reason = (
+            f"{dotted} is a file, and the command of a python step is a function (module.function); "
+            "for a notebook, say command_type: notebook"
+        )
+    return {"refused": reason}

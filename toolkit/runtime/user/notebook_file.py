@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from ..shared.notebooks import PACKAGES, text_form
+from ..shared.notebooks import PACKAGES, TEXT_FORMS, text_form
 from ..shared.parameters_cell import takes_of_cells
 from . import imports
 
@@ -105,6 +105,11 @@ def _document_of(text: str, notebook: str) -> Any:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if not notebook.endswith(".ipynb"):
+            forms = ", ".join(TEXT_FORMS.values())
+            raise NotebookRefusal(
+                f"{notebook} is not a notebook: it is no JSON, and its name has no suffix of a notebook that is text ({forms})"
+            ) from None
         raise NotebookRefusal(f"{notebook} is not a notebook: its JSON is broken: {reason_of(error)}") from None
     version = document.get("nbformat") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):
