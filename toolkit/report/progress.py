@@ -220,7 +220,8 @@ class Progress(Reporter):
         if self._outputs is not None:
             self._outputs.hold(path)
         with self._printing:
-            self._line(f"  {path}: at a breakpoint (q ends the step; time limits wait meanwhile)")
+            item = self._item(path).strip()
+            self._line(f"  {path}{item and ' ' + item}: at a breakpoint (q ends the step; time limits wait meanwhile)")
             self._kept = []
 
     def resume(self) -> None:
