@@ -173,7 +173,8 @@ class Progress(Reporter):
         return True
 
     def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None:
-        self._line(f"  {step.path}: attempt {attempt} in {seconds:g} s")
+        when = f"in {seconds:g} s" if seconds else "follows"
+        self._line(f"  {step.path}: attempt {attempt} {when}")
 
     def cancelling(self, kill: bool, exiting: bool = False) -> None:
         if kill:
