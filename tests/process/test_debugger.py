@@ -138,3 +138,17 @@ def test_a_run_that_is_cancelled_at_a_prompt_gives_the_terminal_back(project: Sc
     code, shown = talk(project, "one", (PROMPT, ask))
     assert code == 130 and b"cancelled" in shown, shown
     assert project.show()["status"] == "cancelled"
+
+
+def test_an_item_at_a_breakpoint_is_named_by_its_value(project: Scratch) -> None:
+    project.write(
+        {
+            "items.py": "def genres():\n    return ['Comedy']\n\ndef stop(genre):\n    breakpoint()\n    return 1\n",
+            "pipeline.py": "import items\nfrom toolkit import Map, Pipeline, PythonTask\n"
+            "branch = PythonTask(items.stop).as_pipeline()\n"
+            "genres = PythonTask(items.genres, returns=['genres'])\n"
+            "each = Pipeline(steps=[genres, Map('m', branch, iterate_on='genres', iterate_as='genre')])\n",
+        }
+    )
+    code, shown = talk(project, "each", (PROMPT, b"c\n"))
+    assert code == 0 and b"m/0/stop genre=Comedy: at a breakpoint" in shown, shown

@@ -112,8 +112,8 @@ def test_lines_are_not_for_a_run_that_nobody_waits_for(project: Scratch) -> None
 
 def test_a_bar_in_a_failed_steps_output_is_one_line(project: Scratch) -> None:
     command = r"printf 'first\r\n\r1 of 2\r2 of 2\nlast'; exit 3"
-    step = {"command_type": "shell", "command": command}
+    step = {"command_type": "shell", "command": command, "retries": 1}
     project.write({"bar.yaml": json.dumps({"dag": {"start_at": "s", "steps": {"s": step}}})})
     result = project.toolkit("run", "bar.yaml")
     assert result.code == 1
-    assert "\n    first\n    2 of 2\n    last\n" in result.err
+    assert "\n    first\n    2 of 2\n    last\n  s: attempt 2 follows\n" in result.err

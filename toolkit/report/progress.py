@@ -173,7 +173,8 @@ class Progress(Reporter):
         return True
 
     def retrying(self, step: PlannedStep, attempt: int, seconds: float) -> None:
-        self._line(f"  {step.path}: attempt {attempt} in {seconds:g} s")
+        when = f"in {seconds:g} s" if seconds else "follows"
+        self._line(f"  {step.path}: attempt {attempt} {when}")
 
     def cancelling(self, kill: bool, exiting: bool = False) -> None:
         if kill:
@@ -220,7 +221,8 @@ class Progress(Reporter):
         if self._outputs is not None:
             self._outputs.hold(path)
         with self._printing:
-            self._line(f"  {path}: at a breakpoint (q ends the step; time limits wait meanwhile)")
+            item = self._item(path).strip()
+            self._line(f"  {path}{item and ' ' + item}: at a breakpoint (q ends the step; time limits wait meanwhile)")
             self._kept = []
 
     def resume(self) -> None:
