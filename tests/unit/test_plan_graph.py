@@ -35,6 +35,7 @@ from toolkit.model.pipeline import (
 from toolkit.plan.plan import Plan, PlannedStep, shape_hash
 from toolkit.plan.planner import plan
 from toolkit.runtime.shared import layout, records
+from toolkit.runtime.shared.catalog import matches
 from toolkit.runtime.shared.tree import Tree, by_dependence
 from toolkit.store.states import states
 from toolkit.store.verdict import merge_all
@@ -316,6 +317,29 @@ def test_a_pattern_without_a_step_is_refused() -> None:
 )  # fmt: skip
 def test_a_cycle_is_named_with_each_use(steps: tuple[Step, ...], message: str) -> None:
     assert refusal(*steps) == f"the steps of the graph form a cycle: {message}"
+
+
+def test_a_long_cycle_is_told_by_a_short_sentence() -> None:
+    with pytest.raises(
+        BadInput, match="'s193' is after 's194', and so on for 192 more steps, and 's0' is after"
+    ) as refused:
+        made(*(task(f"s{step}", after=(f"s{(step + 1) % 200}",)) for step in range(200)))
+    assert len(str(refused.value)) < 400
+
+
+def test_the_keys_of_a_long_graph_are_not_compared_each_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def counted(pattern: str, key: str) -> bool:
+        compared.append(key)
+        return matches(pattern, key)
+
+    monkeypatch.setattr("toolkit.plan.graph.matches", counted)
+    steps = [task("s0", catalog=CatalogUse(put=("d0/*.csv",)))]
+    for step in range(1, 100):
+        steps.append(task(f"s{step}", catalog=CatalogUse((f"d{step - 1}/rows.csv",), (f"d{step}/*.csv",))))
+    assert edges(made(*steps)) == {f"s{step}": [f"s{step - 1}"] for step in range(1, 100)}
+    assert len(compared) == 99
 
 
 def test_a_line_s_plan_and_hash_know_nothing_of_graphs() -> None:
