@@ -159,6 +159,26 @@ def test_what_a_composite_finds_inside_of_it_is_no_edge() -> None:
     assert follows(a, Nested("n", line(maybe, takes("t", "x")))) == {"n": ["a"]}
 
 
+def test_what_a_composite_beside_it_surely_returns_is_no_edge() -> None:
+    def has_edge(giver: Step) -> bool:
+        inside = Nested("inside", graph(giver, takes("t", "rows")))
+        return "inside" in edges(made(task("other", "rows"), inside))
+
+    rows = task("gives", "rows")
+    handled = task("gives", "rows", on_failure=line(Stub("h")))
+    assert not has_edge(Nested("n", line(task("first"), rows)))
+    assert not has_edge(Nested("n", graph(Nested("m", graph(rows)))))
+    assert not has_edge(Parallel("n", (("l", line(task("first"))), ("m", line(rows)))))
+    assert not has_edge(Conditional("n", "x", (("l", line(rows)),), default=line(rows)))
+    # These may succeed without a value of theirs.
+    assert has_edge(Nested("n", line(handled)))
+    assert has_edge(Nested("n", line(task("first", on_failure=line(Stub("h"))), rows)))
+    assert has_edge(Nested("n", graph(task("first", on_failure=line(Stub("h"))), rows)))
+    assert has_edge(Nested("n", line(task("first", terminate_with_success=True), rows)))
+    assert has_edge(Conditional("n", "x", (("l", line(rows)),)))
+    assert has_edge(Conditional("n", "x", (("l", line(rows)),), default=line(Stub("s"))))
+
+
 def test_a_handler_takes_for_its_step_and_returns_for_it() -> None:
     mended = task("b", on_failure=line(task("h", "y", takes=("x",))))
     assert follows(mended, task("a", "x"), takes("c", "y")) == {"b": ["a"], "c": ["b"]}

@@ -142,7 +142,8 @@ class _Edges:
             scope = self._scope_of[path]
             earlier = scope.earlier(scope.steps.index(path))
             if any(
-                index in earlier and self._surely_returns(scope.steps[index]) for index in scope.returns.get(name, ())
+                index in earlier and self._surely_returns(scope.steps[index], name)
+                for index in scope.returns.get(name, ())
             ):
                 return None
             assert scope.owner is not None
@@ -152,9 +153,28 @@ class _Edges:
             path = scope.owner
         return self._positions[path]
 
-    def _surely_returns(self, path: str) -> bool:
+    def _surely_returns(self, path: str, name: str) -> bool:
+        """Whether a step has returned a name, one that it or a step in it returns, whenever it has succeeded."""
         row = self._rows[path]
-        return row.task is not None and row.handler is None
+        if row.handler is not None:
+            return False
+        if row.task is not None:
+            return any(declared.name == name for declared in row.task.returns)
+        if row.inside is None or row.type == "map":
+            return False
+        inner = [self._scopes[scope] for scope in row.inside.scopes()]
+        if row.type == "conditional":
+            return row.inside.default is not None and all(self._ends_with(scope, name) for scope in inner)
+        return any(self._ends_with(scope, name) for scope in inner if not scope.is_handler)
+
+    def _ends_with(self, scope: PlannedScope, name: str) -> bool:
+        """Whether a sequence that has succeeded has a name: none of its steps may have ended it or have been handled before."""
+        for path in scope.steps:
+            if self._surely_returns(path, name):
+                return scope.after is None or all(self._rows[each].handler is None for each in scope.steps)
+            if scope.after is None and (self._rows[path].handler is not None or self._rows[path].ends):
+                return False
+        return False
 
     def _is_unclear(self, row: PlannedStep, name: str, argument: str, givers: Sequence[int]) -> BadInput:
         """A name that several steps return. The one that takes it itself is most likely the one that is meant."""
