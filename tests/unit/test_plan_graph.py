@@ -35,6 +35,7 @@ from toolkit.model.pipeline import (
 from toolkit.plan.plan import Plan, PlannedStep, shape_hash
 from toolkit.plan.planner import plan
 from toolkit.runtime.shared import layout, records
+from toolkit.runtime.shared.catalog import matches
 from toolkit.runtime.shared.tree import Tree, by_dependence
 from toolkit.store.states import states
 from toolkit.store.verdict import merge_all
@@ -148,6 +149,26 @@ def test_what_a_composite_finds_inside_of_it_is_no_edge() -> None:
     # A branch that may not run may not return it.
     maybe = Conditional("c", "k", (("l", line(task("s", "x"))),))
     assert follows(a, Nested("n", line(maybe, takes("t", "x")))) == {"n": ["a"]}
+
+
+def test_what_a_composite_beside_it_surely_returns_is_no_edge() -> None:
+    def has_edge(giver: Step) -> bool:
+        inside = Nested("inside", graph(giver, takes("t", "rows")))
+        return "inside" in edges(made(task("other", "rows"), inside))
+
+    rows = task("gives", "rows")
+    handled = task("gives", "rows", on_failure=line(Stub("h")))
+    assert not has_edge(Nested("n", line(task("first"), rows)))
+    assert not has_edge(Nested("n", graph(Nested("m", graph(rows)))))
+    assert not has_edge(Parallel("n", (("l", line(task("first"))), ("m", line(rows)))))
+    assert not has_edge(Conditional("n", "x", (("l", line(rows)),), default=line(rows)))
+    # These may succeed without a value of theirs.
+    assert has_edge(Nested("n", line(handled)))
+    assert has_edge(Nested("n", line(task("first", on_failure=line(Stub("h"))), rows)))
+    assert has_edge(Nested("n", graph(task("first", on_failure=line(Stub("h"))), rows)))
+    assert has_edge(Nested("n", line(task("first", terminate_with_success=True), rows)))
+    assert has_edge(Conditional("n", "x", (("l", line(rows)),)))
+    assert has_edge(Conditional("n", "x", (("l", line(rows)),), default=line(Stub("s"))))
 
 
 def test_a_handler_takes_for_its_step_and_returns_for_it() -> None:
@@ -308,6 +329,29 @@ def test_a_pattern_without_a_step_is_refused() -> None:
 )  # fmt: skip
 def test_a_cycle_is_named_with_each_use(steps: tuple[Step, ...], message: str) -> None:
     assert refusal(*steps) == f"the steps of the graph form a cycle: {message}"
+
+
+def test_a_long_cycle_is_told_by_a_short_sentence() -> None:
+    with pytest.raises(
+        BadInput, match="'s193' is after 's194', and so on for 192 more steps, and 's0' is after"
+    ) as refused:
+        made(*(task(f"s{step}", after=(f"s{(step + 1) % 200}",)) for step in range(200)))
+    assert len(str(refused.value)) < 400
+
+
+def test_the_keys_of_a_long_graph_are_not_compared_each_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def counted(pattern: str, key: str) -> bool:
+        compared.append(key)
+        return matches(pattern, key)
+
+    monkeypatch.setattr("toolkit.plan.graph.matches", counted)
+    steps = [task("s0", catalog=CatalogUse(put=("d0/*.csv",)))]
+    for step in range(1, 100):
+        steps.append(task(f"s{step}", catalog=CatalogUse((f"d{step - 1}/rows.csv",), (f"d{step}/*.csv",))))
+    assert edges(made(*steps)) == {f"s{step}": [f"s{step - 1}"] for step in range(1, 100)}
+    assert len(compared) == 99
 
 
 def test_a_line_s_plan_and_hash_know_nothing_of_graphs() -> None:

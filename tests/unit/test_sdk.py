@@ -469,3 +469,23 @@ def test_a_script_may_be_a_job_or_await_its_pipeline(project: LocalProject) -> N
     done = script(project)
     assert done.stdout == "after\n" and project.show()["parameters"] == {"y": 1}
     assert done.returncode == 1 and "execute_streaming() is not supported" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("timeout=3", "the map 'm' takes no option 'timeout': give it to the tasks inside"),
+        ("overrides='large'", "the map 'm' takes no option 'overrides': give it to the tasks inside"),
+        ("iterate='xs'", "the map 'm' takes no option 'iterate' (it takes name, branch, iterate_on"),
+        ("keep_failure='no'", "keep_failure of the step 'm' is True or False, not 'no'"),
+    ],
+)
+def test_what_a_composite_does_not_take_is_refused_in_a_sentence(tmp_path: Path, option: str, sentence: str) -> None:
+    project = LocalProject(tmp_path)
+    text = f"Map('m', s, iterate_on='xs', iterate_as='x', on_failure=s, {option})"
+    project.write(
+        "p.py", f"from toolkit import Map, Pipeline, Stub\ns = Stub('s').as_pipeline()\np = Pipeline([{text}])\n"
+    )
+    with pytest.raises(BadInput) as refused:
+        project.model("p.py")
+    assert str(refused.value).startswith(f"p.py:3: {sentence}")

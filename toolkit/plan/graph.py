@@ -18,6 +18,9 @@ from toolkit.plan.plan import PlannedScope, PlannedStep
 from toolkit.runtime.shared.catalog import is_pattern, matches
 from toolkit.runtime.shared.keys import escape_braces, parse_key
 
+_LONGEST_CYCLE = 8
+"""The most uses that a message about a cycle names."""
+
 Named = Mapping[tuple[int, int], str]
 """Edges from an earlier to a later position of a sequence, each with the use that the later step makes of the earlier one."""
 
@@ -68,15 +71,20 @@ class _Edges:
         self._positions = {f"{prefix}{step.name}": position for position, step in enumerate(pipeline.steps)}
         self._names = {step.name: position for position, step in enumerate(pipeline.steps)}
         self._uses: dict[tuple[int, int], str] = {}
-        self._puts: list[list[str]] = [[] for _ in pipeline.steps]
+        self._putting: dict[str, dict[int, None]] = {}
         for row in rows:
             position, maps = self._place(row.path)
             for key in row.task.catalog.put if row.task is not None else ():
-                self._puts[position].append("*/" * maps + _as_pattern(row, key))
-        self._putting: dict[str, dict[int, None]] = {}
-        for position, puts in enumerate(self._puts):
-            for put in puts:
-                self._putting.setdefault(put, {})[position] = None
+                self._putting.setdefault("*/" * maps + _as_pattern(row, key), {})[position] = None
+        # A long graph has many keys, so none of them is compared with all others.
+        self._inside_folder: dict[str, list[str]] = {}
+        self._patterns_in: dict[str, list[str]] = {}
+        for put in self._putting:
+            for folder in _folders(put):
+                self._inside_folder.setdefault(folder, []).append(put)
+            if is_pattern(put):
+                named = next(folder for folder in _folders(put) if not is_pattern(folder))
+                self._patterns_in.setdefault(named, []).append(put)
 
     def position(self, name: str) -> int:
         return self._names[name]
@@ -139,7 +147,8 @@ class _Edges:
         for scope, step, owner in self._around(path):
             earlier = scope.earlier(scope.steps.index(step))
             if any(
-                index in earlier and self._surely_returns(scope.steps[index]) for index in scope.returns.get(name, ())
+                index in earlier and self._surely_returns(scope.steps[index], name)
+                for index in scope.returns.get(name, ())
             ):
                 return None
             if owner.inside is not None and owner.inside.item == name and not scope.is_handler:
@@ -147,9 +156,28 @@ class _Edges:
             path = owner.path
         return self._positions[path]
 
-    def _surely_returns(self, path: str) -> bool:
+    def _surely_returns(self, path: str, name: str) -> bool:
+        """Whether a step has returned a name, one that it or a step in it returns, whenever it has succeeded."""
         row = self._rows[path]
-        return row.task is not None and row.handler is None
+        if row.handler is not None:
+            return False
+        if row.task is not None:
+            return any(declared.name == name for declared in row.task.returns)
+        if row.inside is None or row.type == "map":
+            return False
+        inner = [self._scopes[scope] for scope in row.inside.scopes()]
+        if row.type == "conditional":
+            return row.inside.default is not None and all(self._ends_with(scope, name) for scope in inner)
+        return any(self._ends_with(scope, name) for scope in inner if not scope.is_handler)
+
+    def _ends_with(self, scope: PlannedScope, name: str) -> bool:
+        """Whether a sequence that has succeeded has a name: none of its steps may have ended it or have been handled before."""
+        for path in scope.steps:
+            if self._surely_returns(path, name):
+                return scope.after is None or all(self._rows[each].handler is None for each in scope.steps)
+            if scope.after is None and (self._rows[path].handler is not None or self._rows[path].ends):
+                return False
+        return False
 
     def _is_unclear(self, row: PlannedStep, name: str, argument: str, givers: Sequence[int]) -> BadInput:
         """A name that several steps return. The one that takes it itself is most likely the one that is meant."""
@@ -182,11 +210,9 @@ class _Edges:
         if self._puts_inside(row.path, wanted):
             return
         alike = [giver for giver in self._putting.get(wanted, ()) if giver != position]
-        givers = alike or [
-            giver
-            for giver, puts in enumerate(self._puts)
-            if giver != position and any(_overlap(wanted, put) for put in puts)
-        ]
+        givers = alike or sorted(
+            {giver for put in self._overlapping(wanted) for giver in self._putting[put]} - {position}
+        )
         if is_pattern(key):
             if givers and not self._steps[position].after:
                 name = self._steps[givers[0]].name
@@ -206,6 +232,21 @@ class _Edges:
             )
         for giver in givers:
             self.add(giver, position, f"gets {key} of")
+
+    def _overlapping(self, wanted: str) -> Iterator[str]:
+        """The keys that are put and hold a file that a key which is got may stand for; some of them twice."""
+        if wanted == ".":
+            yield from self._putting
+            return
+        around = _folders(wanted)
+        for name in (wanted, ".", *around):
+            if name in self._putting:
+                yield name
+        yield from self._inside_folder.get(wanted, ())
+        for folder in around:
+            yield from (put for put in self._patterns_in.get(folder, ()) if matches(put, wanted))
+        if is_pattern(wanted):
+            yield from (put for put in self._putting if matches(wanted, put))
 
     def _after_of(self, row: PlannedStep, position: int) -> str:
         """The `after` that makes edges of the graph: that of the graph's own step, which a step may lie in."""
@@ -231,26 +272,32 @@ class _Edges:
         for start in range(len(self._steps)):
             # Each entry is a step with those that it still has to look at.
             trail: list[tuple[int, Iterator[int]]] = [(start, iter(followers[start]))]
+            on_trail = {start}
             while trail:
                 position, remaining = trail[-1]
                 following = next(remaining, None)
                 if following is None:
                     done.add(position)
+                    on_trail.discard(position)
                     trail.pop()
                     continue
                 if following in done:
                     continue
-                way = [each for each, _ in trail]
-                if following in way:
+                if following in on_trail:
+                    way = [each for each, _ in trail]
                     raise self._is_cycle([*way[way.index(following) :], following])
+                on_trail.add(following)
                 trail.append((following, iter(followers[following])))
 
     def _is_cycle(self, way: list[int]) -> BadInput:
-        pairs = itertools.pairwise(way)
-        uses = (
+        pairs = list(itertools.pairwise(way))
+        uses = [
             f"{self._steps[later].name!r} {self._uses[earlier, later]} {self._steps[earlier].name!r}"
             for earlier, later in pairs
-        )
+        ]
+        if len(uses) > _LONGEST_CYCLE:
+            left_out = len(uses) - _LONGEST_CYCLE
+            uses[_LONGEST_CYCLE - 1 : -1] = [f"so on for {left_out} more steps"]
         return BadInput(f"the steps of the graph form a cycle: {', and '.join(uses)}", self._steps[way[0]].line)
 
 
@@ -278,8 +325,6 @@ def _as_pattern(row: PlannedStep, key: str) -> str:
     return os.path.normpath("".join("*" if is_name else escape_braces(text) for text, is_name in parse_key(key)))
 
 
-def _overlap(wanted: str, put: str) -> bool:
-    """Whether a key that is got may stand for a file of a key that is put."""
-    if wanted in (put, ".") or put == "." or wanted.startswith(put + "/") or put.startswith(wanted + "/"):
-        return True
-    return (is_pattern(put) and matches(put, wanted)) or (is_pattern(wanted) and matches(wanted, put))
+def _folders(key: str) -> list[str]:
+    """The folders that a key lies in, from the nearest to the root, which is empty."""
+    return [key[:end] for end in range(len(key) - 1, 0, -1) if key[end] == "/"] + [""]

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 from toolkit.sdk.parameters import Parameter, checked_parameters
 from toolkit.sdk.refusal import Refusal, user_line
-from toolkit.sdk.steps import Step, a_pipeline, checked_keep_failure, followed, function_reference
+from toolkit.sdk.steps import (
+    Step,
+    a_pipeline,
+    checked_keep_failure,
+    followed,
+    function_reference,
+    refuse_unknown_options,
+)
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -294,6 +301,13 @@ def _branches(name: str, given: Any) -> dict[str, AnyPipeline]:
 class _Composite(Step):
     kind = ""
     """Its type in a description: ``pipeline``, ``parallel``, ``map``, ``conditional`` or ``loop``."""
+
+    def __new__(cls, *arguments: Any, **options: Any) -> _Composite:
+        # Python's own error for an option that there is not would be one of the author's file.
+        taken = cls.__init__.__code__
+        known = taken.co_varnames[1 : taken.co_argcount + taken.co_kwonlyargcount]
+        refuse_unknown_options(cls.kind, options.get("name", arguments[0] if arguments else ""), options, known)
+        return super().__new__(cls)
 
     def __init__(
         self,

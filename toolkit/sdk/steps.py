@@ -414,14 +414,16 @@ def checked_keep_failure(name: str, keep_failure: bool, on_failure: Optional[Any
     """Whether a step stays failed when its ``on_failure`` has succeeded.
 
     Raises:
-        ValueError: it has no ``on_failure``.
+        ValueError: it is no truth value, or the step has no ``on_failure``.
     """
+    if not isinstance(keep_failure, bool):
+        raise Refusal(f"keep_failure of the step {name!r} is True or False, not {keep_failure!r}")
     if keep_failure and on_failure is None:
         raise Refusal(
             f"the step {name!r} has keep_failure and no on_failure: keep_failure says that the step stays failed when its "
             "on_failure has succeeded"
         )
-    return bool(keep_failure)
+    return keep_failure
 
 
 _INSTEAD = {"retry": "retries", "retry_strategy": "retries", "max_step_duration_in_seconds": "timeout"}
@@ -454,6 +456,28 @@ def _hint(option: str) -> str:
     known += ["keep_failure", "after"]
     near = difflib.get_close_matches(option, known, 1)
     return f": did you mean {_INSTEAD.get(near[0], near[0])!r}?" if near else ""
+
+
+def refuse_unknown_options(kind: str, name: Any, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuses what a step that holds steps does not take.
+
+    Raises:
+        ValueError: there is no such option.
+    """
+    for option in given:
+        if option not in known:
+            belongs = option in (
+                *_INSTEAD,
+                *_SETTINGS,
+                "returns",
+                "secrets",
+                "catalog",
+                "overrides",
+                "bind",
+                "max_attempts",
+            )
+            where = ": give it to the tasks inside" if belongs else f" (it takes {', '.join(known)})"
+            raise Refusal(f"the {kind} {name!r} takes no option {option!r}{where}")
 
 
 def _is_plain(value: Any) -> bool:
