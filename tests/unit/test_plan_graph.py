@@ -171,6 +171,22 @@ def test_what_a_composite_beside_it_surely_returns_is_no_edge() -> None:
     assert has_edge(Conditional("n", "x", (("l", line(rows)),), default=line(Stub("s"))))
 
 
+def test_what_a_composite_beside_it_surely_puts_is_no_edge() -> None:
+    def has_edge(putter: Step) -> bool:
+        inside = Nested(
+            "inside",
+            graph(putter, gets("t", "a.csv", after=("putter",))),
+        )
+        return "inside" in edges(made(puts("other", "a.csv", "other.csv"), gets("last", "other:a.csv"), inside))
+
+    one = puts("one", "a.csv")
+    assert not has_edge(Nested("putter", line(task("first"), one)))
+    assert not has_edge(Parallel("putter", (("l", line(task("first"))), ("m", line(one)))))
+    # These may succeed without putting it.
+    assert has_edge(Nested("putter", line(task("first", on_failure=line(Stub("h"))), one)))
+    assert has_edge(Conditional("putter", "x", (("l", line(one)),)))
+
+
 def test_a_handler_takes_for_its_step_and_returns_for_it() -> None:
     mended = task("b", on_failure=line(task("h", "y", takes=("x",))))
     assert follows(mended, task("a", "x"), takes("c", "y")) == {"b": ["a"], "c": ["b"]}

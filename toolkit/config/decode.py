@@ -229,8 +229,8 @@ class _FieldDecoder:
         if text in choices:
             return text
         suggestion = nearest(text, choices)
-        hint = f"did you mean {suggestion}? " if suggestion else ""
-        self.fail(tree, f"can't be {text[:60]!r}; {hint}(one of {', '.join(choices)})")
+        hint = f"; did you mean {suggestion}?" if suggestion else ""
+        self.fail(tree, f"can't be {text[:60]!r}{hint} (one of {', '.join(choices)})")
 
     def decode_scalar(self, tree: Located, hint: Any) -> Any:
         if hint is str:

@@ -256,11 +256,31 @@ class _Edges:
     def _puts_inside(self, path: str, wanted: str) -> bool:
         """Whether an earlier step beside the one that gets, or beside what is around it inside the graph's step, puts the key."""
         for scope, step, _ in self._around(path):
-            for index in scope.earlier(scope.steps.index(step)):
-                row = self._rows[scope.steps[index]]
-                if row.task is not None and wanted in (_as_pattern(row, key) for key in row.task.catalog.put):
-                    return True
+            if any(self._surely_puts(scope.steps[index], wanted) for index in scope.earlier(scope.steps.index(step))):
+                return True
         return False
+
+    def _surely_puts(self, path: str, wanted: str) -> bool:
+        """Whether a step, or one inside it, has put a key whenever it has succeeded."""
+        row = self._rows[path]
+        if row.task is not None:
+            return wanted in (_as_pattern(row, key) for key in row.task.catalog.put)
+        if row.inside is None or row.type in ("map", "conditional"):
+            return False
+        # Inside, a step whose handler has succeeded need not have put anything.
+        steps = (step for scope in row.inside.scopes() for step in self._surely_run(self._scopes[scope]))
+        return any(self._surely_puts(step, wanted) for step in steps)
+
+    def _surely_run(self, scope: PlannedScope) -> Iterator[str]:
+        """The steps of a sequence that have succeeded whenever it has."""
+        if scope.after is not None and any(self._rows[path].handler is not None for path in scope.steps):
+            return
+        for path in scope.steps:
+            if self._rows[path].handler is not None:
+                return
+            yield path
+            if self._rows[path].ends:
+                return
 
     # --- cycles ---
 

@@ -54,12 +54,15 @@ def items_of(tree: Located | None, name: str) -> tuple[Located, ...]:
 
 def one_or_more(tree: Located | None, name: str) -> tuple[Located, ...]:
     """The items of a list, or what stands in its place."""
+    if tree is not None and not isinstance(tree.value, (str, tuple)) and tree.value is not None:
+        raise BadInput(f"{name} is the name of a step or a list of names, not {tree.described()}", tree.where)
     return (tree,) if tree is not None and isinstance(tree.value, str) else items_of(tree, name)
 
 
 def text_of(tree: Located, name: str) -> str:
     if not isinstance(tree.value, str):
-        raise BadInput(f"{name} is text, not {tree.described()}: put it in quotes", tree.where)
+        remedy = ": put it in quotes" if isinstance(tree.value, (bool, int, float)) else ""
+        raise BadInput(f"{name} is text, not {tree.described()}{remedy}", tree.where)
     return tree.value
 
 
