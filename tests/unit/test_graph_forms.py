@@ -376,7 +376,7 @@ def test_a_branch_and_a_handler_in_yaml_have_an_order_of_their_own(tmp_path: Pat
         ("a: {type: stub, next: bb}\nb: {type: stub}", "order: graph", 4, "there is no step 'bb' (did you mean 'b'?)"),
         ("a: {type: stub, next: a}", "order: graph", 4, "the step 'a' is after itself"),
         ("a: {type: stub, after: [1]}", "order: graph", 4, "after is text"),
-        ("a: {type: stub, after: {b: 1}}", "order: graph", 4, "after is a list"),
+        ("a: {type: stub, after: {b: 1}}", "order: graph", 4, "after is the name of a step or a list"),
         ("a: {type: stub, next: success}", "order: graph", 4, "'success' in its next, which would end the pipeline"),
         ("a: {type: stub, next: [b, fail]}\nb: {type: stub}", "order: graph", 4, "'fail' in its next, which would end"),
         ("a: {type: stub}\ns: {type: success}", "order: graph", 5, "the step 's' is a success, which would end"),
