@@ -103,6 +103,7 @@ def test_a_retry_runs_on_exit_again_and_a_handler_that_only_tells(project: Local
         f"{HEAD}p = Pipeline([ShellTask('a', {NOT_YET!r}, on_failure={helps}, keep_failure=True)], on_exit={TELL})\n",
     )
     assert project.run("p.py", "--run-id", "r") == 1
+    assert project.toolkit("show", "r") == 0 and "failed (on_failure succeeded, but keep_failure)" in project.out
     assert project.toolkit("retry", "r") == 1
     project.write("mended", "")
     assert project.toolkit("retry", "r") == 0

@@ -112,7 +112,8 @@ def _step_row(row: OutlineRow) -> tuple[str, ...]:
     attempts = step["attempts"]
     details = [f"{len(attempts)} attempts"] if len(attempts) > 1 else []
     if "on_failure" in step:
-        details.append(f"on_failure {step['on_failure']}")
+        kept = ", but keep_failure" if step.get("keep_failure") and step["on_failure"] == "succeeded" else ""
+        details.append(f"on_failure {step['on_failure']}{kept}")
     status = step["status"] + (f" ({', '.join(details)})" if details else "")
     if not attempts:
         return (label, kind, status, _duration(row.started, row.ended), _composite_result(step), "")
