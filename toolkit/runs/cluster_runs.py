@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import CORE, WORKFLOWS, ApiError, Cluster, Forbidden, KubernetesObject, Unreachable
-from toolkit.backends.argo.compile.pod import RUN_VOLUME
 from toolkit.backends.argo.compile.workflow import MANAGED, PART_ANNOTATION
 from toolkit.backends.argo.follow.engine_view import engine_view
 from toolkit.backends.argo.follow.nodes import node_attempts
@@ -377,7 +376,7 @@ class ClusterRuns:
         """run.json as it was submitted. Until the first step runs, only the ConfigMap has it, which a schedule's runs share."""
         run_id = workflow["metadata"]["name"]
         try:
-            packed = packed_record(self.cluster, _config_map_of(workflow))
+            packed = packed_record(self.cluster, run_id, workflow)
             if packed is None:
                 return None
             record = checked_run({**packed, "run_id": run_id})
@@ -425,9 +424,6 @@ class ClusterRuns:
         """
         try:
             packed = packed_record(self.cluster, run_id)
-            if packed is None and (workflow := self.cluster.find(WORKFLOWS, "workflows", run_id)) is not None:
-                # The runs of a schedule share one of another name.
-                packed = packed_record(self.cluster, _config_map_of(workflow))
         except (ApiError, ValueError, OSError, EOFError):
             # Not everybody may read ConfigMaps.
             packed = None
@@ -481,13 +477,6 @@ def _part(workflow: KubernetesObject) -> int:
     """The number of the continuation that a Workflow is; 0 is the run as it began."""
     number = str((workflow["metadata"].get("annotations") or {}).get(PART_ANNOTATION, "0"))
     return int(number) if number.isdecimal() else 0
-
-
-def _config_map_of(workflow: KubernetesObject) -> str:
-    """The name of the ConfigMap from which a run's pods read their plan."""
-    volumes: Sequence[KubernetesObject] = (workflow.get("spec") or {}).get("volumes") or ()
-    own = (volume.get("configMap") or {} for volume in volumes if volume.get("name") == RUN_VOLUME)
-    return str(next(own, {}).get("name") or workflow["metadata"]["name"])
 
 
 def _tasks(run: Run) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from toolkit.backends.argo.cluster import (
@@ -17,6 +18,7 @@ from toolkit.backends.argo.cluster import (
     NotFound,
     Unreachable,
 )
+from toolkit.backends.argo.compile.pod import RUN_VOLUME
 from toolkit.backends.argo.compile.workflow import API_VERSION, REQUEST_ANNOTATION, Manifests
 from toolkit.backends.argo.pods import WORKFLOW_LABEL
 from toolkit.backends.argo.workflow_status import FINISHED
@@ -47,12 +49,27 @@ def is_submitted(cluster: Cluster, name: str, request: str) -> bool:
         raise BadInput(
             f"there is a run {name} on the cluster already, of another pipeline, code or parameters: choose another --run-id"
         )
-    _set_owner(cluster, name, workflow["metadata"]["uid"])
+    _set_owner(cluster, config_map_of(workflow), workflow)
     return True
 
 
-def packed_record(cluster: Cluster, name: str) -> dict[str, JsonValue] | None:
-    """run.json as it was submitted, from a ConfigMap; None where there is none."""
+def config_map_of(workflow: KubernetesObject) -> str:
+    """The name of the ConfigMap from which a run's pods read their plan."""
+    volumes: Sequence[KubernetesObject] = (workflow.get("spec") or {}).get("volumes") or ()
+    own = (volume.get("configMap") or {} for volume in volumes if volume.get("name") == RUN_VOLUME)
+    return str(next(own, {}).get("name") or workflow["metadata"]["name"])
+
+
+def packed_record(
+    cluster: Cluster, run_id: str, workflow: KubernetesObject | None = None
+) -> dict[str, JsonValue] | None:
+    """run.json as it was submitted, from the ConfigMap of a run; None where there is none.
+
+    Args:
+        workflow: the run's; it is asked for when absent. Its ConfigMap has another name where it resumes, or is of a schedule.
+    """
+    workflow = workflow or cluster.find(WORKFLOWS, "workflows", run_id)
+    name = config_map_of(workflow) if workflow is not None else run_id
     config_map = cluster.find(CORE, "configmaps", name)
     packed = (config_map or {}).get("binaryData", {}).get(RUN_RECORD_FILE)
     return parse(gzip.decompress(base64.b64decode(packed))) if packed is not None else None
@@ -109,30 +126,30 @@ def submit(cluster: Cluster, objects: Manifests) -> None:
     Raises:
         BadInput: the cluster refuses an object's content. ApiError, Unreachable.
     """
-    name = objects.workflow["metadata"]["name"]
+    name, config_map = objects.workflow["metadata"]["name"], objects.config_map["metadata"]["name"]
     try:
-        _create_config_map(cluster, objects, name)
+        _create_config_map(cluster, objects, name, config_map)
         created = _create_workflow(cluster, objects)
     except BaseException as error:
         # Where a Workflow of this name exists, the ConfigMap may be the one that it reads.
         if not isinstance(error, Conflict):
-            _delete_config_map(cluster, name)
+            _delete_config_map(cluster, name, config_map)
         if isinstance(error, Conflict):
             raise BadInput(f"there is a run {name} on the cluster already: choose another --run-id") from None
         if isinstance(error, ApiError) and error.status in (400, 413, 422):
             raise BadInput(f"the cluster refuses the run: {error.message}") from None
         raise
-    _set_owner(cluster, name, created["metadata"]["uid"])
+    _set_owner(cluster, config_map, created)
 
 
-def _create_config_map(cluster: Cluster, objects: Manifests, name: str) -> None:
+def _create_config_map(cluster: Cluster, objects: Manifests, name: str, config_map: str) -> None:
     try:
         cluster.create(CORE, "configmaps", objects.config_map)
     except Conflict:
         if cluster.find(WORKFLOWS, "workflows", name) is not None:
             raise
         # A client was killed before it created the Workflow.
-        cluster.delete(CORE, "configmaps", name)
+        cluster.delete(CORE, "configmaps", config_map)
         cluster.create(CORE, "configmaps", objects.config_map)
 
 
@@ -148,19 +165,20 @@ def _create_workflow(cluster: Cluster, objects: Manifests) -> KubernetesObject:
         return workflow
 
 
-def _delete_config_map(cluster: Cluster, name: str) -> None:
+def _delete_config_map(cluster: Cluster, name: str, config_map: str) -> None:
     try:
         if cluster.find(WORKFLOWS, "workflows", name) is None:
-            cluster.delete(CORE, "configmaps", name)
+            cluster.delete(CORE, "configmaps", config_map)
     except Exception:
         # The user is shown the first error.
         return
 
 
-def _set_owner(cluster: Cluster, name: str, uid: str) -> None:
+def _set_owner(cluster: Cluster, config_map: str, workflow: KubernetesObject) -> None:
     """Makes Kubernetes delete the ConfigMap when the Workflow is deleted."""
-    owner = {"apiVersion": API_VERSION, "kind": "Workflow", "name": name, "uid": uid}
+    metadata = workflow["metadata"]
+    owner = {"apiVersion": API_VERSION, "kind": "Workflow", "name": metadata["name"], "uid": metadata["uid"]}
     try:
-        cluster.patch(CORE, "configmaps", name, {"metadata": {"ownerReferences": [owner]}})
+        cluster.patch(CORE, "configmaps", config_map, {"metadata": {"ownerReferences": [owner]}})
     except NotFound:
         return

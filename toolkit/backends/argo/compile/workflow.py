@@ -159,7 +159,11 @@ def compile_run(plan: Plan, config: Config, submission: Submission) -> Manifests
     Raises:
         BadInput: plan and parameters are too large, or a setting can't be honoured by Argo.
     """
-    compiler = _Compiler(plan, config, submission, submission.name, RUN_LABEL)
+    part = submission.record.get("part", 0)
+    # A node keeps an immutable ConfigMap as long as it has a pod of that name. One of the same name, which is made as soon as the
+    # old pods are deleted, would not be read: the pods of a run that resumes would have the plan and the attempts of before.
+    config_map = f"{submission.name}.part-{part}" if part else submission.name
+    compiler = _Compiler(plan, config, submission, config_map, RUN_LABEL)
     spec = compiler.spec()
     workflow = {
         "apiVersion": API_VERSION,
