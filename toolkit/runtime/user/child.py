@@ -527,7 +527,7 @@ def run(step: TaskRunner, environment: dict[str, str], result: int, terminal: Op
     # number may belong to a file of theirs by now.
     if os.getpid() == process and _is_same_file(result, pipe):
         _send(result, report)
-    _flush()
+    flush_streams()
     return code
 
 
@@ -674,7 +674,7 @@ def _shell(step: TaskRunner, environment: dict[str, str], result: int) -> int:
         # Where the pipe has this very number, dup2 changes nothing, and the pipe would be closed when the shell starts.
         os.set_inheritable(EXPORTS_DESCRIPTOR, True)
         script = _DUMP + script
-    _flush()
+    flush_streams()
     shell = step.step.get("shell", "sh")
     path = find_shell(shell)
     if not path:
@@ -699,7 +699,8 @@ def _send(descriptor: int, document: Mapping[str, object], more: bool = False) -
         pass
 
 
-def _flush() -> None:
+def flush_streams() -> None:
+    """Writes out what Python still holds of both streams, as far as they can be written to."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -9,6 +9,7 @@ import os
 import sys
 
 from ..shared.whole_files import write_all
+from .child import flush_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Debugger:
             raise DebuggerEnded(f"the debugger{_place(frame)} has no terminal in a process that the step has started")
         if self._channel is None:
             raise DebuggerEnded(f"the debugger{_place(frame)} has no terminal: {_REMEDY}")
-        _flush()
+        flush_streams()
         asked, answers = self._channel
         try:
             write_all(asked, b"?")
@@ -112,7 +113,7 @@ class Debugger:
         """Gives the terminal back, if the step has it."""
         if not self._saved or os.getpid() != self._process:
             return
-        _flush()
+        flush_streams()
         saved, self._saved = self._saved, []
         for number, descriptor in enumerate(saved):
             os.dup2(descriptor, number)
@@ -142,11 +143,3 @@ def _place(frame: Optional[FrameType]) -> str:
 def _is_ours(frame: FrameType) -> bool:
     runtime = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return os.path.abspath(frame.f_code.co_filename).startswith(runtime + os.sep)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
